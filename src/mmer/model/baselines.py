@@ -1,0 +1,46 @@
+"""The paper's baselines: the same encoders and classifier, without the fusion network."""
+
+import torch
+from torch import Tensor, nn
+
+from mmer.model.configuration import MMERConfig
+from mmer.model.fusion import masked_max
+
+
+class SpeechPooling(nn.Module):
+    """Speech only: maximum over the frames, (batch, speech size)."""
+
+    def __init__(self, config: MMERConfig) -> None:
+        super().__init__()
+        assert config.speech_config is not None
+        self.output_size: int = config.speech_config.hidden_size
+
+    def forward(self, frames: Tensor, frame_mask: Tensor, tokens: None, token_mask: None) -> Tensor:
+        return masked_max(frames, frame_mask)
+
+
+class TextPooling(nn.Module):
+    """Text only: maximum over the tokens, (batch, d)."""
+
+    def __init__(self, config: MMERConfig) -> None:
+        super().__init__()
+        assert config.hidden_size is not None
+        self.output_size = config.hidden_size
+
+    def forward(self, frames: None, frame_mask: None, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        return masked_max(tokens, token_mask)
+
+
+class NaiveFusion(nn.Module):
+    """Both, pooled and concatenated, (batch, speech size + d)."""
+
+    def __init__(self, config: MMERConfig) -> None:
+        super().__init__()
+        self.speech = SpeechPooling(config)
+        self.text = TextPooling(config)
+        self.output_size = self.speech.output_size + self.text.output_size
+
+    def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        return torch.cat(
+            [self.speech(frames, frame_mask, None, None), self.text(None, None, tokens, token_mask)], dim=-1
+        )

@@ -1,0 +1,124 @@
+"""From a recipe and its training utterances to a model and its processor."""
+
+from collections.abc import Sequence
+
+import torch
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import RecipeError
+from mmer.model import compact, pretrained
+from mmer.model.configuration import MMERConfig
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.model.speech_encoder import receptive_field
+from mmer.recipe import Recipe
+from mmer.text import WAV2VEC2_ALPHABET, CTCAlphabet
+
+COMPACT = "compact"
+
+
+def build_model(
+    recipe: Recipe, train: Corpus, labels: Sequence[str]
+) -> tuple[MMERForEmotionRecognition, MMERProcessor]:
+    """Build the network of a recipe: encoders loaded by name or made small, everything else at random.
+
+    Args:
+        recipe: its `model` and `objectives` sections are read; the random generator is the caller's to seed.
+        train: training utterances, from which the compact tokenizer, the CTC alphabet and the class weights
+            are learned.
+        labels: emotions, in the order of the model's classes.
+
+    Raises:
+        EncoderError: an encoder cannot be loaded.
+        RecipeError: CTC or a text encoder is asked for and no training utterance has a transcript.
+    """
+    transcripts = [text for text in train.table["transcript"].dropna() if text]
+    speech, text, objectives = recipe.model.speech, recipe.model.text, recipe.objectives
+    fusion = recipe.model.fusion
+    uses_speech, uses_text = fusion != "text", fusion != "speech"
+    if uses_text and not transcripts:
+        raise RecipeError(
+            f"model.fusion = {fusion} reads transcripts, and no training utterance has one; "
+            "add transcripts to the corpus or set model.fusion=speech"
+        )
+
+    if text.encoder == COMPACT:
+        tokenizer = compact.compact_tokenizer(transcripts, text.compact)
+        text_config = compact.compact_text_config(text.compact, tokenizer)
+    else:
+        tokenizer = pretrained.encoder_tokenizer(text.encoder)
+        text_config = pretrained.encoder_config(text.encoder)
+
+    if speech.encoder == COMPACT:
+        speech_config = compact.compact_speech_config(speech.compact)
+        feature_extractor = compact.compact_feature_extractor()
+    else:
+        speech_config = pretrained.encoder_config(speech.encoder)
+        feature_extractor = pretrained.encoder_feature_extractor(speech.encoder)
+    speech_config.apply_spec_augment = speech.spec_augment
+    log_mel = speech_config.model_type == "wav2vec2-bert"
+
+    alphabet = None
+    if uses_speech and objectives.ctc_weight and transcripts:
+        alphabet = ctc_alphabet(transcripts)
+
+    config = MMERConfig(
+        speech_config=speech_config if uses_speech else None,
+        text_config=text_config if uses_text else None,
+        fusion=fusion,
+        num_attention_heads=recipe.model.num_attention_heads,
+        intermediate_size=recipe.model.intermediate_size,
+        dropout=recipe.model.dropout,
+        ctc_vocab_size=len(alphabet.symbols) if alphabet else None,
+        freeze_speech_encoder=speech.train == "frozen",
+        freeze_feature_extractor=speech.freeze_feature_extractor,
+        freeze_text_encoder=text.train == "frozen",
+        formulation=objectives.formulation,
+        ctc_weight=objectives.ctc_weight if alphabet else 0.0,
+        supervised_contrastive_weight=objectives.supervised_contrastive_weight,
+        augmented_contrastive_weight=objectives.augmented_contrastive_weight,
+        temperature=objectives.temperature,
+        class_weights=_class_weights(train, labels) if objectives.class_weights == "balanced" else None,
+        label_smoothing=objectives.label_smoothing,
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+    model = MMERForEmotionRecognition(config)
+    if uses_speech and speech.encoder != COMPACT:
+        pretrained.load_speech_encoder(model, speech.encoder)
+    if uses_text and text.encoder != COMPACT:
+        pretrained.load_text_encoder(model, text.encoder)
+
+    processor = MMERProcessor(
+        feature_extractor,
+        tokenizer,
+        labels=labels,
+        ctc_symbols=alphabet.symbols if alphabet else None,
+        minimum_samples=compact.MINIMUM_SAMPLES if log_mel else receptive_field(speech_config),
+        max_duration=recipe.data.max_duration,
+        normalization=speech.normalization,
+        uses_speech=uses_speech,
+        uses_text=uses_text,
+    )
+    return model, processor
+
+
+def ctc_alphabet(transcripts: Sequence[str]) -> CTCAlphabet:
+    """wav2vec 2.0's alphabet where it covers the transcripts' letters, one made from the transcripts elsewhere."""
+    made = CTCAlphabet.from_transcripts(transcripts)
+    english = CTCAlphabet(WAV2VEC2_ALPHABET)
+    return english if set(made.symbols) <= set(english.symbols) else made
+
+
+def set_corpus_statistics(processor: MMERProcessor, statistics: FeatureStatistics) -> None:
+    """Keep the training corpus's statistics in the processor, for `normalization: corpus`."""
+    processor.corpus_mean = statistics.mean.tolist()
+    processor.corpus_std = statistics.std.tolist()
+
+
+def _class_weights(train: Corpus, labels: Sequence[str]) -> list[float]:
+    counts = torch.tensor(
+        [int((train.table["emotion"] == label).sum()) for label in labels], dtype=torch.float64
+    )
+    weights = counts.sum() / (len(labels) * counts.clamp(min=1))
+    return weights.tolist()

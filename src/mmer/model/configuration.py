@@ -1,0 +1,97 @@
+"""Configuration of the MMER network and of its training objective."""
+
+from typing import Any, ClassVar, Literal
+
+from transformers import AutoConfig, PreTrainedConfig
+
+Fusion = Literal["mmer", "naive", "speech", "text"]
+Formulation = Literal["paper", "official"]
+
+
+class MMERConfig(PreTrainedConfig):
+    """Sizes, encoders and objective of `MMERForEmotionRecognition`. The defaults are those of the paper.
+
+    Args:
+        speech_config: configuration of any `transformers` speech encoder, or its dictionary; null for the
+            text-only baseline.
+        text_config: configuration of any `transformers` text encoder; null for the speech-only baseline, or
+            where text features are handed in from outside (`text_hidden_states`).
+        fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
+        hidden_size: width d of the fusion; that of the text encoder unless there is none.
+        num_attention_heads: heads of the fusion's attention, a divisor of d.
+        intermediate_size: width of the fusion's feed-forward layers.
+        dropout: probability of every dropout outside the encoders, 0 to 1.
+        layer_norm_eps: epsilon of the fusion's LayerNorm.
+        ctc_vocab_size: symbols of the CTC alphabet, blank included; null for no CTC head.
+        freeze_speech_encoder: keep the whole speech encoder as it is.
+        freeze_feature_extractor: keep the convolutional feature extractor of the speech encoder as it is.
+        freeze_text_encoder: keep the text encoder as it is; it then runs without dropout and gradients.
+        formulation: `paper`, or `official` for the losses of the published code.
+        ctc_weight: alpha of equation 1; 0 switches the objective off.
+        supervised_contrastive_weight: beta of equation 1; 0 switches the objective off.
+        augmented_contrastive_weight: gamma of equation 1; 0 switches the objective off.
+        temperature: temperature of both contrastive objectives.
+        class_weights: one weight for each emotion in the cross-entropy, or null.
+        label_smoothing: of the cross-entropy, 0 to 1.
+    """
+
+    model_type = "mmer"
+    sub_configs: ClassVar = {"speech_config": AutoConfig, "text_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+    speech_config: Any = None
+    text_config: Any = None
+    fusion: Fusion = "mmer"
+    hidden_size: int | None = None
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    ctc_vocab_size: int | None = 32
+    freeze_speech_encoder: bool = False
+    freeze_feature_extractor: bool = True
+    freeze_text_encoder: bool = True
+    formulation: Formulation = "paper"
+    ctc_weight: float = 0.1
+    supervised_contrastive_weight: float = 0.1
+    augmented_contrastive_weight: float = 0.1
+    temperature: float = 0.07
+    class_weights: list[float] | None = None
+    label_smoothing: float = 0.0
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.speech_config = _as_config(self.speech_config)
+        self.text_config = _as_config(self.text_config)
+        size = self.hidden_size
+        if size is None:
+            source = self.text_config or self.speech_config
+            size = source.hidden_size if source is not None else 768
+        self.hidden_size = size
+        if self.uses_both and size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads = {self.num_attention_heads} does not divide the fusion's width "
+                f"{size}; choose a divisor of {size}"
+            )
+        super().__post_init__(**kwargs)
+
+    @property
+    def uses_speech(self) -> bool:
+        """Whether the network listens."""
+        return self.fusion != "text"
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the network reads."""
+        return self.fusion != "speech"
+
+    @property
+    def uses_both(self) -> bool:
+        """Whether the network both listens and reads."""
+        return self.uses_speech and self.uses_text
+
+
+def _as_config(config: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
+    if isinstance(config, dict):
+        settings = dict(config)
+        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return config

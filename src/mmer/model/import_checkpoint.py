@@ -1,0 +1,157 @@
+"""Published MMER checkpoints as model folders."""
+
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
+
+from mmer.errors import CheckpointError
+from mmer.model import pretrained
+from mmer.model.configuration import MMERConfig
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import MMERProcessor
+from mmer.model.speech_encoder import receptive_field
+from mmer.text import WAV2VEC2_ALPHABET
+
+OFFICIAL_LABELS = ("happy", "angry", "neutral", "sad")
+"""Order of the published model's classes; happy includes excited."""
+
+BLOCKS = {
+    "self_attention_v2": "text_self_attention",
+    "img2txt_attention": "block_b",
+    "txt2txt_attention": "block_c",
+    "txt2img_attention": "block_d",
+}
+LAYER_PARTS = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention_output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "intermediate",
+    "output.dense": "output",
+    "output.LayerNorm": "output_norm",
+}
+MODULES = {
+    "model_mmi.wav2vec2": "speech_encoder.model",
+    "model_mmi.vismap2text": "fusion.speech_to_keys",
+    "model_mmi.vismap2text_v2": "fusion.speech_to_queries",
+    "model_mmi.gate": "fusion.gate",
+    "model_mmi.downsample_final": "fusion.down_projection",
+    "model_mmi.classifier.linear3": "classifier",
+    "model_mmi.ctc_linear": "ctc_head",
+    "orgin_linear_change": "contrastive_projection",
+    "augment_linear_change": "augmented_contrastive_projection",
+} | {
+    f"model_mmi.{official}.layer.0.{part}": f"fusion.{block}.{name}"
+    for official, block in BLOCKS.items()
+    for part, name in LAYER_PARTS.items()
+}
+UNUSED = {"model_mmi.weights"}
+WEIGHT_NORM = {
+    "weight_g": "parametrizations.weight.original0",
+    "weight_v": "parametrizations.weight.original1",
+}
+
+
+def translate_name(official: str) -> str | None:
+    """Our name of a published parameter, null for the one that the published network never uses.
+
+    Raises:
+        CheckpointError: the name belongs to no published model.
+    """
+    name = re.sub(r"^module\.", "", official)
+    if name in UNUSED:
+        return None
+    name = re.sub(r"\bweight_[gv]$", lambda match: WEIGHT_NORM[match.group()], name)
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        if ours := MODULES.get(".".join(parts[:end])):
+            return ".".join([ours, *parts[end:]])
+    raise CheckpointError(f"parameter '{official}' is not of the published MMER model")
+
+
+def translate_state_dict(official: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a published checkpoint under our names; errors as in `translate_name`."""
+    named = {translate_name(name): tensor for name, tensor in official.items()}
+    return {name: tensor for name, tensor in named.items() if name is not None}
+
+
+def official_config(**settings: Any) -> MMERConfig:
+    """Configuration of the published model: wav2vec2-base, text features of width 768, official losses."""
+    speech = Wav2Vec2Config(apply_spec_augment=False)
+    labels: dict[int, str] = dict(enumerate(OFFICIAL_LABELS))
+    return MMERConfig(
+        speech_config=speech,
+        formulation="official",
+        id2label=labels,
+        label2id={label: i for i, label in labels.items()},
+        **settings,
+    )
+
+
+def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "roberta-base") -> None:
+    """Turn a published checkpoint into a model folder.
+
+    Args:
+        checkpoint: pickle of tensors, alone or under the key `state_dict`; nothing else in it is run.
+        out: folder to write.
+        text_encoder: name or folder of the text encoder whose features the checkpoint was trained on.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, or not one of the published model.
+        EncoderError: the text encoder cannot be loaded.
+    """
+    state = translate_state_dict(_read_pickle(checkpoint))
+    model = MMERForEmotionRecognition(official_config(text_config=pretrained.encoder_config(text_encoder)))
+    pretrained.load_text_encoder(model, text_encoder)
+    load_official(model, state, checkpoint)
+    processor = MMERProcessor(
+        Wav2Vec2FeatureExtractor(return_attention_mask=True),
+        pretrained.encoder_tokenizer(text_encoder),
+        labels=OFFICIAL_LABELS,
+        ctc_symbols=WAV2VEC2_ALPHABET,
+        minimum_samples=receptive_field(model.config.speech_config),
+    )
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], source: Path) -> None:
+    """Load translated tensors, all of them and no others but the text encoder's missing.
+
+    Raises:
+        CheckpointError: tensors are missing or have other shapes.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip()
+        raise CheckpointError(f"{source} is not of the published MMER model: {detail}") from error
+    missing = [name for name in missing if not name.startswith("text_encoder.")]
+    if missing or unexpected:
+        example = (missing or unexpected)[0]
+        raise CheckpointError(
+            f"{source} is not of the published MMER model: {len(missing)} tensors are missing and "
+            f"{len(unexpected)} unknown, such as '{example}'"
+        )
+
+
+def _read_pickle(checkpoint: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no such file: {checkpoint}") from error
+    except (OSError, RuntimeError, UnpicklingError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{checkpoint} cannot be read as a PyTorch checkpoint of tensors alone ({reason[:120]})"
+        ) from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{checkpoint} holds no state_dict of tensors")
+    return content

@@ -1,0 +1,235 @@
+"""MMER: multimodal multi-task learning for speech emotion recognition (Interspeech 2023)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from mmer.model.baselines import NaiveFusion, SpeechPooling, TextPooling
+from mmer.model.configuration import MMERConfig
+from mmer.model.fusion import MultimodalDynamicFusion
+from mmer.model.speech_encoder import SpeechEncoder
+from mmer.model.text_encoder import TextEncoder
+from mmer.objectives.multitask import multitask_loss
+
+FUSIONS = {
+    "mmer": MultimodalDynamicFusion,
+    "naive": NaiveFusion,
+    "speech": SpeechPooling,
+    "text": TextPooling,
+}
+
+
+@dataclass
+class MMEROutput(ModelOutput):
+    """What the network returns; what was not asked for is null.
+
+    Attributes:
+        loss: scalar, the weighted sum of the objectives (equation 1), where `labels` were given.
+        logits: (batch, emotions).
+        fused_embedding: (batch, size) from which the logits are computed.
+        augmented_fused_embedding: the same of the augmented view.
+        ctc_logits: (batch, frames, symbols).
+        frame_counts: (batch,) valid frames.
+        objectives: name -> unweighted scalar of each objective that was computed.
+        infinite_ctc: scalar count of utterances whose transcript is too long for their frames.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    fused_embedding: Tensor | None = None
+    augmented_fused_embedding: Tensor | None = None
+    ctc_logits: Tensor | None = None
+    frame_counts: Tensor | None = None
+    objectives: dict[str, Tensor] | None = None
+    infinite_ctc: Tensor | None = None
+
+
+class ContrastiveProjection(nn.Sequential):
+    """The projection in front of a contrastive objective: fused size -> d, GELU, d -> d."""
+
+    def __init__(self, fused_size: int, size: int) -> None:
+        super().__init__(nn.Linear(fused_size, size), nn.GELU(), nn.Linear(size, size))
+
+
+class MMERForEmotionRecognition(PreTrainedModel):
+    """Speech and text encoders, the fusion network or a baseline in its place, and the four objectives.
+
+    Logits of an utterance do not depend on what else is in its batch.
+    """
+
+    config_class = MMERConfig
+    config: MMERConfig
+    base_model_prefix = "mmer"
+    main_input_name = "input_values"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: MMERConfig) -> None:
+        super().__init__(config)
+        size = config.hidden_size
+        assert size is not None
+        self.speech_encoder = self.text_encoder = self.ctc_head = None
+        if config.uses_speech:
+            if config.speech_config is None:
+                raise ValueError(f"fusion '{config.fusion}' listens, so speech_config cannot be null")
+            self.speech_encoder = SpeechEncoder(
+                config.speech_config,
+                freeze=config.freeze_speech_encoder,
+                freeze_feature_extractor=config.freeze_feature_extractor,
+            )
+            if config.ctc_vocab_size:
+                self.ctc_head = nn.Linear(config.speech_config.hidden_size, config.ctc_vocab_size)
+        if config.uses_text and config.text_config is not None:
+            if config.text_config.hidden_size != size:
+                raise ValueError(
+                    f"hidden_size = {size}, but the text encoder has {config.text_config.hidden_size}; "
+                    "leave hidden_size out"
+                )
+            self.text_encoder = TextEncoder(config.text_config, freeze=config.freeze_text_encoder)
+        self.fusion = FUSIONS[config.fusion](config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
+        self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
+        self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        speech_attention_mask: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        text_hidden_states: Tensor | None = None,
+        text_attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        ctc_labels: Tensor | None = None,
+        augmented_input_values: Tensor | None = None,
+        augmented_input_features: Tensor | None = None,
+        augmented_speech_attention_mask: Tensor | None = None,
+        augmented_input_ids: Tensor | None = None,
+        augmented_text_hidden_states: Tensor | None = None,
+        augmented_text_attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MMEROutput:
+        """Recognize a batch, and compute its loss where `labels` are given.
+
+        Args:
+            input_values: (batch, samples) waveforms for encoders of raw sound, zero where padded.
+            input_features: (batch, frames, bins) log-mel features for w2v-BERT encoders.
+            speech_attention_mask: (batch, samples or frames), 1 where valid; all valid if null.
+            input_ids: (batch, tokens).
+            text_hidden_states: (batch, tokens, d), text features from outside in place of `input_ids`.
+            text_attention_mask: (batch, tokens), 1 where valid, at least one in a row; all valid if null.
+            labels: (batch,) integer emotions.
+            ctc_labels: (batch, characters), padded with -100; a row without characters has no transcript.
+            augmented_input_values ... augmented_text_attention_mask: the second view of the same utterances,
+                which takes part in the augmented contrastive objective alone.
+
+        Returns:
+            `MMEROutput`.
+
+        Raises:
+            ValueError: the modality that the network needs is not given.
+        """
+        speech = _speech_inputs(input_values, input_features, speech_attention_mask)
+        text = _text_inputs(input_ids, text_hidden_states, text_attention_mask)
+        fused, frames, frame_mask = self._fuse(speech, text)
+        logits = self.classifier(fused)
+        frame_counts = None if frame_mask is None else frame_mask.sum(dim=1)
+
+        ctc_logits = None
+        if self.ctc_head is not None and frames is not None and self.config.ctc_weight:
+            ctc_logits = self.ctc_head(self.dropout(frames))
+
+        augmented_fused = None
+        augmented_speech = _speech_inputs(
+            augmented_input_values, augmented_input_features, augmented_speech_attention_mask
+        )
+        augmented_text = _text_inputs(
+            augmented_input_ids, augmented_text_hidden_states, augmented_text_attention_mask
+        )
+        if augmented_speech is not None or augmented_text is not None:
+            augmented_fused, _, _ = self._fuse(augmented_speech, augmented_text)
+
+        output = MMEROutput(
+            logits=logits,
+            fused_embedding=fused,
+            augmented_fused_embedding=augmented_fused,
+            ctc_logits=ctc_logits,
+            frame_counts=frame_counts,
+        )
+        if labels is not None:
+            output.loss, output.objectives, output.infinite_ctc = self._loss(output, labels, ctc_labels)
+        return output
+
+    def _fuse(
+        self, speech: tuple[Tensor, Tensor] | None, text: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        frames = frame_mask = tokens = token_mask = None
+        if self.speech_encoder is not None:
+            if speech is None:
+                raise ValueError(
+                    f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
+                )
+            frames, frame_mask = self.speech_encoder(*speech)
+        if self.config.uses_text:
+            if text is None:
+                raise ValueError(
+                    f"fusion '{self.config.fusion}' needs text: give input_ids or text_hidden_states"
+                )
+            tokens, mask = text
+            token_mask = mask.bool()
+            if not tokens.is_floating_point():
+                if self.text_encoder is None:
+                    raise ValueError(
+                        "this model has no text encoder: give text_hidden_states instead of input_ids"
+                    )
+                tokens = self.text_encoder(tokens, mask)
+        return self.fusion(frames, frame_mask, tokens, token_mask), frames, frame_mask
+
+    def _loss(
+        self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        assert output.logits is not None
+        assert output.fused_embedding is not None
+        embeddings = augmented_embeddings = None
+        if output.augmented_fused_embedding is not None and self.config.augmented_contrastive_weight:
+            augmented_embeddings = self.augmented_contrastive_projection(output.augmented_fused_embedding)
+        if augmented_embeddings is not None or self.config.supervised_contrastive_weight:
+            embeddings = self.contrastive_projection(output.fused_embedding)
+        return multitask_loss(
+            self.config,
+            logits=output.logits,
+            labels=labels,
+            ctc_logits=output.ctc_logits,
+            frame_counts=output.frame_counts,
+            ctc_labels=ctc_labels,
+            embeddings=embeddings,
+            augmented_embeddings=augmented_embeddings,
+        )
+
+
+def _speech_inputs(
+    values: Tensor | None, features: Tensor | None, attention_mask: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    inputs = values if values is not None else features
+    if inputs is None:
+        return None
+    if attention_mask is None:
+        attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
+    return inputs, attention_mask
+
+
+def _text_inputs(
+    ids: Tensor | None, hidden_states: Tensor | None, attention_mask: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    inputs = ids if ids is not None else hidden_states
+    if inputs is None:
+        return None
+    if attention_mask is None:
+        attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
+    return inputs, attention_mask

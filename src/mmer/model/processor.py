@@ -1,0 +1,226 @@
+"""From waveforms and transcripts to the tensors the network reads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizerBase, ProcessorMixin
+
+from mmer.errors import MMERError
+from mmer.objectives.ctc import IGNORED
+from mmer.text import CTCAlphabet, strip_annotations
+
+Normalization = Literal["utterance", "speaker", "corpus"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatistics:
+    """Mean and standard deviation of each log-mel bin, over a speaker or a corpus.
+
+    Attributes:
+        mean: (bins,) float32.
+        std: (bins,) float32, > 0.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, features: Iterable[NDArray[np.float32]]) -> Self:
+        """Statistics over all frames of all clips.
+
+        Args:
+            features: clips of (frames, bins), read once, at least one.
+        """
+        count, total, squares = 0, np.zeros(1), np.zeros(1)
+        for clip in features:
+            frames = clip.astype(np.float64)
+            count += len(frames)
+            total = total + frames.sum(axis=0)
+            squares = squares + np.square(frames).sum(axis=0)
+        mean = total / count
+        variance = np.maximum(squares / count - np.square(mean), 0.0)
+        return cls(mean.astype(np.float32), np.sqrt(variance + 1e-5).astype(np.float32))
+
+
+class MMERProcessor(ProcessorMixin):
+    """Feature extractor, tokenizer, CTC alphabet, label names and clip limits of one model.
+
+    Args:
+        feature_extractor: of the speech encoder; it says whether the encoder reads waveforms or log-mel features.
+        tokenizer: of the text encoder.
+        labels: emotions, in the order of the model's classes.
+        ctc_symbols: alphabet of the CTC head, blank first; null without CTC.
+        minimum_samples: shorter clips are padded with silence to this length, the encoder's receptive field.
+        max_duration: longest clip in seconds.
+        normalization: what log-mel features are standardized over: the utterance, all given clips of its
+            speaker, or the training corpus. Waveform encoders know `utterance` alone.
+        corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
+        uses_speech, uses_text: whether the model listens and reads.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: FeatureExtractionMixin,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        labels: Sequence[str],
+        ctc_symbols: Sequence[str] | None = None,
+        minimum_samples: int = 400,
+        max_duration: float = 30.0,
+        normalization: Normalization = "utterance",
+        corpus_mean: Sequence[float] | None = None,
+        corpus_std: Sequence[float] | None = None,
+        uses_speech: bool = True,
+        uses_text: bool = True,
+    ) -> None:
+        super().__init__(feature_extractor, tokenizer)
+        self.labels = list(labels)
+        self.ctc_symbols = list(ctc_symbols) if ctc_symbols else None
+        self.minimum_samples = minimum_samples
+        self.max_duration = max_duration
+        self.normalization: Normalization = normalization
+        self.corpus_mean = list(corpus_mean) if corpus_mean is not None else None
+        self.corpus_std = list(corpus_std) if corpus_std is not None else None
+        self.uses_speech = uses_speech
+        self.uses_text = uses_text
+        if normalization != "utterance" and not self.reads_features:
+            raise MMERError(
+                f"normalization '{normalization}' needs a speech encoder of log-mel features (w2v-BERT or compact); "
+                "this encoder reads waveforms: use normalization 'utterance'"
+            )
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the speech encoder reads log-mel features, not waveforms."""
+        return self.feature_extractor.model_input_names[0] == "input_features"
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz of the waveforms that `features` takes."""
+        return self.feature_extractor.sampling_rate
+
+    @property
+    def min_duration(self) -> float:
+        """Seconds; shorter clips are padded with silence."""
+        return self.minimum_samples / self.sampling_rate
+
+    @property
+    def ctc_alphabet(self) -> CTCAlphabet | None:
+        """Alphabet of the CTC head."""
+        return CTCAlphabet(tuple(self.ctc_symbols)) if self.ctc_symbols else None
+
+    def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the speech encoder reads of one clip.
+
+        Args:
+            waveform: (samples,) mono at `sampling_rate`; shorter ones than `minimum_samples` are padded.
+
+        Returns:
+            (samples,) normalized waveform, or (frames, bins) log-mel features, standardized over the utterance
+            or, for the other normalizations, not yet.
+        """
+        if len(waveform) < self.minimum_samples:
+            waveform = np.pad(waveform, (0, self.minimum_samples - len(waveform)))
+        settings: dict[str, Any] = {"sampling_rate": self.sampling_rate, "return_tensors": "np"}
+        if not self.reads_features:
+            return self.feature_extractor(waveform, **settings)["input_values"][0].astype(np.float32)
+        settings["do_normalize_per_mel_bins"] = self.normalization == "utterance"
+        extracted = self.feature_extractor(waveform, **settings)
+        return extracted["input_features"][0][extracted["attention_mask"][0].astype(bool)].astype(np.float32)
+
+    def standardize(
+        self, features: NDArray[np.float32], statistics: FeatureStatistics | None = None
+    ) -> NDArray[np.float32]:
+        """Apply the normalization that `features` left open.
+
+        Args:
+            features: (frames, bins) or (samples,) from `features`.
+            statistics: of the speaker, for `normalization: speaker`; of this clip alone if null.
+        """
+        if self.normalization == "utterance":
+            return features
+        if self.normalization == "corpus":
+            assert self.corpus_mean is not None
+            assert self.corpus_std is not None
+            mean, std = np.array(self.corpus_mean, np.float32), np.array(self.corpus_std, np.float32)
+        else:
+            statistics = statistics or FeatureStatistics.of([features])
+            mean, std = statistics.mean, statistics.std
+        return (features - mean) / std
+
+    def collate(
+        self,
+        features: Sequence[NDArray[np.float32]] | None,
+        transcripts: Sequence[str | None],
+        statistics: Sequence[FeatureStatistics | None] | None = None,
+    ) -> BatchFeature:
+        """Pad a batch.
+
+        Args:
+            features: of each clip, from `features`; null for a model that does not listen.
+            transcripts: of each clip; a missing one is read as the empty text, special tokens alone.
+            statistics: of each clip's speaker, for `normalization: speaker`.
+
+        Returns:
+            `input_values` (batch, samples) or `input_features` (batch, frames, bins), `speech_attention_mask`,
+            `input_ids` (batch, tokens), `text_attention_mask`; of the modalities the model uses.
+        """
+        batch: dict[str, Tensor] = {}
+        if self.uses_speech:
+            assert features is not None
+            clips = [
+                torch.from_numpy(self.standardize(clip, statistics[i] if statistics else None))
+                for i, clip in enumerate(features)
+            ]
+            name = "input_features" if self.reads_features else "input_values"
+            batch[name] = pad_sequence(clips, batch_first=True)
+            lengths = torch.tensor([len(clip) for clip in clips])
+            batch["speech_attention_mask"] = (torch.arange(batch[name].shape[1]) < lengths[:, None]).long()
+        if self.uses_text:
+            batch.update(self.tokenize(transcripts))
+        return BatchFeature(batch)
+
+    def tokenize(self, transcripts: Sequence[str | None]) -> dict[str, Tensor]:
+        """`input_ids` and `text_attention_mask` (batch, tokens) of the transcripts, annotations removed.
+
+        Raises:
+            MMERError: a transcript has more tokens than the text encoder can read.
+        """
+        texts = [strip_annotations(text) if text else "" for text in transcripts]
+        encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+        longest = encoded["input_ids"].shape[1]
+        if longest > self.tokenizer.model_max_length:
+            raise MMERError(
+                f"a transcript has {longest} tokens and the text encoder reads {self.tokenizer.model_max_length}: "
+                f"{max(texts, key=len)[:60]!r}...; split the recording"
+            )
+        return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
+
+    def encode_ctc(self, transcripts: Sequence[str | None]) -> Tensor:
+        """CTC targets (batch, longest transcript) int64, padded with -100; a missing transcript is all -100."""
+        alphabet = self.ctc_alphabet
+        assert alphabet is not None
+        rows = [
+            torch.tensor(alphabet.encode(text) if text else [], dtype=torch.int64) for text in transcripts
+        ]
+        if not any(len(row) for row in rows):
+            return torch.full((len(rows), 1), IGNORED)
+        return pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        waveforms: Sequence[NDArray[np.float32]] | None = None,
+        transcripts: Sequence[str | None] | None = None,
+        statistics: Sequence[FeatureStatistics | None] | None = None,
+    ) -> BatchFeature:
+        """Features of each clip and their batch; see `features` and `collate`."""
+        if transcripts is None:
+            transcripts = [None] * len(waveforms or [])
+        features = [self.features(waveform) for waveform in waveforms or []] if self.uses_speech else None
+        return self.collate(features, transcripts, statistics)

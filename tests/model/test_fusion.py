@@ -1,0 +1,65 @@
+"""The fusion network against the paper's equations written out head by head, token by token."""
+
+import torch
+import torch.nn.functional as F
+from tiny import SIZE, TEXT_SIZE, model_config
+from torch import Tensor
+
+from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion, masked_max
+
+DOUBLE = torch.float64
+
+
+def slow_layer(layer: CrossModalEncoder, queries: Tensor, keys: Tensor) -> Tensor:
+    """One cross-modal encoder on one utterance without padding: (query positions, d) and (key positions, d)."""
+    size = queries.shape[1] // layer.num_heads
+    q, k, v = layer.query(queries), layer.key(keys), layer.value(keys)
+    heads = []
+    for h in range(layer.num_heads):
+        part = slice(h * size, (h + 1) * size)
+        weights = (q[:, part] @ k[:, part].T / size**0.5).softmax(dim=1)
+        heads.append(weights @ v[:, part])
+    hidden = layer.attention_norm(queries + layer.attention_output(torch.cat(heads, dim=1)))
+    return layer.output_norm(hidden + layer.output(F.gelu(layer.intermediate(hidden))))
+
+
+def slow_fusion(fusion: MultimodalDynamicFusion, frames: Tensor, tokens: Tensor) -> Tensor:
+    t = slow_layer(fusion.text_self_attention, tokens, tokens)
+    p = slow_layer(fusion.block_b, fusion.speech_to_queries(frames), t)
+    r = slow_layer(fusion.block_c, t, p)
+    q = slow_layer(fusion.block_d, t, fusion.speech_to_keys(frames))
+    gate = 1 / (1 + torch.exp(-fusion.gate(torch.cat([r, q], dim=1))))
+    m = torch.cat([r, gate * q], dim=1)
+    return torch.cat([frames.max(dim=0).values, fusion.down_projection(m.max(dim=0).values)])
+
+
+def mask(lengths: list[int]) -> Tensor:
+    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+def test_fusion_is_the_papers_network_in_value_and_gradient() -> None:
+    torch.manual_seed(0)
+    fusion = MultimodalDynamicFusion(model_config()).to(DOUBLE).eval()
+    for parameter in fusion.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    frame_counts, token_counts = [7, 4, 1], [2, 5, 3]
+    frames = torch.randn(3, 7, SIZE, dtype=DOUBLE)
+    tokens = torch.randn(3, 5, TEXT_SIZE, dtype=DOUBLE)
+    fused = fusion(frames, mask(frame_counts), tokens, mask(token_counts))
+    slow = torch.stack(
+        [slow_fusion(fusion, frames[i, : frame_counts[i]], tokens[i, : token_counts[i]]) for i in range(3)]
+    )
+    torch.testing.assert_close(fused, slow)
+    parameters = list(fusion.parameters())
+    upstream = torch.randn_like(fused)
+    for ours, theirs in zip(
+        torch.autograd.grad(fused, parameters, upstream),
+        torch.autograd.grad(slow, parameters, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_masked_max_ignores_padding_even_where_all_valid_values_are_negative() -> None:
+    sequence = torch.tensor([[[-3.0, -1.0], [-2.0, -5.0], [9.0, 9.0]]])
+    assert masked_max(sequence, torch.tensor([[True, True, False]])).tolist() == [[-2.0, -1.0]]
