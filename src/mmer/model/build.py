@@ -1,8 +1,10 @@
 """From a recipe and its training utterances to a model and its processor."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import RecipeError
@@ -56,7 +58,6 @@ def build_model(
         speech_config = pretrained.encoder_config(speech.encoder)
         feature_extractor = pretrained.encoder_feature_extractor(speech.encoder)
     speech_config.apply_spec_augment = speech.spec_augment
-    log_mel = speech_config.model_type == "wav2vec2-bert"
 
     alphabet = None
     if uses_speech and objectives.ctc_weight and transcripts:
@@ -94,11 +95,12 @@ def build_model(
         tokenizer,
         labels=labels,
         ctc_symbols=alphabet.symbols if alphabet else None,
-        minimum_samples=compact.MINIMUM_SAMPLES if log_mel else receptive_field(speech_config),
+        minimum_samples=_minimum_samples(speech_config, feature_extractor),
         max_duration=recipe.data.max_duration,
         normalization=speech.normalization,
         uses_speech=uses_speech,
         uses_text=uses_text,
+        adds_prosody=speech.encoder == COMPACT,
     )
     return model, processor
 
@@ -108,6 +110,13 @@ def ctc_alphabet(transcripts: Sequence[str]) -> CTCAlphabet:
     made = CTCAlphabet.from_transcripts(transcripts)
     english = CTCAlphabet(WAV2VEC2_ALPHABET)
     return english if set(made.symbols) <= set(english.symbols) else made
+
+
+def _minimum_samples(speech_config: PreTrainedConfig, feature_extractor: Any) -> int:
+    if speech_config.model_type != "wav2vec2-bert":
+        return receptive_field(speech_config)
+    # Statistics over fewer than two stacked frames of (25 ms window, 10 ms hop) are not defined.
+    return 400 + 160 * (2 * feature_extractor.stride - 1)
 
 
 def set_corpus_statistics(processor: MMERProcessor, statistics: FeatureStatistics) -> None:

@@ -12,10 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizerBase, ProcessorMixin
 
 from mmer.errors import MMERError
+from mmer.model.compact import compact_features
 from mmer.objectives.ctc import IGNORED
 from mmer.text import CTCAlphabet, strip_annotations
 
 Normalization = Literal["utterance", "speaker", "corpus"]
+LARGEST = 4.0
+"""Standard deviations at which standardized features are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +38,15 @@ class FeatureStatistics:
         """Statistics over all frames of all clips.
 
         Args:
-            features: clips of (frames, bins), read once, at least one.
+            features: clips of (frames, bins), read once, at least one; NaN is left out.
         """
-        count, total, squares = 0, np.zeros(1), np.zeros(1)
+        count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
         for clip in features:
             frames = clip.astype(np.float64)
-            count += len(frames)
-            total = total + frames.sum(axis=0)
-            squares = squares + np.square(frames).sum(axis=0)
+            count = count + np.isfinite(frames).sum(axis=0)
+            total = total + np.nansum(frames, axis=0)
+            squares = squares + np.nansum(np.square(frames), axis=0)
+        count = np.maximum(count, 1)
         mean = total / count
         variance = np.maximum(squares / count - np.square(mean), 0.0)
         return cls(mean.astype(np.float32), np.sqrt(variance + 1e-5).astype(np.float32))
@@ -62,13 +66,14 @@ class MMERProcessor(ProcessorMixin):
             speaker, or the training corpus. Waveform encoders know `utterance` alone.
         corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
         uses_speech, uses_text: whether the model listens and reads.
+        adds_prosody: whether the log-mel features are those of the `compact` encoder, pitch beside them.
     """
 
     def __init__(
         self,
         feature_extractor: FeatureExtractionMixin,
         tokenizer: PreTrainedTokenizerBase,
-        *,
+        # Not keyword-only: `from_pretrained` restores only what can be positional.
         labels: Sequence[str],
         ctc_symbols: Sequence[str] | None = None,
         minimum_samples: int = 400,
@@ -78,6 +83,7 @@ class MMERProcessor(ProcessorMixin):
         corpus_std: Sequence[float] | None = None,
         uses_speech: bool = True,
         uses_text: bool = True,
+        adds_prosody: bool = False,
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
         self.labels = list(labels)
@@ -89,6 +95,7 @@ class MMERProcessor(ProcessorMixin):
         self.corpus_std = list(corpus_std) if corpus_std is not None else None
         self.uses_speech = uses_speech
         self.uses_text = uses_text
+        self.adds_prosody = adds_prosody
         if normalization != "utterance" and not self.reads_features:
             raise MMERError(
                 f"normalization '{normalization}' needs a speech encoder of log-mel features (w2v-BERT or compact); "
@@ -122,17 +129,23 @@ class MMERProcessor(ProcessorMixin):
             waveform: (samples,) mono at `sampling_rate`; shorter ones than `minimum_samples` are padded.
 
         Returns:
-            (samples,) normalized waveform, or (frames, bins) log-mel features, standardized over the utterance
-            or, for the other normalizations, not yet.
+            (samples,) normalized waveform, or (frames, bins) log-mel features that `standardize` completes.
         """
         if len(waveform) < self.minimum_samples:
             waveform = np.pad(waveform, (0, self.minimum_samples - len(waveform)))
         settings: dict[str, Any] = {"sampling_rate": self.sampling_rate, "return_tensors": "np"}
         if not self.reads_features:
             return self.feature_extractor(waveform, **settings)["input_values"][0].astype(np.float32)
-        settings["do_normalize_per_mel_bins"] = self.normalization == "utterance"
+        settings["do_normalize_per_mel_bins"] = self._extractor_standardizes
         extracted = self.feature_extractor(waveform, **settings)
-        return extracted["input_features"][0][extracted["attention_mask"][0].astype(bool)].astype(np.float32)
+        log_mel = extracted["input_features"][0][extracted["attention_mask"][0].astype(bool)].astype(
+            np.float32
+        )
+        return compact_features(log_mel, waveform) if self.adds_prosody else log_mel
+
+    @property
+    def _extractor_standardizes(self) -> bool:
+        return not self.reads_features or (self.normalization == "utterance" and not self.adds_prosody)
 
     def standardize(
         self, features: NDArray[np.float32], statistics: FeatureStatistics | None = None
@@ -143,7 +156,7 @@ class MMERProcessor(ProcessorMixin):
             features: (frames, bins) or (samples,) from `features`.
             statistics: of the speaker, for `normalization: speaker`; of this clip alone if null.
         """
-        if self.normalization == "utterance":
+        if self._extractor_standardizes:
             return features
         if self.normalization == "corpus":
             assert self.corpus_mean is not None
@@ -152,7 +165,7 @@ class MMERProcessor(ProcessorMixin):
         else:
             statistics = statistics or FeatureStatistics.of([features])
             mean, std = statistics.mean, statistics.std
-        return (features - mean) / std
+        return np.clip(np.nan_to_num((features - mean) / std), -LARGEST, LARGEST)
 
     def collate(
         self,
@@ -160,7 +173,7 @@ class MMERProcessor(ProcessorMixin):
         transcripts: Sequence[str | None],
         statistics: Sequence[FeatureStatistics | None] | None = None,
     ) -> BatchFeature:
-        """Pad a batch.
+        """Standardize and pad a batch.
 
         Args:
             features: of each clip, from `features`; null for a model that does not listen.
@@ -171,13 +184,21 @@ class MMERProcessor(ProcessorMixin):
             `input_values` (batch, samples) or `input_features` (batch, frames, bins), `speech_attention_mask`,
             `input_ids` (batch, tokens), `text_attention_mask`; of the modalities the model uses.
         """
+        if features is not None:
+            features = [
+                self.standardize(clip, statistics[i] if statistics else None)
+                for i, clip in enumerate(features)
+            ]
+        return self.pad(features, transcripts)
+
+    def pad(
+        self, features: Sequence[NDArray[np.float32]] | None, transcripts: Sequence[str | None]
+    ) -> BatchFeature:
+        """As `collate`, of features that `standardize` has seen."""
         batch: dict[str, Tensor] = {}
         if self.uses_speech:
             assert features is not None
-            clips = [
-                torch.from_numpy(self.standardize(clip, statistics[i] if statistics else None))
-                for i, clip in enumerate(features)
-            ]
+            clips = [torch.from_numpy(clip) for clip in features]
             name = "input_features" if self.reads_features else "input_values"
             batch[name] = pad_sequence(clips, batch_first=True)
             lengths = torch.tensor([len(clip) for clip in clips])

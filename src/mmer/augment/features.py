@@ -1,0 +1,69 @@
+"""Views of log-mel features: other vocal tracts, other speeds, masked spans; cheap enough for every clip and epoch."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from mmer.model.compact import MEL_BINS, STACKED
+from mmer.model.prosody import CHANNELS
+
+
+class FeatureAugmenter:
+    """Changes standardized features of the `compact` encoder as another speaker would; labels stay true.
+
+    Args:
+        warp: largest |log| of the factor on the mel axis, as of a longer or shorter vocal tract.
+        shift: largest shift along the mel axis in bins.
+        tempo: largest |log| of the factor on the duration.
+        frequency_mask: most mel bins of each of two masks.
+        time_mask: most frames of 10 ms of each of two masks.
+        prosody_offset: standard deviation of an offset on each prosody channel of the clip.
+    """
+
+    def __init__(
+        self,
+        *,
+        warp: float = 0.12,
+        shift: float = 3.0,
+        tempo: float = 0.15,
+        frequency_mask: int = 12,
+        time_mask: int = 20,
+        prosody_offset: float = 0.2,
+    ) -> None:
+        self.warp, self.shift, self.tempo = warp, shift, tempo
+        self.frequency_mask, self.time_mask = frequency_mask, time_mask
+        self.prosody_offset = prosody_offset
+
+    def __call__(self, features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        """Make one view.
+
+        Args:
+            features: (frames, bins), standardized, so that 0 is the average.
+            seed: the same seed gives the same view.
+
+        Returns:
+            (frames', bins) float32; frames' / frames within exp(±`tempo`), at least one.
+        """
+        random = np.random.default_rng(seed)
+        fine = features.reshape(len(features) * STACKED, MEL_BINS + CHANNELS)
+        frames = max(1, round(len(features) * np.exp(random.uniform(-self.tempo, self.tempo)))) * STACKED
+        times = np.linspace(0, len(fine) - 1, frames)
+        bins = np.arange(MEL_BINS) * np.exp(random.uniform(-self.warp, self.warp))
+        bins = np.clip(bins + random.uniform(-self.shift, self.shift), 0, MEL_BINS - 1)
+        mel = map_coordinates(
+            fine[:, :MEL_BINS], np.meshgrid(times, bins, indexing="ij"), order=1, mode="nearest"
+        )
+        voice = fine[np.rint(times).astype(int), MEL_BINS:]
+        voice = voice + random.normal(0, self.prosody_offset, CHANNELS) * (voice != 0)
+        for _ in range(2):
+            _mask(mel.T, self.frequency_mask, random)
+            _mask(mel, self.time_mask, random)
+        view = np.concatenate([mel, voice], axis=1, dtype=np.float32)
+        return view.reshape(-1, features.shape[1])
+
+
+def _mask(rows: NDArray[np.float32], longest: int, random: np.random.Generator) -> None:
+    """Set a random span of rows to 0, in place."""
+    width = min(int(random.integers(longest + 1)), len(rows))
+    start = int(random.integers(len(rows) - width + 1))
+    rows[start : start + width] = 0.0

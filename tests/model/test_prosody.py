@@ -1,0 +1,57 @@
+"""Pitch of sounds whose pitch is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from mmer.model.prosody import prosody
+
+
+def buzz(pitch: float, seconds: float = 1.0, amplitude: float = 0.1) -> NDArray[np.float32]:
+    """Harmonics of a voice, falling by 6 dB an octave."""
+    time = np.arange(int(seconds * 16_000)) / 16_000
+    tone = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, int(4000 / pitch)))
+    return (amplitude * tone).astype(np.float32)
+
+
+@pytest.mark.parametrize("pitch", [75, 110, 180, 260, 440])
+def test_pitch_of_a_steady_voice(pitch: int) -> None:
+    track = prosody(buzz(pitch), 95)
+    assert np.isfinite(track[:, 0]).all()
+    np.testing.assert_allclose(2 ** track[5:-5, 0], pitch, rtol=0.03)
+    assert (track[5:-5, 1] > 0.8).all()
+
+
+def test_pitch_follows_a_step_where_it_happens() -> None:
+    track = prosody(np.concatenate([buzz(120), buzz(240)]), 195)
+    np.testing.assert_allclose(2 ** track[10:90, 0], 120, rtol=0.03)
+    np.testing.assert_allclose(2 ** track[110:190, 0], 240, rtol=0.03)
+
+
+def test_silence_and_noise_have_no_pitch() -> None:
+    assert np.isnan(prosody(np.zeros(16_000, np.float32), 90)[:, 0]).all()
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    assert np.isnan(prosody(noise, 90)[:, 0]).mean() > 0.9
+
+
+def test_energy_is_the_logarithm_of_the_variance() -> None:
+    soft, loud = prosody(buzz(150), 90)[:, 2], prosody(buzz(150, amplitude=1.0), 90)[:, 2]
+    np.testing.assert_allclose(loud - soft, np.log(100), atol=0.01)
+
+
+@pytest.mark.parametrize("samples", [1, 400, 880, 1600])
+def test_short_clips_have_the_frames_asked_for(samples: int) -> None:
+    assert prosody(buzz(200)[:samples], 4).shape == (4, 3)
+
+
+def test_men_speak_lower_than_women(nemo_samples: Path) -> None:
+    """The median pitch of real recordings, neutral: KS0 and TP0 are men, EB0 and IC0 women."""
+    medians = {}
+    for speaker in ("KS0", "TP0", "EB0", "IC0"):
+        clips = sorted(nemo_samples.glob(f"{speaker}_neutral_*.opus"))[:8]
+        tracks = [prosody(soundfile.read(clip, dtype="float32")[0], 100) for clip in clips]
+        medians[speaker] = 2 ** np.nanmedian(np.concatenate(tracks)[:, 0])
+    assert max(medians["KS0"], medians["TP0"]) < 160 < min(medians["EB0"], medians["IC0"]), medians
