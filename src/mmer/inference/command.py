@@ -10,7 +10,7 @@ from mmer.errors import MMERError
 from mmer.inference.inputs import collect_inputs
 from mmer.inference.output import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.training.progress import counting
+from mmer.progress import counting
 
 
 def predict_paths(

@@ -1,0 +1,133 @@
+"""What a prediction is asked about, and how the command line finds it."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import AudioError
+
+AUDIO_SUFFIXES = frozenset(
+    {
+        *(".aac", ".aif", ".aiff", ".au", ".avi", ".caf", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".mp4"),
+        *(".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
+    }
+)
+TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """One recording, what is said in it, and by whom, as far as that is known.
+
+    Attributes:
+        audio: path of an audio or video file, the bytes of one, or samples: (samples,), (channels, samples)
+            or (samples, channels). None where there is only text.
+        transcript: what is said; None where nobody wrote it down.
+        sampling_rate: Hz; needed for samples, read from the file otherwise.
+        speaker: who speaks, for models whose features are standardized per speaker.
+        start, end: seconds, the part of the file that is meant.
+        utterance_id: name in the output; the path, or `utterance N`, unless given.
+    """
+
+    audio: str | os.PathLike[str] | bytes | ArrayLike | None
+    transcript: str | None = None
+    sampling_rate: int | None = None
+    speaker: str | None = None
+    start: float | None = None
+    end: float | None = None
+    utterance_id: str | None = None
+
+    @property
+    def path(self) -> str | None:
+        """Path of the recording, where it is a file."""
+        return os.fspath(self.audio) if isinstance(self.audio, str | os.PathLike) else None
+
+
+def corpus_utterances(corpus: Corpus) -> list[Utterance]:
+    """The rows of a corpus, in order."""
+    columns = ["audio_path", "transcript", "speaker", "start", "end", "utterance_id"]
+    rows = corpus.table[columns].itertuples(index=False, name=None)
+    return [
+        Utterance(audio, _known(text), None, _known(speaker), _known(start), _known(end), name)
+        for audio, text, speaker, start, end, name in rows
+    ]
+
+
+def collect_inputs(paths: Sequence[str]) -> list[Utterance]:
+    """Find the recordings that the command line names.
+
+    Args:
+        paths: each an audio file; a folder, searched through all its levels for audio files, hidden ones
+            skipped (one with a `metadata.csv`, .jsonl or .parquet is read as a corpus); a pattern such as
+            `clips/**/*.wav`, for shells that leave it to the program; a corpus table (.parquet, .csv, .tsv,
+            .jsonl); or `-`, one audio file on standard input.
+
+    Returns:
+        The utterances in the order named, those of a folder or a pattern sorted by path; a file that is named
+        twice is there once.
+
+    Raises:
+        AudioError: nothing is there, or nothing in it is a recording.
+        CorpusError: a table cannot be read.
+    """
+    found = [utterance for path in paths for utterance in _utterances_at(path)]
+    first: dict[object, Utterance] = {}
+    for utterance in found:
+        whole_file = utterance.utterance_id is None and utterance.path is not None
+        first.setdefault(os.path.abspath(utterance.path or "") if whole_file else id(utterance), utterance)
+    return list(first.values())
+
+
+def _utterances_at(path: str) -> Iterator[Utterance]:
+    if path == "-":
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise AudioError(
+                "nothing came on standard input; send one audio file: mmer predict MODEL - < clip.wav"
+            )
+        yield Utterance(data, utterance_id="standard input")
+    elif os.path.isdir(path):
+        yield from _utterances_in_folder(Path(path))
+    elif os.path.exists(path):
+        if Path(path).suffix.lower() in TABLE_SUFFIXES:
+            yield from corpus_utterances(Corpus.read(path))
+        else:
+            yield Utterance(path)
+    elif glob.has_magic(path):
+        files = sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
+        if not files:
+            raise AudioError(f"no file matches the pattern {path}")
+        for file in files:
+            yield from _utterances_at(file)
+    else:
+        raise AudioError(f"no such file or folder: {path}")
+
+
+def _utterances_in_folder(folder: Path) -> Iterator[Utterance]:
+    if any((folder / f"metadata{suffix}").is_file() for suffix in (".csv", ".jsonl", ".parquet")):
+        yield from corpus_utterances(Corpus.read(folder))
+        return
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in AUDIO_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
+    if not files:
+        raise AudioError(
+            f"no audio file in the folder {folder}; looked for {' '.join(sorted(AUDIO_SUFFIXES))}"
+        )
+    yield from (Utterance(str(file)) for file in files)
+
+
+def _known(value: Any) -> Any:
+    return None if pd.isna(value) else value

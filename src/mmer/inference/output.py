@@ -1,0 +1,186 @@
+"""What a prediction says, and the files it is written to."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmer.errors import MMERError
+
+ROWS_PER_GROUP = 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Prediction:
+    """The answer for one utterance.
+
+    Attributes:
+        utterance_id: name of the utterance.
+        audio_path: its file, where it is one.
+        label: the most probable emotion; None where there is an error.
+        probabilities: of every emotion, adding up to 1; None where there is an error.
+        transcript: what the model was told is said.
+        transcript_source: `given`, or `none` where there was no transcript or an empty one.
+        duration: seconds of sound; None where no sound was read.
+        warnings: one line each on why the answer may be worth less.
+        error: one line on why there is no answer.
+    """
+
+    utterance_id: str
+    audio_path: str | None = None
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+    transcript: str | None = None
+    transcript_source: Literal["given", "none"] = "none"
+    duration: float | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of `label`, 0-1."""
+        return None if self.probabilities is None or self.label is None else self.probabilities[self.label]
+
+    @property
+    def ranking(self) -> list[tuple[str, float]]:
+        """Emotions and their probabilities, most probable first."""
+        return sorted((self.probabilities or {}).items(), key=lambda item: item[1], reverse=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes, as JSON can hold them."""
+        return asdict(self)
+
+    def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
+        """All attributes as one row of a table: a column for each of `labels`, warnings joined by `; `."""
+        probabilities = self.probabilities or {}
+        return {
+            "utterance_id": self.utterance_id,
+            "audio_path": self.audio_path,
+            "label": self.label,
+            **{probability_column(label): probabilities.get(label) for label in labels},
+            "transcript": self.transcript,
+            "transcript_source": self.transcript_source,
+            "duration": self.duration,
+            "warnings": "; ".join(self.warnings),
+            "error": self.error,
+        }
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Prediction({self.utterance_id}: error: {self.error})"
+        answer = ", ".join(f"{label} {probability:.3f}" for label, probability in self.ranking)
+        return f"Prediction({self.utterance_id}: {'; '.join([answer, *self.warnings])})"
+
+
+def probability_column(label: str) -> str:
+    """Name of the column with the probabilities of an emotion."""
+    return f"probability_{label}"
+
+
+def check_output(path: str | Path | None) -> None:
+    """Find out before the work whether `write_predictions` can write there.
+
+    Raises:
+        MMERError: the suffix is none of `.jsonl`, `.csv` and `.parquet`, or there is no such folder.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if path.suffix.lower() not in WRITERS:
+        raise MMERError(
+            f"cannot write predictions to {path}: its name must end in one of {', '.join(WRITERS)}"
+        )
+    if not path.parent.is_dir():
+        raise MMERError(f"cannot write predictions to {path}: there is no folder {path.parent}")
+
+
+def write_predictions(
+    predictions: Iterable[Prediction], path: str | Path | None, *, labels: Sequence[str]
+) -> tuple[int, int]:
+    """Write predictions as they come.
+
+    Args:
+        predictions: read once; JSON lines and CSV hold each of them as soon as it has come.
+        path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for JSON lines on standard output.
+        labels: emotions of the model, in the order their columns shall have.
+
+    Returns:
+        How many predictions were written, and how many of those are errors.
+
+    Raises:
+        MMERError: the suffix is another, or the file cannot be written. Nothing has been read from
+            `predictions` then.
+    """
+    written = errors = 0
+    with _writer(path, labels) as write:
+        for prediction in predictions:
+            write(prediction)
+            written += 1
+            errors += prediction.error is not None
+    return written, errors
+
+
+@contextmanager
+def _writer(path: str | Path | None, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    if path is None:
+        yield lambda prediction: _write_json_line(prediction, sys.stdout)
+        return
+    check_output(path)
+    path = Path(path)
+    try:
+        with WRITERS[path.suffix.lower()](path, labels) as write:
+            yield write
+    except OSError as error:
+        raise MMERError(f"cannot write predictions to {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _json_lines_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    with path.open("w", encoding="utf-8") as file:
+        yield lambda prediction: _write_json_line(prediction, file)
+
+
+def _write_json_line(prediction: Prediction, file: TextIO) -> None:
+    print(json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False), file=file, flush=True)
+
+
+@contextmanager
+def _csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, _schema(labels).names)
+        table.writeheader()
+        yield lambda prediction: table.writerow(prediction.to_row(labels)) and file.flush()
+
+
+@contextmanager
+def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    schema, rows = _schema(labels), []
+
+    def write_group() -> None:
+        table.write_table(pa.Table.from_pylist(rows, schema))
+        rows.clear()
+
+    def write(prediction: Prediction) -> None:
+        rows.append(prediction.to_row(labels))
+        if len(rows) == ROWS_PER_GROUP:
+            write_group()
+
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as table:
+        yield write
+        write_group()
+
+
+WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}
+
+
+def _schema(labels: Sequence[str]) -> pa.Schema:
+    numbers = {"duration", *map(probability_column, labels)}
+    names = Prediction(utterance_id="").to_row(labels)
+    return pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in names])

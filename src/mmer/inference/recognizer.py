@@ -1,0 +1,364 @@
+"""Emotions of recordings, with a trained model."""
+
+import json
+import os
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any, BinaryIO, Self, TypeVar, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+
+from mmer.audio import as_waveform, load_audio, probe, quality_warnings
+from mmer.corpora.corpus import Corpus
+from mmer.errors import AudioError, CheckpointError, MMERError
+from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.inference.output import Prediction, probability_column
+from mmer.model.configuration import MMERConfig
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import FeatureStatistics, MMERProcessor
+
+Contents = str | os.PathLike[str] | bytes | ArrayLike
+Audio = Contents | BinaryIO
+WINDOW = 4  # batches that are sorted by length together, and as many that are read ahead
+READERS = 4  # threads that decode audio while the model computes
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class EmotionRecognizer:
+    """Predicts emotions with a trained model.
+
+    The answer for an utterance does not depend on what else is asked in the same call, with one exception: a
+    model whose features are standardized per speaker (`processor.normalization == "speaker"`) takes the
+    statistics of all clips of that speaker in the call.
+
+    Args:
+        model: put into evaluation mode and moved to `device`.
+        processor: of that model.
+        device: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
+
+    Raises:
+        MMERError: there is no such device.
+
+    Example:
+        >>> recognizer = EmotionRecognizer.from_pretrained("run/model")  # doctest: +SKIP
+        >>> recognizer("clip.wav", transcript="I never said that!").label  # doctest: +SKIP
+        'angry'
+    """
+
+    def __init__(
+        self,
+        model: MMERForEmotionRecognition,
+        processor: MMERProcessor,
+        device: str | torch.device | None = None,
+    ) -> None:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            # transformers wraps Module.to without its types
+            self.model = model.to(torch.device(device)).eval()  # pyright: ignore[reportArgumentType]
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise MMERError(f"device {device} cannot be used ({reason}); give cpu, cuda or cuda:N") from error
+        self.processor = processor
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], device: str | torch.device | None = None
+    ) -> Self:
+        """Load a model folder as training and `save_pretrained` write it.
+
+        Args:
+            folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
+            device: as for the class.
+
+        Raises:
+            CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
+        """
+        folder = Path(folder)
+        _check_model_folder(folder)
+        try:
+            loaded: Any = MMERForEmotionRecognition.from_pretrained(
+                folder, output_loading_info=True, local_files_only=True
+            )
+            model, report = loaded
+            processor = MMERProcessor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"model folder {folder} cannot be loaded: {_one_line(error)}") from error
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise CheckpointError(
+                f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; "
+                "its config.json and model.safetensors are not of the same model"
+            )
+        return cls(model, processor, device)
+
+    @property
+    def labels(self) -> list[str]:
+        """Emotions the model knows, in the order of its classes."""
+        return self.processor.labels
+
+    def __call__(
+        self,
+        audio: Audio | None,
+        transcript: str | None = None,
+        *,
+        sampling_rate: int | None = None,
+        speaker: str | None = None,
+    ) -> Prediction:
+        """Predict the emotion of one recording.
+
+        Args:
+            audio: path, bytes or open binary file of audio or video; or samples: (samples,), (channels,
+                samples) or (samples, channels). None for models that only read.
+            transcript: what is said, if it is known.
+            sampling_rate: Hz of samples; files know their own.
+            speaker: who speaks; of use with several clips, see `predict`.
+
+        Raises:
+            MMERError: there is no answer, and why, in one line.
+        """
+        utterance = Utterance(_contents(audio), transcript, sampling_rate, speaker)
+        (prediction,) = self.predict([utterance])
+        if prediction.error is not None:
+            raise MMERError(prediction.error)
+        return prediction
+
+    def predict(
+        self,
+        items: Iterable[Utterance | Audio],
+        *,
+        batch_size: int = 16,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict the emotions of many recordings, in the order given.
+
+        Utterances of similar length share a batch; reading, answering and yielding go on together, and memory
+        holds 8 batches at most. An utterance that cannot be answered gives a prediction whose `error` says
+        why.
+
+        Args:
+            items: utterances, or recordings without further knowledge. A model that standardizes per speaker
+                needs them all before the first answer and reads each file twice.
+            batch_size: utterances that the model answers at a time.
+            progress: called with the number of utterances done so far.
+        """
+        utterances: Iterable[Utterance] = map(_as_utterance, items, count(1))
+        window, done = batch_size * WINDOW, 0
+        report = progress or (lambda done: None)
+        with ThreadPoolExecutor(READERS) as readers:
+            speakers: dict[str, FeatureStatistics] = {}
+            if self._per_speaker:
+                utterances = list(utterances)
+                speakers = self._speaker_statistics(utterances, readers)
+            clips = _ahead(readers, self._read_clip, utterances, window)
+            while group := list(islice(clips, window)):
+                for clip in group:
+                    self._add_warnings(clip, speakers)
+                answerable = sorted(
+                    (clip for clip in group if not clip.prediction.error), key=len, reverse=True
+                )
+                done += len(group) - len(answerable)
+                report(done)
+                for start in range(0, len(answerable), batch_size):
+                    batch = answerable[start : start + batch_size]
+                    self._answer(batch, speakers)
+                    done += len(batch)
+                    report(done)
+                yield from (clip.prediction for clip in group)
+
+    def predict_corpus(
+        self, corpus: Corpus, *, batch_size: int = 16, progress: Callable[[int], None] | None = None
+    ) -> pd.DataFrame:
+        """Predict the emotions of a corpus.
+
+        Args:
+            corpus: its `emotion` column is not read.
+            batch_size, progress: as for `predict`.
+
+        Returns:
+            A row for every utterance, in order: `utterance_id`, `predicted`, `probability_<emotion>` for
+            every emotion, `transcript_source`, `duration`, `warnings` (joined by `; `) and `error`;
+            `predicted` and the probabilities are null where there is an error.
+        """
+        predictions = self.predict(corpus_utterances(corpus), batch_size=batch_size, progress=progress)
+        rows = [prediction.to_row(self.labels) for prediction in predictions]
+        probabilities = [probability_column(label) for label in self.labels]
+        columns = [
+            *("utterance_id", "label", *probabilities),
+            *("transcript_source", "duration", "warnings", "error"),
+        ]
+        table = pd.DataFrame(rows, columns=columns).rename(columns={"label": "predicted"})
+        return table.astype(dict.fromkeys([*probabilities, "duration"], np.float64))
+
+    @property
+    def _per_speaker(self) -> bool:
+        return self.processor.uses_speech and self.processor.normalization == "speaker"
+
+    def _speaker_statistics(
+        self, utterances: Sequence[Utterance], readers: Executor
+    ) -> dict[str, FeatureStatistics]:
+        """Statistics of the speakers of whom there are at least two usable clips."""
+        speakers = defaultdict(list)
+        for utterance in utterances:
+            if utterance.speaker is not None:
+                speakers[utterance.speaker].append(utterance)
+        statistics = {}
+        for speaker, said in speakers.items():
+            clips = _ahead(readers, self._read_clip, said, READERS * 2)
+            features = (clip.features for clip in clips if clip.features is not None)
+            first_two = list(islice(features, 2))
+            if len(first_two) == 2:
+                statistics[speaker] = FeatureStatistics.of(chain(first_two, features))
+        return statistics
+
+    def _read_clip(self, utterance: Utterance) -> "_Clip":
+        """Read one recording; runs in a thread of its own."""
+        transcript = utterance.transcript
+        prediction = Prediction(
+            utterance_id=utterance.utterance_id or "",
+            audio_path=utterance.path,
+            transcript=transcript,
+            transcript_source="given" if transcript and transcript.strip() else "none",
+        )
+        clip = _Clip(utterance, prediction)
+        if not self.processor.uses_speech:
+            return clip
+        try:
+            waveform, source_rate = self._load(utterance, prediction.utterance_id)
+            clip.features = self.processor.features(waveform)
+        except (MMERError, OSError) as error:
+            prediction.error = _one_line(error)
+            return clip
+        prediction.duration = len(waveform) / self.processor.sampling_rate
+        prediction.warnings += quality_warnings(waveform, source_rate)
+        shortest = self.processor.min_duration
+        if prediction.duration < shortest:
+            prediction.warnings.append(
+                f"short: {prediction.duration:.3f} s, padded with silence to the model's {shortest:.3f} s"
+            )
+        return clip
+
+    def _load(self, utterance: Utterance, name: str) -> tuple[NDArray[np.float32], int]:
+        """The waveform (samples,) at the model's rate, and the rate of the recording in Hz."""
+        audio, rate = utterance.audio, self.processor.sampling_rate
+        longest = self.processor.max_duration
+        if audio is None:
+            raise AudioError(f"{name}: no recording was given, and this model listens")
+        if not isinstance(audio, str | os.PathLike | bytes):
+            if utterance.sampling_rate is None:
+                raise AudioError(
+                    f"{name}: samples need their sampling_rate in Hz (several files: use predict)"
+                )
+            waveform = as_waveform(
+                audio, utterance.sampling_rate, name=name, target_rate=rate, max_duration=longest
+            )
+            return waveform, utterance.sampling_rate
+        source = _NamedBytes(audio, name) if isinstance(audio, bytes) else audio
+        waveform = load_audio(
+            source, sampling_rate=rate, start=utterance.start, end=utterance.end, max_duration=longest
+        )
+        return waveform, probe(source).sampling_rate
+
+    def _add_warnings(self, clip: "_Clip", speakers: dict[str, FeatureStatistics]) -> None:
+        """What is to be said of text and speaker."""
+        prediction = clip.prediction
+        if prediction.error:
+            return
+        if self.processor.uses_text:
+            if prediction.transcript_source == "none":
+                prediction.warnings.append("no transcript: this model reads, and was given an empty text")
+            try:
+                clip.tokens = len(self.processor.tokenize([prediction.transcript])["input_ids"][0])
+            except MMERError as error:
+                prediction.error = f"{prediction.utterance_id}: {_one_line(error)}"
+        if self._per_speaker and clip.utterance.speaker not in speakers:
+            prediction.warnings.append(
+                "standardized over this clip alone: the model expects several clips of a known speaker"
+            )
+
+    @torch.inference_mode()
+    def _answer(self, batch: "Sequence[_Clip]", speakers: dict[str, FeatureStatistics]) -> None:
+        features = [clip.features for clip in batch if clip.features is not None]
+        inputs = self.processor.collate(
+            features if self.processor.uses_speech else None,
+            [clip.prediction.transcript for clip in batch],
+            [speakers.get(clip.utterance.speaker or "") for clip in batch],
+        )
+        logits = self.model(**inputs.to(self.model.device)).logits
+        for clip, probabilities in zip(batch, logits.float().softmax(dim=-1).tolist(), strict=True):
+            clip.prediction.probabilities = dict(zip(self.labels, probabilities, strict=True))
+            clip.prediction.label = clip.prediction.ranking[0][0]
+            clip.features = None
+
+
+@dataclass(slots=True, eq=False)
+class _Clip:
+    """An utterance on its way to an answer; its length is what batches are sorted by."""
+
+    utterance: Utterance
+    prediction: Prediction
+    features: NDArray[np.float32] | None = None
+    tokens: int = 0
+
+    def __len__(self) -> int:
+        return self.tokens if self.features is None else len(self.features)
+
+
+class _NamedBytes(BytesIO):
+    """An audio file in memory; errors call it `name`."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def _as_utterance(item: Utterance | Audio, number: int) -> Utterance:
+    utterance = item if isinstance(item, Utterance) else Utterance(_contents(item))
+    return replace(utterance, utterance_id=utterance.utterance_id or utterance.path or f"utterance {number}")
+
+
+def _contents(audio: Audio | None) -> Contents | None:
+    """The bytes of an open file; anything else as it is."""
+    return cast(BinaryIO, audio).read() if hasattr(audio, "read") else cast(Contents | None, audio)
+
+
+def _ahead(workers: Executor, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
+    """Results in order, the next `number` of them being worked on while one is used."""
+    items = iter(items)
+    pending = deque(workers.submit(function, item) for item in islice(items, number))
+    while pending:
+        yield pending.popleft().result()
+        pending.extend(workers.submit(function, item) for item in islice(items, 1))
+
+
+def _check_model_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
+    if not (folder / "config.json").is_file():
+        inside = folder / "model"
+        hint = f"; do you mean {inside}?" if (inside / "config.json").is_file() else ""
+        raise CheckpointError(f"{folder} is not a model folder, it holds no config.json{hint}")
+    for name in ("model.safetensors", "processor_config.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"model folder {folder}: config.json is damaged ({_one_line(error)})"
+        ) from error
+    if model_type != MMERConfig.model_type:
+        raise CheckpointError(f"{folder} holds a model of type {model_type}, not {MMERConfig.model_type}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

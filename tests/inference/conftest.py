@@ -1,0 +1,79 @@
+"""Small random models, saved as model folders, and real recordings to ask them about."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import speech_config, tiny_model
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
+
+from mmer.inference import EmotionRecognizer
+from mmer.model import MMERProcessor
+from mmer.model.compact import compact_text_config, compact_tokenizer
+from mmer.model.speech_encoder import receptive_field
+from mmer.recipe import CompactText
+
+SHORTEST_LOG_MEL = 880  # samples of four log-mel frames
+LABELS = ["angry", "happy", "neutral", "sad"]
+SENTENCES = [
+    "The train leaves at nine.",
+    "I never said that!",
+    "What a day, what a day.",
+    "nie wiem, co robić",
+]
+
+
+def save_model(
+    folder: Path, *, speech: str = "wav2vec2-group", fusion: str = "mmer", **settings: Any
+) -> Path:
+    """A random model of that kind, saved as training saves it; `settings` are the processor's."""
+    sizes = CompactText(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, vocabulary_size=60)
+    tokenizer = compact_tokenizer(SENTENCES, sizes)
+    log_mel = speech == "wav2vec2-bert"
+    model = tiny_model(
+        speech,
+        text_config=None if fusion == "speech" else compact_text_config(sizes, tokenizer),
+        speech_config=None if fusion == "text" else speech_config(speech),
+        fusion=fusion,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: index for index, label in enumerate(LABELS)},
+    )
+    processor = MMERProcessor(
+        SeamlessM4TFeatureExtractor() if log_mel else Wav2Vec2FeatureExtractor(return_attention_mask=True),
+        tokenizer,
+        labels=LABELS,
+        minimum_samples=SHORTEST_LOG_MEL if log_mel else receptive_field(speech_config(speech)),
+        uses_speech=fusion != "text",
+        uses_text=fusion != "speech",
+        **{"max_duration": 10.0, **settings},
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random MMER model on waveforms."""
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def recognizer(model_folder: Path) -> EmotionRecognizer:
+    """Of `model_folder`."""
+    return EmotionRecognizer.from_pretrained(model_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def recognizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmotionRecognizer]:
+    """Makes a recognizer of another random model; see `save_model`."""
+    return lambda **settings: EmotionRecognizer.from_pretrained(
+        save_model(tmp_path_factory.mktemp("model"), **settings), device="cpu"
+    )
+
+
+@pytest.fixture(scope="session")
+def clips(nemo_samples: Path) -> list[str]:
+    """Forty recordings of several speakers and lengths."""
+    return [str(path) for path in sorted(nemo_samples.glob("*.opus"))[::80]]

@@ -1,0 +1,110 @@
+"""Predictions as text and as files."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmer.errors import MMERError
+from mmer.inference import Prediction, write_predictions
+from mmer.inference.output import check_output
+
+LABELS = ["happy", "sad"]
+
+
+def example(name: str = "a", **settings: Any) -> Prediction:
+    answer: dict[str, Any] = {"label": "sad", "probabilities": {"happy": 0.25, "sad": 0.75}, "duration": 1.5}
+    return Prediction(utterance_id=name, **(answer | settings))
+
+
+FAILED = Prediction(utterance_id="b", audio_path="b.wav", error="b.wav: no such file")
+
+texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
+predictions = st.builds(
+    example,
+    texts,
+    transcript=st.none() | texts.filter(bool),
+    warnings=st.lists(texts.filter(bool), max_size=2),
+)
+
+
+def test_helpers() -> None:
+    prediction = example()
+    assert prediction.confidence == 0.75
+    assert prediction.ranking == [("sad", 0.75), ("happy", 0.25)]
+    assert repr(prediction) == "Prediction(a: sad 0.750, happy 0.250)"
+    assert repr(example(warnings=["silent"])) == "Prediction(a: sad 0.750, happy 0.250; silent)"
+    assert repr(FAILED) == "Prediction(b: error: b.wav: no such file)"
+    assert FAILED.confidence is None
+    assert FAILED.ranking == []
+
+
+@given(st.lists(predictions, max_size=5))
+def test_round_trips(tmp_path_factory: pytest.TempPathFactory, rows: list[Prediction]) -> None:
+    folder = tmp_path_factory.mktemp("out")
+    for name in ("p.jsonl", "p.csv", "p.parquet"):
+        assert write_predictions([*rows, FAILED], folder / name, labels=LABELS) == (len(rows) + 1, 1)
+    lines = (folder / "p.jsonl").read_text(encoding="utf-8").split("\n")
+    assert [Prediction(**json.loads(line)) for line in lines if line] == [*rows, FAILED]
+    expected = [row.to_row(LABELS) for row in [*rows, FAILED]]
+    parquet = pd.read_parquet(folder / "p.parquet").astype(object)
+    assert parquet.where(parquet.notna(), None).to_dict("records") == expected
+    with open(folder / "p.csv", encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {name: "" if value is None else str(value) for name, value in row.items()} for row in expected
+        ]
+
+
+def test_columns_follow_the_labels(tmp_path: Path) -> None:
+    write_predictions([], tmp_path / "p.csv", labels=["sad", "happy"])
+    assert (tmp_path / "p.csv").read_text().strip() == (
+        "utterance_id,audio_path,label,probability_sad,probability_happy,transcript,transcript_source,duration,"
+        "warnings,error"
+    )
+
+
+def test_standard_output_is_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_predictions([example(transcript="zażółć"), FAILED], None, labels=LABELS) == (2, 1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "zażółć" in first
+    assert json.loads(first)["probabilities"] == {"happy": 0.25, "sad": 0.75}
+    assert json.loads(second)["error"] == "b.wav: no such file"
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
+def test_rows_are_in_the_file_as_soon_as_they_come(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    header = name.endswith(".csv")
+
+    def rows() -> Iterator[Prediction]:
+        for number in range(5):
+            yield example(str(number))
+            assert len(path.read_text().splitlines()) == number + 1 + header
+
+    write_predictions(rows(), path, labels=LABELS)
+
+
+def test_parquet_is_written_in_groups(tmp_path: Path) -> None:
+    written = write_predictions((example(str(n)) for n in range(2500)), tmp_path / "p.parquet", labels=LABELS)
+    assert written == (2500, 0)
+    assert pd.read_parquet(tmp_path / "p.parquet")["utterance_id"].tolist() == [str(n) for n in range(2500)]
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p", "nowhere/p.csv", "nowhere/p.parquet"])
+def test_impossible_files_are_refused_before_the_work(tmp_path: Path, name: str) -> None:
+    def rows() -> Iterator[Prediction]:
+        raise AssertionError("work was done for nothing")
+        yield
+
+    with pytest.raises(MMERError, match=name) as error:
+        write_predictions(rows(), tmp_path / name, labels=LABELS)
+    with pytest.raises(MMERError, match=name):
+        check_output(tmp_path / name)
+    if "nowhere" not in name:
+        assert ".jsonl, .csv, .parquet" in str(error.value)
