@@ -84,9 +84,8 @@ def corpus_show(corpus: CorpusPath) -> None:
     from rich.console import Console
 
     from mmer.corpora.corpus import Corpus
-    from mmer.corpora.show import render
 
-    Console().print(render(Corpus.read(corpus)))
+    Console().print(Corpus.read(corpus).summary())
 
 
 @app.command()

@@ -15,7 +15,7 @@ from transformers import AutoProcessor, SeamlessM4TFeatureExtractor, Wav2Vec2Fea
 from mmer.errors import MMERError
 from mmer.model import FeatureStatistics, MMERProcessor
 from mmer.model.compact import compact_feature_extractor, compact_tokenizer
-from mmer.recipe import CompactText
+from mmer.recipe import CompactSpeech, CompactText
 from mmer.text import CTCAlphabet
 
 LABELS = ["angry", "calm", "happy", "sad"]
@@ -27,7 +27,7 @@ def make_processor(kind: str = "waveform", **settings: Any) -> MMERProcessor:
     if kind == "waveform":
         extractor, shortest = Wav2Vec2FeatureExtractor(return_attention_mask=True), 400
     else:
-        extractor, shortest = compact_feature_extractor(), 1520
+        extractor, shortest = compact_feature_extractor(CompactSpeech()), 1520
         settings = {"adds_prosody": True, "normalization": "speaker", **settings}
     alphabet = CTCAlphabet.from_transcripts(SENTENCES)
     return MMERProcessor(

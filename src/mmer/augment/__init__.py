@@ -1,6 +1,7 @@
-"""The second view of an utterance for the augmented contrastive objective."""
+"""Changes of training utterances, and the second view of the augmented contrastive objective."""
 
+from mmer.augment.features import FeatureAugmenter
 from mmer.augment.speech import SpeechAugmenter
 from mmer.augment.text import perturb
 
-__all__ = ["SpeechAugmenter", "perturb"]
+__all__ = ["FeatureAugmenter", "SpeechAugmenter", "perturb"]

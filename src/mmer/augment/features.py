@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from mmer.model.compact import MEL_BINS, STACKED
+from mmer.model.compact import MEL_BINS
+from mmer.model.functionals import FUNCTIONALS
 from mmer.model.prosody import CHANNELS
 
 
@@ -18,21 +19,26 @@ class FeatureAugmenter:
         frequency_mask: most mel bins of each of two masks.
         time_mask: most frames of 10 ms of each of two masks.
         prosody_offset: standard deviation of an offset on each prosody channel of the clip.
+        functional_noise: standard deviation of noise on each functional.
+        functional_dropout: probability that a functional is unknown, 0.
     """
 
     def __init__(
         self,
         *,
-        warp: float = 0.12,
-        shift: float = 3.0,
-        tempo: float = 0.15,
-        frequency_mask: int = 12,
-        time_mask: int = 20,
-        prosody_offset: float = 0.2,
+        warp: float,
+        shift: float,
+        tempo: float,
+        frequency_mask: int,
+        time_mask: int,
+        prosody_offset: float,
+        functional_noise: float,
+        functional_dropout: float,
     ) -> None:
         self.warp, self.shift, self.tempo = warp, shift, tempo
         self.frequency_mask, self.time_mask = frequency_mask, time_mask
         self.prosody_offset = prosody_offset
+        self.functional_noise, self.functional_dropout = functional_noise, functional_dropout
 
     def __call__(self, features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         """Make one view.
@@ -45,8 +51,10 @@ class FeatureAugmenter:
             (frames', bins) float32; frames' / frames within exp(±`tempo`), at least one.
         """
         random = np.random.default_rng(seed)
-        fine = features.reshape(len(features) * STACKED, MEL_BINS + CHANNELS)
-        frames = max(1, round(len(features) * np.exp(random.uniform(-self.tempo, self.tempo)))) * STACKED
+        stacked, whole = features[:, :-FUNCTIONALS], features[0, -FUNCTIONALS:]
+        fine = stacked.reshape(-1, MEL_BINS + CHANNELS)
+        together = len(fine) // len(features)
+        frames = max(1, round(len(features) * np.exp(random.uniform(-self.tempo, self.tempo)))) * together
         times = np.linspace(0, len(fine) - 1, frames)
         bins = np.arange(MEL_BINS) * np.exp(random.uniform(-self.warp, self.warp))
         bins = np.clip(bins + random.uniform(-self.shift, self.shift), 0, MEL_BINS - 1)
@@ -58,8 +66,11 @@ class FeatureAugmenter:
         for _ in range(2):
             _mask(mel.T, self.frequency_mask, random)
             _mask(mel, self.time_mask, random)
-        view = np.concatenate([mel, voice], axis=1, dtype=np.float32)
-        return view.reshape(-1, features.shape[1])
+        whole = whole + random.normal(0, self.functional_noise, FUNCTIONALS)
+        whole = whole * (random.random(FUNCTIONALS) >= self.functional_dropout)
+        view = np.concatenate([mel, voice], axis=1).reshape(-1, stacked.shape[1])
+        view = np.concatenate([view, np.broadcast_to(whole, (len(view), FUNCTIONALS))], axis=1)
+        return view.astype(np.float32)
 
 
 def _mask(rows: NDArray[np.float32], longest: int, random: np.random.Generator) -> None:

@@ -53,7 +53,7 @@ def build_model(
 
     if speech.encoder == COMPACT:
         speech_config = compact.compact_speech_config(speech.compact)
-        feature_extractor = compact.compact_feature_extractor()
+        feature_extractor = compact.compact_feature_extractor(speech.compact)
     else:
         speech_config = pretrained.encoder_config(speech.encoder)
         feature_extractor = pretrained.encoder_feature_extractor(speech.encoder)

@@ -13,22 +13,21 @@ from transformers import (
     Wav2Vec2BertConfig,
 )
 
+from mmer.model.functionals import FUNCTIONALS, functionals
 from mmer.model.prosody import CHANNELS, prosody
 from mmer.recipe import CompactSpeech, CompactText
 from mmer.text import strip_annotations
 
 MEL_BINS = 80
-STACKED = 4
-"""Frames of 10 ms stacked into one of 40 ms."""
 LEVEL_SHARE = 0.5
 """Share of a clip's level that is removed: some of it is the speaker's, some the microphone's."""
 LONGEST_TEXT = 512
 
 
 def compact_speech_config(settings: CompactSpeech) -> PreTrainedConfig:
-    """A small w2v-BERT conformer on log-mel features and prosody; its convolutions tell it the order of frames."""
+    """A small w2v-BERT conformer on `compact_features`; its convolutions tell it the order of frames."""
     return Wav2Vec2BertConfig(
-        feature_projection_input_dim=(MEL_BINS + CHANNELS) * STACKED,
+        feature_projection_input_dim=(MEL_BINS + CHANNELS) * settings.stacked + FUNCTIONALS,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.num_hidden_layers,
         num_attention_heads=settings.num_attention_heads,
@@ -47,20 +46,23 @@ def compact_speech_config(settings: CompactSpeech) -> PreTrainedConfig:
 
 
 def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mel features with pitch, periodicity and energy beside them, half of the clip's level removed.
+    """Log-mel features, half of the clip's level removed; pitch, periodicity and energy; functionals of the clip.
 
     Args:
-        log_mel: (frames, 4 * 80) of the feature extractor.
+        log_mel: (frames, stacked * 80) of the feature extractor.
         waveform: (samples,) of the same clip.
 
     Returns:
-        (frames, 4 * 83), not standardized; NaN where there is no pitch.
+        (frames, stacked * 83 + `FUNCTIONALS`), not standardized; NaN where there is no pitch. The functionals are the same
+        in every frame, so that statistics over a speaker's frames are those over his or her clips, by their length.
     """
     fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
     voice = prosody(waveform, len(fine))
     fine -= LEVEL_SHARE * _level(fine.mean(axis=1))
     voice[:, 2] -= LEVEL_SHARE * _level(voice[:, 2])
-    return np.concatenate([fine, voice], axis=1).reshape(len(log_mel), -1)
+    frames = np.concatenate([fine, voice], axis=1).reshape(len(log_mel), -1)
+    whole = np.broadcast_to(functionals(fine, voice), (len(log_mel), FUNCTIONALS))
+    return np.concatenate([frames, whole], axis=1)
 
 
 def _level(loudness: NDArray[np.float32]) -> np.float32:
@@ -68,10 +70,10 @@ def _level(loudness: NDArray[np.float32]) -> np.float32:
     return loudness[loudness >= np.median(loudness)].mean()
 
 
-def compact_feature_extractor() -> SeamlessM4TFeatureExtractor:
-    """80 log-mel bins every 10 ms, four frames stacked."""
+def compact_feature_extractor(settings: CompactSpeech) -> SeamlessM4TFeatureExtractor:
+    """80 log-mel bins every 10 ms, some frames stacked."""
     return SeamlessM4TFeatureExtractor(
-        feature_size=MEL_BINS, num_mel_bins=MEL_BINS, stride=STACKED, sampling_rate=16_000
+        feature_size=MEL_BINS, num_mel_bins=MEL_BINS, stride=settings.stacked, sampling_rate=16_000
     )
 
 

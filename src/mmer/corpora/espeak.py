@@ -1,0 +1,91 @@
+"""eSpeak NG, the speech synthesizer in the `espeakng-loader` wheel, through its C interface."""
+
+import ctypes
+import os
+import shutil
+import tempfile
+import threading
+
+import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
+
+from mmer.errors import MMERError
+
+_SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, and Synth returns when all have gone
+_DO_NOT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
+_UTF8 = 1  # espeakCHARS_UTF8
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+class ESpeak:
+    """A synthesizer with state of its own.
+
+    The library goes on where the last utterance ended (its pitch flutter, for one), even after it is terminated
+    and initialized again, so an utterance depends on those before it. Each instance therefore loads a copy of the
+    library: the same calls on a new instance give the same samples, bit for bit (but for the variants `Reed` and
+    `caleb`, whose noise comes from the C library).
+
+    Attributes:
+        sampling_rate: Hz of what `synthesize` returns.
+
+    Raises:
+        MMERError: the library cannot be loaded or does not find its data.
+    """
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            try:
+                self._library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
+            except OSError as error:
+                remedy = "reinstall espeakng-loader, or set TMPDIR to a folder that libraries load from"
+                raise MMERError(f"eSpeak NG cannot be loaded ({error}); {remedy}") from None
+        self._lock = threading.Lock()
+        self._chunks: list[NDArray[np.int16]] = []
+        self._callback = _Callback(self._receive)  # the library keeps a pointer to it
+        data = espeakng_loader.get_data_path()
+        self.sampling_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), _DO_NOT_EXIT)
+        if self.sampling_rate <= 0:
+            raise MMERError(f"eSpeak NG cannot read its data in {data}; it allows paths of 160 characters")
+        self._library.espeak_SetSynthCallback(self._callback)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # of the noise in breathy voices
+
+    def synthesize(
+        self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, volume: int
+    ) -> NDArray[np.float32]:
+        """Speak.
+
+        Args:
+            text: what to say.
+            voice: language and variant, as `en-us+f3`.
+            rate: words per minute, 80 to 450; 175 is usual.
+            pitch: 0 to 99, relative to the voice's own; 50 is usual.
+            pitch_range: 0 (monotone) to 100; 50 is usual.
+            volume: 0 to 200; 100 is usual.
+
+        Returns:
+            (samples,) full scale = ±1.
+
+        Raises:
+            MMERError: an unknown voice.
+        """
+        with self._lock:
+            if self._library.espeak_SetVoiceByName(voice.encode()):
+                raise MMERError(f"eSpeak NG has no voice {voice!r}")
+            settings = {_RATE: rate, _VOLUME: volume, _PITCH: pitch, _RANGE: pitch_range}
+            for parameter, value in settings.items():
+                self._library.espeak_SetParameter(parameter, value, 0)
+            self._chunks.clear()
+            encoded = text.encode()
+            length = ctypes.c_size_t(len(encoded) + 1)
+            failed = self._library.espeak_Synth(encoded, length, 0, 1, 0, _UTF8, None, None)
+            assert not failed, failed
+            samples = np.concatenate([*self._chunks, np.zeros(0, np.int16)])
+            return samples.astype(np.float32) / np.float32(32768)
+
+    def _receive(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: int | None) -> int:
+        if samples and count > 0:
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0

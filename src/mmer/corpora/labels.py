@@ -1,0 +1,68 @@
+"""The names of emotions that all corpora share.
+
+Speech corpora name the same emotion in many ways (`ang`, `anger`, `Angry`). Readers give every utterance one of the
+canonical names below and keep the corpus's own name in `original_emotion`. One-letter codes are not understood here:
+F is fear in one corpus and happiness in another, so a corpus that uses them has its own table in its reader.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from mmer.errors import CorpusError
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "angry": ("ang", "anger"),
+    "happy": ("hap", "happiness", "joy", "joyful"),
+    "sad": ("sadness",),
+    "neutral": ("neu", "neutrality", "neutral state"),
+    "fearful": ("fea", "fear", "afraid"),
+    "surprised": ("sur", "surprise", "pleasant surprise", "pleasantly surprised", "ps"),
+    "disgusted": ("dis", "disgust"),
+    "calm": ("calmness",),
+    "bored": ("boredom",),
+    "excited": ("exc", "excitement"),
+    "frustrated": ("fru", "frustration"),
+    "contemptuous": ("contempt",),
+    "amused": ("amusement",),
+    "anxious": ("anxiety",),
+    "apologetic": (),
+    "assertive": (),
+    "concerned": (),
+    "disappointed": ("disappointment",),
+    "encouraging": (),
+    "enthusiastic": ("enthusiasm",),
+    "pained": ("pain",),
+    "pleased": ("pleasure",),
+    "sarcastic": ("sarcasm",),
+    "sleepy": ("sleepiness",),
+    "other": ("oth",),
+}
+"""Canonical name of each emotion, with the other names it has in corpora."""
+
+_UNDECIDED = {"xxx", "no agreement", "unknown", ""}
+_CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in (name, *aliases)}
+
+
+def canonical(label: str) -> str | None:
+    """The canonical name of an emotion; None for a label that says that raters did not agree.
+
+    >>> canonical("Anger"), canonical("exc"), canonical("xxx")
+    ('angry', 'excited', None)
+
+    Raises:
+        CorpusError: an unknown label, with the nearest known one.
+    """
+    key = " ".join(label.lower().replace("_", " ").split())
+    if key in _UNDECIDED:
+        return None
+    if key not in _CANONICAL:
+        raise CorpusError(
+            f"unknown emotion {label!r}{nearest(key, _CANONICAL)}; known are {', '.join(ALIASES)}"
+        )
+    return _CANONICAL[key]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`, the nearest is 'x'`, or nothing where none is near: the middle of an error message."""
+    matches = get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f", the nearest is {matches[0]!r}" if matches else ""

@@ -1,0 +1,69 @@
+"""nEMO: emotional speech in Polish (Christop, LREC-COLING 2024), nine actors, 90 sentences, six emotions."""
+
+import os
+from pathlib import Path
+
+from mmer.corpora.corpus import Corpus, Progress, listing
+from mmer.corpora.labels import canonical
+from mmer.corpora.tables import read_table
+from mmer.errors import CorpusError
+
+DOCUMENTED = {"neutral": 809, "sadness": 769, "happiness": 749, "anger": 749, "fear": 736, "surprised": 669}
+"""Utterances of each emotion in the release."""
+
+
+def read_nemo(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
+    """Read nEMO from its folder, which holds `data.tsv` and `samples/`.
+
+    Extra columns: `original_emotion`, `normalized_text` (both as released), `age` (years).
+
+    Args:
+        root: folder of the release.
+        progress: called with the number of recordings whose header was read so far and of all.
+
+    Returns:
+        The corpus; its notes tell recordings that are listed but not there (they are left out), recordings that
+        are there but not listed, and how the counts differ from the documented ones.
+
+    Raises:
+        CorpusError: the folder is not nEMO.
+    """
+    root = Path(root)
+    labels = root / "data.tsv"
+    if not labels.is_file():
+        raise CorpusError(f"{root}: no data.tsv; give the folder of nEMO, which holds data.tsv and samples")
+    table = read_table(labels)
+    wanted = ["file_id", "emotion", "raw_text", "normalized_text", "speaker_id", "gender", "age"]
+    if missing := [name for name in wanted if name not in table]:
+        raise CorpusError(f"{labels}: no column {missing[0]}; found {', '.join(table.columns)}")
+    table = table.apply(lambda column: column.str.strip() if column.dtype == object else column)
+    table["audio_path"] = [str(root / "samples" / name) for name in table["file_id"]]
+
+    notes = []
+    there = table["audio_path"].map(os.path.isfile)
+    if not there.all():
+        notes.append(
+            listing("listed recordings are not there and are left out", list(table["file_id"][~there]))
+        )
+    files = {path.name for path in (root / "samples").glob("*") if not path.name.startswith(".")}
+    if unlisted := sorted(files - set(table["file_id"])):
+        notes.append(listing("recordings are not in data.tsv and are left out", unlisted))
+    table = table[there]
+    counts = table["emotion"].value_counts()
+    differences = [
+        f"{counts.get(name, 0)} {name} (documented {number})"
+        for name, number in DOCUMENTED.items()
+        if counts.get(name, 0) != number
+    ]
+    if differences:
+        total = f"{len(table)} utterances, the release has {sum(DOCUMENTED.values())}"
+        notes.append(f"{total}: {', '.join(differences)}")
+
+    renamed = {"emotion": "original_emotion", "raw_text": "transcript", "speaker_id": "speaker"}
+    table = table.rename(columns=renamed).assign(
+        utterance_id=[Path(name).stem for name in table["file_id"]],
+        emotion=table["emotion"].map(canonical),
+        language="pl",
+        corpus="nemo",
+    )
+    return Corpus(table.drop(columns="file_id"), source=str(root), notes=notes).with_durations(progress)

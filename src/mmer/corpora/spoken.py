@@ -1,0 +1,211 @@
+"""*spoken*: a corpus whose answers are known, made on the spot by eSpeak NG.
+
+An emotion is arousal times valence: happy (high, positive), angry (high, negative), calm (low, positive) and sad
+(low, negative). Arousal is heard and cannot be read: it is in rate, pitch, pitch range and loudness alone. Valence is
+read and not in the prosody: it is in the words alone. Every sentence is spoken with both arousals by the same voice,
+and every setting of the prosody is used for a positive sentence and its negative twin, which differs in one word. So
+whoever knows the text alone, or the prosody alone, is right at most half of the time, exactly.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from mmer.audio import SAMPLING_RATE
+from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.espeak import ESpeak
+from mmer.errors import CorpusError
+
+EMOTIONS = {
+    ("high", "positive"): "happy",
+    ("high", "negative"): "angry",
+    ("low", "positive"): "calm",
+    ("low", "negative"): "sad",
+}
+
+ACCENTS = (
+    *("en-us", "en", "en-gb-scotland", "en-029"),
+    *("en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc"),
+)
+VARIANTS = {
+    "female": (
+        *("f1", "f2", "f3", "f4", "f5", "Alicia", "Andrea"),
+        *("Annie", "anika", "aunty", "belinda", "linda", "steph"),
+    ),
+    "male": ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Andy", "Denis", "Diogo", "Lee", "travis"),
+}
+"""Variants of eSpeak NG, without whispers, robots and other oddities."""
+
+PROSODY = {  # smallest and largest value of each setting of `ESpeak.synthesize`
+    "high": {"rate": (220, 250), "pitch": (64, 78), "pitch_range": (75, 100), "volume": (60, 72)},
+    "low": {"rate": (140, 158), "pitch": (24, 38), "pitch_range": (5, 30), "volume": (27, 38)},
+}
+
+ADJECTIVES = (  # positive, negative
+    *(("wonderful", "terrible"), ("lovely", "nasty"), ("delightful", "dreadful"), ("brilliant", "horrible")),
+    *(("beautiful", "miserable"), ("perfect", "rotten"), ("charming", "dismal"), ("splendid", "ghastly")),
+)
+VERBS = (("loved", "hated"), ("enjoyed", "dreaded"), ("praised", "cursed"), ("admired", "despised"))
+FRAMES = {
+    ADJECTIVES: (
+        "{person} had a {word} {thing}",
+        "the {thing} {time} was {word}",
+        "it was a {word} {thing} {time}",
+        "{person} called the {thing} {word}",
+    ),
+    VERBS: ("{person} {word} the {thing} {time}", "{time} {person} {word} the {thing}"),
+}
+PERSONS = ("my sister", "our neighbor", "the doctor", "his teacher", "her brother", "the driver")
+THINGS = ("garden", "concert", "letter", "journey", "meeting", "dinner", "picture", "answer", "lesson")
+TIMES = ("today", "this morning", "last night", "on Monday", "this year", "last week")
+
+_MAX_TWINS = 2000  # of the 4320 pairs of sentences, so that drawing new ones stays quick
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice of eSpeak NG: an accent spoken by a variant."""
+
+    accent: str
+    variant: str
+    gender: str
+
+    @property
+    def name(self) -> str:
+        """What eSpeak NG and the speaker column call it."""
+        return f"{self.accent}+{self.variant}"
+
+
+def make_spoken(
+    out_dir: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    train_voices: int = 16,
+    validation_voices: int = 4,
+    test_voices: int = 6,
+    utterances: int = 24,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Make the corpus: 16 kHz mono FLAC files and their table.
+
+    No voice and no sentence is in two splits; the words that carry valence are in all of them. Half of the voices
+    are female, or one more. The same arguments give the same samples, bit for bit.
+
+    Args:
+        out_dir: folder of the recordings, made if it does not exist; files of the same names are written over.
+        seed: of the voices, the sentences and the prosody.
+        train_voices, validation_voices, test_voices: voices of each split, 26 in all at most.
+        utterances: of each voice, a multiple of 4: as many of each emotion.
+        progress: called with the number of utterances spoken so far and of all.
+
+    Returns:
+        The corpus, with the split column filled; extra columns: `arousal`, `valence`, and the settings `rate`,
+        `pitch`, `pitch_range` and `volume`.
+
+    Raises:
+        CorpusError: more voices or sentences than there are, or a number of utterances that is no multiple of 4.
+    """
+    counts = {"train": train_voices, "validation": validation_voices, "test": test_voices}
+    available = sum(map(len, VARIANTS.values()))
+    if sum(counts.values()) > available or min(counts.values()) < 0:
+        raise CorpusError(f"{sum(counts.values())} voices are asked for; 0 to {available} are there")
+    if utterances < 4 or utterances % 4:
+        raise CorpusError(
+            f"{utterances} utterances of each voice; give a multiple of 4, one for each emotion"
+        )
+    if sum(counts.values()) * utterances // 4 > _MAX_TWINS:
+        allowed = (
+            f"{sum(counts.values())} voices have sentences for {_MAX_TWINS * 4 // sum(counts.values())} each"
+        )
+        raise CorpusError(f"{utterances} utterances of each voice are too many; {allowed}")
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    voices, twins = _voices(generator), _twins(generator)
+    synthesizer = ESpeak()
+    rows: list[dict[str, Any]] = []
+    total = sum(counts.values()) * utterances
+    for split, count in counts.items():
+        for voice in itertools.islice(voices, count):
+            for number, sentences in enumerate(itertools.islice(twins, utterances // 4), 1):
+                for row in _four(voice, sentences, generator):
+                    name = f"{voice.accent}_{voice.variant}_{number:02}_{row['emotion']}"
+                    path = folder / f"{name}.flac"
+                    row |= {"utterance_id": name, "audio_path": str(path), "split": split}
+                    row["duration"] = _speak(synthesizer, voice, row, path)
+                    rows.append(row)
+                    if progress:
+                        progress(len(rows), total)
+    return Corpus(pd.DataFrame(rows), source=str(folder))
+
+
+def _voices(generator: np.random.Generator) -> Iterator[Voice]:
+    """Every variant once, women and men in turn, each with some accent."""
+    accents = itertools.cycle(generator.permutation(ACCENTS).tolist())
+    women, men = (generator.permutation(VARIANTS[gender]).tolist() for gender in ("female", "male"))
+    for woman, man in zip(women, men, strict=True):
+        yield Voice(next(accents), woman, "female")
+        yield Voice(next(accents), man, "male")
+
+
+def _twins(generator: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """Sentences with a positive word and their twins with a negative one; none comes twice, all words do in turn."""
+    words = [(kind, pair) for kind in FRAMES for pair in kind]
+    said: set[str] = set()
+    while True:
+        for i in generator.permutation(len(words)):
+            kind, (positive, negative) = words[i]
+            frame = str(generator.choice(FRAMES[kind]))
+            slots = {"person": PERSONS, "thing": THINGS, "time": TIMES}
+            filled = {name: str(generator.choice(fillers)) for name, fillers in slots.items()}
+            sentence = frame.format(word=positive, **filled)
+            if sentence not in said:
+                said.add(sentence)
+                yield sentence, frame.format(word=negative, **filled)
+
+
+def _four(
+    voice: Voice, sentences: tuple[str, str], generator: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Rows of the four emotions: two sentences, each with the same two settings of the prosody."""
+    for arousal, spans in PROSODY.items():
+        settings = {
+            name: int(generator.integers(smallest, largest, endpoint=True))
+            for name, (smallest, largest) in spans.items()
+        }
+        for valence, sentence in zip(("positive", "negative"), sentences, strict=True):
+            yield {
+                "transcript": sentence,
+                "emotion": EMOTIONS[arousal, valence],
+                "speaker": voice.name,
+                "gender": voice.gender,
+                "language": "en",
+                "corpus": "spoken",
+                "arousal": arousal,
+                "valence": valence,
+                **settings,
+            }
+
+
+def _speak(synthesizer: ESpeak, voice: Voice, row: dict[str, Any], path: Path) -> float:
+    """Write the recording of a row; gives its seconds."""
+    settings = {name: row[name] for name in ("rate", "pitch", "pitch_range", "volume")}
+    waveform = synthesizer.synthesize(row["transcript"], voice=voice.name, **settings)
+    waveform = soxr.resample(_trimmed(waveform), synthesizer.sampling_rate, SAMPLING_RATE, quality="HQ")
+    soundfile.write(path, waveform, SAMPLING_RATE, subtype="PCM_16")
+    return len(waveform) / SAMPLING_RATE
+
+
+def _trimmed(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Without the silence that eSpeak NG puts before and after a sentence."""
+    loud = np.flatnonzero(np.abs(waveform) > 1e-3)
+    return waveform[loud[0] : loud[-1] + 1]

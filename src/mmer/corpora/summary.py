@@ -1,0 +1,106 @@
+"""What a corpus holds, at a glance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+NO_EMOTION, NO_SPLIT = "(none)", "(no split)"
+
+
+@dataclass(frozen=True)
+class CorpusSummary:
+    """Counts, hours and gaps of a corpus; `rich.print` shows it as tables.
+
+    Attributes:
+        source: what the corpus was read from.
+        utterances: rows.
+        emotions: utterances of each emotion (index) in each split (columns), with `(none)` and `(no split)` for
+            those without, and `total`; where there are no splits, the one column is `utterances`.
+        speakers, sessions, languages: how many distinct ones are named.
+        hours: sum of the known durations; null where none is known.
+        durations: shortest, median and longest utterance in seconds; null where none is known.
+        without_duration, without_transcript, without_speaker: utterances for which it is not known.
+        notes: what the reader left out or found different from the documentation.
+    """
+
+    source: str
+    utterances: int
+    emotions: pd.DataFrame
+    speakers: int
+    sessions: int
+    languages: int
+    hours: float | None
+    durations: tuple[float, float, float] | None
+    without_duration: int
+    without_transcript: int
+    without_speaker: int
+    notes: Sequence[str]
+
+    def __rich__(self) -> RenderableType:
+        counts = Table(title=f"[bold]{self.source}[/]", title_justify="left", title_style="")
+        counts.add_column("emotion")
+        for name in self.emotions.columns:
+            counts.add_column(str(name), justify="right")
+        for emotion, row in self.emotions.iterrows():
+            if emotion == "total":
+                counts.add_section()
+            counts.add_row(str(emotion), *(f"{count}" for count in row))
+        facts = Table.grid(padding=(0, 2))
+        facts.add_column(style="bold")
+        for name, value in self._facts():
+            facts.add_row(name, value)
+        notes = [Padding(Text(f"note: {note}"), (0, 1)) for note in self.notes]
+        return Group(counts, Padding(facts, (0, 1)), *notes)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [("utterances", f"{self.utterances}"), ("speakers", f"{self.speakers}")]
+        if self.sessions:
+            facts.append(("sessions", f"{self.sessions}"))
+        if self.languages:
+            facts.append(("languages", f"{self.languages}"))
+        if self.hours is not None and self.durations is not None:
+            shortest, median, longest = self.durations
+            facts.append(("length", f"{self.hours:.2f} h"))
+            facts.append(("durations", f"{shortest:.2f} to {longest:.2f} s, median {median:.2f} s"))
+        gaps = {
+            "duration": self.without_duration,
+            "transcript": self.without_transcript,
+            "speaker": self.without_speaker,
+        }
+        return facts + [(f"no {name}", f"{count} utterances") for name, count in gaps.items() if count]
+
+
+def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusSummary:
+    """Summarize the table of a corpus."""
+    emotions = table["emotion"].fillna(NO_EMOTION)
+    splits = table["split"].fillna(NO_SPLIT)
+    counts = pd.crosstab(emotions, splits)
+    order = [split for split in ("train", "validation", "test", NO_SPLIT) if split in counts]
+    labels = sorted(counts.index, key=lambda label: (label == NO_EMOTION, label))
+    counts = counts.loc[labels, order]
+    if order == [NO_SPLIT]:
+        counts = counts.rename(columns={NO_SPLIT: "utterances"})
+    elif len(order) > 1:
+        counts["total"] = counts.sum(axis=1)
+    counts.loc["total"] = counts.sum()
+    counts.index.name, counts.columns.name = "emotion", None
+    known = table["duration"].dropna()
+    return CorpusSummary(
+        source=source,
+        utterances=len(table),
+        emotions=counts,
+        speakers=table["speaker"].nunique(),
+        sessions=table["session"].nunique(),
+        languages=table["language"].nunique(),
+        hours=float(known.sum()) / 3600 if len(known) else None,
+        durations=(float(known.min()), float(known.median()), float(known.max())) if len(known) else None,
+        without_duration=int(table["duration"].isna().sum()),
+        without_transcript=int(table["transcript"].isna().sum()),
+        without_speaker=int(table["speaker"].isna().sum()),
+        notes=list(notes),
+    )

@@ -1,0 +1,62 @@
+"""Figures of merit for predicted emotions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, f1_score
+
+from mmer.errors import MMERError
+
+ALSO_CALLED = {
+    "accuracy": "WA, weighted accuracy",
+    "balanced_accuracy": "UA or UAR, unweighted average recall",
+}
+"""What the speech emotion literature calls the two accuracies."""
+
+
+def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    """Judge predictions of one emotion for each utterance.
+
+    Args:
+        truth: (utterances,) the true emotion of each.
+        predicted: (utterances,) the predicted emotion of each.
+        labels: every emotion the model knows, in the order of the confusion matrix; those of `truth` and
+            `predicted` are among them.
+
+    Returns:
+        `accuracy`, share of utterances that are right (WA); `balanced_accuracy`, mean recall of the classes that
+        occur in `truth` (UA); `macro_f1` and `weighted_f1` as scikit-learn computes them; `recall` of each class,
+        null where the class does not occur in `truth`; `confusion_matrix`, counts with a row for each true and a
+        column for each predicted class; `labels`; `utterances`, how many were judged. Shares are 0 to 1.
+
+    Raises:
+        MMERError: nothing to judge, unequal lengths, or an emotion that is not in `labels`.
+
+    Example:
+        >>> figures = compute_metrics(["sad", "sad", "angry"], ["sad", "angry", "angry"], ["angry", "sad"])
+        >>> figures["balanced_accuracy"], figures["recall"], figures["confusion_matrix"]
+        (0.75, {'angry': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
+    """
+    truth, predicted, labels = list(truth), list(predicted), list(labels)
+    if not truth or len(truth) != len(predicted):
+        raise MMERError(f"cannot judge {len(predicted)} predictions of {len(truth)} utterances")
+    if unknown := sorted({*truth, *predicted} - set(labels)):
+        raise MMERError(f"cannot judge {', '.join(map(repr, unknown))}: the labels are {', '.join(labels)}")
+    counts = confusion_matrix(truth, predicted, labels=labels)
+    right, present = counts.diagonal(), counts.sum(axis=1)
+    recall = {
+        label: float(hit / total) if total else None
+        for label, hit, total in zip(labels, right, present, strict=True)
+    }
+    undefined: dict[str, Any] = {"zero_division": 0}
+    return {
+        "accuracy": float(right.sum() / present.sum()),
+        "balanced_accuracy": float(np.mean([share for share in recall.values() if share is not None])),
+        "macro_f1": float(f1_score(truth, predicted, average="macro", **undefined)),
+        "weighted_f1": float(f1_score(truth, predicted, average="weighted", **undefined)),
+        "recall": recall,
+        "confusion_matrix": counts.tolist(),
+        "labels": labels,
+        "utterances": len(truth),
+    }

@@ -1,0 +1,212 @@
+"""Pictures of a training run and of what came of it; legible at 800 pixels and for the colour-blind."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+INK, FAINT = "#1f2933", "#c3cbd3"
+# Okabe and Ito's colours, apart from each other for every kind of colour vision.
+COLORS = {
+    "cross_entropy": "#0072b2",
+    "ctc": "#d55e00",
+    "supervised_contrastive": "#009e73",
+    "augmented_contrastive": "#cc79a7",
+}
+NAMES = {
+    "cross_entropy": "cross-entropy",
+    "ctc": "CTC",
+    "supervised_contrastive": "supervised contrastive",
+    "augmented_contrastive": "augmented contrastive",
+}
+_BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
+
+
+def plot_curves(
+    history: pd.DataFrame, path: Path, *, kept_epoch: int, selection: str = "validation"
+) -> None:
+    """Draw how the objectives fell in training, and the score after each epoch.
+
+    Args:
+        history: one row for each epoch: `epoch`, a column of `NAMES` for each objective that was used, and
+            `balanced_accuracy` (0 to 1) on the selection split, NaN if it was not judged.
+        path: where the picture (PNG) goes.
+        kept_epoch: the epoch, from 1, whose model is kept.
+        selection: the split that `balanced_accuracy` was measured on.
+    """
+    objectives = [name for name in NAMES if name in history and not np.isnan(history[name].to_numpy()).all()]
+    epochs, scores = history["epoch"].to_numpy(), history["balanced_accuracy"].to_numpy()
+    judged = not np.isnan(scores).all()
+    heights = [1.0] * len(objectives) + [1.8] * judged
+    figure = Figure(figsize=(8, 0.8 + 1.25 * sum(heights)), dpi=200, layout="constrained")
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    marker = "o" if len(history) < 40 else None
+    for axes, name in zip(panels, objectives, strict=False):
+        _clean(axes)
+        axes.plot(epochs, history[name], color=COLORS[name], lw=2, marker=marker, ms=3.5)
+        axes.set_title(NAMES[name], loc="left", fontsize=11, color=COLORS[name], fontweight="bold")
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.margins(y=0.15)
+    if judged:
+        axes = panels[-1]
+        _clean(axes)
+        axes.plot(epochs, scores, color=INK, lw=2, marker=marker, ms=3.5)
+        axes.set_title(
+            f"balanced accuracy on {selection}", loc="left", fontsize=11, color=INK, fontweight="bold"
+        )
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.margins(y=0.25)
+        score = float(scores[epochs == kept_epoch][0])
+        axes.plot(kept_epoch, score, "o", ms=8, color="#e69f00", mec=INK, zorder=5)
+        axes.set_title(f"kept: {score:.1%} in epoch {kept_epoch}", loc="right", fontsize=11, color=INK)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panels[-1].set_xlim(0.5, epochs.max() + 0.5)
+    panels[-1].set_xlabel("epoch", fontsize=11, color=INK)
+    for each in panels:
+        each.axvline(kept_epoch, color=FAINT, lw=1.2, ls="--", zorder=0)
+    figure.savefig(path)
+
+
+def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str) -> None:
+    """Draw a confusion matrix with the count and the share of its row in each cell.
+
+    Args:
+        figures: what `compute_metrics` returned.
+        path: where the picture (PNG) goes.
+        title: what was judged.
+    """
+    counts, labels = np.asarray(figures["confusion_matrix"]), list(figures["labels"])
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    # A cell stays wide enough for its numbers, so the picture grows with the classes.
+    side = max(4.2, 0.8 * len(labels))
+    longest = max(map(len, labels))
+    figure = Figure(figsize=(side + 1.6 + 0.08 * longest, side + 1.4), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        ink = "white" if shares[row, column] > 0.55 else INK
+        count, share = f"{counts[row, column]}", f"{shares[row, column]:.0%}"
+        axes.text(
+            column, row - 0.12, share, ha="center", va="center", color=ink, fontsize=12, fontweight="bold"
+        )
+        axes.text(column, row + 0.22, count, ha="center", va="center", color=ink, fontsize=9)
+    slanted = longest > 8 or len(labels) > 6
+    axes.set_xticks(
+        range(len(labels)), labels, rotation=35 if slanted else 0, ha="right" if slanted else "center"
+    )
+    axes.set_yticks(
+        range(len(labels)), [f"{label}\n{n}" for label, n in zip(labels, totals[:, 0], strict=True)]
+    )
+    axes.tick_params(length=0, labelsize=11, labelcolor=INK)
+    if slanted:
+        for text in axes.get_xticklabels():
+            text.set_rotation_mode("anchor")
+    axes.set_xlabel("predicted", fontsize=12, color=INK)
+    axes.set_ylabel("true", fontsize=12, color=INK)
+    axes.set_title(
+        f"{title}\nbalanced accuracy {figures['balanced_accuracy']:.1%}, accuracy {figures['accuracy']:.1%}",
+        fontsize=12,
+        color=INK,
+        loc="left",
+    )
+    for edge in axes.spines.values():
+        edge.set_color(FAINT)
+    axes.set_xticks(np.arange(-0.5, len(labels)), minor=True)
+    axes.set_yticks(np.arange(-0.5, len(labels)), minor=True)
+    axes.grid(which="minor", color="white", lw=2)
+    axes.tick_params(which="minor", length=0)
+    figure.savefig(path)
+
+
+def plot_comparison(
+    systems: Mapping[str, Mapping[str, Any]], path: Path, *, title: str, chance: float | None = None
+) -> None:
+    """Draw the balanced accuracy of several systems as bars, in the order given.
+
+    Args:
+        systems: name of a system -> its `balanced_accuracy` (0 to 1), as `compute_metrics` returns it.
+        path: where the picture (PNG) goes.
+        title: what the systems were judged on.
+        chance: balanced accuracy of guessing, drawn as a line.
+    """
+    names = list(systems)
+    scores = [systems[name]["balanced_accuracy"] for name in names]
+    figure = Figure(figsize=(8, 1.5 + 0.75 * len(names)), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    best = max(scores)
+    colors = [COLORS["cross_entropy"] if score == best else "#8fb8d6" for score in scores]
+    axes.barh(names, scores, color=colors, height=0.62)
+    for row, score in enumerate(scores):
+        inside = score > 0.15
+        axes.text(
+            score - 0.012 if inside else score + 0.012,
+            row,
+            f"{score:.1%}",
+            ha="right" if inside else "left",
+            va="center",
+            fontsize=13,
+            fontweight="bold",
+            color="white" if inside and score == best else INK,
+        )
+    if chance is not None:
+        axes.axvline(chance, color=INK, lw=1.2, ls="--")
+        axes.text(
+            chance + 0.008, len(names) - 0.42, f"chance {chance:.0%}", fontsize=9.5, color=INK, va="bottom"
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(names) - 0.1 if chance is not None else len(names) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_title(title, fontsize=12.5, color=INK, loc="left")
+    axes.set_xlabel("balanced accuracy", fontsize=11, color=INK)
+    _clean(axes, grid="x")
+    axes.tick_params(axis="y", labelsize=12.5, length=0)
+    figure.savefig(path)
+
+
+def _clean(axes: Axes, grid: str = "y") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=10, length=3)
+    axes.grid(axis="y" if grid == "y" else "x", color="#e8ecef", lw=0.8)
+    axes.set_axisbelow(True)
+
+
+def history_of(logs: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """One row for each epoch out of the trainer's log, for `plot_curves`.
+
+    Args:
+        logs: `TrainerState.log_history`: objectives averaged over windows of steps that never cross an epoch, and
+            the scores of each epoch's evaluation.
+
+    Returns:
+        `epoch`, the mean of each objective over the steps of the epoch, `balanced_accuracy` of its evaluation.
+    """
+    sums: dict[int, dict[str, float]] = {}
+    steps: dict[int, int] = {}
+    scores: dict[int, float] = {}
+    last_step = 0
+    for log in logs:
+        epoch = int(np.ceil(log["epoch"] - 1e-6))
+        if "eval_balanced_accuracy" in log:
+            scores[epoch] = log["eval_balanced_accuracy"]
+        elif "cross_entropy" in log:
+            window = int(log["step"]) - last_step
+            last_step = int(log["step"])
+            steps[epoch] = steps.get(epoch, 0) + window
+            row = sums.setdefault(epoch, dict.fromkeys(NAMES, 0.0))
+            for name in NAMES:
+                row[name] += window * log.get(name, np.nan)
+    rows = [
+        {"epoch": epoch, "balanced_accuracy": scores.get(epoch, np.nan)}
+        | {name: total / steps[epoch] for name, total in row.items() if not np.isnan(total)}
+        for epoch, row in sums.items()
+    ]
+    return pd.DataFrame(rows, columns=["epoch", *NAMES, "balanced_accuracy"])

@@ -1,0 +1,439 @@
+"""What a recipe may say: nested, validated settings of one training run.
+
+A recipe is a YAML file with the sections `data`, `protocol`, `model`, `objectives`, `augment` and `training`.
+What it leaves out has the defaults below. An unknown key or a value that is not allowed is a `RecipeError` of
+one line that says where it was found.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from mmer.errors import RecipeError
+from mmer.recipes import parse_yaml, read_recipe
+
+
+def _number_to_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_number_to_text)]
+"""A label, speaker or session; `protocol.test=[5]` on a command line means the session named "5"."""
+
+
+def _check_span(value: Any) -> Any:
+    numbers = isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
+    if not numbers or len(value) != 2 or value[0] > value[1]:
+        raise ValueError("two numbers [smallest, largest]")
+    return tuple(value)
+
+
+Span = Annotated[tuple[float, float], BeforeValidator(_check_span)]
+"""The smallest and the largest value of a random setting."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Settings that belong together; immutable, unknown keys refused, docstrings of fields kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """What is trained on."""
+
+    corpus: Path | None = None
+    """The corpus: a table (Parquet, CSV, TSV, JSONL) or a folder of audio with metadata.csv."""
+    labels: Annotated[list[Name], Field(min_length=2)] | None = None
+    """Emotions to tell apart, in the order of the model's classes; null = every emotion of the corpus."""
+    label_map: dict[Name, Name] = {}
+    """Emotions to rename before `labels` is applied, as `excited: happy`."""
+    crop_duration: PositiveFloat | None = None
+    """Cut longer clips to their first so many seconds; how many were cut is reported. null = never cut."""
+    max_duration: PositiveFloat = 30.0
+    """Clips longer than this (seconds, after `crop_duration`) are left out of training and listed."""
+
+
+class Protocol(Section):
+    """Who trains, who chooses the epoch, who tests."""
+
+    group: Literal["speaker", "session"] = "speaker"
+    """What `test` and `validation` name; a group is never on two sides."""
+    test: list[Name] = []
+    """Groups of the test fold; empty = the split column of the corpus."""
+    validation: NonNegativeInt | list[Name] = 1
+    """Validation groups, or how many to draw from the others where the corpus has no validation split."""
+    selection: Literal["validation", "last", "test"] = "validation"
+    """What chooses the epoch: the validation split; nothing, so that the last one is kept and `validation: 0` leaves
+    more to train on; or the test split, which is what the published code does and marks every number."""
+
+
+class Transformer(Section):
+    """Sizes of a small encoder that is trained from scratch."""
+
+    hidden_size: PositiveInt = 128
+    """Width of the encoder's output; a multiple of `num_attention_heads`."""
+    num_hidden_layers: PositiveInt = 4
+    """Layers."""
+    num_attention_heads: PositiveInt = 4
+    """Attention heads of a layer."""
+    intermediate_size: PositiveInt = 512
+    """Width of the feed-forward layers."""
+    dropout: Fraction = 0.1
+    """Dropout probability."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            multiple = f"a multiple of num_attention_heads ({self.num_attention_heads})"
+            raise ValueError(f"changed: hidden_size is {self.hidden_size}, not {multiple}")
+        return self
+
+
+class CompactSpeech(Transformer):
+    """Sizes of the conformer on log-mel features behind `model.speech.encoder: compact`."""
+
+    stacked: PositiveInt = 4
+    """Log-mel frames of 10 ms that are stacked into one; 4 is fast, 2 leaves CTC enough frames for fast speech."""
+
+
+class CompactText(Transformer):
+    """Sizes of the text encoder and the tokenizer behind `model.text.encoder: compact`."""
+
+    num_hidden_layers: PositiveInt = 2
+    """Layers."""
+    vocabulary_size: PositiveInt = 2000
+    """Most entries of the tokenizer learned from the training transcripts."""
+
+
+class SpeechEncoder(Section):
+    """What hears the sound."""
+
+    encoder: str = "compact"
+    """`compact`, a model name on the Hugging Face Hub, or a local folder."""
+    train: Literal["full", "frozen"] = "full"
+    """Whether the encoder learns."""
+    freeze_feature_extractor: bool = True
+    """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
+    spec_augment: bool = False
+    """Mask spans of frames and channels in training."""
+    normalization: Literal["utterance", "speaker", "corpus"] = "utterance"
+    """What log-mel features are standardized over. `speaker` takes all clips of a speaker in the corpus, test
+    speakers included (transductive; no label is used), and needs a speaker for every clip."""
+    compact: CompactSpeech = CompactSpeech()
+    """Sizes of the `compact` encoder."""
+
+
+class TextEncoder(Section):
+    """What reads the words."""
+
+    encoder: str = "compact"
+    """`compact`, a model name on the Hugging Face Hub, or a local folder."""
+    train: Literal["full", "frozen"] = "full"
+    """Whether the encoder learns."""
+    compact: CompactText = CompactText()
+    """Sizes of the `compact` encoder."""
+
+
+class Model(Section):
+    """The network."""
+
+    fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
+    """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
+    num_attention_heads: PositiveInt = 12
+    """Attention heads of the fusion layers."""
+    intermediate_size: PositiveInt = 3072
+    """Width of the feed-forward layers of the fusion."""
+    dropout: Fraction = 0.1
+    """Dropout probability of the fusion."""
+    speech: SpeechEncoder = SpeechEncoder()
+    """The speech encoder."""
+    text: TextEncoder = TextEncoder()
+    """The text encoder."""
+
+
+class Objectives(Section):
+    """What the network learns from: cross-entropy and three weighted auxiliary objectives."""
+
+    formulation: Literal["paper", "official"] = "paper"
+    """Auxiliary objectives as the paper defines them, or as the published code computes them."""
+    ctc_weight: NonNegativeFloat = 0.1
+    """α, weight of CTC on the transcript; 0 = off."""
+    supervised_contrastive_weight: NonNegativeFloat = 0.1
+    """β, weight of the supervised contrastive loss; 0 = off."""
+    augmented_contrastive_weight: NonNegativeFloat = 0.1
+    """γ, weight of the augmented contrastive loss; 0 = off."""
+    temperature: PositiveFloat = 0.07
+    """τ of both contrastive losses."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs the cross-entropy of a class by the inverse of its frequency in training."""
+    label_smoothing: Fraction = 0.0
+    """Label smoothing of the cross-entropy."""
+
+
+class AugmentSpeech(Section):
+    """How the sound of the second view is changed; the amount of a change is drawn from its span."""
+
+    probability: Probability = 0.5
+    """Probability of each change below."""
+    gain_db: Span = (-6.0, 6.0)
+    """Gain in dB."""
+    snr_db: Span = (10.0, 30.0)
+    """Signal-to-noise ratio of added Gaussian noise in dB."""
+    time_stretch: Span = (0.9, 1.1)
+    """Factor on the speed; the pitch stays."""
+    pitch_semitones: Span = (-2.0, 2.0)
+    """Pitch shift in semitones."""
+    band_filter: bool = True
+    """Low-pass, high-pass or band-stop filter."""
+
+
+class AugmentText(Section):
+    """How the words of the second view are changed; one word always stays."""
+
+    drop: Probability = 0.1
+    """Probability that a word is left out."""
+    swap: Probability = 0.05
+    """Probability that a word changes places with the next one."""
+    repeat: Probability = 0.05
+    """Probability that a word is said twice."""
+
+
+class AugmentFeatures(Section):
+    """How the features of the `compact` encoder are changed in training, both views; 0 = not at all."""
+
+    warp: Fraction = 0.0
+    """Largest |log| of the factor on the mel axis, as of a longer or shorter vocal tract."""
+    shift: NonNegativeFloat = 0.0
+    """Largest shift along the mel axis in bins."""
+    tempo: Fraction = 0.0
+    """Largest |log| of the factor on the duration."""
+    frequency_mask: Annotated[int, Field(ge=0, le=80)] = 0
+    """Most mel bins of each of two masks."""
+    time_mask: NonNegativeInt = 0
+    """Most frames of 10 ms of each of two masks."""
+    prosody_offset: NonNegativeFloat = 0.0
+    """Standard deviation of an offset on pitch, periodicity and energy, in standard deviations of the features."""
+    functional_noise: NonNegativeFloat = 0.0
+    """Standard deviation of noise on each functional, in standard deviations of the features."""
+    functional_dropout: Probability = 0.0
+    """Probability that a functional is unknown."""
+
+
+class Augment(Section):
+    """Changes in training, and the second view of the augmented contrastive objective."""
+
+    speech: AugmentSpeech = AugmentSpeech()
+    """Changes to the sound of the second view; with probability 0 it is heard as it is."""
+    text: AugmentText = AugmentText()
+    """Changes to the words of the second view."""
+    features: AugmentFeatures = AugmentFeatures()
+    """Changes to the features of both views."""
+
+
+class Training(Section):
+    """How the network learns."""
+
+    epochs: PositiveInt = 30
+    """Passes over the training utterances."""
+    batch_size: PositiveInt = 32
+    """Utterances of one step on one device."""
+    accumulation: PositiveInt = 1
+    """Steps whose gradients are added up before the weights move."""
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup_ratio: Fraction = 0.0
+    """Share of all steps over which the learning rate rises from 0."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    weight_decay: NonNegativeFloat = 0.01
+    """AdamW weight decay; biases and normalization weights have none."""
+    max_grad_norm: PositiveFloat | None = None
+    """Clip the gradient to this norm; null = no clipping."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the forward pass; float16 needs a GPU."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the weights, the order, the dropout, the views and the drawn validation groups."""
+    group_by_length: bool = False
+    """Draw batches of clips about equally long. Less padding to compute where lengths differ much; but emotions differ
+    in length too, so a batch then holds fewer of them, which costs accuracy."""
+    workers: NonNegativeInt = 0
+    """Processes that load audio; the result is the same for any number."""
+    patience: PositiveInt | None = None
+    """Stop after so many epochs without a better score on the selection split; null = never."""
+
+
+class Recipe(Section):
+    """Every setting of one training run; `load_recipe` makes one from a file."""
+
+    data: Data = Data()
+    """What is trained on."""
+    protocol: Protocol = Protocol()
+    """Who trains, who chooses the epoch, who tests."""
+    model: Model = Model()
+    """The network."""
+    objectives: Objectives = Objectives()
+    """What the network learns from."""
+    augment: Augment = Augment()
+    """Changes in training."""
+    training: Training = Training()
+    """How the network learns."""
+
+    def dump(self) -> str:
+        """The complete recipe as YAML, defaults included; `load_recipe` of it gives an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Dotted paths of the settings whose values differ from those of `other`."""
+        mine, theirs = dict(_leaves(self)), dict(_leaves(other))
+        return [path for path, value in mine.items() if theirs[path] != value]
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe that ships with the package or a YAML file.
+
+    Args:
+        name_or_path: a name of `recipe_names()`, or the path of a YAML file with the same sections.
+        overrides: settings as `a.b=c`, later ones winning; `c` is YAML, as in `protocol.test=[F01, M02]`.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, an unknown key, or a value that is not allowed; says where.
+    """
+    source, text = read_recipe(name_or_path)
+    settings = parse_yaml(text, source)
+    if settings is None:
+        settings = {}
+    _check_keys(settings, Recipe, source)
+    set_by_override: dict[str, str] = {}
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals or not path.strip():
+            raise RecipeError(f"override {override!r} is not of the form section.setting=value")
+        keys = path.strip().split(".")
+        place = f"override {override!r}"
+        layer = parse_yaml(value, place)
+        for key in reversed(keys):
+            layer = {key: layer}
+        _check_keys(layer, Recipe, place)
+        _merge(settings, layer, Recipe)
+        set_by_override[path.strip()] = place
+    try:
+        # From JSON, strict validation takes a list for a tuple and text for a path but no text for a number.
+        return Recipe.model_validate_json(json.dumps(settings, default=str), strict=True)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, settings, source, set_by_override)) from None
+
+
+def _sections(model: type[Section]) -> dict[str, type[Section]]:
+    annotations = {name: field.annotation for name, field in model.model_fields.items()}
+    return {
+        name: kind
+        for name, kind in annotations.items()
+        if isinstance(kind, type) and issubclass(kind, Section)
+    }
+
+
+def _paths(model: type[Section], prefix: str = "") -> Iterator[str]:
+    """Dotted paths of every setting and section."""
+    for name in model.model_fields:
+        yield prefix + name
+        if name in _sections(model):
+            yield from _paths(_sections(model)[name], f"{prefix}{name}.")
+
+
+def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _check_keys(settings: Any, model: type[Section], source: str, prefix: str = "") -> None:
+    if not isinstance(settings, dict):
+        at = f"{prefix.rstrip('.')} is" if prefix else "found"
+        found, allowed = json.dumps(settings, default=str), ", ".join(model.model_fields)
+        raise RecipeError(f"{source}: {at} {found}, not a section; its settings are {allowed}")
+    for key, value in settings.items():
+        if key not in model.model_fields:
+            raise RecipeError(f"{source}: unknown key {prefix}{key}{_nearest_key(str(key), model, prefix)}")
+        if key in _sections(model):
+            _check_keys(value, _sections(model)[key], source, f"{prefix}{key}.")
+
+
+def _nearest_key(key: str, model: type[Section], prefix: str) -> str:
+    siblings = list(model.model_fields)
+    if near := get_close_matches(key, siblings, 1):
+        return f"; did you mean {prefix}{near[0]}?"
+    by_last = {path.rpartition(".")[2]: path for path in reversed(_PATHS)}
+    if near := get_close_matches(key, by_last, 1):
+        return f"; did you mean {by_last[near[0]]}?"
+    return f"; the keys of {prefix.rstrip('.') or 'a recipe'} are {', '.join(siblings)}"
+
+
+def _merge(settings: dict[str, Any], layer: Mapping[str, Any], model: type[Section]) -> None:
+    for key, value in layer.items():
+        if key in _sections(model):
+            _merge(settings.setdefault(key, {}), value, _sections(model)[key])
+        else:
+            settings[key] = value
+
+
+def _explain(error: ValidationError, settings: Any, source: str, set_by_override: Mapping[str, str]) -> str:
+    """One line for the first setting that is wrong: where, what was found, what is allowed."""
+    problems = error.errors(include_url=False)
+    path = _path(problems[0]["loc"])
+    # A setting of two types has one problem for each.
+    allowed = " or ".join(
+        dict.fromkeys(_allowed(problem) for problem in problems if _path(problem["loc"]) == path)
+    )
+    place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
+    found = settings
+    for key in path.split("."):
+        found = found[key]
+    value = "" if path in _SECTIONS else f" is {json.dumps(found, default=str, ensure_ascii=False)}"
+    return f"{place}: {path}{value}; it must be {allowed}"
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """The setting at pydantic's `location`, which goes on with list indices and members of unions."""
+    path = ""
+    for step in location:
+        if f"{path}{step}" not in _PATHS:
+            break
+        path += f"{step}."
+    return path.rstrip(".")
+
+
+def _overlap(a: str, b: str) -> bool:
+    return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
+
+
+def _allowed(problem: Mapping[str, Any]) -> str:
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("List should have", "a list of")
+    message = message.replace(" after validation, not 0", "").replace(" after validation, not 1", "")
+    return message.replace("a valid array", "a list such as [A, B]").replace("a valid string", "text")
+
+
+_PATHS = list(_paths(Recipe))
+_SECTIONS = {path for path in _PATHS if any(other.startswith(f"{path}.") for other in _PATHS)}

@@ -1,0 +1,229 @@
+"""Utterances as the trainer reads them: features, second views, batches."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from mmer.audio import load_audio
+from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
+from mmer.corpora.corpus import Corpus
+from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.recipe import Recipe
+
+Features = NDArray[np.float32]
+MEMORY = 4 << 30  # bytes of features that are kept
+
+
+class Item(TypedDict):
+    """One utterance; what the model does not use is null."""
+
+    utterance_id: str
+    features: Features | None
+    transcript: str | None
+    label: int
+    has_second_view: bool
+    augmented_features: Features | None
+    augmented_transcript: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A row of the corpus, as far as training reads it."""
+
+    utterance_id: str
+    audio_path: str
+    start: float | None
+    end: float | None
+    duration: float | None
+    transcript: str | None
+    emotion: str
+    speaker: str | None
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> list["Utterance"]:
+        """The rows of a corpus, nulls as None."""
+        table = corpus.table[list(cls.__slots__)].astype(object)
+        return [cls(*row) for row in table.where(table.notna(), None).itertuples(index=False, name=None)]
+
+
+class FeatureStore:
+    """Features of the unchanged recordings, computed once and kept in memory up to a bound.
+
+    A copy that is sent to another process starts empty.
+
+    Args:
+        processor: of the model.
+        memory: bytes; features beyond it are computed again each time.
+
+    Attributes:
+        full: whether features had to be left out.
+    """
+
+    def __init__(self, processor: MMERProcessor, memory: int = MEMORY) -> None:
+        self.processor = processor
+        self.memory = memory
+        self._kept: dict[str, Features] = {}
+        self._size = 0
+        self.full = False
+
+    def __call__(self, utterance: Utterance) -> Features:
+        """(samples,) or (frames, bins), as `MMERProcessor.features` gives them.
+
+        Raises:
+            AudioError: the recording cannot be read.
+        """
+        features = self._kept.get(utterance.utterance_id)
+        if features is None:
+            features = self.processor.features(self.waveform(utterance))
+            self.full = self.full or self._size + features.nbytes > self.memory
+            if not self.full:
+                self._kept[utterance.utterance_id] = features
+                self._size += features.nbytes
+        return features
+
+    def waveform(self, utterance: Utterance) -> Features:
+        """(samples,) of the recording, mono at the model's rate."""
+        return load_audio(
+            utterance.audio_path,
+            sampling_rate=self.processor.sampling_rate,
+            start=utterance.start,
+            end=utterance.end,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}, "_size": 0, "full": False}
+
+
+def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, FeatureStatistics]:
+    """Statistics of each speaker over all of his or her clips, whatever their split; no label is read."""
+    clips: dict[str, list[Utterance]] = {}
+    for utterance in Utterance.of(corpus):
+        if utterance.speaker is not None:
+            clips.setdefault(utterance.speaker, []).append(utterance)
+    return {speaker: FeatureStatistics.of(map(store, said)) for speaker, said in clips.items()}
+
+
+class SpeechEmotionDataset(Dataset[Item]):
+    """Utterances with their features and, in training, changes and a second view that differ from epoch to epoch.
+
+    A change depends on the seed, the epoch and the utterance alone: not on the order of reading, on the number
+    of worker processes or on whether training was interrupted.
+
+    Args:
+        corpus: labeled utterances with known emotions.
+        store: where features come from; shared between datasets.
+        recipe: its augmentation, and whether there is a second view.
+        statistics: of each speaker, for `normalization: speaker`.
+        training: without it nothing is changed and there is no second view.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        store: FeatureStore,
+        recipe: Recipe,
+        statistics: Mapping[str, FeatureStatistics] | None = None,
+        *,
+        training: bool,
+    ) -> None:
+        self.utterances = Utterance.of(corpus)
+        self.statistics = statistics or {}
+        self.store = store
+        self.recipe = recipe
+        self.augmented = training and recipe.objectives.augmented_contrastive_weight > 0
+        self.epoch = 0
+        self._classes = {label: index for index, label in enumerate(store.processor.labels)}
+        speech, features = recipe.augment.speech, recipe.augment.features.model_dump()
+        self._augment_speech = (
+            SpeechAugmenter(**speech.model_dump()) if self.augmented and speech.probability else None
+        )
+        changes = training and store.processor.adds_prosody and any(features.values())
+        self._augment_features = FeatureAugmenter(**features) if changes else None
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int) -> Item:
+        utterance, processor = self.utterances[index], self.store.processor
+        features = augmented_features = augmented_transcript = None
+        if processor.uses_speech:
+            features = self.store(utterance)
+            if self.augmented:
+                augmented_features = self._changed(
+                    self._second_view(utterance, features), utterance, "second"
+                )
+            features = self._changed(features, utterance, "first")
+        if self.augmented and processor.uses_text:
+            text = self.recipe.augment.text.model_dump()
+            augmented_transcript = perturb(utterance.transcript, self._seed(utterance, "text"), **text)
+        return {
+            "utterance_id": utterance.utterance_id,
+            "features": features,
+            "transcript": utterance.transcript,
+            "label": self._classes[utterance.emotion],
+            "has_second_view": self.augmented,
+            "augmented_features": augmented_features,
+            "augmented_transcript": augmented_transcript,
+        }
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, whose changes and second views are given."""
+        self.epoch = epoch
+
+    def _second_view(self, utterance: Utterance, features: Features) -> Features:
+        if self._augment_speech is None:
+            return features
+        view = self._augment_speech(self.store.waveform(utterance), self._seed(utterance, "speech"))
+        return self.store.processor.features(view)
+
+    def _changed(self, features: Features, utterance: Utterance, view: str) -> Features:
+        """Standardized features, changed in training."""
+        statistics = self.statistics.get(utterance.speaker or "")
+        features = self.store.processor.standardize(features, statistics)
+        if self._augment_features is None:
+            return features
+        return self._augment_features(features, self._seed(utterance, f"{view} features"))
+
+    @property
+    def lengths(self) -> list[int]:
+        """(utterances,) what a clip costs to process: its milliseconds, or its characters without sound."""
+        if self.store.processor.uses_speech:
+            return [round(1000 * (utterance.duration or 0)) for utterance in self.utterances]
+        return [len(utterance.transcript or "") for utterance in self.utterances]
+
+    def _seed(self, utterance: Utterance, modality: str) -> int:
+        key = f"{self.recipe.training.seed} {self.epoch} {modality} {utterance.utterance_id}"
+        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest())
+
+
+class Collator:
+    """Makes a batch of the model's inputs, both views, and the utterance ids.
+
+    Args:
+        processor: of the model.
+    """
+
+    def __init__(self, processor: MMERProcessor) -> None:
+        self.processor = processor
+
+    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+        """The arguments of `MMERForEmotionRecognition.forward`, and `utterance_ids`, a list of text."""
+        batch: dict[str, Any] = dict(self._view(items, "features", "transcript"))
+        if items[0]["has_second_view"]:
+            view = self._view(items, "augmented_features", "augmented_transcript")
+            batch |= {f"augmented_{name}": tensor for name, tensor in view.items()}
+        batch["labels"] = torch.tensor([item["label"] for item in items])
+        if self.processor.ctc_symbols is not None:
+            batch["ctc_labels"] = self.processor.encode_ctc([item["transcript"] for item in items])
+        batch["utterance_ids"] = [item["utterance_id"] for item in items]
+        return batch
+
+    def _view(self, items: Sequence[Item], features: str, transcript: str) -> Mapping[str, torch.Tensor]:
+        clips = [item[features] for item in items] if self.processor.uses_speech else None
+        return self.processor.pad(clips, [item[transcript] for item in items])

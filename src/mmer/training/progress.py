@@ -1,0 +1,182 @@
+"""What is seen of a run: progress, and the summary at the end."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mmer.evaluation.plots import NAMES, history_of
+from mmer.evaluation.show import FIGURES
+from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
+from mmer.training.trainer import CHOICE
+
+
+class TrainingProgress(TrainerCallback):
+    """One bar over the whole training with the time left, the objectives and the best score so far.
+
+    Where the output is not a terminal, one line after each epoch says the same.
+
+    Args:
+        console: where it is shown.
+        selection: the split that is judged after each epoch.
+    """
+
+    def __init__(self, console: Console, selection: str) -> None:
+        self.console, self.selection = console, selection
+        self._live: Live | None = None
+        self._objectives: dict[str, float] = {}
+        self._best: tuple[float, int] | None = None
+        self._choice = 0.0
+        self._began, self._first_step = 0.0, 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._began, self._first_step = time.monotonic(), state.global_step
+        for log in state.log_history:
+            self._note_score(log)
+        if self.console.is_terminal:
+            self._live = Live(self._view(state), console=self.console, refresh_per_second=4, transient=True)
+            self._live.start(refresh=True)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._show(state)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        logs = kwargs["logs"]
+        if "loss" in logs:
+            self._objectives = {name: logs[name] for name in NAMES if name in logs}
+        self._show(state)
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._note_score(state.log_history[-1])
+        self._show(state)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._live is None:
+            epoch = history_of(state.log_history).iloc[-1]
+            values = self._values({name: epoch[name] for name in NAMES if epoch[name] == epoch[name]})
+            score = epoch["balanced_accuracy"]
+            judged = f"  {self.selection} {score:.1%}" if score == score else ""
+            line = f"{self._epoch(state)}  {values}{judged}  {self._outlook(state)}"
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Take the bar off the screen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _note_score(self, log: Mapping[str, float]) -> None:
+        if f"eval_{CHOICE}" in log and log[f"eval_{CHOICE}"] > self._choice:
+            self._choice = log[f"eval_{CHOICE}"]
+            self._best = (log["eval_balanced_accuracy"], round(log["epoch"]))
+
+    def _show(self, state: TrainerState) -> None:
+        if self._live is not None:
+            self._live.update(self._view(state))
+
+    def _view(self, state: TrainerState) -> Group:
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=state.max_steps, completed=state.global_step, width=30)
+        line.add_row(Text(self._epoch(state), style="bold"), bar, self._outlook(state))
+        names = list(self._objectives)
+        halves = [{name: self._objectives[name] for name in half} for half in (names[:2], names[2:]) if half]
+        return Group(line, *(Text(self._values(half), style="dim") for half in halves))
+
+    def _epoch(self, state: TrainerState) -> str:
+        now = min(int(state.epoch or 0) + 1, state.num_train_epochs)
+        return (
+            f"epoch {now if self.console.is_terminal else round(state.epoch or 0)}/{state.num_train_epochs}"
+        )
+
+    def _values(self, objectives: Mapping[str, float]) -> str:
+        return "  ".join(f"{NAMES[name]} {value:.3g}" for name, value in objectives.items())
+
+    def _outlook(self, state: TrainerState) -> str:
+        done, left = state.global_step - self._first_step, state.max_steps - state.global_step
+        parts = []
+        if self._best is not None:
+            parts.append(f"best {self.selection} {self._best[0]:.1%} (epoch {self._best[1]})")
+        if done:
+            seconds = round((time.monotonic() - self._began) / done * left)
+            parts.append(f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left")
+        return "  ".join(parts)
+
+
+def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> Group:
+    """What came of a run: the figures of each split, what was left out, and where everything is."""
+    selection = metrics["selection"]
+    best = "last epoch" if selection == "last" else "best epoch"
+    chosen = f"{best} {metrics['kept_epoch']} of {metrics['epochs']}"
+    chosen += "" if selection == "last" else f", chosen on {selection}"
+    table = Table(title=Text(f"{folder.name}: {chosen}"), title_justify="left", title_style="bold")
+    table.add_column("split")
+    shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
+    for heading in ("utterances", *shown.values()):
+        table.add_column(heading, justify="right")
+    for split in SPLITS:
+        if figures := metrics[split]:
+            shares = [f"{figures[name]:.1%}" for name in shown]
+            table.add_row(split, str(figures["utterances"]), *shares, style="bold" if split == "test" else "")
+    parts: list[Any] = [table]
+    if selection == "test":
+        note = "The epoch was chosen on the test split: every figure of it is optimistic."
+        parts.append(Text(note, style="yellow"))
+    parts += [Text(line) for line in skipped_lines(skipped)]
+    if metrics["infinite_ctc"]:
+        share = f"{metrics['infinite_ctc']} times in training"
+        parts.append(
+            Text(f"CTC had no alignment for a transcript {share}: more characters than the clip has frames.")
+        )
+    files = Table.grid(padding=(0, 2))
+    for name, content in CONTENT.items():
+        if (folder / name).exists():
+            files.add_row(f"  {name}", Text(content, style="dim"))
+    parts += [Text(str(folder)), files]
+    return Group(*parts)
+
+
+CONTENT = {
+    "model": "the best model: all that prediction needs",
+    "metrics.json": "every figure of train, validation and test",
+    "predictions.parquet": "the answer for every utterance, with probabilities",
+    "confusion_matrix.png": "what is taken for what",
+    "curves.png": "objectives and score in each epoch",
+    "recipe.yaml": "the complete recipe",
+    "corpus.parquet": "the utterances used, with their splits",
+    "splits.json": "the utterances and speakers of each split",
+    "skipped.csv": "utterances not used as they are, and why",
+    "versions.json": "software the run was made with",
+    "tensorboard": "events, for tensorboard --logdir",
+    "checkpoints": "what is needed to resume",
+}
+"""What a run folder holds."""
+
+
+def skipped_lines(skipped: pd.DataFrame) -> list[str]:
+    """One line for each kind of reason for which utterances were left out or cut."""
+    lines = []
+    for what in (LEFT_OUT, CUT):
+        kinds = Counter(skipped["kind"][skipped["what"] == what])
+        if kinds:
+            causes = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            lines.append(f"{kinds.total()} utterances {what}: {causes} (skipped.csv)")
+    return lines

@@ -1,0 +1,310 @@
+"""One training run, from a recipe to a judged model."""
+
+import json
+import logging
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from rich.console import Console
+from transformers import TrainerState, set_seed
+from transformers.utils import logging as hf_logging
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.folds import shared_transcripts
+from mmer.errors import CorpusError, MMERError, RecipeError, TrainingError
+from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.metrics import ALSO_CALLED
+from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.build import build_model, set_corpus_statistics
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.progress import counting
+from mmer.recipe import Recipe, load_recipe
+from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
+from mmer.training.preparation import SPLITS, Preparation, prepare, read_preparation, write_preparation
+from mmer.training.progress import TrainingProgress, summary
+from mmer.training.trainer import MMERTrainer, out_of_patience
+
+SOFTWARE = (
+    *("mmer", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
+    *("audiomentations", "soundfile", "soxr", "av"),
+)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished run.
+
+    Attributes:
+        folder: the run folder.
+        metrics: what its `metrics.json` holds.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def model_folder(self) -> Path:
+        """The best model, for `EmotionRecognizer.from_pretrained`."""
+        return self.folder / "model"
+
+
+def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) -> TrainingRun:
+    """Train, keep the best epoch (or the last), and judge it once on each split.
+
+    The same call on the folder of an interrupted run goes on from its last complete epoch, and on CPU ends with
+    the same weights, bit for bit, as a run that was never interrupted. The global random generators are seeded.
+
+    Args:
+        recipe: what to do.
+        out: the run folder, made if it does not exist; `progress.CONTENT` says what it will hold.
+        console: where progress is shown; standard error unless given.
+
+    Raises:
+        RecipeError: the recipe cannot be followed, or the folder holds a run of another one.
+        CorpusError, EncoderError: the corpus or an encoder cannot be read.
+        TrainingError: the loss is not finite, or the folder holds something else.
+        KeyboardInterrupt: the user interrupts; its message says what is saved.
+    """
+    process = PartialState(cpu=not torch.cuda.is_available())
+    console = console or Console(stderr=True)
+    if not process.is_main_process:
+        console = Console(quiet=True)
+    folder = Path(out).resolve()
+    metrics_file = folder / "metrics.json"
+    with process.main_process_first():
+        preparation = _open(folder, recipe, console)
+        checkpoint, state = _last_checkpoint(folder)
+        complete = metrics_file.exists()
+    if complete:
+        console.print(f"{folder} is complete; nothing is left to do.", soft_wrap=True)
+    else:
+        shared = _shared_transcripts(recipe, preparation, console)
+        with _quiet_transformers():
+            if state is None or not _is_over(state, recipe):
+                state = _train(recipe, preparation, folder, checkpoint, console)
+            if process.is_main_process:
+                metrics = _judge(recipe, preparation, folder, state, console)
+                _write_json(metrics_file, {**metrics, "shared_transcripts": shared})
+            process.wait_for_everyone()
+    metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+    console.print(summary(folder, metrics, preparation.skipped))
+    return TrainingRun(folder, metrics)
+
+
+def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
+    """Begin a run folder, or take up one of the same recipe."""
+    recipe_file, splits_file = folder / "recipe.yaml", folder / "splits.json"
+    different: list[str] = []
+    if recipe_file.exists():
+        different = recipe.differences(load_recipe(str(recipe_file)))
+        # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.
+        if different and _last_checkpoint(folder)[1] is not None:
+            keys = ", ".join(different)
+            raise RecipeError(
+                f"{folder} holds a run of another recipe, different in {keys}; use another folder"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TrainingError(f"{folder} is neither a run nor an empty folder; use another folder")
+    if different or not splits_file.exists():
+        splits_file.unlink(missing_ok=True)
+        with console.status("reading the corpus"):
+            preparation = prepare(recipe)
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe_file.write_text(recipe.dump(), encoding="utf-8")
+        write_preparation(preparation, folder)
+        _write_json(folder / "versions.json", _versions())
+        _write_json(splits_file, _split_lists(preparation))
+    # Read back even if just written, so that a resumed run sees the very same table.
+    return read_preparation(folder, json.loads(splits_file.read_text(encoding="utf-8"))["labels"])
+
+
+def _shared_transcripts(recipe: Recipe, preparation: Preparation, console: Console) -> dict[str, float]:
+    """Warn where a model that reads may only remember; gives the shares that are told."""
+    if recipe.model.fusion == "speech":
+        return {}
+    shares = shared_transcripts(preparation.corpus)
+    if any(shares.values()):
+        told = " and ".join(
+            f"{share:.1%} of the {split} utterances" for split, share in shares.items() if share
+        )
+        reason = "say, word for word, what is said in training; words may be remembered, not understood"
+        console.print(f"warning: {told} {reason}", style="yellow", soft_wrap=True)
+    return shares
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the bars for each file read or written, and a note on checkpoints less than a second apart."""
+    shown, logger = hf_logging.is_progress_bar_enabled(), logging.getLogger("transformers.trainer_utils")
+    level = logger.level
+    hf_logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            hf_logging.enable_progress_bar()
+
+
+def _train(
+    recipe: Recipe, preparation: Preparation, folder: Path, checkpoint: Path | None, console: Console
+) -> TrainerState:
+    """Train, or go on training, to the last epoch."""
+    selection = recipe.protocol.selection
+    train_part = preparation.part("train")
+    watched = preparation.part("validation" if selection == "last" else selection)
+    set_seed(recipe.training.seed)
+    model, processor = build_model(recipe, train_part, preparation.labels)
+    _check_transcripts(processor, preparation.corpus)
+    store = FeatureStore(processor)
+    statistics = _read_features(store, preparation, watched, console)
+    if PartialState().is_main_process:
+        processor.save_pretrained(folder / "model")
+    progress = TrainingProgress(console, "validation" if selection == "last" else selection)
+    trainer = MMERTrainer(
+        model,
+        recipe,
+        SpeechEmotionDataset(train_part, store, recipe, statistics, training=True),
+        SpeechEmotionDataset(watched, store, recipe, statistics, training=False) if len(watched) else None,
+        Collator(processor),
+        folder,
+        [progress],
+    )
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except KeyboardInterrupt:
+        _, saved = _last_checkpoint(folder)
+        epochs = 0 if saved is None or saved.epoch is None else round(saved.epoch)
+        done = f"{epochs} of {recipe.training.epochs} epochs are saved in {folder}"
+        raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
+    finally:
+        progress.stop()
+    return trainer.state
+
+
+def _read_features(
+    store: FeatureStore, preparation: Preparation, watched: Corpus, console: Console
+) -> dict[str, FeatureStatistics]:
+    """Fill the store, and give the features the statistics that they are standardized with."""
+    processor, corpus = store.processor, preparation.corpus
+    if not processor.uses_speech:
+        return {}
+    per_speaker = processor.normalization == "speaker"
+    trained = Utterance.of(preparation.part("train"))
+    utterances = Utterance.of(corpus) if per_speaker else trained + Utterance.of(watched)
+    with counting(console, "reading recordings", len(utterances)) as progress:
+        for done, utterance in enumerate(utterances, start=1):
+            store(utterance)
+            progress(done)
+            if store.full:
+                break
+    if processor.normalization == "corpus":
+        set_corpus_statistics(processor, FeatureStatistics.of(map(store, trained)))
+    return speaker_statistics(store, corpus) if per_speaker else {}
+
+
+def _judge(
+    recipe: Recipe, preparation: Preparation, folder: Path, state: TrainerState, console: Console
+) -> dict[str, Any]:
+    """Keep the best model, judge it on each split, and write predictions and pictures."""
+    corpus, selection = preparation.corpus, recipe.protocol.selection
+    step = state.global_step if selection == "last" else state.best_global_step
+    assert step is not None
+    kept = folder / "checkpoints" / f"checkpoint-{step}"
+    MMERForEmotionRecognition.from_pretrained(kept).save_pretrained(folder / "model")
+    recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    with counting(console, "judging", len(corpus)) as progress:
+        predictions = predict_labeled(
+            recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
+        )
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    labels = preparation.labels
+    parts = {str(split): rows for split, rows in predictions.groupby("split")}
+    judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
+    history = history_of(state.log_history)
+    watched = "validation" if selection == "last" else selection
+    kept_epoch = round(len(history) * step / state.global_step)
+    plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=kept_epoch)
+    shown = next(split for split in ("test", watched, "train") if judged[split])
+    optimistic = ", which chose the epoch" if selection == shown else ""
+    figures = judged[shown]
+    assert figures is not None
+    plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
+    return {
+        "selection": selection,
+        "kept_epoch": kept_epoch,
+        "epochs": len(history),
+        "infinite_ctc": round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
+        "also_called": ALSO_CALLED,
+        **judged,
+    }
+
+
+def _check_transcripts(processor: MMERProcessor, corpus: Corpus) -> None:
+    """Find a transcript that is too long for the text encoder before training does."""
+    if processor.uses_text:
+        for utterance in Utterance.of(corpus):
+            try:
+                processor.tokenize([utterance.transcript])
+            except MMERError as error:
+                raise CorpusError(f"utterance {utterance.utterance_id}: {error}") from None
+
+
+def _is_over(state: TrainerState, recipe: Recipe) -> bool:
+    return state.global_step >= state.max_steps or out_of_patience(state, recipe.training.patience)
+
+
+def _last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
+    """The newest checkpoint of a run that was completely written, and its state; an incomplete one is removed."""
+    checkpoints = (folder / "checkpoints").glob("checkpoint-*")
+    for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1])):
+        try:
+            # The trainer writes this file after all others.
+            return checkpoint, TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(checkpoint)
+    return None, None
+
+
+def _split_lists(preparation: Preparation) -> dict[str, Any]:
+    parts = {split: preparation.part(split).table for split in SPLITS}
+    return {
+        "labels": preparation.labels,
+        **{split: part["utterance_id"].tolist() for split, part in parts.items()},
+        "speakers": {split: sorted(part["speaker"].dropna().unique()) for split, part in parts.items()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        **{name: _version(name) for name in SOFTWARE},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _write_json(path: Path, content: Any) -> None:
+    """Write a file that is there complete or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    part.replace(path)

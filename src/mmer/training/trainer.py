@@ -1,0 +1,305 @@
+"""The training loop: `transformers.Trainer` with the four objectives in view."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from torch.utils.tensorboard import SummaryWriter
+from transformers import (
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from mmer.errors import RecipeError, TrainingError
+from mmer.evaluation.metrics import compute_metrics
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.recipe import Recipe
+from mmer.training.data import Collator, SpeechEmotionDataset
+
+SCORE = "balanced_accuracy"
+CHOICE = "choice"
+"""What the best epoch is best in: the score and, of equal scores, the lower cross-entropy."""
+LOGS_PER_EPOCH = 10
+
+
+class EpochSampler(Sampler[int]):
+    """An order of the training utterances that depends on seed and epoch alone, so that a resumed run keeps it.
+
+    Args:
+        lengths: (utterances,) by which utterances of a batch are alike, where `group_by_length`.
+        batch_size: utterances of a batch.
+        seed: any integer.
+        group_by_length: shuffle batches of similar length in place of utterances.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, *, group_by_length: bool) -> None:
+        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
+        self.group_by_length = group_by_length
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        if self.group_by_length:
+            return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+        return iter(torch.randperm(len(self), generator=generator).tolist())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0."""
+        self.epoch = epoch
+
+
+class MMERTrainer(Trainer):
+    """Trains `MMERForEmotionRecognition` as a recipe says.
+
+    Each log has every objective, averaged over the steps since the last log, and `infinite_ctc`, the number of
+    utterances in them whose transcript has no CTC alignment. After each epoch the selection split is judged and a
+    checkpoint is written.
+
+    Args:
+        model: with its encoders.
+        recipe: its `training` section is read.
+        train: training utterances.
+        selection: the utterances that are judged after each epoch and may choose the best one, if any.
+        collator: makes the batches.
+        folder: the run folder; `checkpoints/` and `tensorboard/` go there.
+        callbacks: more of them.
+
+    Raises:
+        RecipeError: float16 without a GPU.
+    """
+
+    def __init__(
+        self,
+        model: MMERForEmotionRecognition,
+        recipe: Recipe,
+        train: SpeechEmotionDataset,
+        selection: SpeechEmotionDataset | None,
+        collator: Collator,
+        folder: Path,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        self.recipe = recipe
+        self.labels = collator.processor.labels
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._pending: list[tuple[list[str], Tensor]] = []
+        super().__init__(
+            model,
+            training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
+            data_collator=collator,
+            train_dataset=train,
+            eval_dataset=selection,
+            compute_metrics=self._judge,
+            callbacks=[_Epochs(train), _Patience(recipe.training.patience), *callbacks],
+        )
+        if self.is_world_process_zero():
+            self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
+        self.remove_callback(PrinterCallback)
+        # The model takes any keyword; without this the Trainer believes that it divides by the accumulated items.
+        self.model_accepts_loss_kwargs = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        settings, dataset = self.recipe.training, self.train_dataset
+        assert isinstance(dataset, SpeechEmotionDataset)
+        return EpochSampler(
+            dataset.lengths,
+            settings.batch_size,
+            settings.seed,
+            group_by_length=settings.group_by_length,
+        )
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The weighted sum of the objectives; what each contributes is kept for the next log, on the device."""
+        outputs = model(**inputs)
+        for name, value in (outputs.objectives | {"infinite_ctc": outputs.infinite_ctc}).items():
+            value = value.detach().float()
+            # Several GPUs in one process give one value each.
+            value = value.sum() if name == "infinite_ctc" else value.mean()
+            self._sums[name] = self._sums.get(name, 0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        loss = outputs.loss
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            TrainingError: the loss of a batch since the last optimizer step is not finite; the weights are as the
+                last step left them.
+        """
+        utterance_ids = inputs.pop("utterance_ids")
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._pending.append((utterance_ids, loss))
+        if self.accelerator.sync_gradients:
+            self._check_losses()
+        return loss
+
+    def _check_losses(self) -> None:
+        """Look at the losses before the optimizer does; one synchronization for all batches of the step."""
+        finite = torch.stack([loss for _, loss in self._pending]).isfinite().tolist()
+        bad = [
+            name for (names, _), good in zip(self._pending, finite, strict=True) if not good for name in names
+        ]
+        self._pending.clear()
+        if bad:
+            broken = [name for name, total in self._sums.items() if not math.isfinite(total.item())]
+            where = f"step {self.state.global_step + 1} ({', '.join(broken)})"
+            raise TrainingError(
+                f"the loss is not finite in {where}, utterances {', '.join(bad)}; the weights are as the last step "
+                "left them: look at these utterances, lower training.learning_rate or set training.max_grad_norm"
+            )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the objectives to a log of training."""
+        if "loss" in logs:
+            names = sorted(self._sums)
+            totals = torch.stack([self._sums[name] for name in names])
+            everywhere = self.accelerator.gather(totals)
+            assert isinstance(everywhere, Tensor)
+            for name, values in zip(names, everywhere.view(-1, len(names)).T.tolist(), strict=True):
+                count = 1 if name == "infinite_ctc" else self._counts[name] * len(values)
+                logs[name] = sum(values) / count
+            self._sums.clear()
+            self._counts.clear()
+        super().log(logs, start_time)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, Tensor, Tensor]:
+        """Logits and labels of a batch; no objective is computed."""
+        inputs = {
+            name: value for name, value in inputs.items() if name not in ("utterance_ids", "ctc_labels")
+        }
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        with torch.no_grad():
+            logits = model(**inputs).logits
+        return None, logits.detach().float(), labels
+
+    def _judge(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits, truth = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        true, predicted = ([self.labels[i] for i in classes] for classes in (truth, logits.argmax(axis=1)))
+        figures = compute_metrics(true, predicted, self.labels)
+        surprise = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
+        choice = figures[SCORE] + 1e-6 / (1 + surprise)
+        return {name: figures[name] for name in (SCORE, "accuracy", "macro_f1")} | {CHOICE: choice}
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """0: the Trainer's estimate is for language models, and counts all parameters in each step."""
+        return 0
+
+
+def training_arguments(
+    recipe: Recipe, folder: Path, utterances: int, *, judged: bool = True
+) -> TrainingArguments:
+    """The Trainer's settings of a recipe.
+
+    Args:
+        recipe: its `training` section.
+        folder: for checkpoints.
+        utterances: how many there are to train on.
+        judged: whether there are utterances to judge after each epoch.
+
+    Raises:
+        RecipeError: float16 without a GPU.
+    """
+    settings, gpu = recipe.training, torch.cuda.is_available()
+    if settings.precision == "float16" and not gpu:
+        raise RecipeError("training.precision is float16, which needs a CUDA GPU; use bfloat16 or float32")
+    steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_ratio,
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm or 0.0,
+        seed=settings.seed,
+        # The published checkpoints and every encoder are tested on CPU and CUDA; CTC does not run on Apple's MPS.
+        use_cpu=not gpu,
+        bf16=settings.precision == "bfloat16",
+        fp16=settings.precision == "float16",
+        dataloader_num_workers=settings.workers,
+        dataloader_pin_memory=gpu,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_strategy="steps",
+        logging_steps=max(1, steps // LOGS_PER_EPOCH),
+        logging_nan_inf_filter=False,
+        eval_strategy="epoch" if judged else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        metric_for_best_model=CHOICE if judged else None,
+        greater_is_better=True if judged else None,
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+class _Epochs(TrainerCallback):
+    """Tells the dataset the epoch, and logs at the end of each so that no average crosses it.
+
+    accelerate's loader tells a dataset only while no sampler wants to know too.
+    """
+
+    def __init__(self, dataset: SpeechEmotionDataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.dataset.set_epoch(round(state.epoch or 0))
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        control.should_log = True
+
+
+class _Patience(TrainerCallback):
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if out_of_patience(state, self.patience):
+            control.should_training_stop = True
+
+
+def out_of_patience(state: TrainerState, patience: int | None) -> bool:
+    """Whether the last `patience` epochs brought no better score; read from the log, so a resumed run agrees."""
+    scores = [log[f"eval_{CHOICE}"] for log in state.log_history if f"eval_{CHOICE}" in log]
+    return patience is not None and bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= patience

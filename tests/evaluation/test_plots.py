@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.plots import history_of, plot_comparison, plot_confusion_matrix, plot_curves
+
+
+def drawn(path: Path) -> np.ndarray:
+    """Pixels of a picture that is large enough for 800 px, has no ink at its edge, and is not blank."""
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert pixels.shape[1] >= 800
+    border = np.concatenate(
+        [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3)]
+    )
+    assert (border == 255).all(), "something is cut off at the edge"
+    assert (pixels < 128).any()
+    return pixels
+
+
+def test_curves_without_a_judged_split(tmp_path: Path):
+    logs = [{"epoch": epoch, "step": epoch, "loss": 1.0, "cross_entropy": 1 / epoch} for epoch in (1, 2, 3)]
+    plot_curves(history_of(logs), tmp_path / "curves.png", kept_epoch=3)
+    drawn(tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 60])
+def test_curves(tmp_path: Path, epochs: int):
+    logs = []
+    for epoch in range(1, epochs + 1):
+        logs += [
+            {"epoch": epoch, "step": epoch, "loss": 1.0, "cross_entropy": 1 / epoch, "ctc": 200 / epoch},
+            {"epoch": epoch, "step": epoch, "eval_balanced_accuracy": epoch / 100},
+        ]
+    plot_curves(history_of(logs), tmp_path / "curves.png", kept_epoch=epochs)
+    drawn(tmp_path / "curves.png")
+
+
+def test_confusion_matrix_with_long_names(tmp_path: Path):
+    labels = [
+        "angry",
+        "disgusted",
+        "enthusiastic (positive)",
+        "fearful",
+        "happy",
+        "neutral",
+        "sad",
+        "surprised",
+    ]
+    truth = labels * 5
+    predicted = labels * 4 + labels[1:] + labels[:1]
+    plot_confusion_matrix(compute_metrics(truth, predicted, labels), tmp_path / "matrix.png", title="test")
+    drawn(tmp_path / "matrix.png")
+
+
+def test_confusion_matrix_colors_follow_the_shares(tmp_path: Path):
+    for share, name in ((1.0, "right"), (0.0, "wrong")):
+        predicted = ["sad", "happy"] if share else ["happy", "sad"]
+        figures = compute_metrics(["sad", "happy"], predicted, ["sad", "happy"])
+        plot_confusion_matrix(figures, tmp_path / f"{name}.png", title="test")
+    right, wrong = drawn(tmp_path / "right.png"), drawn(tmp_path / "wrong.png")
+    quarter = (
+        slice(right.shape[0] // 4, right.shape[0] // 3),
+        slice(right.shape[1] // 4, right.shape[1] // 3),
+    )
+    assert right[quarter].mean() < 150 < wrong[quarter].mean()
+
+
+def test_comparison(tmp_path: Path):
+    systems = {name: {"balanced_accuracy": score} for name, score in (("text only", 0.05), ("MMER", 1.0))}
+    plot_comparison(systems, tmp_path / "bars.png", title="unheard voices", chance=0.25)
+    drawn(tmp_path / "bars.png")
+
+
+def test_history_weighs_windows_by_their_steps():
+    logs = [
+        {"epoch": 0.5, "step": 3, "loss": 1.0, "cross_entropy": 1.0, "infinite_ctc": 0.0},
+        {"epoch": 1.0, "step": 4, "loss": 1.0, "cross_entropy": 5.0, "infinite_ctc": 0.0},
+        {"epoch": 1.0, "step": 4, "eval_balanced_accuracy": 0.4},
+        {"epoch": 1.75, "step": 7, "loss": 1.0, "cross_entropy": 3.0, "infinite_ctc": 0.0},
+        {"epoch": 2.0, "step": 8, "loss": 1.0, "cross_entropy": 3.0, "infinite_ctc": 0.0},
+        {"epoch": 2.0, "step": 8, "eval_balanced_accuracy": 0.6},
+        {"epoch": 2.0, "step": 8, "train_runtime": 3.0, "train_loss": 2.0},
+    ]
+    history = history_of(logs)
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["cross_entropy"].tolist() == [2.0, 3.0]
+    assert history["balanced_accuracy"].tolist() == [0.4, 0.6]
+    assert np.isnan(history["ctc"].to_numpy()).all()
+    pd.testing.assert_index_equal(history.columns[:2], pd.Index(["epoch", "cross_entropy"]))

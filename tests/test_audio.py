@@ -1,0 +1,422 @@
+"""Every kind of recording a user has, and every kind that is broken."""
+
+import io
+import struct
+import tracemalloc
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from av.codec.context import Flags
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mmer.audio import SAMPLING_RATE, as_waveform, load_audio, probe, quality_warnings
+from mmer.errors import AudioError
+
+RATE = 48_000
+
+
+def speech_like(seconds: float, rate: int = RATE, seed: int = 0) -> NDArray[np.float32]:
+    """Noise below 3.5 kHz whose loudness changes five times a second: no part of it resembles another."""
+    generator = np.random.default_rng(seed)
+    noise = soxr.resample(generator.standard_normal(round(seconds * 7000)), 7000, rate, quality="VHQ")
+    noise = np.pad(noise, (0, 2))[: round(seconds * rate)]
+    envelope = np.interp(
+        np.arange(len(noise)) / rate,
+        np.arange(0, seconds + 1, 0.2),
+        generator.uniform(0.2, 1, len(np.arange(0, seconds + 1, 0.2))),
+    )
+    return (0.15 * envelope * noise).astype(np.float32)
+
+
+def encode(path: Path, codec: str, samples: NDArray[np.float32], rate: int = RATE, **options: str) -> Path:
+    """Write (channels, samples) with FFmpeg; the option `video` adds a picture track."""
+    video = options.pop("video", None)
+    layout = "stereo" if len(samples) == 2 else "mono"
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        if video:
+            pictures = container.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
+            assert isinstance(pictures, av.VideoStream)
+            for i in range(25 * samples.shape[1] // rate):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), i % 256, np.uint8))
+                container.mux(pictures.encode(frame))
+            container.mux(pictures.encode())
+        for i in range(0, samples.shape[1], 1024):
+            piece = np.ascontiguousarray(samples[:, i : i + 1024])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = rate, i
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def make(folder: Path, name: str, samples: NDArray[np.float32]) -> Path:
+    """Write (channels, samples) at 48 kHz in the format that the name stands for."""
+    path = folder / name
+    match name:
+        case "live.webm":
+            return encode(path, "libopus", samples, live="1")
+        case "headerless.mp3":
+            return encode(path, "libmp3lame", samples, write_xing="0")
+        case "video.mp4":
+            return encode(path, "aac", samples, video="yes")
+        case "video.avi":
+            return encode(path, "pcm_s16le", samples, video="yes")
+        case "adpcm.wav":
+            return encode(path, "adpcm_ms", samples)
+    match path.suffix:
+        case ".m4a" | ".aac":
+            return encode(path, "aac", samples)
+        case ".webm":
+            return encode(path, "libopus", samples)
+        case ".mka":
+            return encode(path, "flac", samples)
+        case ".opus":
+            soundfile.write(path, samples.T, RATE, format="OGG", subtype="OPUS")
+        case _:
+            soundfile.write(path, samples.T, RATE)
+    return path
+
+
+FORMATS = [
+    *("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.m4a", "a.webm", "a.mka", "a.aac", "a.aiff"),
+    *("adpcm.wav", "live.webm", "headerless.mp3", "video.mp4", "video.avi"),
+]
+
+
+def aligned_error(got: NDArray[np.float32], expected: NDArray[np.float32], slack: int) -> float:
+    """Smallest relative RMS difference over shifts of up to `slack` samples either way."""
+    middle = expected[slack:-slack] if slack else expected
+    errors = [
+        np.sqrt(np.mean(np.square(got[shift : shift + len(middle)] - middle)) / np.mean(np.square(middle)))
+        for shift in range(2 * slack + 1)
+        if shift + len(middle) <= len(got)
+    ]
+    return float(min(errors))
+
+
+def message(source: object, **arguments: float) -> str:
+    with pytest.raises(AudioError) as caught:
+        load_audio(source, **arguments)  # pyright: ignore[reportArgumentType]
+    text = str(caught.value)
+    assert "\n" not in text
+    if isinstance(source, Path):
+        assert text.startswith(f"{source}: ")
+    return text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_mean_of_the_channels(tmp_path: Path, name: str) -> None:
+    mono = speech_like(2.0)
+    path = make(tmp_path, name, np.stack([1.5 * mono, 0.5 * mono]))
+    info = probe(path)
+    assert (info.sampling_rate, info.channels) == (RATE, 2)
+    assert info.duration == pytest.approx(2.0, abs=0.06)
+    waveform = load_audio(path, sampling_rate=RATE)
+    assert waveform.dtype == np.float32
+    assert len(waveform) / RATE == pytest.approx(info.duration, abs=0.06)
+    # An encoder's delay is left in where no header states it.
+    slack = 1200 if name in ("a.aac", "headerless.mp3") else 60
+    assert aligned_error(waveform, mono, slack) < 0.25
+    assert len(load_audio(path)) == pytest.approx(len(waveform) / 3, abs=1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_part_is_a_slice_of_the_whole(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path, name, speech_like(8.0)[None])
+    whole = load_audio(path, sampling_rate=RATE)
+    for start, end in [(0.0, 1.5), (5.25, 6.0), (7.1, None)]:
+        part = load_audio(path, sampling_rate=RATE, start=start, end=end)
+        expected = whole[round(start * RATE) : None if end is None else round(end * RATE)]
+        assert abs(len(part) - len(expected)) <= 48
+        # WebM and Matroska keep time stamps in milliseconds.
+        slack = 48 if path.suffix in (".webm", ".mka") and start else 0
+        assert aligned_error(part, expected, slack) < 0.05
+
+
+def test_samples_are_exact(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0, 16384, -32768, 32767], np.int16), SAMPLING_RATE)
+    waveform = load_audio(tmp_path / "a.wav")
+    np.testing.assert_array_equal(waveform, np.array([0, 0.5, -1, 32767 / 32768], np.float32))
+
+
+def test_real_opus_agrees_with_another_decoder(nemo_samples: Path) -> None:
+    path = min(nemo_samples.glob("*_anger_*.opus"))
+    waveform = load_audio(path)
+    assert len(waveform) / SAMPLING_RATE == pytest.approx(probe(path).duration)
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        reference = soxr.resample(
+            np.concatenate(frames, 1)[0], container.streams.audio[0].rate, SAMPLING_RATE
+        )
+    assert np.abs(waveform).max() > 0.05
+    assert aligned_error(reference, waveform, 320) < 0.05
+
+
+def test_48_khz_stereo_is_16_khz_mono_within_resampling(tmp_path: Path) -> None:
+    mono = speech_like(2.0, SAMPLING_RATE)
+    soundfile.write(tmp_path / "mono.wav", mono, SAMPLING_RATE, subtype="FLOAT")
+    wide = soxr.resample(mono, SAMPLING_RATE, RATE, quality="VHQ")
+    soundfile.write(tmp_path / "stereo.wav", np.stack([wide, wide], 1), RATE, subtype="FLOAT")
+    got = load_audio(tmp_path / "stereo.wav")
+    assert len(got) == len(mono)
+    assert np.abs(got - mono)[200:-200].max() < 1e-3
+
+
+def test_8_khz_is_read_and_warned_about(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "phone.wav", speech_like(1.0, 8000), 8000)
+    waveform = load_audio(tmp_path / "phone.wav")
+    assert len(waveform) == SAMPLING_RATE
+    assert quality_warnings(waveform, 8000) == ["8000 Hz recording: nothing above 4000 Hz"]
+
+
+def test_an_mp3_without_header_is_read_to_its_end(tmp_path: Path) -> None:
+    # Loud noise, then silence: the bit rate of the beginning tells nothing about the length.
+    samples = np.concatenate([0.5 * speech_like(5.0), np.zeros(5 * RATE, np.float32)])[None]
+    path = tmp_path / "a.mp3"
+    with av.open(str(path), "w", options={"write_xing": "0"}) as container:
+        stream = container.add_stream("libmp3lame", rate=RATE, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        stream.codec_context.flags |= Flags.qscale
+        stream.codec_context.global_quality = 2 * 118
+        for i in range(0, samples.shape[1], 1152):
+            frame = av.AudioFrame.from_ndarray(samples[:, i : i + 1152].copy(), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = RATE, i
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(path).duration == pytest.approx(10.0, abs=0.1)
+    assert len(load_audio(path, sampling_rate=RATE)) / RATE == pytest.approx(10.0, abs=0.1)
+
+
+def two_hour_wav(path: Path, rate: int = 8000) -> Path:
+    """A file with holes: its 115 MB of silence take no room on disk."""
+    size = 7200 * rate * 2
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16
+    )
+    with open(path, "wb") as file:
+        file.write(header + struct.pack("<4sI", b"data", size))
+        file.truncate(44 + size)
+    return path
+
+
+def test_two_hours_are_refused_from_the_header(tmp_path: Path) -> None:
+    path = two_hour_wav(tmp_path / "meeting.wav")
+    tracemalloc.start()
+    try:
+        assert probe(path).duration == 7200
+        assert "7200.0 s long, at most 30 s are allowed" in message(path, max_duration=30)
+        part = load_audio(path, start=7100.0, end=7101.0, max_duration=30)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()
+    assert len(part) == SAMPLING_RATE
+
+
+def test_a_wav_written_to_a_pipe_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(1.0, SAMPLING_RATE), SAMPLING_RATE)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[4:8] = data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert len(load_audio(path)) == SAMPLING_RATE
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.opus", "a.mp3", "a.m4a", "a.webm"])
+def test_an_open_file_and_bytes_give_what_the_path_gives(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path, name, speech_like(1.0)[None])
+    expected = load_audio(path)
+    stream = io.BytesIO(path.read_bytes())
+    stream.seek(17)
+    np.testing.assert_array_equal(load_audio(stream), expected)
+    assert probe(stream) == probe(path)
+    with open(path, "rb") as file:
+        np.testing.assert_array_equal(load_audio(file), expected)
+
+
+# live.webm, a.aac and headerless.mp3 do not state how long they are meant to be, Ogg ends where it ends.
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "a.webm", "a.mka", "video.mp4"])
+def test_truncated(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path, name, np.stack([speech_like(3.0)] * 2))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    text = message(path)
+    # MP4 without fast start keeps its index at the end.
+    assert ("can be read" if path.suffix in (".m4a", ".mp4") else "truncated") in text
+
+
+def test_truncated_wav_says_how_much_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(1.0, SAMPLING_RATE), SAMPLING_RATE)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "truncated, its header states 32000 bytes of samples and it holds 31000; copy it again" in message(
+        path
+    )
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.mka"])
+def test_corrupt(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path, name, np.stack([speech_like(3.0)] * 2))
+    data = bytearray(path.read_bytes())
+    generator = np.random.default_rng(0)
+    for i in generator.integers(len(data) // 4, 3 * len(data) // 4, 200):
+        data[i] = generator.integers(256)
+    path.write_bytes(data)
+    assert "corrupt" in message(path)
+
+
+def test_a_hole_in_the_middle(tmp_path: Path) -> None:
+    path = make(tmp_path, "a.opus", np.stack([speech_like(3.0)] * 2))
+    data = path.read_bytes()
+    hole = slice(len(data) // 2, 9 * len(data) // 10)
+    path.write_bytes(data[: hole.start] + bytes(hole.stop - hole.start) + data[hole.stop :])
+    assert "truncated, its header states 3.00 s" in message(path)
+
+
+def test_what_is_no_recording(tmp_path: Path) -> None:
+    text, empty, pointer = tmp_path / "text.wav", tmp_path / "empty.flac", tmp_path / "1001_DFA_ANG_XX.wav"
+    text.write_text("Kids are talking by the door\n" * 20)
+    empty.touch()
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    assert "is no audio or video file that can be read" in message(text)
+    assert "is empty (0 bytes)" in message(empty)
+    assert "Git LFS pointer" in message(pointer)
+    assert "no such file" in message(tmp_path / "nowhere.wav")
+    assert "is a folder" in message(tmp_path)
+    assert message(io.BytesIO(b"no audio")).startswith("audio stream: is no audio or video file")
+
+
+def test_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
+    make(tmp_path, "secret.m4a", speech_like(1.0)[None])
+    (tmp_path / "list.wav").write_text("ffconcat version 1.0\nfile secret.m4a\n")
+    assert "is no audio or video file that can be read" in message(tmp_path / "list.wav")
+
+
+def test_a_film_without_sound(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "mute.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
+        assert isinstance(stream, av.VideoStream)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        container.mux(stream.encode())
+    assert "has no audio track" in message(tmp_path / "mute.mp4")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a.wav", "holds no samples"), ("a.opus", "corrupt")])
+def test_no_samples(tmp_path: Path, name: str, expected: str) -> None:
+    assert expected in message(make(tmp_path, name, np.zeros((1, 0), np.float32)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite(tmp_path: Path, value: float) -> None:
+    samples = speech_like(1.0, SAMPLING_RATE)
+    samples[8000:8003] = value
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLING_RATE, subtype="FLOAT")
+    assert "3 samples are NaN or infinite, the first at 0.500 s" in message(tmp_path / "a.wav")
+
+
+def test_start_and_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(2.0, SAMPLING_RATE), SAMPLING_RATE)
+    assert "start 1 s is not before end 0.5 s" in message(path, start=1.0, end=0.5)
+    assert "start 1 s is not before end 1 s" in message(path, start=1.0, end=1.0)
+    assert "1 s to 2.2 s is not within the file, which has 2.000 s" in message(path, start=1.0, end=2.2)
+    assert "-1 s to 2 s is not within" in message(path, start=-1.0)
+    assert "2 s to 2 s is not within" in message(path, start=2.0)
+    assert len(load_audio(path, start=1.5, end=2.04)) == 8000
+    assert len(load_audio(path, start=0.5, end=1.0, max_duration=0.5)) == 8000
+    assert "1.0 s long, at most 0.5 s" in message(path, start=0.5, end=1.5, max_duration=0.5)
+
+
+class TestArrays:
+    samples = speech_like(0.5, SAMPLING_RATE)
+
+    def test_both_orientations(self) -> None:
+        stereo = np.stack([1.5 * self.samples, 0.5 * self.samples])
+        for array in (
+            self.samples,
+            stereo,
+            stereo.T,
+            self.samples[None],
+            self.samples[:, None],
+            list(self.samples),
+        ):
+            got = as_waveform(array, SAMPLING_RATE, name="array")
+            assert got.dtype == np.float32
+            np.testing.assert_allclose(got, self.samples, atol=1e-7)
+
+    @pytest.mark.parametrize(
+        ("array", "expected"),
+        [
+            (np.array([0, 16384, -32768], np.int16), [0, 0.5, -1]),
+            (np.array([0, 2**30, -(2**31)], np.int32), [0, 0.5, -1]),
+            (np.array([128, 192, 0], np.uint8), [0, 0.5, -1]),
+            (np.array([0, 64, -128], np.int8), [0, 0.5, -1]),
+        ],
+    )
+    def test_integers_are_scaled(self, array: NDArray[np.integer], expected: list[float]) -> None:
+        np.testing.assert_array_equal(
+            as_waveform(array, SAMPLING_RATE, name="array"), np.array(expected, np.float32)
+        )
+
+    def test_resampled_like_a_file(self, tmp_path: Path) -> None:
+        samples = speech_like(0.5)
+        soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+        expected = load_audio(tmp_path / "a.wav")
+        np.testing.assert_array_equal(as_waveform(samples, RATE, name="array"), expected)
+
+    @pytest.mark.parametrize(
+        ("array", "rate", "expected"),
+        [
+            (np.zeros(0), 16000, "holds no samples"),
+            (np.zeros((2, 0)), 16000, "holds no samples"),
+            (np.zeros((2, 3, 4)), 16000, "samples of shape (2, 3, 4)"),
+            (np.zeros((80, 300)), 16000, "at most 32 channels"),
+            (np.zeros((2, 2)), 16000, "samples of shape (2, 2)"),
+            (np.zeros(100, np.int64), 16000, "samples of type int64; give floats, int16"),
+            (np.zeros(100, complex), 16000, "samples of type complex128"),
+            (["a", "b"], 16000, "samples of type <U1"),
+            ([[1.0], [1.0, 2.0]], 16000, "no array of numbers"),
+            (np.zeros(100), 16, "sampling rate 16; give a whole number of Hz"),
+            (np.zeros(100), 22050.5, "sampling rate 22050.5"),
+            (np.full(100, np.nan), 16000, "100 samples are NaN or infinite"),
+            (np.zeros(32001), 16000, "2.0 s long, at most 2 s are allowed"),
+        ],
+    )
+    def test_errors(self, array: object, rate: float, expected: str) -> None:
+        with pytest.raises(AudioError) as caught:
+            as_waveform(array, rate, name="microphone", max_duration=2)  # pyright: ignore[reportArgumentType]
+        assert str(caught.value).startswith("microphone: ")
+        assert expected in str(caught.value)
+
+
+class TestQuality:
+    def test_usual_recordings_have_no_warning(self, nemo_samples: Path) -> None:
+        files = sorted(nemo_samples.glob("*.opus"))[::60]
+        assert len(files) > 50
+        assert [w for file in files for w in quality_warnings(load_audio(file), SAMPLING_RATE)] == []
+
+    def test_warnings(self) -> None:
+        speech = speech_like(1.0, SAMPLING_RATE)
+        assert quality_warnings(speech, SAMPLING_RATE) == []
+        assert quality_warnings(np.zeros(100, np.float32), 48000) == [
+            "silent: no sample above 0 of full scale"
+        ]
+        assert quality_warnings(speech * np.float32(0.01), SAMPLING_RATE)[0].startswith("very quiet: -6")
+        loud = np.clip(20 * speech, -1, 1, dtype=np.float32)
+        assert quality_warnings(loud, SAMPLING_RATE)[0].startswith("clipped: ")
+        assert quality_warnings(32768 * speech, SAMPLING_RATE)[0].endswith("expected between -1 and 1")
+
+    @given(st.floats(0.01, 1.0), st.integers(1, 1000))
+    def test_clipping_is_the_share_at_full_scale(self, peak: float, clipped: int) -> None:
+        waveform = np.full(1000, peak * 0.9, np.float32)
+        waveform[:clipped] = -1
+        expected = f"clipped: {clipped / 1000:.1%} of samples at full scale"
+        assert (expected in quality_warnings(waveform, 16000)) == (clipped > 1)

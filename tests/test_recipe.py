@@ -1,0 +1,231 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmer.errors import RecipeError
+from mmer.recipe import Recipe, Section, load_recipe
+from mmer.recipes import recipe_names
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path):
+    def write(text: str) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def error_of(name: str, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name, list(overrides))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_shipped_recipes():
+    assert recipe_names() == ["compact", "demo", "iemocap-official", "iemocap-paper"]
+
+
+@pytest.mark.parametrize("name", ["compact", "demo", "iemocap-official", "iemocap-paper"])
+def test_dump_is_complete_and_reloads_equal(name: str, recipe_file):
+    recipe = load_recipe(name)
+    text = recipe.dump()
+    assert load_recipe(recipe_file(text)) == recipe
+
+    def keys(model: type[Section]) -> set[str]:
+        inside = {name: field.annotation for name, field in model.model_fields.items()}
+        return {
+            path
+            for name, kind in inside.items()
+            for path in (
+                {f"{name}.{key}" for key in keys(kind)}
+                if isinstance(kind, type) and issubclass(kind, Section)
+                else {name}
+            )
+        }
+
+    def dumped(settings: dict, known: set[str]) -> set[str]:
+        return {key for key in known if _has(settings, key.split("."))}
+
+    assert dumped(yaml.safe_load(text), keys(Recipe)) == keys(Recipe)
+
+
+def _has(settings: dict, path: list[str]) -> bool:
+    for key in path:
+        if key not in settings:
+            return False
+        settings = settings[key]
+    return True
+
+
+def test_paper_and_official_settings():
+    paper, official = load_recipe("iemocap-paper"), load_recipe("iemocap-official")
+    for recipe in (paper, official):
+        assert recipe.data.labels == ["angry", "happy", "neutral", "sad"]
+        assert recipe.data.label_map == {"excited": "happy"}
+        assert recipe.protocol.group == "session"
+        assert recipe.model.speech.encoder == "facebook/wav2vec2-base"
+        assert recipe.model.speech.train == "full"
+        assert recipe.model.speech.freeze_feature_extractor
+        assert not recipe.model.speech.spec_augment
+        assert (recipe.model.text.encoder, recipe.model.text.train) == ("roberta-base", "frozen")
+        weights = recipe.objectives
+        assert (
+            weights.ctc_weight
+            == weights.supervised_contrastive_weight
+            == weights.augmented_contrastive_weight
+            == 0.1
+        )
+        assert (recipe.training.epochs, recipe.training.accumulation, recipe.training.schedule) == (
+            100,
+            4,
+            "constant",
+        )
+    assert (paper.training.batch_size, paper.training.learning_rate) == (4, 1e-5)
+    assert (paper.objectives.formulation, paper.protocol.selection) == ("paper", "validation")
+    assert (official.training.batch_size, official.training.learning_rate) == (2, 5e-5)
+    assert (official.objectives.formulation, official.protocol.selection) == ("official", "test")
+    assert official.data.crop_duration == 210_000 / 16_000
+
+
+def test_every_setting_is_described():
+    def undescribed(model: type[Section]) -> list[str]:
+        missing = [
+            f"{model.__name__}.{name}" for name, field in model.model_fields.items() if not field.description
+        ]
+        for field in model.model_fields.values():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                missing += undescribed(field.annotation)
+        return missing
+
+    assert undescribed(Recipe) == []
+
+
+def test_overrides_are_yaml_and_the_last_wins():
+    recipe = load_recipe(
+        "demo",
+        [
+            "training.epochs=3",
+            "training.epochs=4",
+            "training.learning_rate=1e-4",
+            "protocol.test=[F01, 5]",
+            "data.labels=null",
+            "data.corpus=clips/corpus.parquet",
+            "augment.speech.snr_db=[5, 20]",
+        ],
+    )
+    assert recipe.training.epochs == 4
+    assert recipe.training.learning_rate == 1e-4
+    assert recipe.protocol.test == ["F01", "5"]
+    assert recipe.data.labels is None
+    assert recipe.data.corpus == Path("clips/corpus.parquet")
+    assert recipe.augment.speech.snr_db == (5.0, 20.0)
+
+
+def test_override_of_a_section_changes_only_what_it_names():
+    changed = load_recipe("demo", ["model.text.compact={hidden_size: 40}"])
+    assert changed.differences(load_recipe("demo")) == ["model.text.compact.hidden_size"]
+
+
+def test_partial_section_keeps_the_defaults(recipe_file):
+    recipe = load_recipe(recipe_file("model: {text: {compact: {hidden_size: 64}}}"))
+    assert recipe.differences(Recipe()) == ["model.text.compact.hidden_size"]
+
+
+def test_empty_file_is_all_defaults(recipe_file):
+    assert load_recipe(recipe_file("")) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("training.epoch=3", "unknown key training.epoch; did you mean training.epochs?"),
+        ("epochs=3", "unknown key epochs; did you mean training.epochs?"),
+        ("model.speech.compact={hiden_size: 3}", "did you mean model.speech.compact.hidden_size?"),
+        ("zzz=1", "the keys of a recipe are data, protocol"),
+        ("training.epochs.x=3", 'training.epochs is {"x": 3}; it must be a valid integer'),
+        ("training.epochs=three", 'training.epochs is "three"; it must be a valid integer'),
+        ("training.epochs=true", "training.epochs is true; it must be a valid integer"),
+        ("training.seed=1.5", "training.seed is 1.5; it must be a valid integer"),
+        ("training.epochs=0", "training.epochs is 0; it must be greater than 0"),
+        (
+            "training.precision=bf16",
+            "training.precision is \"bf16\"; it must be 'float32', 'bfloat16' or 'float16'",
+        ),
+        ("protocol.test=WK4", 'protocol.test is "WK4"; it must be a list such as [A, B]'),
+        ("protocol.validation=few", "it must be a valid integer or a list such as [A, B]"),
+        ("data.labels=[sad]", "it must be a list of at least 2 items"),
+        ("augment.speech.snr_db=[30, 10]", "it must be two numbers [smallest, largest]"),
+        (
+            "model.speech.compact.hidden_size=130",
+            "hidden_size is 130, not a multiple of num_attention_heads (4)",
+        ),
+        ("model.speech=compact", 'model.speech is "compact", not a section; its settings are encoder,'),
+        ("training.learning_rate=[", "not YAML"),
+        ("training={seed: 1, seed: 2}", "'seed' is given twice"),
+        ("training.max_grad_norm=.inf", "it must be a finite number"),
+        ("training.seed", "is not of the form section.setting=value"),
+    ],
+)
+def test_wrong_override_is_one_line_that_names_it(override: str, told: str):
+    message = error_of("demo", "training.batch_size=4", override)
+    assert message.startswith(f"override {override!r}")
+    assert told in message
+
+
+def test_wrong_setting_in_a_file_names_the_file(recipe_file):
+    path = recipe_file("training:\n  epochs: many\n")
+    assert (
+        error_of(path, "training.seed=1")
+        == f'recipe {path}: training.epochs is "many"; it must be a valid integer'
+    )
+    path = recipe_file("trainin:\n  epochs: 1\n")
+    assert error_of(path) == f"recipe {path}: unknown key trainin; did you mean training?"
+    path = recipe_file("training: {epochs: 1\nmodel:")
+    assert error_of(path).startswith(f"recipe {path}, line 2: not YAML")
+    path = recipe_file("- a\n- b\n")
+    assert error_of(path).startswith(f'recipe {path}: found ["a", "b"], not a section')
+
+
+def test_unknown_recipe_names_the_nearest_and_all():
+    message = error_of("iemocap-papr")
+    assert "did you mean iemocap-paper?" in message
+    assert all(name in message for name in recipe_names())
+    assert error_of("missing.yaml") == "cannot read recipe missing.yaml: No such file or directory"
+
+
+def test_file_that_is_not_text(tmp_path: Path):
+    path = tmp_path / "clip.yaml"
+    path.write_bytes(b"\xff\xfe\x00RIFF")
+    assert error_of(str(path)) == f"cannot read recipe {path}: it is not UTF-8 text"
+
+
+def test_recipe_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        load_recipe("demo").training.epochs = 3  # type: ignore[misc]
+
+
+@settings(max_examples=30)
+@given(
+    epochs=st.integers(1, 10**6),
+    rate=st.floats(1e-9, 10, allow_nan=False),
+    groups=st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=8), max_size=3
+    ),
+)
+def test_any_valid_recipe_survives_its_dump(tmp_path_factory, epochs: int, rate: float, groups: list[str]):
+    recipe = Recipe.model_validate(
+        {
+            "training": {"epochs": epochs, "learning_rate": rate},
+            "protocol": {"test": groups, "validation": groups},
+        }
+    )
+    path = tmp_path_factory.getbasetemp() / "mine.yaml"
+    path.write_text(recipe.dump(), encoding="utf-8")
+    assert load_recipe(str(path)) == recipe

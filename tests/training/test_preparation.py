@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CorpusError, RecipeError
+from mmer.training.preparation import prepare, read_preparation, write_preparation
+
+RATE = 16_000
+
+
+@pytest.fixture
+def spoiled(tones: Path, tmp_path: Path) -> Path:
+    """The tones with a damaged, a text, an empty, a NaN, a missing, a long, an unlabeled and another recording."""
+    table = Corpus.read(tones).table
+    (tmp_path / "text.wav").write_text("this is not sound")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "long.wav", np.zeros(RATE * 8, np.float32) + 0.1, RATE)
+    whole = (tones.parent / "A_sad_0.wav").read_bytes()
+    (tmp_path / "damaged.wav").write_bytes(whole[: len(whole) // 2])
+    bad = [
+        ("damaged", "sad"),
+        ("text", "sad"),
+        ("empty", "sad"),
+        ("nan", "sad"),
+        ("gone", "sad"),
+        ("long", "sad"),
+    ]
+    rows = [
+        {
+            "utterance_id": name,
+            "audio_path": str(tmp_path / f"{name}.wav"),
+            "emotion": emotion,
+            "speaker": "A",
+        }
+        for name, emotion in [*bad, ("unlabeled", None), ("other", "bored")]
+    ]
+    path = tmp_path / "spoiled.parquet"
+    Corpus(pd.concat([table, pd.DataFrame(rows)], ignore_index=True)).write(path)
+    return path
+
+
+def test_nothing_is_lost_silently(spoiled: Path, tiny):
+    labels = "data.labels=[sad, calm, angry]"
+    preparation = prepare(tiny(labels, "data.max_duration=5", corpus=spoiled))
+    assert preparation.labels == ["sad", "calm", "angry"]
+    assert len(preparation.corpus) == 36
+    assert len(preparation.corpus) + len(preparation.skipped) == len(Corpus.read(spoiled))
+    reasons = preparation.skipped.set_index("utterance_id")
+    assert set(reasons.index) == {"damaged", "text", "empty", "nan", "gone", "long", "unlabeled", "other"}
+    assert set(reasons["what"]) == {"left out"}
+    assert reasons["kind"].value_counts().to_dict() == {
+        "unreadable": 5,
+        "longer than 5 s": 1,
+        "without emotion": 1,
+        "of other emotions": 1,
+    }
+    assert "NaN" in reasons.loc["nan", "reason"]
+    assert "gone.wav" in reasons.loc["gone", "reason"]
+    assert reasons.loc["long", "reason"] == "8.00 s long"
+    assert reasons.loc["other", "reason"] == "bored is not among data.labels"
+
+
+def test_splits_keep_speakers_apart(tiny):
+    table = prepare(tiny()).corpus.table
+    assert table.groupby("speaker")["split"].agg(set).to_dict() == {
+        "A": {"train"},
+        "B": {"train"},
+        "C": {"validation"},
+        "D": {"test"},
+    }
+    assert table["duration"].between(0.39, 0.91).all()
+
+
+def test_crop_is_written_into_the_table(tiny):
+    preparation = prepare(tiny("data.crop_duration=0.6"))
+    table, cut = preparation.corpus.table, preparation.skipped
+    assert set(cut["what"]) == {"cut"}
+    assert 0 < len(cut) < len(table) == 36
+    is_cut = table["utterance_id"].isin(cut["utterance_id"])
+    assert (table.loc[is_cut, ["start", "end", "duration"]] == [0.0, 0.6, 0.6]).all(axis=None)
+    assert table.loc[~is_cut, "end"].isna().all()
+    assert (table.loc[~is_cut, "duration"] <= 0.6).all()
+
+
+def test_text_only_needs_no_recordings(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table.assign(audio_path=None)
+    Corpus(table).write(tmp_path / "text.parquet")
+    preparation = prepare(tiny("model.fusion=text", corpus=tmp_path / "text.parquet"))
+    assert len(preparation.corpus) == 36
+    with pytest.raises(CorpusError, match=r"none of 36 utterances can be used; .*: no recording is named"):
+        prepare(tiny(corpus=tmp_path / "text.parquet"))
+
+
+def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
+    preparation = prepare(tiny("data.labels=[sad, calm]", "data.crop_duration=0.5", corpus=spoiled))
+    write_preparation(preparation, tmp_path)
+    again = read_preparation(tmp_path, preparation.labels)
+    pd.testing.assert_frame_equal(again.corpus.table, preparation.corpus.table)
+    assert again.skipped.to_dict("records") == preparation.skipped.to_dict("records")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["data.corpus=null"], "data.corpus is not set"),
+        (["protocol.validation=0"], "protocol.selection is validation, but the validation split is empty"),
+        (["protocol={test: [], validation: 0, selection: test}"], "split column is empty"),
+        (["protocol={test: [A, B], validation: [C, D]}"], "no utterance is left to train on"),
+        (["data.labels=[sad, hapy]"], "no utterance is 'hapy'"),
+    ],
+)
+def test_recipes_that_cannot_be_followed(tiny, overrides: list[str], told: str):
+    with pytest.raises((RecipeError, CorpusError), match=told):
+        prepare(tiny(*overrides))
+
+
+def test_emotion_that_nobody_trains(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    table.loc[(table["speaker"] == "D") & (table["emotion"] == "sad"), "emotion"] = "afraid"
+    Corpus(table).write(tmp_path / "corpus.parquet")
+    with pytest.raises(RecipeError, match="no training utterance is afraid"):
+        prepare(tiny(corpus=tmp_path / "corpus.parquet"))

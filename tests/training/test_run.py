@@ -1,0 +1,366 @@
+import io
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import RecipeError, TrainingError
+from mmer.evaluation.evaluate import evaluate
+from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.plots import NAMES
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.recipe import load_recipe
+from mmer.training.progress import CONTENT
+from mmer.training.run import TrainingRun, train
+
+# Training that depends on the seed in every way it can: dropout, views, order.
+LIVELY = [
+    *("training.epochs=4", "model.dropout=0.2", "augment.speech.probability=0.8"),
+    "augment.features={warp: 0.1, tempo: 0.1, functional_noise: 0.3}",
+]
+# Enough to learn the tones.
+LEARNING = ["training.epochs=12", "training.learning_rate=5e-3"]
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=110)
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def last_checkpoint(run: TrainingRun) -> Path:
+    return max((run.folder / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+
+
+def trainer_state(run: TrainingRun) -> dict:
+    return json.loads((last_checkpoint(run) / "trainer_state.json").read_text())
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (a, b))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def objectives(run: TrainingRun) -> list[dict[str, float]]:
+    return [{name: log[name] for name in NAMES} for log in trainer_state(run)["log_history"] if "ctc" in log]
+
+
+def judged_epochs(run: TrainingRun) -> list[dict[str, float]]:
+    return [log for log in trainer_state(run)["log_history"] if "eval_balanced_accuracy" in log]
+
+
+def identical(a: TrainingRun, b: TrainingRun) -> bool:
+    """Whether two runs went the same way to the last bit: best weights, last weights, every objective."""
+    return (
+        same_weights(a.model_folder, b.model_folder)
+        and same_weights(last_checkpoint(a), last_checkpoint(b))
+        and objectives(a) == objectives(b)
+    )
+
+
+@pytest.fixture(scope="module")
+def learned(tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, str]:
+    """A run that learns the tones, and what it printed."""
+    console = quiet()
+    return train(tiny(*LEARNING), tmp_path_factory.mktemp("learned") / "run", console=console), printed(
+        console
+    )
+
+
+def test_it_learns(learned: tuple[TrainingRun, str]):
+    metrics = learned[0].metrics
+    assert metrics["train"]["balanced_accuracy"] >= 0.9
+    assert metrics["test"]["balanced_accuracy"] >= 0.6
+
+
+def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):
+    run = learned[0]
+    assert {path.name for path in run.folder.iterdir()} == set(CONTENT)
+    recipe = load_recipe(str(run.folder / "recipe.yaml"))
+    assert recipe.training.learning_rate == 5e-3
+    versions = json.loads((run.folder / "versions.json").read_text())
+    assert versions["torch"] == torch.__version__
+    splits = json.loads((run.folder / "splits.json").read_text())
+    assert splits["speakers"] == {"train": ["A", "B"], "validation": ["C"], "test": ["D"]}
+    assert {name[0] for name in splits["test"]} == {"D"}
+    assert len(splits["train"]) == 18
+    for name in ("curves.png", "confusion_matrix.png"):
+        assert Image.open(run.folder / name).width >= 800
+    assert [path.suffix for path in run.model_folder.glob("*.bin")] == []
+
+
+def test_metrics_are_those_of_the_predictions(learned: tuple[TrainingRun, str]):
+    run = learned[0]
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics == run.metrics
+    assert metrics["selection"] == "validation"
+    predictions = pd.read_parquet(run.folder / "predictions.parquet")
+    assert predictions["utterance_id"].is_unique
+    assert len(predictions) == 36
+    for split, rows in predictions.groupby("split"):
+        labels = ["angry", "calm", "sad"]
+        assert metrics[split] == compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
+        columns = [f"probability_{label}" for label in labels]
+        assert rows[columns].sum(axis=1).tolist() == pytest.approx([1.0] * len(rows))
+        assert [labels[i] for i in rows[columns].to_numpy().argmax(axis=1)] == rows["predicted"].tolist()
+
+
+def test_epoch_scores_agree_with_the_final_judgement(learned: tuple[TrainingRun, str]):
+    """The trainer's own evaluation and the recognizer's prediction of the best epoch give the same score."""
+    run = learned[0]
+    epochs = judged_epochs(run)
+    assert len(epochs) == run.metrics["epochs"] == 12
+    kept = epochs[run.metrics["kept_epoch"] - 1]
+    best = max(log["eval_balanced_accuracy"] for log in epochs)
+    assert kept["eval_balanced_accuracy"] == best == run.metrics["validation"]["balanced_accuracy"]
+    # Of equally good epochs the one that is surest of the truth.
+    ties = [log for log in epochs if log["eval_balanced_accuracy"] == best]
+    assert kept["eval_choice"] == max(log["eval_choice"] for log in ties)
+
+
+def test_tensorboard_has_every_objective(learned: tuple[TrainingRun, str]):
+    events = EventAccumulator(str(learned[0].folder / "tensorboard"))
+    events.Reload()
+    assert {f"train/{name}" for name in NAMES} <= set(events.Tags()["scalars"])
+    assert len(events.Scalars("eval/balanced_accuracy")) == 12
+
+
+def test_what_is_printed(learned: tuple[TrainingRun, str]):
+    run, text = learned
+    assert "epoch 12/12  cross-entropy" in text
+    assert all(name in text for name in NAMES.values())
+    assert "left" in text
+    assert f"best epoch {run.metrics['kept_epoch']} of 12, chosen on validation" in text
+    assert f"{run.metrics['test']['balanced_accuracy']:.1%}" in text
+    assert "warning: 100.0% of the validation utterances and 100.0% of the test utterances say" in text
+    assert run.metrics["shared_transcripts"] == {"validation": 1.0, "test": 1.0}
+
+
+def test_model_folder_predicts(learned: tuple[TrainingRun, str], corpus: Corpus):
+    run = learned[0]
+    row = corpus.table.iloc[-1]
+    answer = EmotionRecognizer.from_pretrained(run.model_folder)(
+        row["audio_path"], transcript=row["transcript"]
+    )
+    saved = (
+        pd.read_parquet(run.folder / "predictions.parquet").set_index("utterance_id").loc[row["utterance_id"]]
+    )
+    assert answer.label == saved["predicted"]
+    assert answer.probabilities is not None
+    assert answer.label is not None
+    assert answer.probabilities[answer.label] == pytest.approx(saved[f"probability_{answer.label}"], abs=1e-5)
+
+
+def test_evaluate_agrees_and_writes(learned: tuple[TrainingRun, str], tmp_path: Path):
+    run = learned[0]
+    corpus = Corpus.read(run.folder / "corpus.parquet")
+    figures = evaluate(run.model_folder, corpus, "test", tmp_path / "judged")
+    assert figures.pop("left_out") == {"other_emotion": 0, "no_answer": 0}
+    assert figures == run.metrics["test"]
+    assert {path.name for path in (tmp_path / "judged").iterdir()} == {
+        *("metrics.json", "predictions.parquet", "confusion_matrix.png"),
+    }
+
+
+def test_evaluate_renames_and_counts_what_it_leaves_out(learned: tuple[TrainingRun, str]):
+    run = learned[0]
+    table = Corpus.read(run.folder / "corpus.parquet").table
+    table["emotion"] = table["emotion"].replace({"sad": "unhappy"})
+    table.loc[0, "emotion"] = "bored"
+    table.loc[1, "emotion"] = None
+    table.loc[2, "audio_path"] = "nowhere.wav"
+    figures = evaluate(run.model_folder, Corpus(table), label_map={"unhappy": "sad"})
+    assert figures["left_out"] == {"other_emotion": 2, "no_answer": 1}
+    assert figures["utterances"] == 33
+    with pytest.raises(ValueError, match=r"no utterance is in the split validation.*train"):
+        evaluate(run.model_folder, Corpus(table.query("split == 'train'")), "validation")
+    with pytest.raises(ValueError, match="the corpus has bored, the model knows angry, calm, sad"):
+        evaluate(run.model_folder, Corpus(table.iloc[:1]))
+    with pytest.raises(ValueError, match="'unhapy'"):
+        evaluate(run.model_folder, Corpus(table), label_map={"unhapy": "sad"})
+
+
+@pytest.mark.parametrize("normalization", ["speaker", "corpus"])
+def test_statistics_are_the_same_in_training_and_prediction(tiny, tmp_path: Path, normalization: str):
+    run = train(
+        tiny(f"model.speech.normalization={normalization}", *LEARNING), tmp_path / "run", console=quiet()
+    )
+    best = max(log["eval_balanced_accuracy"] for log in judged_epochs(run))
+    assert best == run.metrics["validation"]["balanced_accuracy"]
+    corpus = Corpus.read(run.folder / "corpus.parquet")
+    figures = evaluate(run.model_folder, corpus, "test")
+    assert figures["confusion_matrix"] == run.metrics["test"]["confusion_matrix"]
+
+
+@pytest.mark.parametrize("fusion", ["text", "speech", "naive"])
+def test_baselines(tiny, tmp_path: Path, fusion: str):
+    run = train(tiny(f"model.fusion={fusion}", "training.epochs=1"), tmp_path / "run", console=quiet())
+    assert run.metrics["test"]["utterances"] == 9
+
+
+def test_selection_on_test_marks_the_run(tiny, tmp_path: Path):
+    console = quiet()
+    recipe = tiny("protocol={selection: test, validation: 0}", "training.epochs=1")
+    run = train(recipe, tmp_path / "run", console=console)
+    assert run.metrics["selection"] == "test"
+    assert run.metrics["validation"] is None
+    assert run.metrics["train"]["utterances"] == 27
+    assert "chosen on test" in printed(console)
+    assert "optimistic" in printed(console)
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(tiny, tmp_path: Path):
+    # A learning rate that ruins what the first epochs learned.
+    run = train(tiny("training.epochs=6", "training.learning_rate=0.05"), tmp_path / "run", console=quiet())
+    best, epochs = run.metrics["kept_epoch"], run.metrics["epochs"]
+    assert best < epochs
+    assert same_weights(run.model_folder, run.folder / "checkpoints" / f"checkpoint-{3 * best}")
+    assert not same_weights(run.model_folder, last_checkpoint(run))
+
+
+@pytest.mark.parametrize("validation", ["0", "[C]"])
+def test_the_last_epoch_is_kept_where_none_is_chosen(tiny, tmp_path: Path, validation: str):
+    protocol = f"protocol={{selection: last, validation: {validation}}}"
+    console = quiet()
+    recipe = tiny(protocol, "training.epochs=4", "training.learning_rate=0.05")
+    run = train(recipe, tmp_path / "run", console=console)
+    assert run.metrics["kept_epoch"] == run.metrics["epochs"] == 4
+    assert same_weights(run.model_folder, last_checkpoint(run))
+    assert (run.metrics["validation"] is None) == (validation == "0")
+    assert "last epoch 4 of 4" in printed(console)
+    assert (run.folder / "curves.png").exists()
+
+
+def test_what_was_left_out_is_summed_up(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    table.loc[0, "emotion"] = None
+    table.loc[3, "audio_path"] = "nowhere.wav"
+    Corpus(table).write(tmp_path / "corpus.parquet")
+    console = quiet()
+    overrides = ["training.epochs=1", "data.crop_duration=0.8"]
+    run = train(tiny(*overrides, corpus=tmp_path / "corpus.parquet"), tmp_path / "run", console=console)
+    assert "2 utterances left out: 1 without emotion, 1 unreadable (skipped.csv)" in printed(console)
+    assert " cut: " in printed(console)
+    assert len(pd.read_csv(run.folder / "skipped.csv")) > 2
+
+
+class Interrupting(io.StringIO):
+    """A screen before which the user presses Ctrl-C once, when the text appears."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def write(self, text: str) -> int:
+        main = threading.current_thread() is threading.main_thread()
+        if main and self.text and self.text in text:
+            self.text = ""
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    return train(tiny(*LIVELY), tmp_path_factory.mktemp("uninterrupted") / "run", console=quiet())
+
+
+def test_interrupted_and_resumed_is_uninterrupted(tiny, uninterrupted: TrainingRun, tmp_path: Path):
+    recipe, folder = tiny(*LIVELY), tmp_path / "run"
+    for saved, terminal in ((0, True), (1, False), (3, False)):
+        file = Interrupting(f"epoch {saved or 1}/4")
+        with pytest.raises(KeyboardInterrupt) as caught:
+            train(recipe, folder, console=Console(file=file, force_terminal=terminal))
+        told = f"interrupted: {saved} of 4 epochs are saved in {folder}; the same command goes on from there"
+        assert str(caught.value) == told
+    # As if it had been killed while it wrote the checkpoint of the third epoch.
+    (folder / "checkpoints" / "checkpoint-9" / "trainer_state.json").write_text('{"best_')
+    console = quiet()
+    resumed = train(recipe, folder, console=console)
+    assert [f"epoch {epoch}/4" in printed(console) for epoch in (1, 3, 4)] == [False, True, True]
+    assert identical(resumed, uninterrupted)
+    assert resumed.metrics == uninterrupted.metrics
+    for name in ("predictions.parquet", "corpus.parquet"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(resumed.folder / name), pd.read_parquet(uninterrupted.folder / name)
+        )
+
+
+def test_killed_process_is_resumed(tiny, uninterrupted: TrainingRun, tmp_path: Path):
+    program = (
+        "import sys; from mmer.recipe import load_recipe; from mmer.training.run import train;"
+        "train(load_recipe(sys.argv[1]), sys.argv[2])"
+    )
+    (tmp_path / "recipe.yaml").write_text(tiny(*LIVELY).dump())
+    command = [sys.executable, "-c", program, str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "epoch 3/4" in line:
+            process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "".join(lines)
+    resumed = train(tiny(*LIVELY), tmp_path / "run", console=quiet())
+    assert identical(resumed, uninterrupted)
+
+
+def test_patience_is_kept_over_an_interruption(tiny, tmp_path: Path):
+    overrides = ["training.epochs=9", "training.patience=2", "training.learning_rate=1e-12"]
+    whole = train(tiny(*overrides), tmp_path / "whole", console=quiet())
+    assert whole.metrics["epochs"] == 3
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(*overrides), tmp_path / "run", console=Console(file=Interrupting("best epoch")))
+    # All epochs that patience allows are done; the judgement is taken up without a further step.
+    (tmp_path / "run" / "metrics.json").unlink()
+    resumed = train(tiny(*overrides), tmp_path / "run", console=quiet())
+    assert resumed.metrics == whole.metrics
+    assert identical(resumed, whole)
+
+
+def test_complete_run_is_not_repeated(tiny, learned: tuple[TrainingRun, str]):
+    run = learned[0]
+    before = (run.model_folder / "model.safetensors").stat().st_mtime_ns
+    console = quiet()
+    again = train(tiny(*LEARNING), run.folder, console=console)
+    assert again.metrics == run.metrics
+    assert "is complete; nothing is left to do" in printed(console)
+    assert (run.model_folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_recipe_in_the_same_folder(tiny, learned: tuple[TrainingRun, str]):
+    with pytest.raises(
+        RecipeError, match=r"different in objectives\.ctc_weight, training\.seed; use another folder"
+    ):
+        train(
+            tiny(*LEARNING, "training.seed=1", "objectives.ctc_weight=0.2"),
+            learned[0].folder,
+            console=quiet(),
+        )
+
+
+def test_folder_of_a_run_that_never_began_can_be_used_again(tiny, tmp_path: Path):
+    with pytest.raises(ValueError, match="no-such-encoder"):
+        train(tiny("model.text.encoder=./no-such-encoder"), tmp_path / "run", console=quiet())
+    run = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
+    assert load_recipe(str(run.folder / "recipe.yaml")) == tiny("training.epochs=1")
+
+
+def test_folder_with_something_else(tiny, tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(TrainingError, match="neither a run nor an empty folder"):
+        train(tiny(), tmp_path, console=quiet())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -1,0 +1,294 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction, TrainerCallback, TrainerState, set_seed
+
+from mmer.errors import RecipeError, TrainingError
+from mmer.evaluation.plots import NAMES
+from mmer.model.build import build_model
+from mmer.recipe import Recipe
+from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
+from mmer.training.preparation import prepare
+from mmer.training.trainer import CHOICE, EpochSampler, MMERTrainer, out_of_patience
+
+STILL = [
+    "model.dropout=0",
+    "model.speech.compact.dropout=0",
+    "model.text.compact.dropout=0",
+    "training.epochs=1",
+    "training.batch_size=6",
+]
+
+
+@pytest.fixture
+def make_trainer(tiny, tmp_path: Path) -> Callable[..., MMERTrainer]:
+    def make(
+        *overrides: str, name: str = "run", callbacks: list[TrainerCallback] | None = None
+    ) -> MMERTrainer:
+        recipe: Recipe = tiny(*overrides)
+        preparation = prepare(recipe)
+        set_seed(recipe.training.seed)
+        model, processor = build_model(recipe, preparation.part("train"), preparation.labels)
+        store = FeatureStore(processor)
+        train, selection = (
+            SpeechEmotionDataset(preparation.part(split), store, recipe, training=split == "train")
+            for split in ("train", "validation")
+        )
+        return MMERTrainer(
+            model, recipe, train, selection, Collator(processor), tmp_path / name, callbacks or []
+        )
+
+    return make
+
+
+def unwrapped(trainer: MMERTrainer) -> torch.nn.Module:
+    assert isinstance(trainer.model, torch.nn.Module)
+    return trainer.model
+
+
+def weights(trainer: MMERTrainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in unwrapped(trainer).state_dict().items()}
+
+
+def logged(trainer: MMERTrainer, key: str) -> list[float]:
+    return [log[key] for log in trainer.state.log_history if key in log]
+
+
+class Losses(TrainerCallback):
+    """Notes the batches of each step by looking over the collator's shoulder."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, Any]] = []
+
+    def watch(self, trainer: MMERTrainer) -> None:
+        collate = trainer.data_collator
+
+        def noted(items: Any) -> Any:
+            batch = collate(items)
+            self.batches.append(batch)
+            return dict(batch)
+
+        trainer.data_collator = noted
+
+
+def test_logs_average_every_objective_over_the_window(make_trainer):
+    trainer = make_trainer(*STILL, "training.learning_rate=1e-12", "training.batch_size=5")
+    trainer.args.logging_steps = trainer.state.logging_steps = (
+        10  # one window of 4 steps, closed by the epoch's end
+    )
+    watcher = Losses()
+    watcher.watch(trainer)
+    trainer.train()
+    training = [batch for batch in watcher.batches if "augmented_input_ids" in batch]
+    assert [len(batch["utterance_ids"]) for batch in training] == [5, 5, 5, 3]
+    trainer.model.train()
+    expected: dict[str, list[float]] = {name: [] for name in NAMES}
+    infinite = 0
+    with torch.no_grad():
+        for batch in training:
+            output = trainer.model(**{key: value for key, value in batch.items() if key != "utterance_ids"})
+            for name in NAMES:
+                expected[name].append(output.objectives[name].item())
+            infinite += output.infinite_ctc.item()
+    for name, values in expected.items():
+        assert logged(trainer, name) == [pytest.approx(sum(values) / len(values), rel=1e-4)]
+    assert logged(trainer, "infinite_ctc") == [infinite]
+
+
+def test_infinite_ctc_is_counted(make_trainer):
+    counts = []
+    for spoiled in (0, 1, 3):
+        trainer = make_trainer(*STILL, name=f"run{spoiled}")
+        for utterance in trainer.train_dataset.utterances:
+            object.__setattr__(utterance, "transcript", "no")
+        for utterance in trainer.train_dataset.utterances[:spoiled]:
+            object.__setattr__(utterance, "transcript", "a very long text " * 20)
+        trainer.train()
+        counts.append(sum(logged(trainer, "infinite_ctc")))
+        assert all(math.isfinite(value) for value in logged(trainer, "ctc"))
+    assert counts == [0, 1, 3]
+
+
+def test_order_and_views_change_with_the_epoch(make_trainer):
+    trainer = make_trainer(*STILL, "training.epochs=3", "augment.speech.probability=1")
+    watcher = Losses()
+    watcher.watch(trainer)
+    trainer.train()
+    training = [batch for batch in watcher.batches if "augmented_input_ids" in batch]
+    orders = [[name for batch in training[i : i + 3] for name in batch["utterance_ids"]] for i in (0, 3, 6)]
+    assert len({tuple(order) for order in orders}) == 3
+    assert len({frozenset(order) for order in orders}) == 1
+    first = orders[0][0]
+    lengths = [
+        batch["augmented_speech_attention_mask"][batch["utterance_ids"].index(first)].sum().item()
+        for batch in training
+        if first in batch["utterance_ids"]
+    ]
+    assert len(set(lengths)) > 1
+
+
+def test_accumulated_gradient_is_that_of_the_whole_batch(make_trainer):
+    plain = ["objectives={ctc_weight: 0, supervised_contrastive_weight: 0, augmented_contrastive_weight: 0}"]
+    norms = []
+    for size, accumulation in ((6, 1), (3, 2)):
+        shape = [f"training.batch_size={size}", f"training.accumulation={accumulation}"]
+        settings = [
+            "training.max_grad_norm=1e9",
+            "training.group_by_length=false",
+            "training.learning_rate=1e-12",
+        ]
+        trainer = make_trainer(*STILL, *plain, *shape, *settings, name=f"run{size}")
+        trainer.train()
+        norms.append(logged(trainer, "grad_norm"))
+    assert len(norms[0]) == 3
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_weight_decay_spares_biases_and_norms(make_trainer):
+    trainer = make_trainer("training.weight_decay=0.5")
+    trainer.create_optimizer()
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    groups = {
+        group["weight_decay"]: {names[id(parameter)] for parameter in group["params"]}
+        for group in trainer.optimizer.param_groups
+    }
+    assert set(groups) == {0.5, 0.0}
+    assert "classifier.weight" in groups[0.5]
+    assert "classifier.bias" in groups[0.0]
+    assert not any(name.endswith(".bias") or "norm" in name.lower() for name in groups[0.5])
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_non_finite_loss_stops_before_the_weights_move(make_trainer, accumulation: int):
+    # The published CTC loss is infinite for a text that is too long for its recording.
+    official = "objectives.formulation=official"
+    trainer = make_trainer(*STILL, official, f"training.accumulation={accumulation}", "training.batch_size=2")
+    dataset = trainer.train_dataset
+    for utterance in dataset.utterances:
+        object.__setattr__(utterance, "transcript", "no")
+    # The first step in which the spoiled utterance is drawn must not happen, and those before it must.
+    order = list(iter(trainer._get_train_sampler()))
+    position = 4
+    object.__setattr__(dataset.utterances[order[position]], "transcript", "a very long text " * 20)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Keep(TrainerCallback):
+        def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+            seen.append(weights(trainer))
+
+    trainer.add_callback(Keep())
+    with pytest.raises(TrainingError) as caught:
+        trainer.train()
+    message = str(caught.value)
+    batch = {dataset.utterances[i].utterance_id for i in order[position : position + 2]}
+    listed = message.partition("utterances ")[2].partition(";")[0].split(", ")
+    assert set(listed) == batch
+    steps = position // (2 * accumulation)
+    assert f"in step {steps + 1} (ctc)" in message
+    assert len(seen) == steps
+    assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
+    if seen:
+        assert all(torch.equal(value, seen[-1][name]) for name, value in trainer.model.state_dict().items())
+
+
+def test_workers_change_nothing(make_trainer):
+    results = []
+    for workers in (0, 2):
+        trainer = make_trainer(f"training.workers={workers}", "training.epochs=2", name=f"run{workers}")
+        trainer.train()
+        results.append(weights(trainer))
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+def test_bfloat16_on_cpu(make_trainer):
+    trainer = make_trainer("training.precision=bfloat16", "training.epochs=1")
+    before = weights(trainer)
+    trainer.train()
+    assert all(value.dtype == before[name].dtype for name, value in weights(trainer).items())
+    assert any(not torch.equal(value, before[name]) for name, value in weights(trainer).items())
+    assert all(math.isfinite(value) for name in NAMES for value in logged(trainer, name))
+    reference = make_trainer("training.epochs=1", name="float32")
+    reference.train()
+    assert logged(trainer, "cross_entropy")[0] != logged(reference, "cross_entropy")[0]
+    assert logged(trainer, "cross_entropy")[0] == pytest.approx(
+        logged(reference, "cross_entropy")[0], rel=0.02
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU for float16")
+def test_float16_needs_a_gpu(make_trainer):
+    with pytest.raises(RecipeError, match="float16, which needs a CUDA GPU"):
+        make_trainer("training.precision=float16")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.0, 5e-4, 1e-3, 1e-3, 1e-3, 1e-3]),
+        ("linear", [0.0, 5e-4, 1e-3, 7.5e-4, 5e-4, 2.5e-4]),
+        ("cosine", [0.0, 5e-4] + [5e-4 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]),
+    ],
+)
+def test_learning_rate(make_trainer, schedule: str, expected: list[float]):
+    shape = "training={epochs: 2, batch_size: 6, learning_rate: 1e-3, warmup_ratio: 0.33}"
+    trainer = make_trainer(shape, f"training.schedule={schedule}")
+    trainer.train()
+    assert logged(trainer, "learning_rate") == pytest.approx(expected)
+
+
+def test_sampler_is_a_permutation_that_changes_with_epoch_and_seed():
+    lengths = [7, 1, 5, 3, 9, 2, 8, 4, 6, 10] * 4
+    for grouped in (False, True):
+        sampler = EpochSampler(lengths, 4, seed=0, group_by_length=grouped)
+        first = list(sampler)
+        assert sorted(first) == list(range(40))
+        assert list(sampler) == first
+        sampler.set_epoch(1)
+        assert list(sampler) != first
+        assert list(EpochSampler(lengths, 4, seed=1, group_by_length=grouped)) != first
+
+
+def test_grouping_by_length_saves_padding():
+    lengths = torch.randint(10, 100, (256,), generator=torch.Generator().manual_seed(0)).tolist()
+
+    def padded(grouped: bool) -> int:
+        order = list(EpochSampler(lengths, 8, seed=0, group_by_length=grouped))
+        batches = [[lengths[i] for i in order[start : start + 8]] for start in range(0, 256, 8)]
+        return sum(max(batch) * len(batch) for batch in batches)
+
+    assert padded(True) < 1.15 * sum(lengths) < padded(False)
+
+
+def test_a_tie_goes_to_the_epoch_that_is_surest_of_the_truth(make_trainer):
+    trainer = make_trainer()
+    truth = np.array([0, 1, 2, 2])
+
+    def choice(right: int, sureness: float) -> float:
+        logits = sureness * np.eye(3)[np.where(np.arange(4) < right, truth, (truth + 1) % 3)]
+        return trainer._judge(EvalPrediction(predictions=logits, label_ids=truth))[CHOICE]
+
+    assert choice(3, 2.0) > choice(3, 1.0)
+    assert choice(4, 0.1) > choice(3, 0.1)
+    assert choice(4, 0.1) > choice(3, 1.0)
+
+
+def test_patience():
+    def state(*scores: float) -> TrainerState:
+        return TrainerState(log_history=[{f"eval_{CHOICE}": score, "epoch": 1.0} for score in scores])
+
+    assert not out_of_patience(state(), 1)
+    assert not out_of_patience(state(0.5, 0.4, 0.3), None)
+    assert not out_of_patience(state(0.5, 0.4), 2)
+    assert out_of_patience(state(0.5, 0.4, 0.5), 2)  # an equal score is no better one
+    assert not out_of_patience(state(0.5, 0.4, 0.6), 2)
+
+
+def test_training_stops_when_patience_ends(make_trainer):
+    trainer = make_trainer("training.epochs=9", "training.patience=2", "training.learning_rate=1e-12")
+    trainer.train()
+    assert trainer.state.epoch == 3
