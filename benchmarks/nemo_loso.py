@@ -22,9 +22,19 @@ from mmer.corpora.corpus import Corpus
 PROTOCOL = ["protocol.selection=last", "protocol.validation=0"]
 
 
-def train_fold(corpus: Path, speaker: str, out: Path, settings: list[str], threads: int) -> tuple[float, float]:
+def train_fold(
+    corpus: Path, speaker: str, out: Path, settings: list[str], threads: int
+) -> tuple[float, float]:
     """Balanced accuracy on the speaker and the seconds it took; a fold that is there is not trained again."""
-    command = [sys.executable, "-m", "mmer", "train", "compact", f"data.corpus={corpus}", f"protocol.test=[{speaker}]"]
+    command = [
+        sys.executable,
+        "-m",
+        "mmer",
+        "train",
+        "compact",
+        f"data.corpus={corpus}",
+        f"protocol.test=[{speaker}]",
+    ]
     start = time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     run = subprocess.run(
@@ -37,7 +47,9 @@ def train_fold(corpus: Path, speaker: str, out: Path, settings: list[str], threa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time, which share the cores")
@@ -57,7 +69,9 @@ def main() -> None:
     for speaker, (score, seconds) in zip(speakers, folds, strict=True):
         print(f"{speaker}  {score:.1%}  {seconds:.0f} s")
     scores = [score for score, _ in folds]
-    print(f"mean balanced accuracy {statistics.mean(scores):.1%}, standard deviation {statistics.stdev(scores):.1%}")
+    print(
+        f"mean balanced accuracy {statistics.mean(scores):.1%}, standard deviation {statistics.stdev(scores):.1%}"
+    )
 
 
 if __name__ == "__main__":

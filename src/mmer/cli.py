@@ -156,9 +156,7 @@ def predict(
             help="Audio or video files, folders, patterns, a corpus table, or - for one file on standard input.",
         ),
     ],
-    transcript: Annotated[
-        str | None, typer.Option(help="What is said in the one recording given.")
-    ] = None,
+    transcript: Annotated[str | None, typer.Option(help="What is said in the one recording given.")] = None,
     one_speaker: Annotated[
         bool,
         typer.Option(

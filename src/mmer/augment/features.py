@@ -58,8 +58,10 @@ class FeatureAugmenter:
         times = np.linspace(0, len(fine) - 1, frames)
         bins = np.arange(MEL_BINS) * np.exp(random.uniform(-self.warp, self.warp))
         bins = np.clip(bins + random.uniform(-self.shift, self.shift), 0, MEL_BINS - 1)
-        mel = map_coordinates(
-            fine[:, :MEL_BINS], np.meshgrid(times, bins, indexing="ij"), order=1, mode="nearest"
+        mel = np.asarray(
+            map_coordinates(
+                fine[:, :MEL_BINS], np.meshgrid(times, bins, indexing="ij"), order=1, mode="nearest"
+            )
         )
         voice = fine[np.rint(times).astype(int), MEL_BINS:]
         voice = voice + random.normal(0, self.prosody_offset, CHANNELS) * (voice != 0)
@@ -73,7 +75,7 @@ class FeatureAugmenter:
         return view.astype(np.float32)
 
 
-def _mask(rows: NDArray[np.float32], longest: int, random: np.random.Generator) -> None:
+def _mask(rows: NDArray[np.floating], longest: int, random: np.random.Generator) -> None:
     """Set a random span of rows to 0, in place."""
     width = min(int(random.integers(longest + 1)), len(rows))
     start = int(random.integers(len(rows) - width + 1))

@@ -28,9 +28,7 @@ NAMES = {
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
 
 
-def plot_curves(
-    history: pd.DataFrame, path: Path, *, kept_epoch: int, selection: str = "validation"
-) -> None:
+def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection: str = "validation") -> None:
     """Draw how the objectives fell in training, and the score after each epoch.
 
     Args:

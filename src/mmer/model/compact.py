@@ -53,8 +53,8 @@ def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]
         waveform: (samples,) of the same clip.
 
     Returns:
-        (frames, stacked * 83 + `FUNCTIONALS`), not standardized; NaN where there is no pitch. The functionals are the same
-        in every frame, so that statistics over a speaker's frames are those over his or her clips, by their length.
+        (frames, stacked * 83 + `FUNCTIONALS`), not standardized; NaN where there is no pitch. The functionals are the
+        same in every frame, so that statistics over a speaker's frames are those over the clips, by their length.
     """
     fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
     voice = prosody(waveform, len(fine))

@@ -29,7 +29,7 @@ def functionals(log_mel: Values, voice: Values) -> Values:
     voiced = np.isfinite(pitch)
     pitch = pitch[voiced] if voiced.any() else np.zeros(1, np.float32)
     spoken = voiced if voiced.sum() >= 5 else energy >= np.median(energy)
-    cepstra = dct(log_mel, norm="ortho", axis=1)[:, 1 : 1 + CEPSTRA]
+    cepstra = np.asarray(dct(log_mel, norm="ortho", axis=1))[:, 1 : 1 + CEPSTRA]
     balance = log_mel[:, HIGH_BANDS].mean(axis=1) - log_mel[:, LOW_BANDS].mean(axis=1)
     quarter = len(pitch) // 4 + 1
     parts = [

@@ -1,7 +1,7 @@
 """Which utterances of a corpus a run uses, and for what."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from mmer.corpora.folds import assign_splits
 from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.recipe import Recipe
 
+Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
 LEFT_OUT, CUT = "left out", "cut"
 
@@ -84,7 +85,7 @@ def prepare(recipe: Recipe) -> Preparation:
     return preparation
 
 
-def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[dict[str, Any]]]:
+def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]]:
     """Decode every recording; cut and leave out as the recipe says."""
     crop, longest = recipe.data.crop_duration, recipe.data.max_duration
     table, skipped, kept = corpus.table.copy(), [], []
@@ -108,7 +109,11 @@ def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[dict
     return Corpus(table.loc[kept].reset_index(drop=True), source=str(recipe.data.corpus)), skipped
 
 
-def _duration(row: dict[str, Any]) -> float | AudioError:
+def _duration(row: Row) -> float | AudioError:
+    if pd.isna(row["audio_path"]):
+        return AudioError(
+            f"utterance {row['utterance_id']} has no recording; set model.fusion=text to read alone"
+        )
     if row["audio_path"] is None:
         return AudioError("no recording is named")
     start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
@@ -136,23 +141,23 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
         )
 
 
-def _missing(corpus: Corpus, kept: Corpus) -> list[dict[str, Any]]:
+def _missing(corpus: Corpus, kept: Corpus) -> list[Row]:
     ids = set(kept.table["utterance_id"])
     return [row for row in corpus.table.to_dict("records") if row["utterance_id"] not in ids]
 
 
-def _left_out_for_label(row: dict[str, Any]) -> dict[str, Any]:
+def _left_out_for_label(row: Row) -> Row:
     if pd.isna(row["emotion"]):
         return _skip(row, "without emotion", "the emotion column is empty")
     return _skip(row, "of other emotions", f"{row['emotion']} is not among data.labels")
 
 
-def _skip(row: dict[str, Any], kind: str, reason: str, what: str = LEFT_OUT) -> dict[str, Any]:
+def _skip(row: Row, kind: str, reason: str, what: str = LEFT_OUT) -> Row:
     name, path = row["utterance_id"], row["audio_path"]
     return {"utterance_id": name, "audio_path": path, "what": what, "kind": kind, "reason": reason}
 
 
-def _table(skipped: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def _table(skipped: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(skipped, columns=["utterance_id", "audio_path", "what", "kind", "reason"])
 
 

@@ -1,0 +1,84 @@
+"""Views of the compact encoder's features."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmer.augment import FeatureAugmenter
+from mmer.model.functionals import FUNCTIONALS
+
+OFF: dict[str, Any] = {
+    "warp": 0.0,
+    "shift": 0.0,
+    "tempo": 0.0,
+    "frequency_mask": 0,
+    "time_mask": 0,
+    "prosody_offset": 0.0,
+    "functional_noise": 0.0,
+    "functional_dropout": 0.0,
+}
+ALL: dict[str, Any] = OFF | {
+    "warp": 0.12,
+    "shift": 3.0,
+    "tempo": 0.15,
+    "frequency_mask": 12,
+    "time_mask": 20,
+    "prosody_offset": 0.2,
+    "functional_noise": 0.3,
+    "functional_dropout": 0.2,
+}
+
+
+def features(frames: int, stacked: int = 4) -> np.ndarray:
+    random = np.random.default_rng(frames)
+    changing = random.normal(size=(frames, stacked * 83))
+    whole = np.broadcast_to(random.normal(size=FUNCTIONALS), (frames, FUNCTIONALS))
+    return np.concatenate([changing, whole], axis=1).astype(np.float32)
+
+
+@given(frames=st.integers(1, 80), stacked=st.sampled_from([2, 4]), seed=st.integers(0, 1000))
+def test_a_view_is_finite_repeatable_and_within_the_tempo(frames: int, stacked: int, seed: int) -> None:
+    clip = features(frames, stacked)
+    before = clip.copy()
+    view = FeatureAugmenter(**ALL)(clip, seed)
+    assert view.dtype == np.float32
+    assert view.shape[1] == clip.shape[1]
+    assert np.isfinite(view).all()
+    assert round(frames * np.exp(-0.15)) <= len(view) <= max(1, round(frames * np.exp(0.15)))
+    np.testing.assert_array_equal(view, FeatureAugmenter(**ALL)(clip, seed))
+    np.testing.assert_array_equal(clip, before)
+
+
+def test_without_changes_it_is_the_clip() -> None:
+    clip = features(30)
+    np.testing.assert_allclose(FeatureAugmenter(**OFF)(clip, 1), clip, atol=1e-6)
+
+
+def test_a_shift_moves_every_mel_bin_by_the_same_amount() -> None:
+    clip = features(10)
+    clip[:, : 4 * 83] = np.tile(np.concatenate([np.arange(80), [0, 0, 0]]), 4)
+    view = FeatureAugmenter(**{**OFF, "shift": 3.0})(clip, 5)
+    bins = view[0, 5:75] - np.arange(5, 75)
+    assert 0.05 < abs(bins[0]) <= 3
+    np.testing.assert_allclose(bins, bins[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("setting", "rows"), [("time_mask", 0), ("frequency_mask", 1)])
+def test_masks_are_spans_of_zeros(setting: str, rows: int) -> None:
+    clip = features(40) + 10
+    most = 0
+    for seed in range(30):
+        mel = FeatureAugmenter(**{**OFF, setting: 12})(clip, seed)[:, : 4 * 83].reshape(-1, 83)[:, :80]
+        empty = (mel == 0).all(axis=1 - rows)
+        assert ((mel == 0) == (empty[:, None] if rows == 0 else empty[None, :])).all()
+        most = max(most, int(empty.sum()))
+    assert 12 < most <= 24
+
+
+def test_functionals_stay_the_same_in_all_frames() -> None:
+    view = FeatureAugmenter(**ALL)(features(20), 3)[:, -FUNCTIONALS:]
+    assert (view == view[0]).all()
+    assert 0 < (view[0] == 0).mean() < 0.5

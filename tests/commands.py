@@ -1,0 +1,57 @@
+"""The `mmer` command run in this process, and a corpus small enough to train on in seconds."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmer.cli import main
+from mmer.corpora.spoken import make_spoken
+
+SMALL = [
+    "training.epochs=1",
+    "model.num_attention_heads=2",
+    "model.intermediate_size=16",
+    "model.speech.compact={hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16}",
+    "model.text.compact={hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 16}",
+]
+"""Overrides that make a recipe train in seconds."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: Sequence[object]
+) -> Outcome:
+    """Run `mmer` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["mmer", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    capfd.readouterr()
+    try:
+        main()
+        code = 0
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else 1
+    captured = capfd.readouterr()
+    return Outcome(code, captured.out, captured.err)
+
+
+def make_recordings(folder: Path) -> pd.DataFrame:
+    """A folder as a user would make it: recordings and metadata.csv; speakers anna, ben and cleo."""
+    corpus = make_spoken(folder, train_voices=3, validation_voices=0, test_voices=0, utterances=8)
+    table = corpus.table[["audio_path", "transcript", "emotion", "speaker"]].copy()
+    names = dict(zip(table["speaker"].unique(), ("anna", "ben", "cleo"), strict=True))
+    table["speaker"] = table["speaker"].map(names)
+    table["file_name"] = [Path(path).name for path in table.pop("audio_path")]
+    table.to_csv(folder / "metadata.csv", index=False)
+    return table
