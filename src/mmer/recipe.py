@@ -232,10 +232,6 @@ class AugmentFeatures(Section):
     """Most frames of 10 ms of each of two masks."""
     prosody_offset: NonNegativeFloat = 0.0
     """Standard deviation of an offset on pitch, periodicity and energy, in standard deviations of the features."""
-    functional_noise: NonNegativeFloat = 0.0
-    """Standard deviation of noise on each functional, in standard deviations of the features."""
-    functional_dropout: Probability = 0.0
-    """Probability that a functional is unknown."""
 
 
 class Augment(Section):

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmer.augment import FeatureAugmenter
-from mmer.model.functionals import FUNCTIONALS
 
 OFF: dict[str, Any] = {
     "warp": 0.0,
@@ -17,8 +16,6 @@ OFF: dict[str, Any] = {
     "frequency_mask": 0,
     "time_mask": 0,
     "prosody_offset": 0.0,
-    "functional_noise": 0.0,
-    "functional_dropout": 0.0,
 }
 ALL: dict[str, Any] = OFF | {
     "warp": 0.12,
@@ -27,16 +24,12 @@ ALL: dict[str, Any] = OFF | {
     "frequency_mask": 12,
     "time_mask": 20,
     "prosody_offset": 0.2,
-    "functional_noise": 0.3,
-    "functional_dropout": 0.2,
 }
 
 
 def features(frames: int, stacked: int = 4) -> np.ndarray:
     random = np.random.default_rng(frames)
-    changing = random.normal(size=(frames, stacked * 83))
-    whole = np.broadcast_to(random.normal(size=FUNCTIONALS), (frames, FUNCTIONALS))
-    return np.concatenate([changing, whole], axis=1).astype(np.float32)
+    return random.normal(size=(frames, stacked * 83)).astype(np.float32)
 
 
 @given(frames=st.integers(1, 80), stacked=st.sampled_from([2, 4]), seed=st.integers(0, 1000))
@@ -76,9 +69,3 @@ def test_masks_are_spans_of_zeros(setting: str, rows: int) -> None:
         assert ((mel == 0) == (empty[:, None] if rows == 0 else empty[None, :])).all()
         most = max(most, int(empty.sum()))
     assert 12 < most <= 24
-
-
-def test_functionals_stay_the_same_in_all_frames() -> None:
-    view = FeatureAugmenter(**ALL)(features(20), 3)[:, -FUNCTIONALS:]
-    assert (view == view[0]).all()
-    assert 0 < (view[0] == 0).mean() < 0.5

@@ -19,6 +19,7 @@ from mmer.text import WAV2VEC2_ALPHABET
 LABELS = ["angry", "happy", "sad"]
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]
 SMALL = [
+    "model.speech.normalization=utterance",
     "model.num_attention_heads=2",
     "model.intermediate_size=32",
     "model.speech.compact={hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}",

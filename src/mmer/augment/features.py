@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from mmer.model.compact import MEL_BINS
-from mmer.model.functionals import FUNCTIONALS
 from mmer.model.prosody import CHANNELS
 
 
@@ -19,8 +18,6 @@ class FeatureAugmenter:
         frequency_mask: most mel bins of each of two masks.
         time_mask: most frames of 10 ms of each of two masks.
         prosody_offset: standard deviation of an offset on each prosody channel of the clip.
-        functional_noise: standard deviation of noise on each functional.
-        functional_dropout: probability that a functional is unknown, 0.
     """
 
     def __init__(
@@ -32,13 +29,10 @@ class FeatureAugmenter:
         frequency_mask: int,
         time_mask: int,
         prosody_offset: float,
-        functional_noise: float,
-        functional_dropout: float,
     ) -> None:
         self.warp, self.shift, self.tempo = warp, shift, tempo
         self.frequency_mask, self.time_mask = frequency_mask, time_mask
         self.prosody_offset = prosody_offset
-        self.functional_noise, self.functional_dropout = functional_noise, functional_dropout
 
     def __call__(self, features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         """Make one view.
@@ -51,8 +45,7 @@ class FeatureAugmenter:
             (frames', bins) float32; frames' / frames within exp(±`tempo`), at least one.
         """
         random = np.random.default_rng(seed)
-        stacked, whole = features[:, :-FUNCTIONALS], features[0, -FUNCTIONALS:]
-        fine = stacked.reshape(-1, MEL_BINS + CHANNELS)
+        fine = features.reshape(-1, MEL_BINS + CHANNELS)
         together = len(fine) // len(features)
         frames = max(1, round(len(features) * np.exp(random.uniform(-self.tempo, self.tempo)))) * together
         times = np.linspace(0, len(fine) - 1, frames)
@@ -68,11 +61,7 @@ class FeatureAugmenter:
         for _ in range(2):
             _mask(mel.T, self.frequency_mask, random)
             _mask(mel, self.time_mask, random)
-        whole = whole + random.normal(0, self.functional_noise, FUNCTIONALS)
-        whole = whole * (random.random(FUNCTIONALS) >= self.functional_dropout)
-        view = np.concatenate([mel, voice], axis=1).reshape(-1, stacked.shape[1])
-        view = np.concatenate([view, np.broadcast_to(whole, (len(view), FUNCTIONALS))], axis=1)
-        return view.astype(np.float32)
+        return np.concatenate([mel, voice], axis=1, dtype=np.float32).reshape(-1, features.shape[1])
 
 
 def _mask(rows: NDArray[np.floating], longest: int, random: np.random.Generator) -> None:

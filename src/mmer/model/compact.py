@@ -13,7 +13,6 @@ from transformers import (
     Wav2Vec2BertConfig,
 )
 
-from mmer.model.functionals import FUNCTIONALS, functionals
 from mmer.model.prosody import CHANNELS, prosody
 from mmer.recipe import CompactSpeech, CompactText
 from mmer.text import strip_annotations
@@ -27,7 +26,7 @@ LONGEST_TEXT = 512
 def compact_speech_config(settings: CompactSpeech) -> PreTrainedConfig:
     """A small w2v-BERT conformer on `compact_features`; its convolutions tell it the order of frames."""
     return Wav2Vec2BertConfig(
-        feature_projection_input_dim=(MEL_BINS + CHANNELS) * settings.stacked + FUNCTIONALS,
+        feature_projection_input_dim=(MEL_BINS + CHANNELS) * settings.stacked,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.num_hidden_layers,
         num_attention_heads=settings.num_attention_heads,
@@ -46,23 +45,20 @@ def compact_speech_config(settings: CompactSpeech) -> PreTrainedConfig:
 
 
 def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mel features, half of the clip's level removed; pitch, periodicity and energy; functionals of the clip.
+    """Log-mel features with pitch, periodicity and energy beside them, half of the clip's level removed.
 
     Args:
         log_mel: (frames, stacked * 80) of the feature extractor.
         waveform: (samples,) of the same clip.
 
     Returns:
-        (frames, stacked * 83 + `FUNCTIONALS`), not standardized; NaN where there is no pitch. The functionals are the
-        same in every frame, so that statistics over a speaker's frames are those over the clips, by their length.
+        (frames, stacked * 83), not standardized; NaN where there is no pitch.
     """
     fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
     voice = prosody(waveform, len(fine))
     fine -= LEVEL_SHARE * _level(fine.mean(axis=1))
     voice[:, 2] -= LEVEL_SHARE * _level(voice[:, 2])
-    frames = np.concatenate([fine, voice], axis=1).reshape(len(log_mel), -1)
-    whole = np.broadcast_to(functionals(fine, voice), (len(log_mel), FUNCTIONALS))
-    return np.concatenate([frames, whole], axis=1)
+    return np.concatenate([fine, voice], axis=1).reshape(len(log_mel), -1)
 
 
 def _level(loudness: NDArray[np.float32]) -> np.float32:
