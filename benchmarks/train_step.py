@@ -4,7 +4,7 @@ wav2vec2-base shapes with random weights, text features handed in as in the publ
 both views, 20 tokens, all four objectives, AdamW. Each precision runs in a process of its own, so that its peak memory
 is its own. The published code's figures were measured on a two-core machine of the same kind, not in this run.
 
-    python benchmarks/train_step.py [--steps 5] [--device cuda]
+    python benchmarks/train_step.py [--steps 5] [--device cuda] [--checkpointing]
 """
 
 import argparse
@@ -40,7 +40,7 @@ def make_batch(device: str) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def measure(precision: str, steps: int, device: str) -> dict[str, Any]:
+def measure(precision: str, steps: int, device: str, checkpointing: bool) -> dict[str, Any]:
     """Median seconds of a step after one warm-up, and peak memory in GB of the process or the GPU."""
     torch.manual_seed(0)
     config = MMERConfig(
@@ -50,6 +50,8 @@ def measure(precision: str, steps: int, device: str) -> dict[str, Any]:
     )
     model = MMERForEmotionRecognition(config).train()
     model.to(device=torch.device(device))  # pyright: ignore[reportCallIssue]
+    if checkpointing:
+        model.gradient_checkpointing_enable()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     batch = make_batch(device)
@@ -78,10 +80,15 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--checkpointing", action="store_true", help="training.gradient_checkpointing")
     parser.add_argument("--precision", choices=PRECISIONS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.precision:
-        print(json.dumps(measure(arguments.precision, arguments.steps, arguments.device)))
+        print(
+            json.dumps(
+                measure(arguments.precision, arguments.steps, arguments.device, arguments.checkpointing)
+            )
+        )
         return
     where = (
         torch.cuda.get_device_name() if arguments.device == "cuda" else f"{torch.get_num_threads()} threads"
@@ -90,6 +97,7 @@ def main() -> None:
     for precision in PRECISIONS:
         command = [sys.executable, __file__, "--precision", precision]
         command += ["--steps", str(arguments.steps), "--device", arguments.device]
+        command += ["--checkpointing"] * arguments.checkpointing
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         seconds, gigabytes = result["seconds"], result["gigabytes"]
         line = f"{precision:9} {seconds:.3f} s/step  {1 / seconds:.2f} steps/s  {gigabytes:.2f} GB"

@@ -264,6 +264,8 @@ class Training(Section):
     """AdamW weight decay; biases and normalization weights have none."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm; null = no clipping."""
+    gradient_checkpointing: bool = False
+    """Compute the encoders' layers again in the backward pass: less memory, more time, the same gradient."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass; float16 needs a GPU."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

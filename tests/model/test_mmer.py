@@ -140,6 +140,26 @@ def test_a_saved_model_is_the_same_model(encoder: str, tmp_path: Path) -> None:
     assert config.id2label[3] == "sad"
 
 
+@pytest.mark.parametrize("encoder", SPEECH_ENCODERS)
+def test_gradient_checkpointing_changes_no_gradient(encoder: str) -> None:
+    """Dropout on, convolutions learning, and two views whose padding differs."""
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny_model(encoder, freeze_text_encoder=False, freeze_feature_extractor=False).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        inputs = batch(model)
+        inputs["augmented_speech_attention_mask"][
+            0, -len(inputs["augmented_speech_attention_mask"][0]) // 3 :
+        ] = 0
+        torch.manual_seed(3)
+        model(**inputs).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert set(gradients[0]) == set(gradients[1])
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+
+
 def test_it_learns() -> None:
     """Ten random clips and labels are remembered in a few steps, all objectives on."""
     model = tiny_model("wav2vec2-layer", freeze_text_encoder=False, dropout=0.0).train()

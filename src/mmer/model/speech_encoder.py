@@ -144,6 +144,9 @@ class SpeechEncoder(nn.Module):
             longest = int(convolution_frames(self.model.config, torch.tensor(inputs.shape[1])))
             frame_mask = torch.arange(longest, device=inputs.device) < counts[:, None]
             self.padding.samples, self.padding.frame_mask = samples, frame_mask
+            for layer in self.model.feature_extractor.conv_layers:
+                # Run again in the backward pass they would see the padding of a later batch.
+                layer.gradient_checkpointing = False
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             frames = self.model(inputs, attention_mask=attention_mask).last_hidden_state
         return frames, frame_mask

@@ -246,6 +246,7 @@ def training_arguments(
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
+        gradient_checkpointing=settings.gradient_checkpointing,
         seed=settings.seed,
         # The published checkpoints and every encoder are tested on CPU and CUDA; CTC does not run on Apple's MPS.
         use_cpu=not gpu,
