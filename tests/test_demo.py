@@ -26,4 +26,4 @@ def test_fusing_beats_each_side_alone_on_unheard_voices(tmp_path: Path) -> None:
         "happy",
         "sad",
     ]
-    assert "mmer train compact data.corpus=FOLDER" in text.getvalue()
+    assert "mmer train compact data.corpus=FOLDER protocol.test" in text.getvalue()

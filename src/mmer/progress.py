@@ -1,5 +1,6 @@
-"""A bar for work on a known number of utterances."""
+"""Bars: one for work on a known number of utterances, and none of another library."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,3 +24,21 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the bars for each file read or written, and a note on checkpoints less than a second apart."""
+    # Imported here, so that the command line need not wait for transformers to say what is wrong.
+    from transformers.utils import logging as hf_logging
+
+    shown, logger = hf_logging.is_progress_bar_enabled(), logging.getLogger("transformers.trainer_utils")
+    level = logger.level
+    hf_logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            hf_logging.enable_progress_bar()

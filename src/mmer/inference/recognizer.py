@@ -25,6 +25,7 @@ from mmer.inference.output import Prediction, probability_column
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.progress import quiet_transformers
 
 Contents = str | os.PathLike[str] | bytes | ArrayLike
 Audio = Contents | BinaryIO
@@ -86,11 +87,12 @@ class EmotionRecognizer:
         folder = Path(folder)
         _check_model_folder(folder)
         try:
-            loaded: Any = MMERForEmotionRecognition.from_pretrained(
-                folder, output_loading_info=True, local_files_only=True
-            )
-            model, report = loaded
-            processor = MMERProcessor.from_pretrained(folder, local_files_only=True)
+            with quiet_transformers():
+                loaded: Any = MMERForEmotionRecognition.from_pretrained(
+                    folder, output_loading_info=True, local_files_only=True
+                )
+                model, report = loaded
+                processor = MMERProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"model folder {folder} cannot be loaded: {_one_line(error)}") from error
         missing = sorted(report["missing_keys"])

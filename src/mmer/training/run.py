@@ -1,11 +1,8 @@
 """One training run, from a recipe to a judged model."""
 
 import json
-import logging
 import platform
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +12,6 @@ import torch
 from accelerate import PartialState
 from rich.console import Console
 from transformers import TrainerState, set_seed
-from transformers.utils import logging as hf_logging
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import shared_transcripts
@@ -27,7 +23,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.progress import counting
+from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
 from mmer.training.preparation import SPLITS, Preparation, prepare, read_preparation, write_preparation
@@ -89,7 +85,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         console.print(f"{folder} is complete; nothing is left to do.", soft_wrap=True)
     else:
         shared = _shared_transcripts(recipe, preparation, console)
-        with _quiet_transformers():
+        with quiet_transformers():
             if state is None or not _is_over(state, recipe):
                 state = _train(recipe, preparation, folder, checkpoint, console)
             if process.is_main_process:
@@ -140,21 +136,6 @@ def _shared_transcripts(recipe: Recipe, preparation: Preparation, console: Conso
         reason = "say, word for word, what is said in training; words may be remembered, not understood"
         console.print(f"warning: {told} {reason}", style="yellow", soft_wrap=True)
     return shares
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Without the bars for each file read or written, and a note on checkpoints less than a second apart."""
-    shown, logger = hf_logging.is_progress_bar_enabled(), logging.getLogger("transformers.trainer_utils")
-    level = logger.level
-    hf_logging.disable_progress_bar()
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        if shown:
-            hf_logging.enable_progress_bar()
 
 
 def _train(
