@@ -135,8 +135,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
         Raises:
             ValueError: the modality that the network needs is not given.
         """
-        speech = _speech_inputs(input_values, input_features, speech_attention_mask)
-        text = _text_inputs(input_ids, text_hidden_states, text_attention_mask)
+        speech = _with_mask(input_values, input_features, speech_attention_mask)
+        text = _with_mask(input_ids, text_hidden_states, text_attention_mask)
         fused, frames, frame_mask = self._fuse(speech, text)
         logits = self.classifier(fused)
         frame_counts = None if frame_mask is None else frame_mask.sum(dim=1)
@@ -146,10 +146,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
             ctc_logits = self.ctc_head(self.dropout(frames))
 
         augmented_fused = None
-        augmented_speech = _speech_inputs(
+        augmented_speech = _with_mask(
             augmented_input_values, augmented_input_features, augmented_speech_attention_mask
         )
-        augmented_text = _text_inputs(
+        augmented_text = _with_mask(
             augmented_input_ids, augmented_text_hidden_states, augmented_text_attention_mask
         )
         if augmented_speech is not None or augmented_text is not None:
@@ -213,21 +213,11 @@ class MMERForEmotionRecognition(PreTrainedModel):
         )
 
 
-def _speech_inputs(
-    values: Tensor | None, features: Tensor | None, attention_mask: Tensor | None
+def _with_mask(
+    inputs: Tensor | None, instead: Tensor | None, attention_mask: Tensor | None
 ) -> tuple[Tensor, Tensor] | None:
-    inputs = values if values is not None else features
-    if inputs is None:
-        return None
-    if attention_mask is None:
-        attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
-    return inputs, attention_mask
-
-
-def _text_inputs(
-    ids: Tensor | None, hidden_states: Tensor | None, attention_mask: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    inputs = ids if ids is not None else hidden_states
+    """The one of two kinds of inputs that is given, and its mask, all valid if there is none."""
+    inputs = inputs if inputs is not None else instead
     if inputs is None:
         return None
     if attention_mask is None:
