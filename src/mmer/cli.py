@@ -68,10 +68,11 @@ def corpus_prepare(
     from rich.console import Console
 
     from mmer.corpora import read_corpus
+    from mmer.progress import counting
 
     console = Console(stderr=True)
-    with console.status(f"reading {name}"):
-        corpus = read_corpus(name, root)
+    with counting(console, f"reading {name}") as progress:
+        corpus = read_corpus(name, root, progress=progress)
     corpus.write(out)
     for note in corpus.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)

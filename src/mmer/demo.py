@@ -10,6 +10,7 @@ from rich.table import Table
 from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.plots import plot_comparison
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.progress import counting
 from mmer.recipe import load_recipe
 from mmer.training.run import train
 
@@ -41,8 +42,8 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
     console = console or Console(stderr=True)
     table_path = out / "corpus.parquet"
     if not table_path.exists():
-        with console.status("eSpeak NG is speaking"):
-            make_spoken(out / "recordings", seed=seed).write(table_path)
+        with counting(console, "eSpeak NG is speaking") as progress:
+            make_spoken(out / "recordings", seed=seed, progress=progress).write(table_path)
     figures: dict[str, dict[str, Any]] = {}
     for system, (fusion, name) in SYSTEMS.items():
         console.rule(f"[bold]{name}")

@@ -9,21 +9,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+def counting(console: Console, what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """Show a bar with the time left, on a terminal.
 
     Args:
         console: where it is shown.
         what: is being done.
-        total: utterances.
+        total: utterances; null if it is told later.
 
     Yields:
-        A function to call with the number of utterances done so far.
+        A function to call with the number of utterances done so far, and their total where it is known by then.
     """
     columns = (TextColumn(what), BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done, total=total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager
