@@ -2,11 +2,28 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.crema_d import read_crema_d
+from mmer.corpora.emns import read_emns
+from mmer.corpora.emov_db import read_emov_db
+from mmer.corpora.emozionalmente import read_emozionalmente
+from mmer.corpora.esd import read_esd
+from mmer.corpora.file_grammars import GRAMMARS
+from mmer.corpora.file_names import read_file_names
 from mmer.corpora.iemocap import read_iemocap
+from mmer.corpora.jl_corpus import read_jl_corpus
 from mmer.corpora.labels import nearest
+from mmer.corpora.m3ed import read_m3ed
+from mmer.corpora.mead import read_mead
+from mmer.corpora.meld import read_meld
+from mmer.corpora.msp_improv import read_msp_improv
+from mmer.corpora.msp_podcast import read_msp_podcast
 from mmer.corpora.nemo import read_nemo
+from mmer.corpora.pavoque import read_pavoque
+from mmer.corpora.resd import read_resd
+from mmer.corpora.shemo import read_shemo
 from mmer.corpora.spoken import make_spoken
 from mmer.errors import CorpusError
 
@@ -14,7 +31,22 @@ __all__ = ["READERS", "Corpus", "make_spoken", "read_corpus", "read_iemocap", "r
 
 READERS: dict[str, Callable[..., Corpus]] = {
     "iemocap": read_iemocap,
+    "crema-d": read_crema_d,
+    **{name: partial(read_file_names, name) for name in GRAMMARS},
+    "meld": read_meld,
+    "esd": read_esd,
+    "emov-db": read_emov_db,
+    "jl-corpus": read_jl_corpus,
+    "emns": read_emns,
+    "mead": read_mead,
+    "msp-podcast": read_msp_podcast,
+    "msp-improv": read_msp_improv,
     "nemo": read_nemo,
+    "shemo": read_shemo,
+    "emozionalmente": read_emozionalmente,
+    "pavoque": read_pavoque,
+    "m3ed": read_m3ed,
+    "resd": read_resd,
     "spoken": make_spoken,
 }
 """Reader of each corpus: from its folder (for `spoken`, the folder to make it in) to a corpus."""

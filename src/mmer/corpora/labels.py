@@ -33,6 +33,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "enthusiastic": ("enthusiasm",),
     "pained": ("pain",),
     "pleased": ("pleasure",),
+    "poker": (),
     "sarcastic": ("sarcasm",),
     "sleepy": ("sleepiness",),
     "other": ("oth",),

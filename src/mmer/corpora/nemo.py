@@ -1,15 +1,14 @@
 """nEMO: emotional speech in Polish (Christop, LREC-COLING 2024), nine actors, 90 sentences, six emotions."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
+from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError
-
-DOCUMENTED = {"neutral": 809, "sadness": 769, "happiness": 749, "anger": 749, "fear": 736, "surprised": 669}
-"""Utterances of each emotion in the release."""
 
 
 def read_nemo(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
@@ -23,7 +22,7 @@ def read_nemo(root: str | os.PathLike[str], *, progress: Progress | None = None)
 
     Returns:
         The corpus; its notes tell recordings that are listed but not there (they are left out), recordings that
-        are there but not listed, and how the counts differ from the documented ones.
+        are there but not listed, and how the counts compare with the documented ones.
 
     Raises:
         CorpusError: the folder is not nEMO.
@@ -49,15 +48,7 @@ def read_nemo(root: str | os.PathLike[str], *, progress: Progress | None = None)
     if unlisted := sorted(files - set(table["file_id"])):
         notes.append(listing("recordings are not in data.tsv and are left out", unlisted))
     table = table[there]
-    counts = table["emotion"].value_counts()
-    differences = [
-        f"{counts.get(name, 0)} {name} (documented {number})"
-        for name, number in DOCUMENTED.items()
-        if counts.get(name, 0) != number
-    ]
-    if differences:
-        total = f"{len(table)} utterances, the release has {sum(DOCUMENTED.values())}"
-        notes.append(f"{total}: {', '.join(differences)}")
+    notes += compare_counts(Counter(table["emotion"]), CATALOG["nemo"].labels or {})
 
     renamed = {"emotion": "original_emotion", "raw_text": "transcript", "speaker_id": "speaker"}
     table = table.rename(columns=renamed).assign(
