@@ -1,11 +1,19 @@
 """The fusion network against the paper's equations written out head by head, token by token."""
 
+from pathlib import Path
+from typing import get_args
+
+import pytest
 import torch
 import torch.nn.functional as F
-from tiny import SIZE, TEXT_SIZE, model_config
+from tiny import SIZE, TEXT_SIZE, model_config, tiny_model
 from torch import Tensor
 
+from mmer.errors import RecipeError
+from mmer.model import MMERForEmotionRecognition
+from mmer.model.configuration import Part
 from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion, masked_max
+from mmer.recipe import load_recipe
 
 DOUBLE = torch.float64
 
@@ -63,3 +71,57 @@ def test_fusion_is_the_papers_network_in_value_and_gradient() -> None:
 def test_masked_max_ignores_padding_even_where_all_valid_values_are_negative() -> None:
     sequence = torch.tensor([[[-3.0, -1.0], [-2.0, -5.0], [9.0, 9.0]]])
     assert masked_max(sequence, torch.tensor([[True, True, False]])).tolist() == [[-2.0, -1.0]]
+
+
+def slow_fusion_without(fusion: MultimodalDynamicFusion, part: str, frames: Tensor, tokens: Tensor) -> Tensor:
+    """The equations of one utterance with one part taken out, each case written down."""
+    t = tokens
+    if part != "text_self_attention":
+        t = slow_layer(fusion.text_self_attention, tokens, tokens)
+    if part == "block_c":
+        r = t
+    else:
+        p = fusion.speech_to_queries(frames)
+        r = slow_layer(fusion.block_c, t, p if part == "block_b" else slow_layer(fusion.block_b, p, t))
+    m = r
+    if part != "block_d":
+        q = slow_layer(fusion.block_d, t, fusion.speech_to_keys(frames))
+        gate = 1 if part == "gate" else 1 / (1 + torch.exp(-fusion.gate(torch.cat([r, q], dim=1))))
+        m = torch.cat([r, gate * q], dim=1)
+    return torch.cat([frames.max(dim=0).values, fusion.down_projection(m.max(dim=0).values)])
+
+
+@pytest.mark.parametrize("part", get_args(Part))
+def test_each_part_can_be_left_out_and_no_weight_is_left_unused(part: Part) -> None:
+    torch.manual_seed(0)
+    fusion = MultimodalDynamicFusion(model_config(without=[part])).to(DOUBLE).eval()
+    for parameter in fusion.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    frames = torch.randn(2, 7, SIZE, dtype=DOUBLE)
+    tokens = torch.randn(2, 5, TEXT_SIZE, dtype=DOUBLE)
+    fused = fusion(frames, mask([7, 4]), tokens, mask([2, 5]))
+    slow = [
+        slow_fusion_without(fusion, part, frames[i, :j], tokens[i, :k]) for i, j, k in ((0, 7, 2), (1, 4, 5))
+    ]
+    torch.testing.assert_close(fused, torch.stack(slow))
+    parameters = list(fusion.parameters())
+    gradients = torch.autograd.grad(fused.square().sum(), parameters, allow_unused=True)
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_what_is_left_out_is_saved_with_the_model(tmp_path: Path) -> None:
+    model = tiny_model(without=["block_b", "gate"])
+    model.save_pretrained(tmp_path)
+    loaded = MMERForEmotionRecognition.from_pretrained(tmp_path)
+    assert loaded.config.without == ["block_b", "gate"]
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert not any("block_b" in name or "gate" in name for name in model.state_dict())
+
+
+def test_parts_that_are_not_there_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="'block_x'; parts are gate, block_b"):
+        model_config(without=["block_x"])
+    with pytest.raises(ValueError, match="fusion 'naive' has no parts"):
+        model_config(fusion="naive", without=["gate"])
+    with pytest.raises(RecipeError, match="fusion is naive, which has no parts to leave out"):
+        load_recipe("demo", ["model.fusion=naive", "model.without=[gate]"])

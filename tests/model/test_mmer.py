@@ -20,6 +20,8 @@ from transformers import AutoConfig, AutoModelForAudioClassification, PreTrained
 
 from mmer.errors import EncoderError
 from mmer.model import MMERConfig, MMERForEmotionRecognition
+from mmer.model.recompute import checkpointing_settings
+from mmer.recipe import Recompute
 
 LENGTHS, TOKENS = [8000, 4800, 6400], [4, 6, 3]
 
@@ -140,14 +142,19 @@ def test_a_saved_model_is_the_same_model(encoder: str, tmp_path: Path) -> None:
     assert config.id2label[3] == "sad"
 
 
+RECOMPUTE: list[Recompute] = ["cheap", "layers"]
+
+
+@pytest.mark.parametrize("recompute", RECOMPUTE)
 @pytest.mark.parametrize("encoder", SPEECH_ENCODERS)
-def test_gradient_checkpointing_changes_no_gradient(encoder: str) -> None:
+def test_recomputing_changes_no_gradient(encoder: str, recompute: Recompute) -> None:
     """Dropout on, convolutions learning, and two views whose padding differs."""
     gradients = []
-    for checkpointing in (False, True):
+    settings: list[Recompute] = ["none", recompute]
+    for recomputed in settings:
         model = tiny_model(encoder, freeze_text_encoder=False, freeze_feature_extractor=False).train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
+        if kwargs := checkpointing_settings(recomputed):
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
         inputs = batch(model)
         inputs["augmented_speech_attention_mask"][
             0, -len(inputs["augmented_speech_attention_mask"][0]) // 3 :

@@ -67,6 +67,7 @@ def build_model(
         speech_config=speech_config if uses_speech else None,
         text_config=text_config if uses_text else None,
         fusion=fusion,
+        without=list(recipe.model.without),
         num_attention_heads=recipe.model.num_attention_heads,
         intermediate_size=recipe.model.intermediate_size,
         dropout=recipe.model.dropout,

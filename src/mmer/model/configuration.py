@@ -1,10 +1,13 @@
 """Configuration of the MMER network and of its training objective."""
 
-from typing import Any, ClassVar, Literal
+from dataclasses import field
+from typing import Any, ClassVar, Literal, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
 
 Fusion = Literal["mmer", "naive", "speech", "text"]
+Part = Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]
+"""A part of the fusion that can be left out."""
 Formulation = Literal["paper", "official"]
 
 
@@ -17,6 +20,7 @@ class MMERConfig(PreTrainedConfig):
         text_config: configuration of any `transformers` text encoder; null for the speech-only baseline, or
             where text features are handed in from outside (`text_hidden_states`).
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
+        without: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
         hidden_size: width d of the fusion; that of the text encoder unless there is none.
         num_attention_heads: heads of the fusion's attention, a divisor of d.
         intermediate_size: width of the fusion's feed-forward layers.
@@ -41,6 +45,7 @@ class MMERConfig(PreTrainedConfig):
     speech_config: Any = None
     text_config: Any = None
     fusion: Fusion = "mmer"
+    without: list[Part] = field(default_factory=list)
     hidden_size: int | None = None
     num_attention_heads: int = 12
     intermediate_size: int = 3072
@@ -72,6 +77,10 @@ class MMERConfig(PreTrainedConfig):
                 f"num_attention_heads = {self.num_attention_heads} does not divide the fusion's width "
                 f"{size}; choose a divisor of {size}"
             )
+        if unknown := set(self.without) - set(get_args(Part)):
+            raise ValueError(f"cannot leave out {min(unknown)!r}; parts are {', '.join(get_args(Part))}")
+        if self.without and self.fusion != "mmer":
+            raise ValueError(f"fusion '{self.fusion}' has no parts to leave out; set without to []")
         super().__post_init__(**kwargs)
 
     @property

@@ -78,6 +78,14 @@ class MultimodalDynamicFusion(nn.Module):
         Q = D(T, W1 A)    word-aware speech representations      (block D)
         g = sigmoid(Wg [R; Q] + bg),   M = [R; g * Q]            (acoustic gate, block E)
         fused = [max over frames of A ; Wdown (max over tokens of M)]
+
+    What `config.without` names is left out, and so is what nothing else needs then:
+
+        text_self_attention    T = e_t
+        block_b                P = W2 A
+        block_c                R = T; P is needed no more, so B goes too
+        block_d                M = R; there is nothing to gate, so the gate goes too
+        gate                   M = [R; Q]
     """
 
     def __init__(self, config: MMERConfig) -> None:
@@ -88,14 +96,20 @@ class MultimodalDynamicFusion(nn.Module):
         speech_size: int = config.speech_config.hidden_size
         self.output_size = speech_size + size
         self.dropout = nn.Dropout(config.dropout)
-        self.text_self_attention = CrossModalEncoder(config)
-        self.speech_to_keys = nn.Linear(speech_size, size)
-        self.speech_to_queries = nn.Linear(speech_size, size)
-        self.block_b = CrossModalEncoder(config)
-        self.block_c = CrossModalEncoder(config)
-        self.block_d = CrossModalEncoder(config)
-        self.gate = nn.Linear(2 * size, size)
-        self.down_projection = nn.Linear(2 * size, size)
+        left_out = set(config.without)
+        if "block_c" in left_out:
+            left_out.add("block_b")
+        if "block_d" in left_out:
+            left_out.add("gate")
+        has_c, has_d = "block_c" not in left_out, "block_d" not in left_out
+        self.text_self_attention = CrossModalEncoder(config) if "text_self_attention" not in left_out else None
+        self.speech_to_keys = nn.Linear(speech_size, size) if has_d else None
+        self.speech_to_queries = nn.Linear(speech_size, size) if has_c else None
+        self.block_b = CrossModalEncoder(config) if "block_b" not in left_out else None
+        self.block_c = CrossModalEncoder(config) if has_c else None
+        self.block_d = CrossModalEncoder(config) if has_d else None
+        self.gate = nn.Linear(2 * size, size) if "gate" not in left_out else None
+        self.down_projection = nn.Linear(2 * size if has_d else size, size)
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
         """Fuse one batch.
@@ -110,12 +124,21 @@ class MultimodalDynamicFusion(nn.Module):
             (batch, speech size + d).
         """
         tokens = self.dropout(tokens)
-        tokens = self.text_self_attention(tokens, tokens, token_mask)
-        text_aware_frames = self.block_b(self.speech_to_queries(frames), tokens, token_mask)
-        speech_aware_words = self.block_c(tokens, text_aware_frames, frame_mask)
-        word_aware_speech = self.block_d(tokens, self.speech_to_keys(frames), frame_mask)
-        gate = torch.sigmoid(self.gate(torch.cat([speech_aware_words, word_aware_speech], dim=-1)))
-        multimodal = torch.cat([speech_aware_words, gate * word_aware_speech], dim=-1)
+        if self.text_self_attention is not None:
+            tokens = self.text_self_attention(tokens, tokens, token_mask)
+        multimodal = tokens
+        if self.block_c is not None and self.speech_to_queries is not None:
+            text_aware_frames = self.speech_to_queries(frames)
+            if self.block_b is not None:
+                text_aware_frames = self.block_b(text_aware_frames, tokens, token_mask)
+            multimodal = self.block_c(tokens, text_aware_frames, frame_mask)
+        if self.block_d is not None and self.speech_to_keys is not None:
+            word_aware_speech = self.block_d(tokens, self.speech_to_keys(frames), frame_mask)
+            both = torch.cat([multimodal, word_aware_speech], dim=-1)
+            if self.gate is not None:
+                gated = torch.sigmoid(self.gate(both)) * word_aware_speech
+                both = torch.cat([multimodal, gated], dim=-1)
+            multimodal = both
         return torch.cat(
             [masked_max(frames, frame_mask), self.down_projection(masked_max(multimodal, token_mask))], dim=-1
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
@@ -137,23 +138,29 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """
         speech = _with_mask(input_values, input_features, speech_attention_mask)
         text = _with_mask(input_ids, text_hidden_states, text_attention_mask)
-        fused, frames, frame_mask = self._fuse(speech, text)
-        logits = self.classifier(fused)
-        frame_counts = None if frame_mask is None else frame_mask.sum(dim=1)
-
-        ctc_logits = None
-        if self.ctc_head is not None and frames is not None and self.config.ctc_weight:
-            ctc_logits = self.ctc_head(self.dropout(frames))
-
-        augmented_fused = None
         augmented_speech = _with_mask(
             augmented_input_values, augmented_input_features, augmented_speech_attention_mask
         )
         augmented_text = _with_mask(
             augmented_input_ids, augmented_text_hidden_states, augmented_text_attention_mask
         )
-        if augmented_speech is not None or augmented_text is not None:
-            augmented_fused, _, _ = self._fuse(augmented_speech, augmented_text)
+        has_second_view = augmented_speech is not None or augmented_text is not None
+        if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
+            if text and augmented_text and text[0].ndim != augmented_text[0].ndim:
+                text, augmented_text = self._read(text), self._read(augmented_text)
+            speech, text = _both(speech, augmented_speech), _both(text, augmented_text)
+        fused, frames, frame_mask = self._fuse(speech, text)
+        augmented_fused = None
+        if has_second_view:
+            fused, augmented_fused = fused.chunk(2)
+            frames = None if frames is None else frames.chunk(2)[0]
+            frame_mask = None if frame_mask is None else frame_mask.chunk(2)[0]
+        logits = self.classifier(fused)
+        frame_counts = None if frame_mask is None else frame_mask.sum(dim=1)
+
+        ctc_logits = None
+        if self.ctc_head is not None and frames is not None and self.config.ctc_weight:
+            ctc_logits = self.ctc_head(self.dropout(frames))
 
         output = MMEROutput(
             logits=logits,
@@ -181,15 +188,18 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 raise ValueError(
                     f"fusion '{self.config.fusion}' needs text: give input_ids or text_hidden_states"
                 )
-            tokens, mask = text
+            tokens, mask = self._read(text)
             token_mask = mask.bool()
-            if not tokens.is_floating_point():
-                if self.text_encoder is None:
-                    raise ValueError(
-                        "this model has no text encoder: give text_hidden_states instead of input_ids"
-                    )
-                tokens = self.text_encoder(tokens, mask)
         return self.fusion(frames, frame_mask, tokens, token_mask), frames, frame_mask
+
+    def _read(self, text: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Hidden states (batch, tokens, d) in place of token numbers."""
+        tokens, mask = text
+        if tokens.is_floating_point():
+            return text
+        if self.text_encoder is None:
+            raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
+        return self.text_encoder(tokens, mask), mask
 
     def _loss(
         self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None
@@ -211,6 +221,21 @@ class MMERForEmotionRecognition(PreTrainedModel):
             embeddings=embeddings,
             augmented_embeddings=augmented_embeddings,
         )
+
+
+def _both(
+    first: tuple[Tensor, Tensor] | None, second: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor] | None:
+    """Two views as one batch, padded to the longer; null where one of them is."""
+    if first is None or second is None:
+        return None
+    longest = max(first[0].shape[1], second[0].shape[1])
+    views = [
+        [F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1])) for tensor in view]
+        for view in (first, second)
+    ]
+    inputs, mask = (torch.cat(pair) for pair in zip(*views, strict=True))
+    return inputs, mask
 
 
 def _with_mask(

@@ -65,7 +65,7 @@ class MaskedGroupNorm(nn.GroupNorm):
         centered = (wide - mean).masked_fill_(padded[:, None, :], 0.0)
         variance = torch.linalg.vector_norm(centered, dim=-1, keepdim=True).square() / counts[:, None, None]
         scale = torch.rsqrt(variance + self.eps) * self.weight[:, None]
-        return (centered * scale + self.bias[:, None]).to(input.dtype)
+        return torch.addcmul(self.bias[:, None], centered, scale).to(input.dtype)
 
 
 class MaskedPositionalConvolutions(nn.Module):
