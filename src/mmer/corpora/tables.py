@@ -4,7 +4,8 @@ import csv
 import json
 import math
 import re
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,25 @@ COLUMNS = (
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
+FORMATS = ("audformat", "emobox", "kaldi", "hf")
+"""Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # 007 names something
-_AUDIO_FOLDER = {  # column of the corpus: columns of the audiofolder convention, the first found is taken
-    "audio_path": ("file_name",),
-    "transcript": ("transcript", "transcription", "text"),
-    "emotion": ("emotion", "label"),
+_SPLITS = {  # split: names of it, those that Hugging Face takes from folders and files
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
 }
-_AS_TEXT = {*COLUMNS, *(name for names in _AUDIO_FOLDER.values() for name in names)}
+NAMES = {
+    "audio_path": ("file_name",),
+    "transcript": ("transcript", "transcription", "text", "raw_text"),
+    "emotion": ("emotion", "label"),
+    "speaker": ("speaker", "speaker_id"),
+    "gender": ("gender", "sex"),
+}
+"""Names that a column has in audio folders and other formats; the first found is taken."""
+
+_AS_TEXT = {*COLUMNS, *(name for names in NAMES.values() for name in names)}
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -43,6 +55,8 @@ def read_table(path: Path) -> pd.DataFrame:
         CorpusError: no such file, an unknown suffix, or not readable as what the suffix says.
     """
     suffix = path.suffix.lower()
+    if str(path).partition(":")[0] in FORMATS:
+        raise CorpusError(f"{path}: make a table of it first: mmer corpus convert {path} corpus.parquet")
     if suffix not in SUFFIXES:
         raise CorpusError(f"{path}: unknown kind of table {suffix!r}; known are {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -87,26 +101,100 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_audio_folder(folder: Path) -> pd.DataFrame:
-    """Read the `metadata.csv`, `.jsonl` or `.parquet` of a folder with audio files.
+    """Read the `metadata.csv`, `.jsonl` or `.parquet` of a folder with audio files, or those of its split folders.
+
+    Split folders are called `train`, `validation` or `test`, or as Hugging Face calls them (`dev`, `eval`, ...), and
+    lie in the folder or in its `data`. One `metadata.csv` for all may name them in its paths instead (`train/a.wav`).
+    Paths in the table are relative to the folder.
 
     Raises:
-        CorpusError: none of them is there, it has no column `file_name`, or it cannot be read.
+        CorpusError: none of them is there, one has no column `file_name`, or cannot be read.
     """
+    for base in (folder, folder / "data"):
+        if found := _metadata(base):
+            return _read_metadata(found, folder)
+        parts = {part.name: part for part in sorted(base.glob("*")) if part.is_dir() and split_of(part.name)}
+        files = {name: found for name, part in parts.items() if (found := _metadata(part))}
+        if files and len(files) < len(parts):
+            lacking = next(name for name in parts if name not in files)
+            raise CorpusError(
+                f"{parts[lacking]}: is a split without metadata.csv, which {next(iter(files))} has"
+            )
+        if files:
+            tables = [_read_metadata(file, folder).assign(split=name) for name, file in files.items()]
+            table = united(tables)
+            return table.assign(split=splits_of(table["split"]))
+    raise CorpusError(f"{folder}: is a folder without metadata.csv; give a table or add one with file_name")
+
+
+def split_of(name: str) -> str | None:
+    """The split that another format calls `name`, such as `dev`; None for a name of something else."""
+    return next((split for split, names in _SPLITS.items() if name.lower() in names), None)
+
+
+def splits_of(names: pd.Series) -> pd.Series:
+    """The split of each utterance; null where all are in `train`, the name of what is not split at all."""
+    splits = [split_of(name) for name in names]
+    return pd.Series(None if set(splits) == {"train"} else splits, index=names.index, dtype=object)
+
+
+def own_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns as a corpus calls them, by `NAMES`."""
+    return table.rename(
+        columns={
+            next((name for name in candidates if name in table), column): column
+            for column, candidates in NAMES.items()
+        }
+    )
+
+
+def united(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all tables with the columns of all; text in a column makes its numbers text too."""
+    table = pd.concat(tables, ignore_index=True)
+    for name in filter(lambda name: pd.api.types.is_object_dtype(table[name]), table.columns):
+        values = [None if is_null(value) else value for value in table[name]]
+        kinds = {isinstance(value, str) for value in values if value is not None}
+        if len(kinds) == 2:
+            values = [None if value is None else str(value) for value in values]
+        table[name] = pd.Series(values, dtype=object)
+    return table
+
+
+def is_null(value: Any) -> bool:
+    """Whether a value of a column is missing."""
+    return (
+        value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    )
+
+
+def typed(values: list[str | None]) -> pd.Series:
+    """Numbers, or true and false, where all values are such; else the texts. A null is None or NaN."""
+    known = [value for value in values if value is not None]
+    if known and all(value in ("true", "false") for value in known):
+        return pd.Series([None if value is None else value == "true" for value in values], dtype="boolean")
+    if known and all(_NUMBER.fullmatch(value) for value in known):
+        return pd.to_numeric(pd.Series(values, dtype=object))
+    return pd.Series(values, dtype=object)
+
+
+def _metadata(folder: Path) -> Path | None:
     files = [folder / f"metadata{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise CorpusError(
-            f"{folder}: is a folder without metadata.csv; give a table or add one with file_name"
-        )
-    table = read_table(found)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _read_metadata(file: Path, folder: Path) -> pd.DataFrame:
+    """The utterances of a `metadata.csv`, with paths relative to `folder`."""
+    table = read_table(file)
     if "file_name" not in table:
         columns = ", ".join(map(str, table.columns))
-        raise CorpusError(f"{found}: no column file_name with the path of each audio file; found {columns}")
-    names = {
-        next((name for name in candidates if name in table), column): column
-        for column, candidates in _AUDIO_FOLDER.items()
-    }
-    table = table.rename(columns=names)
+        raise CorpusError(f"{file}: no column file_name with the path of each audio file; found {columns}")
+    names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
+    tops = [name.parts[0] if name and name.parts else "" for name in names]
+    if "split" not in table and all(map(split_of, tops)):
+        table["split"] = splits_of(pd.Series(tops))
+    place = PurePosixPath(file.parent.relative_to(folder).as_posix())
+    table["file_name"] = [None if name is None else str(place / name) for name in names]
+    table = own_names(table)
     return table if "utterance_id" in table else table.assign(utterance_id=table["audio_path"])
 
 
@@ -129,19 +217,10 @@ def _read_delimited(path: Path, delimiter: str) -> pd.DataFrame:
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return pd.DataFrame(
         {
-            name: pd.Series(values, dtype=object) if name in _AS_TEXT else _typed(values)
+            name: pd.Series(values, dtype=object) if name in _AS_TEXT else typed(values)
             for name, values in columns.items()
         }
     )
-
-
-def _typed(values: list[str | None]) -> pd.Series:
-    known = [value for value in values if value is not None]
-    if known and all(value in ("true", "false") for value in known):
-        return pd.Series([None if value is None else value == "true" for value in values], dtype="boolean")
-    if known and all(_NUMBER.fullmatch(value) for value in known):
-        return pd.to_numeric(pd.Series(values, dtype=object))
-    return pd.Series(values, dtype=object)
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -169,14 +248,14 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for row in table.to_dict("records"):
-            values = {str(name): _plain(value) for name, value in row.items()}
+            values = {str(name): plain(value) for name, value in row.items()}
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON knows it."""
     if isinstance(value, np.ndarray):
         return value.tolist()
-    if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if is_null(value):
         return None
     return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,99 @@
+"""Corpora in the formats of others: what is read and written by a name such as `kaldi:FOLDER`."""
+
+import re
+from pathlib import Path
+
+from mmer.corpora.audformat_database import read_audformat, write_audformat
+from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.emobox import read_emobox, write_emobox
+from mmer.corpora.hugging_face import read_hugging_face
+from mmer.corpora.kaldi import read_kaldi, write_kaldi
+from mmer.corpora.label_map import with_canonical_emotions
+from mmer.corpora.labels import nearest
+from mmer.corpora.tables import FORMATS, SUFFIXES
+from mmer.errors import CorpusError
+
+_WRITERS = {  # with what shows that the folder holds such a corpus already
+    "audformat": (write_audformat, ("db.yaml",)),
+    "emobox": (write_emobox, ("*.jsonl",)),
+    "kaldi": (write_kaldi, ("wav.scp", "*/wav.scp")),
+}
+
+
+def read_from(source: str, audio: Path | None = None, progress: Progress | None = None) -> Corpus:
+    """Read a corpus from a table, an audio folder or another format.
+
+    Emotions of another format get their canonical names, and missing durations are filled in.
+
+    Args:
+        source: a table or an audio folder, `kaldi:FOLDER`, `emobox:FOLDER`, `audformat:FOLDER[:TABLE]` or
+            `hf:NAME[:CONFIG]`.
+        audio: folder that relative paths start from (kaldi, emobox), or to write recordings to (hf).
+        progress: called with the number of recordings done so far and of all.
+
+    Raises:
+        CorpusError: an unknown format, `audio` for one that has no use for it, or as its reader.
+        MissingExtraError: a package that the format needs is not installed.
+    """
+    kind, place = _parse(source)
+    if audio and kind in (None, "audformat"):
+        raise CorpusError(
+            f"{source}: its audio files are where it says; a folder for them is for kaldi, emobox, hf"
+        )
+    if kind is None:
+        return Corpus.read(place)
+    part = None
+    if kind in ("audformat", "hf") and ":" in place and not Path(place).exists():
+        place, _, part = place.rpartition(":")
+    if kind == "kaldi":
+        corpus = read_kaldi(Path(place), audio)
+    elif kind == "emobox":
+        corpus = read_emobox(Path(place), audio)
+    elif kind == "audformat":
+        corpus = read_audformat(Path(place), part)
+    else:
+        corpus = read_hugging_face(place, part, audio, progress)
+    if not len(corpus):
+        raise CorpusError(f"{source}: holds no utterances")
+    return with_canonical_emotions(corpus).with_durations(progress)
+
+
+def write_to(corpus: Corpus, target: str) -> list[str]:
+    """Write a corpus as a table or in another format.
+
+    Args:
+        target: a table, `kaldi:FOLDER`, `emobox:FOLDER` or `audformat:FOLDER`.
+
+    Returns:
+        Notes on what the format cannot hold.
+
+    Raises:
+        CorpusError: an unknown format, a folder that holds such a corpus already, or as its writer.
+        MissingExtraError: a package that the format needs is not installed.
+    """
+    kind, place = _parse(target)
+    if kind is None:
+        corpus.write(place)
+        return []
+    if kind not in _WRITERS:
+        raise CorpusError(
+            f"{target}: {kind} is only read; write a table, {', '.join(f'{k}:' for k in _WRITERS)}"
+        )
+    write, marks = _WRITERS[kind]
+    for mark in marks:
+        if found := next(Path(place).glob(mark), None):
+            raise CorpusError(f"{found}: is there already; give a new folder")
+    return write(corpus, Path(place))
+
+
+def _parse(name: str) -> tuple[str | None, str]:
+    """The format, null for a table, and where the corpus is."""
+    kind, _, place = name.partition(":")
+    if kind in FORMATS and place:
+        return kind, place
+    if place and re.fullmatch("[a-z]{2,}", kind) and Path(name).suffix.lower() not in SUFFIXES:
+        known = ", ".join(f"{format}:" for format in FORMATS)
+        raise CorpusError(
+            f"{name}: unknown format {kind!r}{nearest(kind, FORMATS)}; known are {known} or a table"
+        )
+    return None, name

@@ -1,0 +1,67 @@
+"""Several corpora in one table."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.label_map import with_canonical_emotions
+from mmer.corpora.tables import is_null, united
+from mmer.errors import CorpusError
+
+_OF_A_CORPUS = ("speaker", "session", "dialogue")  # speaker 1 of two corpora are two people
+_IDS = ("utterance_id", "source_utterance")
+
+
+def merge(corpora: Sequence[Corpus]) -> Corpus:
+    """Put the utterances of several corpora into one table.
+
+    Rows of a table without the column `corpus` are of the corpus that is called as the file or folder. Speakers,
+    sessions and dialogues become `<corpus>/<name>`, and so do all ids where one occurs twice; those that begin like
+    this already stay. Emotions get their canonical names. A column that one corpus lacks is null there.
+
+    Returns:
+        The corpus; its notes are those of the corpora, after their names.
+
+    Raises:
+        CorpusError: nothing to merge, two unnamed corpora whose files are called the same, or an utterance that is
+            there twice.
+    """
+    if len(corpora) < 2:
+        raise CorpusError(f"{len(corpora)} corpora to merge; give two or more")
+    unnamed = Counter(_name(corpus) for corpus in corpora if corpus.table["corpus"].isna().any())
+    if twice := [name for name, count in unnamed.items() if count > 1]:
+        reason = f"two tables without a name in their column corpus are called {twice[0]}"
+        raise CorpusError(
+            f"{reason}; fill the column in, or rename one, so that their speakers are told apart"
+        )
+    ids = pd.concat([corpus.table["utterance_id"] for corpus in corpora])
+    columns = [*_OF_A_CORPUS, *(_IDS if ids.duplicated().any() else ())]
+    corpora = [with_canonical_emotions(corpus) for corpus in corpora]
+    table = united([_prefixed(corpus, columns) for corpus in corpora])
+    notes = [f"{_name(corpus)}: {note}" for corpus in corpora for note in corpus.notes]
+    return Corpus(table, source=" + ".join(map(_name, corpora)), notes=notes)
+
+
+def _name(corpus: Corpus) -> str:
+    """What its file or folder is called."""
+    return Path(corpus.source).stem
+
+
+def _prefixed(corpus: Corpus, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with the name of its corpus in `corpus`, and before what is in the columns."""
+    names = corpus.table["corpus"].fillna(_name(corpus))
+
+    def prefixed(name: str, value: Any) -> str | None:
+        if is_null(value):
+            return None
+        return str(value) if str(value).startswith(f"{name}/") else f"{name}/{value}"
+
+    table = corpus.table.assign(corpus=names)
+    for column in columns:
+        if column in table:
+            table[column] = pd.Series(map(prefixed, names, table[column]), dtype=object)
+    return table

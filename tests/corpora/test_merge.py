@@ -1,0 +1,68 @@
+"""Several corpora in one table: nobody becomes somebody else."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.merge import merge
+from mmer.errors import CorpusError
+
+
+def corpus(source: str, *ids: str, notes: tuple[str, ...] = (), **columns: Any) -> Corpus:
+    table = pd.DataFrame({"utterance_id": ids, "audio_path": [f"/{source}/{name}.wav" for name in ids]})
+    return Corpus(table.assign(**columns), source=source, notes=notes)
+
+
+def test_speakers_and_ids() -> None:
+    first = corpus(
+        "a.csv", "1", "2", speaker=["1", None], session="s", dialogue=[7, 8], source_utterance=[None, "1"]
+    )
+    second = corpus("b/", "2", "3", speaker="1", corpus=["bees", None], emotion=["Joy", "sad"])
+    merged = merge([first, second]).table
+    assert merged["utterance_id"].tolist() == ["a/1", "a/2", "bees/2", "b/3"]
+    assert merged["source_utterance"].tolist() == [None, "a/1", None, None]
+    assert merged["speaker"].tolist() == ["a/1", None, "bees/1", "b/1"]
+    assert merged["session"].tolist() == ["a/s", "a/s", None, None]
+    assert merged["dialogue"].tolist() == ["a/7", "a/8", None, None]
+    assert merged["corpus"].tolist() == ["a", "a", "bees", "b"]
+    assert merged["emotion"].tolist() == [None, None, "happy", "sad"]
+    assert merged["audio_path"].tolist() == ["/a.csv/1.wav", "/a.csv/2.wav", "/b//2.wav", "/b//3.wav"]
+
+
+def test_ids_that_do_not_clash_stay() -> None:
+    merged = merge([corpus("a.csv", "1"), corpus("b.csv", "2")])
+    assert merged.table["utterance_id"].tolist() == ["1", "2"]
+    assert merged.source == "a + b"
+
+
+def test_two_tables_of_one_corpus_share_their_speakers() -> None:
+    parts = [corpus(f"{part}.csv", part, corpus="nemo", speaker="WR0") for part in ("train", "test")]
+    assert merge(parts).table["speaker"].tolist() == ["nemo/WR0"] * 2
+    again = merge([merge(parts), corpus("c.csv", "x", speaker="WR0")]).table
+    assert again["speaker"].tolist() == ["nemo/WR0", "nemo/WR0", "c/WR0"]
+
+
+def test_columns_and_notes(tmp_path: Any) -> None:
+    first = corpus("a.csv", "1", age=[24], improvised=[True], notes=("one clip is missing",))
+    second = corpus("b.csv", "2", age=["20-29"], votes=['{"1": ["sad"]}'], emotion="wistful")
+    third = corpus("c.csv", "3", emotion="sad")
+    merged = merge([first, second, third])
+    assert merged.table["age"].tolist() == ["24", "20-29", None]
+    assert merged.table["improvised"].tolist() == [True, None, None]
+    assert merged.notes == [
+        "a: one clip is missing",
+        "b: 1 labels are not known here and stay as they are: wistful",
+    ]
+    merged.write(tmp_path / "all.parquet")
+    assert Corpus.read(tmp_path / "all.parquet").table["votes"].dropna().tolist() == ['{"1": ["sad"]}']
+
+
+def test_refused() -> None:
+    with pytest.raises(CorpusError, match="1 corpora to merge; give two or more"):
+        merge([corpus("a.csv", "1")])
+    with pytest.raises(CorpusError, match="two tables without a name in their column corpus are called x"):
+        merge([corpus("a/x.csv", "1"), corpus("b/x.parquet", "2")])
+    with pytest.raises(CorpusError, match=r"ids are not unique, the first is 'n/1' \(2 times\)"):
+        merge([corpus("a.csv", "1", corpus="n"), corpus("b.csv", "1", corpus="n")])

@@ -1,0 +1,64 @@
+"""Audio folders with a part for each split, as Hugging Face reads them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.tables import united
+from mmer.errors import CorpusError
+
+
+def make(folder: Path, rows: str, header: str = "file_name,text,label,speaker_id,take") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metadata.csv").write_text(f"{header}\n{rows}\n")
+
+
+@pytest.mark.parametrize("base", ["", "data"])
+def test_a_folder_for_each_split(tmp_path: Path, base: str) -> None:
+    make(tmp_path / base / "train", "a.wav,Yes,sad,007,1\nsub/b.wav,,angry,008,2")
+    make(tmp_path / base / "dev", "a.wav,No,sad,009,3")
+    make(tmp_path / base / "evaluation", "c.wav,No,sad,009,x")
+    (tmp_path / base / "notes").mkdir()
+    table = Corpus.read(tmp_path).table.sort_values("utterance_id")
+    names = [
+        f"{base}/{name}".lstrip("/")
+        for name in ("dev/a.wav", "evaluation/c.wav", "train/a.wav", "train/sub/b.wav")
+    ]
+    assert table["utterance_id"].tolist() == names
+    assert table["audio_path"].tolist() == [str(tmp_path / name) for name in names]
+    assert table["split"].tolist() == ["validation", "test", "train", "train"]
+    assert table["speaker"].tolist() == ["009", "009", "007", "008"]
+    assert table["transcript"].tolist() == ["No", "No", "Yes", None]
+    assert table["take"].tolist() == ["3", "x", "1", "2"]
+
+
+def test_splits_in_the_paths_of_one_list(tmp_path: Path) -> None:
+    make(tmp_path, "train/a.wav,,sad,1,1\nval/b.wav,,sad,1,1")
+    assert Corpus.read(tmp_path).table["split"].tolist() == ["train", "validation"]
+    make(tmp_path, "train/a.wav,,sad,1,1\nother/b.wav,,sad,1,1")
+    assert Corpus.read(tmp_path).table["split"].tolist() == [None, None]
+    make(tmp_path, "train/a.wav,test", header="file_name,split")
+    assert Corpus.read(tmp_path).table["split"].tolist() == ["test"]
+
+
+def test_train_alone_is_no_split(tmp_path: Path) -> None:
+    make(tmp_path / "train", "a.wav,,sad,1,1")
+    assert Corpus.read(tmp_path).table["split"].tolist() == [None]
+
+
+def test_a_split_without_its_list(tmp_path: Path) -> None:
+    make(tmp_path / "train", "a.wav,,sad,1,1")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(CorpusError, match=r"test: is a split without metadata\.csv, which train has"):
+        Corpus.read(tmp_path)
+
+
+def test_columns_of_several_tables() -> None:
+    table = united([pd.DataFrame({"a": [1], "b": [True]}), pd.DataFrame({"a": ["x"], "c": [float("nan")]})])
+    assert table.to_dict("list") == {
+        "a": ["1", "x"],
+        "b": [True, None],
+        "c": [pytest.approx(float("nan"), nan_ok=True)] * 2,
+    }
