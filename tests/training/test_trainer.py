@@ -149,6 +149,19 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(make_trainer):
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
+def test_a_batch_in_parts_trains_as_the_batch_in_one_piece(make_trainer):
+    """All four objectives; the contrastive ones compare the whole batch either way."""
+    trained = []
+    for parts in (1, 3):
+        shape = ["training.batch_size=6", f"training.micro_batch_size={6 // parts}", "training.accumulation=2"]
+        trainer = make_trainer(*STILL, *shape, "training.max_grad_norm=1e9", name=f"parts{parts}")
+        trainer.train()
+        trained.append({key: logged(trainer, key) for key in ("grad_norm", "loss", *NAMES)})
+    for key, values in trained[0].items():
+        assert values
+        assert values == pytest.approx(trained[1][key], rel=1e-3), key
+
+
 def test_weight_decay_spares_biases_and_norms(make_trainer):
     trainer = make_trainer("training.weight_decay=0.5")
     trainer.create_optimizer()

@@ -14,6 +14,7 @@ from mmer.model.configuration import MMERConfig
 from mmer.model.fusion import MultimodalDynamicFusion
 from mmer.model.speech_encoder import SpeechEncoder
 from mmer.model.text_encoder import TextEncoder
+from mmer.objectives.ctc import ctc_losses
 from mmer.objectives.multitask import multitask_loss
 
 FUSIONS = {
@@ -37,6 +38,7 @@ class MMEROutput(ModelOutput):
         frame_counts: (batch,) valid frames.
         objectives: name -> unweighted scalar of each objective that was computed.
         infinite_ctc: scalar count of utterances whose transcript is too long for their frames.
+        summary: what `multitask_loss` computed the loss from, a row for each utterance.
     """
 
     loss: Tensor | None = None
@@ -47,6 +49,7 @@ class MMEROutput(ModelOutput):
     frame_counts: Tensor | None = None
     objectives: dict[str, Tensor] | None = None
     infinite_ctc: Tensor | None = None
+    summary: dict[str, Tensor] | None = None
 
 
 class ContrastiveProjection(nn.Sequential):
@@ -170,7 +173,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
             frame_counts=frame_counts,
         )
         if labels is not None:
-            output.loss, output.objectives, output.infinite_ctc = self._loss(output, labels, ctc_labels)
+            output.summary = self._summary(output, labels, ctc_labels)
+            output.loss, output.objectives, output.infinite_ctc = multitask_loss(self.config, output.summary)
         return output
 
     def _fuse(
@@ -201,26 +205,20 @@ class MMERForEmotionRecognition(PreTrainedModel):
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
         return self.text_encoder(tokens, mask), mask
 
-    def _loss(
-        self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _summary(self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None) -> dict[str, Tensor]:
+        """What the objectives need to know of the batch, as `multitask_loss` wants it."""
         assert output.logits is not None
         assert output.fused_embedding is not None
-        embeddings = augmented_embeddings = None
-        if output.augmented_fused_embedding is not None and self.config.augmented_contrastive_weight:
-            augmented_embeddings = self.augmented_contrastive_projection(output.augmented_fused_embedding)
-        if augmented_embeddings is not None or self.config.supervised_contrastive_weight:
-            embeddings = self.contrastive_projection(output.fused_embedding)
-        return multitask_loss(
-            self.config,
-            logits=output.logits,
-            labels=labels,
-            ctc_logits=output.ctc_logits,
-            frame_counts=output.frame_counts,
-            ctc_labels=ctc_labels,
-            embeddings=embeddings,
-            augmented_embeddings=augmented_embeddings,
-        )
+        summary = {"logits": output.logits, "labels": labels}
+        if output.ctc_logits is not None and output.frame_counts is not None and ctc_labels is not None:
+            losses, present, infinite = ctc_losses(output.ctc_logits, output.frame_counts, ctc_labels)
+            summary |= {"ctc_losses": losses, "ctc_present": present, "ctc_infinite": infinite}
+        augmented = output.augmented_fused_embedding if self.config.augmented_contrastive_weight else None
+        if augmented is not None or self.config.supervised_contrastive_weight:
+            summary["embeddings"] = self.contrastive_projection(output.fused_embedding)
+        if augmented is not None:
+            summary["augmented_embeddings"] = self.augmented_contrastive_projection(augmented)
+        return summary
 
 
 def _both(

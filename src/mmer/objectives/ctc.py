@@ -8,6 +8,11 @@ BLANK = 0
 IGNORED = -100
 
 
+def full_precision(tensor: Tensor) -> Tensor:
+    """float32 in place of half precision; float64 stays."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Negative log likelihood of each utterance's transcript.
 
@@ -26,7 +31,7 @@ def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[T
     repeats = (valid[:, 1:] & (targets[:, 1:] == targets[:, :-1])).sum(dim=1)
     present = target_lengths > 0
     infinite = present & (target_lengths + repeats > frame_counts)
-    log_probabilities = logits.float().log_softmax(dim=-1).transpose(0, 1)
+    log_probabilities = full_precision(logits).log_softmax(dim=-1).transpose(0, 1)
     losses = F.ctc_loss(
         log_probabilities,
         targets.clamp(min=0),
@@ -39,24 +44,23 @@ def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[T
     return torch.where(present, losses, 0.0), present, infinite
 
 
-def ctc_objective(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Tensor, Tensor]:
     """Mean over the utterances that have a transcript and an alignment (`formulation: paper`).
 
-    Arguments as in `ctc_losses`.
+    Args:
+        losses, present, infinite: (utterances,) as `ctc_losses` returns them.
 
     Returns:
         Scalar loss in nats per utterance, 0 for a batch without usable transcript.
         Scalar count of utterances left out because their loss is infinite.
     """
-    losses, present, infinite = ctc_losses(logits, frame_counts, targets)
     used = present & ~infinite
     return losses.sum() / used.sum().clamp(min=1), infinite.sum()
 
 
-def official_ctc_objective(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def official_ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Tensor, Tensor]:
     """Sum over the batch as in the published code (`formulation: official`): one infinite loss makes it infinite.
 
     Arguments and return values as in `ctc_objective`.
     """
-    losses, _, infinite = ctc_losses(logits, frame_counts, targets)
     return losses.masked_fill(infinite, torch.inf).sum(), infinite.sum()

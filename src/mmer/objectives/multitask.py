@@ -1,5 +1,6 @@
 """The multi-task objective of equation 1: L = L_CE + alpha L_CTC + beta L_SCL + gamma L_ACL."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,62 +13,61 @@ from mmer.objectives.contrastive import (
     official_supervised_contrastive,
     supervised_contrastive,
 )
-from mmer.objectives.ctc import ctc_objective, official_ctc_objective
+from mmer.objectives.ctc import ctc_objective, full_precision, official_ctc_objective
 
 if TYPE_CHECKING:
     from mmer.model.configuration import MMERConfig
 
 
 def multitask_loss(
-    config: "MMERConfig",
-    *,
-    logits: Tensor,
-    labels: Tensor,
-    ctc_logits: Tensor | None = None,
-    frame_counts: Tensor | None = None,
-    ctc_labels: Tensor | None = None,
-    embeddings: Tensor | None = None,
-    augmented_embeddings: Tensor | None = None,
+    config: "MMERConfig", summary: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Weighted sum of the objectives whose inputs are there and whose weight is not zero.
 
     Args:
         config: weights, temperature, formulation, class weights, label smoothing.
-        logits: (utterances, emotions).
-        labels: (utterances,) integer emotions.
-        ctc_logits: (utterances, frames, symbols).
-        frame_counts: (utterances,) valid frames.
-        ctc_labels: (utterances, characters), padded with -100.
-        embeddings: (utterances, size), contrastive projection of the original view.
-        augmented_embeddings: (utterances, size), contrastive projection of the augmented view.
+        summary: what the objectives need to know of a batch, a row for each utterance. Always: `logits` (utterances,
+            emotions) and `labels` (utterances,) integer emotions. For CTC: `ctc_losses`, `ctc_present` and
+            `ctc_infinite` (utterances,) of `objectives.ctc.ctc_losses`. For the contrastive objectives:
+            `embeddings` and, of the second view, `augmented_embeddings` (utterances, size), projected.
 
     Returns:
         The weighted sum; the unweighted value of each objective; the number of infinite CTC losses left out.
     """
     official = config.formulation == "official"
+    labels = summary["labels"]
     class_weights = None
     if config.class_weights is not None:
-        class_weights = torch.tensor(config.class_weights, dtype=torch.float32, device=logits.device)
+        class_weights = torch.tensor(config.class_weights, dtype=torch.float32, device=labels.device)
+    logits = full_precision(summary["logits"])
     objectives = {
         "cross_entropy": F.cross_entropy(
-            logits.float(), labels, weight=class_weights, label_smoothing=config.label_smoothing
+            logits,
+            labels,
+            weight=None if class_weights is None else class_weights.to(logits.dtype),
+            label_smoothing=config.label_smoothing,
         )
     }
     loss = objectives["cross_entropy"]
-    infinite_ctc = torch.zeros((), dtype=torch.int64, device=logits.device)
+    infinite_ctc = torch.zeros((), dtype=torch.int64, device=labels.device)
 
-    if ctc_logits is not None and frame_counts is not None and ctc_labels is not None:
+    if "ctc_losses" in summary:
         ctc = official_ctc_objective if official else ctc_objective
-        objectives["ctc"], infinite_ctc = ctc(ctc_logits, frame_counts, ctc_labels)
+        objectives["ctc"], infinite_ctc = ctc(
+            summary["ctc_losses"], summary["ctc_present"], summary["ctc_infinite"]
+        )
         loss = loss + config.ctc_weight * objectives["ctc"]
-    if embeddings is not None and config.supervised_contrastive_weight:
+    if "embeddings" not in summary:
+        return loss, objectives, infinite_ctc
+    embeddings = full_precision(summary["embeddings"])
+    if config.supervised_contrastive_weight:
         supervised = official_supervised_contrastive if official else supervised_contrastive
-        objectives["supervised_contrastive"] = supervised(embeddings.float(), labels, config.temperature)
+        objectives["supervised_contrastive"] = supervised(embeddings, labels, config.temperature)
         loss = loss + config.supervised_contrastive_weight * objectives["supervised_contrastive"]
-    if embeddings is not None and augmented_embeddings is not None:
+    if "augmented_embeddings" in summary:
         augmented = official_augmented_contrastive if official else augmented_contrastive
         objectives["augmented_contrastive"] = augmented(
-            embeddings.float(), augmented_embeddings.float(), config.temperature
+            embeddings, full_precision(summary["augmented_embeddings"]), config.temperature
         )
         loss = loss + config.augmented_contrastive_weight * objectives["augmented_contrastive"]
     return loss, objectives, infinite_ctc

@@ -1,0 +1,138 @@
+"""The gradient of a large batch in the memory of a small one.
+
+The contrastive objectives compare every utterance with every other, so the batch is as large as what they should see,
+and its activations do not fit in memory. But the loss needs little of each utterance: its logits, its embeddings, its
+CTC loss. So (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021):
+
+1. every part of the batch goes through the network without a graph, and leaves that summary;
+2. the loss of the whole batch gives the gradient of each summary;
+3. every part goes through again, with the random numbers it had, and takes the gradient of its summary back.
+
+The result is the gradient of the whole batch, whatever the objectives.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmer.objectives.ctc import IGNORED
+
+Summary = dict[str, Tensor]
+Loss = tuple[Tensor, dict[str, Tensor], Tensor]
+
+_MASKS = {
+    "speech_attention_mask": ("input_values", "input_features"),
+    "text_attention_mask": ("input_ids", "text_hidden_states"),
+}
+
+
+def split_batch(batch: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    """Cut a batch into parts, each padded to its own longest clip.
+
+    Args:
+        batch: arguments of `MMERForEmotionRecognition.forward`, with `labels`.
+        size: utterances of a part; the last one may have fewer.
+    """
+    count = len(batch["labels"])
+    parts = []
+    for start in range(0, count, size):
+        part = {name: tensor[start : start + size] for name, tensor in batch.items()}
+        for prefix in ("", "augmented_"):
+            for mask_name, inputs in _MASKS.items():
+                mask = part.get(prefix + mask_name)
+                if mask is None:
+                    continue
+                longest = int(mask.sum(dim=1).max())
+                for name in (mask_name, *inputs):
+                    if prefix + name in part:
+                        part[prefix + name] = part[prefix + name][:, :longest]
+        if "ctc_labels" in part:
+            longest = int((part["ctc_labels"] != IGNORED).sum(dim=1).max())
+            part["ctc_labels"] = part["ctc_labels"][:, : max(longest, 1)]
+        parts.append(part)
+    return parts
+
+
+def backward_in_parts(
+    parts: Sequence[Mapping[str, Tensor]],
+    summarize: Callable[[Mapping[str, Tensor]], Summary],
+    loss_of: Callable[[Summary], Loss],
+    backward: Callable[[Tensor], None],
+    *,
+    gather: Callable[[Tensor], Tensor] | None = None,
+    rank: int = 0,
+    unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Loss:
+    """Add the gradient of the whole batch's loss to the parameters.
+
+    Args:
+        parts: of `split_batch`.
+        summarize: the network: a part to its summary, as `multitask_loss` wants it.
+        loss_of: summary of the whole batch to what `multitask_loss` returns.
+        backward: runs the backward pass from a scalar.
+        gather: concatenates a tensor over all processes, which have batches of one size; the loss is then that of
+            all of them, and the gradient is that of the single process whose batch they make up, provided that
+            gradients are averaged over processes. Null for one process.
+        rank: which of the processes this one is.
+        unsynchronized: a context in which gradients are not yet averaged over processes; the last part is outside.
+
+    Returns:
+        What `loss_of` returned, without graph.
+    """
+    if len(parts) == 1:
+        kept = [summarize(parts[0])]
+        summaries, states = kept, []
+    else:
+        kept, summaries, states = [], [], []
+        for part in parts:
+            states.append(_random_state())
+            with torch.no_grad():
+                summaries.append(summarize(part))
+    whole = {name: torch.cat([each[name].detach() for each in summaries]) for name in summaries[0]}
+    count, processes = len(whole["labels"]), 1
+    if gather is not None:
+        whole = {name: gather(tensor) for name, tensor in whole.items()}
+        processes = len(whole["labels"]) // count
+    leaves = {name: tensor.requires_grad_() for name, tensor in whole.items() if tensor.is_floating_point()}
+    loss, objectives, infinite_ctc = loss_of(whole)
+    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    mine = slice(rank * count, (rank + 1) * count)
+    gradients = {
+        name: gradient[mine] * processes
+        for name, gradient in zip(leaves, found, strict=True)
+        if gradient is not None
+    }
+    start = 0
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        with nullcontext() if last else unsynchronized():
+            if kept:
+                summary = kept[0]
+            else:
+                _set_random_state(states[number])
+                summary = summarize(part)
+            stop = start + len(summary["labels"])
+            # The scalar whose gradient with respect to each summary is the one found above.
+            backward(
+                torch.stack([(summary[name] * g[start:stop]).sum() for name, g in gradients.items()]).sum()
+            )
+            start = stop
+    return loss.detach(), {name: value.detach() for name, value in objectives.items()}, infinite_ctc
+
+
+def _random_state() -> tuple[Any, Tensor, list[Tensor]]:
+    """Of numpy, which masks spans in `transformers`, and of PyTorch on CPU and GPUs."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return np.random.get_state(), torch.get_rng_state(), gpus
+
+
+def _set_random_state(state: tuple[Any, Tensor, list[Tensor]]) -> None:
+    numpy, cpu, gpus = state
+    np.random.set_state(numpy)
+    torch.set_rng_state(cpu)
+    if gpus:
+        torch.cuda.set_rng_state_all(gpus)
