@@ -40,15 +40,12 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         MMERError: the folder cannot be used.
     """
     console = console or Console(stderr=True)
-    table_path = out / "corpus.parquet"
-    if not table_path.exists():
-        with counting(console, "eSpeak NG is speaking") as progress:
-            make_spoken(out / "recordings", seed=seed, progress=progress).write(table_path)
+    table_path = make_spoken_once(out, seed, console)
     figures: dict[str, dict[str, Any]] = {}
     for system, (fusion, name) in SYSTEMS.items():
         console.rule(f"[bold]{name}")
         overrides = [
-            f"data.corpus={json.dumps(str(table_path.resolve()))}",
+            f"data.corpus={json.dumps(str(table_path))}",
             f"model.fusion={fusion}",
             f"training.seed={seed}",
         ]
@@ -66,6 +63,15 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
     )
     _conclude(out, scores, console)
     return scores
+
+
+def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
+    """The table of *spoken* in a folder, made unless it is there."""
+    table_path = out / "corpus.parquet"
+    if not table_path.exists():
+        with counting(console, "eSpeak NG is speaking") as progress:
+            make_spoken(out / "recordings", seed=seed, progress=progress).write(table_path)
+    return table_path.resolve()
 
 
 def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) -> None:

@@ -7,7 +7,6 @@ one line that says where it was found.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +25,7 @@ from pydantic import (
 )
 
 from mmer.errors import RecipeError
+from mmer.recipe_errors import check_keys, explain, sections
 from mmer.recipes import parse_yaml, read_recipe
 
 
@@ -47,6 +47,20 @@ def _check_span(value: Any) -> Any:
 Span = Annotated[tuple[float, float], BeforeValidator(_check_span)]
 """The smallest and the largest value of a random setting."""
 
+
+def _check_folds(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 2
+    known = ("leave-one-out", "official")
+    name = isinstance(value, str) and (value in known or value.endswith(".json"))
+    if not (value is None or number or name):
+        raise ValueError(f"{', '.join(known)}, a number from 2 on, or a .json file of folds")
+    return value
+
+
+Folds = Annotated[int | str | None, BeforeValidator(_check_folds)]
+"""What a cross-validation tests in turn."""
+
+Recompute = Literal["none", "cheap", "layers"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -75,15 +89,30 @@ class Data(Section):
 class Protocol(Section):
     """Who trains, who chooses the epoch, who tests."""
 
-    group: Literal["speaker", "session"] = "speaker"
-    """What `test` and `validation` name; a group is never on two sides."""
+    group: Name = "speaker"
+    """What `test` and `validation` name: speaker, session, or another column of the corpus. A group is never on two
+    sides, nor is a speaker."""
     test: list[Name] = []
-    """Groups of the test fold; empty = the split column of the corpus."""
+    """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
+    folds: Folds = None
+    """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, so many folds of groups,
+    alike in size and emotions; `official`, the fold column of the corpus, or else its split column; or a file,
+    the folds.json of another cross-validation of the corpus. `mmer train` wants null: its fold is `test`."""
     validation: NonNegativeInt | list[Name] = 1
-    """Validation groups, or how many to draw from the others where the corpus has no validation split."""
+    """Validation groups, or how many to draw from the others where the corpus has no validation split. In a
+    cross-validation, a number: so many groups that follow those of the fold."""
     selection: Literal["validation", "last", "test"] = "validation"
     """What chooses the epoch: the validation split; nothing, so that the last one is kept and `validation: 0` leaves
-    more to train on; or the test split, which is what the published code does and marks every number."""
+    more to train on; or the test split, which is what the published code does and marks every number. Where there is
+    a validation split too, its choice is judged beside that of the test split: the difference is the optimism."""
+    speakers_apart: bool = True
+    """Refuse a split that has a speaker on two sides; false accepts official ones such as MELD's, and says so."""
+    style: Literal["all", "improvised", "scripted"] = "all"
+    """Which utterances are used, by the column `improvised` of the corpus."""
+    text_disjoint: bool = False
+    """Take every utterance out of training and validation whose transcript, or one like it, is in the test split."""
+    text_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """From when on two transcripts are alike for `text_disjoint`: share of words in common blocks, as of difflib."""
 
 
 class Transformer(Section):
@@ -158,6 +187,8 @@ class Model(Section):
 
     fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
     """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
+    without: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = []
+    """Parts of the fusion `mmer` that are left out, to see what they are worth."""
     num_attention_heads: PositiveInt = 12
     """Attention heads of the fusion layers."""
     intermediate_size: PositiveInt = 3072
@@ -168,6 +199,12 @@ class Model(Section):
     """The speech encoder."""
     text: TextEncoder = TextEncoder()
     """The text encoder."""
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Self:
+        if self.without and self.fusion != "mmer":
+            raise ValueError(f"changed: fusion is {self.fusion}, which has no parts to leave out by without")
+        return self
 
 
 class Objectives(Section):
@@ -251,7 +288,11 @@ class Training(Section):
     epochs: PositiveInt = 30
     """Passes over the training utterances."""
     batch_size: PositiveInt = 32
-    """Utterances of one step on one device."""
+    """Utterances of one step on one device, all of which the contrastive objectives compare; with several devices,
+    they compare those of all."""
+    micro_batch_size: PositiveInt | None = None
+    """Utterances whose activations are in memory at a time; null = all of the batch. The gradient is the same, the
+    forward pass is made twice."""
     accumulation: PositiveInt = 1
     """Steps whose gradients are added up before the weights move."""
     learning_rate: PositiveFloat = 1e-3
@@ -264,8 +305,9 @@ class Training(Section):
     """AdamW weight decay; biases and normalization weights have none."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm; null = no clipping."""
-    gradient_checkpointing: bool = False
-    """Compute the encoders' layers again in the backward pass: less memory, more time, the same gradient."""
+    recompute: Recompute = "none"
+    """What of the encoders' layers the backward pass computes again instead of keeping it: nothing; what is `cheap`
+    (all but matrix products and convolutions), or whole `layers`. Less memory, more time, the same gradient."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass; float16 needs a GPU."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -275,6 +317,8 @@ class Training(Section):
     in length too, so a batch then holds fewer of them, which costs accuracy."""
     workers: NonNegativeInt = 0
     """Processes that load audio; the result is the same for any number."""
+    log_gradient_shares: bool = False
+    """Measure before each epoch how much of the gradient each objective contributes; training goes as it would."""
     patience: PositiveInt | None = None
     """Stop after so many epochs without a better score on the selection split; null = never."""
 
@@ -319,7 +363,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     settings = parse_yaml(text, source)
     if settings is None:
         settings = {}
-    _check_keys(settings, Recipe, source)
+    check_keys(settings, Recipe, source)
     set_by_override: dict[str, str] = {}
     for override in overrides:
         path, equals, value = override.partition("=")
@@ -330,31 +374,14 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         layer = parse_yaml(value, place)
         for key in reversed(keys):
             layer = {key: layer}
-        _check_keys(layer, Recipe, place)
+        check_keys(layer, Recipe, place)
         _merge(settings, layer, Recipe)
         set_by_override[path.strip()] = place
     try:
         # From JSON, strict validation takes a list for a tuple and text for a path but no text for a number.
         return Recipe.model_validate_json(json.dumps(settings, default=str), strict=True)
     except ValidationError as error:
-        raise RecipeError(_explain(error, settings, source, set_by_override)) from None
-
-
-def _sections(model: type[Section]) -> dict[str, type[Section]]:
-    annotations = {name: field.annotation for name, field in model.model_fields.items()}
-    return {
-        name: kind
-        for name, kind in annotations.items()
-        if isinstance(kind, type) and issubclass(kind, Section)
-    }
-
-
-def _paths(model: type[Section], prefix: str = "") -> Iterator[str]:
-    """Dotted paths of every setting and section."""
-    for name in model.model_fields:
-        yield prefix + name
-        if name in _sections(model):
-            yield from _paths(_sections(model)[name], f"{prefix}{name}.")
+        raise RecipeError(explain(error, settings, Recipe, source, set_by_override)) from None
 
 
 def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -366,72 +393,9 @@ def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + name, value
 
 
-def _check_keys(settings: Any, model: type[Section], source: str, prefix: str = "") -> None:
-    if not isinstance(settings, dict):
-        at = f"{prefix.rstrip('.')} is" if prefix else "found"
-        found, allowed = json.dumps(settings, default=str), ", ".join(model.model_fields)
-        raise RecipeError(f"{source}: {at} {found}, not a section; its settings are {allowed}")
-    for key, value in settings.items():
-        if key not in model.model_fields:
-            raise RecipeError(f"{source}: unknown key {prefix}{key}{_nearest_key(str(key), model, prefix)}")
-        if key in _sections(model):
-            _check_keys(value, _sections(model)[key], source, f"{prefix}{key}.")
-
-
-def _nearest_key(key: str, model: type[Section], prefix: str) -> str:
-    siblings = list(model.model_fields)
-    if near := get_close_matches(key, siblings, 1):
-        return f"; did you mean {prefix}{near[0]}?"
-    by_last = {path.rpartition(".")[2]: path for path in reversed(_PATHS)}
-    if near := get_close_matches(key, by_last, 1):
-        return f"; did you mean {by_last[near[0]]}?"
-    return f"; the keys of {prefix.rstrip('.') or 'a recipe'} are {', '.join(siblings)}"
-
-
-def _merge(settings: dict[str, Any], layer: Mapping[str, Any], model: type[Section]) -> None:
+def _merge(settings: dict[str, Any], layer: Mapping[str, Any], model: type[BaseModel]) -> None:
     for key, value in layer.items():
-        if key in _sections(model):
-            _merge(settings.setdefault(key, {}), value, _sections(model)[key])
+        if key in sections(model):
+            _merge(settings.setdefault(key, {}), value, sections(model)[key])
         else:
             settings[key] = value
-
-
-def _explain(error: ValidationError, settings: Any, source: str, set_by_override: Mapping[str, str]) -> str:
-    """One line for the first setting that is wrong: where, what was found, what is allowed."""
-    problems = error.errors(include_url=False)
-    path = _path(problems[0]["loc"])
-    # A setting of two types has one problem for each.
-    allowed = " or ".join(
-        dict.fromkeys(_allowed(problem) for problem in problems if _path(problem["loc"]) == path)
-    )
-    place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
-    found = settings
-    for key in path.split("."):
-        found = found[key]
-    value = "" if path in _SECTIONS else f" is {json.dumps(found, default=str, ensure_ascii=False)}"
-    return f"{place}: {path}{value}; it must be {allowed}"
-
-
-def _path(location: Sequence[int | str]) -> str:
-    """The setting at pydantic's `location`, which goes on with list indices and members of unions."""
-    path = ""
-    for step in location:
-        if f"{path}{step}" not in _PATHS:
-            break
-        path += f"{step}."
-    return path.rstrip(".")
-
-
-def _overlap(a: str, b: str) -> bool:
-    return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
-
-
-def _allowed(problem: Mapping[str, Any]) -> str:
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message.replace("List should have", "a list of")
-    message = message.replace(" after validation, not 0", "").replace(" after validation, not 1", "")
-    return message.replace("a valid array", "a list such as [A, B]").replace("a valid string", "text")
-
-
-_PATHS = list(_paths(Recipe))
-_SECTIONS = {path for path in _PATHS if any(other.startswith(f"{path}.") for other in _PATHS)}

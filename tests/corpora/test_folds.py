@@ -1,16 +1,29 @@
 """Splits keep speakers apart, or say why they cannot."""
 
 import csv
+import hashlib
+import json
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import assign_splits, shared_transcripts
+from mmer.corpora.folds import (
+    Fold,
+    Folds,
+    assign_splits,
+    identify,
+    make_folds,
+    quoted,
+    said_in_test,
+    shared_speakers,
+    shared_transcripts,
+)
 from mmer.errors import CorpusError
 
 
@@ -96,6 +109,14 @@ class TestOwnSplits:
         (list("abc"), {}, {"test": ["a"], "validation": ["x"]}, "no speaker 'x'"),
         (list("abc"), {}, {"test": ["a"], "validation": ["a"]}, "speaker a is named for both validation and test"),
         (list("abc"), {}, {"test": ["a"], "validation": 2}, "2 speakers are left to train on, and 2 of them"),
+        (list("abc"), {}, {"test": ["a"], "group": "dialog"}, "no column 'dialog' to group by; its columns are utt"),
+        (
+            list("abab"),
+            {"dialogue": ["1", "1", "2", "2"]},
+            {"test": ["1"], "group": "dialogue", "validation": 0},
+            "speaker a is in test and train (2 such speakers); a speaker must be on one side "
+            "(protocol.speakers_apart=false accepts the split as it is)",
+        ),
         (["a", None, "b"], {}, {"test": ["a"]}, "have no speaker, so speakers cannot be kept apart"),
         (
             ["a", None, "b"],
@@ -125,6 +146,13 @@ def test_refused(
     assert expected in str(caught.value)
 
 
+def test_shared_speakers_can_be_accepted() -> None:
+    table = corpus(list("aab"), split=["train", "test", "test"])
+    kept = assign_splits(table, validation=0, speakers_apart=False)
+    assert list(kept.table["split"]) == ["train", "test", "test"]
+    assert shared_speakers(kept) == {"test": 0.5}
+
+
 def test_shared_transcripts() -> None:
     table = corpus(
         list("aabbbc"),
@@ -144,3 +172,197 @@ def test_shared_transcripts_of_meld(shared: Path) -> None:
             rows += [(name, row["Utterance"]) for row in csv.DictReader(file)]
     table = corpus([None] * len(rows), split=[row[0] for row in rows], transcript=[row[1] for row in rows])
     assert shared_transcripts(table) == {"validation": 170 / 1109, "test": 404 / 2610}
+
+
+def sides(folds: Folds, table: Corpus, name: str) -> Corpus:
+    fold = folds.folds[name]
+    return assign_splits(table, group=folds.group, test=fold.test, validation=list(fold.validation))
+
+
+@settings(max_examples=50)
+@given(
+    speakers=st.lists(st.sampled_from("abcdefghi"), min_size=12, max_size=40),
+    emotions=st.lists(st.sampled_from(["angry", "sad", "calm"]), min_size=40, max_size=40),
+    speakers_of_a_session=st.integers(1, 2),
+    number=st.sampled_from(["leave-one-out", 2, 3, 4]),
+    validation=st.integers(0, 2),
+    seed=st.integers(0, 5),
+)
+def test_folds_are_a_partition_that_keeps_speakers_apart(
+    speakers: list[str],
+    emotions: list[str],
+    speakers_of_a_session: int,
+    number: int | str,
+    validation: int,
+    seed: int,
+) -> None:
+    sessions = ["abcdefghi".index(speaker) // speakers_of_a_session for speaker in speakers]
+    table = corpus(speakers, emotion=emotions[: len(speakers)], session=[str(each) for each in sessions])
+    groups = set(table.table["session"])
+    size = -(-len(groups) // number) if isinstance(number, int) else 1
+    if len(groups) < 3 or (isinstance(number, int) and len(groups) < number) or len(groups) - size < 4:
+        return
+    folds = make_folds(table, number, group="session", validation=validation, seed=seed)
+    assert folds == make_folds(table, number, group="session", validation=validation, seed=seed)
+    assert len(folds.folds) == (number if isinstance(number, int) else len(groups))
+    tested = [group for fold in folds.folds.values() for group in fold.test]
+    assert sorted(tested) == sorted(groups)
+    for name, fold in folds.folds.items():
+        assert len(fold.validation) == validation
+        assigned = sides(folds, table, name).table
+        assert set(assigned["session"][assigned["split"] == "test"]) == set(fold.test)
+        assert set(assigned["session"][assigned["split"] == "validation"]) == set(fold.validation)
+        assert (assigned.groupby("speaker")["split"].nunique() == 1).all()
+
+
+def test_drawn_folds_are_alike_in_size_and_emotions() -> None:
+    # Eight speakers of 4 to 32 utterances; every other one is never sad.
+    speakers = [name for i, name in enumerate("abcdefgh") for _ in range(4 * (i + 1))]
+    emotions = ["sad" if name in "bdfh" and i % 2 else "calm" for i, name in enumerate(speakers)]
+    table = corpus(speakers, emotion=emotions)
+    drawn = [make_folds(table, 2, seed=seed) for seed in range(8)]
+    for folds in drawn:
+        for fold in folds.folds.values():
+            rows = table.table[table.table["speaker"].isin(fold.test)]
+            assert 56 <= len(rows) <= 88  # of 144
+            assert 0.15 <= (rows["emotion"] == "sad").mean() <= 0.4  # of all: 40 / 144
+    assert len({frozenset(fold.test for fold in folds.folds.values()) for folds in drawn}) > 1
+
+
+def test_each_group_validates_in_the_fold_before_its_own() -> None:
+    folds = make_folds(corpus(list("abcd")), "leave-one-out", validation=2).folds
+    assert {name: (fold.test, fold.validation) for name, fold in folds.items()} == {
+        "a": (("a",), ("b", "c")),
+        "b": (("b",), ("c", "d")),
+        "c": (("c",), ("d", "a")),
+        "d": (("d",), ("a", "b")),
+    }
+
+
+class TestOfficialFolds:
+    def test_are_those_of_the_fold_column(self) -> None:
+        table = corpus(list("abcd"), fold=["1", "1", "2", "3"], split=["train", "train", "test", "train"])
+        folds = make_folds(table, "official")
+        assert folds.group == "fold"
+        assert folds.folds == {
+            "1": Fold(("1",), ("2",)),
+            "2": Fold(("2",), ("3",)),
+            "3": Fold(("3",), ("1",)),
+        }
+
+    def test_or_the_split_column(self) -> None:
+        folds = make_folds(corpus(list("abc"), split=["train", "validation", "test"]), "official")
+        assert (folds.group, folds.folds) == ("split", {"official": Fold(("test",), ("validation",))})
+
+    def test_or_there_are_none(self) -> None:
+        with pytest.raises(
+            CorpusError, match="no official folds, its fold column is empty and its split column"
+        ):
+            make_folds(corpus(list("abc"), split=["train", "train", "validation"]), "official")
+
+
+@pytest.mark.parametrize(
+    ("speakers", "arguments", "expected"),
+    [
+        (list("aa"), {"folds": "leave-one-out"}, "has one speaker, a; a cross-validation needs two"),
+        (list("ab"), {"folds": 3}, "has 2 speakers and at most 2 utterances of an emotion, too few for 3 folds"),
+        (list("abc"), {"folds": 3, "validation": 2}, "2 speakers are left to train on, and 2 of them cannot"),
+        (["a", None], {"folds": 2}, "1 of 2 utterances have no speaker"),
+        (list("abc"), {"folds": 2, "group": "Speaker"}, "no column 'Speaker' to group by, the nearest is 'speaker'"),
+    ],
+)  # fmt: skip
+def test_folds_that_cannot_be_made(
+    speakers: list[str | None], arguments: dict[str, object], expected: str
+) -> None:
+    table = corpus(speakers, emotion=["sad"] * len(speakers))
+    with pytest.raises(CorpusError) as caught:
+        make_folds(table, **arguments)  # pyright: ignore[reportArgumentType]
+    assert str(caught.value).startswith("table: ")
+    assert expected in str(caught.value)
+
+
+class TestFileOfFolds:
+    table = corpus(list("abc"))
+
+    def write(self, path: Path, content: object) -> Path:
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    def test_is_read_back_and_hashed(self, tmp_path: Path) -> None:
+        folds = make_folds(self.table, "leave-one-out")
+        content = folds.content()
+        path = self.write(tmp_path / "folds.json", content)
+        read = Folds.read(path)
+        assert read == folds
+        read.check_corpus(self.table, path)
+        # The corpus and the folds themselves, by hand: JSON without blanks, keys sorted.
+        ids = hashlib.sha256(b'[["u0","a"],["u1","b"],["u2","c"]]').hexdigest()
+        assert identify(self.table) == {"utterances": 3, "sha256": ids}
+        fold = '"{0}":{{"removed":[],"test":["{0}"],"validation":["{1}"]}}'.format
+        listed = ",".join((fold("a", "b"), fold("b", "c"), fold("c", "a")))
+        text = f'{{"corpus":{{"sha256":"{ids}","utterances":3}},"folds":{{{listed}}},"group":"speaker"}}'
+        assert content["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+
+    def test_that_was_changed_is_refused(self, tmp_path: Path) -> None:
+        content = make_folds(self.table, "leave-one-out").content()
+        content["folds"]["a"]["test"] = ["b"]
+        with pytest.raises(CorpusError, match="was changed after it was written"):
+            Folds.read(self.write(tmp_path / "folds.json", content))
+
+    def test_of_another_corpus_is_refused(self) -> None:
+        folds = make_folds(self.table, "leave-one-out")
+        for other in (corpus(list("abd")), corpus(list("abcc"))):
+            with pytest.raises(
+                CorpusError, match=r"folds\.json: its folds are of another corpus, 3 utterances with"
+            ):
+                folds.check_corpus(other, "folds.json")
+        folds.check_corpus(Corpus(self.table.table.iloc[::-1]), "folds.json")
+
+    def test_that_is_something_else_is_refused(self, tmp_path: Path) -> None:
+        for content in (
+            {"folds": {}},
+            [],
+            {"sha256": "", "group": "g", "corpus": {}, "folds": {"a": {"tests": []}}},
+        ):
+            with pytest.raises(CorpusError, match=r"not a file of folds; name the folds\.json"):
+                Folds.read(self.write(tmp_path / "folds.json", content))
+        with pytest.raises(CorpusError, match=r"cannot read the folds .*nowhere\.json: No such file"):
+            Folds.read(tmp_path / "nowhere.json")
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6), min_size=2, unique=True
+    )
+)
+@example(["a/b", "a%2Fb"])
+def test_names_of_folds_are_names_of_folders(names: list[str]) -> None:
+    folders = [quoted(name) for name in names]
+    assert len(set(folders)) == len(names)
+    for name in folders:
+        assert Path(name).name == name
+        assert not set(name) & set('/\\:*?"<>|,\n\0')
+
+
+words = st.lists(st.sampled_from(["no", "oh", "yes", "go", "we"]), max_size=6).map(" ".join)
+
+
+@given(
+    texts=st.lists(st.one_of(st.none(), words, words.map(str.upper)), min_size=6, max_size=14),
+    threshold=st.sampled_from([0.5, 0.8, 1.0]),
+)
+@example(texts=["oh yes no", "no oh no"], threshold=0.5)  # alike only where the second one is searched for
+def test_said_in_test_is_what_comparing_all_pairs_finds(texts: list[str | None], threshold: float) -> None:
+    split = [("train", "test", "validation")[i % 3] for i in range(len(texts))]
+    table = corpus(["a"] * len(texts), split=split, transcript=texts)
+
+    def alike(a: str, b: str) -> bool:
+        pairs = ((a.lower().split(), b.lower().split()), (b.lower().split(), a.lower().split()))
+        return any(SequenceMatcher(None, *pair, autojunk=False).ratio() >= threshold for pair in pairs)
+
+    test = [text for text, side in zip(texts, split, strict=True) if side == "test" and text is not None]
+    expected = [
+        side != "test" and text is not None and any(alike(text, other) for other in test)
+        for text, side in zip(texts, split, strict=True)
+    ]
+    assert said_in_test(table, threshold).tolist() == expected

@@ -7,6 +7,7 @@ import soundfile
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, RecipeError
+from mmer.recipe import load_recipe
 from mmer.training.preparation import prepare, read_preparation, write_preparation
 
 RATE = 16_000
@@ -97,9 +98,12 @@ def test_text_only_needs_no_recordings(tones: Path, tiny, tmp_path: Path):
 
 
 def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
-    preparation = prepare(tiny("data.labels=[sad, calm]", "data.crop_duration=0.5", corpus=spoiled))
-    write_preparation(preparation, tmp_path)
-    again = read_preparation(tmp_path, preparation.labels)
+    recipe = tiny("data.labels=[sad, calm]", "data.crop_duration=0.5", corpus=spoiled)
+    preparation = prepare(recipe)
+    write_preparation(preparation, recipe, tmp_path)
+    again = read_preparation(tmp_path)
+    assert again.labels == ["sad", "calm"]
+    assert load_recipe(str(tmp_path / "recipe.yaml")) == recipe
     pd.testing.assert_frame_equal(again.corpus.table, preparation.corpus.table)
     assert again.skipped.to_dict("records") == preparation.skipped.to_dict("records")
 
@@ -112,6 +116,13 @@ def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
         (["protocol={test: [], validation: 0, selection: test}"], "split column is empty"),
         (["protocol={test: [A, B], validation: [C, D]}"], "no utterance is left to train on"),
         (["data.labels=[sad, hapy]"], "no utterance is 'hapy'"),
+        (
+            ["protocol.folds=5"],
+            "protocol.folds is 5, which mmer crossval trains; for one fold set it to null",
+        ),
+        (["protocol.style=scripted"], "has no column improvised, which protocol.style: scripted needs"),
+        (["protocol.group=dialogue"], "no column 'dialogue' to group by"),
+        (["protocol.text_disjoint=true"], r"no utterance is left .*text_disjoint left out 27 utterances"),
     ],
 )
 def test_recipes_that_cannot_be_followed(tiny, overrides: list[str], told: str):
@@ -125,3 +136,52 @@ def test_emotion_that_nobody_trains(tones: Path, tiny, tmp_path: Path):
     Corpus(table).write(tmp_path / "corpus.parquet")
     with pytest.raises(RecipeError, match="no training utterance is afraid"):
         prepare(tiny(corpus=tmp_path / "corpus.parquet"))
+
+
+def test_improvised_or_scripted_alone(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    table["improvised"] = [(True, False, None)[i % 3] for i in range(36)]
+    path = tmp_path / "styles.parquet"
+    Corpus(table).write(path)
+    kept = {}
+    for style in ("all", "improvised", "scripted"):
+        preparation = prepare(tiny(f"protocol.style={style}", corpus=path))
+        kept[style] = set(preparation.corpus.table["utterance_id"])
+        if style != "all":
+            assert set(preparation.skipped["kind"]) == {f"not {style}"}
+            assert len(preparation.skipped) == 24
+    assert kept["improvised"] == set(table["utterance_id"][0::3])
+    assert kept["scripted"] == set(table["utterance_id"][1::3])
+    assert len(kept["all"]) == 36
+    Corpus(table.assign(improvised="yes")).write(path)
+    with pytest.raises(CorpusError, match="its column improvised does not say true or false"):
+        prepare(tiny("protocol.style=scripted", corpus=path))
+
+
+def test_what_the_test_split_says_is_not_trained_on(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    said = {
+        "A_angry_0": "No, never go NOW!",  # the same
+        "A_calm_0": "no never go",  # 3 of 4 words: 2 * 3 / 7 = 0.86
+        "C_sad_0": "oh no never go now",  # validation, 2 * 4 / 9 = 0.89
+        "A_sad_0": "no never now",  # 0.86 as well, the words in blocks of two and one
+        "B_calm_0": "never go away now",  # 2 * 3 / 8 = 0.75
+        "B_sad_0": None,
+        "D_angry_0": "no never go now",
+    }
+    # A word of its own, without the underscores that part words.
+    table["transcript"] = [said.get(name, name.replace("_", "")) for name in table["utterance_id"]]
+    path = tmp_path / "said.parquet"
+    Corpus(table).write(path)
+    exact = {"A_angry_0"}
+    near = exact | {"A_calm_0", "C_sad_0", "A_sad_0"}
+    wide = near | {"B_calm_0"}
+    for similarity, expected in ((1.0, exact), (0.8, near), (0.75, wide)):
+        protocol = f"protocol={{text_disjoint: true, text_similarity: {similarity}}}"
+        preparation = prepare(tiny(protocol, corpus=path))
+        assert set(preparation.skipped["utterance_id"]) == expected
+        assert set(preparation.skipped["kind"]) == {"said in the test split"}
+        assert set(preparation.corpus.table["utterance_id"]) == set(table["utterance_id"]) - expected
+    Corpus(table.assign(transcript=None)).write(path)
+    with pytest.raises(RecipeError, match="no utterance of the test split has a transcript"):
+        prepare(tiny("protocol.text_disjoint=true", corpus=path))

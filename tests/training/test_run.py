@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_it_learns(learned: tuple[TrainingRun, str]):
 
 def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):
     run = learned[0]
-    assert {path.name for path in run.folder.iterdir()} == set(CONTENT)
+    assert {path.name for path in run.folder.iterdir()} == set(CONTENT) - {"validation_selected"}
     recipe = load_recipe(str(run.folder / "recipe.yaml"))
     assert recipe.training.learning_rate == 5e-3
     versions = json.loads((run.folder / "versions.json").read_text())
@@ -170,9 +171,9 @@ def test_evaluate_agrees_and_writes(learned: tuple[TrainingRun, str], tmp_path: 
     corpus = Corpus.read(run.folder / "corpus.parquet")
     figures = evaluate(run.model_folder, corpus, "test", tmp_path / "judged")
     assert figures.pop("left_out") == {"other_emotion": 0, "no_answer": 0}
-    assert figures == run.metrics["test"]
+    assert {name: figures[name] for name in run.metrics["test"]} == run.metrics["test"]
     assert {path.name for path in (tmp_path / "judged").iterdir()} == {
-        *("metrics.json", "predictions.parquet", "confusion_matrix.png"),
+        *("metrics.json", "predictions.parquet", "confusion_matrix.png", "slices.csv"),
     }
 
 
@@ -219,8 +220,83 @@ def test_selection_on_test_marks_the_run(tiny, tmp_path: Path):
     assert run.metrics["selection"] == "test"
     assert run.metrics["validation"] is None
     assert run.metrics["train"]["utterances"] == 27
+    assert run.metrics["selection_bias"] is None
     assert "chosen on test" in printed(console)
-    assert "optimistic" in printed(console)
+    told = " ".join(printed(console).split())
+    assert "optimistic. By how much is not known without a validation split" in told
+
+
+METERED = ["protocol={selection: test, validation: [C]}", *LEARNING, "training.epochs=6"]
+
+
+@pytest.fixture(scope="module")
+def perverse(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tones with other labels for speaker C, who so finds the best epochs for everybody else the worst."""
+    table = Corpus.read(tones).table
+    other = {"angry": "calm", "calm": "sad", "sad": "angry"}
+    table["emotion"] = table["emotion"].where(table["speaker"] != "C", table["emotion"].map(other))
+    path = tmp_path_factory.mktemp("perverse") / "corpus.parquet"
+    Corpus(table).write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def metered(tiny, perverse: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, str]:
+    """A run with the selection-bias meter, and what it printed."""
+    console = quiet()
+    folder = tmp_path_factory.mktemp("metered") / "run"
+    return train(tiny(*METERED, corpus=perverse), folder, console=console), printed(console)
+
+
+def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str]):
+    run, text = metered
+    logs = trainer_state(run)["log_history"]
+    test = {round(log["epoch"]): log for log in logs if "eval_choice" in log}
+    validation = {round(log["epoch"]): log for log in logs if "eval_validation_choice" in log}
+    assert list(test) == list(validation) == [1, 2, 3, 4, 5, 6]
+    by_test = max(test, key=lambda epoch: test[epoch]["eval_choice"])
+    by_validation = max(validation, key=lambda epoch: validation[epoch]["eval_validation_choice"])
+    assert by_test > by_validation
+    bias = run.metrics["selection_bias"]
+    assert (bias["test_selected"]["epoch"], bias["validation_selected"]["epoch"]) == (by_test, by_validation)
+    assert run.metrics["kept_epoch"] == by_test
+    for name in ("accuracy", "balanced_accuracy"):
+        best, honest = (test[epoch][f"eval_{name}"] for epoch in (by_test, by_validation))
+        assert run.metrics["test"][name] == bias["test_selected"][name] == best
+        assert bias["validation_selected"][name] == honest
+        assert bias["difference"][name] == pytest.approx(best - honest)
+    assert bias["difference"]["balanced_accuracy"] > 0.2
+    for shown in (
+        f"chosen on test ({by_test})",
+        f"chosen on validation ({by_validation})",
+        f"{100 * bias['validation_selected']['accuracy']:.1f}%",
+        f"{100 * bias['difference']['balanced_accuracy']:+.1f}",
+        "every figure of it is optimistic.",
+    ):
+        assert shown in text
+    for kept, epoch in (("model", by_test), ("validation_selected", by_validation)):
+        assert same_weights(run.folder / kept, run.folder / "checkpoints" / f"checkpoint-{3 * epoch}")
+    corpus = Corpus.read(run.folder / "corpus.parquet")
+    judged = evaluate(run.folder / "validation_selected", corpus, "test")
+    assert judged["accuracy"] == bias["validation_selected"]["accuracy"]
+
+
+def test_interrupted_meter_goes_on(tiny, perverse: Path, metered: tuple[TrainingRun, str], tmp_path: Path):
+    recipe = tiny(*METERED, corpus=perverse)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", console=Console(file=Interrupting("epoch 4/6")))
+    resumed = train(recipe, tmp_path / "run", console=quiet())
+    assert identical(resumed, metered[0])
+    assert resumed.metrics == metered[0].metrics
+    assert same_weights(*(run.folder / "validation_selected" for run in (resumed, metered[0])))
+
+
+def test_only_the_newest_checkpoint_and_the_best_ones_stay(metered: tuple[TrainingRun, str]):
+    bias = metered[0].metrics["selection_bias"]
+    epochs = {6, bias["test_selected"]["epoch"], bias["validation_selected"]["epoch"]}
+    kept = {path.name for path in (metered[0].folder / "checkpoints").iterdir()}
+    assert kept == {f"checkpoint-{3 * epoch}" for epoch in epochs}
+    assert len(kept) > 1
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(tiny, tmp_path: Path):
@@ -357,6 +433,24 @@ def test_folder_of_a_run_that_never_began_can_be_used_again(tiny, tmp_path: Path
         train(tiny("model.text.encoder=./no-such-encoder"), tmp_path / "run", console=quiet())
     run = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
     assert load_recipe(str(run.folder / "recipe.yaml")) == tiny("training.epochs=1")
+
+
+def test_folder_of_a_cross_validation(tiny, tmp_path: Path):
+    (tmp_path / "folds.json").write_text("{}")
+    with pytest.raises(TrainingError, match="holds a cross-validation; use another folder"):
+        train(tiny(), tmp_path, console=quiet())
+
+
+def test_a_test_split_that_cannot_be_answered(tones: Path, tiny, tmp_path: Path):
+    recordings = tmp_path / "recordings"
+    shutil.copytree(tones.parent, recordings)
+    recipe = tiny("training.epochs=1", corpus=recordings / tones.name)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", console=Console(file=Interrupting("epoch 1/1")))
+    for clip in recordings.glob("D_*.wav"):
+        clip.unlink()
+    with pytest.raises(TrainingError, match=r"none of 9 test utterances could be answered; the first: .*D_"):
+        train(recipe, tmp_path / "run", console=quiet())
 
 
 def test_folder_with_something_else(tiny, tmp_path: Path):

@@ -1,5 +1,6 @@
 """Which utterances of a corpus a run uses, and for what."""
 
+import json
 import os
 from collections.abc import Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import assign_splits
+from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.recipe import Recipe
 
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
 LEFT_OUT, CUT = "left out", "cut"
+SAID_IN_TEST = "said in the test split"
+"""Why `text_disjoint` leaves an utterance out."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,26 @@ class Preparation:
 
 
 def prepare(recipe: Recipe) -> Preparation:
-    """Read the corpus of a recipe, leave out what cannot be used, and share the rest out between the splits.
+    """The utterances of a run: `read_usable`, then `share_out`.
+
+    Raises:
+        RecipeError, CorpusError: see there; or the recipe is one of several folds.
+    """
+    if recipe.protocol.folds is not None:
+        found = f"protocol.folds is {recipe.protocol.folds}, which mmer crossval trains"
+        raise RecipeError(f"{found}; for one fold set it to null and name protocol.test")
+    return share_out(read_usable(recipe), recipe)
+
+
+def read_usable(recipe: Recipe) -> Preparation:
+    """Read the corpus of a recipe, and leave out what cannot be used; the split column is that of the corpus.
 
     Every recording is decoded once, so that a damaged one is found here and not in the third epoch.
 
     Raises:
-        RecipeError: no corpus is named, or a split that the recipe needs is empty.
-        CorpusError: the corpus cannot be read, a label is not in it, no utterance is left, or the speakers cannot
-            be kept apart.
+        RecipeError: no corpus is named.
+        CorpusError: the corpus cannot be read, a label is not in it, it does not tell improvised from scripted
+            utterances, or no utterance is left.
     """
     data = recipe.data
     if data.corpus is None:
@@ -56,33 +73,69 @@ def prepare(recipe: Recipe) -> Preparation:
             "data.corpus is not set; name the corpus to train on, as data.corpus=corpus.parquet"
         )
     corpus = Corpus.read(data.corpus)
-    labeled, _ = corpus.with_labels(data.labels, data.label_map)
-    skipped = [_left_out_for_label(row) for row in _missing(corpus, labeled)]
-    usable = labeled
+    usable, _ = corpus.with_labels(data.labels, data.label_map)
+    skipped = [_left_out_for_label(row) for row in _missing(corpus, usable)]
+    if recipe.protocol.style != "all":
+        usable, others = _of_style(usable, recipe.protocol.style)
+        skipped += others
     if recipe.model.fusion != "text":
-        usable, unusable = _check_recordings(labeled, recipe)
+        usable, unusable = _check_recordings(usable, recipe)
         skipped += unusable
     if not len(usable):
         reasons = pd.Series([row["reason"] for row in skipped], dtype=str).value_counts()
         most = f"; the most frequent reason: {reasons.index[0]}" if len(reasons) else ""
         raise CorpusError(f"{data.corpus}: none of {len(corpus)} utterances can be used{most}")
+    return Preparation(usable, data.labels or usable.emotions, _table(skipped))
+
+
+def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
+    """Share usable utterances out between the splits, and leave out those that no split uses.
+
+    Raises:
+        RecipeError: a split that the recipe needs is empty.
+        CorpusError: the speakers cannot be kept apart.
+    """
     protocol = recipe.protocol
     split = assign_splits(
-        usable,
+        usable.corpus,
         group=protocol.group,
         test=protocol.test,
         validation=protocol.validation,
         seed=recipe.training.seed,
+        speakers_apart=protocol.speakers_apart,
     )
-    outside = split.select(~split.table["split"].isin(SPLITS))
-    skipped += [
-        _skip(row, "in no split", "the split column is empty") for row in outside.table.to_dict("records")
-    ]
-    used = split.select(split.table["split"].isin(SPLITS))
-    labels = data.labels or used.emotions
-    preparation = Preparation(used, labels, _table(skipped))
+    inside = split.table["split"].isin(SPLITS)
+    skipped = _leave_out(split, ~inside, "in no split", "the split column is empty")
+    used = split.select(inside)
+    if protocol.text_disjoint:
+        if not used.table["transcript"][used.table["split"] == "test"].notna().any():
+            found = "no utterance of the test split has a transcript"
+            raise RecipeError(f"protocol.text_disjoint is true, but {found}; set it to false")
+        same = said_in_test(used, protocol.text_similarity)
+        skipped += _leave_out(
+            used, same, SAID_IN_TEST, "its transcript, or one like it, is in the test split"
+        )
+        used = used.select(~same)
+    labels = recipe.data.labels or used.emotions
+    all_skipped = pd.concat([usable.skipped, _table(skipped)], ignore_index=True)
+    preparation = Preparation(used, labels, all_skipped)
     _check_splits(preparation, recipe)
     return preparation
+
+
+def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
+    """The improvised or the scripted utterances, and the others."""
+    column = corpus.table.get("improvised", pd.Series(dtype=bool)).dropna()
+    if column.empty or not column.map(lambda value: isinstance(value, bool | np.bool_)).all():
+        found = (
+            "its column improvised does not say true or false"
+            if len(column)
+            else "it has no column improvised"
+        )
+        raise CorpusError(f"{corpus.source}: {found}, which protocol.style: {style} needs; set it to all")
+    wanted = corpus.table["improvised"].isin([style == "improvised"])
+    reason = f"protocol.style is {style}"
+    return corpus.select(wanted), _leave_out(corpus, ~wanted, f"not {style}", reason)
 
 
 def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]]:
@@ -121,20 +174,26 @@ def _duration(row: Row) -> float | AudioError:
 
 def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
     train, selection = preparation.part("train"), recipe.protocol.selection
+    same = int((preparation.skipped["kind"] == SAID_IN_TEST).sum())
+    also = f" (protocol.text_disjoint left out {same} utterances)" if same else ""
     if not len(train):
-        raise RecipeError(
-            f"{recipe.data.corpus}: no utterance is left to train on; see protocol.test and .validation"
-        )
+        see = f"see protocol.test and .validation{also}"
+        raise RecipeError(f"{recipe.data.corpus}: no utterance is left to train on; {see}")
     if selection != "last" and not len(preparation.part(selection)):
         need = "protocol.validation of 1 or more groups" if selection == "validation" else "protocol.test"
         raise RecipeError(
-            f"protocol.selection is {selection}, but the {selection} split is empty; set {need}"
+            f"protocol.selection is {selection}, but the {selection} split is empty; set {need}{also}"
         )
     unseen = [label for label in preparation.labels if label not in set(train.table["emotion"])]
     if unseen:
         raise RecipeError(
-            f"no training utterance is {' or '.join(unseen)}; leave that out of data.labels or change the split"
+            f"no training utterance is {' or '.join(unseen)}{also}; leave that out of data.labels or change the split"
         )
+
+
+def _leave_out(corpus: Corpus, which: ArrayLike, kind: str, reason: str) -> list[Row]:
+    rows = corpus.table[np.asarray(which, dtype=bool)]
+    return [_skip(row, kind, reason) for row in rows.to_dict("records")]
 
 
 def _missing(corpus: Corpus, kept: Corpus) -> list[Row]:
@@ -157,16 +216,34 @@ def _table(skipped: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(skipped, columns=["utterance_id", "audio_path", "what", "kind", "reason"])
 
 
-def write_preparation(preparation: Preparation, folder: Path) -> None:
-    """Keep a preparation in a run folder: `corpus.parquet` and `skipped.csv`."""
+def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) -> None:
+    """Begin a run folder: `recipe.yaml`, `skipped.csv`, `corpus.parquet` and, when they are there, `splits.json`."""
+    splits_file = folder / "splits.json"
+    splits_file.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
     preparation.skipped.to_csv(folder / "skipped.csv", index=False)
     preparation.corpus.write(folder / "corpus.parquet")
+    parts = {split: preparation.part(split).table for split in SPLITS}
+    lists = {
+        "labels": preparation.labels,
+        **{split: part["utterance_id"].tolist() for split, part in parts.items()},
+        "speakers": {split: sorted(part["speaker"].dropna().unique()) for split, part in parts.items()},
+    }
+    write_json(splits_file, lists)
 
 
-def read_preparation(folder: Path, labels: list[str]) -> Preparation:
+def read_preparation(folder: Path) -> Preparation:
     """The preparation that `write_preparation` kept."""
     return Preparation(
         Corpus.read(folder / "corpus.parquet"),
-        labels,
+        json.loads((folder / "splits.json").read_text(encoding="utf-8"))["labels"],
         pd.read_csv(folder / "skipped.csv", dtype=str, keep_default_na=False),
     )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that is there complete or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    part.replace(path)

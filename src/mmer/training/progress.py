@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.show import FIGURES
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
+from mmer.training.selection_bias import bias_table
 from mmer.training.trainer import CHOICE
 
 
@@ -139,7 +140,11 @@ def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> 
     parts: list[Any] = [table]
     if selection == "test":
         note = "The epoch was chosen on the test split: every figure of it is optimistic."
+        if metrics["selection_bias"] is None:
+            note += " By how much is not known without a validation split (protocol.validation)."
         parts.append(Text(note, style="yellow"))
+        if metrics["selection_bias"] is not None:
+            parts.append(bias_table(metrics["selection_bias"]))
     parts += [Text(line) for line in skipped_lines(skipped)]
     if metrics["infinite_ctc"]:
         share = f"{metrics['infinite_ctc']} times in training"
@@ -156,6 +161,7 @@ def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> 
 
 CONTENT = {
     "model": "the best model: all that prediction needs",
+    "validation_selected": "the model of the epoch that the validation split would choose",
     "metrics.json": "every figure of train, validation and test",
     "predictions.parquet": "the answer for every utterance, with probabilities",
     "confusion_matrix.png": "what is taken for what",
@@ -168,7 +174,7 @@ CONTENT = {
     "tensorboard": "events, for tensorboard --logdir",
     "checkpoints": "what is needed to resume",
 }
-"""What a run folder holds."""
+"""What a run folder holds; `validation_selected` only where the epoch is chosen on the test split."""
 
 
 def skipped_lines(skipped: pd.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from transformers import TrainerState, set_seed
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import shared_transcripts
+from mmer.corpora.folds import shared_speakers, shared_transcripts
 from mmer.errors import CorpusError, MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
@@ -26,9 +26,17 @@ from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
-from mmer.training.preparation import SPLITS, Preparation, prepare, read_preparation, write_preparation
+from mmer.training.preparation import (
+    SPLITS,
+    Preparation,
+    prepare,
+    read_preparation,
+    write_json,
+    write_preparation,
+)
 from mmer.training.progress import TrainingProgress, summary
-from mmer.training.trainer import MMERTrainer, out_of_patience
+from mmer.training.selection_bias import selection_bias
+from mmer.training.trainer import COMPARED, SELECTED, MMERTrainer, best_step, out_of_patience
 
 SOFTWARE = (
     *("mmer", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
@@ -84,13 +92,13 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
     if complete:
         console.print(f"{folder} is complete; nothing is left to do.", soft_wrap=True)
     else:
-        shared = _shared_transcripts(recipe, preparation, console)
+        shared = _shared(recipe, preparation, console)
         with quiet_transformers():
             if state is None or not _is_over(state, recipe):
                 state = _train(recipe, preparation, folder, checkpoint, console)
             if process.is_main_process:
                 metrics = _judge(recipe, preparation, folder, state, console)
-                _write_json(metrics_file, {**metrics, "shared_transcripts": shared})
+                write_json(metrics_file, {**metrics, **shared})
             process.wait_for_everyone()
     metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     console.print(summary(folder, metrics, preparation.skipped))
@@ -99,8 +107,10 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
 
 def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     """Begin a run folder, or take up one of the same recipe."""
-    recipe_file, splits_file = folder / "recipe.yaml", folder / "splits.json"
+    recipe_file, versions_file = folder / "recipe.yaml", folder / "versions.json"
     different: list[str] = []
+    if (folder / "folds.json").exists():
+        raise TrainingError(f"{folder} holds a cross-validation; use another folder")
     if recipe_file.exists():
         different = recipe.differences(load_recipe(str(recipe_file)))
         # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.
@@ -111,31 +121,31 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
             )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TrainingError(f"{folder} is neither a run nor an empty folder; use another folder")
-    if different or not splits_file.exists():
-        splits_file.unlink(missing_ok=True)
+    if different or not (folder / "splits.json").exists():
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe_file.write_text(recipe.dump(), encoding="utf-8")
-        write_preparation(preparation, folder)
-        _write_json(folder / "versions.json", _versions())
-        _write_json(splits_file, _split_lists(preparation))
+        write_preparation(preparation, recipe, folder)
+        versions_file.unlink(missing_ok=True)
+    if not versions_file.exists():
+        write_json(versions_file, _versions())
     # Read back even if just written, so that a resumed run sees the very same table.
-    return read_preparation(folder, json.loads(splits_file.read_text(encoding="utf-8"))["labels"])
+    return read_preparation(folder)
 
 
-def _shared_transcripts(recipe: Recipe, preparation: Preparation, console: Console) -> dict[str, float]:
-    """Warn where a model that reads may only remember; gives the shares that are told."""
-    if recipe.model.fusion == "speech":
-        return {}
-    shares = shared_transcripts(preparation.corpus)
-    if any(shares.values()):
-        told = " and ".join(
-            f"{share:.1%} of the {split} utterances" for split, share in shares.items() if share
-        )
-        reason = "say, word for word, what is said in training; words may be remembered, not understood"
-        console.print(f"warning: {told} {reason}", style="yellow", soft_wrap=True)
-    return shares
+def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[str, dict[str, float]]:
+    """Warn where a model may only remember a voice or a sentence; gives the shares that are told."""
+    speakers = shared_speakers(preparation.corpus)
+    texts = {} if recipe.model.fusion == "speech" else shared_transcripts(preparation.corpus)
+    for shares, reason in (
+        (speakers, "are of speakers of the training utterances; voices may be remembered"),
+        (texts, "say, word for word, what is said in training; words may be remembered, not understood"),
+    ):
+        if any(shares.values()):
+            told = " and ".join(
+                f"{share:.1%} of the {split} utterances" for split, share in shares.items() if share
+            )
+            console.print(f"warning: {told} {reason}", style="yellow", soft_wrap=True)
+    return {"shared_speakers": speakers, "shared_transcripts": texts}
 
 
 def _train(
@@ -145,22 +155,28 @@ def _train(
     selection = recipe.protocol.selection
     train_part = preparation.part("train")
     watched = preparation.part("validation" if selection == "last" else selection)
+    compared = preparation.part("validation" if selection == "test" else "none")
     set_seed(recipe.training.seed)
     model, processor = build_model(recipe, train_part, preparation.labels)
     _check_transcripts(processor, preparation.corpus)
     store = FeatureStore(processor)
-    statistics = _read_features(store, preparation, watched, console)
+    statistics = _read_features(store, preparation, [watched, compared], console)
     if PartialState().is_main_process:
         processor.save_pretrained(folder / "model")
+
+    def judged(part: Corpus) -> SpeechEmotionDataset | None:
+        return SpeechEmotionDataset(part, store, recipe, statistics, training=False) if len(part) else None
+
     progress = TrainingProgress(console, "validation" if selection == "last" else selection)
     trainer = MMERTrainer(
         model,
         recipe,
         SpeechEmotionDataset(train_part, store, recipe, statistics, training=True),
-        SpeechEmotionDataset(watched, store, recipe, statistics, training=False) if len(watched) else None,
+        judged(watched),
         Collator(processor),
         folder,
         [progress],
+        judged(compared),
     )
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -175,7 +191,7 @@ def _train(
 
 
 def _read_features(
-    store: FeatureStore, preparation: Preparation, watched: Corpus, console: Console
+    store: FeatureStore, preparation: Preparation, judged: list[Corpus], console: Console
 ) -> dict[str, FeatureStatistics]:
     """Fill the store, and give the features the statistics that they are standardized with."""
     processor, corpus = store.processor, preparation.corpus
@@ -183,7 +199,9 @@ def _read_features(
         return {}
     per_speaker = processor.normalization == "speaker"
     trained = Utterance.of(preparation.part("train"))
-    utterances = Utterance.of(corpus) if per_speaker else trained + Utterance.of(watched)
+    utterances = trained + [utterance for part in judged for utterance in Utterance.of(part)]
+    if per_speaker:
+        utterances = Utterance.of(corpus)
     with counting(console, "reading recordings", len(utterances)) as progress:
         for done, utterance in enumerate(utterances, start=1):
             store(utterance)
@@ -200,11 +218,10 @@ def _judge(
 ) -> dict[str, Any]:
     """Keep the best model, judge it on each split, and write predictions and pictures."""
     corpus, selection = preparation.corpus, recipe.protocol.selection
-    step = state.global_step if selection == "last" else state.best_global_step
+    best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
+    step = state.global_step if selection == "last" else best
     assert step is not None
-    kept = folder / "checkpoints" / f"checkpoint-{step}"
-    MMERForEmotionRecognition.from_pretrained(kept).save_pretrained(folder / "model")
-    recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    recognizer = _keep(folder, step, folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
@@ -213,23 +230,48 @@ def _judge(
     labels = preparation.labels
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
     judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
+    if "test" in parts and judged["test"] is None:
+        first = f"{len(parts['test'])} test utterances could be answered; the first: {parts['test']['error'].iloc[0]}"
+        raise TrainingError(f"none of {first}")
     history = history_of(state.log_history)
     watched = "validation" if selection == "last" else selection
-    kept_epoch = round(len(history) * step / state.global_step)
-    plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=kept_epoch)
+
+    def epoch(step: int) -> int:
+        return round(len(history) * step / state.global_step)
+
+    plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=epoch(step))
     shown = next(split for split in ("test", watched, "train") if judged[split])
     optimistic = ", which chose the epoch" if selection == shown else ""
     figures = judged[shown]
     assert figures is not None
     plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
+    bias = None
+    if compared is not None and judged["test"]:
+        other = _keep(folder, compared, folder / "validation_selected")
+        answers = predict_labeled(other, preparation.part("test"), batch_size=recipe.training.batch_size)
+        by_validation = judge(answers, labels)
+        assert by_validation is not None
+        bias = selection_bias(
+            {"epoch": epoch(step), **judged["test"]}, {"epoch": epoch(compared), **by_validation}
+        )
     return {
         "selection": selection,
-        "kept_epoch": kept_epoch,
+        "kept_epoch": epoch(step),
         "epochs": len(history),
         "infinite_ctc": round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
         "also_called": ALSO_CALLED,
+        "selection_bias": bias,
         **judged,
     }
+
+
+def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
+    """Make a model folder of a checkpoint."""
+    if model_folder != folder / "model":
+        MMERProcessor.from_pretrained(folder / "model").save_pretrained(model_folder)
+    checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
+    MMERForEmotionRecognition.from_pretrained(checkpoint).save_pretrained(model_folder)
+    return EmotionRecognizer.from_pretrained(model_folder)
 
 
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus) -> None:
@@ -258,15 +300,6 @@ def _last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
     return None, None
 
 
-def _split_lists(preparation: Preparation) -> dict[str, Any]:
-    parts = {split: preparation.part(split).table for split in SPLITS}
-    return {
-        "labels": preparation.labels,
-        **{split: part["utterance_id"].tolist() for split, part in parts.items()},
-        "speakers": {split: sorted(part["speaker"].dropna().unique()) for split, part in parts.items()},
-    }
-
-
 def _versions() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
@@ -282,10 +315,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Write a file that is there complete or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)

@@ -1,7 +1,9 @@
 """The training loop: `transformers.Trainer` with the four objectives in view."""
 
 import math
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,18 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.metrics import compute_metrics
 from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.recompute import checkpointing_settings
+from mmer.objectives.gradient_cache import backward_in_parts, split_batch
+from mmer.objectives.multitask import multitask_loss
 from mmer.recipe import Recipe
 from mmer.training.data import Collator, SpeechEmotionDataset
+from mmer.training.gradient_shares import PREFIX, gradient_shares
 
 SCORE = "balanced_accuracy"
 CHOICE = "choice"
 """What the best epoch is best in: the score and, of equal scores, the lower cross-entropy."""
+SELECTED, COMPARED = "eval", "eval_validation"
+"""How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
 LOGS_PER_EPOCH = 10
 
 
@@ -79,6 +87,7 @@ class MMERTrainer(Trainer):
         collator: makes the batches.
         folder: the run folder; `checkpoints/` and `tensorboard/` go there.
         callbacks: more of them.
+        compared: more utterances that are judged after each epoch, to know which one they would choose.
 
     Raises:
         RecipeError: float16 without a GPU.
@@ -93,12 +102,15 @@ class MMERTrainer(Trainer):
         collator: Collator,
         folder: Path,
         callbacks: list[TrainerCallback],
+        compared: SpeechEmotionDataset | None = None,
     ) -> None:
         self.recipe = recipe
+        self.compared = compared
         self.labels = collator.processor.labels
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._pending: list[tuple[list[str], Tensor]] = []
+        self._measured = -1
         super().__init__(
             model,
             training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
@@ -106,7 +118,7 @@ class MMERTrainer(Trainer):
             train_dataset=train,
             eval_dataset=selection,
             compute_metrics=self._judge,
-            callbacks=[_Epochs(train), _Patience(recipe.training.patience), *callbacks],
+            callbacks=[_Epochs(train), _Patience(recipe.training.patience), _Checkpoints(), *callbacks],
         )
         if self.is_world_process_zero():
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
@@ -133,14 +145,17 @@ class MMERTrainer(Trainer):
     ) -> Any:
         """The weighted sum of the objectives; what each contributes is kept for the next log, on the device."""
         outputs = model(**inputs)
-        for name, value in (outputs.objectives | {"infinite_ctc": outputs.infinite_ctc}).items():
+        self._count(outputs.objectives, outputs.infinite_ctc)
+        loss = outputs.loss
+        return (loss, outputs) if return_outputs else loss
+
+    def _count(self, objectives: Mapping[str, Tensor], infinite_ctc: Tensor) -> None:
+        for name, value in {**objectives, "infinite_ctc": infinite_ctc}.items():
             value = value.detach().float()
             # Several GPUs in one process give one value each.
             value = value.sum() if name == "infinite_ctc" else value.mean()
             self._sums[name] = self._sums.get(name, 0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
-        loss = outputs.loss
-        return (loss, outputs) if return_outputs else loss
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -152,11 +167,58 @@ class MMERTrainer(Trainer):
                 last step left them.
         """
         utterance_ids = inputs.pop("utterance_ids")
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        epoch = round(self.state.epoch or 0, 6)
+        if self.recipe.training.log_gradient_shares and epoch >= self._measured + 1:
+            self._measured = int(epoch)
+            self._log_gradient_shares(inputs)
+        size = self.recipe.training.micro_batch_size or len(inputs["labels"])
+        if size < len(inputs["labels"]) or self.accelerator.num_processes > 1:
+            loss = self._step_in_parts(model, inputs, size)
+        else:
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self._pending.append((utterance_ids, loss))
         if self.accelerator.sync_gradients:
             self._check_losses()
         return loss
+
+    def _step_in_parts(self, model: nn.Module, inputs: dict[str, Any], size: int) -> Tensor:
+        """The step of a batch that memory does not hold, or that several processes share."""
+        model.train()
+        unwrapped = self.accelerator.unwrap_model(model)
+        assert isinstance(unwrapped, MMERForEmotionRecognition)
+        steps = self.current_gradient_accumulation_steps
+
+        def summarize(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            with self.compute_loss_context_manager():
+                return model(**part).summary
+
+        several = self.accelerator.num_processes > 1
+        loss, objectives, infinite_ctc = backward_in_parts(
+            split_batch(self._prepare_inputs(inputs), size),
+            summarize,
+            partial(multitask_loss, unwrapped.config),
+            lambda loss: self.accelerator.backward(loss / steps),
+            gather=self._gather if several else None,
+            rank=self.accelerator.process_index,
+            unsynchronized=partial(self.accelerator.no_sync, model),
+        )
+        self._count(objectives, infinite_ctc)
+        return loss / steps
+
+    def _gather(self, tensor: Tensor) -> Tensor:
+        gathered = self.accelerator.gather(tensor)
+        assert isinstance(gathered, Tensor)
+        return gathered
+
+    def _log_gradient_shares(self, inputs: dict[str, Any]) -> None:
+        model = self.accelerator.unwrap_model(self.model)
+        assert isinstance(model, MMERForEmotionRecognition)
+        model.train()
+        size = self.recipe.training.micro_batch_size or len(inputs["labels"])
+        part = next(iter(split_batch(self._prepare_inputs(inputs), size)))
+        with self.compute_loss_context_manager():
+            shares = gradient_shares(model, part)
+        self.log({f"{PREFIX}{name}": share for name, share in shares.items()})
 
     def _check_losses(self) -> None:
         """Look at the losses before the optimizer does; one synchronization for all batches of the step."""
@@ -186,6 +248,17 @@ class MMERTrainer(Trainer):
             self._sums.clear()
             self._counts.clear()
         super().log(logs, start_time)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = SELECTED,
+    ) -> dict[str, float]:
+        """Judge the compared utterances, if there are any, and then those of the selection split."""
+        if eval_dataset is None and self.compared is not None:
+            super().evaluate(self.compared, ignore_keys, COMPARED)  # pyright: ignore[reportArgumentType]
+        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
     def prediction_step(
         self,
@@ -246,7 +319,10 @@ def training_arguments(
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=settings.recompute != "none",
+        gradient_checkpointing_kwargs=checkpointing_settings(settings.recompute),
+        # An encoder may have parameters that its settings leave unused, such as the vector that masks spans.
+        ddp_find_unused_parameters=True,
         seed=settings.seed,
         # The published checkpoints and every encoder are tested on CPU and CUDA; CTC does not run on Apple's MPS.
         use_cpu=not gpu,
@@ -261,9 +337,6 @@ def training_arguments(
         logging_nan_inf_filter=False,
         eval_strategy="epoch" if judged else "no",
         save_strategy="epoch",
-        save_total_limit=2,
-        metric_for_best_model=CHOICE if judged else None,
-        greater_is_better=True if judged else None,
         disable_tqdm=True,
         report_to="none",
     )
@@ -298,6 +371,37 @@ class _Patience(TrainerCallback):
     ) -> None:
         if out_of_patience(state, self.patience):
             control.should_training_stop = True
+
+
+class _Checkpoints(TrainerCallback):
+    """Removes checkpoints that are neither the newest nor the best of a judged split, but keeps two."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        assert args.output_dir is not None
+        best = {best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED)} - {None}
+        checkpoints = {
+            int(path.name.split("-")[1]): path for path in Path(args.output_dir).glob("checkpoint-*")
+        }
+        kept = best | {state.global_step}
+        if len(kept) == 1:
+            kept |= set(sorted(checkpoints)[-2:])
+        for step in checkpoints.keys() - kept:
+            shutil.rmtree(checkpoints[step])
+
+
+def best_step(logs: Sequence[Mapping[str, float]], prefix: str = SELECTED) -> int | None:
+    """The optimizer step after the best epoch, the first of equal ones; null if the split was not judged.
+
+    Args:
+        logs: `TrainerState.log_history`.
+        prefix: `SELECTED` or `COMPARED`.
+    """
+    judged = [log for log in logs if f"{prefix}_{CHOICE}" in log]
+    return int(max(judged, key=lambda log: log[f"{prefix}_{CHOICE}"])["step"]) if judged else None
 
 
 def out_of_patience(state: TrainerState, patience: int | None) -> bool:

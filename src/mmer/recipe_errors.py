@@ -1,0 +1,116 @@
+"""What is wrong with a recipe, in one line: where it was found, and what is allowed there."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mmer.errors import RecipeError
+
+Model = type[BaseModel]
+
+
+def sections(model: Model) -> dict[str, Model]:
+    """The settings of a section that are sections themselves."""
+    annotations = {name: field.annotation for name, field in model.model_fields.items()}
+    return {
+        name: kind
+        for name, kind in annotations.items()
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
+
+
+def check_keys(settings: Any, recipe: Model, source: str) -> None:
+    """Refuse a key that a recipe does not have, and a value where it has a section.
+
+    Args:
+        settings: what the YAML holds.
+        recipe: the model of the whole recipe.
+        source: what messages call it.
+
+    Raises:
+        RecipeError: for the first such key, with the nearest known one.
+    """
+    _check_section(settings, recipe, source, "", list(_paths(recipe)))
+
+
+def explain(
+    error: ValidationError, settings: Any, recipe: Model, source: str, set_by_override: Mapping[str, str]
+) -> str:
+    """One line for the first setting that is wrong: where, what was found, what is allowed.
+
+    Args:
+        error: what validation said.
+        settings: what was validated.
+        recipe: the model of the whole recipe.
+        source: what messages call the settings.
+        set_by_override: by dotted path, what messages call the override that set it.
+    """
+    paths = list(_paths(recipe))
+    problems = error.errors(include_url=False)
+    path = _path(problems[0]["loc"], paths)
+    # A setting of two types has one problem for each.
+    allowed = " or ".join(
+        dict.fromkeys(_allowed(problem) for problem in problems if _path(problem["loc"], paths) == path)
+    )
+    place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
+    found = settings
+    for key in path.split("."):
+        found = found[key]
+    is_section = any(other.startswith(f"{path}.") for other in paths)
+    value = "" if is_section else f" is {json.dumps(found, default=str, ensure_ascii=False)}"
+    return f"{place}: {path}{value}; it must be {allowed}"
+
+
+def _paths(model: Model, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of every setting and section."""
+    for name in model.model_fields:
+        yield prefix + name
+        if name in sections(model):
+            yield from _paths(sections(model)[name], f"{prefix}{name}.")
+
+
+def _check_section(settings: Any, model: Model, source: str, prefix: str, paths: Sequence[str]) -> None:
+    if not isinstance(settings, dict):
+        at = f"{prefix.rstrip('.')} is" if prefix else "found"
+        found, allowed = json.dumps(settings, default=str), ", ".join(model.model_fields)
+        raise RecipeError(f"{source}: {at} {found}, not a section; its settings are {allowed}")
+    for key, value in settings.items():
+        if key not in model.model_fields:
+            near = _nearest_key(str(key), model, prefix, paths)
+            raise RecipeError(f"{source}: unknown key {prefix}{key}{near}")
+        if key in sections(model):
+            _check_section(value, sections(model)[key], source, f"{prefix}{key}.", paths)
+
+
+def _nearest_key(key: str, model: Model, prefix: str, paths: Sequence[str]) -> str:
+    siblings = list(model.model_fields)
+    if near := get_close_matches(key, siblings, 1):
+        return f"; did you mean {prefix}{near[0]}?"
+    by_last = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    if near := get_close_matches(key, by_last, 1):
+        return f"; did you mean {by_last[near[0]]}?"
+    return f"; the keys of {prefix.rstrip('.') or 'a recipe'} are {', '.join(siblings)}"
+
+
+def _path(location: Sequence[int | str], paths: Sequence[str]) -> str:
+    """The setting at pydantic's `location`, which goes on with list indices and members of unions."""
+    path = ""
+    for step in location:
+        if f"{path}{step}" not in paths:
+            break
+        path += f"{step}."
+    return path.rstrip(".")
+
+
+def _overlap(a: str, b: str) -> bool:
+    return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
+
+
+def _allowed(problem: Mapping[str, Any]) -> str:
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.replace("List should have", "a list of")
+    message = message.replace(" after validation, not 0", "").replace(" after validation, not 1", "")
+    return message.replace("a valid array", "a list such as [A, B]").replace("a valid string", "text")

@@ -1,0 +1,311 @@
+"""`mmer ablate`: what each side, each objective and each part of the network is worth (table 1 and figure 2)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.folds import Fold, Folds, assign_splits, identify, make_folds
+from mmer.corpora.labels import nearest
+from mmer.demo import make_spoken_once
+from mmer.errors import CorpusError, RecipeError, TrainingError
+from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.progress import counting
+from mmer.recipe import Recipe, load_recipe
+from mmer.training import ablation_show
+from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.crossval import cross_validate
+from mmer.training.gradient_shares import PREFIX
+from mmer.training.preparation import write_json
+
+NEUTRAL = "neutral"
+FIGURES = ("accuracy", "balanced_accuracy", "neutral_bias")
+CONDITIONS = ("gold", "wer:0.1", "wer:0.2", "wer:0.4", "wer:0.6", "none")
+_ALONE = [
+    f"objectives.{name}_weight=0" for name in ("ctc", "supervised_contrastive", "augmented_contrastive")
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        title: what it is called.
+        settings: overrides that make it of the recipe for MMER; null for a baseline that is not trained.
+        paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1, where it is there.
+    """
+
+    title: str
+    settings: tuple[str, ...] | None
+    paper: float | None = None
+
+
+ROWS = {
+    "text": Row("text only", ("model.fusion=text", *_ALONE), 0.781),
+    "speech": Row("speech only", ("model.fusion=speech", *_ALONE), 0.789),
+    "naive": Row("naive fusion", ("model.fusion=naive", *_ALONE), 0.798),
+    "mmer": Row("MMER", ("training.log_gradient_shares=true",), 0.812),
+    "no-ctc": Row("without CTC", ("objectives.ctc_weight=0",)),
+    "no-scl": Row("without supervised contrastive", ("objectives.supervised_contrastive_weight=0",)),
+    "no-acl": Row("without augmented contrastive", ("objectives.augmented_contrastive_weight=0",)),
+    "no-gate": Row("without gate", ("model.without=[gate]",)),
+    "no-b": Row("without block B", ("model.without=[block_b]",)),
+    "no-c": Row("without blocks B and C", ("model.without=[block_c]",)),
+    "no-d": Row("without block D and gate", ("model.without=[block_d]",)),
+    "no-text-attention": Row("without text self-attention", ("model.without=[text_self_attention]",)),
+    "majority": Row("majority class", None),
+    "egemaps": Row("eGeMAPS + SVM", None),
+    "egemaps-speaker": Row("eGeMAPS + SVM, per speaker", None),
+}
+"""The rows, in order. Text, speech and naive fusion learn from cross-entropy alone, as in the paper."""
+
+
+def ablate(
+    recipe: str,
+    overrides: Sequence[str],
+    out: str | Path,
+    rows: Sequence[str] | None = None,
+    jobs: int = 1,
+    *,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Cross-validate each row on the same folds, and put them beside each other and the paper.
+
+    Folds are those of `protocol.folds`; where it is null, the one split that `mmer train` makes. The same call again
+    goes on: what is trained stays.
+
+    Args:
+        recipe: name or path, of MMER; `demo` without a corpus makes *spoken* in the folder.
+        overrides: settings as `a.b=c`.
+        out: a folder for `ablation.json`, `ablation.md`, pictures, and a cross-validation of each row.
+        rows: names of `ROWS`; null for all, without eGeMAPS where openSMILE is not installed.
+        jobs: folds trained at a time.
+        console: where progress is shown; standard error unless given.
+
+    Returns:
+        What `ablation.json` holds: `rows`, by name, each with `title`, `paper_accuracy`, the mean `accuracy` and
+        `balanced_accuracy` over folds (null where skipped, and why in `note`), `pooled` of `compute_metrics`, and
+        `neutral_bias`; `transcripts`, a list of conditions with their word errors and figures of MMER;
+        `gradient_shares`, objective -> share before each epoch of MMER, mean over folds.
+
+    Raises:
+        RecipeError: no such row, or the recipe cannot be followed.
+        CorpusError, TrainingError: see `cross_validate`.
+    """
+    console = console or Console(stderr=True)
+    folder = Path(out).resolve()
+    wanted = _wanted(rows)
+    overrides = list(overrides)
+    if recipe == "demo" and load_recipe(recipe, overrides).data.corpus is None:
+        seed = load_recipe(recipe, overrides).training.seed
+        overrides.append(f"data.corpus={json.dumps(str(make_spoken_once(folder, seed, console)))}")
+    base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.without=[]"])
+    overrides += ["model.fusion=mmer", "model.without=[]", *_protocol(folder, base)]
+    results: dict[str, Any] = {}
+    for name in wanted:
+        console.rule(f"[bold]{ROWS[name].title}")
+        results[name] = _result(name, recipe, overrides, folder, jobs, console)
+    content: dict[str, Any] = {"rows": results, "transcripts": [], "gradient_shares": {}}
+    if "mmer" in results:
+        content["transcripts"] = _transcript_conditions(folder / "mmer", console)
+        content["gradient_shares"] = _gradient_shares(folder / "mmer")
+    write_json(folder / "ablation.json", content)
+    ablation_show.write_markdown(content, folder / "ablation.md")
+    pictures = ablation_show.plot(content, folder)
+    console.rule("[bold]ablation")
+    console.print(ablation_show.render(content))
+    console.print(Text(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}"))
+    return content
+
+
+def neutral_bias(figures: Mapping[str, Any]) -> float | None:
+    """How much more often other emotions are taken for neutral than for any other wrong one.
+
+    Of the utterances that are not neutral: the share predicted neutral, minus the share that is wrong divided by the
+    number of wrong answers there are (emotions - 1). 0 where mistakes fall on all emotions alike.
+
+    Args:
+        figures: of `compute_metrics`.
+
+    Returns:
+        -1 to 1; null where there is no neutral, nothing else, or two emotions only.
+    """
+    labels = figures["labels"]
+    if NEUTRAL not in labels or len(labels) < 3:
+        return None
+    place = labels.index(NEUTRAL)
+    others = [row for i, row in enumerate(figures["confusion_matrix"]) if i != place]
+    total = sum(map(sum, others))
+    if not total:
+        return None
+    right = sum(figures["confusion_matrix"][i][i] for i in range(len(labels)) if i != place)
+    return (sum(row[place] for row in others) - (total - right) / (len(labels) - 1)) / total
+
+
+def _wanted(rows: Sequence[str] | None) -> list[str]:
+    if rows is None:
+        return [name for name in ROWS if not name.startswith("egemaps") or find_spec("opensmile")]
+    for name in rows:
+        if name not in ROWS:
+            raise RecipeError(f"no row {name!r}{nearest(name, ROWS)}; the rows are {', '.join(ROWS)}")
+    return [name for name in ROWS if name in rows]
+
+
+def _protocol(folder: Path, recipe: Recipe) -> list[str]:
+    """Settings by which every row has the same folds, kept in a file."""
+    if recipe.data.corpus is None:
+        raise RecipeError("data.corpus is not set; name the corpus, as data.corpus=corpus.parquet")
+    corpus = Corpus.read(recipe.data.corpus)
+    labeled, _ = corpus.with_labels(recipe.data.labels, recipe.data.label_map)
+    protocol, file = recipe.protocol, folder / "folds.json"
+    # The folds are of usable utterances, but the file is checked against the whole corpus.
+    if protocol.folds is None:
+        folds = _single_split(labeled, recipe)
+    elif isinstance(protocol.folds, str) and protocol.folds.endswith(".json"):
+        folds = Folds.read(protocol.folds)
+        folds.check_corpus(corpus, protocol.folds)
+    elif isinstance(protocol.validation, int):
+        folds = make_folds(
+            labeled,
+            protocol.folds,
+            group=protocol.group,
+            validation=protocol.validation,
+            seed=recipe.training.seed,
+        )
+    else:
+        found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
+        raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
+    content = replace(folds, corpus=identify(corpus)).content()
+    if file.exists() and Folds.read(file).content() != content:
+        raise TrainingError(f"{folder} holds an ablation with other folds; use another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, content)
+    validating = max(len(fold.validation) for fold in folds.folds.values())
+    if folds.group == "split":
+        assert isinstance(protocol.validation, int)
+        validating = protocol.validation
+    return [
+        f"protocol.folds={json.dumps(str(file))}",
+        f"protocol.validation={validating}",
+        "protocol.test=[]",
+    ]
+
+
+def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
+    """The split of `mmer train` as the one fold of a cross-validation."""
+    protocol = recipe.protocol
+    split = assign_splits(
+        corpus,
+        group=protocol.group,
+        test=protocol.test,
+        validation=protocol.validation,
+        seed=recipe.training.seed,
+    )
+    splits = split.table["split"]
+    if not (splits == "test").any():
+        raise CorpusError(
+            f"{corpus.source}: its split column has no test utterances; name protocol.test or .folds"
+        )
+    if not protocol.test and isinstance(protocol.validation, int):
+        return Folds("split", {"split": Fold(("test",), ("validation",))}, {})
+    groups = split.table[protocol.group]
+    test, validation = (sorted({str(g) for g in groups[splits == part]}) for part in ("test", "validation"))
+    return Folds(protocol.group, {"split": Fold(tuple(test), tuple(validation))}, {})
+
+
+def _result(
+    name: str, recipe: str, overrides: Sequence[str], folder: Path, jobs: int, console: Console
+) -> dict[str, Any]:
+    row = ROWS[name]
+    shown = {"title": row.title, "paper_accuracy": row.paper}
+    if row.settings is None:
+        metrics = cross_validate_baseline(
+            "majority" if name == "majority" else "egemaps",
+            load_recipe(recipe, overrides),
+            folder / name,
+            per_speaker=name == "egemaps-speaker",
+            cache=folder / "egemaps.parquet",
+            console=console,
+        ).metrics
+    else:
+        plain, changed = load_recipe(recipe, overrides), load_recipe(recipe, [*overrides, *row.settings])
+        if changed == plain and name != "mmer":
+            console.print("the recipe is without it already")
+            return {
+                **shown,
+                "note": "the recipe is without it already",
+                **dict.fromkeys(FIGURES),
+                "pooled": None,
+            }
+        metrics = cross_validate(changed, folder / name, None, jobs, console=console).metrics
+    means = {figure: metrics["mean"][figure] for figure in ("accuracy", "balanced_accuracy")}
+    pooled = metrics["pooled"]
+    return {**shown, "note": None, **means, "neutral_bias": neutral_bias(pooled), "pooled": pooled}
+
+
+def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any]]:
+    """Judge the models of a cross-validation with other transcripts; answers are kept in `transcripts`."""
+    answers = folder / "transcripts"
+    answers.mkdir(exist_ok=True)
+    folds = sorted((folder / "folds").iterdir())
+    found = []
+    for text in CONDITIONS:
+        condition = Condition.parse(text)
+        parts, errors, words, labels = [], 0, 0, list[str]()
+        for run in folds:
+            corpus = Corpus.read(run / "corpus.parquet")
+            test = corpus.select(corpus.table["split"] == "test")
+            changed, made = with_condition(test, condition, training_words(corpus))
+            errors += made.substitutions + made.deletions + made.insertions
+            words += made.words
+            recipe = load_recipe(str(run / "recipe.yaml"))
+            file = answers / f"{text.replace(':', '-')} {run.name}.parquet"
+            if not file.exists():
+                recognizer = EmotionRecognizer.from_pretrained(run / "model")
+                with counting(console, f"transcripts {text}, {run.name}", len(test)) as progress:
+                    answered = predict_labeled(
+                        recognizer, changed, batch_size=recipe.training.batch_size, progress=progress
+                    )
+                part = file.with_suffix(".part")
+                answered.to_parquet(part, index=False)
+                part.replace(file)
+            parts.append(pd.read_parquet(file))
+            labels = json.loads((run / "splits.json").read_text(encoding="utf-8"))["labels"]
+        figures = judge(pd.concat(parts, ignore_index=True), labels)
+        assert figures is not None
+        rate = errors / words if words else None
+        kept = {name: figures[name] for name in ("accuracy", "balanced_accuracy", "utterances")}
+        found.append({"condition": text, "word_error_rate": rate, **kept})
+    return found
+
+
+def _gradient_shares(folder: Path) -> dict[str, list[float]]:
+    """Shares before each epoch that every fold trained, mean over the folds."""
+    folds = []
+    for run in sorted((folder / "folds").iterdir()):
+        states = (run / "checkpoints").glob("checkpoint-*/trainer_state.json")
+        last = max(states, key=lambda path: int(path.parent.name.split("-")[1]), default=None)
+        if last is None:
+            continue
+        logs = json.loads(last.read_text(encoding="utf-8"))["log_history"]
+        shares = [
+            {name.removeprefix(PREFIX): share for name, share in log.items() if name.startswith(PREFIX)}
+            for log in logs
+        ]
+        folds.append(pd.DataFrame([each for each in shares if each]))
+    folds = [fold for fold in folds if len(fold)]
+    if not folds:
+        return {}
+    epochs = min(map(len, folds))
+    mean = pd.concat([fold[:epochs].fillna(0.0) for fold in folds]).groupby(level=0).mean()
+    return {str(name): mean[name].tolist() for name in mean}

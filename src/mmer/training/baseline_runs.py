@@ -1,0 +1,122 @@
+"""Baselines over the folds of a cross-validation, in a folder of the same form."""
+
+import json
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.text import Text
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.labels import nearest
+from mmer.errors import MMERError, TrainingError
+from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
+from mmer.evaluation.evaluate import judge
+from mmer.evaluation.show import FIGURES, render
+from mmer.progress import counting
+from mmer.recipe import Recipe
+from mmer.training.crossval import CrossValidation, open_folds, put_together
+from mmer.training.preparation import read_preparation, write_json
+
+Baseline = Literal["majority", "egemaps"]
+
+
+def cross_validate_baseline(
+    baseline: Baseline,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    per_speaker: bool = False,
+    cache: Path | None = None,
+    console: Console | None = None,
+) -> CrossValidation:
+    """Judge a baseline on the folds that `cross_validate` makes of the same recipe.
+
+    A baseline chooses nothing, so the validation groups of a fold train too.
+
+    Args:
+        baseline: `majority`, or `egemaps` for openSMILE functionals and a support vector machine.
+        recipe: its `data` and `protocol` sections are read, but for `protocol.selection`.
+        out: the folder, made if it does not exist; what `cross_validate` writes, without models.
+        per_speaker: standardize the functionals over the clips of each speaker; see `predict_svm`.
+        cache: file that keeps the functionals; `egemaps.parquet` in the folder unless given.
+        console: where progress is shown; standard error unless given.
+
+    Raises:
+        MissingExtraError: openSMILE is needed and not installed.
+        TrainingError: the folder holds something else.
+        RecipeError, CorpusError: see `cross_validate`.
+    """
+    console = console or Console(stderr=True)
+    folder = Path(out).resolve()
+    system = _system(baseline, per_speaker)
+    _check_folder(folder, system)
+    recipe = recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update={"selection": "last"})})
+    made = open_folds(folder, recipe, console)
+    features = pd.DataFrame()
+    if baseline == "egemaps":
+        corpus = Corpus.read(folder / "corpus.parquet")
+        with counting(console, "openSMILE", len(corpus)) as progress:
+            features = egemaps_features(corpus, cache or folder / "egemaps.parquet", progress)
+    for name in made.folds:
+        run = folder / "folds" / name
+        preparation = read_preparation(run)
+        test, labels = preparation.part("test"), preparation.labels
+        train = preparation.corpus.select(preparation.corpus.table["split"] != "test")
+        if baseline == "majority":
+            predictions = predict_majority(train, test, labels)
+        else:
+            predictions = predict_svm(train, test, labels, features, per_speaker=per_speaker)
+        predictions.to_parquet(run / "predictions.parquet", index=False)
+        fold_metrics = {
+            "system": system,
+            "selection": "last",
+            "test": judge(predictions, labels),
+            "shared_transcripts": {},
+            "selection_bias": None,
+        }
+        write_json(run / "metrics.json", fold_metrics)
+    metrics = {"system": system, **put_together(folder, recipe, made, list(made.folds))}
+    write_json(folder / "metrics.json", metrics)
+    figures = {**metrics["pooled"], "intervals": metrics["intervals"]}
+    mean, std = metrics["mean"], metrics["std"]
+    means = [
+        f"{FIGURES[name]} {mean[name]:.1%}" + (f" ± {100 * std[name]:.1f}" if std[name] is not None else "")
+        for name in ("accuracy", "balanced_accuracy")
+    ]
+    title = Text(f"{folder.name}: {system}, {len(made.folds)} folds by {made.group}", style="bold")
+    told = Text(f"mean over folds: {', '.join(means)}; pooled:")
+    console.print(Group(title, told, render(figures), Text(str(folder))))
+    return CrossValidation(folder, metrics)
+
+
+def baseline_of(name: str) -> Baseline:
+    """The baseline that a user named.
+
+    Raises:
+        MMERError: there is none of this name.
+    """
+    for known in get_args(Baseline):
+        if name == known:
+            return known
+    raise MMERError(
+        f"no baseline {name!r}{nearest(name, get_args(Baseline))}; there are majority and egemaps"
+    )
+
+
+def _system(baseline: Baseline, per_speaker: bool) -> str:
+    if baseline == "majority":
+        return "majority class"
+    return f"eGeMAPS + SVM, standardized {'per speaker' if per_speaker else 'over training'}"
+
+
+def _check_folder(folder: Path, system: str) -> None:
+    """Refuse a folder of trained models or of another baseline, which would be written over."""
+    found = None
+    if any(folder.glob("folds/*/checkpoints")):
+        found = "trained models"
+    elif (folder / "metrics.json").exists():
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("system", "a run")
+    if found not in (None, system):
+        raise TrainingError(f"{folder} holds {found}, not {system}; use another folder")

@@ -1,0 +1,300 @@
+"""Cross-validation: each fold an ordinary run, every out-of-fold prediction in one file."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.folds import Fold, Folds, make_folds
+from mmer.corpora.labels import nearest
+from mmer.errors import MMERError, RecipeError, TrainingError
+from mmer.evaluation.intervals import with_intervals
+from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
+from mmer.evaluation.show import FIGURES
+from mmer.recipe import Recipe, load_recipe
+from mmer.training.fold_runs import train_folds
+from mmer.training.preparation import (
+    SAID_IN_TEST,
+    Preparation,
+    read_usable,
+    share_out,
+    write_json,
+    write_preparation,
+)
+from mmer.training.selection_bias import bias_table, mean_selection_bias
+
+CONTENT = {
+    "metrics.json": "every figure: of each fold, mean, spread, pooled, intervals",
+    "predictions.parquet": "the answer for every utterance, by the model that never heard its speaker",
+    "folds.json": "who is tested and who validates in each fold",
+    "folds": "the run folder of each fold",
+    "recipe.yaml": "the complete recipe",
+    "corpus.parquet": "the utterances used, with the fold that tests them",
+    "skipped.csv": "utterances not used as they are, and why",
+}
+"""What the folder of a cross-validation holds."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """A finished cross-validation.
+
+    Attributes:
+        folder: the folder that holds it.
+        metrics: what its `metrics.json` holds.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+
+def cross_validate(
+    recipe: Recipe,
+    out: str | Path,
+    folds: Sequence[str] | None = None,
+    jobs: int = 1,
+    *,
+    console: Console | None = None,
+) -> CrossValidation:
+    """Train a model for each fold, judge each once on its test fold, and put the answers together.
+
+    The same call again goes on: trained folds stay as they are, an interrupted one continues from its last epoch.
+
+    Args:
+        recipe: what to do in each fold; `protocol.test` is not read.
+        out: the folder, made if it does not exist; `CONTENT` says what it will hold.
+        folds: names of the folds to train now; null for all. The figures are those of all folds trained so far.
+        jobs: folds trained at a time.
+        console: where progress is shown; standard error unless given.
+
+    Raises:
+        RecipeError: the recipe cannot be followed, no such fold, or the folder holds another cross-validation.
+        CorpusError: the corpus or the file of folds cannot be used, or speakers cannot be kept apart.
+        TrainingError: folds failed, after all others are trained and put together; or the folder holds something else.
+        KeyboardInterrupt: the user interrupts; its message says what is saved.
+    """
+    console = console or Console(stderr=True)
+    folder = Path(out).resolve()
+    made = open_folds(folder, recipe, console)
+    names = list(made.folds)
+    wanted = names if folds is None else list(dict.fromkeys(folds))
+    for name in wanted:
+        if name not in made.folds:
+            raise RecipeError(f"no fold {name!r}{nearest(name, names)}; the folds are {', '.join(names)}")
+    finished = _finished(folder, names)
+    todo = [folder / "folds" / name for name in wanted if name not in finished]
+    try:
+        failures = train_folds(todo, console, jobs=jobs, done=len(finished))
+    except KeyboardInterrupt:
+        done = f"{len(_finished(folder, names))} of {len(names)} folds are trained in {folder}"
+        raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
+    metrics: dict[str, Any] = {}
+    if finished := _finished(folder, names):
+        metrics = put_together(folder, recipe, made, finished)
+        console.print(summary(folder, made, metrics))
+    for name, reason in failures.items():
+        console.print(
+            f"fold {name} failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+    if failures:
+        failed = f"{len(failures)} of {len(todo)} folds failed ({', '.join(failures)})"
+        raise TrainingError(f"{failed}; the others are kept in {folder}, and the same command tries again")
+    return CrossValidation(folder, metrics)
+
+
+def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
+    """Begin the folder of a cross-validation and the runs of all its folds, or take up one of the same recipe.
+
+    Raises:
+        RecipeError, CorpusError, TrainingError: see `cross_validate`.
+    """
+    recipe = _resolved(recipe)
+    recipe_file, folds_file = folder / "recipe.yaml", folder / "folds.json"
+    different: list[str] = []
+    if recipe_file.exists() and not (folder / "splits.json").exists():
+        different = recipe.differences(load_recipe(str(recipe_file)))
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
+    if folds_file.exists() and not different:
+        return Folds.read(folds_file)
+    # One that saved no epoch, because its recipe was wrong, say, is nothing to lose.
+    if any(folder.glob("folds/*/checkpoints/checkpoint-*")):
+        keys = (
+            f"is of another recipe, different in {', '.join(different)}" if different else "lacks folds.json"
+        )
+        raise RecipeError(f"the cross-validation in {folder} {keys}; use another folder")
+    with console.status("reading the corpus"):
+        usable = read_usable(recipe)
+        folds = _make_folds(recipe, usable.corpus)
+        folder.mkdir(parents=True, exist_ok=True)
+        folds_file.unlink(missing_ok=True)
+        shutil.rmtree(folder / "folds", ignore_errors=True)
+        recipe_file.write_text(recipe.dump(), encoding="utf-8")
+        folds = _begin(folder, recipe, usable, folds)
+    write_json(folds_file, folds.content())
+    return folds
+
+
+def _resolved(recipe: Recipe) -> Recipe:
+    protocol = recipe.protocol
+    if not isinstance(protocol.validation, int):
+        found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
+        raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
+    return _with_protocol(recipe, test=[], folds=protocol.folds or "leave-one-out")
+
+
+def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> Folds:
+    """Begin the run of each fold; the recordings were checked once for all of them."""
+    begun, tested = dict[str, Fold](), dict[str, str]()
+    data = recipe.data.model_copy(update={"labels": usable.labels})
+    for name, fold in folds.folds.items():
+        changes: dict[str, Any] = {"folds": None}
+        if folds.group != "split":
+            changes |= {
+                "group": folds.group,
+                "test": list(fold.test),
+                "validation": list(fold.validation) or 0,
+            }
+        fold_recipe = _with_protocol(recipe.model_copy(update={"data": data}), **changes)
+        try:
+            preparation = share_out(usable, fold_recipe)
+        except MMERError as error:
+            raise type(error)(f"fold {name}: {error}") from None
+        write_preparation(preparation, fold_recipe, folder / "folds" / name)
+        tested |= dict.fromkeys(preparation.part("test").table["utterance_id"], name)
+        skipped = preparation.skipped
+        same = skipped["utterance_id"][skipped["kind"] == SAID_IN_TEST]
+        begun[name] = replace(fold, removed=tuple(same))
+    table = usable.corpus.table
+    Corpus(table.assign(fold=table["utterance_id"].map(tested))).write(folder / "corpus.parquet")
+    usable.skipped.to_csv(folder / "skipped.csv", index=False)
+    return replace(folds, folds=begun)
+
+
+def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
+    protocol = recipe.protocol
+    assert protocol.folds is not None
+    assert isinstance(protocol.validation, int)
+    if isinstance(protocol.folds, int) or not protocol.folds.endswith(".json"):
+        return make_folds(
+            corpus,
+            protocol.folds,
+            group=protocol.group,
+            validation=protocol.validation,
+            seed=recipe.training.seed,
+        )
+    assert recipe.data.corpus is not None
+    folds = Folds.read(protocol.folds)
+    folds.check_corpus(Corpus.read(recipe.data.corpus), protocol.folds)
+    if protocol.validation:
+        return folds
+    return replace(folds, folds={name: Fold(fold.test) for name, fold in folds.folds.items()})
+
+
+def _with_protocol(recipe: Recipe, **changes: Any) -> Recipe:
+    return recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=changes)})
+
+
+def _finished(folder: Path, names: Sequence[str]) -> list[str]:
+    return [name for name in names if (folder / "folds" / name / "metrics.json").exists()]
+
+
+def put_together(folder: Path, recipe: Recipe, made: Folds, finished: Sequence[str]) -> dict[str, Any]:
+    """Write `predictions.parquet` and `metrics.json` of the folds that are judged.
+
+    Args:
+        folder: of the cross-validation.
+        recipe: its recipe.
+        made: its folds.
+        finished: folds whose run folders have predictions and metrics.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    known = Corpus.read(folder / "corpus.parquet").table.set_index("utterance_id")
+    parts, runs = [], dict[str, dict[str, Any]]()
+    for name in finished:
+        run = folder / "folds" / name
+        runs[name] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        rows = pd.read_parquet(run / "predictions.parquet").query("split == 'test'")
+        parts.append(rows.assign(fold=name))
+    predictions = pd.concat(parts, ignore_index=True)
+    predictions = predictions.join(known[["session", "gender", "transcript"]], on="utterance_id")
+    part = folder / "predictions.part"
+    predictions.to_parquet(part, index=False)
+    part.replace(folder / "predictions.parquet")
+    folds = {name: run["test"] for name, run in runs.items()}
+    labels = next(iter(folds.values()))["labels"]
+    shares = {name: run["shared_transcripts"].get("test", 0.0) for name, run in runs.items()}
+    answered = predictions.dropna(subset=["predicted"])
+    spoken = predictions["fold"][predictions["transcript"].notna()]
+    metrics = {
+        "kind": "cross-validation",
+        "selection": recipe.protocol.selection,
+        "folds": folds,
+        "missing": [name for name in made.folds if name not in folds],
+        "mean": {name: float(np.mean([fold[name] for fold in folds.values()])) for name in FIGURES},
+        "std": {
+            name: float(np.std([fold[name] for fold in folds.values()], ddof=1)) if len(folds) > 1 else None
+            for name in FIGURES
+        },
+        "pooled": compute_metrics(answered["emotion"].tolist(), answered["predicted"].tolist(), labels),
+        "intervals": with_intervals(predictions, labels),
+        "selection_bias": mean_selection_bias([run["selection_bias"] for run in runs.values()]),
+        "shared_transcripts": float(spoken.map(shares).mean()) if len(spoken) else 0.0,
+        "also_called": ALSO_CALLED,
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def summary(folder: Path, made: Folds, metrics: Mapping[str, Any]) -> Group:
+    """What came of a cross-validation: each fold, mean and spread, pooled, and how sure that is."""
+    chosen = {"last": "last epoch kept"}.get(metrics["selection"], f"epoch chosen on {metrics['selection']}")
+    title = f"{folder.name}: {len(metrics['folds'])} of {len(made.folds)} folds by {made.group}, {chosen}"
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table.add_column("fold", overflow="fold")
+    shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
+    for heading in ("utterances", *shown.values()):
+        table.add_column(heading, justify="right")
+    for name, figures in metrics["folds"].items():
+        table.add_row(Text(name), str(figures["utterances"]), *(f"{figures[each]:.1%}" for each in shown))
+    table.add_section()
+    mean, std, pooled = metrics["mean"], metrics["std"], metrics["pooled"]
+    spread = [f"{mean[name]:.1%}" + (f" ± {100 * std[name]:.1f}" if std[name] else "") for name in shown]
+    table.add_row("mean ± sd", "", *spread)
+    together = [f"{pooled[name]:.1%}" for name in shown]
+    table.add_row("pooled", str(pooled["utterances"]), *together, style="bold")
+    intervals = metrics["intervals"]
+    ends = [intervals[name] for name in shown]
+    between = ["-" if end["low"] is None else f"{end['low']:.1%} to {end['high']:.1%}" for end in ends]
+    first = ends[0]
+    table.add_row(f"{first['confidence']:.0%} interval", f"{first['clusters']} {first['cluster']}s", *between)
+    parts: list[Any] = [table]
+    parts += [Text(note, style="yellow") for note in dict.fromkeys(end["note"] for end in ends) if note]
+    if metrics["selection"] == "test":
+        note = "The epochs were chosen on the test folds: every figure is optimistic."
+        if metrics["selection_bias"] is None:
+            note += " By how much is not known without validation groups (protocol.validation)."
+        parts.append(Text(note, style="yellow"))
+    if metrics["selection_bias"] is not None:
+        parts.append(bias_table(metrics["selection_bias"]))
+    if share := metrics["shared_transcripts"]:
+        reason = "say, word for word, what is said in the training of their fold"
+        note = f"warning: {share:.1%} of the utterances {reason}; words may be remembered, not understood"
+        parts.append(Text(note, style="yellow"))
+    if metrics["missing"]:
+        parts.append(Text(f"not trained yet: {', '.join(metrics['missing'])}", style="yellow"))
+    files = Table.grid(padding=(0, 2))
+    for name, content in CONTENT.items():
+        files.add_row(f"  {name}", Text(content, style="dim"))
+    return Group(*parts, Text(str(folder)), files)

@@ -1,0 +1,143 @@
+"""Training folds side by side: each is an `mmer train` of its own, watched from here."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+LOG = "log.txt"
+_EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
+_BEST = re.compile(r"best \w+ [\d.]+% \(epoch \d+\)")
+_PATIENCE = 10.0  # seconds that interrupted folds have to end by themselves
+
+
+class _FoldRun:
+    """A fold that is being trained; what it says goes to its log.
+
+    Attributes:
+        progress: share of its epochs that are done.
+        stage: how far it is, in words.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.progress, self.stage = 0.0, "starting"
+        self._last = ""
+        self._log = folder / LOG
+        command = [sys.executable, "-m", "mmer", "train", str(folder / "recipe.yaml"), "--out", str(folder)]
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONIOENCODING": "utf-8"}
+        # Through a pipe: a fold whose parent was killed ends when it next tells how far it is.
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with open(self._log, "a", encoding="utf-8") as log:
+            for line in self.process.stdout:
+                log.write(line)
+                log.flush()
+                self._last = line.strip() or self._last
+                if found := _EPOCH.match(line):
+                    self.progress = int(found[1]) / int(found[2])
+                    best = _BEST.search(line)
+                    self.stage = f"{found[0]}  {best[0] if best else ''}"
+
+    def failure(self) -> str | None:
+        """Why the fold failed, once it has ended; null if it did not."""
+        code = self.process.wait()
+        self._reader.join()
+        if code == 0:
+            return None
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}; the same command goes on from its last epoch"
+        return f"{self._last.removeprefix('mmer: ')} ({self._log})"
+
+
+def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, done: int = 0) -> dict[str, str]:
+    """Train folds whose run folders were begun; what one does is no matter to the others.
+
+    Args:
+        folders: run folders, named like the folds.
+        console: where progress is shown.
+        jobs: how many are trained at a time; they share the cores, unless OMP_NUM_THREADS is set.
+        done: folds that were trained before.
+
+    Returns:
+        By fold, why it failed, in one line.
+
+    Raises:
+        KeyboardInterrupt: the user interrupts; what is trained is saved.
+    """
+    waiting, running, failures = list(folders), dict[str, _FoldRun](), dict[str, str]()
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    total, ended = done + len(waiting), done
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(30),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    overall = Progress(*columns, console=console, speed_estimate_period=86_400)
+    task = overall.add_task("", total=total, completed=ended)
+
+    def view() -> Group:
+        lines = Table.grid(padding=(0, 2))
+        for name, run in running.items():
+            lines.add_row(Text(name, style="bold"), Text(run.stage, style="dim"))
+        return Group(overall, lines)
+
+    live = Live(get_renderable=view, console=console, refresh_per_second=4, transient=True)
+    with live if console.is_terminal else nullcontext():
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    folder = waiting.pop(0)
+                    running[folder.name] = _FoldRun(folder, threads)
+                for name, run in list(running.items()):
+                    if run.process.poll() is None:
+                        continue
+                    del running[name]
+                    ended += 1
+                    failure = run.failure()
+                    if failure:
+                        failures[name] = failure
+                    outcome = "failed" if failure else "trained"
+                    console.print(
+                        f"fold {name} {outcome} ({ended} of {total})", markup=False, highlight=False
+                    )
+                share = ended + sum(run.progress for run in running.values())
+                overall.update(task, completed=share, description=f"{ended} of {total} folds")
+                time.sleep(0.2)
+        finally:
+            _end(running)
+    return failures
+
+
+def _end(running: dict[str, _FoldRun]) -> None:
+    """Let folds end that were interrupted along with this process, and make those that were not."""
+    deadline = time.monotonic() + _PATIENCE
+    for run in running.values():
+        try:
+            run.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            run.process.terminate()
+            run.process.wait()
