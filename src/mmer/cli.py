@@ -4,14 +4,48 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mmer.errors import MMERError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    debug = "--debug" in sys.argv[1:]
+    try:
+        yield
+    except MMERError as error:
+        if debug:
+            raise
+        typer.echo(f"mmer: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt as interruption:
+        if debug:
+            raise
+        typer.echo(f"mmer: {interruption or 'interrupted'}", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+class _Commands(TyperGroup):
+    """Explains errors before typer sees them, which would say nothing of an interruption."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _one_line_errors():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="mmer",
+    cls=_Commands,
     help="Speech emotion recognition from what is said and how it is said.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -24,6 +58,10 @@ CorpusPath = Annotated[
     typer.Argument(
         metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv."
     ),
+]
+LabelMapFile = Annotated[
+    Path | None,
+    typer.Option("--label-map", help="A .yaml, .json or .csv file of new names, as in excited: happy."),
 ]
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]
@@ -51,9 +89,19 @@ def demo(
     run_demo(out, seed=seed)
 
 
+@corpus_app.command("list")
+def corpus_list() -> None:
+    """List the corpora that can be prepared: size, license and where to get them."""
+    from rich.console import Console
+
+    from mmer.corpora.catalog import list_corpora
+
+    Console().print(list_corpora(), soft_wrap=True)
+
+
 @corpus_app.command("prepare")
 def corpus_prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="iemocap, nemo or spoken.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `mmer corpus list`.")],
     root: Annotated[
         Path,
         typer.Argument(
@@ -74,9 +122,76 @@ def corpus_prepare(
     with counting(console, f"reading {name}") as progress:
         corpus = read_corpus(name, root, progress=progress)
     corpus.write(out)
-    for note in corpus.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{len(corpus)} utterances in {out}", markup=False, highlight=False, soft_wrap=True)
+    _report(console, corpus.notes, f"{len(corpus)} utterances in {out}")
+
+
+@corpus_app.command("convert")
+def corpus_convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A table, an audio folder, kaldi:FOLDER, emobox:FOLDER, audformat:FOLDER[:TABLE], hf:NAME[:CONFIG].",
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER.",
+        ),
+    ],
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that paths of kaldi and emobox start from, or that recordings of hf are written to."
+        ),
+    ] = None,
+    folds: Annotated[
+        Path | None,
+        typer.Option(help="Take the folds over from this folder of EmoBox, such as EmoBox/data/iemocap."),
+    ] = None,
+    label_map: LabelMapFile = None,
+) -> None:
+    """Read or write a corpus in the format of Kaldi, EmoBox, audformat or Hugging Face."""
+    from rich.console import Console
+
+    from mmer.corpora.emobox import with_emobox_folds
+    from mmer.corpora.exchange import read_from, write_to
+    from mmer.corpora.label_map import read_label_map, rename_emotions
+    from mmer.progress import counting
+
+    console = Console(stderr=True)
+    renamed = read_label_map(label_map) if label_map else {}
+    with counting(console, f"reading {source}") as progress:
+        corpus = rename_emotions(read_from(source, audio, progress), renamed)
+    if folds:
+        corpus = with_emobox_folds(corpus, folds)
+    notes = write_to(corpus, target)
+    _report(console, [*corpus.notes, *notes], f"{len(corpus)} utterances in {target}")
+
+
+@corpus_app.command("merge")
+def corpus_merge(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Tables, or what `mmer corpus convert` reads.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
+    ],
+    label_map: LabelMapFile = None,
+) -> None:
+    """Put several corpora into one table, with emotions of the same names and speakers kept apart."""
+    from rich.console import Console
+
+    from mmer.corpora.exchange import read_from
+    from mmer.corpora.label_map import read_label_map, rename_emotions
+    from mmer.corpora.merge import merge
+
+    renamed = read_label_map(label_map) if label_map else {}
+    corpus = rename_emotions(merge([read_from(source) for source in sources]), renamed)
+    corpus.write(out)
+    _report(Console(stderr=True), corpus.notes, f"{len(corpus)} utterances in {out}")
 
 
 @corpus_app.command("show")
@@ -87,6 +202,49 @@ def corpus_show(corpus: CorpusPath) -> None:
     from mmer.corpora.corpus import Corpus
 
     Console().print(Corpus.read(corpus).summary())
+
+
+@corpus_app.command("audit")
+def corpus_audit(
+    corpus: CorpusPath,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="split: test and validation against train. session, speaker, fold: each against all others."
+        ),
+    ] = "split",
+    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION", help="Exit with 1 where this holds, such as 'speaker_overlap>0'; repeatable."
+        ),
+    ] = None,
+    similarity: Annotated[
+        float, typer.Option(help="From which transcripts are nearly the same, above 0 to 1.")
+    ] = 0.8,
+    audio: Annotated[bool, typer.Option(help="Read the recordings.")] = True,
+) -> None:
+    """Measure how much of what is tested is in training too: speakers, words, recordings."""
+    from rich.console import Console
+
+    from mmer.corpora.audit import audit
+    from mmer.corpora.audit_conditions import Condition
+    from mmer.corpora.corpus import Corpus
+    from mmer.progress import counting
+
+    conditions = [Condition.parse(text) for text in fail_on or []]
+    with counting(Console(stderr=True), "listening") as progress:
+        found = audit(Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress)
+    if json:
+        found.write(json)
+    Console().print(found)
+    judged = [condition.judge(found) for condition in conditions]
+    for holds, line in judged:
+        if holds is not False:
+            typer.echo(f"mmer: {line}", err=True)
+    if any(holds for holds, _ in judged):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -108,6 +266,80 @@ def train(
 
 
 @app.command()
+def crossval(
+    recipe: Annotated[
+        str, typer.Argument(help="demo, compact, iemocap-paper, iemocap-official, or a .yaml file.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SETTING=VALUE]...", help="Such as protocol.folds=leave-one-out."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder of the cross-validation.")] = Path(
+        "crossval"
+    ),
+    folds: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Train these folds alone; all by default.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds trained at a time.")] = 1,
+) -> None:
+    """Train and test every fold; the same command again goes on after an interruption."""
+    from mmer.recipe import load_recipe
+    from mmer.training.crossval import cross_validate
+
+    cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
+
+
+@app.command()
+def baseline(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="majority, or egemaps: openSMILE and an SVM.")],
+    recipe: Annotated[
+        str, typer.Argument(help="The recipe whose folds are tested; its model and training are not read.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SETTING=VALUE]...", help="Such as data.corpus=corpus.parquet."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder, like that of a cross-validation.")] = Path(
+        "baseline"
+    ),
+    per_speaker: Annotated[
+        bool, typer.Option("--per-speaker", help="Standardize over all clips of a speaker, tested ones too.")
+    ] = False,
+    features: Annotated[
+        Path | None, typer.Option(help="A .parquet file that keeps openSMILE's features for other runs.")
+    ] = None,
+) -> None:
+    """Judge a baseline on the folds of `mmer crossval`: the most frequent emotion, or eGeMAPS and an SVM."""
+    from mmer.recipe import load_recipe
+    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
+
+    chosen = baseline_of(name)
+    settings = load_recipe(recipe, overrides or [])
+    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker, cache=features)
+
+
+@app.command()
+def ablate(
+    recipe: Annotated[
+        str, typer.Argument(help="demo, compact, iemocap-paper, iemocap-official, or a .yaml file.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SETTING=VALUE]...", help="Such as protocol.folds=leave-one-out."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder of the ablation.")] = Path("ablation"),
+    rows: Annotated[
+        str | None, typer.Option(metavar="ROW,ROW", help="Such as text,speech,mmer,no-ctc; all by default.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds trained at a time.")] = 1,
+) -> None:
+    """Train the paper's comparisons: each side alone, naive fusion, and MMER without each of its parts."""
+    from mmer.training.ablation import ablate as ablate_recipe
+
+    ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
+
+
+@app.command()
 def evaluate(
     model: ModelFolder,
     corpus: CorpusPath,
@@ -121,6 +353,9 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for metrics, predictions and a picture.")
     ] = None,
+    transcripts: Annotated[
+        str, typer.Option(help="What the model reads: gold, none, or wer:0.2 for so many word errors.")
+    ] = "gold",
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
@@ -140,11 +375,78 @@ def evaluate(
             split,
             out,
             label_map=_renamed(label_map or []),
+            transcripts=transcripts,
             batch_size=batch_size,
             device=device,
             progress=progress,
         )
     Console().print(render(figures))
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished run or cross-validation.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for report.html and tables/; RUN/report by default.")
+    ] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Put the recordings of the most confident mistakes into the page.")
+    ] = False,
+) -> None:
+    """Write a page about a run: protocol, audit, figures with intervals, pictures; tables as LaTeX and Markdown."""
+    from mmer.evaluation.report import write_report
+
+    typer.echo(write_report(run, out, audio=audio))
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="Run folders, tables of predictions or ..._predict.txt of s3prl; the first is the baseline.",
+        ),
+    ],
+    figure: Annotated[
+        str, typer.Option(help="accuracy, balanced_accuracy, macro_f1, weighted_f1 or recall_EMOTION.")
+    ] = "balanced_accuracy",
+    cluster: Annotated[
+        str, typer.Option(help="Column whose values are resampled, such as speaker or session.")
+    ] = "speaker",
+    common: Annotated[
+        bool, typer.Option("--common", help="Leave out utterances that not all runs answered.")
+    ] = False,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option("--rename", metavar="FROM=TO", help="An emotion to rename first; repeatable."),
+    ] = None,
+    id_column: Annotated[str, typer.Option(help="Of tables.")] = "utterance_id",
+    truth_column: Annotated[str, typer.Option(help="Of tables.")] = "emotion",
+    prediction_column: Annotated[str, typer.Option(help="Of tables.")] = "predicted",
+    speaker_column: Annotated[str, typer.Option(help="Of tables; may be missing.")] = "speaker",
+    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+) -> None:
+    """Compare runs on the same utterances: intervals, paired tests, corrected for several runs."""
+    from rich.console import Console
+
+    from mmer.evaluation.comparison import compare as compare_runs
+    from mmer.evaluation.prediction_files import read_runs
+
+    tables = read_runs(
+        runs,
+        _renamed(label_map or []),
+        id_column=id_column,
+        truth_column=truth_column,
+        prediction_column=prediction_column,
+        speaker_column=speaker_column,
+    )
+    found = compare_runs(tables, figure, cluster, common=common)
+    if json:
+        found.write(json)
+    Console().print(found)
 
 
 @app.command()
@@ -204,6 +506,11 @@ def import_checkpoint(
     typer.echo(f"model folder written: {out}")
 
 
+def _report(console: "Console", notes: list[str], outcome: str) -> None:
+    for line in (*(f"note: {note}" for note in notes), outcome):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _renamed(pairs: list[str]) -> dict[str, str]:
     renamed = {}
     for pair in pairs:
@@ -214,27 +521,6 @@ def _renamed(pairs: list[str]) -> dict[str, str]:
     return renamed
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    debug = "--debug" in sys.argv[1:]
-    try:
-        yield
-    except MMERError as error:
-        if debug:
-            raise
-        typer.echo(f"mmer: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt as interruption:
-        if debug:
-            raise
-        typer.echo(f"mmer: {interruption or 'interrupted'}", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
-
-
 def main() -> None:
     """Run the `mmer` command; an error a user can cause is one line and exit code 2."""
-    with _one_line_errors():
-        app()
+    app()

@@ -10,8 +10,12 @@ import pandas as pd
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
+from mmer.evaluation.annotators import judge_by_annotators, soft_labels
+from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import plot_confusion_matrix
+from mmer.evaluation.slices import slices, worst_groups
+from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.inference.recognizer import EmotionRecognizer
 
 
@@ -54,6 +58,7 @@ def evaluate(
     out: str | Path | None = None,
     *,
     label_map: Mapping[str, str] | None = None,
+    transcripts: str = "gold",
     batch_size: int = 16,
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
@@ -64,21 +69,29 @@ def evaluate(
         model_folder: what training or `save_pretrained` wrote.
         corpus: labeled utterances.
         split: judge this split alone; a model that standardizes per speaker still hears all clips of the corpus.
-        out: a folder for `metrics.json`, `predictions.parquet` and `confusion_matrix.png`; null for none.
+        out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv` and `confusion_matrix.png`; null for
+            none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
+        transcripts: what the model reads: `gold`, `none`, or `wer:RATE` for word errors made of the words of the
+            corpus's training transcripts; see `with_condition`.
         batch_size: utterances answered at a time.
         device: see `EmotionRecognizer`.
         progress: called with the number of utterances done so far.
 
     Returns:
-        `compute_metrics`, and `left_out`: how many utterances of the split have no emotion the model knows
-        (`other_emotion`) or no answer (`no_answer`).
+        `compute_metrics`; `left_out`: how many utterances of the split have no emotion the model knows
+        (`other_emotion`) or no answer (`no_answer`); `transcripts`, unless they are `gold`: the condition, and
+        `WordErrors.to_dict` against the transcripts of the corpus; `intervals` of `with_intervals` over speakers;
+        `worst_groups` of `slices`; and, where the corpus has votes of annotators, `annotators` of
+        `judge_by_annotators`.
 
     Raises:
+        MMERError: there is no such transcript condition, or no words to make errors of.
         CheckpointError: the folder holds no model.
         CorpusError: there is no such split, none of its emotions is known to the model, an emotion to rename does
-            not occur, or no recording can be read.
+            not occur, votes are not readable, or no recording can be read.
     """
+    condition = Condition.parse(transcripts)
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device)
     label_map = label_map or {}
     corpus.with_labels(None, label_map)  # refuses to rename an emotion that does not occur
@@ -94,8 +107,16 @@ def evaluate(
     if not known.any():
         found, labels = ", ".join(sorted(set(emotions.loc[wanted].dropna()))), ", ".join(recognizer.labels)
         raise CorpusError(f"no emotion to judge: the corpus has {found or 'none'}, the model knows {labels}")
+    judged = corpus.select(known)
+    has_votes = "votes" in judged.table and judged.table["votes"].notna().any()
+    soft = soft_labels(judged, recognizer.labels, label_map) if has_votes else None
     per_speaker = recognizer.processor.normalization == "speaker"
-    heard = corpus if per_speaker else corpus.select(known)
+    heard = corpus if per_speaker else judged
+    errors = None
+    if condition.name != "gold":
+        words = training_words(corpus)
+        _, errors = with_condition(judged, condition, words)
+        heard, _ = with_condition(heard, condition, words)
     predictions = predict_labeled(recognizer, heard, batch_size=batch_size, progress=progress)
     if per_speaker:
         predictions = predictions.loc[known]
@@ -105,10 +126,19 @@ def evaluate(
         raise CorpusError(f"no utterance could be answered; the first: {predictions['error'].iloc[0]}")
     unanswered = len(predictions) - figures["utterances"]
     figures["left_out"] = {"other_emotion": int(wanted.sum() - known.sum()), "no_answer": unanswered}
+    if errors is not None:
+        figures["transcripts"] = {"condition": condition.name, **errors.to_dict()}
+    figures["intervals"] = with_intervals(predictions, recognizer.labels)
+    properties = {name: judged.table[name].to_numpy() for name in ("gender", "session", "transcript")}
+    sliced = slices(predictions.assign(**properties), recognizer.labels)
+    figures["worst_groups"] = worst_groups(sliced)
+    if soft is not None:
+        figures["annotators"] = judge_by_annotators(predictions, soft)
     if out is not None:
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False), encoding="utf-8")
         predictions.to_parquet(out / "predictions.parquet", index=False)
+        sliced.to_csv(out / "slices.csv", index=False)
         plot_confusion_matrix(figures, out / "confusion_matrix.png", title=split or "all utterances")
     return figures

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mmer.evaluation.annotators import render as render_annotators
+
 FIGURES = {
     "accuracy": "accuracy (WA)",
     "balanced_accuracy": "balanced accuracy (UA)",
@@ -20,11 +22,12 @@ def render(figures: Mapping[str, Any]) -> Group:
     """Tables of what `evaluate` returned: the figures, and for each emotion how much of it was found.
 
     Args:
-        figures: of `compute_metrics`, with or without `left_out`.
+        figures: of `compute_metrics`, with or without what `evaluate` adds.
     """
     overall = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    intervals = figures.get("intervals", {})
     for name, heading in FIGURES.items():
-        overall.add_row(heading, f"{figures[name]:.1%}")
+        overall.add_row(heading, f"{figures[name]:.1%}", _between(intervals.get(name)))
     overall.add_row("utterances", str(figures["utterances"]))
     classes = Table(title_justify="left")
     classes.add_column("emotion")
@@ -35,13 +38,30 @@ def render(figures: Mapping[str, Any]) -> Group:
         counts = figures["confusion_matrix"][row]
         shown = "" if recall is None else f"{recall:.1%}"
         classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures["labels"]))
-    parts: list[RenderableType] = [overall, classes]
+    notes = dict.fromkeys(found["note"] for found in intervals.values() if found["note"])
+    parts: list[RenderableType] = [overall, *(Text(note, style="yellow") for note in notes), classes]
+    for name, worst in figures.get("worst_groups", {}).items():
+        score = f"{worst['balanced_accuracy']:.1%} ({worst['utterances']} utterances)"
+        parts.append(Text(f"worst {name}: {worst['group']}, balanced accuracy {score}"))
+    if figures.get("annotators"):
+        parts.append(render_annotators(figures["annotators"]))
+    if found := figures.get("transcripts"):
+        rate = found["word_error_rate"]
+        told = "no words to compare" if rate is None else f"word error rate {rate:.1%}"
+        parts.append(Text(f"transcripts: {found['condition']}, {told} of {found['transcripts']} transcripts"))
     left_out = figures.get("left_out", {})
     if left_out.get("other_emotion"):
         parts.append(Text(f"{left_out['other_emotion']} utterances have no emotion that the model knows"))
     if left_out.get("no_answer"):
         parts.append(Text(f"{left_out['no_answer']} utterances could not be answered", style="yellow"))
     return Group(*parts)
+
+
+def _between(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["low"] is None:
+        return ""
+    over = f"over {found['clusters']} {found['cluster']}s"
+    return f"{found['low']:.1%} to {found['high']:.1%} ({found['confidence']:.0%} interval {over})"
 
 
 def _mistaken_for(row: int, counts: list[int], labels: list[str]) -> str:

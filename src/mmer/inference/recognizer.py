@@ -153,6 +153,30 @@ class EmotionRecognizer:
             batch_size: utterances that the model answers at a time.
             progress: called with the number of utterances done so far.
         """
+        for clip in self._answered(items, batch_size, progress):
+            yield clip.prediction
+
+    def embed(
+        self,
+        items: Iterable[Utterance | Audio],
+        *,
+        batch_size: int = 16,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[NDArray[np.float32] | None]:
+        """The fused embeddings, (size,), that the emotions are computed from; None where there is no answer.
+
+        Args:
+            items, batch_size, progress: as for `predict`.
+        """
+        for clip in self._answered(items, batch_size, progress):
+            yield clip.embedding
+
+    def _answered(
+        self,
+        items: Iterable[Utterance | Audio],
+        batch_size: int,
+        progress: Callable[[int], None] | None,
+    ) -> "Iterator[_Clip]":
         utterances: Iterable[Utterance] = map(_as_utterance, items, count(1))
         window, done = batch_size * WINDOW, 0
         report = progress or (lambda done: None)
@@ -175,7 +199,7 @@ class EmotionRecognizer:
                     self._answer(batch, speakers)
                     done += len(batch)
                     report(done)
-                yield from (clip.prediction for clip in group)
+                yield from group
 
     def predict_corpus(
         self, corpus: Corpus, *, batch_size: int = 16, progress: Callable[[int], None] | None = None
@@ -295,10 +319,13 @@ class EmotionRecognizer:
             [clip.prediction.transcript for clip in batch],
             [speakers.get(clip.utterance.speaker or "") for clip in batch],
         )
-        logits = self.model(**inputs.to(self.model.device)).logits
-        for clip, probabilities in zip(batch, logits.float().softmax(dim=-1).tolist(), strict=True):
+        output = self.model(**inputs.to(self.model.device))
+        answers = output.logits.float().softmax(dim=-1).tolist()
+        embeddings = output.fused_embedding.float().cpu().numpy()
+        for clip, probabilities, embedding in zip(batch, answers, embeddings, strict=True):
             clip.prediction.probabilities = dict(zip(self.labels, probabilities, strict=True))
             clip.prediction.label = clip.prediction.ranking[0][0]
+            clip.embedding = embedding
             clip.features = None
 
 
@@ -309,6 +336,7 @@ class _Clip:
     utterance: Utterance
     prediction: Prediction
     features: NDArray[np.float32] | None = None
+    embedding: NDArray[np.float32] | None = None
     tokens: int = 0
 
     def __len__(self) -> int:

@@ -1,0 +1,269 @@
+"""Predictions beside what each annotator heard, and how well annotators do themselves.
+
+An emotion is often heard differently by different people. Here a vote is a distribution: a rater who gives several
+labels shares his vote among them, and the annotators' distribution is the mean of their votes. A model is judged by how
+near its probabilities are to that distribution. The human ceiling asks the same of each rater, against the others
+alone, and for a fair comparison the model is also judged against the others of each rater.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.table import Table
+from scipy.stats import entropy
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.labels import canonical
+from mmer.errors import CorpusError, MMERError
+
+Floats = NDArray[np.float64]
+
+_CREMA_D = {"A": "angry", "D": "disgusted", "F": "fearful", "H": "happy", "N": "neutral", "S": "sad"}
+_LEAST = 1e-12  # of a probability, so that its logarithm is finite
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """What annotators heard.
+
+    Attributes:
+        utterance_ids: every utterance of the corpus.
+        labels: the classes.
+        distributions: (utterances, classes), mean vote of the raters, adding up to 1; NaN where nobody voted.
+        votes: (votes, classes), each adding up to 1.
+        utterance_of_vote: (votes,) row of `distributions`.
+        left_out: label that is none of the classes, as released -> how often it was given.
+        without_vote: how many raters gave no other label than these, and do not count.
+    """
+
+    utterance_ids: list[str]
+    labels: list[str]
+    distributions: Floats
+    votes: Floats
+    utterance_of_vote: NDArray[np.intp]
+    left_out: dict[str, int]
+    without_vote: int
+
+
+def soft_labels(
+    corpus: Corpus,
+    labels: Sequence[str],
+    label_map: Mapping[str, str] | None = None,
+    *,
+    self_reports: bool = False,
+) -> SoftLabels:
+    """Read the column `votes`.
+
+    Args:
+        corpus: `votes` holds JSON, rater -> labels as released.
+        labels: the classes; other labels do not count.
+        label_map: new name of an emotion, by its canonical name or as released, as `{"excited": "happy"}`.
+        self_reports: count what the actors of IEMOCAP say of themselves (F1, M1 ...) like a rater.
+
+    Raises:
+        CorpusError: no votes, votes that are not such JSON, or none for any of the classes.
+    """
+    votes_column = corpus.table["votes"] if "votes" in corpus.table else pd.Series(dtype=object)
+    if votes_column.isna().all():
+        raise CorpusError(
+            f"{corpus.source}: has no votes of annotators; the column votes is missing or empty"
+        )
+    places = {label: place for place, label in enumerate(labels)}
+    votes: list[Floats] = []
+    owners: list[int] = []
+    left_out: Counter[str] = Counter()
+    without_vote = 0
+    is_crema_d = (corpus.table["corpus"] == "crema-d").tolist()
+    for row, text in enumerate(votes_column):
+        if pd.isna(text):
+            continue
+        codes = _CREMA_D if is_crema_d[row] else {}
+        for rater, given in _parsed(text, corpus, row).items():
+            if not self_reports and rater[:1] in "FM" and rater[1:].isdigit():
+                continue
+            vote = np.zeros(len(labels))
+            for label in given:
+                place = places.get(_emotion(label, codes, label_map or {}) or "")
+                if place is None:
+                    left_out[label] += 1
+                else:
+                    vote[place] += 1
+            if vote.any():
+                votes.append(vote / vote.sum())
+                owners.append(row)
+            else:
+                without_vote += 1
+    if not votes:
+        found = ", ".join(sorted(left_out)) or "none"
+        raise CorpusError(f"{corpus.source}: no vote is for {', '.join(labels)}; its labels are {found}")
+    matrix, utterance_of_vote = np.array(votes), np.array(owners)
+    totals, counts = (
+        np.zeros((len(corpus), len(labels))),
+        np.bincount(utterance_of_vote, minlength=len(corpus)),
+    )
+    np.add.at(totals, utterance_of_vote, matrix)
+    with np.errstate(invalid="ignore"):
+        distributions = totals / counts[:, None]
+    return SoftLabels(
+        utterance_ids=corpus.table["utterance_id"].tolist(),
+        labels=list(labels),
+        distributions=distributions,
+        votes=matrix,
+        utterance_of_vote=utterance_of_vote,
+        left_out=dict(left_out.most_common()),
+        without_vote=without_vote,
+    )
+
+
+def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> dict[str, Any] | None:
+    """How near probabilities are to the annotators, and how near annotators are to each other.
+
+    Args:
+        predictions: `utterance_id`, `predicted` and `probability_<emotion>` of each of `soft.labels`; rows without an
+            answer do not count.
+        soft: the votes.
+
+    Returns:
+        `model`, of the utterances with a vote: `cross_entropy` (nats), `jensen_shannon` (divergence, bits, 0 to 1),
+        `soft_accuracy` (how often a random rater agrees with the most probable emotion), `brier` (squared distance,
+        0 to 2), and `entropy` of the annotators (nats), which no cross-entropy is below. Then, of the utterances with
+        two raters or more, `human`, each rater against the others, and `model_against_others`, both with
+        `jensen_shannon`, `soft_accuracy`, `brier`, `accuracy` and `balanced_accuracy` against the label most of the
+        others gave (tied labels share). An utterance counts once, however many raters it has. Both are null where no
+        utterance has two.
+        Then how many `utterances` and `votes` that was, `rated_twice`, and `left_out` and `without_vote` of
+        `SoftLabels`. Null where no answered utterance has a vote.
+
+    Raises:
+        MMERError: the predictions have no probabilities of a class.
+    """
+    columns = [f"probability_{label}" for label in soft.labels]
+    if missing := [name for name in columns if name not in predictions]:
+        raise MMERError(
+            f"the predictions have no column {missing[0]}, so they cannot be held against annotators"
+        )
+    answered = predictions.dropna(subset=["predicted"]).set_index("utterance_id")
+    rows = answered.index.get_indexer(pd.Index(soft.utterance_ids))
+    judged = (rows >= 0) & ~np.isnan(soft.distributions[:, 0])
+    if not judged.any():
+        return None
+    probabilities = np.full(soft.distributions.shape, np.nan)
+    probabilities[judged] = answered[columns].to_numpy(float)[rows[judged]]
+    truth, answer = soft.distributions[judged], probabilities[judged]
+    even = np.full(len(truth), 1 / len(truth))
+    model = {
+        "cross_entropy": float(-(truth * np.log(np.maximum(answer, _LEAST))).sum(axis=1).mean()),
+        **_distances(truth, answer, even),
+        "entropy": float(np.mean(entropy(truth, axis=1))),
+    }
+    counts = np.bincount(soft.utterance_of_vote, minlength=len(judged))
+    owner = soft.utterance_of_vote
+    kept = (judged & (counts > 1))[owner]
+    owner, votes = owner[kept], soft.votes[kept]
+    human = against = None
+    if len(owner):
+        raters = counts[owner][:, None]
+        others = (soft.distributions[owner] * raters - votes) / (raters - 1)
+        others = np.maximum(others, 0)  # rounding
+        weights = 1 / counts[owner]
+        weights /= weights.sum()
+        human = _distances(others, votes, weights) | _majority(others, votes, weights)
+        certain = _most(probabilities[owner])
+        against = _distances(others, probabilities[owner], weights) | _majority(others, certain, weights)
+    return {
+        "model": model,
+        "human": human,
+        "model_against_others": against,
+        "utterances": int(judged.sum()),
+        "rated_twice": int((judged & (counts > 1)).sum()),
+        "votes": int(counts[judged].sum()),
+        "left_out": soft.left_out,
+        "without_vote": soft.without_vote,
+    }
+
+
+def render(judged: Mapping[str, Any]) -> Table:
+    """What `judge_by_annotators` returned as a table."""
+    table = Table(
+        title=f"Against {judged['votes']} votes of annotators on {judged['utterances']} utterances",
+        title_justify="left",
+    )
+    table.add_column("")
+    model, human, against = judged["model"], judged["human"], judged["model_against_others"]
+    table.add_column("model, all raters", justify="right")
+    if human:
+        table.add_column("model, one rater left out", justify="right")
+        table.add_column("that rater", justify="right")
+    for name, heading, form in _SHOWN:
+        systems = (model, against, human) if human else (model,)
+        cells = [form.format(system[name]) if name in system else "" for system in systems]
+        table.add_row(heading, *cells)
+    return table
+
+
+_SHOWN = (
+    ("soft_accuracy", "agrees with a random rater", "{:.1%}"),
+    ("accuracy", "agrees with most raters", "{:.1%}"),
+    ("balanced_accuracy", "the same, mean of emotions", "{:.1%}"),
+    ("jensen_shannon", "Jensen-Shannon divergence (bits)", "{:.3f}"),
+    ("brier", "Brier score", "{:.3f}"),
+    ("cross_entropy", "cross-entropy (nats)", "{:.3f}"),
+    ("entropy", "entropy of the raters (nats)", "{:.3f}"),
+)
+
+
+def _parsed(text: str, corpus: Corpus, row: int) -> dict[str, list[str]]:
+    try:
+        votes = json.loads(text)
+    except (json.JSONDecodeError, TypeError):
+        votes = None
+    if not isinstance(votes, dict) or not all(isinstance(given, list) for given in votes.values()):
+        name = corpus.table["utterance_id"].iloc[row]
+        raise CorpusError(f'{corpus.source}: votes of {name!r} are not of the form {{"rater": ["label"]}}')
+    return votes
+
+
+def _emotion(label: str, codes: Mapping[str, str], label_map: Mapping[str, str]) -> str | None:
+    """The class that a label as released stands for."""
+    if label in label_map:
+        return label_map[label]
+    try:
+        name = codes.get(label) or canonical(label)
+    except CorpusError:  # not known, so none of the classes
+        return None
+    return label_map.get(name, name) if name else None
+
+
+def _distances(truth: Floats, answer: Floats, weights: Floats) -> dict[str, float]:
+    """Of distributions, both (rows, classes), with the weight of each row."""
+    shared = entropy((truth + answer) / 2, base=2, axis=1)
+    divergence = shared - (entropy(truth, base=2, axis=1) + entropy(answer, base=2, axis=1)) / 2
+    agreed = truth * _most(answer)
+    return {
+        "jensen_shannon": float(weights @ np.maximum(divergence, 0)),
+        "soft_accuracy": float(weights @ agreed.sum(axis=1)),
+        "brier": float(weights @ ((truth - answer) ** 2).sum(axis=1)),
+    }
+
+
+def _majority(truth: Floats, answer: Floats, weights: Floats) -> dict[str, float]:
+    """Of answers against the most frequent class, both (rows, classes), with the weight of each row."""
+    truth = weights[:, None] * _most(truth)
+    right, total = (truth * answer).sum(axis=0), truth.sum(axis=0)
+    present = total > 0
+    return {
+        "accuracy": float(right.sum()),
+        "balanced_accuracy": float((right[present] / total[present]).mean()),
+    }
+
+
+def _most(distributions: Floats) -> Floats:
+    """Certain of the most probable class; of tied ones, as much of each."""
+    tied = distributions >= distributions.max(axis=1, keepdims=True) - 1e-9
+    return tied / tied.sum(axis=1, keepdims=True)

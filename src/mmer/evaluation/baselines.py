@@ -1,0 +1,147 @@
+"""What any system must beat: the most frequent emotion, and acoustic functionals with a support vector machine."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CorpusError
+from mmer.extras import import_extra
+from mmer.inference.output import probability_column
+
+Features = NDArray[np.float32]
+_WHERE = ["utterance_id", "audio_path", "start", "end"]
+
+
+def predict_majority(train: Corpus, test: Corpus, labels: Sequence[str]) -> pd.DataFrame:
+    """The most frequent emotion of training, the first of `labels` among equals, for every utterance.
+
+    Returns:
+        The columns of `predict_labeled`; probabilities are the shares of the emotions in training.
+    """
+    counts = train.table["emotion"].value_counts()
+    shares = np.array([counts.get(label, 0) for label in labels]) / len(train)
+    probabilities = np.tile(shares, (len(test), 1))
+    return _answers(test, labels, [labels[int(shares.argmax())]] * len(test), probabilities)
+
+
+def predict_svm(
+    train: Corpus, test: Corpus, labels: Sequence[str], features: pd.DataFrame, *, per_speaker: bool = False
+) -> pd.DataFrame:
+    """A support vector machine with RBF kernel (C = 1, gamma = 1 / (features × variance)) on standardized features.
+
+    Args:
+        train, test: labeled utterances.
+        labels: every emotion, in the order of the columns.
+        features: of `egemaps_features`, with rows for all utterances.
+        per_speaker: standardize over all clips of a speaker in `train` and `test`, test speakers included
+            (transductive; no label is read), instead of over the training utterances.
+
+    Returns:
+        The columns of `predict_labeled`. Probabilities are the softmax of the one-against-rest decision values: in
+        the right order, but not calibrated.
+
+    Raises:
+        CorpusError: `per_speaker` and an utterance has no speaker, or training has one emotion alone.
+    """
+    parts = [part.table for part in (train, test)]
+    x_train, x_test = (features.loc[part["utterance_id"]].to_numpy(np.float64) for part in parts)
+    if per_speaker:
+        speakers = pd.concat(parts)["speaker"].to_numpy()
+        standardized = _per_speaker(np.concatenate([x_train, x_test]), speakers, train.source)
+        x_train, x_test = standardized[: len(x_train)], standardized[len(x_train) :]
+    else:
+        scaler = StandardScaler().fit(x_train)
+        x_train, x_test = scaler.transform(x_train), scaler.transform(x_test)
+    truth = parts[0]["emotion"]
+    if truth.nunique() < 2:
+        raise CorpusError(
+            f"{train.source}: every training utterance is {truth.iloc[0]}; nothing can be learned"
+        )
+    # What is not defined, such as the pitch of a whisper, is taken for the mean.
+    machine = SVC(C=1.0).fit(np.nan_to_num(x_train), truth)
+    x_test = np.nan_to_num(x_test)
+    decisions = machine.decision_function(x_test)
+    if decisions.ndim == 1:
+        decisions = np.stack([-decisions, decisions], axis=1)
+    powers = np.exp(decisions - decisions.max(axis=1, keepdims=True))
+    probabilities = np.zeros((len(test), len(labels)))
+    columns = [list(labels).index(label) for label in machine.classes_]
+    probabilities[:, columns] = powers / powers.sum(axis=1, keepdims=True)
+    return _answers(test, labels, machine.predict(x_test).tolist(), probabilities)
+
+
+def egemaps_features(
+    corpus: Corpus, cache: Path | None = None, progress: Callable[[int], None] | None = None
+) -> pd.DataFrame:
+    """The 88 functionals of eGeMAPSv02 (Eyben et al. 2016) of each utterance, at 16 kHz, computed by openSMILE.
+
+    Args:
+        corpus: with recordings.
+        cache: a Parquet file that keeps them; what it has is not computed again.
+        progress: called with the number of utterances done so far.
+
+    Returns:
+        A row for each utterance, its id as the index; NaN where a functional is not defined.
+
+    Raises:
+        MissingExtraError: openSMILE is not installed.
+        AudioError: a recording cannot be read.
+    """
+    where = corpus.table[_WHERE]
+    known = pd.read_parquet(cache) if cache is not None and cache.exists() else None
+    kept = {} if known is None else {row[:4]: row[4:] for row in _rows(known)}
+    todo = [row for row in _rows(where) if row not in kept]
+    names = [] if known is None else list(known.columns[4:])
+    if todo:
+        opensmile: Any = import_extra("opensmile", "the eGeMAPS baseline")
+        smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+        names = list(smile.feature_names)
+        for done, row in enumerate(todo, start=1):
+            _, path, start, end = row
+            signal = load_audio(path, start=start, end=end)
+            kept[row] = tuple(smile.process_signal(signal, SAMPLING_RATE).to_numpy()[0].tolist())
+            if progress is not None:
+                progress(done)
+    table = pd.DataFrame([kept[row] for row in _rows(where)], columns=names, dtype=np.float32)
+    if cache is not None and todo:
+        part = cache.with_suffix(".part")
+        pd.concat([where.reset_index(drop=True), table], axis=1).to_parquet(part, index=False)
+        part.replace(cache)
+    table = table.replace([np.inf, -np.inf], np.nan)
+    return table.set_index(pd.Index(where["utterance_id"]))
+
+
+def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Rows as tuples, nulls as None so that equal ones are equal."""
+    return list(table.astype(object).where(table.notna(), None).itertuples(index=False, name=None))
+
+
+def _per_speaker(x: NDArray[np.float64], speakers: NDArray[Any], source: str) -> NDArray[np.float64]:
+    if unknown := int(pd.isna(speakers).sum()):
+        found = f"{unknown} utterances have no speaker to standardize over"
+        raise CorpusError(f"{source}: {found}; fill in the column or leave out --per-speaker")
+    standardized = np.empty_like(x)
+    for speaker in set(speakers):
+        clips = speakers == speaker
+        standardized[clips] = StandardScaler().fit_transform(x[clips])
+    return standardized
+
+
+def _answers(
+    test: Corpus, labels: Sequence[str], predicted: Sequence[str], probabilities: NDArray[np.float64]
+) -> pd.DataFrame:
+    table = test.table[["utterance_id", "speaker", "split", "emotion"]].reset_index(drop=True)
+    table["predicted"] = list(predicted)
+    for label, column in zip(labels, probabilities.T, strict=True):
+        table[probability_column(label)] = column
+    return table.assign(
+        transcript_source="none", duration=test.table["duration"].to_numpy(), warnings="", error=None
+    )

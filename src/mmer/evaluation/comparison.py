@@ -1,0 +1,328 @@
+"""Is one run better than another on the same utterances?
+
+Each run is compared with the first, the baseline, in two ways. The difference of a figure is resampled over speakers as
+`mmer.evaluation.intervals` resamples a figure, with both runs judged on the same drawn speakers, so that what makes a
+speaker hard for both cancels out. McNemar's exact test asks whether one run alone gets more utterances right than the
+other alone; it takes utterances for independent, which those of one speaker are not. Holm's correction makes each kind
+of p-value hold for all comparisons together.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from scipy.stats import binomtest
+
+from mmer.errors import MMERError
+from mmer.evaluation.intervals import (
+    FEWEST,
+    FIGURES,
+    Floats,
+    Interval,
+    cluster_margins,
+    concerned,
+    few_clusters,
+    figure_of,
+    interval,
+    known_labels,
+    studentize,
+    unclustered,
+    weight_of,
+    weighted_figure,
+)
+from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.show import FIGURES as HEADINGS
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A run against the baseline.
+
+    Attributes:
+        run: its name.
+        difference: its figure less the baseline's, -1 to 1; positive where the run is better.
+        low, high: ends of the interval of the difference; null where there is none.
+        p_value, p_holm: of the difference being zero, alone and corrected for all runs; null without an interval.
+        better, worse: utterances that this run alone, and the baseline alone, gets right.
+        mcnemar, mcnemar_holm: exact p-value of these being equally likely, alone and corrected for all runs.
+        note: why there is no interval, or why it is worth less; null where there is nothing to say.
+    """
+
+    run: str
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    p_holm: float | None
+    better: int
+    worse: int
+    mcnemar: float
+    mcnemar_holm: float
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same utterances; `rich.print` shows it as tables.
+
+    Attributes:
+        figure: what is compared.
+        cluster: the column that says which utterances are alike.
+        confidence: of the intervals, 0 to 1.
+        utterances: how many all runs answered.
+        left_out: how many were answered by some of the runs alone.
+        baseline: name of the first run.
+        runs: name of each run -> its `compute_metrics`, and under `interval` that of `figure`.
+        differences: one for each run after the first.
+    """
+
+    figure: str
+    cluster: str
+    confidence: float
+    utterances: int
+    left_out: int
+    baseline: str
+    runs: Mapping[str, Mapping[str, Any]]
+    differences: Sequence[Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return asdict(self)
+
+    def write(self, path: Path) -> None:
+        """Write everything to a JSON file.
+
+        Raises:
+            MMERError: the file cannot be written.
+        """
+        try:
+            path.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+        except OSError as error:
+            raise MMERError(f"cannot write the comparison to {path}: {error.strerror}") from None
+
+    def __rich__(self) -> RenderableType:
+        return Group(*_render(self))
+
+
+def compare(
+    runs: Mapping[str, pd.DataFrame],
+    figure: str = "balanced_accuracy",
+    cluster: str = "speaker",
+    labels: Sequence[str] | None = None,
+    *,
+    common: bool = False,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare runs with the first of them.
+
+    Args:
+        runs: name -> predictions with `utterance_id` (one of a kind), `emotion` (the truth) and `predicted` (null
+            where there is no answer). The column `cluster` is read from the first run that has it for all utterances.
+        figure, cluster, labels, confidence, resamples, seed: see `intervals.interval`.
+        common: compare what all runs answered, where they did not answer the same utterances.
+
+    Raises:
+        MMERError: fewer than two runs, runs of different utterances, different truth of the same utterance, or as
+            `intervals.interval`.
+    """
+    if len(runs) < 2:
+        raise MMERError(f"cannot compare {len(runs)} run; give two or more")
+    joined, left_out = _joined(runs, common)
+    clusters = next(
+        (table[cluster] for table in joined.values() if unclustered(table, cluster) is None), None
+    )
+    if clusters is not None:
+        joined = {name: table.assign(**{cluster: clusters}) for name, table in joined.items()}
+    labels = known_labels(pd.concat(joined.values()), labels)
+    figures: dict[str, dict[str, Any]] = {}
+    for name, table in joined.items():
+        found = interval(table, figure, cluster, labels, confidence, resamples, seed)
+        metrics = compute_metrics(table["emotion"].tolist(), table["predicted"].tolist(), labels)
+        figures[name] = {**metrics, "interval": asdict(found)}
+    baseline, *others = joined
+    differences = [
+        _difference(
+            joined[baseline], joined[name], name, figure, cluster, labels, confidence, resamples, seed
+        )
+        for name in others
+    ]
+    return Comparison(
+        figure=figure,
+        cluster=cluster,
+        confidence=confidence,
+        utterances=len(joined[baseline]),
+        left_out=left_out,
+        baseline=baseline,
+        runs=figures,
+        differences=_corrected(differences),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values that hold for all tests together (Holm, 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    raised = np.sort(p_values) * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(raised))
+    return corrected.tolist()
+
+
+def mcnemar(better: int, worse: int) -> float:
+    """Exact p-value of McNemar's test: of so uneven a split of the utterances that one of two runs alone gets right.
+
+    >>> mcnemar(8, 2)
+    0.109375
+    """
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
+
+def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, pd.DataFrame], int]:
+    """Answers to the same utterances in the same order, and how many others there are."""
+    tables = {
+        name: table.dropna(subset=["predicted"]).set_index("utterance_id") for name, table in runs.items()
+    }
+    baseline, *others = tables
+    ids = tables[baseline].index
+    everything = ids
+    for name in others:
+        theirs = tables[name].index
+        missing, extra = ids.difference(theirs, sort=False), theirs.difference(tables[baseline].index)
+        if (len(missing) or len(extra)) and not common:
+            first = f"the first is {(missing if len(missing) else extra)[0]!r}"
+            lacks = f"{len(missing)} of the {len(ids)} utterances of {baseline} have no answer in {name}"
+            more = f"{len(extra)} of {name} have none in {baseline}"
+            raise MMERError(f"{lacks} and {more}; {first}; give --common to compare the others")
+        everything = everything.union(theirs)
+        ids = ids[ids.isin(theirs)]
+    if not len(ids):
+        raise MMERError(f"{' and '.join(tables)} have no utterance in common; are the ids of the same kind?")
+    joined = {name: table.loc[ids] for name, table in tables.items()}
+    truth = joined[baseline]["emotion"]
+    for name in others:
+        wrong = joined[name]["emotion"] != truth
+        if wrong.any():
+            example = (
+                f"{wrong.idxmax()!r} is {truth[wrong].iloc[0]} and {joined[name]['emotion'][wrong].iloc[0]}"
+            )
+            found = f"{baseline} and {name} differ in the truth of {wrong.sum()} of {len(ids)} utterances"
+            raise MMERError(f"{found}: {example}; if these are names of one emotion, use --rename FROM=TO")
+    return joined, len(everything) - len(ids)
+
+
+def _difference(
+    baseline: pd.DataFrame,
+    run: pd.DataFrame,
+    name: str,
+    figure: str,
+    cluster: str,
+    labels: Sequence[str],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Difference:
+    right, base_right = (table["predicted"] == table["emotion"] for table in (run, baseline))
+    better, worse = int((right & ~base_right).sum()), int((base_right & ~right).sum())
+    note = unclustered(baseline, cluster)
+    groups = baseline[cluster] if note is None else pd.Series(0, baseline.index)
+    margins, base_margins = (cluster_margins(table, labels, groups) for table in (run, baseline))
+    about = concerned(margins, figure, labels)
+    margins, base_margins = margins[about], base_margins[about]
+    difference = _value(margins, figure, labels) - _value(base_margins, figure, labels)
+    low = high = p_value = None
+    if note is None and len(margins) < FEWEST:
+        note = f"no interval: {len(margins)} {cluster}s, at least {FEWEST} are needed"
+    elif note is None:
+
+        def paired(weights: Floats) -> tuple[Floats, Floats]:
+            value, influence = weighted_figure(margins, weights, figure, labels)
+            base_value, base_influence = weighted_figure(base_margins, weights, figure, labels)
+            return value - base_value, influence - base_influence
+
+        spread = studentize(paired, weight_of(margins, figure, labels), resamples, seed)
+        if spread is None:
+            note = f"no interval: the difference is the same for all {len(margins)} {cluster}s"
+        else:
+            reach = spread.reach(confidence)
+            low, high = max(-1.0, difference - reach), min(1.0, difference + reach)
+            p_value, note = spread.p_value(), few_clusters(margins, figure, labels, cluster)
+    p_mcnemar = mcnemar(better, worse)
+    return Difference(name, difference, low, high, p_value, None, better, worse, p_mcnemar, p_mcnemar, note)
+
+
+def _value(margins: Floats, figure: str, labels: Sequence[str]) -> float:
+    return float(figure_of(margins.sum(axis=0), figure, labels)[0])
+
+
+def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """With `p_holm` and `mcnemar_holm` filled in."""
+    tested = [each.p_value for each in differences if each.p_value is not None]
+    drawn = iter(holm(tested))
+    for_all = holm([each.mcnemar for each in differences])
+    return [
+        replace(each, p_holm=None if each.p_value is None else next(drawn), mcnemar_holm=p_value)
+        for each, p_value in zip(differences, for_all, strict=True)
+    ]
+
+
+def _render(comparison: Comparison) -> list[RenderableType]:
+    confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
+    heading = HEADINGS.get(figure, figure)
+    runs = Table(title=f"{comparison.utterances} utterances", title_justify="left")
+    runs.add_column("run", overflow="fold")
+    others = [name for name in FIGURES if name != figure]
+    for name in (heading, f"{confidence} interval", *(HEADINGS[name] for name in others)):
+        runs.add_column(name, justify="right")
+    notes: list[str] = []
+    for name, figures in comparison.runs.items():
+        found = Interval(**figures["interval"])
+        if found.note:
+            notes.append(found.note)
+        between = _between(found.low, found.high, "{:.1%}")
+        runs.add_row(
+            Text(name), f"{found.estimate:.1%}", between, *(f"{figures[other]:.1%}" for other in others)
+        )
+    title = Text(f"Against {comparison.baseline}, points of {heading}")
+    against = Table(title=title, title_justify="left")
+    against.add_column("run", overflow="fold")
+    columns = ("difference", f"{confidence} interval", "p", "p (Holm)", "right alone", "wrong alone")
+    for name in (*columns, "McNemar p", "p (Holm)"):
+        against.add_column(name, justify="right")
+    for each in comparison.differences:
+        if each.note:
+            notes.append(each.note)
+        against.add_row(
+            Text(each.run),
+            f"{100 * each.difference:+.1f}",
+            _between(each.low, each.high, "{:+.1f}", 100),
+            *(_p(p) for p in (each.p_value, each.p_holm)),
+            *(str(count) for count in (each.better, each.worse)),
+            *(_p(p) for p in (each.mcnemar, each.mcnemar_holm)),
+        )
+    if comparison.left_out:
+        notes.append(f"{comparison.left_out} utterances, not answered by all runs, are left out")
+    return [runs, against, *(Text(f"note: {note}", style="yellow") for note in dict.fromkeys(notes))]
+
+
+def _between(low: float | None, high: float | None, form: str, scale: float = 1) -> str:
+    return (
+        "none"
+        if low is None or high is None
+        else f"{form.format(scale * low)} to {form.format(scale * high)}"
+    )
+
+
+def _p(p_value: float | None) -> str:
+    return "" if p_value is None else "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"

@@ -1,0 +1,366 @@
+"""Intervals that know that the utterances of one speaker are alike.
+
+A figure of a test set varies with the people in it more than with their utterances, so it is people that are drawn
+again. Quantiles of the resampled figures (the percentile bootstrap), as is usual, hold the truth in 80 to 90 % of the
+cases with 5 to 10 speakers where 95 % are claimed. What is done instead, on the logit of a figure, so that an interval
+stays between 0 and 1:
+
+1. The figure's linear error: each speaker's influence on it, squared and summed, times G / (G - 1) for G speakers.
+2. How many errors the interval reaches to each side, in two ways, of which the smaller counts:
+   draw G speakers with replacement, 2000 times, and take how far 95 % of the resampled figures moved at most, in units
+   of the resample's own error (the symmetric bootstrap-t of Hall, The Bootstrap and Edgeworth Expansion, 1992, section
+   3.6);
+   or Student's t with the degrees of freedom, and the correction of the error, that suit speakers of unequal weight
+   (Bell and McCaffrey, Survey Methodology 28, 2002).
+3. It is never fewer than Student's t with G - 1 degrees of freedom says.
+
+The bootstrap-t is too wide with four to six speakers, of whom few different resamples can be drawn; the other is too
+wide where a few speakers have most utterances. `benchmarks/interval_coverage.py` measures how often the intervals hold
+the truth; `docs/statistics.md` has the table.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import t as student
+
+from mmer.errors import MMERError
+
+FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+"""Figures that have intervals, besides `recall_<emotion>`; as `compute_metrics` defines them."""
+
+FEWEST = 3
+"""Speakers below which there is no interval."""
+
+_WEIGHTED = ("accuracy", "weighted_f1")
+_ROUGH = 5  # speakers below which an interval comes with a warning
+_AT_ONCE = 2_000_000  # weights that are in memory at a time
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], tuple[Floats, Floats]]
+"""From how often each cluster counts, (resamples, clusters), to the value of each resample, (resamples,), and how much
+one more of each cluster would change it, (resamples, clusters)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and where it may lie for other speakers like these.
+
+    Attributes:
+        estimate: the figure, 0 to 1.
+        low, high: ends of the interval, 0 to 1; null where there is none.
+        confidence: how often such intervals hold the truth, 0 to 1.
+        clusters: how many speakers (or whatever `cluster` says) the figure is of.
+        cluster: the column that says which utterances are alike.
+        note: why there is no interval, or why it is worth less; null where there is nothing to say.
+    """
+
+    estimate: float
+    low: float | None
+    high: float | None
+    confidence: float
+    clusters: int
+    cluster: str
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Studentized:
+    """A statistic of clusters, and how far it moves when they are drawn again.
+
+    Attributes:
+        estimate: the statistic.
+        error: its linear standard error.
+        moves: (resamples,) distance of each resample's value from `estimate` in units of its own error.
+        clusters: how many there are.
+        freedom: degrees of freedom of the error, given the unequal weight of the clusters.
+        widening: what to multiply the error by for the same reason.
+    """
+
+    estimate: float
+    error: float
+    moves: Floats
+    clusters: int
+    freedom: float
+    widening: float
+
+    def reach(self, confidence: float) -> float:
+        """How far the interval goes to each side of the estimate."""
+        place = (1 + confidence) / 2
+        uneven = student.ppf(place, self.freedom) * self.widening
+        drawn = np.quantile(self.moves, confidence) if len(self.moves) else np.inf
+        return float(max(student.ppf(place, self.clusters - 1), min(uneven, drawn)) * self.error)
+
+    def p_value(self) -> float:
+        """Two-sided p-value of the estimate being zero in truth; below 1 - c where an interval of c leaves zero out."""
+        move = abs(self.estimate) / self.error
+        uneven = 2 * student.sf(move / self.widening, self.freedom)
+        drawn = (1 + np.sum(self.moves >= move)) / (1 + len(self.moves))
+        return float(max(2 * student.sf(move, self.clusters - 1), min(uneven, drawn)))
+
+
+def interval(
+    predictions: pd.DataFrame,
+    figure: str = "balanced_accuracy",
+    cluster: str = "speaker",
+    labels: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """A figure with an interval from resampling speakers; the module's text says how.
+
+    Args:
+        predictions: `emotion` (the truth), `predicted` and the column `cluster`; rows without an answer do not count.
+        figure: one of `FIGURES`, or `recall_<emotion>`.
+        cluster: the column whose values are resampled: `speaker`, `session`, `dialogue` ...
+        labels: every emotion the model knows; None for those that occur.
+        confidence: how often the interval shall hold the truth, 0 to 1.
+        resamples: how many times speakers are drawn.
+        seed: of the draws.
+
+    Returns:
+        The figure and its interval. There is none, and `note` says why, with fewer than three speakers, where an
+        utterance has no speaker, or where the figure is 0 or 1 or the same for all speakers. With fewer than five
+        speakers, or an emotion that one speaker alone has, `note` warns.
+
+    Raises:
+        MMERError: nothing to judge, an unknown figure, the recall of an emotion that no utterance has, or an
+            emotion that is not in `labels`.
+    """
+    answered = predictions.dropna(subset=["predicted"])
+    labels = known_labels(answered, labels)
+    _check_figure(figure, answered, labels)
+    if note := unclustered(answered, cluster):
+        margins = cluster_margins(answered, labels, pd.Series(0, answered.index))
+        estimate = float(figure_of(margins.sum(axis=0), figure, labels)[0])
+        return Interval(estimate, None, None, confidence, 0, cluster, note)
+    margins = cluster_margins(answered, labels, answered[cluster])
+    margins = margins[concerned(margins, figure, labels)]
+    estimate = float(figure_of(margins.sum(axis=0), figure, labels)[0])
+    found = Interval(estimate, None, None, confidence, len(margins), cluster)
+    if len(margins) < FEWEST:
+        return _noted(found, f"no interval: {len(margins)} {cluster}s, at least {FEWEST} are needed")
+    if not 0 < estimate < 1:
+        return _noted(found, f"no interval: a figure of exactly {estimate:.0%} shows no spread of {cluster}s")
+
+    def on_logit(weights: Floats) -> tuple[Floats, Floats]:
+        value, influence = weighted_figure(margins, weights, figure, labels)
+        return logit(value), influence / (value * (1 - value))[:, None]
+
+    spread = studentize(on_logit, weight_of(margins, figure, labels), resamples, seed)
+    if spread is None:
+        return _noted(found, f"no interval: the figure is the same for all {len(margins)} {cluster}s")
+    reach = spread.reach(confidence)
+    low, high = expit([spread.estimate - reach, spread.estimate + reach])
+    note = few_clusters(margins, figure, labels, cluster)
+    return Interval(estimate, float(low), float(high), confidence, len(margins), cluster, note)
+
+
+def with_intervals(
+    predictions: pd.DataFrame, labels: Sequence[str] | None = None, cluster: str = "speaker"
+) -> dict[str, dict[str, Any]]:
+    """The intervals of all of `FIGURES`, as `metrics.json` holds them: a name of a figure -> `Interval` as a dict."""
+    return {figure: asdict(interval(predictions, figure, cluster, labels)) for figure in FIGURES}
+
+
+def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) -> Studentized | None:
+    """Resample clusters, and measure how far a statistic moves in units of its error.
+
+    Args:
+        statistic: of weighted clusters.
+        weight: (clusters,) part of each cluster in the statistic, adding up to 1; of two or more.
+        resamples, seed: see `interval`.
+
+    Returns:
+        What came of it; None where all clusters say the same, so that there is no error.
+    """
+    rng, clusters = np.random.default_rng(seed), len(weight)
+    correction = clusters / (clusters - 1)
+    values, influences = statistic(np.ones((1, clusters)))
+    estimate, error = float(values[0]), float(np.sqrt(correction * (influences[0] ** 2).sum()))
+    if not error > 1e-9:
+        return None
+    # Of independent clusters of equal variance v around one mean, the square of what cluster g differs from the
+    # weighted mean of all is v * own[g] on average.
+    squares = (weight**2).sum()
+    own = 1 - 2 * weight + squares
+    widening = float(np.sqrt((influences[0] ** 2 / own).sum()) / error)
+    moves: list[Floats] = []
+    at_once = max(1, _AT_ONCE // clusters)
+    for start in range(0, resamples, at_once):
+        draws = min(at_once, resamples - start)
+        weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), draws).astype(float)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a logit of 0 or 1 is not usable
+            values, influences = statistic(weights)
+            errors = np.sqrt(correction * (weights * influences**2).sum(axis=1))
+        usable = np.isfinite(errors) & (errors > 1e-9 * error)
+        moves.append(np.abs(values[usable] - estimate) / errors[usable])
+    return Studentized(estimate, error, np.concatenate(moves), clusters, degrees_of_freedom(weight), widening)
+
+
+def degrees_of_freedom(weight: Floats) -> float:
+    """Of the error of a weighted mean of clusters (Satterthwaite's, as Bell and McCaffrey use them).
+
+    With n clusters of equal weight they are n - 1.
+
+    Args:
+        weight: (clusters,) adding up to 1.
+
+    >>> round(degrees_of_freedom(np.full(6, 1 / 6)), 6), round(degrees_of_freedom(np.array([0.7, 0.1, 0.1, 0.1])), 2)
+    (5.0, 1.06)
+    """
+    squares = (weight**2).sum()
+    own = 1 - 2 * weight + squares
+    a = weight**2 / own
+    # The estimate of the variance is a quadratic form; this is the squared norm of its matrix times the covariance.
+    across = (
+        squares**2 * a.sum() ** 2
+        + 2 * a.sum() * (a * weight**2).sum()
+        - 4 * squares * a.sum() * (a * weight).sum()
+        + 2 * (a * weight).sum() ** 2
+    )
+    norm = across + (a**2 * (own**2 - (squares - 2 * weight) ** 2)).sum()
+    return float(squares**2 / norm)
+
+
+def weighted_figure(
+    margins: Floats, weights: Floats, figure: str, labels: Sequence[str]
+) -> tuple[Floats, Floats]:
+    """A figure of weighted clusters, and the influence of each cluster on it: a `Statistic`.
+
+    Args:
+        margins: of `cluster_margins`, (clusters, 3, classes).
+        weights: (resamples, clusters).
+        figure, labels: see `interval`.
+
+    Returns:
+        (resamples,) and (resamples, clusters).
+    """
+    flat = margins.reshape(len(margins), -1)
+    totals = (weights @ flat).reshape(-1, *margins.shape[1:])
+    value, gradient = figure_of(totals, figure, labels)
+    return value, gradient.reshape(len(weights), -1) @ flat.T
+
+
+def weight_of(margins: Floats, figure: str, labels: Sequence[str]) -> Floats:
+    """(clusters,) part of each cluster in a figure, adding up to 1; `margins` are those of `cluster_margins`."""
+    true = margins[:, 0].sum(axis=0)
+    share = _class_shares(true, true > 0, figure, labels)
+    return (margins[:, 0] * np.divide(share, true, out=np.zeros_like(true), where=true > 0)).sum(axis=1)
+
+
+def figure_of(margins: Floats, figure: str, labels: Sequence[str]) -> tuple[Floats, Floats]:
+    """A figure and its gradient from what it takes of a confusion matrix.
+
+    Each figure is a mean of classes, of their recalls or F1: a plain one over classes that occur, or one weighted by
+    how many utterances are of a class.
+
+    Args:
+        margins: (..., 3, classes); the row sums, the column sums and the diagonal of confusion matrices.
+        figure, labels: see `interval`.
+
+    Returns:
+        (...,) and (..., 3, classes); NaN where the class whose recall is asked for does not occur.
+    """
+    true, predicted, right = margins[..., 0, :], margins[..., 1, :], margins[..., 2, :]
+    f1 = figure in ("macro_f1", "weighted_f1")
+    factor = 2.0 if f1 else 1.0
+    total = true + predicted if f1 else true
+    present = total > 0
+    total = np.where(present, total, 1.0)
+    merit = factor * right / total
+    share = _class_shares(true, present, figure, labels)
+    value = (share * merit).sum(axis=-1)
+    by_total = -share * merit / total
+    by_true = by_total
+    if figure in _WEIGHTED:
+        by_true = by_total + (merit - value[..., None]) / true.sum(axis=-1, keepdims=True)
+    by_predicted = by_total if f1 else np.zeros_like(by_total)
+    return value, np.stack([by_true, by_predicted, factor * share / total], axis=-2)
+
+
+def _class_shares(true: Floats, present: NDArray[np.bool_], figure: str, labels: Sequence[str]) -> Floats:
+    """Part of each class in a figure, (..., classes)."""
+    if figure in _WEIGHTED:
+        return true / true.sum(axis=-1, keepdims=True)
+    if figure in FIGURES:
+        return present / present.sum(axis=-1, keepdims=True)
+    asked = np.array([figure == f"recall_{label}" for label in labels])
+    return np.where(present[..., asked], asked.astype(float), np.nan)
+
+
+def cluster_margins(predictions: pd.DataFrame, labels: Sequence[str], clusters: pd.Series) -> Floats:
+    """What `figure_of` needs, for each cluster: (clusters, 3, classes), clusters in sorted order."""
+    cluster, names = pd.factorize(clusters, sort=True)
+    truth, predicted = (
+        pd.Index(labels).get_indexer(pd.Index(predictions[column])) for column in ("emotion", "predicted")
+    )
+    shape = (len(names), len(labels))
+
+    def count(classes: NDArray[np.intp], rows: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.intp]:
+        places = (cluster * len(labels) + classes)[rows]
+        return np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
+
+    margins = [count(truth), count(predicted), count(truth, truth == predicted)]
+    return np.stack(margins, axis=1).astype(float)
+
+
+def known_labels(predictions: pd.DataFrame, labels: Sequence[str] | None) -> list[str]:
+    """The emotions to count: `labels`, or those that occur.
+
+    Raises:
+        MMERError: nothing to judge, an utterance without emotion, or an emotion that is not in `labels`.
+    """
+    if predictions.empty:
+        raise MMERError("cannot judge 0 predictions; no utterance has an answer")
+    if nulls := int(predictions["emotion"].isna().sum()):
+        raise MMERError(f"cannot judge {nulls} of {len(predictions)} predictions, their emotion is not given")
+    found = sorted({*predictions["emotion"].unique(), *predictions["predicted"].unique()})
+    if labels is None:
+        return found
+    if unknown := sorted(set(found) - set(labels)):
+        raise MMERError(f"cannot judge {', '.join(map(repr, unknown))}: the labels are {', '.join(labels)}")
+    return list(labels)
+
+
+def _check_figure(figure: str, predictions: pd.DataFrame, labels: Sequence[str]) -> None:
+    known = (*FIGURES, *(f"recall_{label}" for label in labels))
+    if figure not in known:
+        raise MMERError(f"unknown figure {figure!r}; known are {', '.join(known)}")
+    label = figure.removeprefix("recall_")
+    if figure not in FIGURES and label not in set(predictions["emotion"]):
+        raise MMERError(f"no utterance is {label!r}, so there is no {figure}")
+
+
+def unclustered(predictions: pd.DataFrame, cluster: str) -> str | None:
+    """Why predictions cannot be resampled by a column; null where they can."""
+    if cluster not in predictions:
+        return f"no interval: the predictions have no column {cluster}"
+    if nulls := int(predictions[cluster].isna().sum()):
+        return f"no interval: {nulls} of {len(predictions)} utterances have no {cluster}"
+    return None
+
+
+def concerned(margins: Floats, figure: str, labels: Sequence[str]) -> NDArray[np.bool_]:
+    """(clusters,) which of them have utterances that the figure is about."""
+    of_class = [figure == f"recall_{label}" for label in labels]
+    return np.asarray((margins[:, 0, of_class] > 0).all(axis=1))
+
+
+def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: str) -> str | None:
+    """A warning where clusters are too few to tell how much they differ."""
+    notes = [f"{len(margins)} {cluster}s are few, the interval is rough"] if len(margins) < _ROUGH else []
+    of_one = [label for label, n in zip(labels, (margins[:, 0] > 0).sum(axis=0), strict=True) if n == 1]
+    if of_one and figure in ("balanced_accuracy", "macro_f1"):
+        notes.append(f"one {cluster} alone has {', '.join(of_one)}, whose spread is not in the interval")
+    return "; ".join(notes) or None
+
+
+def _noted(found: Interval, note: str) -> Interval:
+    return Interval(found.estimate, None, None, found.confidence, found.clusters, found.cluster, note)

@@ -1,0 +1,186 @@
+"""Predictions as runs of mmer and other tools leave them on disk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mmer.corpora.labels import nearest
+from mmer.corpora.tables import SUFFIXES, read_table
+from mmer.errors import MMERError
+
+_EMOTIONS = ("emotion", "predicted")
+
+
+def read_predictions(
+    path: str | Path,
+    *,
+    id_column: str = "utterance_id",
+    truth_column: str = "emotion",
+    prediction_column: str = "predicted",
+    speaker_column: str = "speaker",
+) -> pd.DataFrame:
+    """Read predictions and the truth.
+
+    Args:
+        path: one of
+
+            - a run folder of `mmer train`, whose test utterances are taken, of `mmer crossval` or of
+              `mmer evaluate --out`, of which all are;
+            - a table, `.parquet`, `.csv`, `.tsv` or `.jsonl`;
+            - `..._predict.txt` of s3prl, lines of an id and an emotion, with `..._truth.txt` beside it.
+        id_column, truth_column, prediction_column, speaker_column: what the columns are called in a table; the last
+            may be missing.
+
+    Returns:
+        `utterance_id`, `emotion`, `predicted` (text, null where there is no answer), `speaker` where it is known, and
+        the other columns.
+
+    Raises:
+        MMERError: nothing there, not of these kinds, no test utterances, a column that is missing, a repeated id,
+            an utterance without truth, or a table with training utterances beside others.
+    """
+    path = Path(path)
+    if path.is_dir():
+        table = _read_run(path)
+    elif path.suffix == ".txt":
+        table = _read_s3prl(path)
+    else:
+        columns = {
+            id_column: "utterance_id",
+            truth_column: "emotion",
+            prediction_column: "predicted",
+            speaker_column: "speaker",
+        }
+        table = _read_columns(path, columns)
+    for name in ("utterance_id", *_EMOTIONS):
+        table[name] = _names(table[name])
+    _check(table, path)
+    return table
+
+
+def read_runs(
+    paths: Sequence[str | Path], renamed: Mapping[str, str] | None = None, **columns: str
+) -> dict[str, pd.DataFrame]:
+    """`read_predictions` of each path, by its last part, or in full where last parts are alike.
+
+    Args:
+        paths: see `read_predictions`.
+        renamed: new names of emotions, in the truth and in the predictions, as `{"hap": "happy"}`.
+        columns: `id_column` and the others of `read_predictions`.
+
+    Raises:
+        MMERError: a path is given twice, an emotion to rename that none has, or as `read_predictions`.
+    """
+    names = [Path(path).name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise MMERError(f"{repeated[0]} is given twice; a run is not compared with itself")
+    runs = {name: read_predictions(path, **columns) for name, path in zip(names, paths, strict=True)}
+    emotions = {emotion for run in runs.values() for name in _EMOTIONS for emotion in run[name].dropna()}
+    for emotion in renamed or {}:
+        if emotion not in emotions:
+            listed = ", ".join(sorted(emotions))
+            raise MMERError(f"no run has the emotion {emotion!r}{nearest(emotion, emotions)}; found {listed}")
+    for run in runs.values():
+        for name in _EMOTIONS:
+            run[name] = run[name].replace(dict(renamed or {}))
+    return runs
+
+
+def _read_run(folder: Path) -> pd.DataFrame:
+    file = folder / "predictions.parquet"
+    if not file.is_file():
+        raise MMERError(
+            f"{folder}: holds no predictions.parquet; give a finished run or a file of predictions"
+        )
+    table = read_table(file)
+    metrics_file = folder / "metrics.json"
+    metrics = json.loads(metrics_file.read_text(encoding="utf-8")) if metrics_file.is_file() else {}
+    if "test" not in metrics:  # a cross-validation or an evaluation: all of it was judged
+        return table
+    if not (table["split"] == "test").any():
+        raise MMERError(f"{folder}: a run without test utterances cannot be compared; name some to test on")
+    return table[table["split"] == "test"].reset_index(drop=True)
+
+
+def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    if path.suffix.lower() not in SUFFIXES and path.exists():
+        known = ", ".join(SUFFIXES)
+        raise MMERError(f"{path}: give a run folder, a table ({known}) or a ..._predict.txt of s3prl")
+    table = read_table(path)
+    found = [str(name) for name in table.columns]
+    for name, meaning in columns.items():
+        if name not in found and name != "speaker":
+            option = {"utterance_id": "id", "emotion": "truth", "predicted": "prediction"}.get(
+                meaning, meaning
+            )
+            near = nearest(name, found)
+            listed = ", ".join(found)
+            raise MMERError(f"{path}: no column {name}{near}; found {listed}; name it with --{option}-column")
+    # A column that is called as one of ours and is not meant would be there twice.
+    unmeant = [meaning for meaning in columns.values() if meaning in found and meaning not in columns]
+    table = table.drop(columns=unmeant).rename(columns=dict(columns))
+    if "split" in table and "train" in (splits := set(table["split"].dropna())) and len(splits) > 1:
+        listed = ", ".join(sorted(splits))
+        raise MMERError(f"{path}: holds utterances of {listed}; give the run folder, or the test rows alone")
+    return table
+
+
+def _read_s3prl(path: Path) -> pd.DataFrame:
+    if not path.name.endswith("predict.txt"):
+        raise MMERError(
+            f"{path}: a text file must be a ..._predict.txt of s3prl, such as test_fold1_predict.txt"
+        )
+    truth = path.with_name(path.name.removesuffix("predict.txt") + "truth.txt")
+    tables = [
+        pd.DataFrame(_pairs(file), columns=pd.Index(["utterance_id", name]))
+        for file, name in ((path, "predicted"), (truth, "emotion"))
+    ]
+    for file, table in zip((path, truth), tables, strict=True):
+        _check_ids(table, file)
+    merged = tables[0].merge(tables[1], on="utterance_id", how="outer", indicator=True)
+    if alone := int((merged.pop("_merge") != "both").sum()):
+        raise MMERError(f"{path}: {alone} utterances are in one of it and {truth.name} alone")
+    return merged
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        raise MMERError(f"{path}: no such file")
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name, blank, label = line.rpartition(" ")
+        if not blank or not name:
+            raise MMERError(
+                f"{path}: line {number} is not an id and an emotion, as in Ses01F_impro01_F000 neu"
+            )
+        pairs.append((name, label))
+    return pairs
+
+
+def _names(column: pd.Series) -> pd.Series:
+    """Text or None; whole numbers, as classes often are, are written out."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")  # whole numbers that a null in the column made floats
+    nulls = column.isna()
+    values = [None if null else str(value) for value, null in zip(column, nulls, strict=True)]
+    return pd.Series(values, column.index, dtype=object)
+
+
+def _check(table: pd.DataFrame, path: Path) -> None:
+    if table.empty:
+        raise MMERError(f"{path}: holds no predictions")
+    for name, what in (("utterance_id", "id"), ("emotion", "truth")):
+        if nulls := int(table[name].isna().sum()):
+            raise MMERError(f"{path}: {nulls} of {len(table)} utterances have no {what}")
+    _check_ids(table, path)
+
+
+def _check_ids(table: pd.DataFrame, path: Path) -> None:
+    ids = table["utterance_id"]
+    if ids.duplicated().any():
+        first = ids[ids.duplicated()].iloc[0]
+        raise MMERError(f"{path}: {first!r} is there {int((ids == first).sum())} times; an id must be unique")

@@ -1,0 +1,120 @@
+"""How well a model does for whom: figures of speakers, genders, sessions, short and long utterances."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmer.evaluation.intervals import interval, known_labels
+from mmer.evaluation.metrics import compute_metrics
+from mmer.text import normalize_transcript, strip_annotations
+
+SMALLEST = 20
+"""Utterances below which a group is not named as the worst, since chance would name it."""
+
+UNKNOWN = "(not known)"
+_WORDS = ["no words", "1 to 2 words", "3 to 5 words", "6 to 10 words", "more than 10 words"]
+
+
+def slices(
+    predictions: pd.DataFrame, labels: Sequence[str] | None = None, smallest: int = SMALLEST
+) -> pd.DataFrame:
+    """Figures of each group of utterances.
+
+    Utterances are sliced by speaker, gender, session, duration (in three groups of equal size) and words of the
+    transcript, as far as the table has these columns and they tell at least two groups apart. Those of which a property
+    is not known are a group of their own.
+
+    Args:
+        predictions: `emotion`, `predicted`, and any of `speaker`, `gender`, `session`, `duration` (seconds) and
+            `transcript`; rows without an answer do not count.
+        labels: every emotion the model knows; None for those that occur.
+        smallest: utterances that a group must have to be named as the worst.
+
+    Returns:
+        A row for each group: `slice`, `group`, `utterances`, `speakers` (null where they are not known), `emotions`
+        (how many occur), `accuracy`, `balanced_accuracy` and the ends `low` and `high` of its interval over speakers
+        (null where there is none), and `worst`: whether it has the lowest balanced accuracy of its slice.
+
+    Raises:
+        MMERError: nothing to judge, or an emotion that is not in `labels`.
+    """
+    answered = predictions.dropna(subset=["predicted"]).reset_index(drop=True)
+    labels = known_labels(answered, labels)
+    rows: list[dict[str, Any]] = []
+    for name, groups in _groups(answered).items():
+        present = [group for group in groups.cat.categories if (groups == group).any()]
+        if len(present) < 2:
+            continue
+        found = [
+            {"slice": name, "group": group, **_figures(answered[groups == group], labels)}
+            for group in present
+        ]
+        rated = [row for row in found if row["utterances"] >= smallest]
+        worst = min(rated, key=lambda row: row["balanced_accuracy"]) if len(rated) > 1 else None
+        rows += [{**row, "worst": row is worst} for row in found]
+    columns = ["slice", "group", "utterances", "speakers", "emotions", "accuracy", "balanced_accuracy"]
+    table = pd.DataFrame(rows, columns=pd.Index([*columns, "low", "high", "worst"]))
+    return table.astype({"speakers": "Int64", "low": float, "high": float, "worst": bool})
+
+
+def worst_groups(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The worst group of each slice, as JSON holds it: name of the slice -> its row of `slices`."""
+    rows = table[table["worst"]].drop(columns="worst").to_dict("records")
+    return {
+        str(row["slice"]): {
+            str(name): None if pd.isna(value) else value for name, value in row.items() if name != "slice"
+        }
+        for row in rows
+    }
+
+
+def _groups(predictions: pd.DataFrame) -> dict[str, pd.Series]:
+    """The group of each utterance, in each slice; its categories are in the order to be shown."""
+    groups: dict[str, pd.Series] = {}
+    for name in ("speaker", "gender", "session"):
+        if name in predictions and predictions[name].notna().any():
+            groups[name] = _categories(predictions[name], sorted(predictions[name].dropna().unique()))
+    if "duration" in predictions and predictions["duration"].notna().any():
+        groups["duration"] = _thirds(predictions["duration"])
+    if "transcript" in predictions and predictions["transcript"].notna().any():
+        groups["transcript"] = _by_words(predictions["transcript"])
+    return groups
+
+
+def _categories(names: pd.Series, order: Sequence[str]) -> pd.Series:
+    return pd.Series(pd.Categorical(names.fillna(UNKNOWN), [*order, UNKNOWN]))
+
+
+def _thirds(durations: pd.Series) -> pd.Series:
+    short, long = durations.quantile([1 / 3, 2 / 3])
+    names = [f"up to {short:.2f} s", f"{short:.2f} to {long:.2f} s", f"over {long:.2f} s"]
+    order = np.select([durations <= short, durations <= long], [0, 1], 2)
+    thirds = pd.Series([names[place] for place in order], durations.index, dtype=object)
+    return _categories(thirds.where(durations.notna()), names)
+
+
+def _by_words(transcripts: pd.Series) -> pd.Series:
+    counts = [None if pd.isna(text) else len(_spoken(text)) for text in transcripts]
+    groups = pd.cut(np.array(counts, float), [-1, 0, 2, 5, 10, np.inf], labels=_WORDS)
+    return _categories(pd.Series(groups, dtype=object), _WORDS)
+
+
+def _spoken(transcript: str) -> list[str]:
+    return normalize_transcript(strip_annotations(transcript)).split()
+
+
+def _figures(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
+    metrics = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
+    found = interval(rows, "balanced_accuracy", labels=labels)
+    known = "speaker" in rows and rows["speaker"].notna().all()
+    return {
+        "utterances": len(rows),
+        "speakers": rows["speaker"].nunique() if known else None,
+        "emotions": rows["emotion"].nunique(),
+        "accuracy": metrics["accuracy"],
+        "balanced_accuracy": metrics["balanced_accuracy"],
+        "low": found.low,
+        "high": found.high,
+    }

@@ -1,0 +1,118 @@
+"""Majority class and eGeMAPS + SVM: by hand, against scikit-learn's own pipeline, on real recordings."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CorpusError, MissingExtraError
+from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
+
+LABELS = ["angry", "calm", "sad"]
+
+
+def corpus_of(
+    emotions: list[str], speakers: Sequence[str | None], split: str, recordings: list[str] | None = None
+) -> Corpus:
+    names = [f"{split}{number}" for number in range(len(emotions))]
+    columns = {"audio_path": recordings, "emotion": emotions, "speaker": speakers, "split": split}
+    return Corpus(pd.DataFrame({"utterance_id": names, **columns}))
+
+
+def made(seed: int = 0, shift: float = 0.0) -> tuple[Corpus, Corpus, pd.DataFrame]:
+    """Utterances whose emotion is in the mean of their features, beside what is the speaker's own."""
+    random = np.random.default_rng(seed)
+    emotions = LABELS * 20
+    speakers = ["A"] * 30 + ["B"] * 30
+    train = corpus_of(emotions, speakers, "train")
+    test = corpus_of(LABELS * 10, ["C"] * 30, "test")
+    ids = [*train.table["utterance_id"], *test.table["utterance_id"]]
+    means = [LABELS.index(emotion) for emotion in [*emotions, *(LABELS * 10)]]
+    offsets = [{"A": 0.0, "B": shift, "C": 3 * shift}[speaker] for speaker in [*speakers, *(["C"] * 30)]]
+    x = np.array(means)[:, None] + np.array(offsets)[:, None] + 0.5 * random.standard_normal((len(ids), 4))
+    return train, test, pd.DataFrame(100 * x, index=pd.Index(ids))
+
+
+def test_majority_by_hand() -> None:
+    train = corpus_of(["sad", "angry", "sad", "angry"], ["A"] * 4, "train")
+    answers = predict_majority(train, corpus_of(["sad", "calm"], ["B"] * 2, "test"), LABELS)
+    assert answers["predicted"].tolist() == ["angry", "angry"]  # the first of equals
+    assert answers[[f"probability_{label}" for label in LABELS]].values.tolist() == [[0.5, 0.0, 0.5]] * 2
+    assert answers["emotion"].tolist() == ["sad", "calm"]
+
+
+def test_svm_is_that_of_scikit_learn_and_its_probabilities_agree_with_it() -> None:
+    train, test, features = made()
+    answers = predict_svm(train, test, LABELS, features)
+    pipeline = make_pipeline(StandardScaler(), SVC(kernel="rbf", C=1))
+    pipeline.fit(features.loc[train.table["utterance_id"]], train.table["emotion"])
+    expected = pipeline.predict(features.loc[test.table["utterance_id"]])
+    assert answers["predicted"].tolist() == list(expected)
+    probabilities = answers[[f"probability_{label}" for label in LABELS]].to_numpy()
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    assert [LABELS[i] for i in probabilities.argmax(axis=1)] == list(expected)
+
+
+def test_standardizing_per_speaker_takes_the_speaker_out() -> None:
+    scores = {}
+    for per_speaker in (False, True):
+        train, test, features = made(shift=3.0)
+        answers = predict_svm(train, test, LABELS, features, per_speaker=per_speaker)
+        scores[per_speaker] = (answers["predicted"] == answers["emotion"]).mean()
+    assert scores[True] > 0.8
+    assert scores[False] < 0.5
+
+
+def test_two_emotions_and_functionals_that_are_not_defined() -> None:
+    train, test, features = made()
+    two = [corpus.select(corpus.table["emotion"] != "calm") for corpus in (train, test)]
+    features.iloc[0, 0] = np.nan
+    features[3] = np.nan
+    with np.errstate(all="ignore"):
+        answers = predict_svm(two[0], two[1], LABELS, features)
+    assert (answers["predicted"] == answers["emotion"]).mean() > 0.8
+    assert (answers["probability_calm"] == 0).all()
+
+
+def test_errors() -> None:
+    train, test, features = made()
+    nameless = corpus_of(LABELS * 20, [None] * 60, "train")
+    with pytest.raises(CorpusError, match=r"60 utterances have no speaker.*leave out --per-speaker"):
+        predict_svm(nameless, test, LABELS, features, per_speaker=True)
+    sad = train.select(train.table["emotion"] == "sad")
+    with pytest.raises(CorpusError, match="every training utterance is sad"):
+        predict_svm(sad, test, LABELS, features)
+
+
+def test_without_opensmile_the_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    with pytest.raises(MissingExtraError, match="pip install opensmile"):
+        egemaps_features(corpus_of(["sad"], ["A"], "test", ["a.wav"]))
+
+
+def test_egemaps_of_real_recordings_are_cached(
+    nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opensmile = pytest.importorskip("opensmile")
+    paths = [str(path) for path in sorted(nemo_samples.glob("*.opus"))[:3]]
+    corpus, cache = corpus_of(LABELS, ["A"] * 3, "test", paths), tmp_path / "egemaps.parquet"
+    two = corpus.select(corpus.table.index < 2)
+    egemaps_features(two, cache)
+    features = egemaps_features(corpus, cache)
+    assert features.shape == (3, 88)
+    assert features.index.tolist() == corpus.table["utterance_id"].tolist()
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    pitch = "F0semitoneFrom27.5Hz_sma3nz_amean"
+    assert features[pitch].tolist() == pytest.approx(
+        [smile.process_signal(*soundfile.read(path))[pitch].item() for path in paths], rel=1e-3
+    )
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    pd.testing.assert_frame_equal(egemaps_features(corpus, cache), features)

@@ -1,0 +1,389 @@
+"""Reports of real runs and cross-validations, small ones: whole pages, right figures, nothing unescaped."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from commands import SMALL, make_recordings, run
+from rich.console import Console
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import MMERError
+from mmer.evaluation import report, report_tables
+from mmer.evaluation.report import write_report
+from mmer.evaluation.report_run import Run, protocol, read_run, warnings
+from mmer.evaluation.report_tables import ReportTable, latex_text
+from mmer.inference import EmotionRecognizer
+from mmer.inference.inputs import corpus_utterances
+from mmer.recipe import load_recipe
+from mmer.training import crossval
+from mmer.training.run import train
+
+NASTY = ' <script>alert("1")</script> 50% of $x_1$ | & #{~^} \\end{table}'
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+TEST = "ben & <b>"
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+class Page(HTMLParser):
+    """Elements of a page, with a check that each is closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.parents: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.parents.append(self.open[-1] if self.open else "")
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.parents.append(self.open[-1])
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spoken recordings of three speakers, whose names and words are meant to break a page."""
+    folder = tmp_path_factory.mktemp("recordings")
+    make_recordings(folder)
+    table = pd.read_csv(folder / "metadata.csv")
+    table["speaker"] = table["speaker"].replace("ben", TEST)
+    table["transcript"] += NASTY
+    table["gender"] = table["speaker"].map({TEST: "male", "anna": "female", "cleo": "female"})
+    table.to_csv(folder / "metadata.csv", index=False)
+    return folder
+
+
+def recipe(recordings: Path, *overrides: str):
+    protocol = "protocol={test: ['ben & <b>'], validation: 0, selection: last}"
+    return load_recipe("compact", [*SMALL, f"data.corpus={recordings}", protocol, *overrides])
+
+
+@pytest.fixture(scope="module")
+def ordinary(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "ordinary"
+    train(recipe(recordings), folder, console=quiet())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def validated(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation whose folds are trained in this process, which saves starting one for each."""
+
+    def train_folds(folders: Sequence[Path], console: Console, *, jobs: int, done: int) -> dict[str, str]:
+        for folder in folders:
+            train(load_recipe(str(folder / "recipe.yaml")), folder, console=quiet())
+        return {}
+
+    folder = tmp_path_factory.mktemp("runs") / "validated"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossval, "train_folds", train_folds)
+        crossval.cross_validate(recipe(recordings, "protocol.test=[]"), folder, console=quiet())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(ordinary: Path, validated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    out = tmp_path_factory.mktemp("reports")
+    return {
+        folder.name: write_report(folder, out / folder.name, console=quiet()).parent
+        for folder in (ordinary, validated)
+    }
+
+
+@pytest.fixture
+def copied(ordinary: Path, tmp_path: Path) -> Path:
+    """A run that may be damaged."""
+    return Path(shutil.copytree(ordinary, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "validated"])
+def test_page_is_whole_accessible_and_needs_nothing_else(pages: dict[str, Path], kind: str):
+    text = (pages[kind] / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "://" not in text
+    assert "@import" not in text
+    assert not page.count("script") + page.count("link") + page.count("img")
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
+    assert set(ids.values()) == {1}
+    assert not any(" " in str(name) for name in ids)
+    for _, attributes in page.elements:
+        for name in ("href", "src"):
+            if name in attributes:
+                assert str(attributes[name])[:1] == "#"
+                assert str(attributes[name])[1:] in ids
+        for used in re.findall(r"url\((.*?)\)", " ".join(map(str, attributes.values()))):
+            assert used[1:] in ids
+    assert page.count("svg") == page.count("figure") == page.count("figcaption") == 4
+    assert all(svg["role"] == "img" and svg["aria-label"] and "viewbox" in svg for svg in page.all("svg"))
+    assert page.count("table") == page.count("caption") > 8
+    assert all("scope" in heading for heading in page.all("th"))
+    assert "Scores are not feelings" in page.text
+    assert "must\nnot be used to decide about people" in page.text
+    assert f"torch{torch.__version__}" in re.sub(r"\s", "", page.text)
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "validated"])
+def test_figures_are_those_of_the_run(pages: dict[str, Path], ordinary: Path, validated: Path, kind: str):
+    folder = {"ordinary": ordinary, "validated": validated}[kind]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    figures = metrics["test"] if kind == "ordinary" else metrics["pooled"]
+    table = (pages[kind] / "tables" / "results.md").read_text()
+    row = next(line for line in table.splitlines() if line.startswith(("| **test", "| **pooled")))
+    cells = [cell.strip().strip("*").split()[0] for cell in row.split("|")[2:-1]]
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+    assert cells == [str(figures["utterances"]), *(f"{figures[name]:.1%}" for name in names)]
+    text = Page((pages[kind] / "report.html").read_text()).text
+    assert f"balanced accuracy (UA){figures['balanced_accuracy']:.1%}" in text
+
+
+def test_speakers_are_the_folds_where_each_is_one(validated: Path):
+    table = report_tables.speaker_figures(read_run(validated)).set_index("speaker")
+    folds = json.loads((validated / "metrics.json").read_text())["folds"]
+    assert len(table) == len(folds) == 3
+    assert table["balanced_accuracy"].is_monotonic_increasing
+    assert table.loc[TEST, "balanced_accuracy"] == pytest.approx(
+        folds["ben %26 %3Cb%3E"]["balanced_accuracy"]
+    )
+    assert table.loc[TEST, "gender"] == "male"
+
+
+def test_what_others_wrote_is_escaped(pages: dict[str, Path]):
+    text = (pages["ordinary"] / "report.html").read_text()
+    assert "&lt;script&gt;alert(" in text
+    assert "<script" not in text
+    assert NASTY.strip() in Page(text).text
+    assert "ben &amp; &lt;b&gt;" in text
+    latex = (pages["ordinary"] / "tables" / "mistakes.tex").read_text()
+    assert r"50\% of \$x\_1\$ \textbar{} \& \#\{\textasciitilde{}\textasciicircum{}\}" in latex
+    assert latex.count(r"\end{table}") == 1
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "validated"])
+def test_every_table_has_its_latex_and_markdown(pages: dict[str, Path], kind: str):
+    folder = pages[kind]
+    names = [str(table["id"]) for table in Page((folder / "report.html").read_text()).all("table")]
+    for suffix in (".tex", ".md"):
+        files = {f"table-{path.stem}" for path in (folder / "tables").glob(f"*{suffix}")}
+        assert files == set(names)
+    for path in (folder / "tables").glob("*.tex"):
+        text = path.read_text()
+        spec = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
+        assert spec
+        assert re.search(r"\\label\{tab:[\w-]+\}", text)
+        for line in (line for line in text.splitlines() if line.endswith(r" \\")):
+            assert len(re.findall(r"(?<!\\)&", line)) == len(spec[1]) - 1
+    for path in (folder / "tables").glob("*.md"):
+        lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_latex_and_markdown_by_hand():
+    table = ReportTable("t", "50% & more", ["who", "a_b"], [["<x|y>", "1"], ["all", "2"]], (1,))
+    assert table.latex().splitlines()[3:12] == [
+        r"\caption{50\% \& more}",
+        r"\label{tab:t}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"who & a\_b \\",
+        r"\midrule",
+        r"\textless{}x\textbar{}y\textgreater{} & 1 \\",
+        r"\textbf{all} & \textbf{2} \\",
+        r"\bottomrule",
+    ]
+    assert table.markdown() == (
+        "| who | a\\_b |\n| :-- | --: |\n| \\<x\\|y\\> | 1 |\n| **all** | **2** |\n\n50% & more\n"
+    )
+    assert latex_text("\\ ~ ^\n{}") == r"\textbackslash{} \textasciitilde{} \textasciicircum{} \{\}"
+
+
+def test_interval_by_hand():
+    assert report_tables.with_interval(0.6128, {"low": 0.522, "high": 0.6964}) == "61.3% [52.2, 69.6]"
+    assert report_tables.with_interval(0.6128, {"low": None, "high": None}) == "61.3%"
+
+
+def made(confidence: Sequence[float], right: Sequence[bool], run: Run) -> Run:
+    """A run of two emotions with these answers."""
+    rows = {
+        "utterance_id": [f"u{place}" for place in range(len(right))],
+        "emotion": ["sad"] * len(right),
+        "predicted": ["sad" if good else "angry" for good in right],
+        "probability_sad": [sure if good else 1 - sure for sure, good in zip(confidence, right, strict=True)],
+        "probability_angry": [
+            1 - sure if good else sure for sure, good in zip(confidence, right, strict=True)
+        ],
+    }
+    return replace(run, predictions=pd.DataFrame(rows), figures={"labels": ["angry", "sad"]})
+
+
+def test_calibration_error_by_hand(ordinary: Path):
+    answers = made([0.55, 0.6, 0.9, 1.0], [True, False, True, True], read_run(ordinary))
+    bins = report_tables.reliability_bins(answers)
+    # (0.5, 0.6] holds two answers: confidence 0.575, one right; (0.8, 0.9] and (0.9, 1] one each, both right.
+    assert bins["utterances"].tolist() == [2, 1, 1]
+    assert bins["low"].tolist() == pytest.approx([0.5, 0.8, 0.9])
+    assert bins["accuracy"].tolist() == [0.5, 1, 1]
+    assert report_tables.calibration_error(bins) == pytest.approx((2 * 0.075 + 0.1 + 0) / 4)
+
+
+def test_most_confident_mistakes_by_hand(ordinary: Path):
+    answers = made([0.7, 0.9, 0.8, 0.99], [False, False, False, True], read_run(ordinary))
+    assert report_tables.confident_mistakes(answers)["utterance_id"].tolist() == ["u1", "u2", "u0"]
+
+
+def test_recordings_only_where_asked_for(
+    ordinary: Path, pages: dict[str, Path], tmp_path: Path, capfd, monkeypatch
+):
+    assert "data:audio" not in (pages["ordinary"] / "report.html").read_text()
+    outcome = run(capfd, monkeypatch, ["report", ordinary, "--out", tmp_path, "--audio"])
+    assert (outcome.code, outcome.out.strip()) == (0, str(tmp_path / "report.html"))
+    page = Page((tmp_path / "report.html").read_text())
+    wrong = report_tables.confident_mistakes(read_run(ordinary))
+    sounds = page.all("audio")
+    assert 0 < len(sounds) == len(wrong) <= report_tables.MISTAKES
+    kind, _, content = str(sounds[0]["src"]).partition(",")
+    assert kind == "data:audio/flac;base64"
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert len(samples) / rate == pytest.approx(wrong["duration"].iloc[0], abs=1e-3)
+
+
+def test_embeddings_are_what_the_answers_are_computed_from(ordinary: Path):
+    corpus = Corpus.read(ordinary / "corpus.parquet")
+    recognizer = EmotionRecognizer.from_pretrained(ordinary / "model", "cpu")
+    embeddings = [
+        each for each in recognizer.embed(corpus_utterances(corpus), batch_size=5) if each is not None
+    ]
+    with torch.inference_mode():
+        logits = recognizer.model.classifier(torch.from_numpy(np.stack(embeddings)))
+    answers = pd.read_parquet(ordinary / "predictions.parquet").set_index("utterance_id")
+    answers = answers.loc[corpus.table["utterance_id"]]
+    columns = [f"probability_{label}" for label in recognizer.labels]
+    assert np.allclose(logits.softmax(dim=-1).numpy(), answers[columns].to_numpy(), atol=1e-4)
+
+
+def test_map_says_how_it_was_made_and_of_what(
+    ordinary: Path, pages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert "8 utterances of the test split: two principal components" in text_of(pages["ordinary"])
+    fold = "8 utterances of fold anna alone, by its own model: two principal components"
+    assert fold in text_of(pages["validated"])
+    monkeypatch.setattr(report, "_FEW", 5)
+    monkeypatch.setattr(report, "MAPPED", 6)
+    page = text_of(write_report(ordinary, tmp_path, console=quiet()).parent)
+    assert "6 of the 8 utterances of the test split, drawn at random: t-SNE (perplexity 1.5, seed 0)" in page
+
+
+def text_of(folder: Path) -> str:
+    return Page((folder / "report.html").read_text()).text
+
+
+def test_what_is_gone_is_said_to_be(copied: Path):
+    shutil.rmtree(copied / "model")
+    shutil.rmtree(copied / "checkpoints")
+    page = text_of(write_report(copied, console=quiet()).parent)
+    assert "No embedding map: no model folder at" in page
+    assert "No learning curves: the folder checkpoints" in page
+    corpus = Corpus.read(copied / "corpus.parquet")
+    corpus.table["audio_path"] = [f"/gone/{name}.wav" for name in corpus.table["utterance_id"]]
+    corpus.write(copied / "corpus.parquet")
+    page = text_of(write_report(copied, audio=True, console=quiet()).parent)
+    assert "No embedding map: 8 of 8 recordings are not there any more." in page
+    assert "recordings were not compared" in page
+    assert "not there" in page
+
+
+def test_selection_is_told_as_it_was(ordinary: Path, validated: Path):
+    read = read_run(ordinary)
+    assert "The model of the last epoch (epoch 1 of 1) was kept" in " ".join(protocol(read))
+    bias = {
+        "test_selected": {"epoch": 3, "accuracy": 0.7, "balanced_accuracy": 0.65},
+        "validation_selected": {"epoch": 2, "accuracy": 0.6, "balanced_accuracy": 0.6},
+        "difference": {"accuracy": 0.1, "balanced_accuracy": 0.05},
+    }
+    chosen = replace(read, metrics={**read.metrics, "selection": "test", "selection_bias": bias})
+    assert warnings(chosen)[0].startswith("The test split chose the epoch: every figure of it is optimistic.")
+    assert "the utterances that are judged" in " ".join(protocol(chosen))
+    assert any("test (chose the epoch)" in row[0] for row in report_tables.results(chosen).rows)
+    assert report_tables.selection_bias(bias).rows[2] == ["optimism, points", "+10.0", "+5.0"]
+    others = replace(read, metrics={**read.metrics, "selection": "validation"})
+    assert "the test utterances were judged once, after that choice" in " ".join(protocol(others))
+    told = "Speakers are kept apart: train: 16 utterances of 2 speakers (anna, cleo); test: 8 utterances of 1"
+    assert told in " ".join(protocol(read))
+    folds = " ".join(protocol(read_run(validated)))
+    assert "Cross-validation leaves one speaker out at a time, 3 in all; no speaker validates" in folds
+
+
+def test_what_was_not_used_is_counted_by_reason(ordinary: Path):
+    rows = [["a", "", "left out", "unreadable", "x"], ["b", "", "left out", "unreadable", "y"]]
+    rows.append(["c", "", "cut", "to 3 s", "z"])
+    skipped = pd.DataFrame(rows, columns=["utterance_id", "audio_path", "what", "kind", "reason"])
+    table = report_tables.skipped(replace(read_run(ordinary), skipped=skipped))
+    assert table is not None
+    assert table.rows == [["left out", "unreadable", "2"], ["cut", "to 3 s", "1"]]
+
+
+def test_no_folder_of_the_machine_is_told(pages: dict[str, Path], recordings: Path):
+    for folder in pages.values():
+        assert str(recordings.parent) not in (folder / "report.html").read_text()
+
+
+def test_errors_are_one_line(copied: Path, tmp_path: Path, capfd, monkeypatch: pytest.MonkeyPatch):
+    def error(*arguments: object) -> str:
+        outcome = run(capfd, monkeypatch, ["report", *arguments])
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        return outcome.err
+
+    assert "is not there; give a folder that mmer train" in error(tmp_path / "none")
+    assert "holds no recipe.yaml" in error(tmp_path)
+    (tmp_path / "file").touch()
+    assert "cannot be written" in error(copied, "--out", tmp_path / "file")
+    whole = (copied / "metrics.json").read_text()
+    (copied / "metrics.json").write_text(whole[:50])
+    assert "missing or damaged" in error(copied)
+    metrics = json.loads(whole)
+    (copied / "metrics.json").write_text(json.dumps({**metrics, "test": None, "validation": None}))
+    assert "neither a test nor a validation split was judged" in error(copied)
+    (copied / "metrics.json").unlink()
+    assert "is not finished, it holds no metrics.json; mmer train" in error(copied)
+
+
+def test_a_missing_file_is_named(copied: Path):
+    (copied / "predictions.parquet").unlink()
+    with pytest.raises(MMERError, match=r"predictions\.parquet"):
+        read_run(copied)

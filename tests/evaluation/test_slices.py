@@ -1,0 +1,116 @@
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from mmer.errors import MMERError
+from mmer.evaluation.intervals import interval
+from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.show import render
+from mmer.evaluation.slices import slices, worst_groups
+
+LABELS = ["happy", "sad"]
+
+
+def made(**columns: Sequence[object]) -> pd.DataFrame:
+    """Utterances in turn happy and sad; those of `right` are answered."""
+    right = columns.pop("right")
+    emotions = [LABELS[n % 2] for n in range(len(right))]
+    answers = [e if r else LABELS[1 - LABELS.index(e)] for e, r in zip(emotions, right, strict=True)]
+    return pd.DataFrame({"emotion": emotions, "predicted": answers, **columns})
+
+
+def groups(table: pd.DataFrame, name: str) -> dict[str, int]:
+    rows = table[table["slice"] == name]
+    return dict(zip(rows["group"], rows["utterances"], strict=True))
+
+
+def test_figures_of_each_group() -> None:
+    rng = np.random.default_rng(0)
+    rows = made(
+        right=(rng.random(240) < 0.7).tolist(),
+        speaker=[f"s{n // 30}" for n in range(240)],
+        gender=["female" if n < 120 else "male" for n in range(240)],
+        session=["one" if n % 60 < 30 else None for n in range(240)],
+        duration=rng.uniform(1, 5, 240).tolist(),
+        transcript=["so it is"] * 240,
+    )
+    table = slices(rows, LABELS)
+    assert list(dict.fromkeys(table["slice"])) == ["speaker", "gender", "session", "duration"]
+    for row in table.to_dict("records"):
+        if row["slice"] == "duration":
+            continue
+        of_group = rows[rows[row["slice"]].fillna("(not known)") == row["group"]]
+        expected = compute_metrics([*of_group["emotion"]], [*of_group["predicted"]], LABELS)
+        assert row["accuracy"] == expected["accuracy"]
+        assert row["balanced_accuracy"] == expected["balanced_accuracy"]
+        assert (row["utterances"], row["emotions"]) == (len(of_group), 2)
+        assert row["speakers"] == of_group["speaker"].nunique()
+        if row["slice"] == "gender":
+            found = interval(of_group, labels=LABELS)
+            assert (row["low"], row["high"]) == (found.low, found.high)
+            assert row["low"] is not None
+        if row["slice"] == "speaker":
+            assert pd.isna(row["low"])
+    assert groups(table, "session") == {"one": 120, "(not known)": 120}
+
+
+def test_thirds_of_durations() -> None:
+    rows = made(right=[True] * 10, duration=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, None])
+    table = slices(rows, LABELS, smallest=1)
+    # A third of nine durations from 1 to 9 is at 3.67, two thirds are at 6.33.
+    expected = {"up to 3.67 s": 3, "3.67 to 6.33 s": 3, "over 6.33 s": 3, "(not known)": 1}
+    assert groups(table, "duration") == expected
+    alike = slices(made(right=[True] * 4, duration=[2.0] * 4), LABELS)
+    assert alike.empty
+
+
+def test_words_of_transcripts() -> None:
+    texts = ["", "[LAUGHTER]", "Well.", "I'm -- here", "a b c d e", "a b c d e f", "a " * 10, "a " * 11, None]
+    table = slices(made(right=[True] * 9, transcript=[*texts]), LABELS)
+    expected = {"no words": 2, "1 to 2 words": 2, "3 to 5 words": 1, "6 to 10 words": 2}
+    assert groups(table, "transcript") == {**expected, "more than 10 words": 1, "(not known)": 1}
+
+
+def test_the_worst_group_is_large_enough() -> None:
+    # s0: 2 of 4 right, which is too few; s1: 18 of 24; s2: 20 of 24; nobody said who the rest are.
+    right = [True] * 2 + [False] * 2 + [True] * 18 + [False] * 6 + [True] * 20 + [False] * 4 + [True] * 20
+    speakers = ["s0"] * 4 + ["s1"] * 24 + ["s2"] * 24 + [None] * 20
+    table = slices(made(right=right, speaker=speakers), LABELS)
+    assert table.loc[table["worst"], "group"].tolist() == ["s1"]
+    assert json.loads(json.dumps(worst_groups(table))) == {
+        "speaker": {
+            "group": "s1",
+            "utterances": 24,
+            "speakers": 1,
+            "emotions": 2,
+            "accuracy": 0.75,
+            "balanced_accuracy": 0.75,
+            "low": None,
+            "high": None,
+        }
+    }
+    assert worst_groups(slices(made(right=right, speaker=speakers), LABELS, smallest=30)) == {}
+    everyone = slices(made(right=right, speaker=speakers), LABELS, smallest=1)
+    assert worst_groups(everyone)["speaker"]["group"] == "s0"
+
+
+def test_the_terminal_names_the_worst_group() -> None:
+    rows = made(right=[True] * 30 + [False, True] * 15, gender=["female"] * 30 + ["male"] * 30)
+    figures = compute_metrics([*rows["emotion"]], [*rows["predicted"]], LABELS)
+    figures["worst_groups"] = worst_groups(slices(rows, LABELS))
+    with (console := Console(width=120)).capture() as captured:
+        console.print(render(figures))
+    assert "worst gender: male, balanced accuracy 50.0% (30 utterances)" in captured.get()
+
+
+def test_without_what_to_slice_by() -> None:
+    rows = made(right=[True, False], speaker=[None, None], transcript=[None, None])
+    assert slices(rows, LABELS).empty
+    with pytest.raises(MMERError, match="no utterance has an answer"):
+        slices(rows.assign(predicted=None), LABELS)
+    with pytest.raises(MMERError, match="'sad': the labels are happy"):
+        slices(rows, ["happy"])
