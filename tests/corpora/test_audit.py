@@ -1,0 +1,535 @@
+"""The audit: documented figures, a slow reference, planted leaks, and what the command says."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from commands import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from mmer.audio import load_audio
+from mmer.corpora.audit import Audit, audit
+from mmer.corpora.audit_conditions import Condition
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.fingerprint import DIFFERENCE
+from mmer.corpora.meld import read_meld
+from mmer.corpora.overlap import similarity
+from mmer.errors import CorpusError, MMERError
+from mmer.text import normalize_transcript
+
+
+def corpus(count: int, **columns: Sequence[Any]) -> Corpus:
+    ids = [f"u{number}" for number in range(count)]
+    return Corpus(pd.DataFrame({"utterance_id": ids, "audio_path": None, **columns}), source="table")
+
+
+def page(found: Audit) -> str:
+    console = Console(width=160, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(found)
+    return capture.get()
+
+
+@pytest.fixture(scope="module")
+def meld(shared: Path) -> Corpus:
+    return read_meld(shared / "corpora" / "meld_text")
+
+
+@pytest.fixture(scope="module")
+def found(meld: Corpus) -> Audit:
+    return audit(meld)
+
+
+class TestMELD:
+    """Figures of the corpus as documented."""
+
+    def test_speakers_and_dialogues(self, found: Audit) -> None:
+        test = found.folds["test"]
+        assert test["test_utterances"] == 2610
+        assert test["train_utterances"] == 9989
+        assert test["speaker_overlap"] == 2501 / 2610
+        assert test["counts"]["speaker_overlap"] == [2501, 2610]
+        assert test["dialogue_overlap"] == 0.0
+
+    def test_transcripts(self, found: Audit) -> None:
+        test, validation = found.folds["test"], found.folds["validation"]
+        assert test["transcript_overlap"] == 404 / 2610
+        by_words = {"2": 141 / 2307, "3": 69 / 2117, "4": 28 / 1904, "5": 9 / 1705}
+        assert test["transcript_overlap_by_words"] == by_words
+        assert validation["transcript_overlap"] == 170 / 1109
+        rounded = {
+            length: round(share, 4) for length, share in validation["transcript_overlap_by_words"].items()
+        }
+        assert rounded == {"2": 0.0604, "3": 0.0292, "4": 0.0088, "5": 0.0028}
+        assert found.total["counts"]["transcript_overlap"] == [404 + 170, 2610 + 1109]
+        assert found.transcripts["repeated"] == 375
+        assert found.transcripts["ambiguous"] == 207
+
+    def test_what_the_leak_is_worth(self, found: Audit) -> None:
+        test = found.folds["test"]
+        assert test["lookup_accuracy"] == 247 / 404
+        assert round(test["lookup_accuracy"], 3) == 0.611
+        assert round(test["majority_accuracy"], 3) == 0.488
+        assert test["lookup_gain"] == (247 - 197) / 2610
+
+    @pytest.mark.parametrize(
+        ("sides", "tested", "leaked"),
+        [
+            ({"test": "test", "train": "train", "validation": "train"}, 2610, 409),
+            ({"test": "test", "train": None, "validation": "train"}, 2610, 262),
+            ({"test": "train", "train": "test", "validation": None}, 9989, 1183),
+        ],
+    )
+    def test_other_sides(self, meld: Corpus, sides: dict[str, str | None], tested: int, leaked: int) -> None:
+        table = meld.table.assign(split=meld.table["split"].map(sides))
+        found = audit(Corpus(table))
+        assert found.folds["test"]["counts"]["transcript_overlap"] == [leaked, tested]
+
+    def test_distinct_transcripts(self, meld: Corpus) -> None:
+        for split, distinct, redundant in (
+            ("train", 8658, 1331),
+            ("validation", 1021, 88),
+            ("test", 2342, 268),
+        ):
+            table = meld.table[meld.table["split"] == split]
+            found = audit(Corpus(table.assign(split=["train"] + ["test"] * (len(table) - 1))))
+            assert found.transcripts["distinct"] == distinct
+            assert found.transcripts["redundant"] == redundant
+
+    def test_sound_is_not_known(self, found: Audit) -> None:
+        for figures in (*found.folds.values(), found.total):
+            assert (
+                figures["audio_overlap"] is figures["near_audio_overlap"] is figures["copy_overlap"] is None
+            )
+        assert found.clips["read"] == 0
+
+    def test_the_page(self, found: Audit) -> None:
+        text = page(found)
+        assert "95.8%" in text
+        assert "15.5%" in text
+        assert "61.1%" in text
+        assert "test: not known: augmented copies, recordings" in text
+        assert len(text.splitlines()) < 60
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "speaker": st.sampled_from(["a", "b", "c", None]),
+            "session": st.sampled_from(["1", "2", "3"]),
+            "split": st.sampled_from(["train", "train", "test", "validation", None]),
+            "transcript": st.sampled_from(
+                [
+                    "Yes!",
+                    "yes",
+                    "No.",
+                    "I do not know",
+                    "I do not know you",
+                    "do not know I",
+                    "",
+                    None,
+                    "[LAUGHTER]",
+                ]
+            ),
+            "emotion": st.sampled_from(["sad", "happy", None]),
+            "dialogue": st.sampled_from(["d1", "d2", "d3", None]),
+            "source_utterance": st.sampled_from(["u0", "u1", "elsewhere", None, None]),
+        }
+    ),
+    min_size=2,
+    max_size=14,
+)
+
+
+def slow_figures(table: list[dict[str, Any]], test: list[int], train: list[int]) -> dict[str, Any]:
+    """The figures of a fold as one would work them out by hand."""
+
+    def share(hits: list[bool]) -> float | None:
+        return sum(hits) / len(hits) if hits else None
+
+    def seen(value: Any) -> float | None:
+        trained = {value(table[row]) for row in train} - {None}
+        return (
+            share([value(table[row]) in trained for row in test if value(table[row]) is not None])
+            if trained
+            else None
+        )
+
+    def text(row: dict[str, Any]) -> str | None:
+        return None if row["transcript"] is None else normalize_transcript(row["transcript"])
+
+    def original(row: dict[str, Any]) -> str:
+        passed, name = set(), row["utterance_id"]
+        made_from = {other["utterance_id"]: other["source_utterance"] for other in table}
+        while made_from.get(name) and name not in passed:
+            passed.add(name)
+            name = made_from[name]
+        return name
+
+    said = [said_ for row in train if (said_ := text(table[row])) is not None]
+    long = [said_ for row in test if (said_ := text(table[row])) is not None and len(said_.split()) >= 3]
+    counts = Counter(table[row]["emotion"] for row in train if table[row]["emotion"])
+    most = max(sorted(counts), key=lambda emotion: counts[emotion], default=None)
+    labeled = [row for row in test if table[row]["emotion"]]
+    right = []
+    for row in labeled:
+        emotions = [
+            table[other]["emotion"]
+            for other in train
+            if table[other]["emotion"]
+            and text(table[other]) is not None
+            and text(table[other]) == text(table[row])
+        ]
+        if emotions:
+            guess = Counter(emotions).most_common(1)[0][0]
+            right.append((guess == table[row]["emotion"], most == table[row]["emotion"]))
+    gain = sum(lookup - majority for lookup, majority in right)
+    return {
+        "speaker_overlap": seen(lambda row: row["speaker"]),
+        "dialogue_overlap": seen(lambda row: row["dialogue"]),
+        "transcript_overlap": seen(text),
+        "near_transcript_overlap": share(
+            [any(similarity(one, other) >= 0.8 for other in said) for one in long]
+        )
+        if said
+        else None,
+        "copy_overlap": seen(original),
+        "lookup_accuracy": share([lookup for lookup, _ in right]),
+        "majority_accuracy": share([majority for _, majority in right]),
+        "lookup_gain": gain / len(labeled) if labeled else None,
+    }
+
+
+@settings(max_examples=15)
+@given(table=rows)
+def test_equals_a_slow_reference(table: list[dict[str, Any]]) -> None:
+    for number, row in enumerate(table):
+        row["utterance_id"] = f"u{number}"
+    made = Corpus(pd.DataFrame(table).assign(audio_path=None))
+    for by in ("split", "session", "speaker"):
+        names = [row[by] for row in table]
+        present = set(names) - {None}
+        if len(present) < 2 or (by == "split" and "train" not in present):
+            continue
+        found = audit(made, by)
+        assert list(found.folds) == sorted(present - {"train"} if by == "split" else present)
+        for fold, figures in found.folds.items():
+            test = [row for row, name in enumerate(names) if name == fold]
+            others = [row for row, name in enumerate(names) if name not in (fold, None)]
+            train = [row for row in others if by != "split" or names[row] == "train"]
+            expected = slow_figures(table, test, train)
+            assert {name: figures[name] for name in expected} == expected
+            assert figures["test_utterances"] == len(test)
+            assert figures["train_utterances"] == len(train)
+        json.dumps(found.to_dict())
+        page(found)
+
+
+class TestHandMade:
+    def test_a_copy_of_a_test_utterance_leaks(self) -> None:
+        """u1 was made from u0, u2 from u1; u4 was made from u3."""
+        made_from = [None, "u0", "u1", None, "u3", None]
+        splits = ["test", "validation", "train", "train", "test", "test"]
+        folds = audit(corpus(6, split=splits, source_utterance=made_from)).folds
+        assert folds["test"]["copy_overlap"] == 2 / 3
+        assert folds["validation"]["copy_overlap"] == 1.0
+        sentence = "test: 66.7% of the utterances (2 of 3) have an augmented copy in training"
+        found = audit(corpus(6, split=splits, source_utterance=made_from))
+        assert any(said.startswith(sentence) for said in found.verdict)
+
+    def test_ids_that_are_numbers(self, tmp_path: Path) -> None:
+        """In a CSV file the column of sources is one of numbers, and of floats where some have none."""
+        (tmp_path / "corpus.csv").write_text(
+            "utterance_id,audio_path,split,source_utterance\n1,,test,\n2,,train,1\n3,,test,\n"
+        )
+        assert audit(Corpus.read(tmp_path / "corpus.csv")).folds["test"]["copy_overlap"] == 0.5
+
+    def test_of_several_emotions_the_one_met_first_answers(self) -> None:
+        emotions = ["sad", "angry", "happy", "happy", "sad", "angry"]
+        texts = ["yes", "yes", "no", "no", "Yes.", "yes!"]
+        splits = ["train"] * 4 + ["test"] * 2
+        test = audit(corpus(6, transcript=texts, emotion=emotions, split=splits)).folds["test"]
+        assert test["lookup_accuracy"] == 0.5
+        assert test["majority_accuracy"] == 0.0
+        assert test["lookup_gain"] == 0.5
+
+    def test_near_duplicates_are_those_of_enough_words(self) -> None:
+        texts = ["i do not know you", "i do not know", "we do not", "we do", "i do not know her"]
+        made = corpus(5, transcript=texts, split=["train", "train", "test", "test", "test"])
+        assert audit(made).folds["test"]["counts"]["near_transcript_overlap"] == [1, 2]
+        assert audit(made, similarity=0.5).folds["test"]["counts"]["near_transcript_overlap"] == [2, 2]
+        short = audit(made, min_words=1)
+        assert short.folds["test"]["counts"]["near_transcript_overlap"] == [1, 3]
+        assert "of those of 1 words or more 0.0% are, and 33.3% with a similarity of 0.8" in short.verdict[0]
+
+    def test_an_apostrophe_is_no_word(self) -> None:
+        made = corpus(2, transcript=["said i '", "said i '"], split=["train", "test"])
+        assert audit(made).folds["test"]["transcript_overlap_by_words"]["3"] is None
+        assert audit(made).folds["test"]["transcript_overlap_by_words"]["2"] == 1.0
+
+    def test_scripted_and_improvised(self) -> None:
+        made = corpus(
+            4,
+            transcript=["yes", "yes", "no", "well"],
+            session=["1", "2", "2", "2"],
+            improvised=[True, False, True, True],
+        )
+        found = audit(made, "session")
+        assert found.folds["2"]["transcript_overlap"] == 1 / 3
+        assert found.verdict[-1] == "the greatest transcript overlap is that of session 1, 100.0%"
+        assert found.folds["2"]["scripted"]["transcript_overlap"] == 1.0
+        assert found.total["improvised"]["counts"]["transcript_overlap"] == [1, 3]
+        assert "improvised" in page(found)
+
+    def test_who_is_on_no_side_is_left_out_and_said(self) -> None:
+        found = audit(
+            corpus(4, speaker=["a", "b", "b", None], transcript=["yes", "no", "no", "yes"]), "speaker"
+        )
+        assert found.total["test_utterances"] == 3
+        assert found.total["transcript_overlap"] == 0.0
+        assert found.transcripts["distinct"] == 2
+        assert found.transcripts["redundant"] == 1
+        assert found.notes == ["1 of 4 utterances have no speaker and are left out"]
+
+    def test_a_clean_split_is_called_so(self) -> None:
+        found = audit(corpus(2, speaker=["a", "b"], transcript=["yes", "no"], split=["train", "test"]))
+        assert found.verdict == [
+            "test: not in training: speakers, transcripts",
+            "test: not known: dialogues, augmented copies, recordings",
+        ]
+
+    def test_durations(self) -> None:
+        lengths = [0.0, 0.05, *[1.0, 1.5, 2.0, 2.5, 3.0] * 4, 300.0]
+        found = audit(corpus(23, duration=lengths, split=["train", *["test"] * 22]))
+        assert found.clips["empty"] == ["u0"]
+        assert found.clips["short"] == ["u1"]
+        assert found.clips["unusual_duration"] == ["u1", "u22"]
+        assert found.verdict[-1] == "clips: 1 of zero length, 1 below 0.1 s, 2 unusually short or long"
+
+    def test_many_folds_are_shown_from_the_worst(self) -> None:
+        speakers = [f"speaker {number}" for number in range(40)]
+        made = corpus(40, speaker=speakers, transcript=["yes", "yes", *speakers[2:]])
+        text = page(audit(made, "speaker"))
+        assert "the 12 of 40 speakers that leak most" in text
+        assert "speaker 0 " in text
+        assert "speaker 39" not in text
+
+
+class TestRecordings:
+    @pytest.fixture
+    def planted(self, nemo_samples: Path, tmp_path: Path) -> Corpus:
+        """Four clips of one speaker saying the same words to train on; what is tested is made of some of them."""
+        own = nemo_samples.parent
+        table = pd.read_csv(own / "data.tsv", sep="\t")
+        names = next(
+            list(names) for _, names in table.groupby(["speaker_id", "raw_text"])["file_id"] if len(names) > 4
+        )
+        paths = [nemo_samples / name for name in names]
+        clips = [load_audio(path) for path in paths]
+        quiet, rate = np.zeros(16_000, np.float32), 16_000
+        part = 0.2 * clips[1][len(clips[1]) // 7 : -len(clips[1]) // 8]
+        soundfile.write(tmp_path / "coded.mp3", part, rate)
+        soundfile.write(tmp_path / "clipped.wav", np.clip(20 * clips[4], -1, 1), rate)
+        soundfile.write(tmp_path / "silent.wav", quiet, rate)
+        soundfile.write(tmp_path / "empty.wav", quiet[:0], rate)
+        soundfile.write(tmp_path / "short.wav", clips[4][8000:9000], rate)
+        (tmp_path / "same.opus").write_bytes(paths[0].read_bytes())
+        (tmp_path / "broken.wav").write_bytes(b"RIFF")
+        made = [
+            tmp_path / name for name in ("coded.mp3", "same.opus", "clipped.wav", "silent.wav", "empty.wav")
+        ]
+        made += [tmp_path / name for name in ("short.wav", "broken.wav", "gone.wav")]
+        files = [*paths[:4], *made]
+        ids = [path.name for path in files]
+        splits = ["train"] * 4 + ["test"] * len(made)
+        return Corpus(pd.DataFrame({"utterance_id": ids, "audio_path": map(str, files), "split": splits}))
+
+    def test_planted_copies_are_found_and_other_takes_are_not(self, planted: Corpus) -> None:
+        seen: list[tuple[int, int]] = []
+        found = audit(planted, progress=lambda done, total: seen.append((done, total)))
+        test, ids = found.folds["test"], planted.table["utterance_id"]
+        assert test["counts"]["audio_overlap"] == [1, 5]
+        assert test["counts"]["near_audio_overlap"] == [
+            2,
+            3,
+        ]  # known of the coded, the same and the clipped one
+        pairs = {row["utterance"]: row["same_as"] for row in found.recordings}
+        assert pairs == {"coded.mp3": ids[1], "same.opus": ids[0]}
+        assert [row["difference"] for row in found.recordings if row["utterance"] == "same.opus"] == [0.0]
+        assert seen[-1] == (12, 12)
+
+    def test_faults_are_listed(self, planted: Corpus) -> None:
+        found = audit(planted)
+        assert found.clips["read"] == 9
+        assert found.clips["unreadable"] == ["broken.wav", "gone.wav"]
+        assert found.clips["empty"] == ["empty.wav"]
+        assert found.clips["silent"] == ["silent.wav"]
+        assert found.clips["clipped"] == ["clipped.wav"]
+        assert found.clips["short"] == ["short.wav"]
+        assert found.clips["no_fingerprint"] == ["silent.wav", "short.wav"]
+        assert len([note for note in found.notes if note.startswith("cannot be read: ")]) == 3
+        assert "broken.wav, gone.wav" in page(found)
+
+    def test_each_group_against_all_others(self, planted: Corpus) -> None:
+        table = planted.table[:6].assign(session=["1", "2", "2", "2", "2", "2"])
+        found = audit(Corpus(table), "session")
+        assert found.folds["1"]["audio_overlap"] == 1.0
+        assert found.folds["2"]["counts"]["audio_overlap"] == [1, 5]
+        assert found.folds["2"]["counts"]["near_audio_overlap"] == [1, 5]
+        assert not [said for said in found.verdict if "greatest transcript overlap" in said]
+
+    def test_nobody_listens_where_not_asked(self, planted: Corpus) -> None:
+        found = audit(planted, listen=False)
+        assert found.folds["test"]["audio_overlap"] is None
+        assert found.clips["read"] == 0
+
+    def test_parts_of_one_file(self, planted: Corpus) -> None:
+        path, end = planted.table["audio_path"][0], [0.6, 1.2, 0.6]
+        table = pd.DataFrame(
+            {"utterance_id": list("abc"), "audio_path": path, "start": [0.0, 0.6, 0.0], "end": end}
+        )
+        test = audit(Corpus(table.assign(split=["train", "test", "test"]))).folds["test"]
+        assert test["counts"]["audio_overlap"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "expected"),
+    [
+        (
+            {},
+            "speakers",
+            "cannot audit by 'speakers', the nearest is 'speaker'; allowed are split, session, speaker",
+        ),
+        (
+            {"speaker": list("aab")},
+            "split",
+            "table: the column split is empty; audit by speaker, or fill it in",
+        ),
+        ({}, "fold", "table: the column fold is empty; fill it in"),
+        (
+            {"speaker": list("aaa")},
+            "speaker",
+            "table: the only speaker is a, so it has no training; fill it in",
+        ),
+        (
+            {"split": ["train"] * 3},
+            "split",
+            "table: the only split is train, so nothing can be held against training",
+        ),
+        ({"split": ["test", "test", "validation"]}, "split", "table: no utterance is in the split train"),
+    ],
+)
+def test_nothing_to_hold_against_each_other(columns: dict[str, list[str]], by: str, expected: str) -> None:
+    with pytest.raises(CorpusError) as caught:
+        audit(corpus(3, **columns), by)
+    assert str(caught.value).startswith(expected)
+
+
+def test_settings_outside_their_range() -> None:
+    made = corpus(2, transcript=["yes", "no"], split=["train", "test"])
+    with pytest.raises(CorpusError, match="near duplicates of 0 words or more: give 1 or more"):
+        audit(made, min_words=0)
+    with pytest.raises(
+        CorpusError, match="similarity 2 of near duplicates: allowed is above 0 and at most 1"
+    ):
+        audit(made, similarity=2)
+
+
+class TestConditions:
+    made = corpus(
+        4, speaker=list("abab"), duration=[0.0, 1, 1, 1], split=["train", "train", "test", "validation"]
+    )
+
+    @pytest.mark.parametrize(
+        ("condition", "holds", "line"),
+        [
+            ("speaker_overlap>0", True, "speaker_overlap>0 holds: 1 in test"),
+            ("speaker_overlap>0.5", True, "speaker_overlap>0.5 holds: 1 in test"),
+            ("speaker_overlap<0.5", True, "speaker_overlap<0.5 holds: 0 in validation"),
+            ("speaker_overlap > 1", False, "speaker_overlap>1 does not hold: 1 in test"),
+            ("speaker_overlap>=1.0", True, "speaker_overlap>=1 holds: 1 in test"),
+            ("speaker_overlap<-.5", False, "speaker_overlap<-0.5 does not hold: 0 in validation"),
+            ("audio_overlap>0", None, "audio_overlap>0 cannot be judged: audio_overlap is not known"),
+            ("empty>0", True, "empty>0 holds: 1 in the corpus"),
+            ("clipped<=0", True, "clipped<=0 holds: 0 in the corpus"),
+        ],
+    )
+    def test_judge(self, condition: str, holds: bool | None, line: str) -> None:
+        assert Condition.parse(condition).judge(audit(self.made)) == (holds, line)
+
+    @pytest.mark.parametrize(
+        ("condition", "expected"),
+        [
+            ("speker_overlap>0", "condition 'speker_overlap>0': no figure 'speker_overlap', the nearest is 'sp"),
+            ("speaker_overlap", "condition 'speaker_overlap' is not of the form FIGURE>NUMBER, such as"),
+            ("speaker_overlap>5%", "condition 'speaker_overlap>5%' is not of the form"),
+            ("speaker_overlap=0", "condition 'speaker_overlap=0' is not of the form"),
+        ],
+    )  # fmt: skip
+    def test_what_is_no_condition(self, condition: str, expected: str) -> None:
+        with pytest.raises(MMERError) as caught:
+            Condition.parse(condition)
+        assert str(caught.value).startswith(expected)
+
+
+class TestCommand:
+    @pytest.fixture
+    def table(self, tmp_path: Path) -> Path:
+        path = tmp_path / "corpus.csv"
+        corpus(
+            3, speaker=list("aab"), transcript=["Yes.", "yes", "no"], split=["train", "test", "test"]
+        ).write(path)
+        return path
+
+    def test_page_and_json(
+        self, table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written = tmp_path / "new" / "audit.json"
+        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, "--json", written])
+        assert outcome.code == 0
+        assert outcome.err == ""
+        assert "50.0% of the transcripts (1 of 2) are in training word for word" in outcome.out
+        found = json.loads(written.read_text())
+        assert found["folds"]["test"]["transcript_overlap"] == 0.5
+        assert found["total"]["audio_overlap"] is None
+        assert found["settings"] == {"similarity": 0.8, "min_words": 3, "fingerprint_difference": DIFFERENCE}
+
+    def test_a_condition_that_holds_exits_with_1(
+        self, table: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        conditions = ["--fail-on", "speaker_overlap>0", "--fail-on", "transcript_overlap>0.5"]
+        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, *conditions])
+        assert outcome.code == 1
+        assert outcome.err == "mmer: speaker_overlap>0 holds: 0.5 in test\n"
+        assert run(capfd, monkeypatch, ["corpus", "audit", table, *conditions[2:]]).code == 0
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["--fail-on", "speaker>0"], "mmer: condition 'speaker>0': no figure 'speaker', the nearest is"),
+            (["--by", "sesion"], "mmer: cannot audit by 'sesion', the nearest is 'session'"),
+            (["--similarity", "0"], "mmer: similarity 0 of near duplicates: allowed is above 0"),
+            (["--json", "."], "mmer: .: cannot be written (Is a directory); name a file elsewhere"),
+        ],
+    )
+    def test_wrong_options(
+        self,
+        table: Path,
+        options: list[str],
+        expected: str,
+        capfd: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, *options])
+        assert outcome.code == 2
+        assert outcome.err.startswith(expected)
+        assert outcome.err.count("\n") == 1
