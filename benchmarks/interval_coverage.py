@@ -149,11 +149,10 @@ def main() -> None:
     )
     parser.add_argument("--speakers", type=int, nargs="+", default=[4, 6, 10, 20, 50])
     arguments = parser.parse_args()
-    rng = np.random.default_rng(0)
     results = []
     for speakers in arguments.speakers:
-        for name, condition in CONDITIONS.items():
-            setting = Setting(speakers, *condition)
+        for place, (name, condition) in enumerate(CONDITIONS.items()):
+            setting, rng = Setting(speakers, *condition), np.random.default_rng([speakers, place])
             found = coverage(setting, arguments.datasets, rng)
             alarms = false_alarms(setting, arguments.datasets // 2, rng)
             results.append({"condition": name, **setting._asdict(), "figures": found, "false_alarms": alarms})

@@ -309,6 +309,13 @@ def test_a_film_without_sound(tmp_path: Path) -> None:
     assert "has no audio track" in message(tmp_path / "mute.mp4")
 
 
+@pytest.mark.parametrize("seconds", [0.11, 0.89, 0.99])
+def test_a_short_opus_file_of_ffmpeg(tmp_path: Path, seconds: float) -> None:
+    """libsndfile calls every other of them malformed."""
+    path = encode(tmp_path / "a.opus", "libopus", speech_like(seconds, RATE)[None])
+    assert len(load_audio(path)) == pytest.approx(seconds * SAMPLING_RATE, abs=0.025 * SAMPLING_RATE)
+
+
 @pytest.mark.parametrize(("name", "expected"), [("a.wav", "holds no samples"), ("a.opus", "corrupt")])
 def test_no_samples(tmp_path: Path, name: str, expected: str) -> None:
     assert expected in message(make(tmp_path, name, np.zeros((1, 0), np.float32)))

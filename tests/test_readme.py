@@ -32,10 +32,10 @@ def test_commands_and_code(
     workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = [command for command in COMMANDS if command not in IEMOCAP and "OFFICIAL.pt" not in command]
-    assert len(commands) == 5
+    assert len(commands) == 10
     for command in commands:
         arguments = shlex.split(command)[1:]
-        if arguments[0] == "train":
+        if arguments[0] in ("train", "crossval"):
             arguments += SMALL
         outcome = run(capfd, monkeypatch, arguments)
         assert outcome.code == 0, f"{command}: {outcome.err}"

@@ -4,15 +4,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from mmer.cli_corpus import CorpusPath, corpus_app
 from mmer.errors import MMERError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @contextmanager
@@ -50,19 +48,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-corpus_app = typer.Typer(help="Read, check and look at corpora.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 
-CorpusPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv."
-    ),
-]
-LabelMapFile = Annotated[
-    Path | None,
-    typer.Option("--label-map", help="A .yaml, .json or .csv file of new names, as in excited: happy."),
-]
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")]
@@ -87,164 +74,6 @@ def demo(
     from mmer.demo import run_demo
 
     run_demo(out, seed=seed)
-
-
-@corpus_app.command("list")
-def corpus_list() -> None:
-    """List the corpora that can be prepared: size, license and where to get them."""
-    from rich.console import Console
-
-    from mmer.corpora.catalog import list_corpora
-
-    Console().print(list_corpora(), soft_wrap=True)
-
-
-@corpus_app.command("prepare")
-def corpus_prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `mmer corpus list`.")],
-    root: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ROOT", help="The unpacked release; for spoken, the folder to write recordings to."
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
-    ],
-) -> None:
-    """Read a released corpus into one table, and say what differs from its documentation."""
-    from rich.console import Console
-
-    from mmer.corpora import read_corpus
-    from mmer.progress import counting
-
-    console = Console(stderr=True)
-    with counting(console, f"reading {name}") as progress:
-        corpus = read_corpus(name, root, progress=progress)
-    corpus.write(out)
-    _report(console, corpus.notes, f"{len(corpus)} utterances in {out}")
-
-
-@corpus_app.command("convert")
-def corpus_convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A table, an audio folder, kaldi:FOLDER, emobox:FOLDER, audformat:FOLDER[:TABLE], hf:NAME[:CONFIG].",
-        ),
-    ],
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            help="A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER.",
-        ),
-    ],
-    audio: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that paths of kaldi and emobox start from, or that recordings of hf are written to."
-        ),
-    ] = None,
-    folds: Annotated[
-        Path | None,
-        typer.Option(help="Take the folds over from this folder of EmoBox, such as EmoBox/data/iemocap."),
-    ] = None,
-    label_map: LabelMapFile = None,
-) -> None:
-    """Read or write a corpus in the format of Kaldi, EmoBox, audformat or Hugging Face."""
-    from rich.console import Console
-
-    from mmer.corpora.emobox import with_emobox_folds
-    from mmer.corpora.exchange import read_from, write_to
-    from mmer.corpora.label_map import read_label_map, rename_emotions
-    from mmer.progress import counting
-
-    console = Console(stderr=True)
-    renamed = read_label_map(label_map) if label_map else {}
-    with counting(console, f"reading {source}") as progress:
-        corpus = rename_emotions(read_from(source, audio, progress), renamed)
-    if folds:
-        corpus = with_emobox_folds(corpus, folds)
-    notes = write_to(corpus, target)
-    _report(console, [*corpus.notes, *notes], f"{len(corpus)} utterances in {target}")
-
-
-@corpus_app.command("merge")
-def corpus_merge(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Tables, or what `mmer corpus convert` reads.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
-    ],
-    label_map: LabelMapFile = None,
-) -> None:
-    """Put several corpora into one table, with emotions of the same names and speakers kept apart."""
-    from rich.console import Console
-
-    from mmer.corpora.exchange import read_from
-    from mmer.corpora.label_map import read_label_map, rename_emotions
-    from mmer.corpora.merge import merge
-
-    renamed = read_label_map(label_map) if label_map else {}
-    corpus = rename_emotions(merge([read_from(source) for source in sources]), renamed)
-    corpus.write(out)
-    _report(Console(stderr=True), corpus.notes, f"{len(corpus)} utterances in {out}")
-
-
-@corpus_app.command("show")
-def corpus_show(corpus: CorpusPath) -> None:
-    """Count the utterances of a corpus by emotion, split and speaker."""
-    from rich.console import Console
-
-    from mmer.corpora.corpus import Corpus
-
-    Console().print(Corpus.read(corpus).summary())
-
-
-@corpus_app.command("audit")
-def corpus_audit(
-    corpus: CorpusPath,
-    by: Annotated[
-        str,
-        typer.Option(
-            help="split: test and validation against train. session, speaker, fold: each against all others."
-        ),
-    ] = "split",
-    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CONDITION", help="Exit with 1 where this holds, such as 'speaker_overlap>0'; repeatable."
-        ),
-    ] = None,
-    similarity: Annotated[
-        float, typer.Option(help="From which transcripts are nearly the same, above 0 to 1.")
-    ] = 0.8,
-    audio: Annotated[bool, typer.Option(help="Read the recordings.")] = True,
-) -> None:
-    """Measure how much of what is tested is in training too: speakers, words, recordings."""
-    from rich.console import Console
-
-    from mmer.corpora.audit import audit
-    from mmer.corpora.audit_conditions import Condition
-    from mmer.corpora.corpus import Corpus
-    from mmer.progress import counting
-
-    conditions = [Condition.parse(text) for text in fail_on or []]
-    with counting(Console(stderr=True), "listening") as progress:
-        found = audit(Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress)
-    if json:
-        found.write(json)
-    Console().print(found)
-    judged = [condition.judge(found) for condition in conditions]
-    for holds, line in judged:
-        if holds is not False:
-            typer.echo(f"mmer: {line}", err=True)
-    if any(holds for holds, _ in judged):
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -504,11 +333,6 @@ def import_checkpoint(
 
     import_official(checkpoint, out, text_encoder=text_encoder)
     typer.echo(f"model folder written: {out}")
-
-
-def _report(console: "Console", notes: list[str], outcome: str) -> None:
-    for line in (*(f"note: {note}" for note in notes), outcome):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:

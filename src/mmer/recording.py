@@ -173,7 +173,9 @@ def _open_sound_file(source: str | BinaryIO) -> soundfile.SoundFile | None:
     try:
         file = soundfile.SoundFile(_rewound(source))
     except soundfile.LibsndfileError as error:
-        if error.code == 3:  # a format that libsndfile knows, malformed
+        # Code 3: a format that libsndfile knows, malformed. It says so too of sound Ogg files of less than a second, which
+        # FFmpeg writes as a single page.
+        if error.code == 3 and _head(source) != b"OggS":
             raise
         return None
     if file.format != "MP3":
@@ -207,6 +209,14 @@ def _check_head(source: str | BinaryIO, name: str) -> None:
         raise AudioError(f"{name}: is empty (0 bytes)")
     if head.startswith(b"version https://git-lfs"):
         raise AudioError(f"{name}: is a Git LFS pointer, not the recording; fetch it with: git lfs pull")
+
+
+def _head(source: str | BinaryIO) -> bytes:
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            return file.read(4)
+    source.seek(0)
+    return source.read(4)
 
 
 def _rewound(source: str | BinaryIO) -> str | BinaryIO:

@@ -1,4 +1,4 @@
-"""The audit: documented figures, a slow reference, planted leaks, and what the command says."""
+"""The audit of speakers, words and copies: documented figures, a slow reference, cases made by hand."""
 
 import io
 import json
@@ -7,23 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-import soundfile
-from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mmer.audio import load_audio
 from mmer.corpora.audit import Audit, audit
-from mmer.corpora.audit_conditions import Condition
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.meld import read_meld
 from mmer.corpora.overlap import similarity
-from mmer.errors import CorpusError, MMERError
+from mmer.errors import CorpusError
 from mmer.text import normalize_transcript
 
 
@@ -324,83 +318,6 @@ class TestHandMade:
         assert "speaker 39" not in text
 
 
-class TestRecordings:
-    @pytest.fixture
-    def planted(self, nemo_samples: Path, tmp_path: Path) -> Corpus:
-        """Four clips of one speaker saying the same words to train on; what is tested is made of some of them."""
-        own = nemo_samples.parent
-        table = pd.read_csv(own / "data.tsv", sep="\t")
-        names = next(
-            list(names) for _, names in table.groupby(["speaker_id", "raw_text"])["file_id"] if len(names) > 4
-        )
-        paths = [nemo_samples / name for name in names]
-        clips = [load_audio(path) for path in paths]
-        quiet, rate = np.zeros(16_000, np.float32), 16_000
-        part = 0.2 * clips[1][len(clips[1]) // 7 : -len(clips[1]) // 8]
-        soundfile.write(tmp_path / "coded.mp3", part, rate)
-        soundfile.write(tmp_path / "clipped.wav", np.clip(20 * clips[4], -1, 1), rate)
-        soundfile.write(tmp_path / "silent.wav", quiet, rate)
-        soundfile.write(tmp_path / "empty.wav", quiet[:0], rate)
-        soundfile.write(tmp_path / "short.wav", clips[4][8000:9000], rate)
-        (tmp_path / "same.opus").write_bytes(paths[0].read_bytes())
-        (tmp_path / "broken.wav").write_bytes(b"RIFF")
-        made = [
-            tmp_path / name for name in ("coded.mp3", "same.opus", "clipped.wav", "silent.wav", "empty.wav")
-        ]
-        made += [tmp_path / name for name in ("short.wav", "broken.wav", "gone.wav")]
-        files = [*paths[:4], *made]
-        ids = [path.name for path in files]
-        splits = ["train"] * 4 + ["test"] * len(made)
-        return Corpus(pd.DataFrame({"utterance_id": ids, "audio_path": map(str, files), "split": splits}))
-
-    def test_planted_copies_are_found_and_other_takes_are_not(self, planted: Corpus) -> None:
-        seen: list[tuple[int, int]] = []
-        found = audit(planted, progress=lambda done, total: seen.append((done, total)))
-        test, ids = found.folds["test"], planted.table["utterance_id"]
-        assert test["counts"]["audio_overlap"] == [1, 5]
-        assert test["counts"]["near_audio_overlap"] == [
-            2,
-            3,
-        ]  # known of the coded, the same and the clipped one
-        pairs = {row["utterance"]: row["same_as"] for row in found.recordings}
-        assert pairs == {"coded.mp3": ids[1], "same.opus": ids[0]}
-        assert [row["difference"] for row in found.recordings if row["utterance"] == "same.opus"] == [0.0]
-        assert seen[-1] == (12, 12)
-
-    def test_faults_are_listed(self, planted: Corpus) -> None:
-        found = audit(planted)
-        assert found.clips["read"] == 9
-        assert found.clips["unreadable"] == ["broken.wav", "gone.wav"]
-        assert found.clips["empty"] == ["empty.wav"]
-        assert found.clips["silent"] == ["silent.wav"]
-        assert found.clips["clipped"] == ["clipped.wav"]
-        assert found.clips["short"] == ["short.wav"]
-        assert found.clips["no_fingerprint"] == ["silent.wav", "short.wav"]
-        assert len([note for note in found.notes if note.startswith("cannot be read: ")]) == 3
-        assert "broken.wav, gone.wav" in page(found)
-
-    def test_each_group_against_all_others(self, planted: Corpus) -> None:
-        table = planted.table[:6].assign(session=["1", "2", "2", "2", "2", "2"])
-        found = audit(Corpus(table), "session")
-        assert found.folds["1"]["audio_overlap"] == 1.0
-        assert found.folds["2"]["counts"]["audio_overlap"] == [1, 5]
-        assert found.folds["2"]["counts"]["near_audio_overlap"] == [1, 5]
-        assert not [said for said in found.verdict if "greatest transcript overlap" in said]
-
-    def test_nobody_listens_where_not_asked(self, planted: Corpus) -> None:
-        found = audit(planted, listen=False)
-        assert found.folds["test"]["audio_overlap"] is None
-        assert found.clips["read"] == 0
-
-    def test_parts_of_one_file(self, planted: Corpus) -> None:
-        path, end = planted.table["audio_path"][0], [0.6, 1.2, 0.6]
-        table = pd.DataFrame(
-            {"utterance_id": list("abc"), "audio_path": path, "start": [0.0, 0.6, 0.0], "end": end}
-        )
-        test = audit(Corpus(table.assign(split=["train", "test", "test"]))).folds["test"]
-        assert test["counts"]["audio_overlap"] == [1, 2]
-
-
 @pytest.mark.parametrize(
     ("columns", "by", "expected"),
     [
@@ -442,94 +359,3 @@ def test_settings_outside_their_range() -> None:
         CorpusError, match="similarity 2 of near duplicates: allowed is above 0 and at most 1"
     ):
         audit(made, similarity=2)
-
-
-class TestConditions:
-    made = corpus(
-        4, speaker=list("abab"), duration=[0.0, 1, 1, 1], split=["train", "train", "test", "validation"]
-    )
-
-    @pytest.mark.parametrize(
-        ("condition", "holds", "line"),
-        [
-            ("speaker_overlap>0", True, "speaker_overlap>0 holds: 1 in test"),
-            ("speaker_overlap>0.5", True, "speaker_overlap>0.5 holds: 1 in test"),
-            ("speaker_overlap<0.5", True, "speaker_overlap<0.5 holds: 0 in validation"),
-            ("speaker_overlap > 1", False, "speaker_overlap>1 does not hold: 1 in test"),
-            ("speaker_overlap>=1.0", True, "speaker_overlap>=1 holds: 1 in test"),
-            ("speaker_overlap<-.5", False, "speaker_overlap<-0.5 does not hold: 0 in validation"),
-            ("audio_overlap>0", None, "audio_overlap>0 cannot be judged: audio_overlap is not known"),
-            ("empty>0", True, "empty>0 holds: 1 in the corpus"),
-            ("clipped<=0", True, "clipped<=0 holds: 0 in the corpus"),
-        ],
-    )
-    def test_judge(self, condition: str, holds: bool | None, line: str) -> None:
-        assert Condition.parse(condition).judge(audit(self.made)) == (holds, line)
-
-    @pytest.mark.parametrize(
-        ("condition", "expected"),
-        [
-            ("speker_overlap>0", "condition 'speker_overlap>0': no figure 'speker_overlap', the nearest is 'sp"),
-            ("speaker_overlap", "condition 'speaker_overlap' is not of the form FIGURE>NUMBER, such as"),
-            ("speaker_overlap>5%", "condition 'speaker_overlap>5%' is not of the form"),
-            ("speaker_overlap=0", "condition 'speaker_overlap=0' is not of the form"),
-        ],
-    )  # fmt: skip
-    def test_what_is_no_condition(self, condition: str, expected: str) -> None:
-        with pytest.raises(MMERError) as caught:
-            Condition.parse(condition)
-        assert str(caught.value).startswith(expected)
-
-
-class TestCommand:
-    @pytest.fixture
-    def table(self, tmp_path: Path) -> Path:
-        path = tmp_path / "corpus.csv"
-        corpus(
-            3, speaker=list("aab"), transcript=["Yes.", "yes", "no"], split=["train", "test", "test"]
-        ).write(path)
-        return path
-
-    def test_page_and_json(
-        self, table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        written = tmp_path / "new" / "audit.json"
-        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, "--json", written])
-        assert outcome.code == 0
-        assert outcome.err == ""
-        assert "50.0% of the transcripts (1 of 2) are in training word for word" in outcome.out
-        found = json.loads(written.read_text())
-        assert found["folds"]["test"]["transcript_overlap"] == 0.5
-        assert found["total"]["audio_overlap"] is None
-        assert found["settings"] == {"similarity": 0.8, "min_words": 3, "fingerprint_difference": DIFFERENCE}
-
-    def test_a_condition_that_holds_exits_with_1(
-        self, table: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        conditions = ["--fail-on", "speaker_overlap>0", "--fail-on", "transcript_overlap>0.5"]
-        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, *conditions])
-        assert outcome.code == 1
-        assert outcome.err == "mmer: speaker_overlap>0 holds: 0.5 in test\n"
-        assert run(capfd, monkeypatch, ["corpus", "audit", table, *conditions[2:]]).code == 0
-
-    @pytest.mark.parametrize(
-        ("options", "expected"),
-        [
-            (["--fail-on", "speaker>0"], "mmer: condition 'speaker>0': no figure 'speaker', the nearest is"),
-            (["--by", "sesion"], "mmer: cannot audit by 'sesion', the nearest is 'session'"),
-            (["--similarity", "0"], "mmer: similarity 0 of near duplicates: allowed is above 0"),
-            (["--json", "."], "mmer: .: cannot be written (Is a directory); name a file elsewhere"),
-        ],
-    )
-    def test_wrong_options(
-        self,
-        table: Path,
-        options: list[str],
-        expected: str,
-        capfd: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, *options])
-        assert outcome.code == 2
-        assert outcome.err.startswith(expected)
-        assert outcome.err.count("\n") == 1

@@ -256,6 +256,15 @@ def test_folds_of_a_file(tones: Path, tiny: Callable[..., Recipe], tmp_path: Pat
     assert [fold.test for fold in without.folds.values()] == [fold.test for fold in folds.folds.values()]
     assert [fold.validation for fold in without.folds.values()] == [(), ()]
 
+    folds_of_two_emotions = tmp_path / "two" / "folds.json"
+    two, _ = prepared(
+        tiny("protocol={test: [], validation: 1, folds: 2}", "data.labels=[angry, sad]"), tmp_path / "two"
+    )
+    of_all, _ = prepared(
+        tiny(f"protocol={{validation: 1, folds: {folds_of_two_emotions}}}"), tmp_path / "of all"
+    )
+    assert of_all == two
+
     table = Corpus.read(tones).table
     Corpus(table.iloc[1:]).write(tmp_path / "fewer.parquet")
     other = tiny(f"protocol={{validation: 1, folds: {file}}}", corpus=tmp_path / "fewer.parquet")

@@ -20,7 +20,7 @@ the truth; `docs/statistics.md` has the table.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -145,9 +145,11 @@ def interval(
     estimate = float(figure_of(margins.sum(axis=0), figure, labels)[0])
     found = Interval(estimate, None, None, confidence, len(margins), cluster)
     if len(margins) < FEWEST:
-        return _noted(found, f"no interval: {len(margins)} {cluster}s, at least {FEWEST} are needed")
+        return replace(found, note=f"no interval: {len(margins)} {cluster}s, at least {FEWEST} are needed")
     if not 0 < estimate < 1:
-        return _noted(found, f"no interval: a figure of exactly {estimate:.0%} shows no spread of {cluster}s")
+        return replace(
+            found, note=f"no interval: a figure of exactly {estimate:.0%} shows no spread of {cluster}s"
+        )
 
     def on_logit(weights: Floats) -> tuple[Floats, Floats]:
         value, influence = weighted_figure(margins, weights, figure, labels)
@@ -155,11 +157,12 @@ def interval(
 
     spread = studentize(on_logit, weight_of(margins, figure, labels), resamples, seed)
     if spread is None:
-        return _noted(found, f"no interval: the figure is the same for all {len(margins)} {cluster}s")
+        return replace(found, note=f"no interval: the figure is the same for all {len(margins)} {cluster}s")
     reach = spread.reach(confidence)
     low, high = expit([spread.estimate - reach, spread.estimate + reach])
-    note = few_clusters(margins, figure, labels, cluster)
-    return Interval(estimate, float(low), float(high), confidence, len(margins), cluster, note)
+    return replace(
+        found, low=float(low), high=float(high), note=few_clusters(margins, figure, labels, cluster)
+    )
 
 
 def with_intervals(
@@ -360,7 +363,3 @@ def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: s
     if of_one and figure in ("balanced_accuracy", "macro_f1"):
         notes.append(f"one {cluster} alone has {', '.join(of_one)}, whose spread is not in the interval")
     return "; ".join(notes) or None
-
-
-def _noted(found: Interval, note: str) -> Interval:
-    return Interval(found.estimate, None, None, found.confidence, found.clusters, found.cluster, note)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Fold, Folds, make_folds
+from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
@@ -184,17 +184,20 @@ def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
     protocol = recipe.protocol
     assert protocol.folds is not None
     assert isinstance(protocol.validation, int)
+    assert recipe.data.corpus is not None
+    whole = Corpus.read(recipe.data.corpus)
     if isinstance(protocol.folds, int) or not protocol.folds.endswith(".json"):
-        return make_folds(
+        folds = make_folds(
             corpus,
             protocol.folds,
             group=protocol.group,
             validation=protocol.validation,
             seed=recipe.training.seed,
         )
-    assert recipe.data.corpus is not None
+        # Another recipe may use other utterances of the same corpus.
+        return replace(folds, corpus=identify(whole))
     folds = Folds.read(protocol.folds)
-    folds.check_corpus(Corpus.read(recipe.data.corpus), protocol.folds)
+    folds.check_corpus(whole, protocol.folds)
     if protocol.validation:
         return folds
     return replace(folds, folds={name: Fold(fold.test) for name, fold in folds.folds.items()})

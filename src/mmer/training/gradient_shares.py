@@ -1,7 +1,6 @@
 """How much of the gradient each objective contributes."""
 
 import math
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -62,9 +61,8 @@ def _norm(gradients: list[Any]) -> float:
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Leave the generators of Python, numpy and PyTorch as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
+    """Leave the generators of numpy, which SpecAugment draws from, and PyTorch as they were."""
+    numpy = np.random.get_state()
     with torch.random.fork_rng():
         yield
-    random.setstate(python)
     np.random.set_state(numpy)
