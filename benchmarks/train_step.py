@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.recompute import checkpointing_settings
+from mmer.model.recompute import enable_recompute
 from mmer.recipe import Recompute
 
 PUBLISHED_SECONDS = (4.8, 5.5)
@@ -52,8 +52,7 @@ def measure(precision: str, steps: int, device: str, recompute: Recompute) -> di
     )
     model = MMERForEmotionRecognition(config).train()
     model.to(device=torch.device(device))  # pyright: ignore[reportCallIssue]
-    if kwargs := checkpointing_settings(recompute):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
+    enable_recompute(model, recompute)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     batch = make_batch(device)

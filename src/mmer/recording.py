@@ -173,8 +173,8 @@ def _open_sound_file(source: str | BinaryIO) -> soundfile.SoundFile | None:
     try:
         file = soundfile.SoundFile(_rewound(source))
     except soundfile.LibsndfileError as error:
-        # Code 3: a format that libsndfile knows, malformed. It says so too of sound Ogg files of less than a second, which
-        # FFmpeg writes as a single page.
+        # Code 3: a format that libsndfile knows, malformed. It says so too of sound Ogg files of less than a second,
+        # which FFmpeg writes as a single page.
         if error.code == 3 and _head(source) != b"OggS":
             raise
         return None

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForAudioClassification, PreTrained
 
 from mmer.errors import EncoderError
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.recompute import checkpointing_settings
+from mmer.model.recompute import enable_recompute
 from mmer.recipe import Recompute
 
 LENGTHS, TOKENS = [8000, 4800, 6400], [4, 6, 3]
@@ -153,8 +153,7 @@ def test_recomputing_changes_no_gradient(encoder: str, recompute: Recompute) -> 
     settings: list[Recompute] = ["none", recompute]
     for recomputed in settings:
         model = tiny_model(encoder, freeze_text_encoder=False, freeze_feature_extractor=False).train()
-        if kwargs := checkpointing_settings(recomputed):
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=kwargs)
+        enable_recompute(model, recomputed)
         inputs = batch(model)
         inputs["augmented_speech_attention_mask"][
             0, -len(inputs["augmented_speech_attention_mask"][0]) // 3 :

@@ -153,13 +153,30 @@ def test_a_batch_in_parts_trains_as_the_batch_in_one_piece(make_trainer):
     """All four objectives; the contrastive ones compare the whole batch either way."""
     trained = []
     for parts in (1, 3):
-        shape = ["training.batch_size=6", f"training.micro_batch_size={6 // parts}", "training.accumulation=2"]
+        shape = [
+            "training.batch_size=6",
+            f"training.micro_batch_size={6 // parts}",
+            "training.accumulation=2",
+        ]
         trainer = make_trainer(*STILL, *shape, "training.max_grad_norm=1e9", name=f"parts{parts}")
         trainer.train()
         trained.append({key: logged(trainer, key) for key in ("grad_norm", "loss", *NAMES)})
     for key, values in trained[0].items():
         assert values
         assert values == pytest.approx(trained[1][key], rel=1e-3), key
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_recomputing_trains_to_the_same_weights(make_trainer):
+    """Dropout on; the arguments of the trainer are written to TensorBoard and to the checkpoint."""
+    trained = []
+    for recompute in ("none", "cheap", "layers"):
+        trainer = make_trainer("training.epochs=1", f"training.recompute={recompute}", name=recompute)
+        trainer.train()
+        trained.append(weights(trainer))
+    for name, weight in trained[0].items():
+        for other in trained[1:]:
+            torch.testing.assert_close(other[name], weight)
 
 
 def test_weight_decay_spares_biases_and_norms(make_trainer):

@@ -102,7 +102,9 @@ class MultimodalDynamicFusion(nn.Module):
         if "block_d" in left_out:
             left_out.add("gate")
         has_c, has_d = "block_c" not in left_out, "block_d" not in left_out
-        self.text_self_attention = CrossModalEncoder(config) if "text_self_attention" not in left_out else None
+        self.text_self_attention = (
+            CrossModalEncoder(config) if "text_self_attention" not in left_out else None
+        )
         self.speech_to_keys = nn.Linear(speech_size, size) if has_d else None
         self.speech_to_queries = nn.Linear(speech_size, size) if has_c else None
         self.block_b = CrossModalEncoder(config) if "block_b" not in left_out else None

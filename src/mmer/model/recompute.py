@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
+from transformers import PreTrainedModel
 
 from mmer.recipe import Recompute
 
@@ -19,17 +20,21 @@ _EXPENSIVE = [
 ]
 
 
-def checkpointing_settings(recompute: Recompute) -> dict[str, Any] | None:
-    """Keyword arguments of `gradient_checkpointing_enable`; null where nothing is computed again.
+def enable_recompute(model: PreTrainedModel, recompute: Recompute) -> None:
+    """Have the backward pass compute again what the layers of a model do not keep.
 
     Args:
-        recompute: `cheap` keeps the results of matrix products and convolutions and computes attention maps,
-            activations, normalizations and dropouts again; `layers` keeps the input of each layer alone. Random
-            numbers are drawn again as they were, so neither changes the gradient.
+        model: its layers are changed in place.
+        recompute: `none` keeps everything; `cheap` keeps the results of matrix products and convolutions and computes
+            attention maps, activations, normalizations and dropouts again; `layers` keeps the input of each layer
+            alone. Random numbers are drawn again as they were, so none of them changes the gradient.
     """
     if recompute == "none":
-        return None
+        return
     settings: dict[str, Any] = {"use_reentrant": False}
     if recompute == "cheap":
         settings["context_fn"] = partial(create_selective_checkpoint_contexts, _EXPENSIVE)
-    return settings
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
+    else:  # before transformers 5.20
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)

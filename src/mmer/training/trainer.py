@@ -28,7 +28,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.metrics import compute_metrics
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.model.recompute import checkpointing_settings
+from mmer.model.recompute import enable_recompute
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe import Recipe
@@ -111,6 +111,7 @@ class MMERTrainer(Trainer):
         self._counts: dict[str, int] = {}
         self._pending: list[tuple[list[str], Tensor]] = []
         self._measured = -1
+        enable_recompute(model, recipe.training.recompute)
         super().__init__(
             model,
             training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
@@ -319,8 +320,6 @@ def training_arguments(
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
-        gradient_checkpointing=settings.recompute != "none",
-        gradient_checkpointing_kwargs=checkpointing_settings(settings.recompute),
         # An encoder may have parameters that its settings leave unused, such as the vector that masks spans.
         ddp_find_unused_parameters=True,
         seed=settings.seed,
