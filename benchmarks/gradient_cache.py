@@ -64,7 +64,8 @@ def measure(side: str, batch: int, micro: int, device: str) -> dict[str, float]:
     def step() -> None:
         if side == "cached":
             summarize = lambda part: model(**part).summary  # noqa: E731
-            backward_in_parts(parts, summarize, partial(multitask_loss, model.config), Tensor.backward)
+            loss_of, frozen = partial(multitask_loss, model.config), model.frozen_modules()
+            backward_in_parts(parts, summarize, loss_of, Tensor.backward, frozen=frozen)
         else:
             for part in parts:
                 (model(**part).loss / len(parts)).backward()

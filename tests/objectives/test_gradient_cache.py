@@ -31,7 +31,11 @@ def test_the_gradient_is_that_of_all_parts_held_in_memory_at_once(formulation: s
 
     torch.manual_seed(7)
     loss, objectives, _ = backward_in_parts(
-        parts, partial(summarize, model), partial(multitask_loss, model.config), Tensor.backward
+        parts,
+        partial(summarize, model),
+        partial(multitask_loss, model.config),
+        Tensor.backward,
+        frozen=model.frozen_modules(),
     )
     found = gradients(model)
     torch.testing.assert_close(loss, expected_loss.detach(), rtol=1e-12, atol=0)
@@ -57,6 +61,35 @@ def test_without_dropout_it_is_that_of_the_batch_in_one_piece() -> None:
     )
     for name, gradient in expected.items():
         torch.testing.assert_close(gradients(model)[name], gradient, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze_speech_encoder": True, "freeze_text_encoder": True}])
+def test_what_does_not_learn_runs_once(settings: dict[str, bool]) -> None:
+    model = learning_model(**settings)
+    frozen = model.frozen_modules()
+    assert len(frozen) == (2 if settings else 1)
+    parts = split_batch(batch(model), 2)
+    computed: list[str] = []
+    for module in frozen:  # a layer inside runs where the module computes, not where it gives back
+        layer = next(part for part in module.modules() if isinstance(part, torch.nn.LayerNorm))
+        layer.register_forward_hook(lambda *_: computed.append("once"))
+    run = partial(
+        backward_in_parts,
+        parts,
+        partial(summarize, model),
+        partial(multitask_loss, model.config),
+        Tensor.backward,
+    )
+    torch.manual_seed(7)
+    run()
+    twice, expected = len(computed), gradients(model)
+    computed.clear()
+    model.zero_grad()
+    torch.manual_seed(7)
+    run(frozen=frozen)
+    assert (twice, len(computed)) == (6 * len(frozen), 3 * len(frozen))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradients(model)[name], gradient, rtol=1e-12, atol=0)
 
 
 def test_memory_holds_one_part() -> None:

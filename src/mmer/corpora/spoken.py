@@ -51,10 +51,9 @@ PROSODY = {  # smallest and largest value of each setting of `ESpeak.synthesize`
 }
 
 ADJECTIVES = (  # positive, negative
-    *(("wonderful", "terrible"), ("lovely", "nasty"), ("delightful", "dreadful"), ("brilliant", "horrible")),
-    *(("beautiful", "miserable"), ("perfect", "rotten"), ("charming", "dismal"), ("splendid", "ghastly")),
+    *(("wonderful", "terrible"), ("beautiful", "disgusting"), ("perfect", "rotten"), ("lovely", "nasty")),
 )
-VERBS = (("loved", "hated"), ("enjoyed", "dreaded"), ("praised", "cursed"), ("admired", "despised"))
+VERBS = (("loved", "hated"), ("praised", "cursed"))
 FRAMES = {
     ADJECTIVES: (
         "{person} had a {word} {thing}",
@@ -68,7 +67,7 @@ PERSONS = ("my sister", "our neighbor", "the doctor", "his teacher", "her brothe
 THINGS = ("garden", "concert", "letter", "journey", "meeting", "dinner", "picture", "answer", "lesson")
 TIMES = ("today", "this morning", "last night", "on Monday", "this year", "last week")
 
-_MAX_TWINS = 2000  # of the 4320 pairs of sentences, so that drawing new ones stays quick
+_MAX_TWINS = 1000  # of the 2160 pairs of sentences, so that drawing new ones stays quick
 
 
 @dataclass(frozen=True, slots=True)

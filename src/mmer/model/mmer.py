@@ -177,6 +177,20 @@ class MMERForEmotionRecognition(PreTrainedModel):
             output.loss, output.objectives, output.infinite_ctc = multitask_loss(self.config, output.summary)
         return output
 
+    def frozen_modules(self) -> list[nn.Module]:
+        """The largest parts of the encoders that do not learn and, with that, know no randomness."""
+        candidates: list[nn.Module] = []
+        if self.speech_encoder is not None:
+            convolutions = getattr(self.speech_encoder.model, "feature_extractor", None)
+            candidates = [self.speech_encoder] if self.speech_encoder.freeze else [convolutions]
+        if self.text_encoder is not None:
+            candidates.append(self.text_encoder)
+        return [
+            part
+            for part in candidates
+            if part is not None and not any(weight.requires_grad for weight in part.parameters())
+        ]
+
     def _fuse(
         self, speech: tuple[Tensor, Tensor] | None, text: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -8,16 +8,18 @@ CTC loss. So (Gao et al., Scaling Deep Contrastive Learning Batch Size under Mem
 2. the loss of the whole batch gives the gradient of each summary;
 3. every part goes through again, with the random numbers it had, and takes the gradient of its summary back.
 
-The result is the gradient of the whole batch, whatever the objectives.
+What does not learn, such as the convolutions of a pretrained speech encoder, runs in the first pass alone: its output
+is kept for the second. The result is the gradient of the whole batch, whatever the objectives.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmer.objectives.ctc import IGNORED
 
@@ -63,6 +65,7 @@ def backward_in_parts(
     loss_of: Callable[[Summary], Loss],
     backward: Callable[[Tensor], None],
     *,
+    frozen: Sequence[nn.Module] = (),
     gather: Callable[[Tensor], Tensor] | None = None,
     rank: int = 0,
     unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -74,6 +77,7 @@ def backward_in_parts(
         summarize: the network: a part to its summary, as `multitask_loss` wants it.
         loss_of: summary of the whole batch to what `multitask_loss` returns.
         backward: runs the backward pass from a scalar.
+        frozen: modules of the network that neither learn nor draw random numbers.
         gather: concatenates a tensor over all processes, which have batches of one size; the loss is then that of
             all of them, and the gradient is that of the single process whose batch they make up, provided that
             gradients are averaged over processes. Null for one process.
@@ -83,14 +87,14 @@ def backward_in_parts(
     Returns:
         What `loss_of` returned, without graph.
     """
+    kept, summaries, states = [], [], []
+    outputs: list[deque[Any]] = [deque() for _ in frozen]
     if len(parts) == 1:
-        kept = [summarize(parts[0])]
-        summaries, states = kept, []
+        kept = summaries = [summarize(parts[0])]
     else:
-        kept, summaries, states = [], [], []
         for part in parts:
             states.append(_random_state())
-            with torch.no_grad():
+            with torch.no_grad(), _keeping(frozen, outputs):
                 summaries.append(summarize(part))
     whole = {name: torch.cat([each[name].detach() for each in summaries]) for name in summaries[0]}
     count, processes = len(whole["labels"]), 1
@@ -114,7 +118,8 @@ def backward_in_parts(
                 summary = kept[0]
             else:
                 _set_random_state(states[number])
-                summary = summarize(part)
+                with _giving_back(frozen, outputs):
+                    summary = summarize(part)
             stop = start + len(summary["labels"])
             # The scalar whose gradient with respect to each summary is the one found above.
             backward(
@@ -122,6 +127,32 @@ def backward_in_parts(
             )
             start = stop
     return loss.detach(), {name: value.detach() for name, value in objectives.items()}, infinite_ctc
+
+
+@contextmanager
+def _keeping(modules: Sequence[nn.Module], outputs: Sequence[deque[Any]]) -> Iterator[None]:
+    """Keep what the modules return."""
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, kept=kept: kept.append(output))
+        for module, kept in zip(modules, outputs, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _giving_back(modules: Sequence[nn.Module], outputs: Sequence[deque[Any]]) -> Iterator[None]:
+    """Have the modules return what was kept, in the order in which it was, without computing it."""
+    for module, kept in zip(modules, outputs, strict=True):
+        module.forward = lambda *_inputs, kept=kept, **_named: kept.popleft()
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward
 
 
 def _random_state() -> tuple[Any, Tensor, list[Tensor]]:

@@ -199,6 +199,7 @@ class MMERTrainer(Trainer):
             summarize,
             partial(multitask_loss, unwrapped.config),
             lambda loss: self.accelerator.backward(loss / steps),
+            frozen=unwrapped.frozen_modules(),
             gather=self._gather if several else None,
             rank=self.accelerator.process_index,
             unsynchronized=partial(self.accelerator.no_sync, model),
