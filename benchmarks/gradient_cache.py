@@ -2,8 +2,8 @@
 
 One step over `--batch` utterances with all four objectives and both views, in parts of `--micro`, against plain
 accumulation over the same parts, whose contrastive objectives see one part at a time, and against the memory of a
-single part. A reduced wav2vec2 with random weights, 2 s clips. Each side runs in a process of its own, so that its peak
-memory is its own.
+single part. A reduced wav2vec2 with random weights, 2 s clips. Memory is that of a process for each side; times are taken
+in turn in one process.
 
     python benchmarks/gradient_cache.py [--batch 256] [--micro 8] [--device cuda]
 """
@@ -11,9 +11,11 @@ memory is its own.
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,7 +27,8 @@ from mmer.model import MMERConfig, MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 
-SIDES = ("single", "plain", "cached")
+SIDES = ("single", "plain", "cached", "time")
+ROUNDS = 3
 SIZES: dict[str, Any] = {
     "hidden_size": 256,
     "num_hidden_layers": 4,
@@ -47,7 +50,7 @@ def make_batch(utterances: int, device: str) -> dict[str, Tensor]:
 
 
 def measure(side: str, batch: int, micro: int, device: str) -> dict[str, float]:
-    """Seconds of a step after a warm-up, and peak memory in GB of the process or the GPU."""
+    """Peak memory in GB of the process or the GPU; of the side `time`, seconds of both kinds of a step in turn."""
     torch.manual_seed(0)
     config = MMERConfig(
         speech_config=Wav2Vec2Config(apply_spec_augment=False, **SIZES),
@@ -59,31 +62,33 @@ def measure(side: str, batch: int, micro: int, device: str) -> dict[str, float]:
     model = MMERForEmotionRecognition(config).train()
     model.to(device=torch.device(device))  # pyright: ignore[reportCallIssue]
     inputs = make_batch(batch, device)  # of every side, so that memory differs in what is computed alone
-    parts = split_batch(inputs, micro)[: 1 if side == "single" else None]
+    parts = split_batch(inputs, micro)
 
-    def step() -> None:
-        if side == "cached":
-            summarize = lambda part: model(**part).summary  # noqa: E731
-            loss_of, frozen = partial(multitask_loss, model.config), model.frozen_modules()
-            backward_in_parts(parts, summarize, loss_of, Tensor.backward, frozen=frozen)
-        else:
-            for part in parts:
-                (model(**part).loss / len(parts)).backward()
+    def plain(parts: list[dict[str, Tensor]]) -> None:
+        for part in parts:
+            (model(**part).loss / len(parts)).backward()
+
+    def cached(parts: list[dict[str, Tensor]]) -> None:
+        loss_of, frozen = partial(multitask_loss, model.config), model.frozen_modules()
+        backward_in_parts(parts, lambda part: model(**part).summary, loss_of, Tensor.backward, frozen=frozen)
+
+    def seconds(step: Callable[[list[dict[str, Tensor]]], None], parts: list[dict[str, Tensor]]) -> float:
+        start = time.perf_counter()
+        step(parts)
         model.zero_grad()
         if device == "cuda":
             torch.cuda.synchronize()
+        return time.perf_counter() - start
 
-    model(**parts[0]).loss.backward()
-    model.zero_grad()
-    start = time.perf_counter()
-    step()
-    seconds = time.perf_counter() - start
-    memory = (
-        torch.cuda.max_memory_allocated()
-        if device == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
-    return {"seconds": seconds, "gigabytes": memory / 1e9}
+    seconds(plain, parts[:1])
+    if side == "time":
+        rounds = [(seconds(plain, parts), seconds(cached, parts)) for _ in range(ROUNDS)]
+        taken = dict(zip(("plain", "cached"), map(statistics.median, zip(*rounds, strict=True)), strict=True))
+        return {**taken, "ratio": statistics.median(cached / plain for plain, cached in rounds)}
+    seconds(cached if side == "cached" else plain, parts[:1] if side == "single" else parts)
+    if device == "cuda":
+        return {"gigabytes": torch.cuda.max_memory_allocated() / 1e9}
+    return {"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
 
 
 def main() -> None:
@@ -102,13 +107,12 @@ def main() -> None:
     for side in SIDES:
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
         found[side] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        print(f"{side:7} {found[side]['seconds']:8.2f} s  {found[side]['gigabytes']:.3f} GB", flush=True)
-    time_ratio = found["cached"]["seconds"] / found["plain"]["seconds"]
+        print(side, ", ".join(f"{name} {value:.3f}" for name, value in found[side].items()), flush=True)
     memory_ratio = found["cached"]["gigabytes"] / found["single"]["gigabytes"]
     print(
         f"batch {arguments.batch} in parts of {arguments.micro}: {memory_ratio:.2f} x the memory of one part,"
     )
-    print(f"{time_ratio:.2f} x the time of plain accumulation")
+    print(f"{found['time']['ratio']:.2f} x the time of plain accumulation")
 
 
 if __name__ == "__main__":

@@ -280,48 +280,51 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
 def _render(comparison: Comparison) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
-    runs = Table(title=f"{comparison.utterances} utterances", title_justify="left")
-    runs.add_column("run", overflow="fold")
+    runs = _table(f"{comparison.utterances} utterances, %")
     others = [name for name in FIGURES if name != figure]
     for name in (heading, f"{confidence} interval", *(HEADINGS[name] for name in others)):
-        runs.add_column(name, justify="right")
+        runs.add_column(name, justify="right", no_wrap="interval" in name)
     notes: list[str] = []
     for name, figures in comparison.runs.items():
         found = Interval(**figures["interval"])
         if found.note:
             notes.append(found.note)
-        between = _between(found.low, found.high, "{:.1%}")
-        runs.add_row(
-            Text(name), f"{found.estimate:.1%}", between, *(f"{figures[other]:.1%}" for other in others)
-        )
-    title = Text(f"Against {comparison.baseline}, points of {heading}")
-    against = Table(title=title, title_justify="left")
-    against.add_column("run", overflow="fold")
-    columns = ("difference", f"{confidence} interval", "p", "p (Holm)", "right alone", "wrong alone")
-    for name in (*columns, "McNemar p", "p (Holm)"):
+        between = _between(found.low, found.high, "{:.1f}")
+        shown = (found.estimate, *(figures[other] for other in others))
+        first, *rest = (f"{100 * value:.1f}" for value in shown)
+        runs.add_row(Text(name), first, between, *rest)
+    against = _table(f"Against {comparison.baseline}, points of {heading}")
+    for name in ("difference", f"{confidence} interval", "p", "p (Holm)"):
         against.add_column(name, justify="right")
+    utterances = _table(f"Against {comparison.baseline}, utterances (McNemar)")
+    for name in ("right alone", "wrong alone", "p", "p (Holm)"):
+        utterances.add_column(name, justify="right")
     for each in comparison.differences:
         if each.note:
             notes.append(each.note)
-        against.add_row(
-            Text(each.run),
-            f"{100 * each.difference:+.1f}",
-            _between(each.low, each.high, "{:+.1f}", 100),
-            *(_p(p) for p in (each.p_value, each.p_holm)),
-            *(str(count) for count in (each.better, each.worse)),
-            *(_p(p) for p in (each.mcnemar, each.mcnemar_holm)),
-        )
+        between = _between(each.low, each.high, "{:+.1f}")
+        points = f"{100 * each.difference:+.1f}"
+        against.add_row(Text(each.run), points, between, _p(each.p_value), _p(each.p_holm))
+        counts = (str(each.better), str(each.worse))
+        utterances.add_row(Text(each.run), *counts, _p(each.mcnemar), _p(each.mcnemar_holm))
     if comparison.left_out:
         notes.append(f"{comparison.left_out} utterances, not answered by all runs, are left out")
-    return [runs, against, *(Text(f"note: {note}", style="yellow") for note in dict.fromkeys(notes))]
+    return [
+        runs,
+        against,
+        utterances,
+        *(Text(f"note: {note}", style="yellow") for note in dict.fromkeys(notes)),
+    ]
 
 
-def _between(low: float | None, high: float | None, form: str, scale: float = 1) -> str:
-    return (
-        "none"
-        if low is None or high is None
-        else f"{form.format(scale * low)} to {form.format(scale * high)}"
-    )
+def _table(title: str) -> Table:
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("run", overflow="fold")
+    return table
+
+
+def _between(low: float | None, high: float | None, form: str) -> str:
+    return "none" if low is None or high is None else f"{form.format(100 * low)} to {form.format(100 * high)}"
 
 
 def _p(p_value: float | None) -> str:
