@@ -229,3 +229,24 @@ def test_any_valid_recipe_survives_its_dump(tmp_path_factory, epochs: int, rate:
     path = tmp_path_factory.getbasetemp() / "mine.yaml"
     path.write_text(recipe.dump(), encoding="utf-8")
     assert load_recipe(str(path)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("overrides", "has"),
+    [
+        ([], False),
+        (["model.stand_ins=true"], True),
+        (["augment.missing.text=0.1"], True),
+        (["augment.missing.speech=0.1", "model.fusion=naive"], True),
+        (["augment.missing.speech=0.1", "model.fusion=text"], False),
+    ],
+)
+def test_when_a_network_has_stand_ins(overrides: list[str], has: bool) -> None:
+    assert load_recipe("demo", overrides).stand_ins == has
+
+
+def test_not_everything_can_be_missing() -> None:
+    with pytest.raises(
+        RecipeError, match=r"augment\.missing.* it must be changed: .*add up to 1\.2, more than 1"
+    ):
+        load_recipe("demo", ["augment.missing={speech: 0.6, text: 0.6}"])

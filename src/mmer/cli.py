@@ -282,13 +282,18 @@ def compare(
 def predict(
     model: ModelFolder,
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="PATH...",
+            metavar="[PATH]...",
             help="Audio or video files, folders, patterns, a corpus table, or - for one file on standard input.",
         ),
-    ],
-    transcript: Annotated[str | None, typer.Option(help="What is said in the one recording given.")] = None,
+    ] = None,
+    transcript: Annotated[
+        str | None,
+        typer.Option(
+            help="What is said in the one recording given; without a recording it is answered alone."
+        ),
+    ] = None,
     one_speaker: Annotated[
         bool,
         typer.Option(
@@ -307,7 +312,7 @@ def predict(
 
     errors = predict_paths(
         model,
-        paths,
+        paths or [],
         transcript=transcript,
         one_speaker=one_speaker,
         out=out,

@@ -189,6 +189,9 @@ class Model(Section):
     """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
     without: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = []
     """Parts of the fusion `mmer` that are left out, to see what they are worth."""
+    stand_ins: bool = False
+    """Learn what stands in for a missing recording or transcript, so that utterances without one of them are trained on
+    and answered; on wherever `augment.missing` leaves any out. Fusions of one side have none."""
     num_attention_heads: PositiveInt = 12
     """Attention heads of the fusion layers."""
     intermediate_size: PositiveInt = 3072
@@ -271,9 +274,27 @@ class AugmentFeatures(Section):
     """Standard deviation of an offset on pitch, periodicity and energy, in standard deviations of the features."""
 
 
+class ModalityDropout(Section):
+    """Which utterances are only heard, or only read, in an epoch; drawn for each, so that the network learns to answer
+    from either. Both views of an utterance lack the same."""
+
+    speech: Probability = 0.0
+    """Probability that an utterance with a transcript is read without its sound."""
+    text: Probability = 0.0
+    """Probability that an utterance with a recording is heard without its transcript; CTC still learns from it."""
+
+    @model_validator(mode="after")
+    def _never_both(self) -> Self:
+        if self.speech + self.text > 1:
+            raise ValueError(f"changed: speech and text add up to {self.speech + self.text:g}, more than 1")
+        return self
+
+
 class Augment(Section):
     """Changes in training, and the second view of the augmented contrastive objective."""
 
+    missing: ModalityDropout = ModalityDropout()
+    """Modality dropout."""
     speech: AugmentSpeech = AugmentSpeech()
     """Changes to the sound of the second view; with probability 0 it is heard as it is."""
     text: AugmentText = AugmentText()
@@ -338,6 +359,14 @@ class Recipe(Section):
     """Changes in training."""
     training: Training = Training()
     """How the network learns."""
+
+    @property
+    def stand_ins(self) -> bool:
+        """Whether the network has stand-ins for a missing recording and a missing transcript."""
+        drops = self.augment.missing
+        return self.model.fusion in ("mmer", "naive") and (
+            self.model.stand_ins or drops.speech > 0 or drops.text > 0
+        )
 
     def dump(self) -> str:
         """The complete recipe as YAML, defaults included; `load_recipe` of it gives an equal recipe."""

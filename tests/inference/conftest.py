@@ -25,7 +25,12 @@ SENTENCES = [
 
 
 def save_model(
-    folder: Path, *, speech: str = "wav2vec2-group", fusion: str = "mmer", **settings: Any
+    folder: Path,
+    *,
+    speech: str = "wav2vec2-group",
+    fusion: str = "mmer",
+    stand_ins: bool = False,
+    **settings: Any,
 ) -> Path:
     """A random model of that kind, saved as training saves it; `settings` are the processor's."""
     sizes = CompactText(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, vocabulary_size=60)
@@ -36,6 +41,7 @@ def save_model(
         text_config=None if fusion == "speech" else compact_text_config(sizes, tokenizer),
         speech_config=None if fusion == "text" else speech_config(speech),
         fusion=fusion,
+        stand_ins=stand_ins,
         id2label=dict(enumerate(LABELS)),
         label2id={label: index for index, label in enumerate(LABELS)},
     )
@@ -46,6 +52,7 @@ def save_model(
         minimum_samples=SHORTEST_LOG_MEL if log_mel else receptive_field(speech_config(speech)),
         uses_speech=fusion != "text",
         uses_text=fusion != "speech",
+        stand_ins=stand_ins,
         **{"max_duration": 10.0, **settings},
     )
     model.save_pretrained(folder)
@@ -63,6 +70,18 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recognizer(model_folder: Path) -> EmotionRecognizer:
     """Of `model_folder`."""
     return EmotionRecognizer.from_pretrained(model_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def versatile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random MMER model with stand-ins."""
+    return save_model(tmp_path_factory.mktemp("versatile"), stand_ins=True)
+
+
+@pytest.fixture(scope="session")
+def versatile(versatile_folder: Path) -> EmotionRecognizer:
+    """Of `versatile_folder`."""
+    return EmotionRecognizer.from_pretrained(versatile_folder, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,8 @@ class TestModelsOfOneModality:
 
     def test_a_model_that_listens_says_so_without_sound(self, recognizer: EmotionRecognizer) -> None:
         (prediction,) = recognizer.predict([Utterance(None, "What a day", utterance_id="u1")])
-        assert prediction.error == "u1: no recording was given, and this model listens"
+        assert prediction.error is not None
+        assert prediction.error.startswith("u1: no recording was given, and this model listens; text alone")
 
 
 class TestSpeakers:
@@ -316,7 +317,8 @@ class TestManyRecordings:
         assert list(result.columns) == [
             *("utterance_id", "predicted"),
             *(f"probability_{label}" for label in recognizer.labels),
-            *("transcript_source", "duration", "warnings", "error"),
+            *("transcript_source", "duration", "contribution_speech", "contribution_text"),
+            *("predicted_speech_alone", "predicted_text_alone", "warnings", "error"),
         ]
         assert result["utterance_id"].tolist() == table["utterance_id"].tolist()
         assert result["transcript_source"].tolist() == ["given", "none", *["given"] * 4]

@@ -128,6 +128,19 @@ def test_without_transcripts_speech_alone_can_be_trained_and_ctc_is_off() -> Non
         build_model(small_recipe(), silent, LABELS)
 
 
+def test_a_network_that_listens_needs_a_recording() -> None:
+    written = Corpus(TRAIN.table.assign(audio_path=None))
+    with pytest.raises(RecipeError, match=r"no training utterance has a recording; .*model.fusion=text"):
+        build_model(small_recipe("model.stand_ins=true"), written, LABELS)
+    assert build_model(small_recipe("model.fusion=text"), written, LABELS)[0].speech_encoder is None
+
+
+def test_modality_dropout_brings_stand_ins() -> None:
+    model, processor = build_model(small_recipe("augment.missing.text=0.1"), TRAIN, LABELS)
+    assert processor.stand_ins
+    assert model.missing_text.std() > 0
+
+
 @pytest.mark.parametrize("side", ["speech", "text"])
 def test_an_encoder_that_cannot_be_fetched_is_one_line_with_the_way_out(side: str, tmp_path: Path) -> None:
     for name in ("no-such-name/encoder", str(tmp_path / "nowhere"), str(tmp_path)):

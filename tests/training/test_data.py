@@ -49,7 +49,7 @@ def test_item(tiny, corpus: Corpus):
     processor, clip = dataset.store.processor, load_audio(row["audio_path"])
     assert item["utterance_id"] == row["utterance_id"]
     assert corpus.emotions[item["label"]] == row["emotion"]
-    assert item["transcript"] == row["transcript"]
+    assert item["text"] == item["transcript"] == row["transcript"]
     assert equal(item["features"], processor.standardize(processor.features(clip)))
 
 
@@ -61,7 +61,7 @@ def test_second_view_depends_on_seed_epoch_and_utterance_alone(tiny, corpus: Cor
     assert all(same(first[i], other[i]) for i in reversed(range(6)))
     other.set_epoch(1)
     assert not any(equal(first[i]["augmented_features"], other[i]["augmented_features"]) for i in range(6))
-    assert any(first[i]["augmented_transcript"] != other[i]["augmented_transcript"] for i in range(6))
+    assert any(first[i]["augmented_text"] != other[i]["augmented_text"] for i in range(6))
     assert all(equal(first[i]["features"], other[i]["features"]) for i in range(6))
     other.set_epoch(0)
     assert all(same(first[i], other[i]) for i in range(6))
@@ -84,7 +84,7 @@ def test_utterances_get_different_views(tiny, corpus: Corpus):
 )
 def test_no_second_view_where_nobody_wants_it(tiny, corpus: Corpus, overrides: list[str], training: bool):
     dataset = dataset_of(tiny(*overrides), corpus, training=training)
-    assert dataset[0]["augmented_features"] is dataset[0]["augmented_transcript"] is None
+    assert dataset[0]["augmented_features"] is dataset[0]["augmented_text"] is None
     batch = Collator(dataset.store.processor)([dataset[0], dataset[1]])
     assert not any(name.startswith("augmented_") for name in batch)
 
@@ -181,3 +181,50 @@ def test_each_clip_gets_the_statistics_of_its_speaker(tiny, corpus: Corpus):
         assert equal(features_of(item), expected)
         assert equal(features_of(item, "augmented_"), expected)
         assert not equal(expected, store.processor.standardize(store(utterance)))
+
+
+DROPS = ("augment.missing={speech: 0.3, text: 0.4}", "augment.speech.probability=0")
+
+
+def test_modality_dropout_depends_on_seed_epoch_and_utterance_alone(tiny, corpus: Corpus):
+    dataset, other = dataset_of(tiny(*DROPS), corpus), dataset_of(tiny(*DROPS), corpus)
+    kinds = []
+    for epoch in range(30):
+        dataset.set_epoch(epoch)
+        items = [dataset[i] for i in range(len(dataset))]
+        kinds += [(item["features"] is not None, item["text"] is not None) for item in items]
+        for item in items:  # both views lack the same, and CTC keeps its transcript
+            assert (item["features"] is None) == (item["augmented_features"] is None)
+            assert (item["text"] is None) == (item["augmented_text"] is None)
+            assert item["transcript"]
+    assert (False, False) not in kinds
+    share = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
+    assert share[(False, True)] == pytest.approx(0.3, abs=0.05)
+    assert share[(True, False)] == pytest.approx(0.4, abs=0.05)
+    other.set_epoch(29)
+    assert all(same(dataset[i], other[i]) for i in reversed(range(len(dataset))))
+    judged = dataset_of(tiny(*DROPS), corpus, training=False)
+    assert all(judged[i]["features"] is not None and judged[i]["text"] for i in range(len(judged)))
+
+
+def test_what_is_missing_is_not_dropped_from(tiny, corpus: Corpus):
+    table = corpus.table.copy()
+    table.loc[:9, "audio_path"] = None
+    table.loc[10:19, "transcript"] = [None, "", "[LAUGHTER]", "  ", "(sighs)"] * 2
+    dataset = dataset_of(tiny("augment.missing={speech: 0.5, text: 0.5}"), Corpus(table))
+    items: list[Item] = []
+    for epoch in range(5):
+        dataset.set_epoch(epoch)
+        items = [dataset[i] for i in range(20)]
+        assert all(item["features"] is None and item["text"] for item in items[:10])
+        assert all(item["features"] is not None and item["text"] is None for item in items[10:])
+    batch = Collator(dataset.store.processor)([dataset[i] for i in (3, 12, 15)])
+    assert batch["speech_attention_mask"].any(dim=1).tolist() == [False, True, True]
+    assert batch["text_attention_mask"].any(dim=1).tolist() == [True, False, False]
+    assert "text_attention_mask" not in Collator(dataset.store.processor)(items[10:])
+    assert "speech_attention_mask" not in Collator(dataset.store.processor)(items[:10])
+
+
+def test_no_modality_is_dropped_where_there_is_one(tiny, corpus: Corpus):
+    dataset = dataset_of(tiny(*DROPS, "model.fusion=speech"), corpus)
+    assert all(dataset[i]["features"] is not None for i in range(len(dataset)))

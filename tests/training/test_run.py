@@ -458,3 +458,24 @@ def test_folder_with_something_else(tiny, tmp_path: Path):
     with pytest.raises(TrainingError, match="neither a run nor an empty folder"):
         train(tiny(), tmp_path, console=quiet())
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_utterances_without_recording_or_transcript_train_and_are_judged(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    for rows in (slice(0, 2), slice(18, 19), slice(27, 29)):  # of training, validation and test
+        table.loc[table.index[rows], "audio_path"] = None
+    table.loc[[4, 12, 20, 30, 31], "transcript"] = None
+    Corpus(table).write(tmp_path / "partial.parquet")
+    recipe = tiny(
+        "augment.missing={speech: 0.2, text: 0.2}",
+        "model.speech.normalization=corpus",
+        "training.epochs=1",
+        "training.micro_batch_size=2",
+        corpus=tmp_path / "partial.parquet",
+    )
+    run = train(recipe, tmp_path / "run", console=quiet())
+    assert run.metrics["test"]["utterances"] == 9
+    predictions = pd.read_parquet(run.folder / "predictions.parquet").set_index("utterance_id")
+    assert predictions["error"].isna().all()
+    one_sided = table["audio_path"].isna() | table["transcript"].isna()
+    assert predictions.loc[table["utterance_id"], "contribution_text"].isna().tolist() == one_sided.tolist()

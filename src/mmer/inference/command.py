@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.errors import MMERError
-from mmer.inference.inputs import collect_inputs
+from mmer.inference.inputs import Utterance, collect_inputs
 from mmer.inference.output import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.progress import counting
@@ -29,8 +29,8 @@ def predict_paths(
 
     Args:
         model: a model folder.
-        paths: see `collect_inputs`.
-        transcript: what is said, for one recording.
+        paths: see `collect_inputs`; none for a transcript alone.
+        transcript: what is said, for one recording or none.
         one_speaker: all recordings are of one person.
         out: see `write_predictions`; null for standard output.
         batch_size, device: see `EmotionRecognizer`.
@@ -39,10 +39,14 @@ def predict_paths(
         How many recordings have no answer.
 
     Raises:
-        MMERError: the model or the inputs cannot be found, `out` cannot be written, or there is one transcript
-            and several recordings.
+        MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
+            several recordings, or neither.
     """
     utterances = collect_inputs(paths)
+    if not paths:
+        if transcript is None:
+            raise MMERError("nothing to answer; name recordings, or give what is said with --transcript")
+        utterances = [Utterance(None, utterance_id="transcript")]
     if transcript is not None:
         if len(utterances) != 1:
             raise MMERError(

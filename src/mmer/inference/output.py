@@ -29,6 +29,10 @@ class Prediction:
         transcript: what the model was told is said.
         transcript_source: `given`, or `none` where there was no transcript or an empty one.
         duration: seconds of sound; None where no sound was read.
+        alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the model was given
+            both and has stand-ins for either.
+        contributions: what the answer owes to `speech` and to `text`, -1 to 1: the probability of `label` minus that in
+            the answer without this side. None for each where `alone` is.
         warnings: one line each on why the answer may be worth less.
         error: one line on why there is no answer.
     """
@@ -40,6 +44,8 @@ class Prediction:
     transcript: str | None = None
     transcript_source: Literal["given", "none"] = "none"
     duration: float | None = None
+    alone: dict[str, dict[str, float]] | None = None
+    contributions: dict[str, float | None] = field(default_factory=lambda: {"speech": None, "text": None})
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
 
@@ -53,13 +59,27 @@ class Prediction:
         """Emotions and their probabilities, most probable first."""
         return sorted((self.probabilities or {}).items(), key=lambda item: item[1], reverse=True)
 
+    def add_alone(self, speech: dict[str, float], text: dict[str, float]) -> None:
+        """Fill in `alone` and `contributions` from the probabilities of each side alone."""
+        assert self.label is not None
+        assert self.confidence is not None
+        self.alone = {"speech": speech, "text": text}
+        self.contributions = {
+            "speech": self.confidence - text[self.label],
+            "text": self.confidence - speech[self.label],
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """All attributes, as JSON can hold them."""
         return asdict(self)
 
     def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
-        """All attributes as one row of a table: a column for each of `labels`, warnings joined by `; `."""
-        probabilities = self.probabilities or {}
+        """The attributes as one row of a table: a column for each of `labels`, warnings joined by `; `.
+
+        `contribution_speech` and `contribution_text` are the contributions, `label_speech_alone` and `label_text_alone`
+        the most probable emotions of `alone`.
+        """
+        probabilities, alone = self.probabilities or {}, self.alone or {}
         return {
             "utterance_id": self.utterance_id,
             "audio_path": self.audio_path,
@@ -68,6 +88,8 @@ class Prediction:
             "transcript": self.transcript,
             "transcript_source": self.transcript_source,
             "duration": self.duration,
+            **{f"contribution_{side}": value for side, value in self.contributions.items()},
+            **{f"label_{side}_alone": _most_probable(alone.get(side)) for side in ("speech", "text")},
             "warnings": "; ".join(self.warnings),
             "error": self.error,
         }
@@ -77,6 +99,10 @@ class Prediction:
             return f"Prediction({self.utterance_id}: error: {self.error})"
         answer = ", ".join(f"{label} {probability:.3f}" for label, probability in self.ranking)
         return f"Prediction({self.utterance_id}: {'; '.join([answer, *self.warnings])})"
+
+
+def _most_probable(probabilities: dict[str, float] | None) -> str | None:
+    return max(probabilities, key=lambda label: probabilities[label]) if probabilities else None
 
 
 def probability_column(label: str) -> str:
@@ -181,6 +207,6 @@ WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parqu
 
 
 def _schema(labels: Sequence[str]) -> pa.Schema:
-    numbers = {"duration", *map(probability_column, labels)}
+    numbers = {"duration", "contribution_speech", "contribution_text", *map(probability_column, labels)}
     names = Prediction(utterance_id="").to_row(labels)
     return pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in names])

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
+from torch import Tensor
 
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
@@ -23,7 +24,7 @@ from mmer.errors import AudioError, CheckpointError, MMERError
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.output import Prediction, probability_column
 from mmer.model.configuration import MMERConfig
-from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.mmer import Encoding, MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.progress import quiet_transformers
 
@@ -120,7 +121,7 @@ class EmotionRecognizer:
 
         Args:
             audio: path, bytes or open binary file of audio or video; or samples: (samples,), (channels,
-                samples) or (samples, channels). None for models that only read.
+                samples) or (samples, channels). None for models that only read, or that have stand-ins.
             transcript: what is said, if it is known.
             sampling_rate: Hz of samples; files know their own.
             speaker: who speaks; of use with several clips, see `predict`.
@@ -190,7 +191,9 @@ class EmotionRecognizer:
                 for clip in group:
                     self._add_warnings(clip, speakers)
                 answerable = sorted(
-                    (clip for clip in group if not clip.prediction.error), key=len, reverse=True
+                    (clip for clip in group if not clip.prediction.error),
+                    key=lambda clip: (clip.features is not None, len(clip)),
+                    reverse=True,
                 )
                 done += len(group) - len(answerable)
                 report(done)
@@ -212,18 +215,23 @@ class EmotionRecognizer:
 
         Returns:
             A row for every utterance, in order: `utterance_id`, `predicted`, `probability_<emotion>` for
-            every emotion, `transcript_source`, `duration`, `warnings` (joined by `; `) and `error`;
-            `predicted` and the probabilities are null where there is an error.
+            every emotion, `transcript_source`, `duration`, `contribution_speech`, `contribution_text`,
+            `predicted_speech_alone`, `predicted_text_alone`, `warnings` (joined by `; `) and `error`; `predicted`
+            and the probabilities are null where there is an error, and what `Prediction.alone` tells where it is.
         """
         predictions = self.predict(corpus_utterances(corpus), batch_size=batch_size, progress=progress)
         rows = [prediction.to_row(self.labels) for prediction in predictions]
         probabilities = [probability_column(label) for label in self.labels]
+        contributions = ["contribution_speech", "contribution_text"]
+        alone = ["label_speech_alone", "label_text_alone"]
         columns = [
             *("utterance_id", "label", *probabilities),
-            *("transcript_source", "duration", "warnings", "error"),
+            *("transcript_source", "duration", *contributions, *alone, "warnings", "error"),
         ]
-        table = pd.DataFrame(rows, columns=columns).rename(columns={"label": "predicted"})
-        return table.astype(dict.fromkeys([*probabilities, "duration"], np.float64))
+        table = pd.DataFrame(rows, columns=columns).rename(
+            columns={name: name.replace("label", "predicted") for name in ("label", *alone)}
+        )
+        return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], np.float64))
 
     @property
     def _per_speaker(self) -> bool:
@@ -256,7 +264,7 @@ class EmotionRecognizer:
             transcript_source="given" if transcript and transcript.strip() else "none",
         )
         clip = _Clip(utterance, prediction)
-        if not self.processor.uses_speech:
+        if not self.processor.uses_speech or (utterance.audio is None and self.processor.stand_ins):
             return clip
         try:
             waveform, source_rate = self._load(utterance, prediction.utterance_id)
@@ -278,7 +286,8 @@ class EmotionRecognizer:
         audio, rate = utterance.audio, self.processor.sampling_rate
         longest = self.processor.max_duration
         if audio is None:
-            raise AudioError(f"{name}: no recording was given, and this model listens")
+            only = "text alone is answered by models trained with model.stand_ins=true"
+            raise AudioError(f"{name}: no recording was given, and this model listens; {only}")
         if not isinstance(audio, str | os.PathLike | bytes):
             if utterance.sampling_rate is None:
                 raise AudioError(
@@ -299,34 +308,65 @@ class EmotionRecognizer:
         prediction = clip.prediction
         if prediction.error:
             return
+        if self.processor.stand_ins:
+            if clip.features is None and prediction.transcript_source == "none":
+                prediction.error = (
+                    f"{prediction.utterance_id}: neither a recording nor a transcript was given"
+                )
+        elif self.processor.uses_text and prediction.transcript_source == "none":
+            prediction.warnings.append("no transcript: this model reads, and was given an empty text")
         if self.processor.uses_text:
-            if prediction.transcript_source == "none":
-                prediction.warnings.append("no transcript: this model reads, and was given an empty text")
             try:
                 clip.tokens = len(self.processor.tokenize([prediction.transcript])["input_ids"][0])
             except MMERError as error:
                 prediction.error = f"{prediction.utterance_id}: {_one_line(error)}"
-        if self._per_speaker and clip.utterance.speaker not in speakers:
+        if self._per_speaker and clip.features is not None and clip.utterance.speaker not in speakers:
             prediction.warnings.append(
                 "standardized over this clip alone: the model expects several clips of a known speaker"
             )
 
     @torch.inference_mode()
     def _answer(self, batch: "Sequence[_Clip]", speakers: dict[str, FeatureStatistics]) -> None:
-        features = [clip.features for clip in batch if clip.features is not None]
         inputs = self.processor.collate(
-            features if self.processor.uses_speech else None,
+            [clip.features for clip in batch] if self.processor.uses_speech else None,
             [clip.prediction.transcript for clip in batch],
             [speakers.get(clip.utterance.speaker or "") for clip in batch],
         )
-        output = self.model(**inputs.to(self.model.device))
-        answers = output.logits.float().softmax(dim=-1).tolist()
-        embeddings = output.fused_embedding.float().cpu().numpy()
-        for clip, probabilities, embedding in zip(batch, answers, embeddings, strict=True):
-            clip.prediction.probabilities = dict(zip(self.labels, probabilities, strict=True))
+        speech, text = self._encode(inputs.to(self.model.device))
+        embeddings, logits = self.model.answer(speech, text)
+        for clip, probabilities, embedding in zip(
+            batch, self._probabilities(logits), embeddings.float().cpu().numpy(), strict=True
+        ):
+            clip.prediction.probabilities = probabilities
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
             clip.features = None
+        if not self.processor.stand_ins or speech is None or text is None:
+            return
+        sides = zip(
+            self._probabilities(self.model.answer(speech, None)[1]),
+            self._probabilities(self.model.answer(None, text)[1]),
+            (speech.given & text.given).tolist(),
+            strict=True,
+        )
+        for clip, (heard, read, both) in zip(batch, sides, strict=True):
+            if both:
+                clip.prediction.add_alone(heard, read)
+
+    def _encode(self, inputs: Mapping[str, Tensor]) -> tuple[Encoding | None, Encoding | None]:
+        """Each side of a batch of the processor, once; null where there is none."""
+        name = "input_features" if self.processor.reads_features else "input_values"
+        speech = text = None
+        if name in inputs:
+            speech = self.model.encode_speech(inputs[name], inputs["speech_attention_mask"])
+        if "input_ids" in inputs:
+            text = self.model.encode_text(inputs["input_ids"], inputs["text_attention_mask"])
+        return speech, text
+
+    def _probabilities(self, logits: Tensor) -> list[dict[str, float]]:
+        """Of every emotion, for each row of (batch, emotions)."""
+        rows = logits.float().softmax(dim=-1).tolist()
+        return [dict(zip(self.labels, row, strict=True)) for row in rows]
 
 
 @dataclass(slots=True, eq=False)

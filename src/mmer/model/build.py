@@ -32,12 +32,18 @@ def build_model(
 
     Raises:
         EncoderError: an encoder cannot be loaded.
-        RecipeError: CTC or a text encoder is asked for and no training utterance has a transcript.
+        RecipeError: the network reads and no training utterance has a transcript, or listens and none has a
+            recording.
     """
     transcripts = [text for text in train.table["transcript"].dropna() if text]
     speech, text, objectives = recipe.model.speech, recipe.model.text, recipe.objectives
     fusion = recipe.model.fusion
     uses_speech, uses_text = fusion != "text", fusion != "speech"
+    if uses_speech and train.table["audio_path"].isna().all():
+        raise RecipeError(
+            f"model.fusion = {fusion} listens, and no training utterance has a recording; "
+            "add recordings to the corpus or set model.fusion=text"
+        )
     if uses_text and not transcripts:
         raise RecipeError(
             f"model.fusion = {fusion} reads transcripts, and no training utterance has one; "
@@ -68,6 +74,7 @@ def build_model(
         text_config=text_config if uses_text else None,
         fusion=fusion,
         without=list(recipe.model.without),
+        stand_ins=recipe.stand_ins,
         num_attention_heads=recipe.model.num_attention_heads,
         intermediate_size=recipe.model.intermediate_size,
         dropout=recipe.model.dropout,
@@ -102,6 +109,7 @@ def build_model(
         uses_speech=uses_speech,
         uses_text=uses_text,
         adds_prosody=speech.encoder == COMPACT,
+        stand_ins=recipe.stand_ins,
     )
     return model, processor
 

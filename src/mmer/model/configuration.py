@@ -21,6 +21,8 @@ class MMERConfig(PreTrainedConfig):
             where text features are handed in from outside (`text_hidden_states`).
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
         without: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
+        stand_ins: learn a vector that stands in for missing speech and one for missing text, in front of the fusion,
+            so that the network answers from either side alone; for fusions that use both.
         hidden_size: width d of the fusion; that of the text encoder unless there is none.
         num_attention_heads: heads of the fusion's attention, a divisor of d.
         intermediate_size: width of the fusion's feed-forward layers.
@@ -46,6 +48,7 @@ class MMERConfig(PreTrainedConfig):
     text_config: Any = None
     fusion: Fusion = "mmer"
     without: list[Part] = field(default_factory=list)
+    stand_ins: bool = False
     hidden_size: int | None = None
     num_attention_heads: int = 12
     intermediate_size: int = 3072
@@ -81,6 +84,10 @@ class MMERConfig(PreTrainedConfig):
             raise ValueError(f"cannot leave out {min(unknown)!r}; parts are {', '.join(get_args(Part))}")
         if self.without and self.fusion != "mmer":
             raise ValueError(f"fusion '{self.fusion}' has no parts to leave out; set without to []")
+        if self.stand_ins and not self.uses_both:
+            raise ValueError(
+                f"fusion '{self.fusion}' has one side, which nothing stands in for; set stand_ins to false"
+            )
         super().__post_init__(**kwargs)
 
     @property

@@ -1,12 +1,14 @@
 """MMER: multimodal multi-task learning for speech emotion recognition (Interspeech 2023)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from mmer.model.baselines import NaiveFusion, SpeechPooling, TextPooling
@@ -14,7 +16,7 @@ from mmer.model.configuration import MMERConfig
 from mmer.model.fusion import MultimodalDynamicFusion
 from mmer.model.speech_encoder import SpeechEncoder
 from mmer.model.text_encoder import TextEncoder
-from mmer.objectives.ctc import ctc_losses
+from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.multitask import multitask_loss
 
 FUSIONS = {
@@ -23,6 +25,20 @@ FUSIONS = {
     "speech": SpeechPooling,
     "text": TextPooling,
 }
+
+
+class Encoding(NamedTuple):
+    """One side of a batch after its encoder: the frames of the speech, or the tokens of the text.
+
+    Attributes:
+        hidden: (batch, positions, size).
+        mask: (batch, positions) bool, true where valid; at least one in each row.
+        given: (batch,) bool, false where there was nothing to encode and the learned stand-in is in its place.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    given: Tensor
 
 
 @dataclass
@@ -35,7 +51,7 @@ class MMEROutput(ModelOutput):
         fused_embedding: (batch, size) from which the logits are computed.
         augmented_fused_embedding: the same of the augmented view.
         ctc_logits: (batch, frames, symbols).
-        frame_counts: (batch,) valid frames.
+        frame_counts: (batch,) valid frames; the stand-in of missing sound is one.
         objectives: name -> unweighted scalar of each objective that was computed.
         infinite_ctc: scalar count of utterances whose transcript is too long for their frames.
         summary: what `multitask_loss` computed the loss from, a row for each utterance.
@@ -62,7 +78,8 @@ class ContrastiveProjection(nn.Sequential):
 class MMERForEmotionRecognition(PreTrainedModel):
     """Speech and text encoders, the fusion network or a baseline in its place, and the four objectives.
 
-    Logits of an utterance do not depend on what else is in its batch.
+    `forward` is `encode_speech` and `encode_text`, then `answer`; who wants several answers about the same utterances
+    calls them, and encodes once. Logits of an utterance do not depend on what else is in its batch.
     """
 
     config_class = MMERConfig
@@ -99,7 +116,16 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
+        if config.stand_ins:
+            self.missing_speech = nn.Parameter(torch.empty(config.speech_config.hidden_size))
+            self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self and self.config.stand_ins:
+            init.normal_(self.missing_speech, std=self.config.initializer_range)
+            init.normal_(self.missing_text, std=self.config.initializer_range)
 
     def forward(
         self,
@@ -121,15 +147,19 @@ class MMERForEmotionRecognition(PreTrainedModel):
     ) -> MMEROutput:
         """Recognize a batch, and compute its loss where `labels` are given.
 
+        A model with stand-ins (`MMERConfig.stand_ins`) takes a row whose mask is zero everywhere for missing, and all
+        rows where that side is not given at all.
+
         Args:
             input_values: (batch, samples) waveforms for encoders of raw sound, zero where padded.
             input_features: (batch, frames, bins) log-mel features for w2v-BERT encoders.
             speech_attention_mask: (batch, samples or frames), 1 where valid; all valid if null.
             input_ids: (batch, tokens).
             text_hidden_states: (batch, tokens, d), text features from outside in place of `input_ids`.
-            text_attention_mask: (batch, tokens), 1 where valid, at least one in a row; all valid if null.
+            text_attention_mask: (batch, tokens), 1 where valid; all valid if null.
             labels: (batch,) integer emotions.
-            ctc_labels: (batch, characters), padded with -100; a row without characters has no transcript.
+            ctc_labels: (batch, characters), padded with -100; a row without characters has no transcript. That of a
+                row without sound is not read.
             augmented_input_values ... augmented_text_attention_mask: the second view of the same utterances,
                 which takes part in the augmented contrastive objective alone.
 
@@ -137,7 +167,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             `MMEROutput`.
 
         Raises:
-            ValueError: the modality that the network needs is not given.
+            ValueError: the modality that the network needs is not given, and it has no stand-ins.
         """
         speech = _with_mask(input_values, input_features, speech_attention_mask)
         text = _with_mask(input_ids, text_hidden_states, text_attention_mask)
@@ -150,27 +180,31 @@ class MMERForEmotionRecognition(PreTrainedModel):
         has_second_view = augmented_speech is not None or augmented_text is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
             if text and augmented_text and text[0].ndim != augmented_text[0].ndim:
-                text, augmented_text = self._read(text), self._read(augmented_text)
-            speech, text = _both(speech, augmented_speech), _both(text, augmented_text)
-        fused, frames, frame_mask = self._fuse(speech, text)
+                text, augmented_text = self._read(*text), self._read(*augmented_text)
+            speech = self._both(speech, augmented_speech)
+            text = self._both(text, augmented_text)
+        heard = self.encode_speech(*speech) if speech and self.config.uses_speech else None
+        read = self.encode_text(*text) if text and self.config.uses_text else None
+        heard, read = self._complete(heard, read)
+        fused, logits = self.answer(heard, read)
         augmented_fused = None
         if has_second_view:
             fused, augmented_fused = fused.chunk(2)
-            frames = None if frames is None else frames.chunk(2)[0]
-            frame_mask = None if frame_mask is None else frame_mask.chunk(2)[0]
-        logits = self.classifier(fused)
-        frame_counts = None if frame_mask is None else frame_mask.sum(dim=1)
+            logits = logits.chunk(2)[0]
+            heard = heard and Encoding(*(part.chunk(2)[0] for part in heard))
 
         ctc_logits = None
-        if self.ctc_head is not None and frames is not None and self.config.ctc_weight:
-            ctc_logits = self.ctc_head(self.dropout(frames))
+        if self.ctc_head is not None and heard is not None and self.config.ctc_weight:
+            ctc_logits = self.ctc_head(self.dropout(heard.hidden))
+            if ctc_labels is not None:
+                ctc_labels = ctc_labels.masked_fill(~heard.given[:, None], IGNORED)
 
         output = MMEROutput(
             logits=logits,
             fused_embedding=fused,
             augmented_fused_embedding=augmented_fused,
             ctc_logits=ctc_logits,
-            frame_counts=frame_counts,
+            frame_counts=None if heard is None else heard.mask.sum(dim=1),
         )
         if labels is not None:
             output.summary = self._summary(output, labels, ctc_labels)
@@ -191,33 +225,97 @@ class MMERForEmotionRecognition(PreTrainedModel):
             if part is not None and not any(weight.requires_grad for weight in part.parameters())
         ]
 
-    def _fuse(
-        self, speech: tuple[Tensor, Tensor] | None, text: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        frames = frame_mask = tokens = token_mask = None
-        if self.speech_encoder is not None:
-            if speech is None:
-                raise ValueError(
-                    f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
-                )
-            frames, frame_mask = self.speech_encoder(*speech)
-        if self.config.uses_text:
-            if text is None:
-                raise ValueError(
-                    f"fusion '{self.config.fusion}' needs text: give input_ids or text_hidden_states"
-                )
-            tokens, mask = self._read(text)
-            token_mask = mask.bool()
-        return self.fusion(frames, frame_mask, tokens, token_mask), frames, frame_mask
+    def encode_speech(self, inputs: Tensor, attention_mask: Tensor) -> Encoding:
+        """Frames of the sound.
 
-    def _read(self, text: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        Args:
+            inputs: (batch, samples) waveforms or (batch, frames, bins) log-mel features, zero where padded.
+            attention_mask: (batch, samples or frames), 1 where valid.
+
+        Returns:
+            (batch, frames, speech size).
+        """
+        assert self.speech_encoder is not None
+        stand_in = self.missing_speech if self.config.stand_ins else None
+        return _encode_given(self.speech_encoder, inputs, attention_mask, stand_in)
+
+    def encode_text(self, inputs: Tensor, attention_mask: Tensor) -> Encoding:
+        """Tokens of the text.
+
+        Args:
+            inputs: (batch, tokens) token numbers, or (batch, tokens, d) text features from outside.
+            attention_mask: (batch, tokens), 1 where valid.
+
+        Returns:
+            (batch, tokens, d).
+
+        Raises:
+            ValueError: token numbers for a model without text encoder.
+        """
+        stand_in = self.missing_text if self.config.stand_ins else None
+        return _encode_given(self._read, inputs, attention_mask, stand_in)
+
+    def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
+        """Fuse what was encoded.
+
+        Args:
+            speech: of `encode_speech`; null where there is none, which a network that listens wants stand-ins for.
+            text: of `encode_text`; null likewise.
+
+        Returns:
+            The fused embedding (batch, size) and the logits (batch, emotions).
+
+        Raises:
+            ValueError: the modality that the network needs is not given, and it has no stand-ins.
+        """
+        speech, text = self._complete(speech, text)
+        frames, frame_mask, _ = speech or (None, None, None)
+        tokens, token_mask, _ = text or (None, None, None)
+        fused = self.fusion(frames, frame_mask, tokens, token_mask)
+        return fused, self.classifier(fused)
+
+    def _complete(
+        self, speech: Encoding | None, text: Encoding | None
+    ) -> tuple[Encoding | None, Encoding | None]:
+        """Both sides that the network uses, stand-ins in place of one that is not given."""
+        if self.config.stand_ins and (speech is None) != (text is None):
+            if speech is None and text is not None:
+                speech = _stand_ins(self.missing_speech, len(text.given))
+            elif speech is not None:
+                text = _stand_ins(self.missing_text, len(speech.given))
+        if self.config.uses_speech and speech is None:
+            raise ValueError(
+                f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
+            )
+        if self.config.uses_text and text is None:
+            raise ValueError(
+                f"fusion '{self.config.fusion}' needs text: give input_ids or text_hidden_states"
+            )
+        return speech, text
+
+    def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states (batch, tokens, d) in place of token numbers."""
-        tokens, mask = text
         if tokens.is_floating_point():
-            return text
+            return tokens, mask
         if self.text_encoder is None:
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
         return self.text_encoder(tokens, mask), mask
+
+    def _both(
+        self, first: tuple[Tensor, Tensor] | None, second: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Two views as one batch, padded to the longer; null where one of them is and has no stand-in."""
+        if self.config.stand_ins:
+            first, second = first or _nothing_like(second), second or _nothing_like(first)
+        if first is None or second is None:
+            return None
+        longest = max(first[0].shape[1], second[0].shape[1])
+        views = [
+            [F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1])) for tensor in view]
+            for view in (first, second)
+        ]
+        inputs, mask = (torch.cat(pair) for pair in zip(*views, strict=True))
+        return inputs, mask
 
     def _summary(self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None) -> dict[str, Tensor]:
         """What the objectives need to know of the batch, as `multitask_loss` wants it."""
@@ -235,19 +333,37 @@ class MMERForEmotionRecognition(PreTrainedModel):
         return summary
 
 
-def _both(
-    first: tuple[Tensor, Tensor] | None, second: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor] | None:
-    """Two views as one batch, padded to the longer; null where one of them is."""
-    if first is None or second is None:
-        return None
-    longest = max(first[0].shape[1], second[0].shape[1])
-    views = [
-        [F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1])) for tensor in view]
-        for view in (first, second)
-    ]
-    inputs, mask = (torch.cat(pair) for pair in zip(*views, strict=True))
-    return inputs, mask
+def _encode_given(
+    encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    inputs: Tensor,
+    attention_mask: Tensor,
+    stand_in: Tensor | None,
+) -> Encoding:
+    """Encode the rows that have something to encode; the others get the stand-in, if there is one."""
+    given = attention_mask.any(dim=1)
+    if stand_in is None or given.all():
+        hidden, mask = encoder(inputs, attention_mask)
+        return Encoding(hidden, mask.bool(), given)
+    if not given.any():
+        return _stand_ins(stand_in, len(given))
+    rows, missing = given.nonzero()[:, 0], (~given).nonzero()[:, 0]
+    hidden, mask = encoder(inputs[rows], attention_mask[rows])
+    shape = (len(given), *mask.shape[1:])
+    everywhere = hidden.new_zeros(*shape, hidden.shape[-1]).index_copy(0, rows, hidden)
+    valid = torch.zeros(shape, dtype=torch.bool, device=mask.device).index_copy(0, rows, mask.bool())
+    everywhere[missing, 0] = stand_in.to(hidden.dtype)
+    valid[missing, 0] = True
+    return Encoding(everywhere, valid, given)
+
+
+def _stand_ins(stand_in: Tensor, count: int) -> Encoding:
+    given = torch.zeros(count, dtype=torch.bool, device=stand_in.device)
+    return Encoding(stand_in.expand(count, 1, -1), ~given[:, None], given)
+
+
+def _nothing_like(inputs: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+    """As many rows, all of them missing."""
+    return inputs and (torch.zeros_like(inputs[0][:, :1]), torch.zeros_like(inputs[1][:, :1]))
 
 
 def _with_mask(

@@ -67,6 +67,8 @@ class MMERProcessor(ProcessorMixin):
         corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
         uses_speech, uses_text: whether the model listens and reads.
         adds_prosody: whether the log-mel features are those of the `compact` encoder, pitch beside them.
+        stand_ins: whether the model answers without a recording or without a transcript; a transcript without words is
+            then a missing one.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class MMERProcessor(ProcessorMixin):
         uses_speech: bool = True,
         uses_text: bool = True,
         adds_prosody: bool = False,
+        stand_ins: bool = False,
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
         self.labels = list(labels)
@@ -96,6 +99,7 @@ class MMERProcessor(ProcessorMixin):
         self.uses_speech = uses_speech
         self.uses_text = uses_text
         self.adds_prosody = adds_prosody
+        self.stand_ins = stand_ins
         if normalization != "utterance" and not self.reads_features:
             raise MMERError(
                 f"normalization '{normalization}' needs a speech encoder of log-mel features (w2v-BERT or compact); "
@@ -169,46 +173,54 @@ class MMERProcessor(ProcessorMixin):
 
     def collate(
         self,
-        features: Sequence[NDArray[np.float32]] | None,
+        features: Sequence[NDArray[np.float32] | None] | None,
         transcripts: Sequence[str | None],
         statistics: Sequence[FeatureStatistics | None] | None = None,
     ) -> BatchFeature:
         """Standardize and pad a batch.
 
         Args:
-            features: of each clip, from `features`; null for a model that does not listen.
-            transcripts: of each clip; a missing one is read as the empty text, special tokens alone.
+            features: of each clip, from `features`; null for a model that does not listen, and for a clip without
+                sound where the model has stand-ins.
+            transcripts: of each clip; a missing one is read as the empty text, special tokens alone, unless the model
+                has stand-ins.
             statistics: of each clip's speaker, for `normalization: speaker`.
 
         Returns:
             `input_values` (batch, samples) or `input_features` (batch, frames, bins), `speech_attention_mask`,
-            `input_ids` (batch, tokens), `text_attention_mask`; of the modalities the model uses.
+            `input_ids` (batch, tokens), `text_attention_mask`; of the modalities the model uses. The mask of what is
+            missing is zero, and what the whole batch lacks is left out.
         """
         if features is not None:
             features = [
-                self.standardize(clip, statistics[i] if statistics else None)
+                clip if clip is None else self.standardize(clip, statistics[i] if statistics else None)
                 for i, clip in enumerate(features)
             ]
         return self.pad(features, transcripts)
 
     def pad(
-        self, features: Sequence[NDArray[np.float32]] | None, transcripts: Sequence[str | None]
+        self, features: Sequence[NDArray[np.float32] | None] | None, transcripts: Sequence[str | None]
     ) -> BatchFeature:
         """As `collate`, of features that `standardize` has seen."""
         batch: dict[str, Tensor] = {}
-        if self.uses_speech:
+        heard = [clip for clip in features or [] if clip is not None]
+        if self.uses_speech and (heard or not self.stand_ins):
             assert features is not None
-            clips = [torch.from_numpy(clip) for clip in features]
+            clips = [torch.from_numpy(heard[0][:0] if clip is None else clip) for clip in features]
             name = "input_features" if self.reads_features else "input_values"
             batch[name] = pad_sequence(clips, batch_first=True)
             lengths = torch.tensor([len(clip) for clip in clips])
             batch["speech_attention_mask"] = (torch.arange(batch[name].shape[1]) < lengths[:, None]).long()
         if self.uses_text:
-            batch.update(self.tokenize(transcripts))
+            tokens = self.tokenize(transcripts)
+            if not self.stand_ins or tokens["text_attention_mask"].any():
+                batch.update(tokens)
         return BatchFeature(batch)
 
     def tokenize(self, transcripts: Sequence[str | None]) -> dict[str, Tensor]:
         """`input_ids` and `text_attention_mask` (batch, tokens) of the transcripts, annotations removed.
+
+        The mask of a transcript without words is zero where the model has stand-ins.
 
         Raises:
             MMERError: a transcript has more tokens than the text encoder can read.
@@ -221,7 +233,10 @@ class MMERProcessor(ProcessorMixin):
                 f"a transcript has {longest} tokens and the text encoder reads {self.tokenizer.model_max_length}: "
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
-        return {"input_ids": encoded["input_ids"], "text_attention_mask": encoded["attention_mask"]}
+        mask = encoded["attention_mask"]
+        if self.stand_ins:
+            mask = mask * torch.tensor([[bool(text)] for text in texts])
+        return {"input_ids": encoded["input_ids"], "text_attention_mask": mask}
 
     def encode_ctc(self, transcripts: Sequence[str | None]) -> Tensor:
         """CTC targets (batch, longest transcript) int64, padded with -100; a missing transcript is all -100."""

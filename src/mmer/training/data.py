@@ -15,21 +15,26 @@ from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
 from mmer.corpora.corpus import Corpus
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.recipe import Recipe
+from mmer.text import strip_annotations
 
 Features = NDArray[np.float32]
 MEMORY = 4 << 30  # bytes of features that are kept
 
 
 class Item(TypedDict):
-    """One utterance; what the model does not use is null."""
+    """One utterance; what the model does not use, and what is missing, is null.
+
+    `transcript` is what is said, which CTC learns; `text` is what the model reads.
+    """
 
     utterance_id: str
     features: Features | None
+    text: str | None
     transcript: str | None
     label: int
     has_second_view: bool
     augmented_features: Features | None
-    augmented_transcript: str | None
+    augmented_text: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Utterance:
     """A row of the corpus, as far as training reads it."""
 
     utterance_id: str
-    audio_path: str
+    audio_path: str | None
     start: float | None
     end: float | None
     duration: float | None
@@ -50,6 +55,16 @@ class Utterance:
         """The rows of a corpus, nulls as None."""
         table = corpus.table[list(cls.__slots__)].astype(object)
         return [cls(*row) for row in table.where(table.notna(), None).itertuples(index=False, name=None)]
+
+    @classmethod
+    def with_sound(cls, corpus: Corpus) -> list["Utterance"]:
+        """The rows of a corpus that have a recording."""
+        return [utterance for utterance in cls.of(corpus) if utterance.audio_path is not None]
+
+    @property
+    def has_words(self) -> bool:
+        """Whether its transcript says anything."""
+        return bool(strip_annotations(self.transcript or ""))
 
 
 class FeatureStore:
@@ -89,6 +104,7 @@ class FeatureStore:
 
     def waveform(self, utterance: Utterance) -> Features:
         """(samples,) of the recording, mono at the model's rate."""
+        assert utterance.audio_path is not None
         return load_audio(
             utterance.audio_path,
             sampling_rate=self.processor.sampling_rate,
@@ -103,7 +119,7 @@ class FeatureStore:
 def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, FeatureStatistics]:
     """Statistics of each speaker over all of his or her clips, whatever their split; no label is read."""
     clips: dict[str, list[Utterance]] = {}
-    for utterance in Utterance.of(corpus):
+    for utterance in Utterance.with_sound(corpus):
         if utterance.speaker is not None:
             clips.setdefault(utterance.speaker, []).append(utterance)
     return {speaker: FeatureStatistics.of(map(store, said)) for speaker, said in clips.items()}
@@ -136,6 +152,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         self.statistics = statistics or {}
         self.store = store
         self.recipe = recipe
+        self.training = training
         self.augmented = training and recipe.objectives.augmented_contrastive_weight > 0
         self.epoch = 0
         self._classes = {label: index for index, label in enumerate(store.processor.labels)}
@@ -151,30 +168,45 @@ class SpeechEmotionDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         utterance, processor = self.utterances[index], self.store.processor
-        features = augmented_features = augmented_transcript = None
-        if processor.uses_speech:
+        features = augmented_features = augmented_text = None
+        listens, reads = self._modalities(utterance)
+        if listens:
             features = self.store(utterance)
             if self.augmented:
                 augmented_features = self._changed(
                     self._second_view(utterance, features), utterance, "second"
                 )
             features = self._changed(features, utterance, "first")
+        text = utterance.transcript if reads else None
         if self.augmented and processor.uses_text:
-            text = self.recipe.augment.text.model_dump()
-            augmented_transcript = perturb(utterance.transcript, self._seed(utterance, "text"), **text)
+            changes = self.recipe.augment.text.model_dump()
+            augmented_text = perturb(text, self._seed(utterance, "text"), **changes)
         return {
             "utterance_id": utterance.utterance_id,
             "features": features,
+            "text": text,
             "transcript": utterance.transcript,
             "label": self._classes[utterance.emotion],
             "has_second_view": self.augmented,
             "augmented_features": augmented_features,
-            "augmented_transcript": augmented_transcript,
+            "augmented_text": augmented_text,
         }
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, whose changes and second views are given."""
         self.epoch = epoch
+
+    def _modalities(self, utterance: Utterance) -> tuple[bool, bool]:
+        """Whether the utterance is heard, and whether it is read, in this epoch."""
+        processor = self.store.processor
+        if not processor.stand_ins:
+            return processor.uses_speech, processor.uses_text
+        listens, reads = utterance.audio_path is not None, utterance.has_words
+        if self.training and listens and reads:
+            drops, draw = self.recipe.augment.missing, self._seed(utterance, "missing") / 2**32
+            listens = draw >= drops.speech
+            reads = not drops.speech <= draw < drops.speech + drops.text
+        return listens, reads
 
     def _second_view(self, utterance: Utterance, features: Features) -> Features:
         if self._augment_speech is None:
@@ -214,9 +246,9 @@ class Collator:
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         """The arguments of `MMERForEmotionRecognition.forward`, and `utterance_ids`, a list of text."""
-        batch: dict[str, Any] = dict(self._view(items, "features", "transcript"))
+        batch: dict[str, Any] = dict(self._view(items, "features", "text"))
         if items[0]["has_second_view"]:
-            view = self._view(items, "augmented_features", "augmented_transcript")
+            view = self._view(items, "augmented_features", "augmented_text")
             batch |= {f"augmented_{name}": tensor for name, tensor in view.items()}
         batch["labels"] = torch.tensor([item["label"] for item in items])
         if self.processor.ctc_symbols is not None:
@@ -224,6 +256,6 @@ class Collator:
         batch["utterance_ids"] = [item["utterance_id"] for item in items]
         return batch
 
-    def _view(self, items: Sequence[Item], features: str, transcript: str) -> Mapping[str, torch.Tensor]:
+    def _view(self, items: Sequence[Item], features: str, text: str) -> Mapping[str, torch.Tensor]:
         clips = [item[features] for item in items] if self.processor.uses_speech else None
-        return self.processor.pad(clips, [item[transcript] for item in items])
+        return self.processor.pad(clips, [item[text] for item in items])

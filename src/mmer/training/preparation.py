@@ -17,6 +17,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.recipe import Recipe
+from mmer.text import strip_annotations
 
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
@@ -139,13 +140,23 @@ def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
 
 
 def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]]:
-    """Decode every recording; cut and leave out as the recipe says."""
+    """Decode every recording; cut and leave out as the recipe says.
+
+    An utterance that is only written down stays where the network has stand-ins.
+    """
     crop, longest = recipe.data.crop_duration, recipe.data.max_duration
     table, skipped, kept = corpus.table.copy(), [], []
     rows = table.to_dict("records")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         durations = list(threads.map(_duration, rows))
     for index, row, duration in zip(table.index, rows, durations, strict=True):
+        if duration is None and recipe.stand_ins and strip_annotations(row["transcript"] or ""):
+            kept.append(index)
+            continue
+        if duration is None:
+            nothing = "neither a recording nor a transcript" if recipe.stand_ins else "no recording"
+            skipped.append(_skip(row, "without recording", f"{nothing} is named"))
+            continue
         if isinstance(duration, AudioError):
             skipped.append(_skip(row, "unreadable", str(duration)))
             continue
@@ -162,9 +173,10 @@ def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]
     return Corpus(table.loc[kept].reset_index(drop=True), source=str(recipe.data.corpus)), skipped
 
 
-def _duration(row: Row) -> float | AudioError:
+def _duration(row: Row) -> float | AudioError | None:
+    """Seconds, or why they are not known; null where there is no recording."""
     if pd.isna(row["audio_path"]):
-        return AudioError("no recording is named")
+        return None
     start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
     try:
         return len(load_audio(row["audio_path"], start=start, end=end)) / SAMPLING_RATE

@@ -198,10 +198,10 @@ def _read_features(
     if not processor.uses_speech:
         return {}
     per_speaker = processor.normalization == "speaker"
-    trained = Utterance.of(preparation.part("train"))
-    utterances = trained + [utterance for part in judged for utterance in Utterance.of(part)]
+    trained = Utterance.with_sound(preparation.part("train"))
+    utterances = trained + [utterance for part in judged for utterance in Utterance.with_sound(part)]
     if per_speaker:
-        utterances = Utterance.of(corpus)
+        utterances = Utterance.with_sound(corpus)
     with counting(console, "reading recordings", len(utterances)) as progress:
         for done, utterance in enumerate(utterances, start=1):
             store(utterance)
