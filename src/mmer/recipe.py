@@ -60,6 +60,7 @@ def _check_folds(value: Any) -> Any:
 Folds = Annotated[int | str | None, BeforeValidator(_check_folds)]
 """What a cross-validation tests in turn."""
 
+Order = Literal["shuffled", "balanced", "by_length"]
 Recompute = Literal["none", "cheap", "layers"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -333,9 +334,11 @@ class Training(Section):
     """Arithmetic of the forward pass; float16 needs a GPU."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the weights, the order, the dropout, the views and the drawn validation groups."""
-    group_by_length: bool = False
-    """Draw batches of clips about equally long. Less padding to compute where lengths differ much; but emotions differ
-    in length too, so a batch then holds fewer of them, which costs accuracy."""
+    order: Order | None = None
+    """Which utterances share a batch: any (`shuffled`); as many of each emotion as in the corpus, in pairs of two
+    speakers, so that each has a positive in the supervised contrastive objective (`balanced`); or clips about equally
+    long (`by_length`), which saves padding, but emotions differ in length too, which costs accuracy. null = `balanced`
+    with the supervised contrastive objective, `shuffled` without."""
     workers: NonNegativeInt = 0
     """Processes that load audio; the result is the same for any number."""
     log_gradient_shares: bool = False

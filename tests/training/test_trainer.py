@@ -14,7 +14,7 @@ from mmer.model.build import build_model
 from mmer.recipe import Recipe
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
-from mmer.training.trainer import CHOICE, EpochSampler, MMERTrainer, out_of_patience
+from mmer.training.trainer import CHOICE, MMERTrainer, out_of_patience
 
 STILL = [
     "model.dropout=0",
@@ -139,7 +139,7 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(make_trainer):
         shape = [f"training.batch_size={size}", f"training.accumulation={accumulation}"]
         settings = [
             "training.max_grad_norm=1e9",
-            "training.group_by_length=false",
+            "training.order=shuffled",
             "training.learning_rate=1e-12",
         ]
         trainer = make_trainer(*STILL, *plain, *shape, *settings, name=f"run{size}")
@@ -269,29 +269,6 @@ def test_learning_rate(make_trainer, schedule: str, expected: list[float]):
     trainer = make_trainer(shape, f"training.schedule={schedule}")
     trainer.train()
     assert logged(trainer, "learning_rate") == pytest.approx(expected)
-
-
-def test_sampler_is_a_permutation_that_changes_with_epoch_and_seed():
-    lengths = [7, 1, 5, 3, 9, 2, 8, 4, 6, 10] * 4
-    for grouped in (False, True):
-        sampler = EpochSampler(lengths, 4, seed=0, group_by_length=grouped)
-        first = list(sampler)
-        assert sorted(first) == list(range(40))
-        assert list(sampler) == first
-        sampler.set_epoch(1)
-        assert list(sampler) != first
-        assert list(EpochSampler(lengths, 4, seed=1, group_by_length=grouped)) != first
-
-
-def test_grouping_by_length_saves_padding():
-    lengths = torch.randint(10, 100, (256,), generator=torch.Generator().manual_seed(0)).tolist()
-
-    def padded(grouped: bool) -> int:
-        order = list(EpochSampler(lengths, 8, seed=0, group_by_length=grouped))
-        batches = [[lengths[i] for i in order[start : start + 8]] for start in range(0, 256, 8)]
-        return sum(max(batch) * len(batch) for batch in batches)
-
-    assert padded(True) < 1.15 * sum(lengths) < padded(False)
 
 
 def test_a_tie_goes_to_the_epoch_that_is_surest_of_the_truth(make_trainer):

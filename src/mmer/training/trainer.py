@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.metrics import compute_metrics
@@ -34,6 +33,7 @@ from mmer.objectives.multitask import multitask_loss
 from mmer.recipe import Recipe
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
+from mmer.training.order import EpochSampler
 
 SCORE = "balanced_accuracy"
 CHOICE = "choice"
@@ -41,35 +41,6 @@ CHOICE = "choice"
 SELECTED, COMPARED = "eval", "eval_validation"
 """How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
 LOGS_PER_EPOCH = 10
-
-
-class EpochSampler(Sampler[int]):
-    """An order of the training utterances that depends on seed and epoch alone, so that a resumed run keeps it.
-
-    Args:
-        lengths: (utterances,) by which utterances of a batch are alike, where `group_by_length`.
-        batch_size: utterances of a batch.
-        seed: any integer.
-        group_by_length: shuffle batches of similar length in place of utterances.
-    """
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int, *, group_by_length: bool) -> None:
-        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
-        self.group_by_length = group_by_length
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        if self.group_by_length:
-            return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
-        return iter(torch.randperm(len(self), generator=generator).tolist())
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0."""
-        self.epoch = epoch
 
 
 class MMERTrainer(Trainer):
@@ -130,11 +101,14 @@ class MMERTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         settings, dataset = self.recipe.training, self.train_dataset
         assert isinstance(dataset, SpeechEmotionDataset)
+        contrastive = self.recipe.objectives.supervised_contrastive_weight > 0
         return EpochSampler(
-            dataset.lengths,
-            settings.batch_size,
-            settings.seed,
-            group_by_length=settings.group_by_length,
+            settings.order or ("balanced" if contrastive else "shuffled"),
+            emotions=[utterance.emotion for utterance in dataset.utterances],
+            speakers=[utterance.speaker for utterance in dataset.utterances],
+            lengths=dataset.lengths,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
         )
 
     def compute_loss(
