@@ -2,8 +2,8 @@
 
 One step over `--batch` utterances with all four objectives and both views, in parts of `--micro`, against plain
 accumulation over the same parts, whose contrastive objectives see one part at a time, and against the memory of a
-single part. A reduced wav2vec2 with random weights, 2 s clips. Memory is that of a process for each side; times are taken
-in turn in one process.
+single part. A reduced wav2vec2 with random weights, 2 s clips. Memory is that of a process for each side; times are
+taken in turn in one process.
 
     python benchmarks/gradient_cache.py [--batch 256] [--micro 8] [--device cuda]
 """
