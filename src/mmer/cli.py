@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mmer.cli_augment import augment
 from mmer.cli_corpus import CorpusPath, corpus_app
 from mmer.errors import MMERError
 
@@ -49,6 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(corpus_app, name="corpus")
+app.command()(augment)
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]

@@ -302,6 +302,14 @@ class Augment(Section):
     """Changes to the words of the second view."""
     features: AugmentFeatures = AugmentFeatures()
     """Changes to the features of both views."""
+    views: Path | None = None
+    """A `views.parquet` of `mmer augment`: second views that are drawn anew for each utterance in each epoch."""
+    views_use: Literal["beside", "instead"] = "beside"
+    """`beside` the views made on the fly, which are drawn as often as each of the others and stand in where there are
+    none; or `instead` of them: an utterance without a view then has itself as its second view."""
+    views_breaking_fold: Literal["refuse", "leave_out"] = "refuse"
+    """What to do with views that used the voice or the words of somebody who is not in training: stop, or leave them
+    out and count them."""
 
 
 class Training(Section):

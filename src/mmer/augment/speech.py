@@ -79,7 +79,7 @@ class SpeechAugmenter:
             (samples',) float32 within [-1, 1]; samples' / samples is within 1 / `time_stretch`. A view that
             would be louder than full scale is turned down as a whole, never clipped.
         """
-        with _seeded(seed):
+        with seeded(seed):
             view = self._changes(waveform.copy(), SAMPLING_RATE)
         peak = float(np.max(np.abs(view)))
         if peak > 1.0:
@@ -88,7 +88,8 @@ class SpeechAugmenter:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
+    """Seed what audiomentations draws from, and put it back afterwards."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -1,10 +1,12 @@
 """eSpeak NG, the speech synthesizer in the `espeakng-loader` wheel, through its C interface."""
 
+import _ctypes
 import ctypes
 import os
 import shutil
 import tempfile
 import threading
+from typing import Self
 
 import espeakng_loader
 import numpy as np
@@ -26,7 +28,8 @@ class ESpeak:
     The library goes on where the last utterance ended (its pitch flutter, for one), even after it is terminated
     and initialized again, so an utterance depends on those before it. Each instance therefore loads a copy of the
     library: the same calls on a new instance give the same samples, bit for bit (but for the variants `Reed` and
-    `caleb`, whose noise comes from the C library).
+    `caleb`, whose noise comes from the C library). That copy takes 1.5 MB; `close`, or the end of a `with` block,
+    gives them back.
 
     Attributes:
         sampling_rate: Hz of what `synthesize` returns.
@@ -85,7 +88,25 @@ class ESpeak:
             samples = np.concatenate([*self._chunks, np.zeros(0, np.int16)])
             return samples.astype(np.float32) / np.float32(32768)
 
+    def close(self) -> None:
+        """Unload the library; nothing can be synthesized any more."""
+        self._library.espeak_Terminate()
+        if os.name == "posix":
+            _ctypes.dlclose(self._library._handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _receive(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: int | None) -> int:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
+
+
+def without_silence(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Without the silence that eSpeak NG puts before and after a sentence; empty if nothing is said."""
+    loud = np.flatnonzero(np.abs(waveform) > 1e-3)
+    return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform[:0]

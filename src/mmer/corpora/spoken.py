@@ -18,11 +18,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from mmer.audio import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.espeak import ESpeak
+from mmer.corpora.espeak import ESpeak, without_silence
 from mmer.errors import CorpusError
 
 EMOTIONS = {
@@ -199,12 +198,8 @@ def _speak(synthesizer: ESpeak, voice: Voice, row: dict[str, Any], path: Path) -
     """Write the recording of a row; gives its seconds."""
     settings = {name: row[name] for name in ("rate", "pitch", "pitch_range", "volume")}
     waveform = synthesizer.synthesize(row["transcript"], voice=voice.name, **settings)
-    waveform = soxr.resample(_trimmed(waveform), synthesizer.sampling_rate, SAMPLING_RATE, quality="HQ")
+    waveform = soxr.resample(
+        without_silence(waveform), synthesizer.sampling_rate, SAMPLING_RATE, quality="HQ"
+    )
     soundfile.write(path, waveform, SAMPLING_RATE, subtype="PCM_16")
     return len(waveform) / SAMPLING_RATE
-
-
-def _trimmed(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Without the silence that eSpeak NG puts before and after a sentence."""
-    loud = np.flatnonzero(np.abs(waveform) > 1e-3)
-    return waveform[loud[0] : loud[-1] + 1]

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from mmer.audio import load_audio
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
+from mmer.augment.views import View
 from mmer.corpora.corpus import Corpus
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.recipe import Recipe
@@ -65,6 +66,13 @@ class Utterance:
     def has_words(self) -> bool:
         """Whether its transcript says anything."""
         return bool(strip_annotations(self.transcript or ""))
+
+    @classmethod
+    def of_view(cls, view: View, crop: float | None) -> "Utterance":
+        """The recording of a view, cut to its first `crop` seconds."""
+        assert view.audio_path is not None
+        end = crop if crop is not None and (view.duration or 0) > crop else None
+        return cls(view.view_id, view.audio_path, None, end, view.duration, view.transcript, "", view.voice)
 
 
 class FeatureStore:
@@ -136,6 +144,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         store: where features come from; shared between datasets.
         recipe: its augmentation, and whether there is a second view.
         statistics: of each speaker, for `normalization: speaker`.
+        views: of each utterance, that may be its second view.
         training: without it nothing is changed and there is no second view.
     """
 
@@ -145,21 +154,23 @@ class SpeechEmotionDataset(Dataset[Item]):
         store: FeatureStore,
         recipe: Recipe,
         statistics: Mapping[str, FeatureStatistics] | None = None,
+        views: Mapping[str, Sequence[View]] | None = None,
         *,
         training: bool,
     ) -> None:
         self.utterances = Utterance.of(corpus)
         self.statistics = statistics or {}
+        self.views = views or {}
         self.store = store
         self.recipe = recipe
         self.training = training
         self.augmented = training and recipe.objectives.augmented_contrastive_weight > 0
         self.epoch = 0
         self._classes = {label: index for index, label in enumerate(store.processor.labels)}
+        self._on_the_fly = recipe.augment.views is None or recipe.augment.views_use == "beside"
         speech, features = recipe.augment.speech, recipe.augment.features.model_dump()
-        self._augment_speech = (
-            SpeechAugmenter(**speech.model_dump()) if self.augmented and speech.probability else None
-        )
+        changes_sound = self.augmented and self._on_the_fly and speech.probability
+        self._augment_speech = SpeechAugmenter(**speech.model_dump()) if changes_sound else None
         changes = training and store.processor.adds_prosody and any(features.values())
         self._augment_features = FeatureAugmenter(**features) if changes else None
 
@@ -167,20 +178,18 @@ class SpeechEmotionDataset(Dataset[Item]):
         return len(self.utterances)
 
     def __getitem__(self, index: int) -> Item:
-        utterance, processor = self.utterances[index], self.store.processor
+        utterance = self.utterances[index]
         features = augmented_features = augmented_text = None
         listens, reads = self._modalities(utterance)
         if listens:
             features = self.store(utterance)
             if self.augmented:
-                augmented_features = self._changed(
-                    self._second_view(utterance, features), utterance, "second"
-                )
-            features = self._changed(features, utterance, "first")
+                second, voice = self._second_sound(utterance, features)
+                augmented_features = self._changed(second, utterance, "second", voice)
+            features = self._changed(features, utterance, "first", utterance.speaker)
         text = utterance.transcript if reads else None
-        if self.augmented and processor.uses_text:
-            changes = self.recipe.augment.text.model_dump()
-            augmented_text = perturb(text, self._seed(utterance, "text"), **changes)
+        if self.augmented and reads:
+            augmented_text = self._second_text(utterance)
         return {
             "utterance_id": utterance.utterance_id,
             "features": features,
@@ -208,16 +217,33 @@ class SpeechEmotionDataset(Dataset[Item]):
             reads = not drops.speech <= draw < drops.speech + drops.text
         return listens, reads
 
-    def _second_view(self, utterance: Utterance, features: Features) -> Features:
-        if self._augment_speech is None:
-            return features
-        view = self._augment_speech(self.store.waveform(utterance), self._seed(utterance, "speech"))
-        return self.store.processor.features(view)
+    def _view(self, utterance: Utterance) -> View | None:
+        """The view of this epoch that was made beforehand; null where it is made on the fly, or is no other."""
+        views = [*self.views.get(utterance.utterance_id, ()), *([None] if self._on_the_fly else [])]
+        return views[self._seed(utterance, "view") % len(views)] if views else None
 
-    def _changed(self, features: Features, utterance: Utterance, view: str) -> Features:
+    def _second_sound(self, utterance: Utterance, features: Features) -> tuple[Features, str | None]:
+        """Features of the second view, and whose voice it has."""
+        view = self._view(utterance)
+        if view is not None and view.audio_path is not None:
+            return self.store(Utterance.of_view(view, self.recipe.data.crop_duration)), view.voice
+        if self._augment_speech is None:
+            return features, utterance.speaker
+        waveform = self._augment_speech(self.store.waveform(utterance), self._seed(utterance, "speech"))
+        return self.store.processor.features(waveform), utterance.speaker
+
+    def _second_text(self, utterance: Utterance) -> str | None:
+        view = self._view(utterance)
+        if view is not None:
+            return view.transcript
+        if not self._on_the_fly:
+            return utterance.transcript
+        text = self.recipe.augment.text.model_dump()
+        return perturb(utterance.transcript, self._seed(utterance, "text"), **text)
+
+    def _changed(self, features: Features, utterance: Utterance, view: str, speaker: str | None) -> Features:
         """Standardized features, changed in training."""
-        statistics = self.statistics.get(utterance.speaker or "")
-        features = self.store.processor.standardize(features, statistics)
+        features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
         if self._augment_features is None:
             return features
         return self._augment_features(features, self._seed(utterance, f"{view} features"))

@@ -18,6 +18,7 @@ from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.recipe import Recipe
 from mmer.text import strip_annotations
+from mmer.training.views import choose_views
 
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
@@ -93,8 +94,8 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
     """Share usable utterances out between the splits, and leave out those that no split uses.
 
     Raises:
-        RecipeError: a split that the recipe needs is empty.
-        CorpusError: the speakers cannot be kept apart.
+        RecipeError: a split that the recipe needs is empty, or a view it names breaks the fold.
+        CorpusError: the speakers cannot be kept apart, or the views cannot be read.
     """
     protocol = recipe.protocol
     split = assign_splits(
@@ -121,6 +122,7 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
     all_skipped = pd.concat([usable.skipped, _table(skipped)], ignore_index=True)
     preparation = Preparation(used, labels, all_skipped)
     _check_splits(preparation, recipe)
+    choose_views(preparation.corpus, recipe)
     return preparation
 
 

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from rich.console import Console
 from transformers import TrainerState, set_seed
 
+from mmer.augment.views import View
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import shared_speakers, shared_transcripts
 from mmer.errors import CorpusError, MMERError, RecipeError, TrainingError
@@ -37,6 +38,7 @@ from mmer.training.preparation import (
 from mmer.training.progress import TrainingProgress, summary
 from mmer.training.selection_bias import selection_bias
 from mmer.training.trainer import COMPARED, SELECTED, MMERTrainer, best_step, out_of_patience
+from mmer.training.views import TrainingViews, choose_views, told
 
 SOFTWARE = (
     *("mmer", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
@@ -93,12 +95,17 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         console.print(f"{folder} is complete; nothing is left to do.", soft_wrap=True)
     else:
         shared = _shared(recipe, preparation, console)
+        views = choose_views(preparation.corpus, recipe)
+        if views:
+            console.print(told(views.counts), soft_wrap=True)
         with quiet_transformers():
             if state is None or not _is_over(state, recipe):
-                state = _train(recipe, preparation, folder, checkpoint, console)
+                state = _train(recipe, preparation, views, folder, checkpoint, console)
             if process.is_main_process:
                 metrics = _judge(recipe, preparation, folder, state, console)
-                write_json(metrics_file, {**metrics, **shared})
+                write_json(
+                    metrics_file, {**metrics, **shared, "views": dict(views.counts) if views else None}
+                )
             process.wait_for_everyone()
     metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     console.print(summary(folder, metrics, preparation.skipped))
@@ -149,7 +156,12 @@ def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[
 
 
 def _train(
-    recipe: Recipe, preparation: Preparation, folder: Path, checkpoint: Path | None, console: Console
+    recipe: Recipe,
+    preparation: Preparation,
+    views: TrainingViews | None,
+    folder: Path,
+    checkpoint: Path | None,
+    console: Console,
 ) -> TrainerState:
     """Train, or go on training, to the last epoch."""
     selection = recipe.protocol.selection
@@ -158,9 +170,11 @@ def _train(
     compared = preparation.part("validation" if selection == "test" else "none")
     set_seed(recipe.training.seed)
     model, processor = build_model(recipe, train_part, preparation.labels)
-    _check_transcripts(processor, preparation.corpus)
+    made = [view for those in views.of.values() for view in those] if views else []
+    _check_transcripts(processor, preparation.corpus, made)
     store = FeatureStore(processor)
-    statistics = _read_features(store, preparation, [watched, compared], console)
+    heard = [Utterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
+    statistics = _read_features(store, preparation, [watched, compared], heard, console)
     if PartialState().is_main_process:
         processor.save_pretrained(folder / "model")
 
@@ -171,7 +185,9 @@ def _train(
     trainer = MMERTrainer(
         model,
         recipe,
-        SpeechEmotionDataset(train_part, store, recipe, statistics, training=True),
+        SpeechEmotionDataset(
+            train_part, store, recipe, statistics, views.of if views else None, training=True
+        ),
         judged(watched),
         Collator(processor),
         folder,
@@ -191,7 +207,11 @@ def _train(
 
 
 def _read_features(
-    store: FeatureStore, preparation: Preparation, judged: list[Corpus], console: Console
+    store: FeatureStore,
+    preparation: Preparation,
+    judged: list[Corpus],
+    views: list[Utterance],
+    console: Console,
 ) -> dict[str, FeatureStatistics]:
     """Fill the store, and give the features the statistics that they are standardized with."""
     processor, corpus = store.processor, preparation.corpus
@@ -202,6 +222,7 @@ def _read_features(
     utterances = trained + [utterance for part in judged for utterance in Utterance.with_sound(part)]
     if per_speaker:
         utterances = Utterance.with_sound(corpus)
+    utterances += views
     with counting(console, "reading recordings", len(utterances)) as progress:
         for done, utterance in enumerate(utterances, start=1):
             store(utterance)
@@ -274,14 +295,15 @@ def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     return EmotionRecognizer.from_pretrained(model_folder)
 
 
-def _check_transcripts(processor: MMERProcessor, corpus: Corpus) -> None:
+def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:
     """Find a transcript that is too long for the text encoder before training does."""
     if processor.uses_text:
-        for utterance in Utterance.of(corpus):
+        said = [(utterance.utterance_id, utterance.transcript) for utterance in Utterance.of(corpus)]
+        for name, transcript in said + [(view.view_id, view.transcript) for view in views]:
             try:
-                processor.tokenize([utterance.transcript])
+                processor.tokenize([transcript])
             except MMERError as error:
-                raise CorpusError(f"utterance {utterance.utterance_id}: {error}") from None
+                raise CorpusError(f"utterance {name}: {error}") from None
 
 
 def _is_over(state: TrainerState, recipe: Recipe) -> bool:

@@ -1,0 +1,325 @@
+"""Making the views of a corpus: words, sound, gates, and a journal that a killed run goes on from."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.augment.donors import Donors
+from mmer.augment.gates import Gates, Recognizer, Similarity, character_error_rate, length_ratio
+from mmer.augment.generators import Material, Sound, SpeechGenerator, TextGenerator, Waveform
+from mmer.augment.journal import journal_line, open_folder, read_journal
+from mmer.augment.views import View, write_views
+from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.folds import quoted
+from mmer.errors import CorpusError, MMERError
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Models that measure views.
+
+    Attributes:
+        similarity: of texts.
+        recognizer: of speech.
+        names: what they were loaded from, as JSON knows it.
+    """
+
+    similarity: Similarity | None = None
+    recognizer: Recognizer | None = None
+    names: dict[str, str | None] | None = None
+
+
+def make_views(
+    corpus: Corpus,
+    out: str | os.PathLike[str],
+    speech: Sequence[SpeechGenerator],
+    text: TextGenerator | None = None,
+    *,
+    views: int = 1,
+    seed: int = 0,
+    within: str | None = None,
+    every_split: bool = False,
+    language: str | None = None,
+    gates: Gates | None = None,
+    judges: Judges | None = None,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> list[View]:
+    """Write views of the training utterances of a corpus: `audio/` and `views.parquet`.
+
+    Utterances are journaled as they are done, so that the same call on the folder of a killed run goes on, and ends
+    with the table and the samples of one that was never killed. A recording that cannot be read, a text that fails a
+    gate and a sound that fails one are rows with their reason in `rejected`.
+
+    Args:
+        corpus: the utterances; where its split column is filled, those of the split `train` get views.
+        out: the folder, made if it does not exist.
+        speech: what makes the sound; with none, views have words alone.
+        text: what makes the words; null keeps the source's.
+        views: how many for each utterance and generator of sound.
+        seed: of all that is drawn; what is drawn for a view depends on it, the utterance and the generator alone.
+        within: column that source and donor must share, as of `Donors`.
+        every_split: make views of every utterance, for a cross-validation that does not use the split column.
+        language: of utterances whose language the corpus does not tell, such as `en`.
+        gates: bounds of good views.
+        judges: models that measure them.
+        batch_size: utterances whose words are made together.
+        progress: called with the number of utterances done so far and of all.
+
+    Returns:
+        All views, in the order of the corpus.
+
+    Raises:
+        CorpusError: no utterance to make views of, a language that is not known or cannot be spoken, or an unknown
+            column `within`.
+        MMERError: the folder holds views of other settings or something else.
+    """
+    folder, gates, judges = Path(out).resolve(), gates or Gates(), judges or Judges()
+    sources = _sources(corpus, every_split)
+    languages = corpus.table["language"].fillna(language) if language else corpus.table["language"]
+    _check_languages(corpus, languages.loc[sources], [*speech, *([text] if text else [])])
+    settings = {
+        "corpus": _digest(corpus),
+        "speech": {each.name: each.settings for each in speech},
+        "text": {text.name: text.settings} if text else {},
+        "gates": asdict(gates),
+        "judges": judges.names or {},
+        **{"views": views, "seed": seed, "within": within, "every_split": every_split, "language": language},
+        "batch_size": batch_size,
+    }
+    table = corpus.table.assign(language=languages).astype(object)
+    rows = table.where(table.notna(), None).to_dict("records")
+    maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), gates, judges, views, seed)
+    open_folder(folder, settings)
+    done = read_journal(folder)
+    with open(folder / "journal.jsonl", "a", encoding="utf-8") as journal:
+        for first in range(0, len(sources), batch_size):
+            batch = sources[first : first + batch_size]
+            todo = [row for row in batch if rows[row]["utterance_id"] not in done]
+            # The whole batch even if a part is done: a translation depends a little on what it is padded to.
+            words = maker.words(batch) if todo else {}
+            for row in todo:
+                name = rows[row]["utterance_id"]
+                done[name] = maker.views(row, words[row])
+                journal.write(journal_line(name, done[name], folder))
+                journal.flush()
+                if progress:
+                    progress(len(done), len(sources))
+    made = [view for row in sources for view in done[rows[row]["utterance_id"]]]
+    write_views(made, folder / "views.parquet")
+    return made
+
+
+def summarize(views: Sequence[View]) -> dict[str, dict[str, int]]:
+    """How many views of each generator of sound are good, and how many are rejected for which kind of reason."""
+    counts: dict[str, Counter[str]] = {}
+    for view in views:
+        # "source: FILE: holds no samples" and "text: unchanged" are of the kinds "source" and "text: unchanged".
+        reason = view.rejected or "good"
+        kind = (
+            reason.split(":")[0] if reason.startswith(("source", "voice", view.speech_generator)) else reason
+        )
+        counts.setdefault(view.speech_generator, Counter())[kind] += 1
+    return {name: dict(count) for name, count in counts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Words of a view, and what the gates say of them."""
+
+    text: str | None
+    seed: int
+    length_ratio: float | None = None
+    similarity: float | None = None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True)
+class _Maker:
+    rows: Sequence[Mapping[Hashable, Any]]
+    folder: Path
+    speech: list[SpeechGenerator]
+    text: TextGenerator | None
+    donors: Donors
+    gates: Gates
+    judges: Judges
+    count: int
+    seed: int
+
+    def words(self, rows: Sequence[int]) -> dict[int, list[_Words]]:
+        """The words of all views of the utterances in these rows, in batches of one for each utterance."""
+        words: dict[int, list[_Words]] = {row: [] for row in rows}
+        said = {row: text for row in rows if (text := self.rows[row]["transcript"]) and text.strip()}
+        for number in range(self.count):
+            seeds = {row: self._seed(row, f"text {number}") for row in rows}
+            made: dict[int, str] = {}
+            if self.text and said:
+                others = self.text(list(said.values()), [seeds[row] for row in said])
+                made = dict(zip(said, others, strict=True))
+            similar: dict[int, float] = {}
+            if self.judges.similarity and made:
+                alike = self.judges.similarity([said[row] for row in made], list(made.values()))
+                similar = dict(zip(made, alike, strict=True))
+            for row in rows:
+                if row not in made:
+                    words[row].append(_Words(self.rows[row]["transcript"], seeds[row]))
+                    continue
+                source, text = said[row], made[row]
+                reason = self.gates.judge_text(source, text, similar.get(row))
+                words[row].append(
+                    _Words(text, seeds[row], length_ratio(source, text), similar.get(row), reason)
+                )
+        return words
+
+    def views(self, row: int, words: Sequence[_Words]) -> list[View]:
+        """All views of an utterance; their recordings are written."""
+        source: Waveform | MMERError | None = None
+        if self.speech:
+            try:
+                source = self._load(row)
+            except MMERError as error:
+                source = error
+        if source is None:
+            return [self._blank(row, None, number, each) for number, each in enumerate(words)]
+        return [
+            self._view(row, source, speech, number, each)
+            for speech in self.speech
+            for number, each in enumerate(words)
+        ]
+
+    def _view(
+        self, row: int, source: Waveform | MMERError, speech: SpeechGenerator, number: int, words: _Words
+    ) -> View:
+        view = self._blank(row, speech, number, words)
+        if isinstance(source, MMERError):
+            return replace(view, rejected=f"source: {source}")
+        if view.rejected:
+            return view
+        reference = None
+        if speech.clones:
+            try:
+                donor = self.donors.draw(row, np.random.default_rng(view.seed))
+                reference = self._load(donor)
+            except MMERError as error:
+                return replace(view, rejected=f"voice: {error}")
+            speaker = self.rows[donor]["speaker"]
+            view = replace(view, voice=speaker, voices=(speaker,), donor=self.rows[donor]["utterance_id"])
+        try:
+            material = Material(source, words.text, self.rows[row]["language"], reference)
+            sound = speech(material, view.seed)
+        except MMERError as error:
+            return replace(view, rejected=f"{speech.name}: {error}")
+        # What a recording says stays what it says, whatever the text path reads.
+        said = words.text if speech.speaks else self.rows[row]["transcript"]
+        return self._judged(view, sound, len(source), said)
+
+    def _judged(self, view: View, sound: Sound, source_samples: int, said: str | None) -> View:
+        waveform = sound.waveform
+        error_rate = None
+        if self.judges.recognizer and said and len(waveform):
+            error_rate = character_error_rate(said, self.judges.recognizer(waveform))
+        ratio = len(waveform) / source_samples
+        reason = self.gates.judge_sound(waveform, ratio, error_rate)
+        path = None
+        if reason is None:
+            path = str(self.folder / "audio" / f"{quoted(view.view_id)}.flac")
+            _write(path, waveform)
+        return replace(
+            view,
+            audio_path=path,
+            settings=json.dumps(sound.settings),
+            voice=sound.voice or view.voice,
+            duration=len(waveform) / SAMPLING_RATE,
+            duration_ratio=ratio,
+            error_rate=error_rate,
+            rejected=reason,
+        )
+
+    def _blank(self, row: int, speech: SpeechGenerator | None, number: int, words: _Words) -> View:
+        """A view without its sound."""
+        source = self.rows[row]
+        name = speech.name if speech else "none"
+        speaker = () if source["speaker"] is None else (source["speaker"],)
+        own = speech is not None and not (speech.speaks or speech.clones)
+        return View(
+            view_id=f"{source['utterance_id']}.{name}-{number + 1}",
+            source_utterance=source["utterance_id"],
+            audio_path=None,
+            transcript=words.text,
+            speech_generator=name,
+            text_generator=self.text.name if self.text else "none",
+            settings="{}",
+            voice=speaker[0] if own and speaker else None,
+            voices=speaker if own else (),
+            texts=speaker,
+            donor=None,
+            seed=self._seed(row, f"{name} {number}") if speech else words.seed,
+            length_ratio=words.length_ratio,
+            similarity=words.similarity,
+            rejected=words.rejected,
+        )
+
+    def _load(self, row: int) -> Waveform:
+        source = self.rows[row]
+        if source["audio_path"] is None:
+            raise MMERError("no recording is named")
+        return load_audio(source["audio_path"], start=source["start"], end=source["end"])
+
+    def _seed(self, row: int, what: str) -> int:
+        key = f"{self.seed} {what} {self.rows[row]['utterance_id']}"
+        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest())
+
+
+def _digest(corpus: Corpus) -> str:
+    """Of everything but where the recordings are."""
+    table = corpus.table.drop(columns=["audio_path", "duration"])
+    return hashlib.sha256(table.to_json(orient="split", default_handler=str).encode()).hexdigest()
+
+
+def _sources(corpus: Corpus, every_split: bool) -> list[int]:
+    """Rows that get views."""
+    splits = corpus.table["split"]
+    if every_split or splits.isna().all():
+        return corpus.table.index.tolist()
+    rows = corpus.table.index[splits == "train"].tolist()
+    if not rows:
+        raise CorpusError(
+            f"{corpus.source}: no utterance is in the split train; --every-split makes views of all"
+        )
+    return rows
+
+
+def _check_languages(
+    corpus: Corpus, languages: pd.Series, generators: Sequence[SpeechGenerator | TextGenerator]
+) -> None:
+    present = sorted(languages.dropna().unique())
+    for generator in generators:
+        if getattr(generator, "speaks", False) and languages.isna().any():
+            found = f"{languages.isna().sum()} of {len(languages)} utterances have no language"
+            raise CorpusError(
+                f"{corpus.source}: {found}, which {generator.name} must know; give it, as --language en"
+            )
+        known = generator.languages
+        wrong = [name for name in present if known is not None and name.lower().split("-")[0] not in known]
+        if wrong and known is not None:
+            found = f"utterances are in {wrong[0]}, and {generator.name} knows {', '.join(sorted(known))}"
+            raise CorpusError(f"{corpus.source}: {found}; choose another generator")
+
+
+def _write(path: str, waveform: Waveform) -> None:
+    """Write a recording that is there complete or not at all; one louder than full scale is turned down."""
+    peak = float(np.abs(waveform).max())
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = f"{path}.part"
+    soundfile.write(part, waveform / max(1.0, peak), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    os.replace(part, path)

@@ -1,0 +1,76 @@
+"""The `mmer augment` command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmer.cli_corpus import CorpusPath
+
+
+def augment(
+    corpus: CorpusPath,
+    out: Annotated[Path, typer.Option("--out", help="The folder: views.parquet and audio/.")],
+    speech: Annotated[
+        str,
+        typer.Option(metavar="GEN[,GEN]", help="What makes the sound: espeak, world, effects, none."),
+    ],
+    text: Annotated[str, typer.Option(metavar="GEN", help="What makes the words: perturb, none.")] = "none",
+    views: Annotated[int, typer.Option(min=1, help="Of each utterance, by each generator of sound.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Borrow voices from the same session, fold or other column alone."
+        ),
+    ] = None,
+    every_split: Annotated[
+        bool, typer.Option("--every-split", help="Views of all utterances, not of the split train alone.")
+    ] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Of utterances whose language the corpus does not tell, such as en.")
+    ] = None,
+    max_length_ratio: Annotated[float, typer.Option(min=1, help="Of the words to the source's.")] = 2.0,
+    max_duration_ratio: Annotated[float, typer.Option(min=1, help="Of the sound to the source's.")] = 2.5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Utterances whose words are made together.")] = 16,
+) -> None:
+    """Make second views of utterances for training; the same command again goes on after an interruption."""
+    from rich.console import Console
+
+    from mmer.augment.gates import Gates
+    from mmer.augment.generators import speech_generators, text_generator
+    from mmer.augment.make import make_views, summarize
+    from mmer.corpora.corpus import Corpus
+    from mmer.progress import counting
+
+    console = Console(stderr=True)
+    table = Corpus.read(corpus)
+    generators, words = speech_generators(speech.split(",")), text_generator(text)
+    gates = Gates(max_length_ratio=max_length_ratio, max_duration_ratio=max_duration_ratio)
+    try:
+        with counting(console, "making views") as progress:
+            made = make_views(
+                table,
+                out,
+                generators,
+                words,
+                views=views,
+                seed=seed,
+                within=within,
+                every_split=every_split,
+                language=language,
+                gates=gates,
+                batch_size=batch_size,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: what is done is in {out}; the same command goes on from there"
+        ) from None
+    for name, counts in summarize(made).items():
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        console.print(f"{name}: {told}", markup=False, highlight=False, soft_wrap=True)
+    good = sum(view.rejected is None for view in made)
+    console.print(
+        f"{good} good views of {len(made)} in {out / 'views.parquet'}", markup=False, soft_wrap=True
+    )

@@ -1,0 +1,47 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import Outcome, make_recordings, run
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return lambda *arguments: run(capfd, monkeypatch, arguments)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    make_recordings(tmp_path / "said")
+    return tmp_path / "said"
+
+
+def test_views_of_a_folder(mmer: Command, recordings: Path, tmp_path: Path):
+    arguments = (
+        "augment",
+        recordings,
+        "--out",
+        tmp_path / "v",
+        "--speech",
+        "espeak,world",
+        "--text",
+        "perturb",
+    )
+    asked = mmer(*arguments)
+    assert asked.code == 2
+    assert "have no language, which espeak must know; give it, as --language en" in asked.err
+    done = mmer(*arguments, "--language", "en")
+    assert done.code == 0, done.err
+    table = pd.read_parquet(tmp_path / "v" / "views.parquet")
+    good = table["rejected"].isna()
+    assert len(table) == 48
+    assert f"{good.sum()} good views of 48 in {tmp_path / 'v' / 'views.parquet'}" in done.err
+    assert table["audio_path"][good].map(lambda path: (tmp_path / "v" / str(path)).is_file()).all()
+    assert mmer(*arguments, "--language", "en").code == 0
+    assert mmer(*arguments, "--language", "en", "--seed", "1").err.startswith("mmer: ")
+    unknown = mmer("augment", recordings, "--out", tmp_path / "w", "--speech", "wrld")
+    assert unknown.code == 2
+    assert unknown.err.startswith("mmer: --speech 'wrld', the nearest is 'world'")
