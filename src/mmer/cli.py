@@ -54,6 +54,12 @@ app.command()(augment)
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]
+Transcription = Annotated[
+    str,
+    typer.Option(
+        help="Where the words come from: given, none, ctc (heard by the model itself) or whisper:NAME-OR-FOLDER."
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")]
 
 
@@ -185,8 +191,9 @@ def evaluate(
         Path | None, typer.Option("--out", help="Folder for metrics, predictions and a picture.")
     ] = None,
     transcripts: Annotated[
-        str, typer.Option(help="What the model reads: gold, none, or wer:0.2 for so many word errors.")
+        str, typer.Option(help="What the model is given: gold, none, or wer:0.2 for so many word errors.")
     ] = "gold",
+    transcription: Transcription = "given",
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
@@ -207,6 +214,7 @@ def evaluate(
             out,
             label_map=_renamed(label_map or []),
             transcripts=transcripts,
+            transcription=transcription,
             batch_size=batch_size,
             device=device,
             progress=progress,
@@ -302,6 +310,7 @@ def predict(
             "--one-speaker", help="All recordings are of one person, for models normalized per speaker."
         ),
     ] = False,
+    transcription: Transcription = "given",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="A .jsonl, .csv or .parquet file; JSON lines on standard output."),
@@ -317,6 +326,7 @@ def predict(
         paths or [],
         transcript=transcript,
         one_speaker=one_speaker,
+        transcription=transcription,
         out=out,
         batch_size=batch_size,
         device=device,

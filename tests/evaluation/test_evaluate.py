@@ -9,12 +9,15 @@ from inference.conftest import LABELS, save_model
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
+from mmer.evaluation.error_rates import accuracy_by_word_errors, word_errors
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.show import render
 from mmer.evaluation.slices import slices, worst_groups
+from mmer.inference import EmotionRecognizer
+from mmer.text import WAV2VEC2_ALPHABET
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +86,85 @@ def test_without_speakers_votes_and_groups(model: Path, corpus: Corpus) -> None:
 def test_votes_are_read_before_the_recordings(model: Path, corpus: Corpus) -> None:
     with pytest.raises(CorpusError, match="votes of 'u0' are not of the form"):
         evaluate(model, Corpus(corpus.table.assign(votes="angry")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def versatile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with stand-ins and a CTC head."""
+    return save_model(tmp_path_factory.mktemp("versatile"), stand_ins=True, ctc_symbols=WAV2VEC2_ALPHABET)
+
+
+@pytest.fixture
+def spoken(nemo_samples: Path) -> Corpus:
+    """Recordings of six speakers, two of which were not written down, and one transcript without sound."""
+    paths = sorted(nemo_samples.glob("*.opus"))[::130]
+    count = len(paths)
+    table = pd.DataFrame(
+        {
+            "utterance_id": [f"u{n}" for n in range(count)],
+            "audio_path": [*map(str, paths[:-1]), None],
+            "transcript": [None, None, *["nie wiem co"] * (count - 2)],
+            "emotion": [LABELS[n % 4] for n in range(count)],
+            "speaker": [f"s{n % 6}" for n in range(count)],
+        }
+    )
+    return Corpus(table)
+
+
+def test_the_three_conditions_of_a_model_with_stand_ins(
+    versatile: Path, spoken: Corpus, tmp_path: Path
+) -> None:
+    figures = evaluate(versatile, spoken, out=tmp_path, device="cpu")
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    count = len(spoken)
+    assert figures["utterances"] == count
+    both = predictions.iloc[2:-1]
+    recognizer = EmotionRecognizer.from_pretrained(versatile, "cpu")
+    alone = recognizer.predict_corpus(Corpus(spoken.table.assign(transcript=None).iloc[:-1]))
+    assert both["predicted_speech_alone"].tolist() == alone["predicted"].tolist()[2:]
+    for name, answers in (
+        ("both", both["predicted"]),
+        ("speech", both["predicted_speech_alone"]),
+        ("text", both["predicted_text_alone"]),
+    ):
+        found = figures["modalities"][name]
+        judged = both.assign(predicted=answers)
+        assert found["utterances"] == count - 3
+        assert found["accuracy"] == pytest.approx((answers == both["emotion"]).mean())
+        assert found["intervals"] == with_intervals(judged, LABELS)
+    with (console := Console(width=160)).capture() as captured:
+        console.print(render(figures))
+    assert f"The {count - 3} utterances with both" in captured.get()
+    assert "sound alone" in captured.get()
+    assert "transcripts" not in figures
+    assert json.loads((tmp_path / "metrics.json").read_text()) == figures
+
+
+def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_path: Path) -> None:
+    figures = evaluate(versatile, spoken, out=tmp_path, transcription="ctc", device="cpu")
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert predictions["transcript_source"].tolist() == ["ctc"] * (len(spoken) - 1) + ["given"]
+    heard = predictions["text"].tolist()[2:-1]
+    expected = word_errors(["nie wiem co"] * len(heard), heard)
+    assert figures["transcripts"] == {"condition": "ctc", **expected.to_dict()}
+    assert predictions["word_error_rate"].isna().tolist() == [True] * 2 + [False] * len(heard) + [True]
+    assert figures["accuracy_by_word_error_rate"] == accuracy_by_word_errors(predictions)
+    assert (tmp_path / "accuracy_by_word_error_rate.png").stat().st_size > 10_000
+    with (console := Console(width=160)).capture() as captured:
+        console.print(render(figures))
+    assert f"transcripts: ctc, word error rate {expected.rate:.1%}, character error rate" in captured.get()
+    assert "Accuracy by word error rate" in captured.get()
+
+
+def test_nothing_to_read(versatile: Path, spoken: Corpus) -> None:
+    figures = evaluate(versatile, spoken, transcription="none", device="cpu")
+    assert figures["left_out"]["no_answer"] == 1  # the transcript without sound
+    assert figures["transcripts"]["word_error_rate"] == 1
+    assert "modalities" not in figures
+
+
+def test_one_way_to_change_transcripts(versatile: Path, spoken: Corpus) -> None:
+    with pytest.raises(
+        MMERError, match=r"transcripts wer:0\.5 changes what is given, and transcription ctc reads"
+    ):
+        evaluate(versatile, spoken, transcripts="wer:0.5", transcription="ctc", device="cpu")

@@ -317,7 +317,7 @@ class TestManyRecordings:
         assert list(result.columns) == [
             *("utterance_id", "predicted"),
             *(f"probability_{label}" for label in recognizer.labels),
-            *("transcript_source", "duration", "contribution_speech", "contribution_text"),
+            *("text", "transcript_source", "duration", "contribution_speech", "contribution_text"),
             *("predicted_speech_alone", "predicted_text_alone", "warnings", "error"),
         ]
         assert result["utterance_id"].tolist() == table["utterance_id"].tolist()

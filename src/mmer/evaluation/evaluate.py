@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
+from mmer.evaluation.error_rates import accuracy_by_word_errors, with_word_errors
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
-from mmer.evaluation.plots import plot_confusion_matrix
+from mmer.evaluation.modalities import by_modality
+from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.inference.recognizer import EmotionRecognizer
@@ -59,6 +61,7 @@ def evaluate(
     *,
     label_map: Mapping[str, str] | None = None,
     transcripts: str = "gold",
+    transcription: str = "given",
     batch_size: int = 16,
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
@@ -69,30 +72,39 @@ def evaluate(
         model_folder: what training or `save_pretrained` wrote.
         corpus: labeled utterances.
         split: judge this split alone; a model that standardizes per speaker still hears all clips of the corpus.
-        out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv` and `confusion_matrix.png`; null for
-            none.
+        out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png` and, where words
+            are compared, `accuracy_by_word_error_rate.png`; null for none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
-        transcripts: what the model reads: `gold`, `none`, or `wer:RATE` for word errors made of the words of the
-            corpus's training transcripts; see `with_condition`.
+        transcripts: what the model is given to read: `gold`, `none`, or `wer:RATE` for word errors made of the words
+            of the corpus's training transcripts; see `with_condition`.
+        transcription: where the words come from, see `EmotionRecognizer`; what is heard is compared with the
+            transcripts of the corpus.
         batch_size: utterances answered at a time.
         device: see `EmotionRecognizer`.
         progress: called with the number of utterances done so far.
 
     Returns:
         `compute_metrics`; `left_out`: how many utterances of the split have no emotion the model knows
-        (`other_emotion`) or no answer (`no_answer`); `transcripts`, unless they are `gold`: the condition, and
-        `WordErrors.to_dict` against the transcripts of the corpus; `intervals` of `with_intervals` over speakers;
-        `worst_groups` of `slices`; and, where the corpus has votes of annotators, `annotators` of
-        `judge_by_annotators`.
+        (`other_emotion`) or no answer (`no_answer`); `intervals` of `with_intervals` over speakers; `worst_groups` of
+        `slices`. Unless transcripts are gold and given, `transcripts`: the condition or transcription, and
+        `WordErrors.to_dict` against the transcripts of the corpus; and `accuracy_by_word_error_rate` of
+        `accuracy_by_word_errors`. Of a model with stand-ins, `modalities` of `by_modality`. Where the corpus has votes
+        of annotators, `annotators` of `judge_by_annotators`.
 
     Raises:
-        MMERError: there is no such transcript condition, or no words to make errors of.
+        MMERError: there is no such transcript condition or transcription, both are asked for, or there are no words to
+            make errors of.
         CheckpointError: the folder holds no model.
         CorpusError: there is no such split, none of its emotions is known to the model, an emotion to rename does
             not occur, votes are not readable, or no recording can be read.
     """
     condition = Condition.parse(transcripts)
-    recognizer = EmotionRecognizer.from_pretrained(model_folder, device)
+    if condition.name != "gold" and transcription != "given":
+        raise MMERError(
+            f"transcripts {condition.name} changes what is given, and transcription {transcription} reads something "
+            "else; choose one of them"
+        )
+    recognizer = EmotionRecognizer.from_pretrained(model_folder, device, transcription)
     label_map = label_map or {}
     corpus.with_labels(None, label_map)  # refuses to rename an emotion that does not occur
     emotions = pd.Series(
@@ -112,11 +124,8 @@ def evaluate(
     soft = soft_labels(judged, recognizer.labels, label_map) if has_votes else None
     per_speaker = recognizer.processor.normalization == "speaker"
     heard = corpus if per_speaker else judged
-    errors = None
     if condition.name != "gold":
-        words = training_words(corpus)
-        _, errors = with_condition(judged, condition, words)
-        heard, _ = with_condition(heard, condition, words)
+        heard, _ = with_condition(heard, condition, training_words(corpus))
     predictions = predict_labeled(recognizer, heard, batch_size=batch_size, progress=progress)
     if per_speaker:
         predictions = predictions.loc[known]
@@ -126,12 +135,21 @@ def evaluate(
         raise CorpusError(f"no utterance could be answered; the first: {predictions['error'].iloc[0]}")
     unanswered = len(predictions) - figures["utterances"]
     figures["left_out"] = {"other_emotion": int(wanted.sum() - known.sum()), "no_answer": unanswered}
-    if errors is not None:
-        figures["transcripts"] = {"condition": condition.name, **errors.to_dict()}
+    if condition.name != "gold" or transcription != "given":
+        source = condition.name if transcription == "given" else transcription
+        compared = predictions["predicted"].notna()
+        if transcription != "given":  # who has no sound was read as given
+            compared &= predictions["transcript_source"] != "given"
+        references = judged.table["transcript"].where(compared.to_numpy(), None)
+        predictions, errors = with_word_errors(predictions, references.tolist())
+        figures["transcripts"] = {"condition": source, **errors.to_dict()}
+        figures["accuracy_by_word_error_rate"] = accuracy_by_word_errors(predictions)
     figures["intervals"] = with_intervals(predictions, recognizer.labels)
     properties = {name: judged.table[name].to_numpy() for name in ("gender", "session", "transcript")}
     sliced = slices(predictions.assign(**properties), recognizer.labels)
     figures["worst_groups"] = worst_groups(sliced)
+    if (found := by_modality(predictions, recognizer.labels)) is not None:
+        figures["modalities"] = found
     if soft is not None:
         figures["annotators"] = judge_by_annotators(predictions, soft)
     if out is not None:
@@ -140,5 +158,10 @@ def evaluate(
         (out / "metrics.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False), encoding="utf-8")
         predictions.to_parquet(out / "predictions.parquet", index=False)
         sliced.to_csv(out / "slices.csv", index=False)
-        plot_confusion_matrix(figures, out / "confusion_matrix.png", title=split or "all utterances")
+        title = split or "all utterances"
+        plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
+        if figures.get("accuracy_by_word_error_rate"):
+            plot_accuracy_by_word_errors(
+                figures["accuracy_by_word_error_rate"], out / "accuracy_by_word_error_rate.png", title=title
+            )
     return figures

@@ -11,6 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mmer.evaluation.error_rates import bin_name
+
 INK, FAINT = "#1f2933", "#c3cbd3"
 # Okabe and Ito's colours, apart from each other for every kind of colour vision.
 COLORS = {
@@ -166,6 +168,39 @@ def plot_comparison(
     axes.set_xlabel("balanced accuracy", fontsize=11, color=INK)
     _clean(axes, grid="x")
     axes.tick_params(axis="y", labelsize=12.5, length=0)
+    figure.savefig(path)
+
+
+def plot_accuracy_by_word_errors(bins: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw how often answers are right, by how many of the words that were read are wrong.
+
+    Args:
+        bins: what `accuracy_by_word_errors` returned.
+        path: where the picture (PNG) goes.
+        title: what was judged.
+    """
+    figure = Figure(figsize=(8, 4.2), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    places, scores = range(len(bins)), [found["accuracy"] for found in bins]
+    axes.bar(places, scores, color=COLORS["cross_entropy"], width=0.62)
+    for place, found in zip(places, bins, strict=True):
+        axes.text(
+            place,
+            found["accuracy"] + 0.015,
+            f"{found['accuracy']:.1%}\nof {found['utterances']}",
+            ha="center",
+            va="bottom",
+            fontsize=11,
+            color=INK,
+        )
+    axes.set_xticks(places, [bin_name(found) for found in bins])
+    axes.set_ylim(0, 1.15)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_title(title, fontsize=12.5, color=INK, loc="left")
+    axes.set_xlabel("word error rate of what was read", fontsize=11, color=INK)
+    axes.set_ylabel("accuracy", fontsize=11, color=INK)
+    _clean(axes)
     figure.savefig(path)
 
 

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mmer.evaluation import error_rates, modalities
 from mmer.evaluation.annotators import render as render_annotators
 
 FIGURES = {
@@ -40,6 +41,8 @@ def render(figures: Mapping[str, Any]) -> Group:
         classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures["labels"]))
     notes = dict.fromkeys(found["note"] for found in intervals.values() if found["note"])
     parts: list[RenderableType] = [overall, *(Text(note, style="yellow") for note in notes), classes]
+    if "modalities" in figures:
+        parts.append(modalities.render(figures["modalities"]))
     for name, worst in figures.get("worst_groups", {}).items():
         score = f"{worst['balanced_accuracy']:.1%} ({worst['utterances']} utterances)"
         parts.append(Text(f"worst {name}: {worst['group']}, balanced accuracy {score}"))
@@ -47,8 +50,12 @@ def render(figures: Mapping[str, Any]) -> Group:
         parts.append(render_annotators(figures["annotators"]))
     if found := figures.get("transcripts"):
         rate = found["word_error_rate"]
-        told = "no words to compare" if rate is None else f"word error rate {rate:.1%}"
+        told = "no words to compare"
+        if rate is not None:
+            told = f"word error rate {rate:.1%}, character error rate {found['character_error_rate']:.1%}"
         parts.append(Text(f"transcripts: {found['condition']}, {told} of {found['transcripts']} transcripts"))
+    if bins := figures.get("accuracy_by_word_error_rate"):
+        parts.append(error_rates.render(bins))
     left_out = figures.get("left_out", {})
     if left_out.get("other_emotion"):
         parts.append(Text(f"{left_out['other_emotion']} utterances have no emotion that the model knows"))

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
+from mmer.evaluation.error_rates import WordErrors, word_errors
 from mmer.text import normalize_transcript
 
 SHARES = {"substitution": 0.6, "deletion": 0.2, "insertion": 0.2}
@@ -45,33 +46,6 @@ class Condition:
             allowed = "gold, none, or wer: with a rate from 0 to 1, as in wer:0.2"
             raise MMERError(f"no transcript condition {text!r}; it must be {allowed}")
         return cls(f"wer:{rate:g}", rate)
-
-
-@dataclass(frozen=True)
-class WordErrors:
-    """How far transcripts are from those they were made of; compared as `normalize_transcript` leaves them.
-
-    Attributes:
-        substitutions, deletions, insertions: errors of the alignments with the fewest.
-        words: of the transcripts before.
-        transcripts: how many were compared.
-    """
-
-    substitutions: int
-    deletions: int
-    insertions: int
-    words: int
-    transcripts: int
-
-    @property
-    def rate(self) -> float | None:
-        """Errors for each word before, the word error rate; null where there are no words."""
-        errors = self.substitutions + self.deletions + self.insertions
-        return errors / self.words if self.words else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, and `word_error_rate`."""
-        return {**asdict(self), "word_error_rate": self.rate}
 
 
 def with_condition(
@@ -122,21 +96,6 @@ def training_words(corpus: Corpus) -> list[str]:
     return [word for text in used for word in normalize_transcript(text).split()]
 
 
-def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
-    """Count the word errors of transcripts.
-
-    >>> word_errors(["I never said that!"], ["i never said so to you"]).rate
-    0.75
-    """
-    counts, words = np.zeros(3, dtype=int), 0
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        said, written = normalize_transcript(reference).split(), normalize_transcript(hypothesis).split()
-        counts += _alignment(said, written)
-        words += len(said)
-    substitutions, deletions, insertions = counts.tolist()
-    return WordErrors(substitutions, deletions, insertions, words, len(references))
-
-
 def _degraded(text: str, rate: float, vocabulary: Sequence[str], key: str) -> str:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     random = np.random.default_rng(int.from_bytes(digest))
@@ -158,23 +117,3 @@ def _other_word(word: str, vocabulary: Sequence[str], random: np.random.Generato
     while (other := vocabulary[int(random.integers(len(vocabulary)))]) == plain:
         pass
     return other
-
-
-def _alignment(said: Sequence[str], written: Sequence[str]) -> tuple[int, int, int]:
-    """Substitutions, deletions and insertions of an alignment with the fewest errors (Levenshtein)."""
-    row = [(i, 0, 0, i) for i in range(len(written) + 1)]  # errors, substitutions, deletions, insertions
-    for i, word in enumerate(said, start=1):
-        above, row = row, [(i, 0, i, 0)]
-        for j, other in enumerate(written, start=1):
-            total, subs, dels, ins = above[j - 1]
-            wrong = word != other
-            errors, removed, added = (total + wrong, subs + wrong, dels, ins), above[j], row[j - 1]
-            row.append(
-                min(
-                    errors,
-                    (removed[0] + 1, removed[1], removed[2] + 1, removed[3]),
-                    (added[0] + 1, added[1], added[2], added[3] + 1),
-                    key=lambda cell: cell[0],
-                )
-            )
-    return row[-1][1:]

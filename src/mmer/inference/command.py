@@ -19,6 +19,7 @@ def predict_paths(
     *,
     transcript: str | None = None,
     one_speaker: bool = False,
+    transcription: str = "given",
     out: Path | None = None,
     batch_size: int = 16,
     device: str | None = None,
@@ -33,7 +34,7 @@ def predict_paths(
         transcript: what is said, for one recording or none.
         one_speaker: all recordings are of one person.
         out: see `write_predictions`; null for standard output.
-        batch_size, device: see `EmotionRecognizer`.
+        transcription, batch_size, device: see `EmotionRecognizer`.
 
     Returns:
         How many recordings have no answer.
@@ -57,7 +58,7 @@ def predict_paths(
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out)
-    recognizer = EmotionRecognizer.from_pretrained(model, device)
+    recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     console = Console(stderr=True)
     with counting(console, "predicting", len(utterances)) as progress:
         predictions = recognizer.predict(utterances, batch_size=batch_size, progress=progress)

@@ -4,9 +4,10 @@ import glob
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -20,6 +21,8 @@ AUDIO_SUFFIXES = frozenset(
         *(".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
     }
 )
+Contents = str | os.PathLike[str] | bytes | ArrayLike
+Audio = Contents | BinaryIO
 TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl"})
 
 
@@ -49,6 +52,25 @@ class Utterance:
     def path(self) -> str | None:
         """Path of the recording, where it is a file."""
         return os.fspath(self.audio) if isinstance(self.audio, str | os.PathLike) else None
+
+
+class NamedBytes(BytesIO):
+    """An audio file in memory; errors call it `name`."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
+    """An utterance with a name; `number` counts from 1."""
+    utterance = item if isinstance(item, Utterance) else Utterance(contents(item))
+    return replace(utterance, utterance_id=utterance.utterance_id or utterance.path or f"utterance {number}")
+
+
+def contents(audio: Audio | None) -> Contents | None:
+    """The bytes of an open file; anything else as it is."""
+    return cast(BinaryIO, audio).read() if hasattr(audio, "read") else cast(Contents | None, audio)
 
 
 def corpus_utterances(corpus: Corpus) -> list[Utterance]:

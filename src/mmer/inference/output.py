@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,8 +26,9 @@ class Prediction:
         audio_path: its file, where it is one.
         label: the most probable emotion; None where there is an error.
         probabilities: of every emotion, adding up to 1; None where there is an error.
-        transcript: what the model was told is said.
-        transcript_source: `given`, or `none` where there was no transcript or an empty one.
+        transcript: what the model read.
+        transcript_source: `given` by the caller, heard by `ctc` or `whisper:NAME`, or `none` where there was no
+            transcript or an empty one.
         duration: seconds of sound; None where no sound was read.
         alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the model was given
             both and has stand-ins for either.
@@ -42,7 +43,7 @@ class Prediction:
     label: str | None = None
     probabilities: dict[str, float] | None = None
     transcript: str | None = None
-    transcript_source: Literal["given", "none"] = "none"
+    transcript_source: str = "none"
     duration: float | None = None
     alone: dict[str, dict[str, float]] | None = None
     contributions: dict[str, float | None] = field(default_factory=lambda: {"speech": None, "text": None})

@@ -1,35 +1,31 @@
 """Emotions of recordings, with a trained model."""
 
-import json
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from io import BytesIO
+from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Self, TypeVar, cast
+from typing import Self, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
+from numpy.typing import NDArray
 from torch import Tensor
+from transformers import BatchFeature
 
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
-from mmer.errors import AudioError, CheckpointError, MMERError
-from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.errors import AudioError, MMERError
+from mmer.inference.inputs import Audio, NamedBytes, Utterance, as_utterance, contents, corpus_utterances
+from mmer.inference.model_folder import one_line, read_model_folder
 from mmer.inference.output import Prediction, probability_column
-from mmer.model.configuration import MMERConfig
+from mmer.inference.transcription import SpeechRecognizer, Transcription, heard_by_ctc
 from mmer.model.mmer import Encoding, MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.progress import quiet_transformers
 
-Contents = str | os.PathLike[str] | bytes | ArrayLike
-Audio = Contents | BinaryIO
 WINDOW = 4  # batches that are sorted by length together, and as many that are read ahead
 READERS = 4  # threads that decode audio while the model computes
 T = TypeVar("T")
@@ -47,9 +43,12 @@ class EmotionRecognizer:
         model: put into evaluation mode and moved to `device`.
         processor: of that model.
         device: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
+        transcription: where the words come from that the model reads: `given`, as the caller says; `none`; `ctc`, what
+            its own CTC head hears; `whisper:NAME`, what a speech-recognition model of transformers hears.
 
     Raises:
-        MMERError: there is no such device.
+        MMERError: there is no such device, or no such transcription, or not with this model.
+        EncoderError: the speech-recognition model cannot be loaded.
 
     Example:
         >>> recognizer = EmotionRecognizer.from_pretrained("run/model")  # doctest: +SKIP
@@ -62,7 +61,10 @@ class EmotionRecognizer:
         model: MMERForEmotionRecognition,
         processor: MMERProcessor,
         device: str | torch.device | None = None,
+        transcription: str = "given",
     ) -> None:
+        self.transcription = Transcription.parse(transcription)
+        self.transcription.check(processor)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             # transformers wraps Module.to without its types
@@ -71,38 +73,28 @@ class EmotionRecognizer:
             reason = str(error).splitlines()[0]
             raise MMERError(f"device {device} cannot be used ({reason}); give cpu, cuda or cuda:N") from error
         self.processor = processor
+        name = self.transcription.model
+        self._speech_recognizer = SpeechRecognizer(name, self.model.device) if name else None
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | os.PathLike[str], device: str | torch.device | None = None
+        cls,
+        folder: str | os.PathLike[str],
+        device: str | torch.device | None = None,
+        transcription: str = "given",
     ) -> Self:
         """Load a model folder as training and `save_pretrained` write it.
 
         Args:
             folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
-            device: as for the class.
+            device, transcription: as for the class.
 
         Raises:
+            MMERError: as for the class.
             CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
         """
-        folder = Path(folder)
-        _check_model_folder(folder)
-        try:
-            with quiet_transformers():
-                loaded: Any = MMERForEmotionRecognition.from_pretrained(
-                    folder, output_loading_info=True, local_files_only=True
-                )
-                model, report = loaded
-                processor = MMERProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"model folder {folder} cannot be loaded: {_one_line(error)}") from error
-        missing = sorted(report["missing_keys"])
-        if missing:
-            raise CheckpointError(
-                f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; "
-                "its config.json and model.safetensors are not of the same model"
-            )
-        return cls(model, processor, device)
+        model, processor = read_model_folder(Path(folder))
+        return cls(model, processor, device, transcription)
 
     @property
     def labels(self) -> list[str]:
@@ -129,7 +121,7 @@ class EmotionRecognizer:
         Raises:
             MMERError: there is no answer, and why, in one line.
         """
-        utterance = Utterance(_contents(audio), transcript, sampling_rate, speaker)
+        utterance = Utterance(contents(audio), transcript, sampling_rate, speaker)
         (prediction,) = self.predict([utterance])
         if prediction.error is not None:
             raise MMERError(prediction.error)
@@ -178,7 +170,7 @@ class EmotionRecognizer:
         batch_size: int,
         progress: Callable[[int], None] | None,
     ) -> "Iterator[_Clip]":
-        utterances: Iterable[Utterance] = map(_as_utterance, items, count(1))
+        utterances: Iterable[Utterance] = map(as_utterance, items, count(1))
         window, done = batch_size * WINDOW, 0
         report = progress or (lambda done: None)
         with ThreadPoolExecutor(READERS) as readers:
@@ -215,9 +207,10 @@ class EmotionRecognizer:
 
         Returns:
             A row for every utterance, in order: `utterance_id`, `predicted`, `probability_<emotion>` for
-            every emotion, `transcript_source`, `duration`, `contribution_speech`, `contribution_text`,
-            `predicted_speech_alone`, `predicted_text_alone`, `warnings` (joined by `; `) and `error`; `predicted`
-            and the probabilities are null where there is an error, and what `Prediction.alone` tells where it is.
+            every emotion, `text` (what the model read), `transcript_source`, `duration`, `contribution_speech`,
+            `contribution_text`, `predicted_speech_alone`, `predicted_text_alone`, `warnings` (joined by `; `) and
+            `error`; `predicted` and the probabilities are null where there is an error, and what `Prediction.alone`
+            tells where it is.
         """
         predictions = self.predict(corpus_utterances(corpus), batch_size=batch_size, progress=progress)
         rows = [prediction.to_row(self.labels) for prediction in predictions]
@@ -226,11 +219,10 @@ class EmotionRecognizer:
         alone = ["label_speech_alone", "label_text_alone"]
         columns = [
             *("utterance_id", "label", *probabilities),
-            *("transcript_source", "duration", *contributions, *alone, "warnings", "error"),
+            *("transcript", "transcript_source", "duration", *contributions, *alone, "warnings", "error"),
         ]
-        table = pd.DataFrame(rows, columns=columns).rename(
-            columns={name: name.replace("label", "predicted") for name in ("label", *alone)}
-        )
+        names = {name: name.replace("label", "predicted") for name in ("label", *alone)}
+        table = pd.DataFrame(rows, columns=columns).rename(columns={**names, "transcript": "text"})
         return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], np.float64))
 
     @property
@@ -256,7 +248,8 @@ class EmotionRecognizer:
 
     def _read_clip(self, utterance: Utterance) -> "_Clip":
         """Read one recording; runs in a thread of its own."""
-        transcript = utterance.transcript
+        is_heard = self.transcription.listens and utterance.audio is not None
+        transcript = None if is_heard or self.transcription.kind == "none" else utterance.transcript
         prediction = Prediction(
             utterance_id=utterance.utterance_id or "",
             audio_path=utterance.path,
@@ -264,13 +257,16 @@ class EmotionRecognizer:
             transcript_source="given" if transcript and transcript.strip() else "none",
         )
         clip = _Clip(utterance, prediction)
-        if not self.processor.uses_speech or (utterance.audio is None and self.processor.stand_ins):
+        listens = self.processor.uses_speech and not (utterance.audio is None and self.processor.stand_ins)
+        recognizes = self._speech_recognizer is not None and is_heard
+        if not listens and not recognizes:
             return clip
         try:
             waveform, source_rate = self._load(utterance, prediction.utterance_id)
-            clip.features = self.processor.features(waveform)
+            clip.features = self.processor.features(waveform) if listens else None
+            clip.waveform = waveform if recognizes else None
         except (MMERError, OSError) as error:
-            prediction.error = _one_line(error)
+            prediction.error = one_line(error)
             return clip
         prediction.duration = len(waveform) / self.processor.sampling_rate
         prediction.warnings += quality_warnings(waveform, source_rate)
@@ -297,7 +293,7 @@ class EmotionRecognizer:
                 audio, utterance.sampling_rate, name=name, target_rate=rate, max_duration=longest
             )
             return waveform, utterance.sampling_rate
-        source = _NamedBytes(audio, name) if isinstance(audio, bytes) else audio
+        source = NamedBytes(audio, name) if isinstance(audio, bytes) else audio
         waveform = load_audio(
             source, sampling_rate=rate, start=utterance.start, end=utterance.end, max_duration=longest
         )
@@ -308,18 +304,23 @@ class EmotionRecognizer:
         prediction = clip.prediction
         if prediction.error:
             return
+        if self._speech_recognizer is not None and clip.waveform is not None:
+            heard = self._speech_recognizer(clip.waveform, self.processor.sampling_rate)
+            prediction.transcript, prediction.transcript_source = heard, self.transcription.name
+            clip.waveform = None
+        hears_itself = self.transcription.kind == "ctc" and clip.features is not None
         if self.processor.stand_ins:
             if clip.features is None and prediction.transcript_source == "none":
                 prediction.error = (
                     f"{prediction.utterance_id}: neither a recording nor a transcript was given"
                 )
-        elif self.processor.uses_text and prediction.transcript_source == "none":
+        elif self.processor.uses_text and prediction.transcript_source == "none" and not hears_itself:
             prediction.warnings.append("no transcript: this model reads, and was given an empty text")
         if self.processor.uses_text:
             try:
                 clip.tokens = len(self.processor.tokenize([prediction.transcript])["input_ids"][0])
             except MMERError as error:
-                prediction.error = f"{prediction.utterance_id}: {_one_line(error)}"
+                prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
         if self._per_speaker and clip.features is not None and clip.utterance.speaker not in speakers:
             prediction.warnings.append(
                 "standardized over this clip alone: the model expects several clips of a known speaker"
@@ -332,7 +333,7 @@ class EmotionRecognizer:
             [clip.prediction.transcript for clip in batch],
             [speakers.get(clip.utterance.speaker or "") for clip in batch],
         )
-        speech, text = self._encode(inputs.to(self.model.device))
+        speech, text = self._encode(batch, inputs.to(self.model.device))
         embeddings, logits = self.model.answer(speech, text)
         for clip, probabilities, embedding in zip(
             batch, self._probabilities(logits), embeddings.float().cpu().numpy(), strict=True
@@ -353,15 +354,32 @@ class EmotionRecognizer:
             if both:
                 clip.prediction.add_alone(heard, read)
 
-    def _encode(self, inputs: Mapping[str, Tensor]) -> tuple[Encoding | None, Encoding | None]:
+    def _encode(
+        self, batch: "Sequence[_Clip]", inputs: BatchFeature
+    ) -> tuple[Encoding | None, Encoding | None]:
         """Each side of a batch of the processor, once; null where there is none."""
         name = "input_features" if self.processor.reads_features else "input_values"
         speech = text = None
         if name in inputs:
             speech = self.model.encode_speech(inputs[name], inputs["speech_attention_mask"])
+            if self.transcription.kind == "ctc":
+                inputs = self._heard(batch, speech).to(self.model.device)
         if "input_ids" in inputs:
             text = self.model.encode_text(inputs["input_ids"], inputs["text_attention_mask"])
         return speech, text
+
+    def _heard(self, batch: "Sequence[_Clip]", speech: Encoding) -> BatchFeature:
+        """The tokens of what the CTC head hears."""
+        for clip, heard in zip(batch, heard_by_ctc(self.model, self.processor, speech), strict=True):
+            prediction = clip.prediction
+            if heard is None:
+                continue
+            try:
+                self.processor.tokenize([heard])
+                prediction.transcript, prediction.transcript_source = heard, "ctc"
+            except MMERError as error:
+                prediction.warnings.append(f"what CTC hears is not read: {one_line(error)}")
+        return BatchFeature(self.processor.tokenize([clip.prediction.transcript for clip in batch]))
 
     def _probabilities(self, logits: Tensor) -> list[dict[str, float]]:
         """Of every emotion, for each row of (batch, emotions)."""
@@ -376,29 +394,12 @@ class _Clip:
     utterance: Utterance
     prediction: Prediction
     features: NDArray[np.float32] | None = None
+    waveform: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
     tokens: int = 0
 
     def __len__(self) -> int:
         return self.tokens if self.features is None else len(self.features)
-
-
-class _NamedBytes(BytesIO):
-    """An audio file in memory; errors call it `name`."""
-
-    def __init__(self, data: bytes, name: str) -> None:
-        super().__init__(data)
-        self.name = name
-
-
-def _as_utterance(item: Utterance | Audio, number: int) -> Utterance:
-    utterance = item if isinstance(item, Utterance) else Utterance(_contents(item))
-    return replace(utterance, utterance_id=utterance.utterance_id or utterance.path or f"utterance {number}")
-
-
-def _contents(audio: Audio | None) -> Contents | None:
-    """The bytes of an open file; anything else as it is."""
-    return cast(BinaryIO, audio).read() if hasattr(audio, "read") else cast(Contents | None, audio)
 
 
 def _ahead(workers: Executor, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
@@ -408,27 +409,3 @@ def _ahead(workers: Executor, function: Callable[[T], R], items: Iterable[T], nu
     while pending:
         yield pending.popleft().result()
         pending.extend(workers.submit(function, item) for item in islice(items, 1))
-
-
-def _check_model_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
-    if not (folder / "config.json").is_file():
-        inside = folder / "model"
-        hint = f"; do you mean {inside}?" if (inside / "config.json").is_file() else ""
-        raise CheckpointError(f"{folder} is not a model folder, it holds no config.json{hint}")
-    for name in ("model.safetensors", "processor_config.json"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
-    try:
-        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"model folder {folder}: config.json is damaged ({_one_line(error)})"
-        ) from error
-    if model_type != MMERConfig.model_type:
-        raise CheckpointError(f"{folder} holds a model of type {model_type}, not {MMERConfig.model_type}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

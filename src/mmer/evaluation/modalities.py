@@ -1,0 +1,57 @@
+"""How a model with stand-ins does with sound and text, with sound alone and with text alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from mmer.evaluation.intervals import FIGURES, with_intervals
+from mmer.evaluation.metrics import compute_metrics
+
+CONDITIONS = {
+    "both": ("predicted", "sound and text"),
+    "speech": ("predicted_speech_alone", "sound alone"),
+    "text": ("predicted_text_alone", "text alone"),
+}
+"""Name of each condition, the column of its answers, and what tables call it."""
+
+
+def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]] | None:
+    """Judge the three conditions on the utterances that have both sides, so that they can be compared.
+
+    Args:
+        predictions: of `predict_labeled`.
+        labels: emotions of the model.
+
+    Returns:
+        A condition -> `utterances`, the figures, and their `intervals` over speakers; null where no utterance has both
+        sides, or the model has no stand-ins.
+    """
+    both = predictions.dropna(subset=[column for column, _ in CONDITIONS.values()])
+    if both.empty:
+        return None
+    judged = {}
+    for name, (column, _) in CONDITIONS.items():
+        answers = both.assign(predicted=both[column])
+        figures = compute_metrics(answers["emotion"].tolist(), answers["predicted"].tolist(), labels)
+        judged[name] = {
+            "utterances": figures["utterances"],
+            **{figure: figures[figure] for figure in FIGURES},
+        }
+        judged[name]["intervals"] = with_intervals(answers, labels)
+    return judged
+
+
+def render(judged: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A table of what `by_modality` returned."""
+    table = Table(title=f"The {judged['both']['utterances']} utterances with both", title_justify="left")
+    table.add_column("answered from")
+    for heading in ("accuracy (WA)", "balanced accuracy (UA)", "95% interval of UA"):
+        table.add_column(heading, justify="right")
+    for name, figures in judged.items():
+        found = figures["intervals"]["balanced_accuracy"]
+        between = "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
+        shown = (f"{figures[figure]:.1%}" for figure in ("accuracy", "balanced_accuracy"))
+        table.add_row(CONDITIONS[name][1], *shown, between)
+    return table

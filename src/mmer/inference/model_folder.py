@@ -1,0 +1,64 @@
+"""Model folders as training and `save_pretrained` write them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from mmer.errors import CheckpointError
+from mmer.model.configuration import MMERConfig
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import MMERProcessor
+from mmer.progress import quiet_transformers
+
+
+def read_model_folder(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor]:
+    """Load a model and its processor.
+
+    Args:
+        folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
+
+    Raises:
+        CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
+    """
+    _check_model_folder(folder)
+    try:
+        with quiet_transformers():
+            loaded: Any = MMERForEmotionRecognition.from_pretrained(
+                folder, output_loading_info=True, local_files_only=True
+            )
+            model, report = loaded
+            processor = MMERProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"model folder {folder} cannot be loaded: {one_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; "
+            "its config.json and model.safetensors are not of the same model"
+        )
+    return model, processor
+
+
+def _check_model_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
+    if not (folder / "config.json").is_file():
+        inside = folder / "model"
+        hint = f"; do you mean {inside}?" if (inside / "config.json").is_file() else ""
+        raise CheckpointError(f"{folder} is not a model folder, it holds no config.json{hint}")
+    for name in ("model.safetensors", "processor_config.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"model folder {folder}: config.json is damaged ({one_line(error)})") from error
+    if model_type != MMERConfig.model_type:
+        raise CheckpointError(f"{folder} holds a model of type {model_type}, not {MMERConfig.model_type}")
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,224 @@
+"""Words heard by small random speech recognizers and by a model's own CTC head."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from inference.conftest import save_model
+from tiny import speech_config
+from transformers import (
+    GenerationConfig,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
+)
+
+from mmer.audio import load_audio
+from mmer.errors import EncoderError, MMERError
+from mmer.inference import EmotionRecognizer, Utterance
+from mmer.inference.transcription import SpeechRecognizer, Transcription
+from mmer.text import WAV2VEC2_ALPHABET
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Whisper that says a few letters."""
+    folder = tmp_path_factory.mktemp("whisper")
+    letters = {letter: number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+    times = [f"<|{step / 50:.2f}|>" for step in range(1501)]
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    tokenizer = WhisperTokenizer(vocab=letters | {"Ġ": 26}, merges=[], unk_token="a")
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.add_tokens(times)
+    end, start, no_times = (tokenizer.convert_tokens_to_ids(token) for token in special)
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        init_std=1.0,
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
+        no_timestamps_token_id=no_times,
+        is_multilingual=False,
+        max_length=12,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random wav2vec 2.0 with a CTC head."""
+    folder = tmp_path_factory.mktemp("wav2vec2")
+    vocabulary = folder / "symbols.json"
+    vocabulary.write_text(json.dumps({symbol: n for n, symbol in enumerate(WAV2VEC2_ALPHABET)}))
+    torch.manual_seed(0)
+    config = speech_config("wav2vec2-group", vocab_size=len(WAV2VEC2_ALPHABET), pad_token_id=0)
+    Wav2Vec2ForCTC(config).save_pretrained(folder)  # pyright: ignore[reportArgumentType]
+    Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hears_itself(tmp_path_factory: pytest.TempPathFactory) -> EmotionRecognizer:
+    """A random model with stand-ins and a CTC head, which reads what it hears."""
+    folder = save_model(
+        tmp_path_factory.mktemp("ctc"), stand_ins=True, ctc_symbols=WAV2VEC2_ALPHABET, max_duration=60
+    )
+    return EmotionRecognizer.from_pretrained(folder, "cpu", transcription="ctc")
+
+
+def numbers(probabilities: dict[str, float] | None) -> list[float]:
+    assert probabilities is not None
+    return list(probabilities.values())
+
+
+def test_any_speech_recognizer_of_transformers(whisper: Path, wav2vec2: Path, clips: Sequence[str]) -> None:
+    waveform = load_audio(clips[0])
+    for folder in (whisper, wav2vec2):
+        hears = SpeechRecognizer(str(folder), "cpu")
+        assert hears(waveform, RATE) == hears(waveform, RATE) != hears(load_audio(clips[9]), RATE)
+    # By hand: the best symbol of each frame of the normalized waveform.
+    model, tokenizer = (
+        Wav2Vec2ForCTC.from_pretrained(wav2vec2),
+        Wav2Vec2CTCTokenizer.from_pretrained(wav2vec2),
+    )
+    inputs = Wav2Vec2FeatureExtractor.from_pretrained(wav2vec2)(
+        waveform, sampling_rate=RATE, return_tensors="pt"
+    )
+    with torch.no_grad():
+        best = model(**inputs).logits.argmax(dim=-1)[0]
+    assert SpeechRecognizer(str(wav2vec2), "cpu")(waveform, RATE) == " ".join(tokenizer.decode(best).split())
+
+
+def test_whisper_goes_through_long_recordings(whisper: Path, clips: Sequence[str]) -> None:
+    """What is said after half a minute is heard too."""
+    hears, waveform = SpeechRecognizer(str(whisper), "cpu"), load_audio(clips[0])
+    longer = np.tile(waveform, 1 + 40 * RATE // len(waveform))
+    assert len(hears(longer, RATE)) > len(hears(longer[: 30 * RATE], RATE))
+
+
+def test_whisper_writes_down_what_the_model_reads(
+    whisper: Path, versatile_folder: Path, versatile: EmotionRecognizer, clips: Sequence[str]
+) -> None:
+    name = f"whisper:{whisper}"
+    recognizer = EmotionRecognizer.from_pretrained(versatile_folder, "cpu", transcription=name)
+    heard = SpeechRecognizer(str(whisper), "cpu")(load_audio(clips[0]), RATE)
+    assert heard
+    prediction = recognizer(clips[0], "What a day")
+    assert (prediction.transcript, prediction.transcript_source) == (heard, name)
+    assert numbers(prediction.probabilities) == numbers(versatile(clips[0], heard).probabilities)
+    unheard = recognizer(None, "What a day")
+    assert (unheard.transcript, unheard.transcript_source) == ("What a day", "given")
+
+
+def test_a_model_that_only_reads_can_be_given_ears(
+    whisper: Path, tmp_path: Path, clips: Sequence[str]
+) -> None:
+    folder = save_model(tmp_path, fusion="text")
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu", transcription=f"whisper:{whisper}")
+    prediction = recognizer(clips[0])
+    assert prediction.transcript == SpeechRecognizer(str(whisper), "cpu")(load_audio(clips[0]), RATE)
+    given = EmotionRecognizer.from_pretrained(folder, "cpu")(None, prediction.transcript)
+    assert numbers(prediction.probabilities) == numbers(given.probabilities)
+
+
+def test_a_model_reads_what_it_hears(hears_itself: EmotionRecognizer, clips: Sequence[str]) -> None:
+    items = [Utterance(clip, "not read", utterance_id=str(n)) for n, clip in enumerate(clips[:6])]
+    items.insert(2, Utterance(None, "What a day", utterance_id="unheard"))
+    together = list(hears_itself.predict(items, batch_size=4))
+    assert (together[2].transcript, together[2].transcript_source) == ("What a day", "given")
+    alphabet = hears_itself.processor.ctc_alphabet
+    assert alphabet is not None
+    given = EmotionRecognizer(hears_itself.model, hears_itself.processor, "cpu")
+    for item, prediction in zip(items, together, strict=True):
+        if item.audio is None:
+            continue
+        inputs = hears_itself.processor([load_audio(str(item.audio))], ["anything"])
+        with torch.no_grad():
+            logits = hears_itself.model(**inputs).ctc_logits[0]
+        assert prediction.transcript == alphabet.decode(logits.argmax(dim=-1).tolist()).lower()
+        assert prediction.transcript_source == "ctc"
+        assert prediction.warnings == []
+        again = given(item.audio, prediction.transcript)
+        assert numbers(prediction.probabilities) == pytest.approx(numbers(again.probabilities), abs=1e-5)
+
+
+def test_what_is_too_long_to_read_is_said(hears_itself: EmotionRecognizer, clips: Sequence[str]) -> None:
+    longest = np.tile(load_audio(clips[0]), 20)[: 50 * RATE]
+    prediction = hears_itself(longest, sampling_rate=RATE)
+    assert prediction.transcript_source == "none"
+    assert len(prediction.warnings) == 1
+    assert "what CTC hears is not read: a transcript has" in prediction.warnings[0]
+
+
+def test_nothing_is_read(versatile_folder: Path, versatile: EmotionRecognizer, clips: Sequence[str]) -> None:
+    prediction = EmotionRecognizer.from_pretrained(versatile_folder, "cpu", "none")(clips[0], "What a day")
+    assert (prediction.transcript, prediction.transcript_source) == (None, "none")
+    assert numbers(prediction.probabilities) == numbers(versatile(clips[0]).probabilities)
+
+
+@pytest.mark.parametrize("text", ["", "gold", "whisper", "whisper:", "ctc:x"])
+def test_no_such_transcription(text: str) -> None:
+    with pytest.raises(MMERError, match="it must be given, none, ctc, or whisper: and a model"):
+        Transcription.parse(text)
+
+
+def test_who_cannot_read_or_hear(recognizer_of: Callable[..., EmotionRecognizer], model_folder: Path) -> None:
+    deaf = recognizer_of(fusion="speech")
+    with pytest.raises(MMERError, match="transcription ctc: this model does not read"):
+        EmotionRecognizer(deaf.model, deaf.processor, "cpu", "ctc")
+    with pytest.raises(MMERError, match="trained without CTC, so it hears no words; use whisper:NAME"):
+        EmotionRecognizer.from_pretrained(model_folder, "cpu", "ctc")
+
+
+def test_a_recognizer_that_cannot_be_loaded_is_one_line(
+    model_folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    clips: Sequence[str],
+) -> None:
+    for name in ("no-such/recognizer", str(tmp_path), str(model_folder)):
+        with pytest.raises(EncoderError) as error:
+            SpeechRecognizer(name, "cpu")
+        assert str(error.value).startswith(f"speech recognizer '{name}' cannot be loaded (")
+        assert "\n" not in str(error.value)
+    arguments: list[Any] = [
+        "predict",
+        model_folder,
+        clips[0],
+        "--transcription",
+        "whisper:no-such/recognizer",
+    ]
+    done = run(capfd, monkeypatch, arguments)
+    assert done.code == 2
+    assert done.err.startswith("mmer: speech recognizer 'no-such/recognizer' cannot be loaded")
