@@ -6,6 +6,7 @@ one line that says where it was found.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -59,6 +60,17 @@ def _check_folds(value: Any) -> Any:
 
 Folds = Annotated[int | str | None, BeforeValidator(_check_folds)]
 """What a cross-validation tests in turn."""
+
+
+def _check_train(value: Any) -> Any:
+    if value not in ("full", "frozen", "lora") and not (isinstance(value, str) and LAST_LAYERS.fullmatch(value)):
+        raise ValueError("full, frozen, lora, or last:N for its last N layers, as last:2")
+    return value
+
+
+LAST_LAYERS = re.compile(r"last:([1-9]\d*)")
+Train = Annotated[str, BeforeValidator(_check_train)]
+"""What of an encoder learns."""
 
 Order = Literal["shuffled", "balanced", "by_length"]
 Recompute = Literal["none", "cheap", "layers"]
@@ -159,8 +171,9 @@ class SpeechEncoder(Section):
 
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
-    train: Literal["full", "frozen"] = "full"
-    """Whether the encoder learns."""
+    train: Train = "full"
+    """What of the encoder learns: everything (`full`), nothing (`frozen`), low-rank additions to its linear layers
+    (`lora`, see `model.lora`), or its last N layers (`last:N`). Only a pretrained one can learn in part."""
     freeze_feature_extractor: bool = True
     """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
     spec_augment: bool = False
@@ -177,10 +190,21 @@ class TextEncoder(Section):
 
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
-    train: Literal["full", "frozen"] = "full"
-    """Whether the encoder learns."""
+    train: Train = "full"
+    """What of the encoder learns, as for `model.speech.train`."""
     compact: CompactText = CompactText()
     """Sizes of the `compact` encoder."""
+
+
+class Lora(Section):
+    """Low-rank additions to every linear layer of an encoder with `train: lora` (Hu et al., LoRA, 2022)."""
+
+    rank: PositiveInt = 8
+    """Rank of an addition; a linear layer from m to n learns rank * (m + n) weights."""
+    alpha: PositiveFloat = 16.0
+    """The addition is multiplied by alpha / rank."""
+    dropout: Fraction = 0.05
+    """Dropout probability of what the additions read."""
 
 
 class Model(Section):
@@ -203,9 +227,13 @@ class Model(Section):
     """The speech encoder."""
     text: TextEncoder = TextEncoder()
     """The text encoder."""
+    lora: Lora = Lora()
+    """How encoders with `train: lora` learn."""
 
     @model_validator(mode="after")
     def _has_parts(self) -> Self:
+        if self.lora != Lora() and "lora" not in (self.speech.train, self.text.train):
+            raise ValueError("changed: lora is set, but neither speech.train nor text.train is lora")
         if self.without and self.fusion != "mmer":
             raise ValueError(f"changed: fusion is {self.fusion}, which has no parts to leave out by without")
         return self
@@ -327,6 +355,13 @@ class Training(Section):
     """Steps whose gradients are added up before the weights move."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW."""
+    speech_learning_rate: PositiveFloat | None = None
+    """Peak learning rate of the speech encoder; null = `learning_rate`."""
+    text_learning_rate: PositiveFloat | None = None
+    """Peak learning rate of the text encoder; null = `learning_rate`. Pretrained encoders want 1e-5 to 5e-5 (`full`,
+    `last:N`) or 1e-4 to 1e-3 (`lora`)."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the learning rate from each layer of the encoders to the one below it; 1 = the same for all."""
     warmup_ratio: Fraction = 0.0
     """Share of all steps over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

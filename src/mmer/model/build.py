@@ -31,9 +31,10 @@ def build_model(
         labels: emotions, in the order of the model's classes.
 
     Raises:
-        EncoderError: an encoder cannot be loaded.
+        EncoderError: an encoder cannot be loaded, or has fewer layers than shall learn.
+        MissingExtraError: an encoder learns by LoRA, and peft is not installed.
         RecipeError: the network reads and no training utterance has a transcript, or listens and none has a
-            recording.
+            recording; or a part of an encoder shall learn whose other part would stay random.
     """
     transcripts = [text for text in train.table["transcript"].dropna() if text]
     speech, text, objectives = recipe.model.speech, recipe.model.text, recipe.objectives
@@ -49,6 +50,13 @@ def build_model(
             f"model.fusion = {fusion} reads transcripts, and no training utterance has one; "
             "add transcripts to the corpus or set model.fusion=speech"
         )
+
+    for side, settings, used in (("speech", speech, uses_speech), ("text", text, uses_text)):
+        if used and settings.encoder == COMPACT and settings.train != "full":
+            raise RecipeError(
+                f"model.{side}.train is {settings.train}, but the compact encoder starts from random weights, which "
+                f"would stay so; set model.{side}.train=full or name a pretrained model.{side}.encoder"
+            )
 
     if text.encoder == COMPACT:
         tokenizer = compact.compact_tokenizer(transcripts, text.compact)
@@ -79,9 +87,9 @@ def build_model(
         intermediate_size=recipe.model.intermediate_size,
         dropout=recipe.model.dropout,
         ctc_vocab_size=len(alphabet.symbols) if alphabet else None,
-        freeze_speech_encoder=speech.train == "frozen",
+        speech_train=speech.train,
         freeze_feature_extractor=speech.freeze_feature_extractor,
-        freeze_text_encoder=text.train == "frozen",
+        text_train=text.train,
         formulation=objectives.formulation,
         ctc_weight=objectives.ctc_weight if alphabet else 0.0,
         supervised_contrastive_weight=objectives.supervised_contrastive_weight,
@@ -97,6 +105,8 @@ def build_model(
         pretrained.load_speech_encoder(model, speech.encoder)
     if uses_text and text.encoder != COMPACT:
         pretrained.load_text_encoder(model, text.encoder)
+    if (uses_speech and speech.train == "lora") or (uses_text and text.train == "lora"):
+        model.add_lora(recipe.model.lora.model_dump())
 
     processor = MMERProcessor(
         feature_extractor,

@@ -29,9 +29,11 @@ class MMERConfig(PreTrainedConfig):
         dropout: probability of every dropout outside the encoders, 0 to 1.
         layer_norm_eps: epsilon of the fusion's LayerNorm.
         ctc_vocab_size: symbols of the CTC alphabet, blank included; null for no CTC head.
-        freeze_speech_encoder: keep the whole speech encoder as it is.
+        speech_train: what of the speech encoder learns: `full`, `frozen`, `lora` or `last:N`; see `model.trainable`.
         freeze_feature_extractor: keep the convolutional feature extractor of the speech encoder as it is.
-        freeze_text_encoder: keep the text encoder as it is; it then runs without dropout and gradients.
+        text_train: what of the text encoder learns; a frozen one runs without dropout and gradients.
+        lora: `rank`, `alpha` and `dropout` of the additions that encoders with `lora` have; null where there are none
+            yet, or no longer.
         formulation: `paper`, or `official` for the losses of the published code.
         ctc_weight: alpha of equation 1; 0 switches the objective off.
         supervised_contrastive_weight: beta of equation 1; 0 switches the objective off.
@@ -55,9 +57,10 @@ class MMERConfig(PreTrainedConfig):
     dropout: float = 0.1
     layer_norm_eps: float = 1e-12
     ctc_vocab_size: int | None = 32
-    freeze_speech_encoder: bool = False
+    speech_train: str = "full"
     freeze_feature_extractor: bool = True
-    freeze_text_encoder: bool = True
+    text_train: str = "frozen"
+    lora: dict[str, Any] | None = None
     formulation: Formulation = "paper"
     ctc_weight: float = 0.1
     supervised_contrastive_weight: float = 0.1
@@ -68,6 +71,9 @@ class MMERConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        for side in ("speech", "text"):  # as older model folders have it
+            if (frozen := kwargs.pop(f"freeze_{side}_encoder", None)) is not None:
+                setattr(self, f"{side}_train", "frozen" if frozen else "full")
         self.speech_config = _as_config(self.speech_config)
         self.text_config = _as_config(self.text_config)
         size = self.hidden_size

@@ -1,6 +1,6 @@
 """MMER: multimodal multi-task learning for speech emotion recognition (Interspeech 2023)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from mmer.model.configuration import MMERConfig
 from mmer.model.fusion import MultimodalDynamicFusion
 from mmer.model.speech_encoder import SpeechEncoder
 from mmer.model.text_encoder import TextEncoder
+from mmer.model.trainable import add_lora, merge_lora
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.multitask import multitask_loss
 
@@ -99,7 +100,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 raise ValueError(f"fusion '{config.fusion}' listens, so speech_config cannot be null")
             self.speech_encoder = SpeechEncoder(
                 config.speech_config,
-                freeze=config.freeze_speech_encoder,
+                train=config.speech_train,
                 freeze_feature_extractor=config.freeze_feature_extractor,
             )
             if config.ctc_vocab_size:
@@ -110,7 +111,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
                     f"hidden_size = {size}, but the text encoder has {config.text_config.hidden_size}; "
                     "leave hidden_size out"
                 )
-            self.text_encoder = TextEncoder(config.text_config, freeze=config.freeze_text_encoder)
+            self.text_encoder = TextEncoder(config.text_config, train=config.text_train)
         self.fusion = FUSIONS[config.fusion](config)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
@@ -120,6 +121,31 @@ class MMERForEmotionRecognition(PreTrainedModel):
             self.missing_speech = nn.Parameter(torch.empty(config.speech_config.hidden_size))
             self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
+        if config.lora is not None:
+            self.add_lora(config.lora)
+
+    def add_lora(self, settings: Mapping[str, Any]) -> None:
+        """Give the encoders whose `train` is `lora` the weights that they learn with.
+
+        Args:
+            settings: `rank`, `alpha` and `dropout`, kept in the configuration.
+
+        Raises:
+            MissingExtraError: peft is not installed.
+        """
+        self.config.lora = dict(settings)
+        for encoder in (self.speech_encoder, self.text_encoder):
+            if encoder is not None and encoder.trained == "lora":
+                add_lora(encoder.model, settings)
+
+    def merge_lora(self) -> None:
+        """Make what LoRA learned part of the encoders, which are plain ones again; answers stay the same."""
+        for side, encoder in (("speech", self.speech_encoder), ("text", self.text_encoder)):
+            if encoder is not None and encoder.trained == "lora":
+                merge_lora(encoder.model)
+                encoder.trained = "frozen"
+                setattr(self.config, f"{side}_train", "frozen")
+        self.config.lora = None
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -17,6 +17,7 @@ from transformers import AutoModel, PreTrainedConfig
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
 from mmer.errors import EncoderError
+from mmer.model.trainable import choose_trainable
 
 SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm")
 
@@ -89,10 +90,11 @@ class SpeechEncoder(nn.Module):
     """Frames of a speech encoder: A in the paper.
 
     Raises:
-        EncoderError: the configuration is not of a supported kind, or has an adapter.
+        EncoderError: the configuration is not of a supported kind, or has an adapter, or `train` does not suit it; see
+            `choose_trainable`.
     """
 
-    def __init__(self, config: PreTrainedConfig, *, freeze: bool, freeze_feature_extractor: bool) -> None:
+    def __init__(self, config: PreTrainedConfig, *, train: str, freeze_feature_extractor: bool) -> None:
         super().__init__()
         if config.model_type not in SUPPORTED:
             raise EncoderError(
@@ -104,13 +106,12 @@ class SpeechEncoder(nn.Module):
                 "set add_adapter to false in the encoder's config.json"
             )
         self.model: Any = AutoModel.from_config(config)
-        self.freeze = freeze
+        self.trained = train
         self.has_convolutions = config.model_type != "wav2vec2-bert"
         self.padding = Padding()
         self._close_padding_leaks()
-        if freeze:
-            self.model.requires_grad_(False)
-        elif freeze_feature_extractor and self.has_convolutions:
+        choose_trainable(self.model, train, "speech")
+        if freeze_feature_extractor and self.has_convolutions:
             self.model.feature_extractor._freeze_parameters()
 
     def _close_padding_leaks(self) -> None:
@@ -125,7 +126,7 @@ class SpeechEncoder(nn.Module):
 
     def train(self, mode: bool = True) -> "SpeechEncoder":
         """A frozen encoder stays in evaluation mode: no dropout, no SpecAugment."""
-        return super().train(mode and not self.freeze)
+        return super().train(mode and self.trained != "frozen")
 
     def forward(self, inputs: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch.
@@ -147,6 +148,6 @@ class SpeechEncoder(nn.Module):
             for layer in self.model.feature_extractor.conv_layers:
                 # Run again in the backward pass they would see the padding of a later batch.
                 layer.gradient_checkpointing = False
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trained != "frozen"):
             frames = self.model(inputs, attention_mask=attention_mask).last_hidden_state
         return frames, frame_mask

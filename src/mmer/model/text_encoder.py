@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from mmer.model.trainable import choose_trainable
+
 
 def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
     """The argument that leaves out the unused sentence pooler of encoders that have one."""
@@ -17,20 +19,23 @@ def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
 
 
 class TextEncoder(nn.Module):
-    """Last hidden states of a text encoder, special tokens kept."""
+    """Last hidden states of a text encoder, special tokens kept.
 
-    def __init__(self, config: PreTrainedConfig, *, freeze: bool) -> None:
+    Raises:
+        EncoderError: `train` does not suit the encoder; see `choose_trainable`.
+    """
+
+    def __init__(self, config: PreTrainedConfig, *, train: str) -> None:
         super().__init__()
         self.model: Any = AutoModel.from_config(config, **without_pooler(config))
-        self.freeze = freeze
-        if freeze:
-            self.model.requires_grad_(False)
+        self.trained = train
+        choose_trainable(self.model, train, "text")
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """A frozen encoder stays in evaluation mode, so that its features are those computed beforehand."""
-        return super().train(mode and not self.freeze)
+        return super().train(mode and self.trained != "frozen")
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode token ids (batch, tokens) with their mask of the same shape into (batch, tokens, d)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trained != "frozen"):
             return self.model(input_ids, attention_mask=attention_mask).last_hidden_state

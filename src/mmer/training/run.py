@@ -287,11 +287,13 @@ def _judge(
 
 
 def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
-    """Make a model folder of a checkpoint."""
+    """Make a model folder of a checkpoint; what LoRA learned becomes part of the encoders."""
     if model_folder != folder / "model":
         MMERProcessor.from_pretrained(folder / "model").save_pretrained(model_folder)
     checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
-    MMERForEmotionRecognition.from_pretrained(checkpoint).save_pretrained(model_folder)
+    model = MMERForEmotionRecognition.from_pretrained(checkpoint)
+    model.merge_lora()
+    model.save_pretrained(model_folder)
     return EmotionRecognizer.from_pretrained(model_folder)
 
 
