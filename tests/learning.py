@@ -42,7 +42,7 @@ def summarize(model: nn.Module, part: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def learning_model(**settings: Any) -> MMERForEmotionRecognition:
-    settings = {"freeze_text_encoder": False, "class_weights": [1.0, 2.0, 0.5, 1.0], **settings}
+    settings = {"text_train": "full", "class_weights": [1.0, 2.0, 0.5, 1.0], **settings}
     return tiny_model("wav2vec2-layer", **settings).double().train()
 
 

@@ -118,11 +118,11 @@ def test_frozen_parts_stay_in_evaluation_mode_and_get_no_gradient() -> None:
     assert model.text_encoder is not None
     assert not model.text_encoder.model.training
 
-    thawed = tiny_model(freeze_text_encoder=False, freeze_feature_extractor=False).train()
+    thawed = tiny_model(text_train="full", freeze_feature_extractor=False).train()
     thawed(**batch(thawed)).loss.backward()
     assert {n for n, p in thawed.named_parameters() if p.grad is None} - unused == set()
 
-    frozen = tiny_model(freeze_speech_encoder=True).train()
+    frozen = tiny_model(speech_train="frozen").train()
     frozen(**batch(frozen)).loss.backward()
     assert all(p.grad is None for n, p in frozen.named_parameters() if n.startswith("speech_encoder."))
 
@@ -152,7 +152,7 @@ def test_recomputing_changes_no_gradient(encoder: str, recompute: Recompute) -> 
     gradients = []
     settings: list[Recompute] = ["none", recompute]
     for recomputed in settings:
-        model = tiny_model(encoder, freeze_text_encoder=False, freeze_feature_extractor=False).train()
+        model = tiny_model(encoder, text_train="full", freeze_feature_extractor=False).train()
         enable_recompute(model, recomputed)
         inputs = batch(model)
         inputs["augmented_speech_attention_mask"][
@@ -168,7 +168,7 @@ def test_recomputing_changes_no_gradient(encoder: str, recompute: Recompute) -> 
 
 def test_it_learns() -> None:
     """Ten random clips and labels are remembered in a few steps, all objectives on."""
-    model = tiny_model("wav2vec2-layer", freeze_text_encoder=False, dropout=0.0).train()
+    model = tiny_model("wav2vec2-layer", text_train="full", dropout=0.0).train()
     lengths, tokens = [4800, 8000, 6400, 5000, 7000] * 2, [3, 5, 4, 6, 2] * 2
     inputs = speech_inputs(model, lengths) | text_inputs(tokens)
     augmented = speech_inputs(model, lengths, 1) | text_inputs(tokens, 1)

@@ -63,7 +63,7 @@ def test_without_dropout_it_is_that_of_the_batch_in_one_piece() -> None:
         torch.testing.assert_close(gradients(model)[name], gradient, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{}, {"freeze_speech_encoder": True, "freeze_text_encoder": True}])
+@pytest.mark.parametrize("settings", [{}, {"speech_train": "frozen", "text_train": "frozen"}])
 def test_what_does_not_learn_runs_once(settings: dict[str, bool]) -> None:
     model = learning_model(**settings)
     frozen = model.frozen_modules()

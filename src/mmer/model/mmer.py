@@ -242,7 +242,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
         candidates: list[nn.Module] = []
         if self.speech_encoder is not None:
             convolutions = getattr(self.speech_encoder.model, "feature_extractor", None)
-            candidates = [self.speech_encoder] if self.speech_encoder.freeze else [convolutions]
+            frozen = self.speech_encoder.trained == "frozen"
+            candidates = [self.speech_encoder] if frozen else [convolutions]
         if self.text_encoder is not None:
             candidates.append(self.text_encoder)
         return [

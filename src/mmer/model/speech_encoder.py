@@ -111,7 +111,7 @@ class SpeechEncoder(nn.Module):
         self.padding = Padding()
         self._close_padding_leaks()
         choose_trainable(self.model, train, "speech")
-        if freeze_feature_extractor and self.has_convolutions:
+        if self.has_convolutions and (freeze_feature_extractor or train != "full"):
             self.model.feature_extractor._freeze_parameters()
 
     def _close_padding_leaks(self) -> None:

@@ -34,6 +34,7 @@ from mmer.recipe import Recipe
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.order import EpochSampler
+from mmer.training.parameter_groups import parameter_groups
 
 SCORE = "balanced_accuracy"
 CHOICE = "choice"
@@ -62,6 +63,8 @@ class MMERTrainer(Trainer):
 
     Raises:
         RecipeError: float16 without a GPU.
+        RecipeError, EncoderError: learning rates that do not suit the model, when training begins; see
+            `parameter_groups`.
     """
 
     def __init__(
@@ -110,6 +113,17 @@ class MMERTrainer(Trainer):
             batch_size=settings.batch_size,
             seed=settings.seed,
         )
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW with the groups of `parameter_groups`."""
+        if self.optimizer is None:
+            unwrapped = self.accelerator.unwrap_model(self.model if model is None else model)
+            assert isinstance(unwrapped, MMERForEmotionRecognition)
+            decayed = self.get_decay_parameter_names(unwrapped)
+            groups = parameter_groups(unwrapped, self.recipe.training, decayed)
+            optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args, unwrapped)
+            self.optimizer = optimizer(groups, **settings)
+        return self.optimizer
 
     def compute_loss(
         self,
