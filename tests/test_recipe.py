@@ -250,3 +250,18 @@ def test_not_everything_can_be_missing() -> None:
         RecipeError, match=r"augment\.missing.* it must be changed: .*add up to 1\.2, more than 1"
     ):
         load_recipe("demo", ["augment.missing={speech: 0.6, text: 0.6}"])
+
+
+@pytest.mark.parametrize("side", ["speech", "text"])
+def test_what_of_an_encoder_learns(side: str):
+    for train in ("full", "frozen", "lora", "last:1", "last:12"):
+        assert getattr(load_recipe("demo", [f"model.{side}.train={train}"]).model, side).train == train
+    for wrong in ("last:0", "last:-1", "last:", "last", "Lora", "true", "2"):
+        message = error_of("demo", f"model.{side}.train={wrong}")
+        assert "must be full, frozen, lora, or last:N for its last N layers, as last:2" in message
+
+
+def test_settings_of_lora_without_lora():
+    assert load_recipe("demo", ["model.lora.rank=4", "model.text.train=lora"]).model.lora.rank == 4
+    message = error_of("demo", "model.lora.rank=4")
+    assert message.endswith("lora is set, but neither speech.train nor text.train is lora")

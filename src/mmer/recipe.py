@@ -63,7 +63,9 @@ Folds = Annotated[int | str | None, BeforeValidator(_check_folds)]
 
 
 def _check_train(value: Any) -> Any:
-    if value not in ("full", "frozen", "lora") and not (isinstance(value, str) and LAST_LAYERS.fullmatch(value)):
+    if value not in ("full", "frozen", "lora") and not (
+        isinstance(value, str) and LAST_LAYERS.fullmatch(value)
+    ):
         raise ValueError("full, frozen, lora, or last:N for its last N layers, as last:2")
     return value
 

@@ -13,11 +13,20 @@ from torch import Tensor
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 
+LORA = {"rank": 3, "alpha": 6.0, "dropout": 0.2}
 
-@pytest.mark.parametrize("formulation", ["paper", "official"])
-def test_the_gradient_is_that_of_all_parts_held_in_memory_at_once(formulation: str) -> None:
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"formulation": "paper"},
+        {"formulation": "official"},
+        {"speech_train": "last:1", "text_train": "lora", "lora": LORA},
+    ],
+)
+def test_the_gradient_is_that_of_all_parts_held_in_memory_at_once(settings: dict[str, Any]) -> None:
     """Dropout on, float64, every parameter, parts of unequal size."""
-    model = learning_model(formulation=formulation)
+    model = learning_model(**settings)
     parts = split_batch(batch(model), 4)
     assert [len(part["labels"]) for part in parts] == [4, 2]
 

@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
+from tiny import text_config
+from transformers import AutoModel
 
 from mmer.corpora.corpus import Corpus
-from mmer.recipe import Recipe, load_recipe
+from mmer.model.compact import compact_tokenizer
+from mmer.recipe import CompactText, Recipe, load_recipe
 
 EMOTIONS = {"angry": (440, "no never go"), "calm": (150, "yes we stay"), "sad": (250, "no it is gone")}
 SPEAKERS = ("A", "B", "C", "D")
@@ -76,3 +80,14 @@ def tiny(tones: Path) -> Callable[..., Recipe]:
         return load_recipe(str(path), [f"data.corpus={corpus}", *overrides])
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small text encoder with random weights, as a user would have downloaded it."""
+    folder = tmp_path_factory.mktemp("reader")
+    tokenizer = compact_tokenizer([words for _, words in EMOTIONS.values()], CompactText(vocabulary_size=90))
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(1)
+    AutoModel.from_config(text_config(32)).save_pretrained(folder)
+    return folder

@@ -239,11 +239,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
     def frozen_modules(self) -> list[nn.Module]:
         """The largest parts of the encoders that do not learn and, with that, know no randomness."""
-        candidates: list[nn.Module] = []
+        candidates: list[nn.Module | None] = []
         if self.speech_encoder is not None:
             convolutions = getattr(self.speech_encoder.model, "feature_extractor", None)
-            frozen = self.speech_encoder.trained == "frozen"
-            candidates = [self.speech_encoder] if frozen else [convolutions]
+            candidates = [self.speech_encoder if self.speech_encoder.trained == "frozen" else convolutions]
         if self.text_encoder is not None:
             candidates.append(self.text_encoder)
         return [

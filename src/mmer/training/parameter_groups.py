@@ -64,8 +64,8 @@ def _encoder_rates(
         )
     top = rate or settings.learning_rate
     depths: dict[int, int] = {}
-    layers: Collection[nn.Module] = () if settings.layer_decay == 1 else transformer_layers(encoder.model)
-    for below, layer in enumerate(reversed(list(layers))):
+    layers: list[nn.Module] = [] if settings.layer_decay == 1 else list(transformer_layers(encoder.model))
+    for below, layer in enumerate(reversed(layers)):
         depths |= {id(parameter): below for parameter in layer.parameters()}
     for name, parameter in encoder.named_parameters(prefix=prefix):
         yield name, top * settings.layer_decay ** depths.get(id(parameter), len(layers))

@@ -41,7 +41,7 @@ from mmer.training.trainer import COMPARED, SELECTED, MMERTrainer, best_step, ou
 from mmer.training.views import TrainingViews, choose_views, told
 
 SOFTWARE = (
-    *("mmer", "torch", "transformers", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
+    *("mmer", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
     *("audiomentations", "soundfile", "soxr", "av"),
 )
 
