@@ -386,6 +386,9 @@ class Training(Section):
     with the supervised contrastive objective, `shuffled` without."""
     workers: NonNegativeInt = 0
     """Processes that load audio; the result is the same for any number."""
+    text_cache_gb: NonNegativeFloat = 10.0
+    """Disk space in the run folder, while training goes on, for what a frozen text encoder says about each transcript:
+    it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much of the gradient each objective contributes; training goes as it would."""
     patience: PositiveInt | None = None

@@ -37,7 +37,7 @@ from mmer.training.preparation import (
 )
 from mmer.training.progress import TrainingProgress, summary
 from mmer.training.selection_bias import selection_bias
-from mmer.training.trainer import COMPARED, SELECTED, MMERTrainer, best_step, out_of_patience
+from mmer.training.trainer import COMPARED, SELECTED, TEXT_CACHE, MMERTrainer, best_step, out_of_patience
 from mmer.training.views import TrainingViews, choose_views, told
 
 SOFTWARE = (
@@ -106,6 +106,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
                 write_json(
                     metrics_file, {**metrics, **shared, "views": dict(views.counts) if views else None}
                 )
+                shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)
             process.wait_for_everyone()
     metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     console.print(summary(folder, metrics, preparation.skipped))

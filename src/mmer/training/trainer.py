@@ -35,6 +35,7 @@ from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.order import EpochSampler
 from mmer.training.parameter_groups import parameter_groups
+from mmer.training.text_cache import KeyedCollator, TextCache
 
 SCORE = "balanced_accuracy"
 CHOICE = "choice"
@@ -42,6 +43,8 @@ CHOICE = "choice"
 SELECTED, COMPARED = "eval", "eval_validation"
 """How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
 LOGS_PER_EPOCH = 10
+TEXT_CACHE = "text_cache"
+"""Where in the run folder hidden states of the transcripts are kept while training goes on."""
 
 
 class MMERTrainer(Trainer):
@@ -86,18 +89,25 @@ class MMERTrainer(Trainer):
         self._pending: list[tuple[list[str], Tensor]] = []
         self._measured = -1
         enable_recompute(model, recipe.training.recompute)
+        reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
+        caches = reader is not None and reader.trained == "frozen" and limit > 0
         super().__init__(
             model,
             training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
-            data_collator=collator,
+            data_collator=KeyedCollator(collator) if caches else collator,
             train_dataset=train,
             eval_dataset=selection,
             compute_metrics=self._judge,
-            callbacks=[_Epochs(train), _Patience(recipe.training.patience), _Checkpoints(), *callbacks],
+            callbacks=[_Epochs(self), _Patience(recipe.training.patience), _Checkpoints(), *callbacks],
         )
         if self.is_world_process_zero():
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
         self.remove_callback(PrinterCallback)
+        self.text_cache: TextCache | None = None
+        if reader is not None and caches:
+            processes, number = self.accelerator.num_processes, self.accelerator.process_index
+            settings = (limit / processes, recipe.training.precision, number)
+            self.text_cache = TextCache(folder / TEXT_CACHE, reader, *settings)
         # The model takes any keyword; without this the Trainer believes that it divides by the accumulated items.
         self.model_accepts_loss_kwargs = False
 
@@ -156,6 +166,7 @@ class MMERTrainer(Trainer):
                 last step left them.
         """
         utterance_ids = inputs.pop("utterance_ids")
+        self._read_texts(inputs)
         epoch = round(self.state.epoch or 0, 6)
         if self.recipe.training.log_gradient_shares and epoch >= self._measured + 1:
             self._measured = int(epoch)
@@ -169,6 +180,12 @@ class MMERTrainer(Trainer):
         if self.accelerator.sync_gradients:
             self._check_losses()
         return loss
+
+    def _read_texts(self, inputs: dict[str, Any]) -> None:
+        """Hidden states in place of the texts whose reader is frozen."""
+        if self.text_cache is not None:
+            with self.accelerator.autocast():
+                self.text_cache.complete(inputs)
 
     def _step_in_parts(self, model: nn.Module, inputs: dict[str, Any], size: int) -> Tensor:
         """The step of a batch that memory does not hold, or that several processes share."""
@@ -261,6 +278,7 @@ class MMERTrainer(Trainer):
         inputs = {
             name: value for name, value in inputs.items() if name not in ("utterance_ids", "ctc_labels")
         }
+        self._read_texts(inputs)
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
         with torch.no_grad():
@@ -331,18 +349,22 @@ def training_arguments(
 
 
 class _Epochs(TrainerCallback):
-    """Tells the dataset the epoch, and logs at the end of each so that no average crosses it.
+    """Tells dataset and text cache the epoch, and logs at the end of each so that no average crosses it.
 
     accelerate's loader tells a dataset only while no sampler wants to know too.
     """
 
-    def __init__(self, dataset: SpeechEmotionDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, trainer: MMERTrainer) -> None:
+        self.trainer = trainer
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.dataset.set_epoch(round(state.epoch or 0))
+        epoch, dataset = round(state.epoch or 0), self.trainer.train_dataset
+        assert isinstance(dataset, SpeechEmotionDataset)
+        dataset.set_epoch(epoch)
+        if self.trainer.text_cache is not None:
+            self.trainer.text_cache.set_epoch(epoch)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,0 +1,202 @@
+"""What a frozen text encoder says about a text is computed once, and kept on disk for the epochs that follow.
+
+A cache is a folder with two files that only ever grow: `states.bin`, the hidden states of one text after the other,
+and `index.bin`, a record for each of them. A record is written after its states, so that a process may be killed at any
+moment: what is incomplete or damaged is cut off when the cache is opened. The folder is named after the encoder's
+weights and configuration and the arithmetic, so another encoder finds none of it. A text is known by its token ids, so
+the tokenizer plays no part.
+
+An epoch that is trained again after an interruption finds what the first attempt found: `set_epoch` forgets what was
+added in it. So a resumed run goes as an uninterrupted one would have gone, bit for bit on CPU.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmer.model.text_encoder import TextEncoder
+
+_RECORD = np.dtype(
+    [("key", "V16"), ("offset", "<i8"), ("tokens", "<i4"), ("epoch", "<i4"), ("checksum", "<u4")], align=False
+)
+_VIEWS = ("", "augmented_")
+Key = tuple[bytes, int]
+"""Of a text: hash of its token ids, and how many there are."""
+
+
+class KeyedCollator:
+    """A collator whose batches name their texts: `text_keys` and `augmented_text_keys` beside the token ids.
+
+    Args:
+        collate: makes the batches.
+    """
+
+    def __init__(self, collate: Callable[[Sequence[Any]], dict[str, Any]]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
+        batch = self.collate(items)
+        for view in _VIEWS:
+            if f"{view}input_ids" in batch:
+                batch[f"{view}text_keys"] = text_keys(
+                    batch[f"{view}input_ids"], batch[f"{view}text_attention_mask"]
+                )
+        return batch
+
+
+def text_keys(input_ids: Tensor, attention_mask: Tensor) -> list[Key]:
+    """A key for each row of token ids (batch, tokens), padded on the right as the mask says."""
+    counts = attention_mask.sum(dim=1).tolist()
+    rows = input_ids.to(torch.int32).numpy()
+    return [
+        (hashlib.blake2b(row[:count].tobytes(), digest_size=16).digest(), count)
+        for row, count in zip(rows, counts, strict=True)
+    ]
+
+
+class TextCache:
+    """Hidden states of a frozen text encoder, memory-mapped from disk.
+
+    Args:
+        folder: of the caches of all encoders; made if it does not exist.
+        encoder: frozen; it is put into evaluation mode, in which it stays.
+        limit: bytes of hidden states; texts beyond it are encoded each time.
+        precision: arithmetic of the encoder, as `training.precision`.
+        process: number of this process; each has a cache of its own.
+    """
+
+    def __init__(
+        self, folder: Path, encoder: TextEncoder, limit: float, precision: str = "float32", process: int = 0
+    ) -> None:
+        self.encoder, self.limit = encoder.eval(), limit
+        self.folder = folder / f"{_fingerprint(encoder, precision)}-{process}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._size = int(encoder.model.config.hidden_size)
+        self._states_file, self._index_file = (self.folder / name for name in ("states.bin", "index.bin"))
+        for file in (self._states_file, self._index_file):
+            file.touch()
+        self._mapped: NDArray[np.float32] = np.empty(0, np.float32)
+        self._places: dict[bytes, int] = {}
+        self._epoch = 0
+        self._keep(self._undamaged())
+
+    def __len__(self) -> int:
+        """Texts that are kept."""
+        return len(self._places)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch, counted from 0; what was added in it before, or in a later one, is forgotten."""
+        self._epoch = epoch
+        records = self._records()
+        self._keep(int(np.searchsorted(records["epoch"], epoch)))
+
+    def complete(self, inputs: dict[str, Any]) -> None:
+        """Replace token ids by hidden states, in place.
+
+        The second view is looked up but not kept: made on the fly, it is another one in each epoch.
+
+        Args:
+            inputs: a batch of `KeyedCollator`.
+        """
+        for view in _VIEWS:
+            keys = inputs.pop(f"{view}text_keys", None)
+            if keys is not None:
+                ids, mask = inputs.pop(f"{view}input_ids"), inputs[f"{view}text_attention_mask"]
+                inputs[f"{view}text_hidden_states"] = self._states(keys, ids, mask, keep=not view)
+
+    def _states(self, keys: Sequence[Key], ids: Tensor, mask: Tensor, *, keep: bool) -> Tensor:
+        """(batch, tokens, d), zero where padded."""
+        device = self.encoder.model.device
+        found = np.zeros((*ids.shape, self._size), np.float32)
+        missing: dict[Key, list[int]] = {}
+        for row, (key, count) in enumerate(keys):
+            if key in self._places:
+                found[row, :count] = self._read(key, count)
+            elif count:
+                missing.setdefault((key, count), []).append(row)
+        states = torch.from_numpy(found)
+        if device.type == "cuda":  # from pinned memory, the copy waits for nothing
+            states = states.pin_memory()
+        states = states.to(device, non_blocking=True)
+        if missing:
+            longest, first = max(count for _, count in missing), [rows[0] for rows in missing.values()]
+            ids, mask = (tensor[first, :longest].to(device) for tensor in (ids, mask))
+            with torch.no_grad():
+                new = self.encoder(ids, mask).float() * mask[..., None]
+            for number, rows in enumerate(missing.values()):
+                states[rows, :longest] = new[number]
+            if keep:
+                self._add(list(missing), new.cpu().numpy())
+        return states
+
+    def _read(self, key: bytes, count: int) -> NDArray[np.float32]:
+        start = self._places[key]
+        end = start + count * self._size
+        if end > len(self._mapped):
+            self._mapped = np.memmap(self._states_file, np.float32, mode="r")
+        return self._mapped[start:end].reshape(count, self._size)
+
+    def _add(self, keys: Sequence[Key], states: NDArray[np.float32]) -> None:
+        offset = self._states_file.stat().st_size // 4
+        contents, records = [], []
+        for (key, count), rows in zip(keys, states, strict=True):
+            content = rows[:count].tobytes()
+            if 4 * offset + len(content) > self.limit:
+                continue
+            contents.append(content)
+            records.append((key, offset, count, self._epoch, zlib.crc32(content)))
+            self._places[key] = offset
+            offset += len(content) // 4
+        for file, content in (
+            (self._states_file, b"".join(contents)),
+            (self._index_file, np.array(records, _RECORD).tobytes()),
+        ):
+            with open(file, "ab") as output:
+                output.write(content)
+
+    def _records(self) -> NDArray[Any]:
+        content = self._index_file.read_bytes()
+        return np.frombuffer(content[: len(content) // _RECORD.itemsize * _RECORD.itemsize], _RECORD)
+
+    def _undamaged(self) -> int:
+        """How many records stand before the first whose states are not what they were."""
+        records = self._records()
+        content = (
+            np.memmap(self._states_file, np.uint8, mode="r") if self._states_file.stat().st_size else b""
+        )
+        end = 0
+        for number, record in enumerate(records):
+            start, end = end, end + 4 * int(record["tokens"]) * self._size
+            whole = record["offset"] * 4 == start and end <= len(content)
+            if not whole or zlib.crc32(content[start:end]) != record["checksum"]:
+                return number
+        return len(records)
+
+    def _keep(self, count: int) -> None:
+        """Cut everything off but the first `count` texts."""
+        records = self._records()[:count]
+        end = 0
+        if count:
+            end = 4 * (int(records["offset"][-1]) + int(records["tokens"][-1]) * self._size)
+        if self._states_file.stat().st_size > end:
+            self._mapped = np.empty(0, np.float32)  # the file behind it is about to be cut
+        for file, size in ((self._index_file, count * _RECORD.itemsize), (self._states_file, end)):
+            with open(file, "r+b") as output:
+                output.truncate(size)
+        self._places = {bytes(record["key"]): int(record["offset"]) for record in records}
+
+
+def _fingerprint(encoder: TextEncoder, precision: str) -> str:
+    settings = encoder.model.config.to_json_string(use_diff=False)
+    digest = hashlib.blake2b(f"{precision} {settings}".encode(), digest_size=12)
+    for name, weight in encoder.model.state_dict().items():
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
