@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupting import Interrupting
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -17,20 +18,6 @@ LORA = [
     "model.lora={rank: 4, alpha: 8, dropout: 0.2}",
     "augment.speech.probability=0",
 ]
-
-
-class Interrupting(io.StringIO):
-    """A screen before which the user presses Ctrl-C once, when the text appears."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-    def write(self, text: str) -> int:
-        if self.text and self.text in text:
-            self.text = ""
-            raise KeyboardInterrupt
-        return super().write(text)
 
 
 @pytest.fixture

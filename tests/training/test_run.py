@@ -4,12 +4,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from interrupting import Interrupting
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
@@ -332,21 +332,6 @@ def test_what_was_left_out_is_summed_up(tones: Path, tiny, tmp_path: Path):
     assert "2 utterances left out: 1 without emotion, 1 unreadable (skipped.csv)" in printed(console)
     assert " cut: " in printed(console)
     assert len(pd.read_csv(run.folder / "skipped.csv")) > 2
-
-
-class Interrupting(io.StringIO):
-    """A screen before which the user presses Ctrl-C once, when the text appears."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-    def write(self, text: str) -> int:
-        main = threading.current_thread() is threading.main_thread()
-        if main and self.text and self.text in text:
-            self.text = ""
-            raise KeyboardInterrupt
-        return super().write(text)
 
 
 @pytest.fixture(scope="module")

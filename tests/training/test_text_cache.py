@@ -212,11 +212,11 @@ def make_trainer(frozen, tmp_path: Path) -> MakeTrainer:
         set_seed(recipe.training.seed)
         model, processor = build_model(recipe, preparation.part("train"), preparation.labels)
         store = FeatureStore(processor)
-        data = [
+        data, judged = (
             SpeechEmotionDataset(preparation.part(split), store, recipe, training=split == "train")
             for split in ("train", "validation")
-        ]
-        return MMERTrainer(model, recipe, *data, Collator(processor), tmp_path / name, [])
+        )
+        return MMERTrainer(model, recipe, data, judged, Collator(processor), tmp_path / name, [])
 
     return make
 
@@ -227,7 +227,7 @@ def weights(trainer: MMERTrainer) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["training.micro_batch_size=2", "training.accumulation=2"]]
+    "overrides", [["augment.missing.text=0.4"], ["training.micro_batch_size=2", "training.accumulation=2"]]
 )
 def test_training_with_the_cache_is_training_without_it(make_trainer, overrides: list[str]) -> None:
     """Both views, whose words change; judged after each epoch.
@@ -285,35 +285,34 @@ def test_workers_change_nothing(make_trainer) -> None:
     assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
 
 
-class Interrupting(io.StringIO):
-    """A screen before which the user presses Ctrl-C once, when the text appears."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-    def write(self, text: str) -> int:
-        if self.text and self.text in text:
-            self.text = ""
-            raise KeyboardInterrupt
-        return super().write(text)
-
-
 def same_weights(a: TrainingRun, b: TrainingRun) -> bool:
     ours, theirs = (load_file(run.model_folder / "model.safetensors") for run in (a, b))
     return all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
 
 
-def test_interrupted_and_resumed_is_uninterrupted(frozen, tmp_path: Path) -> None:
-    """Interrupted within an epoch, when texts of it are in the cache, and between epochs; dropout and views on."""
+def test_interrupted_and_resumed_is_uninterrupted(
+    frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in the first and in the second epoch, when texts of it are in the cache; dropout and views on."""
     # Room for some texts only, so that it matters which were there first.
-    recipe = frozen("training.epochs=3", "training.batch_size=4", "training.text_cache_gb=2e-6")
+    recipe = frozen("training.epochs=3", "training.batch_size=4", "training.text_cache_gb=1e-6")
     whole = train(recipe, tmp_path / "whole", console=Console(file=io.StringIO()))
-    folder = tmp_path / "run"
-    for moment, terminal in (("epoch 1/3", True), ("epoch 2/3", True)):
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, folder, console=Console(file=Interrupting(moment), force_terminal=terminal))
-        assert (folder / "text_cache").is_dir()
+    folder, complete = tmp_path / "run", TextCache.complete
+    for batches in (3, 10):  # an epoch has five of training and three of validation
+        left = [batches]
+
+        def interrupted(cache: TextCache, batch: dict[str, Any], left: list[int] = left) -> None:
+            complete(cache, batch)
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(TextCache, "complete", interrupted)
+        with pytest.raises(KeyboardInterrupt, match=f"{batches // 8} of 3 epochs are saved"):
+            train(recipe, folder, console=Console(file=io.StringIO()))
+        (kept,) = (folder / "text_cache").glob("*/states.bin")
+        assert 0 < kept.stat().st_size <= 1000
+    monkeypatch.setattr(TextCache, "complete", complete)
     resumed = train(recipe, folder, console=Console(file=io.StringIO()))
     assert same_weights(resumed, whole)
     assert resumed.metrics == whole.metrics

@@ -168,13 +168,12 @@ class TextCache:
     def _undamaged(self) -> int:
         """How many records stand before the first whose states are not what they were."""
         records = self._records()
-        content = (
-            np.memmap(self._states_file, np.uint8, mode="r") if self._states_file.stat().st_size else b""
-        )
+        size = self._states_file.stat().st_size
+        content: Any = np.memmap(self._states_file, np.uint8, mode="r") if size else b""
         end = 0
         for number, record in enumerate(records):
             start, end = end, end + 4 * int(record["tokens"]) * self._size
-            whole = record["offset"] * 4 == start and end <= len(content)
+            whole = record["offset"] * 4 == start and end <= size
             if not whole or zlib.crc32(content[start:end]) != record["checksum"]:
                 return number
         return len(records)
