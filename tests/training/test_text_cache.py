@@ -103,9 +103,10 @@ def test_missing_texts_and_texts_said_twice(tmp_path: Path) -> None:
     assert (len(cache), calls) == (3, [3])
 
 
-def test_the_second_view_is_looked_up_and_not_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_second_view_is_looked_up_and_kept_if_it_will_be_met_again(tmp_path: Path, kept: bool) -> None:
     reader = encoder()
-    cache, calls = TextCache(tmp_path, reader, 1e9), counted(reader)
+    cache, calls = TextCache(tmp_path, reader, 1e9, keep_second_view=kept), counted(reader)
 
     def both(second: int) -> dict[str, Any]:
         view = {f"augmented_{name}": value for name, value in inputs(second).items()}
@@ -118,7 +119,7 @@ def test_the_second_view_is_looked_up_and_not_kept(tmp_path: Path) -> None:
     calls.clear()
     same = both(0)
     assert torch.equal(same["augmented_text_hidden_states"], same["text_hidden_states"])
-    assert (len(cache), calls) == (5, [])
+    assert (len(cache), calls) == (10 if kept else 5, [])
 
 
 @pytest.mark.parametrize("limit", [0, 1, TEXTS // 2, TEXTS - 1, TEXTS])

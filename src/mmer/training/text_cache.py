@@ -70,12 +70,21 @@ class TextCache:
         limit: bytes of hidden states; texts beyond it are encoded each time.
         precision: arithmetic of the encoder, as `training.precision`.
         process: number of this process; each has a cache of its own.
+        keep_second_view: whether texts of the second view will be met again; made on the fly, they are others in each
+            epoch. They are looked up either way.
     """
 
     def __init__(
-        self, folder: Path, encoder: TextEncoder, limit: float, precision: str = "float32", process: int = 0
+        self,
+        folder: Path,
+        encoder: TextEncoder,
+        limit: float,
+        precision: str = "float32",
+        process: int = 0,
+        *,
+        keep_second_view: bool = False,
     ) -> None:
-        self.encoder, self.limit = encoder.eval(), limit
+        self.encoder, self.limit, self.keep_second_view = encoder.eval(), limit, keep_second_view
         self.folder = folder / f"{_fingerprint(encoder, precision)}-{process}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._size = int(encoder.model.config.hidden_size)
@@ -100,8 +109,6 @@ class TextCache:
     def complete(self, inputs: dict[str, Any]) -> None:
         """Replace token ids by hidden states, in place.
 
-        The second view is looked up but not kept: made on the fly, it is another one in each epoch.
-
         Args:
             inputs: a batch of `KeyedCollator`.
         """
@@ -109,7 +116,8 @@ class TextCache:
             keys = inputs.pop(f"{view}text_keys", None)
             if keys is not None:
                 ids, mask = inputs.pop(f"{view}input_ids"), inputs[f"{view}text_attention_mask"]
-                inputs[f"{view}text_hidden_states"] = self._states(keys, ids, mask, keep=not view)
+                keep = not view or self.keep_second_view
+                inputs[f"{view}text_hidden_states"] = self._states(keys, ids, mask, keep=keep)
 
     def _states(self, keys: Sequence[Key], ids: Tensor, mask: Tensor, *, keep: bool) -> Tensor:
         """(batch, tokens, d), zero where padded."""

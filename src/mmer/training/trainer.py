@@ -106,8 +106,14 @@ class MMERTrainer(Trainer):
         self.text_cache: TextCache | None = None
         if reader is not None and caches:
             processes, number = self.accelerator.num_processes, self.accelerator.process_index
-            settings = (limit / processes, recipe.training.precision, number)
-            self.text_cache = TextCache(folder / TEXT_CACHE, reader, *settings)
+            self.text_cache = TextCache(
+                folder / TEXT_CACHE,
+                reader,
+                limit / processes,
+                recipe.training.precision,
+                number,
+                keep_second_view=recipe.augment.views is not None,
+            )
         # The model takes any keyword; without this the Trainer believes that it divides by the accumulated items.
         self.model_accepts_loss_kwargs = False
 
