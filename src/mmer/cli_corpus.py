@@ -137,6 +137,42 @@ def corpus_show(corpus: CorpusPath) -> None:
     Console().print(Corpus.read(corpus).summary())
 
 
+@corpus_app.command("transcribe")
+def corpus_transcribe(
+    corpus: CorpusPath,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            help="whisper:NAME-OR-FOLDER of a speech-recognition model, or ctc:MODEL trained with CTC.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
+    ],
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")
+    ] = None,
+) -> None:
+    """Write what is heard in each recording into the column recognized; goes on after an interruption."""
+    from rich.console import Console
+
+    from mmer.corpora.corpus import Corpus
+    from mmer.inference.transcribe import transcribe
+    from mmer.progress import counting
+
+    console, table = Console(stderr=True), Corpus.read(corpus)
+    with counting(console, "transcribing", len(table)) as progress:
+        written, errors = transcribe(table, source, out, device=device, progress=progress)
+    notes = []
+    if unheard := int(written.table["recognized"].isna().sum()):
+        notes.append(f"{unheard} utterances have no readable recording and were not heard")
+    if errors.rate is not None:
+        rates = f"word error rate {errors.rate:.1%}, character error rate {errors.character_rate:.1%}"
+        notes.append(f"{rates} against {errors.transcripts} transcripts")
+    _report(console, notes, f"{len(written)} utterances in {out}")
+
+
 @corpus_app.command("audit")
 def corpus_audit(
     corpus: CorpusPath,

@@ -95,6 +95,10 @@ class Data(Section):
     """Emotions to tell apart, in the order of the model's classes; null = every emotion of the corpus."""
     label_map: dict[Name, Name] = {}
     """Emotions to rename before `labels` is applied, as `excited: happy`."""
+    recognized: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the training utterances, drawn anew in each epoch, that are read as a speech recognizer heard them: by
+    the column `recognized` that `mmer corpus transcribe` writes. CTC learns the true transcript all the same. At 1,
+    validation and test are read so too; below, they are read as transcribed, and so is who was not heard."""
     crop_duration: PositiveFloat | None = None
     """Cut longer clips to their first so many seconds; how many were cut is reported. null = never cut."""
     max_duration: PositiveFloat = 30.0

@@ -5,8 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny import speech_config, tiny_model
-from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
+from transformers import (
+    GenerationConfig,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
+)
 
 from mmer.inference import EmotionRecognizer
 from mmer.model import MMERProcessor
@@ -90,6 +99,49 @@ def recognizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Emo
     return lambda **settings: EmotionRecognizer.from_pretrained(
         save_model(tmp_path_factory.mktemp("model"), **settings), device="cpu"
     )
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Whisper that says a few letters."""
+    folder = tmp_path_factory.mktemp("whisper")
+    letters = {letter: number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+    times = [f"<|{step / 50:.2f}|>" for step in range(1501)]
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    tokenizer = WhisperTokenizer(vocab=letters | {"Ġ": 26}, merges=[], unk_token="a")
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.add_tokens(times)
+    end, start, no_times = (tokenizer.get_vocab()[token] for token in special)
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        init_std=1.0,
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
+        no_timestamps_token_id=no_times,
+        is_multilingual=False,
+        return_timestamps=False,  # as the published ones
+        max_length=12,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,14 +12,9 @@ from commands import run
 from inference.conftest import save_model
 from tiny import speech_config
 from transformers import (
-    GenerationConfig,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-    WhisperTokenizer,
 )
 
 from mmer.audio import load_audio
@@ -29,48 +24,6 @@ from mmer.inference.transcription import SpeechRecognizer, Transcription
 from mmer.text import WAV2VEC2_ALPHABET
 
 RATE = 16_000
-
-
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Whisper that says a few letters."""
-    folder = tmp_path_factory.mktemp("whisper")
-    letters = {letter: number for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
-    times = [f"<|{step / 50:.2f}|>" for step in range(1501)]
-    special = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
-    tokenizer = WhisperTokenizer(vocab=letters | {"Ġ": 26}, merges=[], unk_token="a")
-    tokenizer.add_special_tokens({"additional_special_tokens": special})
-    tokenizer.add_tokens(times)
-    end, start, no_times = (tokenizer.convert_tokens_to_ids(token) for token in special)
-    torch.manual_seed(0)
-    config = WhisperConfig(
-        vocab_size=len(tokenizer),
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        pad_token_id=end,
-        bos_token_id=end,
-        eos_token_id=end,
-        decoder_start_token_id=start,
-        init_std=1.0,
-    )
-    model = WhisperForConditionalGeneration(config)
-    model.generation_config = GenerationConfig(
-        decoder_start_token_id=start,
-        eos_token_id=end,
-        pad_token_id=end,
-        no_timestamps_token_id=no_times,
-        is_multilingual=False,
-        max_length=12,
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

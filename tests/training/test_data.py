@@ -228,3 +228,32 @@ def test_what_is_missing_is_not_dropped_from(tiny, corpus: Corpus):
 def test_no_modality_is_dropped_where_there_is_one(tiny, corpus: Corpus):
     dataset = dataset_of(tiny(*DROPS, "model.fusion=speech"), corpus)
     assert all(dataset[i]["features"] is not None for i in range(len(dataset)))
+
+
+def test_the_share_of_recognized_transcripts(tiny, corpus: Corpus):
+    heard_of = [None, "", *[f"heard {n}" for n in range(2, len(corpus))]]
+    table = corpus.table.assign(recognized=np.array(heard_of, dtype=object))
+    table["transcript"] = [f"said {n}" for n in range(len(corpus))]
+    recipe = tiny(
+        "data.recognized=0.3", "augment.speech.probability=0", "augment.text={drop: 0, swap: 0, repeat: 0}"
+    )
+    dataset, other = dataset_of(recipe, Corpus(table)), dataset_of(recipe, Corpus(table))
+    heard = []
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
+        items = [dataset[i] for i in range(len(dataset))]
+        assert items[0]["text"] == "said 0"  # was not heard
+        assert all(item["text"] == item["augmented_text"] for item in items)
+        assert [item["transcript"] for item in items] == table["transcript"].tolist()
+        heard += [item["text"] == table["recognized"][n] for n, item in enumerate(items) if n]
+    assert np.mean(heard) == pytest.approx(0.3, abs=0.05)
+    other.set_epoch(19)
+    assert all(same(dataset[i], other[i]) for i in reversed(range(len(dataset))))
+    judged = dataset_of(recipe, Corpus(table), training=False)
+    assert [judged[n]["text"] for n in range(len(judged))] == table["transcript"].tolist()
+
+
+def test_nothing_recognized_is_nothing_to_read(tiny, corpus: Corpus):
+    heard = Corpus(corpus.table.assign(recognized=""))
+    dataset = dataset_of(tiny("data.recognized=1", "model.stand_ins=true"), heard)
+    assert all(dataset[n]["text"] is None and dataset[n]["transcript"] for n in range(5))

@@ -8,7 +8,7 @@ import soundfile
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, RecipeError
 from mmer.recipe import load_recipe
-from mmer.training.preparation import prepare, read_preparation, write_preparation
+from mmer.training.preparation import as_judged, prepare, read_preparation, write_preparation
 
 RATE = 16_000
 
@@ -198,3 +198,26 @@ def test_stand_ins_make_use_of_what_is_only_written_down(tones: Path, tiny, tmp_
     ]
     without = prepare(tiny(corpus=tmp_path / "partial.parquet"))
     assert without.skipped["reason"].tolist() == ["no recording is named"] * 4
+
+
+@pytest.mark.parametrize("column", [None, "recognized"])
+def test_recognized_transcripts_must_be_there(tones: Path, tiny, tmp_path: Path, column: str | None):
+    table = Corpus.read(tones).table
+    Corpus(table.assign(**{column: None}) if column else table).write(tmp_path / "unheard.parquet")
+    with pytest.raises(
+        CorpusError, match=r"data\.recognized is 0\.5, but nothing is in a column recognized; write it"
+    ):
+        prepare(tiny("data.recognized=0.5", corpus=tmp_path / "unheard.parquet"))
+
+
+def test_models_are_judged_on_what_is_recognized_where_they_read_nothing_else(tones: Path, tiny):
+    corpus = Corpus.read(tones)
+    heard = Corpus(
+        corpus.table.assign(recognized=np.array([None, "", *["yes"] * (len(corpus) - 2)], dtype=object))
+    )
+    assert (
+        as_judged(heard, tiny("data.recognized=0.9")).table["transcript"].tolist()
+        == corpus.table["transcript"].tolist()
+    )
+    read = as_judged(heard, tiny("data.recognized=1")).table["transcript"].tolist()
+    assert read == [corpus.table["transcript"][0], "", *["yes"] * (len(corpus) - 2)]

@@ -464,3 +464,14 @@ def test_utterances_without_recording_or_transcript_train_and_are_judged(tones: 
     assert predictions["error"].isna().all()
     one_sided = table["audio_path"].isna() | table["transcript"].isna()
     assert predictions.loc[table["utterance_id"], "contribution_text"].isna().tolist() == one_sided.tolist()
+
+
+def test_trained_and_judged_on_recognized_transcripts(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    Corpus(table.assign(recognized=table["transcript"] + " 9", transcript=None)).write(
+        tmp_path / "heard.parquet"
+    )
+    recipe = tiny("data.recognized=1", "training.epochs=1", corpus=tmp_path / "heard.parquet")
+    run = train(recipe, tmp_path / "run", console=quiet())
+    predictions = pd.read_parquet(run.folder / "predictions.parquet")
+    assert predictions["text"].tolist() == (table["transcript"] + " 9").tolist()

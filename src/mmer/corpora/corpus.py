@@ -18,6 +18,8 @@ from mmer.errors import AudioError, CorpusError
 
 SECONDS = ("start", "end", "duration")
 SPLITS = ("train", "validation", "test")
+RECOGNIZED = "recognized"
+"""The column with what a speech recognizer heard, beside the transcript; not every corpus has it."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of files read so far and the number of all files."""

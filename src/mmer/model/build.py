@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
 from mmer.model import compact, pretrained
 from mmer.model.configuration import MMERConfig
@@ -37,6 +37,7 @@ def build_model(
             recording; or a part of an encoder shall learn whose other part would stay random.
     """
     transcripts = [text for text in train.table["transcript"].dropna() if text]
+    heard = [text for text in train.table[RECOGNIZED].dropna() if text] if recipe.data.recognized else []
     speech, text, objectives = recipe.model.speech, recipe.model.text, recipe.objectives
     fusion = recipe.model.fusion
     uses_speech, uses_text = fusion != "text", fusion != "speech"
@@ -45,7 +46,7 @@ def build_model(
             f"model.fusion = {fusion} listens, and no training utterance has a recording; "
             "add recordings to the corpus or set model.fusion=text"
         )
-    if uses_text and not transcripts:
+    if uses_text and not transcripts and not heard:
         raise RecipeError(
             f"model.fusion = {fusion} reads transcripts, and no training utterance has one; "
             "add transcripts to the corpus or set model.fusion=speech"
@@ -59,7 +60,7 @@ def build_model(
             )
 
     if text.encoder == COMPACT:
-        tokenizer = compact.compact_tokenizer(transcripts, text.compact)
+        tokenizer = compact.compact_tokenizer([*transcripts, *heard], text.compact)
         text_config = compact.compact_text_config(text.compact, tokenizer)
     else:
         tokenizer = pretrained.encoder_tokenizer(text.encoder)

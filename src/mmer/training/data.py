@@ -50,22 +50,18 @@ class Utterance:
     transcript: str | None
     emotion: str
     speaker: str | None
+    recognized: str | None = None
 
     @classmethod
     def of(cls, corpus: Corpus) -> list["Utterance"]:
         """The rows of a corpus, nulls as None."""
-        table = corpus.table[list(cls.__slots__)].astype(object)
+        table = corpus.table.reindex(columns=list(cls.__slots__)).astype(object)
         return [cls(*row) for row in table.where(table.notna(), None).itertuples(index=False, name=None)]
 
     @classmethod
     def with_sound(cls, corpus: Corpus) -> list["Utterance"]:
         """The rows of a corpus that have a recording."""
         return [utterance for utterance in cls.of(corpus) if utterance.audio_path is not None]
-
-    @property
-    def has_words(self) -> bool:
-        """Whether its transcript says anything."""
-        return bool(strip_annotations(self.transcript or ""))
 
     @classmethod
     def of_view(cls, view: View, crop: float | None) -> "Utterance":
@@ -180,20 +176,20 @@ class SpeechEmotionDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         utterance = self.utterances[index]
         features = augmented_features = augmented_text = None
-        listens, reads = self._modalities(utterance)
+        text = self._read(utterance)
+        listens, reads = self._modalities(utterance, text)
         if listens:
             features = self.store(utterance)
             if self.augmented:
                 second, voice = self._second_sound(utterance, features)
                 augmented_features = self._changed(second, utterance, "second", voice)
             features = self._changed(features, utterance, "first", utterance.speaker)
-        text = utterance.transcript if reads else None
         if self.augmented and reads:
-            augmented_text = self._second_text(utterance)
+            augmented_text = self._second_text(utterance, text)
         return {
             "utterance_id": utterance.utterance_id,
             "features": features,
-            "text": text,
+            "text": text if reads else None,
             "transcript": utterance.transcript,
             "label": self._classes[utterance.emotion],
             "has_second_view": self.augmented,
@@ -205,12 +201,18 @@ class SpeechEmotionDataset(Dataset[Item]):
         """Choose the epoch, from 0, whose changes and second views are given."""
         self.epoch = epoch
 
-    def _modalities(self, utterance: Utterance) -> tuple[bool, bool]:
+    def _read(self, utterance: Utterance) -> str | None:
+        """What is read of the utterance in this epoch: its transcript, or what a speech recognizer heard."""
+        share, draw = self.recipe.data.recognized, self._seed(utterance, "recognized") / 2**32
+        is_heard = self.training and utterance.recognized is not None and draw < share
+        return utterance.recognized if is_heard else utterance.transcript
+
+    def _modalities(self, utterance: Utterance, text: str | None) -> tuple[bool, bool]:
         """Whether the utterance is heard, and whether it is read, in this epoch."""
         processor = self.store.processor
         if not processor.stand_ins:
             return processor.uses_speech, processor.uses_text
-        listens, reads = utterance.audio_path is not None, utterance.has_words
+        listens, reads = utterance.audio_path is not None, bool(strip_annotations(text or ""))
         if self.training and listens and reads:
             drops, draw = self.recipe.augment.missing, self._seed(utterance, "missing") / 2**32
             listens = draw >= drops.speech
@@ -232,14 +234,14 @@ class SpeechEmotionDataset(Dataset[Item]):
         waveform = self._augment_speech(self.store.waveform(utterance), self._seed(utterance, "speech"))
         return self.store.processor.features(waveform), utterance.speaker
 
-    def _second_text(self, utterance: Utterance) -> str | None:
+    def _second_text(self, utterance: Utterance, first: str | None) -> str | None:
         view = self._view(utterance)
         if view is not None:
             return view.transcript
         if not self._on_the_fly:
-            return utterance.transcript
-        text = self.recipe.augment.text.model_dump()
-        return perturb(utterance.transcript, self._seed(utterance, "text"), **text)
+            return first
+        changes = self.recipe.augment.text.model_dump()
+        return perturb(first, self._seed(utterance, "text"), **changes)
 
     def _changed(self, features: Features, utterance: Utterance, view: str, speaker: str | None) -> Features:
         """Standardized features, changed in training."""

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmer.audio import SAMPLING_RATE, load_audio
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.recipe import Recipe
@@ -47,6 +47,18 @@ class Preparation:
         return self.corpus.select(self.corpus.table["split"] == split)
 
 
+def as_judged(corpus: Corpus, recipe: Recipe) -> Corpus:
+    """Utterances as they are read where a model is judged: as recognized, if training reads nothing else."""
+    return corpus if recipe.data.recognized < 1 else as_recognized(corpus)
+
+
+def as_recognized(corpus: Corpus) -> Corpus:
+    """What was recognized in place of the transcripts, where anything was heard."""
+    heard = corpus.table[RECOGNIZED]
+    table = corpus.table.assign(transcript=heard.where(heard.notna(), corpus.table["transcript"]))
+    return Corpus(table, source=corpus.source, notes=corpus.notes)
+
+
 def prepare(recipe: Recipe) -> Preparation:
     """The utterances of a run: `read_usable`, then `share_out`.
 
@@ -67,7 +79,7 @@ def read_usable(recipe: Recipe) -> Preparation:
     Raises:
         RecipeError: no corpus is named.
         CorpusError: the corpus cannot be read, a label is not in it, it does not tell improvised from scripted
-            utterances, or no utterance is left.
+            utterances or what was recognized, or no utterance is left.
     """
     data = recipe.data
     if data.corpus is None:
@@ -75,6 +87,11 @@ def read_usable(recipe: Recipe) -> Preparation:
             "data.corpus is not set; name the corpus to train on, as data.corpus=corpus.parquet"
         )
     corpus = Corpus.read(data.corpus)
+    if data.recognized and (RECOGNIZED not in corpus.table or corpus.table[RECOGNIZED].isna().all()):
+        raise CorpusError(
+            f"{data.corpus}: data.recognized is {data.recognized:g}, but nothing is in a column {RECOGNIZED}; write it "
+            "with mmer corpus transcribe, or set data.recognized=0"
+        )
     usable, _ = corpus.with_labels(data.labels, data.label_map)
     skipped = [_left_out_for_label(row) for row in _missing(corpus, usable)]
     if recipe.protocol.style != "all":

@@ -30,6 +30,8 @@ from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utt
 from mmer.training.preparation import (
     SPLITS,
     Preparation,
+    as_judged,
+    as_recognized,
     prepare,
     read_preparation,
     write_json,
@@ -173,6 +175,8 @@ def _train(
     model, processor = build_model(recipe, train_part, preparation.labels)
     made = [view for those in views.of.values() for view in those] if views else []
     _check_transcripts(processor, preparation.corpus, made)
+    if recipe.data.recognized:
+        _check_transcripts(processor, as_recognized(preparation.corpus), [])
     store = FeatureStore(processor)
     heard = [Utterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
     statistics = _read_features(store, preparation, [watched, compared], heard, console)
@@ -180,7 +184,9 @@ def _train(
         processor.save_pretrained(folder / "model")
 
     def judged(part: Corpus) -> SpeechEmotionDataset | None:
-        return SpeechEmotionDataset(part, store, recipe, statistics, training=False) if len(part) else None
+        if not len(part):
+            return None
+        return SpeechEmotionDataset(as_judged(part, recipe), store, recipe, statistics, training=False)
 
     progress = TrainingProgress(console, "validation" if selection == "last" else selection)
     trainer = MMERTrainer(
@@ -239,7 +245,7 @@ def _judge(
     recipe: Recipe, preparation: Preparation, folder: Path, state: TrainerState, console: Console
 ) -> dict[str, Any]:
     """Keep the best model, judge it on each split, and write predictions and pictures."""
-    corpus, selection = preparation.corpus, recipe.protocol.selection
+    corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
     step = state.global_step if selection == "last" else best
     assert step is not None
@@ -270,7 +276,8 @@ def _judge(
     bias = None
     if compared is not None and judged["test"]:
         other = _keep(folder, compared, folder / "validation_selected")
-        answers = predict_labeled(other, preparation.part("test"), batch_size=recipe.training.batch_size)
+        tested = as_judged(preparation.part("test"), recipe)
+        answers = predict_labeled(other, tested, batch_size=recipe.training.batch_size)
         by_validation = judge(answers, labels)
         assert by_validation is not None
         bias = selection_bias(

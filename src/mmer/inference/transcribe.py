@@ -1,0 +1,114 @@
+"""Transcripts of a corpus as a machine hears them: the column `recognized`, beside the true transcripts."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.corpora.corpus import RECOGNIZED, Corpus
+from mmer.errors import AudioError, MMERError
+from mmer.evaluation.error_rates import WordErrors, word_errors
+from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.transcription import SpeechRecognizer
+
+
+def transcribe(
+    corpus: Corpus,
+    source: str,
+    out: Path,
+    *,
+    device: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Corpus, WordErrors]:
+    """Write down what is heard in each recording of a corpus, and the corpus with it.
+
+    What is done is kept beside `out` until all is; the same call goes on from there after an interruption.
+
+    Args:
+        corpus: its transcripts are compared with what is heard, and not changed.
+        source: `whisper:NAME`, a speech-recognition model of transformers, or `ctc:MODEL`, a model folder with a CTC
+            head.
+        out: the table to write.
+        device: see `EmotionRecognizer`.
+        progress: called with the number of utterances done so far.
+
+    Returns:
+        The corpus with the column `recognized`, null where there is no readable recording, and how far that is from the
+        transcripts.
+
+    Raises:
+        MMERError: there is no such source, or it has no CTC head.
+        EncoderError, CheckpointError: the model cannot be loaded.
+    """
+    kind, _, model = source.partition(":")
+    if kind not in ("whisper", "ctc") or not model:
+        raise MMERError(
+            f"cannot transcribe with {source!r}; give whisper:NAME-OR-FOLDER of a speech-recognition model, or "
+            "ctc:MODEL-FOLDER of a model trained with CTC"
+        )
+    kept = out.with_name(f"{out.name}.part.jsonl")
+    heard = _kept(kept, source)
+    utterances = [
+        utterance
+        for utterance in corpus_utterances(corpus)
+        if utterance.audio is not None and utterance.utterance_id not in heard
+    ]
+    if utterances:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        hear = _with_whisper if kind == "whisper" else _with_ctc
+        with kept.open("a", encoding="utf-8") as file:
+            for name, text in hear(utterances, model, device):
+                line = {"utterance_id": name, "source": source, RECOGNIZED: text}
+                print(json.dumps(line, ensure_ascii=False), file=file, flush=True)
+                heard[name] = text
+                if progress:
+                    progress(len(heard))
+    texts = [heard.get(name) for name in corpus.table["utterance_id"]]
+    table = corpus.table.assign(**{RECOGNIZED: np.array(texts, dtype=object)})
+    written = Corpus(table, source=corpus.source, notes=corpus.notes)
+    written.write(out)
+    kept.unlink(missing_ok=True)
+    pairs = [
+        (said, text)
+        for said, text in zip(corpus.table["transcript"], texts, strict=True)
+        if said is not None and text is not None
+    ]
+    return written, word_errors([said for said, _ in pairs], [text for _, text in pairs])
+
+
+def _kept(path: Path, source: str) -> dict[str, str | None]:
+    """What an interrupted call of the same source has heard; a last line that is not complete is heard again."""
+    heard: dict[str, str | None] = {}
+    if not path.exists():
+        return heard
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    complete = [line for line in lines if line.endswith("\n")]
+    for line in complete:
+        row = json.loads(line)
+        if row["source"] == source:
+            heard[row["utterance_id"]] = row[RECOGNIZED]
+    path.write_text("".join(complete), encoding="utf-8")
+    return heard
+
+
+def _with_whisper(utterances: list[Utterance], model: str, device: str) -> Iterator[tuple[str, str | None]]:
+    recognizer = SpeechRecognizer(model, device)
+    for utterance in utterances:
+        assert utterance.path is not None
+        assert utterance.utterance_id is not None
+        try:
+            waveform = load_audio(utterance.path, start=utterance.start, end=utterance.end)
+        except AudioError:
+            yield utterance.utterance_id, None
+            continue
+        yield utterance.utterance_id, recognizer(waveform, SAMPLING_RATE)
+
+
+def _with_ctc(utterances: list[Utterance], model: str, device: str) -> Iterator[tuple[str, str | None]]:
+    recognizer = EmotionRecognizer.from_pretrained(model, device, transcription="ctc")
+    for prediction in recognizer.predict(utterances):
+        yield prediction.utterance_id, prediction.transcript

@@ -1,0 +1,101 @@
+"""What is heard in a corpus, beside its transcripts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import run
+from inference.conftest import save_model
+
+from mmer.audio import load_audio
+from mmer.corpora.corpus import Corpus
+from mmer.errors import MMERError
+from mmer.evaluation.error_rates import word_errors
+from mmer.inference import EmotionRecognizer
+from mmer.inference.transcribe import transcribe
+from mmer.inference.transcription import SpeechRecognizer
+from mmer.text import WAV2VEC2_ALPHABET
+
+
+@pytest.fixture
+def corpus(clips: Sequence[str], tmp_path: Path) -> Corpus:
+    """Four recordings, a transcript without one, and a file that is none."""
+    (tmp_path / "broken.wav").write_text("no sound")
+    table = pd.DataFrame(
+        {
+            "utterance_id": [f"u{n}" for n in range(6)],
+            "audio_path": [*clips[:4], None, str(tmp_path / "broken.wav")],
+            "transcript": ["nie wiem", None, "co robić", "", "tylko słowa", "zepsute"],
+            "emotion": "sad",
+        }
+    )
+    return Corpus(table)
+
+
+def recognized(table: pd.DataFrame) -> list[str | None]:
+    return [None if pd.isna(text) else text for text in table["recognized"]]
+
+
+def test_whisper(corpus: Corpus, whisper: Path, tmp_path: Path) -> None:
+    out, done = tmp_path / "heard.parquet", []
+    written, errors = transcribe(corpus, f"whisper:{whisper}", out, device="cpu", progress=done.append)
+    hears = SpeechRecognizer(str(whisper), "cpu")
+    expected = [hears(load_audio(path), 16_000) for path in corpus.table["audio_path"][:4]]
+    assert any(expected)
+    again = Corpus.read(out).table
+    assert recognized(again) == recognized(written.table) == [*expected, None, None]
+    assert again["transcript"].tolist() == corpus.table["transcript"].tolist()
+    assert errors == word_errors(["nie wiem", "co robić", ""], [expected[0], expected[2], expected[3]])
+    assert done == [1, 2, 3, 4, 5]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.wav", "heard.parquet"]
+
+
+def test_it_goes_on_after_an_interruption(corpus: Corpus, whisper: Path, tmp_path: Path) -> None:
+    out, source = tmp_path / "heard.csv", f"whisper:{whisper}"
+
+    def interrupted(done: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transcribe(corpus, source, out, device="cpu", progress=interrupted)
+    assert not out.exists()
+    kept = out.with_name("heard.csv.part.jsonl")
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [row["utterance_id"] for row in rows] == ["u0", "u1"]
+    rows[0]["recognized"] = "heard before"  # and so not heard again
+    rows[1] |= {"source": "whisper:another", "recognized": "by another"}  # and so heard anew
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"utterance_id": "u2", "sou')
+    transcribe(corpus, source, out, device="cpu")
+    heard = Corpus.read(out).table["recognized"].tolist()
+    hears = SpeechRecognizer(str(whisper), "cpu")
+    assert heard[:3] == [
+        "heard before",
+        *(hears(load_audio(path), 16_000) for path in corpus.table["audio_path"][1:3]),
+    ]
+    assert not kept.exists()
+
+
+def test_the_ctc_head_of_a_model(
+    corpus: Corpus, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(tmp_path / "model", ctc_symbols=WAV2VEC2_ALPHABET)
+    table, out = tmp_path / "corpus.parquet", tmp_path / "heard.jsonl"
+    corpus.write(table)
+    arguments = ["corpus", "transcribe", table, "--with", f"ctc:{model}", "-o", out, "--device", "cpu"]
+    done = run(capfd, monkeypatch, arguments)
+    assert done.code == 0
+    recognizer = EmotionRecognizer.from_pretrained(model, "cpu", transcription="ctc")
+    expected = [recognizer(path).transcript for path in corpus.table["audio_path"][:4]]
+    assert recognized(Corpus.read(out).table) == [*expected, None, None]
+    assert "note: 2 utterances have no readable recording and were not heard" in done.err
+    assert "note: word error rate " in done.err
+    assert f"6 utterances in {out}" in done.err
+
+
+@pytest.mark.parametrize("source", ["whisper", "whisper:", "given", "ctc", "kaldi:x"])
+def test_no_such_source(corpus: Corpus, source: str, tmp_path: Path) -> None:
+    with pytest.raises(MMERError, match=r"cannot transcribe with .*; give whisper:NAME-OR-FOLDER of"):
+        transcribe(corpus, source, tmp_path / "heard.parquet")
