@@ -29,10 +29,10 @@ def error_of(name: str, *overrides: str) -> str:
 
 
 def test_shipped_recipes():
-    assert recipe_names() == ["compact", "demo", "iemocap-official", "iemocap-paper"]
+    assert recipe_names() == ["compact", "demo", "iemocap-beyond", "iemocap-official", "iemocap-paper"]
 
 
-@pytest.mark.parametrize("name", ["compact", "demo", "iemocap-official", "iemocap-paper"])
+@pytest.mark.parametrize("name", ["compact", "demo", "iemocap-beyond", "iemocap-official", "iemocap-paper"])
 def test_dump_is_complete_and_reloads_equal(name: str, recipe_file):
     recipe = load_recipe(name)
     text = recipe.dump()

@@ -87,7 +87,10 @@ def demo(
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="demo, compact, iemocap-paper, iemocap-official, or a .yaml file.")
+        str,
+        typer.Argument(
+            help="demo, compact, iemocap-paper, iemocap-official, iemocap-beyond, or a .yaml file."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -105,7 +108,10 @@ def train(
 @app.command()
 def crossval(
     recipe: Annotated[
-        str, typer.Argument(help="demo, compact, iemocap-paper, iemocap-official, or a .yaml file.")
+        str,
+        typer.Argument(
+            help="demo, compact, iemocap-paper, iemocap-official, iemocap-beyond, or a .yaml file."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -158,7 +164,10 @@ def baseline(
 @app.command()
 def ablate(
     recipe: Annotated[
-        str, typer.Argument(help="demo, compact, iemocap-paper, iemocap-official, or a .yaml file.")
+        str,
+        typer.Argument(
+            help="demo, compact, iemocap-paper, iemocap-official, iemocap-beyond, or a .yaml file."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
