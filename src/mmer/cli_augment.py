@@ -13,9 +13,21 @@ def augment(
     out: Annotated[Path, typer.Option("--out", help="The folder: views.parquet and audio/.")],
     speech: Annotated[
         str,
-        typer.Option(metavar="GEN[,GEN]", help="What makes the sound: espeak, world, effects, none."),
+        typer.Option(
+            metavar="GEN[,GEN]", help="What makes the sound: yourtts, espeak, world, effects, none."
+        ),
     ],
-    text: Annotated[str, typer.Option(metavar="GEN", help="What makes the words: perturb, none.")] = "none",
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="GEN",
+            help="What makes the words: marian:en-de, marian:FORWARD_MODEL,BACK_MODEL, perturb, none.",
+        ),
+    ] = "none",
+    sample: Annotated[
+        bool,
+        typer.Option("--sample", help="Draw translations, so that several views of an utterance differ."),
+    ] = False,
     views: Annotated[int, typer.Option(min=1, help="Of each utterance, by each generator of sound.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     within: Annotated[
@@ -30,23 +42,45 @@ def augment(
     language: Annotated[
         str | None, typer.Option(help="Of utterances whose language the corpus does not tell, such as en.")
     ] = None,
+    similarity: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A text encoder that compares the words with the source's."),
+    ] = None,
+    min_similarity: Annotated[float, typer.Option(help="Cosine of the two in that encoder.")] = 0.6,
+    asr: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="A CTC model of transformers or of mmer that listens to views."),
+    ] = None,
+    max_error_rate: Annotated[float, typer.Option(min=0, help="Of its characters.")] = 0.5,
     max_length_ratio: Annotated[float, typer.Option(min=1, help="Of the words to the source's.")] = 2.0,
     max_duration_ratio: Annotated[float, typer.Option(min=1, help="Of the sound to the source's.")] = 2.5,
     batch_size: Annotated[int, typer.Option(min=1, help="Utterances whose words are made together.")] = 16,
+    device: Annotated[
+        str | None, typer.Option(help="Of models: cpu, cuda or cuda:N; the first GPU if there is one.")
+    ] = None,
 ) -> None:
     """Make second views of utterances for training; the same command again goes on after an interruption."""
     from rich.console import Console
 
     from mmer.augment.gates import Gates
     from mmer.augment.generators import speech_generators, text_generator
+    from mmer.augment.judges import load_judges
     from mmer.augment.make import make_views, summarize
     from mmer.corpora.corpus import Corpus
     from mmer.progress import counting
 
     console = Console(stderr=True)
     table = Corpus.read(corpus)
-    generators, words = speech_generators(speech.split(",")), text_generator(text)
-    gates = Gates(max_length_ratio=max_length_ratio, max_duration_ratio=max_duration_ratio)
+    generators = speech_generators(speech.split(","), device=device)
+    words = text_generator(text, sample=sample, device=device)
+    gates = Gates(max_length_ratio, min_similarity, max_duration_ratio, max_error_rate)
+    judges = load_judges(similarity if words else None, asr if generators else None, device)
+    for what, model in (
+        ("similarity of the words", judges.similarity),
+        ("intelligibility", judges.recognizer),
+    ):
+        if model is None:
+            console.print(f"not judged: {what}")
     try:
         with counting(console, "making views") as progress:
             made = make_views(
@@ -60,6 +94,7 @@ def augment(
                 every_split=every_split,
                 language=language,
                 gates=gates,
+                judges=judges,
                 batch_size=batch_size,
                 progress=progress,
             )

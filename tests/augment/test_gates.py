@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mmer.augment.gates import Gates, character_error_rate, length_ratio
+from mmer.augment.gates import Gates, length_ratio
 
 GATES = Gates()
 
@@ -23,9 +21,9 @@ def test_text(source, text, reason):
 
 
 def test_meaning():
-    assert GATES.judge_text("a b c", "a b d", 0.69) == "text: other meaning"
-    assert GATES.judge_text("a b c", "a b d", 0.71) is None
-    assert Gates(min_similarity=0.5).judge_text("a b c", "a b d", 0.6) is None
+    assert GATES.judge_text("a b c", "a b d", 0.59) == "text: other meaning"
+    assert GATES.judge_text("a b c", "a b d", 0.61) is None
+    assert Gates(min_similarity=0.4).judge_text("a b c", "a b d", 0.5) is None
 
 
 def test_sound():
@@ -43,17 +41,3 @@ def test_sound():
 def test_ratios():
     assert length_ratio("No, never!", "never") == 5 / 8
     assert length_ratio("...", "never") == float("inf")
-
-
-def slow_distance(a, b):
-    if not a or not b:
-        return len(a) + len(b)
-    return min(
-        slow_distance(a[1:], b) + 1, slow_distance(a, b[1:]) + 1, slow_distance(a[1:], b[1:]) + (a[0] != b[0])
-    )
-
-
-@given(st.text("abc", max_size=6), st.text("abc", max_size=6))
-def test_character_error_rate(said, understood):
-    expected = slow_distance(said, understood) / len(said) if said else float(bool(understood))
-    assert character_error_rate(said, understood) == expected

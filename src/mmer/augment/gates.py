@@ -28,7 +28,7 @@ class Gates:
     """
 
     max_length_ratio: float = 2.0
-    min_similarity: float = 0.7
+    min_similarity: float = 0.6
     max_duration_ratio: float = 2.5
     max_error_rate: float = 0.5
 
@@ -61,22 +61,22 @@ class Gates:
         return None
 
 
+@dataclass(frozen=True)
+class Judges:
+    """Models that measure views; null for those that nobody gave.
+
+    Attributes:
+        similarity: of words.
+        recognizer: of speech.
+        names: what they were loaded from, as JSON knows it.
+    """
+
+    similarity: Similarity | None = None
+    recognizer: Recognizer | None = None
+    names: tuple[str | None, ...] = ()
+
+
 def length_ratio(source: str, text: str) -> float:
     """Characters of the text to those of the source, both normalized; infinite for a source of none."""
     characters = len(normalize_transcript(source))
     return len(normalize_transcript(text)) / characters if characters else float("inf")
-
-
-def character_error_rate(said: str, understood: str) -> float:
-    """Fewest characters to substitute, insert and delete for each character said, both normalized.
-
-    >>> character_error_rate("Oh, no!", "oh know")
-    0.4
-    """
-    reference, found = normalize_transcript(said), normalize_transcript(understood)
-    row = list(range(len(found) + 1))
-    for i, wanted in enumerate(reference, start=1):
-        above, row = row, [i]
-        for j, got in enumerate(found, start=1):
-            row.append(min(above[j - 1] + (wanted != got), above[j] + 1, row[j - 1] + 1))
-    return row[-1] / len(reference) if reference else float(bool(found))

@@ -124,7 +124,11 @@ def text_generator(name: str, *, sample: bool = False, device: str | None = None
         return None
     if name == "perturb":
         return Perturbation()
-    known = ["perturb", "none"]
+    if name.startswith("marian:"):
+        from mmer.augment.translation import BackTranslation
+
+        return BackTranslation.named(name.removeprefix("marian:"), sample=sample, device=device)
+    known = ["marian:en-de", "perturb", "none"]
     raise MMERError(f"--text {name!r}{nearest(name, known)}; allowed are {', '.join(known)}")
 
 
@@ -134,6 +138,7 @@ def speech_generators(names: Sequence[str], *, device: str | None = None) -> lis
     Raises:
         MMERError: no such generator, one named twice, or one that cannot be loaded.
     """
+    from mmer.augment.cloning import YourTTS
     from mmer.augment.effects import Effects
     from mmer.augment.espeak_voices import ESpeakVoices
     from mmer.augment.world import World
@@ -142,6 +147,7 @@ def speech_generators(names: Sequence[str], *, device: str | None = None) -> lis
         "espeak": ESpeakVoices,
         "world": World,
         "effects": Effects,
+        "yourtts": lambda: YourTTS(device=device),
     }
     if list(names) == ["none"]:
         return []

@@ -15,28 +15,14 @@ import soundfile
 
 from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
-from mmer.augment.gates import Gates, Recognizer, Similarity, character_error_rate, length_ratio
+from mmer.augment.gates import Gates, Judges, length_ratio
 from mmer.augment.generators import Material, Sound, SpeechGenerator, TextGenerator, Waveform
 from mmer.augment.journal import journal_line, open_folder, read_journal
 from mmer.augment.views import View, write_views
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.errors import CorpusError, MMERError
-
-
-@dataclass(frozen=True)
-class Judges:
-    """Models that measure views.
-
-    Attributes:
-        similarity: of texts.
-        recognizer: of speech.
-        names: what they were loaded from, as JSON knows it.
-    """
-
-    similarity: Similarity | None = None
-    recognizer: Recognizer | None = None
-    names: dict[str, str | None] | None = None
+from mmer.evaluation.error_rates import word_errors
 
 
 def make_views(
@@ -93,7 +79,7 @@ def make_views(
         "speech": {each.name: each.settings for each in speech},
         "text": {text.name: text.settings} if text else {},
         "gates": asdict(gates),
-        "judges": judges.names or {},
+        "judges": list(judges.names),
         **{"views": views, "seed": seed, "within": within, "every_split": every_split, "language": language},
         "batch_size": batch_size,
     }
@@ -225,11 +211,11 @@ class _Maker:
 
     def _judged(self, view: View, sound: Sound, source_samples: int, said: str | None) -> View:
         waveform = sound.waveform
-        error_rate = None
-        if self.judges.recognizer and said and len(waveform):
-            error_rate = character_error_rate(said, self.judges.recognizer(waveform))
         ratio = len(waveform) / source_samples
-        reason = self.gates.judge_sound(waveform, ratio, error_rate)
+        error_rate, reason = None, self.gates.judge_sound(waveform, ratio, None)
+        if reason is None and self.judges.recognizer and said:
+            error_rate = word_errors([said], [self.judges.recognizer(waveform)]).character_rate
+            reason = self.gates.judge_sound(waveform, ratio, error_rate)
         path = None
         if reason is None:
             path = str(self.folder / "audio" / f"{quoted(view.view_id)}.flac")
