@@ -193,6 +193,10 @@ def corpus_audit(
         float, typer.Option(help="From which transcripts are nearly the same, above 0 to 1.")
     ] = 0.8,
     audio: Annotated[bool, typer.Option(help="Read the recordings.")] = True,
+    views: Annotated[
+        Path | None,
+        typer.Option(metavar="VIEWS", help="A views.parquet of mmer augment: which break a fold?"),
+    ] = None,
 ) -> None:
     """Measure how much of what is tested is in training too: speakers, words, recordings."""
     from rich.console import Console
@@ -203,8 +207,15 @@ def corpus_audit(
     from mmer.progress import counting
 
     conditions = [Condition.parse(text) for text in fail_on or []]
+    made = None
+    if views:
+        from mmer.augment.views import read_views
+
+        made = read_views(views)
     with counting(Console(stderr=True), "listening") as progress:
-        found = audit(Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress)
+        found = audit(
+            Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress, views=made
+        )
     if json:
         found.write(json)
     Console().print(found)

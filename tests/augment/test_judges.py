@@ -89,7 +89,7 @@ def test_a_recognizer_of_transformers(recognizer):
     with torch.no_grad():
         ids = model(**extractor(clip, sampling_rate=16_000, return_tensors="pt")).logits[0].argmax(-1)
     collapsed = [int(n) for k, n in enumerate(ids) if k == 0 or n != ids[k - 1]]
-    expected = "".join(LETTERS[n] for n in collapsed if n > 3).replace("|", " ").strip()
+    expected = "".join(LETTERS[n] for n in collapsed if n).replace("|", " ")
     assert understood.split() == expected.split()
     assert understood
 

@@ -2,21 +2,25 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from rich.console import RenderableType
 
+from mmer.corpora.audit_views import FIGURE, count_broken_views
 from mmer.corpora.clips import Clip, read_clips
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
 from mmer.corpora.leaks import TRAIN, Sides, find_leaks
 from mmer.errors import CorpusError
+
+if TYPE_CHECKING:
+    from mmer.augment.views import View
 
 BY = ("split", "session", "speaker", "fold")
 """What an audit may hold against each other."""
@@ -71,6 +75,8 @@ class Audit:
             often for the same words gets right, and `majority_accuracy`, that the most frequent emotion of training
             gets right; `lookup_gain`, what the first adds to the accuracy over all tested utterances; `emotions`.
             Where the corpus says what was improvised, `scripted` and `improvised` have the text figures of either.
+            `view_overlap`: of the views of training utterances, the share that used the voice or the words of somebody
+            who is not in training.
         total: the same over all tested utterances.
         transcripts: `distinct` normalized ones, `redundant` utterances that repeat one, `repeated` distinct ones said
             more than once, `ambiguous` repeated ones with several emotions, `most_leaked` ones with how often they
@@ -79,6 +85,7 @@ class Audit:
         emotions: counts in each split or group.
         recordings: tested recordings that training has too, and in which utterance.
         notes: what was left out, and why a recording could not be read.
+        broken_views: `view`, `fold` and `reason` of each view that breaks a fold.
     """
 
     source: str
@@ -91,6 +98,7 @@ class Audit:
     emotions: dict[str, dict[str, int]]
     recordings: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    broken_views: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def verdict(self) -> list[str]:
@@ -133,6 +141,7 @@ def audit(
     min_words: int = 3,
     listen: bool = True,
     progress: Progress | None = None,
+    views: Sequence["View"] | None = None,
 ) -> Audit:
     """Look for everything that a fold tests in its training.
 
@@ -148,6 +157,7 @@ def audit(
         min_words: shorter transcripts are not looked for nearly, 1 or more.
         listen: read the recordings.
         progress: called with the number of recordings read so far and of all.
+        views: of utterances of this corpus, made by `mmer augment`.
 
     Raises:
         CorpusError: another `by`, an empty column, nothing to hold against each other, or a setting outside its range.
@@ -166,6 +176,8 @@ def audit(
     folds = {}
     for fold, rows in sorted(leaks.groupby("fold")):
         folds[str(fold)] = _figures(rows, known if sides.official else known - len(rows), min_words)
+    total = _figures(leaks[leaks["fold"].notna()], None, min_words)
+    broken = _add_views(folds, total, corpus.table, sides, views)
     notes = []
     if left := len(corpus) - len(table):
         notes.append(f"{left} of {len(corpus)} utterances have no {by} and are left out")
@@ -175,13 +187,31 @@ def audit(
         by=by,
         settings={"similarity": similarity, "min_words": min_words, "fingerprint_difference": DIFFERENCE},
         folds=folds,
-        total=_figures(leaks[leaks["fold"].notna()], None, min_words),
+        total=total,
         transcripts=_transcripts(leaks),
         clips=_clips(table, clips),
         emotions={str(name): _counts(labels) for name, labels in table["emotion"].groupby(sides.names)},
         recordings=recordings,
         notes=notes,
+        broken_views=broken,
     )
+
+
+def _add_views(
+    folds: Mapping[str, dict[str, Any]],
+    total: dict[str, Any],
+    table: pd.DataFrame,
+    sides: Sides,
+    views: Sequence["View"] | None,
+) -> list[dict[str, str]]:
+    """Add the figure of views, null where none are given, to those of the folds; gives the views that break one."""
+    by_fold, in_all, broken = count_broken_views(table, sides, views or [])
+    for name, figures in folds.items():
+        figures[FIGURE] = _share(*by_fold[name])
+        figures["counts"][FIGURE] = list(by_fold[name])
+    total[FIGURE] = _share(*in_all)
+    total["counts"][FIGURE] = list(in_all)
+    return broken
 
 
 def _sides(corpus: Corpus, by: str) -> Sides:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from mmer.corpora.audit import FAULTS, LOOKUPS, OVERLAPS, Audit
+from mmer.corpora.audit_views import FIGURE
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_KNOWN = (*OVERLAPS, *LOOKUPS, *FAULTS)
+_KNOWN = (*OVERLAPS, FIGURE, *LOOKUPS, *FAULTS)
 _FORM = re.compile(r"\s*([A-Za-z_]+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+))\s*")
 
 
@@ -19,7 +20,8 @@ class Condition:
     """A figure of an audit and what it is held against.
 
     Attributes:
-        figure: one of `OVERLAPS` or `LOOKUPS`, judged in each fold, or of `FAULTS`: the number of such clips.
+        figure: one of `OVERLAPS` or `LOOKUPS` or `view_overlap`, judged in each fold, or of `FAULTS`: the number of
+            such clips.
         comparison: `>`, `>=`, `<` or `<=`.
         limit: a share between 0 and 1, or a number of clips.
     """

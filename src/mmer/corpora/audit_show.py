@@ -23,6 +23,7 @@ _COLUMNS = {
     "copy_overlap": "copy",
     "audio_overlap": "same bytes",
     "near_audio_overlap": "same sound",
+    "view_overlap": "views",
     "lookup_accuracy": "look-up",
     "majority_accuracy": "majority",
 }
@@ -82,6 +83,12 @@ def _judge(figures: Mapping[str, Any], audit: Audit) -> list[str]:
             f", {counts['audio_overlap'][0]} of them byte for byte" if figures["audio_overlap"] else ""
         )
         sentences.append(f"{found('near_audio_overlap')} are recordings that training has too{bytes_too}")
+    if figures["view_overlap"]:
+        broken, known = counts["view_overlap"]
+        sentences.append(
+            f"{figures['view_overlap']:.1%} of the views of training utterances ({broken} of {known}) used the voice "
+            "or the words of somebody who is not in training: leave them out"
+        )
     for share, words in ((0, "not in training"), (None, "not known")):
         things = [thing for name, thing in _THINGS.items() if figures[name] == share]
         if things:
@@ -118,6 +125,9 @@ def render(audit: Audit) -> RenderableType:
     if audit.recordings:
         pairs = [f"{row['utterance']} is {row['same_as']}" for row in audit.recordings]
         parts.append(Text(f"recordings that training has too: {_some(pairs)}"))
+    if audit.broken_views:
+        said = [f"{row['view']} in {row['fold']}: {row['reason']}" for row in audit.broken_views]
+        parts.append(Text(f"views that break a fold: {_some(said)}"))
     parts += [Text(f"note: {note}") for note in audit.notes[:_NOTES]]
     if len(audit.notes) > _NOTES:
         parts.append(Text(f"note: {len(audit.notes) - _NOTES} more in the file of --json"))
@@ -142,7 +152,7 @@ def _folds(audit: Audit) -> Table:
     for part in (rows, {"all": audit.total, **kinds}):
         table.add_section()
         for name, figures in part.items():
-            shares = (_percent(figures[column]) for column in columns)
+            shares = (_percent(figures.get(column)) for column in columns)
             table.add_row(escape(name), str(figures["test_utterances"]), *shares)
     if len(rows) < len(audit.folds):
         table.caption = f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; --json writes all"
