@@ -1,9 +1,15 @@
+import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from commands import Outcome, make_recordings, run
+
+from mmer.augment.gates import Gates
+from mmer.cli_augment import augment
+from mmer.recipe import Augment
 
 Command = Callable[..., Outcome]
 
@@ -49,3 +55,17 @@ def test_views_of_a_folder(mmer: Command, recordings: Path, tmp_path: Path):
     unknown = mmer("augment", recordings, "--out", tmp_path / "w", "--speech", "wrld")
     assert unknown.code == 2
     assert unknown.err.startswith("mmer: --speech 'wrld', the nearest is 'world'")
+
+
+def test_docs_name_options_and_settings_that_exist():
+    page = (Path(__file__).parents[1] / "docs" / "augment.md").read_text(encoding="utf-8")
+    parameters = [*inspect.signature(augment).parameters, "fail_on", "json", "clips"]
+    options = set(re.findall(r"--([a-z][a-z-]+)", page))
+    assert {"speech", "text", "within", "sample"} <= options
+    assert {option.replace("-", "_") for option in options} <= set(parameters)
+    settings = {name for name in re.findall(r"augment\.([a-z_]+)", page) if name != "py"}
+    assert settings == {"views", "views_use", "views_breaking_fold"} <= set(Augment.model_fields)
+    kinds = re.findall(r"`((?:text|sound): [a-z ]+)`", page)
+    source = inspect.getsource(Gates)
+    assert len(kinds) == 7
+    assert all(f'"{kind}"' in source for kind in kinds)

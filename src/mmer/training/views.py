@@ -88,8 +88,6 @@ def told(counts: Mapping[str, int]) -> str:
         "of utterances that do not train": counts["not_in_training"],
         "left out because they break the fold": counts["breaking_fold"],
     }
+    having = counts["utterances"] - counts["without"]
     rest = "".join(f", {count} {reason}" for reason, count in left.items() if count)
-    return (
-        f"views: {counts['used']} of {counts['utterances'] - counts['without']} training utterances are used{rest}; "
-        + (f"{counts['without']} training utterances have none")
-    )
+    return f"views: {counts['used']} for {having} of {counts['utterances']} training utterances{rest}"
