@@ -24,8 +24,8 @@ from mmer.training.run import TrainingRun, train
 
 RATES = {
     "frozen": [(1e-3, None), (5e-3, None)],
-    "lora": [(1e-3, 5e-4), (1e-3, 1e-3)],
-    "full": [(1e-3, 5e-5), (1e-3, 1e-4)],
+    "lora": [(1e-3, 5e-4)],
+    "full": [(1e-3, 5e-5)],
 }
 """Learning rates that are tried: of the classifier, of the encoder."""
 
