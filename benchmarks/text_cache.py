@@ -1,12 +1,12 @@
 """What a frozen text encoder costs with the cache of its hidden states, against features handed in.
 
-Two trainings of the same network on the same made utterances (4 to 40 words, 2 s of noise) take turns, an epoch each, in
-one process: one reads the transcripts with a text encoder of roberta-base's shape (random weights, 124 million) through
-the cache of `mmer.training.text_cache`, the other is given its hidden states from memory. Printed are the first epoch of
-each, the medians of the later ones, and the median of the ratio of one epoch to that of the other beside it, by the clock
-and in processor time, which other work on the machine disturbs less. There is no second view: its words, changed on the
-fly, are others in each epoch. Once with the paper's fusion and a `compact` speech encoder, once reading alone, where there
-is next to nothing to compute beside the cache.
+Two trainings of the same network on the same made utterances (4 to 40 words, 2 s of noise) take turns, an epoch each,
+in one process: one reads the transcripts with a text encoder of roberta-base's shape (random weights, 124 million)
+through the cache of `mmer.training.text_cache`, the other is given its hidden states from memory. Printed are the
+first epoch of each, the medians of the later ones, and the median of the ratio of one epoch to that of the other
+beside it, by the clock and in processor time, which other work on the machine disturbs less. There is no second view:
+its words, changed on the fly, are others in each epoch. Once with the paper's fusion and a `compact` speech encoder,
+once reading alone, where there is next to nothing to compute beside the cache.
 
     python benchmarks/text_cache.py [--utterances 128] [--epochs 10]
 """
