@@ -77,7 +77,7 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     corpus = Corpus.read(run / "corpus.parquet")
     figures = evaluate(run / "model", corpus, "test", transcripts="none")
     assert (figures["accuracy"], figures["transcripts"]["word_error_rate"]) == (none["accuracy"], 1)
-    assert "word error rate 100.0% of 9 transcripts" in printed(render(figures))
+    assert "word error rate 100.0%, character error rate 100.0% of 9 transcripts" in printed(render(figures))
     with pytest.raises(MMERError, match="no transcript condition 'asr'"):
         evaluate(run / "model", corpus, transcripts="asr")
     rates = [each["word_error_rate"] for each in content["transcripts"]]
