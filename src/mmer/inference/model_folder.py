@@ -1,6 +1,8 @@
 """Model folders as training and `save_pretrained` write them."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,22 @@ def _check_model_folder(folder: Path) -> None:
 def one_line(error: Exception) -> str:
     """What an error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def model_hash(folder: str | os.PathLike[str]) -> str:
+    """What tells one model from another: SHA-256 over the names and contents of a model folder's files.
+
+    Args:
+        folder: files in it whose names begin with a dot are left out.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    root, together = Path(folder), hashlib.sha256()
+    files = {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
+    for name in sorted(files):
+        if not any(part.startswith(".") for part in name.split("/")):
+            with files[name].open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            together.update(f"{digest}  {name}\n".encode())
+    return together.hexdigest()
