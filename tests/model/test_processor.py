@@ -209,3 +209,17 @@ def test_the_auto_class_finds_it(tmp_path: Path) -> None:
     make_processor().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "mmer"}')
     assert isinstance(AutoProcessor.from_pretrained(tmp_path), MMERProcessor)
+
+
+@pytest.mark.parametrize("kind", ["waveform", "log-mel"])
+def test_batches_of_numpy_are_those_of_torch(kind: str) -> None:
+    processor = make_processor(kind, stand_ins=True)
+    clips, texts = [processor.features(np.ones(length, np.float32)) for length in (4000, 1500)], ["day", None]
+    arrays = processor.collate([clips[0], None, clips[1]], [*texts, ""], return_tensors="np")
+    tensors = processor.collate([clips[0], None, clips[1]], [*texts, ""])
+    assert arrays.keys() == tensors.keys()
+    for name, array in arrays.items():
+        assert isinstance(array, np.ndarray)
+        assert torch.equal(tensors[name], torch.from_numpy(array))
+    assert arrays["speech_attention_mask"].sum(axis=1).tolist() == [len(clips[0]), 0, len(clips[1])]
+    assert arrays["text_attention_mask"].any(axis=1).tolist() == [True, False, False]

@@ -10,6 +10,7 @@ from mmer.audio import SAMPLING_RATE
 from mmer.augment.gates import Judges, Recognizer
 from mmer.augment.generators import Waveform
 from mmer.errors import MMERError
+from mmer.inference.torch_network import best_symbols
 from mmer.inference.transcription import SpeechRecognizer, heard_by_ctc
 from mmer.model import MMERForEmotionRecognition, MMERProcessor
 from mmer.model.pretrained import encoder_config, fetch
@@ -87,6 +88,7 @@ def load_recognizer(name: str, device: str | None = None) -> Recognizer:
         features = processor.standardize(processor.features(waveform))
         inputs = torch.from_numpy(features)[None].to(device)
         speech = model.encode_speech(inputs, torch.ones(inputs.shape[:2], dtype=torch.long, device=device))
-        return heard_by_ctc(model, processor, speech)[0] or ""
+        (symbols,) = best_symbols(model, speech)
+        return heard_by_ctc(processor, symbols or [])
 
     return recognize

@@ -4,43 +4,44 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
+from typing import TYPE_CHECKING
 
 from mmer.errors import CheckpointError
+from mmer.inference.network import Network
 from mmer.model.configuration import MMERConfig
-from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.progress import quiet_transformers
 
+if TYPE_CHECKING:
+    import torch
 
-def read_model_folder(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor]:
+
+def read_model_folder(
+    folder: Path, device: "str | torch.device | None" = None
+) -> tuple[Network, MMERProcessor]:
     """Load a model and its processor.
 
     Args:
         folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
+        device: see `EmotionRecognizer`.
 
     Raises:
         CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
+        MMERError: there is no such device.
     """
+    from mmer.inference.torch_network import read_torch_network
+
     _check_model_folder(folder)
+    network = read_torch_network(folder, device)
+    return network, _read_processor(folder)
+
+
+def _read_processor(folder: Path) -> MMERProcessor:
     try:
         with quiet_transformers():
-            loaded: Any = MMERForEmotionRecognition.from_pretrained(
-                folder, output_loading_info=True, local_files_only=True
-            )
-            model, report = loaded
-            processor = MMERProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            return MMERProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"model folder {folder} cannot be loaded: {one_line(error)}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; "
-            "its config.json and model.safetensors are not of the same model"
-        )
-    return model, processor
 
 
 def _check_model_folder(folder: Path) -> None:

@@ -5,26 +5,29 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from transformers import BatchFeature
 
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError, MMERError
 from mmer.inference.inputs import Audio, NamedBytes, Utterance, as_utterance, contents, corpus_utterances
 from mmer.inference.model_folder import one_line, read_model_folder
+from mmer.inference.network import Array, Inputs, Network, Symbols
 from mmer.inference.output import Prediction, probability_column
 from mmer.inference.transcription import SpeechRecognizer, Transcription, heard_by_ctc
-from mmer.model.mmer import Encoding, MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmer.model.mmer import MMERForEmotionRecognition
 
 WINDOW = 4  # batches that are sorted by length together, and as many that are read ahead
 READERS = 4  # threads that decode audio while the model computes
@@ -40,9 +43,9 @@ class EmotionRecognizer:
     statistics of all clips of that speaker in the call.
 
     Args:
-        model: put into evaluation mode and moved to `device`.
+        model: of PyTorch, put into evaluation mode and moved to `device`; or what computes in its place.
         processor: of that model.
-        device: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
+        device: of PyTorch: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
         transcription: where the words come from that the model reads: `given`, as the caller says; `none`; `ctc`, what
             its own CTC head hears; `whisper:NAME`, what a speech-recognition model of transformers hears.
 
@@ -58,29 +61,27 @@ class EmotionRecognizer:
 
     def __init__(
         self,
-        model: MMERForEmotionRecognition,
+        model: "MMERForEmotionRecognition | Network",
         processor: MMERProcessor,
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
         transcription: str = "given",
     ) -> None:
         self.transcription = Transcription.parse(transcription)
         self.transcription.check(processor)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            # transformers wraps Module.to without its types
-            self.model = model.to(torch.device(device)).eval()  # pyright: ignore[reportArgumentType]
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise MMERError(f"device {device} cannot be used ({reason}); give cpu, cuda or cuda:N") from error
+        if not isinstance(model, Network):
+            from mmer.inference.torch_network import TorchNetwork
+
+            model = TorchNetwork(model, device)
+        self.network = model
         self.processor = processor
         name = self.transcription.model
-        self._speech_recognizer = SpeechRecognizer(name, self.model.device) if name else None
+        self._speech_recognizer = SpeechRecognizer(name, self.network.device) if name else None
 
     @classmethod
     def from_pretrained(
         cls,
         folder: str | os.PathLike[str],
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
         transcription: str = "given",
     ) -> Self:
         """Load a model folder as training and `save_pretrained` write it.
@@ -93,8 +94,21 @@ class EmotionRecognizer:
             MMERError: as for the class.
             CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
         """
-        model, processor = read_model_folder(Path(folder))
-        return cls(model, processor, device, transcription)
+        network, processor = read_model_folder(Path(folder), device)
+        return cls(network, processor, transcription=transcription)
+
+    @property
+    def model(self) -> "MMERForEmotionRecognition":
+        """The model of PyTorch.
+
+        Raises:
+            MMERError: there is none, since the model was exported.
+        """
+        from mmer.inference.torch_network import TorchNetwork
+
+        if isinstance(self.network, TorchNetwork):
+            return self.network.model
+        raise MMERError("an exported model cannot be looked into; give the model folder it was exported from")
 
     @property
     def labels(self) -> list[str]:
@@ -318,7 +332,7 @@ class EmotionRecognizer:
             prediction.warnings.append("no transcript: this model reads, and was given an empty text")
         if self.processor.uses_text:
             try:
-                clip.tokens = len(self.processor.tokenize([prediction.transcript])["input_ids"][0])
+                clip.tokens = len(self.processor.tokenize([prediction.transcript], "np")["input_ids"][0])
             except MMERError as error:
                 prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
         if self._per_speaker and clip.features is not None and clip.utterance.speaker not in speakers:
@@ -326,64 +340,51 @@ class EmotionRecognizer:
                 "standardized over this clip alone: the model expects several clips of a known speaker"
             )
 
-    @torch.inference_mode()
     def _answer(self, batch: "Sequence[_Clip]", speakers: dict[str, FeatureStatistics]) -> None:
         inputs = self.processor.collate(
             [clip.features for clip in batch] if self.processor.uses_speech else None,
             [clip.prediction.transcript for clip in batch],
             [speakers.get(clip.utterance.speaker or "") for clip in batch],
+            return_tensors="np",
         )
-        speech, text = self._encode(batch, inputs.to(self.model.device))
-        embeddings, logits = self.model.answer(speech, text)
+        read = partial(self._read_heard, batch) if self.transcription.kind == "ctc" else None
+        answers = self.network.answer(inputs, read)
         for clip, probabilities, embedding in zip(
-            batch, self._probabilities(logits), embeddings.float().cpu().numpy(), strict=True
+            batch, self._probabilities(answers.logits), answers.embeddings, strict=True
         ):
             clip.prediction.probabilities = probabilities
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
             clip.features = None
-        if not self.processor.stand_ins or speech is None or text is None:
+        if answers.speech_alone is None or answers.text_alone is None:
             return
         sides = zip(
-            self._probabilities(self.model.answer(speech, None)[1]),
-            self._probabilities(self.model.answer(None, text)[1]),
-            (speech.given & text.given).tolist(),
+            self._probabilities(answers.speech_alone),
+            self._probabilities(answers.text_alone),
+            answers.both.tolist(),
             strict=True,
         )
-        for clip, (heard, read, both) in zip(batch, sides, strict=True):
+        for clip, (heard, read_alone, both) in zip(batch, sides, strict=True):
             if both:
-                clip.prediction.add_alone(heard, read)
+                clip.prediction.add_alone(heard, read_alone)
 
-    def _encode(
-        self, batch: "Sequence[_Clip]", inputs: BatchFeature
-    ) -> tuple[Encoding | None, Encoding | None]:
-        """Each side of a batch of the processor, once; null where there is none."""
-        name = "input_features" if self.processor.reads_features else "input_values"
-        speech = text = None
-        if name in inputs:
-            speech = self.model.encode_speech(inputs[name], inputs["speech_attention_mask"])
-            if self.transcription.kind == "ctc":
-                inputs = self._heard(batch, speech).to(self.model.device)
-        if "input_ids" in inputs:
-            text = self.model.encode_text(inputs["input_ids"], inputs["text_attention_mask"])
-        return speech, text
-
-    def _heard(self, batch: "Sequence[_Clip]", speech: Encoding) -> BatchFeature:
+    def _read_heard(self, batch: "Sequence[_Clip]", symbols: Symbols) -> Inputs:
         """The tokens of what the CTC head hears."""
-        for clip, heard in zip(batch, heard_by_ctc(self.model, self.processor, speech), strict=True):
+        for clip, best in zip(batch, symbols, strict=True):
             prediction = clip.prediction
-            if heard is None:
+            if best is None:
                 continue
+            heard = heard_by_ctc(self.processor, best)
             try:
-                self.processor.tokenize([heard])
+                self.processor.tokenize([heard], "np")
                 prediction.transcript, prediction.transcript_source = heard, "ctc"
             except MMERError as error:
                 prediction.warnings.append(f"what CTC hears is not read: {one_line(error)}")
-        return BatchFeature(self.processor.tokenize([clip.prediction.transcript for clip in batch]))
+        return self.processor.tokenize([clip.prediction.transcript for clip in batch], "np")
 
-    def _probabilities(self, logits: Tensor) -> list[dict[str, float]]:
+    def _probabilities(self, logits: Array) -> list[dict[str, float]]:
         """Of every emotion, for each row of (batch, emotions)."""
-        rows = logits.float().softmax(dim=-1).tolist()
+        rows = self.network.probabilities(logits).tolist()
         return [dict(zip(self.labels, row, strict=True)) for row in rows]
 
 

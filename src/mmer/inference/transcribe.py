@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
@@ -58,7 +57,6 @@ def transcribe(
         if utterance.audio is not None and utterance.utterance_id not in heard
     ]
     if utterances:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         hear = _with_whisper if kind == "whisper" else _with_ctc
         with kept.open("a", encoding="utf-8") as file:
             for name, text in hear(utterances, model, device):
@@ -95,7 +93,9 @@ def _kept(path: Path, source: str) -> dict[str, str | None]:
     return heard
 
 
-def _with_whisper(utterances: list[Utterance], model: str, device: str) -> Iterator[tuple[str, str | None]]:
+def _with_whisper(
+    utterances: list[Utterance], model: str, device: str | None
+) -> Iterator[tuple[str, str | None]]:
     recognizer = SpeechRecognizer(model, device)
     for utterance in utterances:
         assert utterance.path is not None
@@ -108,7 +108,9 @@ def _with_whisper(utterances: list[Utterance], model: str, device: str) -> Itera
         yield utterance.utterance_id, recognizer(waveform, SAMPLING_RATE)
 
 
-def _with_ctc(utterances: list[Utterance], model: str, device: str) -> Iterator[tuple[str, str | None]]:
+def _with_ctc(
+    utterances: list[Utterance], model: str, device: str | None
+) -> Iterator[tuple[str, str | None]]:
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription="ctc")
     for prediction in recognizer.predict(utterances):
         yield prediction.utterance_id, prediction.transcript

@@ -1,18 +1,19 @@
 """Where the words come from that a model reads: given, heard by itself, heard by a speech recognizer, or nowhere."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from transformers import pipeline
 
 from mmer.audio import as_waveform
 from mmer.errors import EncoderError, MMERError
-from mmer.model.mmer import Encoding, MMERForEmotionRecognition
+from mmer.extras import import_extra
 from mmer.model.processor import MMERProcessor
 from mmer.progress import quiet_transformers
+
+if TYPE_CHECKING:
+    import torch
 
 Kind = Literal["given", "none", "ctc", "whisper"]
 WHISPER_HEARS = 30.0
@@ -78,14 +79,19 @@ class SpeechRecognizer:
 
     Args:
         name: of a model on the Hugging Face Hub, or a local folder.
-        device: of PyTorch.
+        device: of PyTorch; the first GPU if there is one unless given.
 
     Raises:
         EncoderError: there is no such model, or it does not recognize speech.
+        MissingExtraError: PyTorch is not installed.
     """
 
-    def __init__(self, name: str, device: str | torch.device) -> None:
+    def __init__(self, name: str, device: "str | torch.device | None" = None) -> None:
+        torch: Any = import_extra("torch", "transcription by a speech recognizer")
+        from transformers import pipeline
+
         self.name = name
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with quiet_transformers():
                 self._pipeline: Any = pipeline("automatic-speech-recognition", model=name, device=device)
@@ -117,24 +123,13 @@ class SpeechRecognizer:
         return " ".join(heard["text"].split())
 
 
-def heard_by_ctc(
-    model: MMERForEmotionRecognition, processor: MMERProcessor, speech: Encoding
-) -> list[str | None]:
-    """What the model's own CTC head hears, in lower case: the best symbol of each frame.
+def heard_by_ctc(processor: MMERProcessor, symbols: list[int]) -> str:
+    """What a model's own CTC head hears, in lower case.
 
     Args:
-        model: with a CTC head.
         processor: of that model.
-        speech: of `model.encode_speech`.
-
-    Returns:
-        A text for each row; null where there is no sound.
+        symbols: the best symbol of each frame.
     """
     alphabet = processor.ctc_alphabet
     assert alphabet is not None
-    assert model.ctc_head is not None
-    best = model.ctc_head(speech.hidden).argmax(dim=-1)
-    rows = zip(best, speech.mask, speech.given.tolist(), strict=True)
-    return [
-        alphabet.decode(symbols[valid].tolist()).lower() if given else None for symbols, valid, given in rows
-    ]
+    return alphabet.decode(symbols).lower()

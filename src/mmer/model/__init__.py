@@ -1,13 +1,22 @@
-"""The network, its configuration and its processor, known to the Auto classes of `transformers`."""
+"""The network, its configuration and its processor, known to the Auto classes of `transformers`.
 
-from transformers import AutoConfig, AutoModelForAudioClassification, AutoProcessor
+Without PyTorch there is no network, and the rest serves models that were exported.
+"""
+
+from transformers import AutoConfig, AutoProcessor
+from transformers.utils.import_utils import is_torch_available
 
 from mmer.model.configuration import MMERConfig
-from mmer.model.mmer import MMERForEmotionRecognition, MMEROutput
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 
 AutoConfig.register("mmer", MMERConfig)
-AutoModelForAudioClassification.register(MMERConfig, MMERForEmotionRecognition)
 AutoProcessor.register(MMERConfig, MMERProcessor)
+
+if is_torch_available():
+    from transformers import AutoModelForAudioClassification
+
+    from mmer.model.mmer import MMERForEmotionRecognition, MMEROutput
+
+    AutoModelForAudioClassification.register(MMERConfig, MMERForEmotionRecognition)
 
 __all__ = ["FeatureStatistics", "MMERConfig", "MMERForEmotionRecognition", "MMEROutput", "MMERProcessor"]

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizerBase, ProcessorMixin
 
 from mmer.errors import MMERError
 from mmer.model.compact import compact_features
-from mmer.objectives.ctc import IGNORED
 from mmer.text import CTCAlphabet, strip_annotations
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Normalization = Literal["utterance", "speaker", "corpus"]
+Kind = Literal["pt", "np"]
+"""Of the arrays of a batch: tensors of PyTorch, or of NumPy, which needs no PyTorch."""
 LARGEST = 4.0
 """Standard deviations at which standardized features are cut."""
 
@@ -176,6 +177,7 @@ class MMERProcessor(ProcessorMixin):
         features: Sequence[NDArray[np.float32] | None] | None,
         transcripts: Sequence[str | None],
         statistics: Sequence[FeatureStatistics | None] | None = None,
+        return_tensors: Kind = "pt",
     ) -> BatchFeature:
         """Standardize and pad a batch.
 
@@ -185,6 +187,7 @@ class MMERProcessor(ProcessorMixin):
             transcripts: of each clip; a missing one is read as the empty text, special tokens alone, unless the model
                 has stand-ins.
             statistics: of each clip's speaker, for `normalization: speaker`.
+            return_tensors: see `Kind`.
 
         Returns:
             `input_values` (batch, samples) or `input_features` (batch, frames, bins), `speech_attention_mask`,
@@ -196,28 +199,31 @@ class MMERProcessor(ProcessorMixin):
                 clip if clip is None else self.standardize(clip, statistics[i] if statistics else None)
                 for i, clip in enumerate(features)
             ]
-        return self.pad(features, transcripts)
+        return self.pad(features, transcripts, return_tensors)
 
     def pad(
-        self, features: Sequence[NDArray[np.float32] | None] | None, transcripts: Sequence[str | None]
+        self,
+        features: Sequence[NDArray[np.float32] | None] | None,
+        transcripts: Sequence[str | None],
+        return_tensors: Kind = "pt",
     ) -> BatchFeature:
         """As `collate`, of features that `standardize` has seen."""
-        batch: dict[str, Tensor] = {}
+        batch: dict[str, Any] = {}
         heard = [clip for clip in features or [] if clip is not None]
         if self.uses_speech and (heard or not self.stand_ins):
             assert features is not None
-            clips = [torch.from_numpy(heard[0][:0] if clip is None else clip) for clip in features]
+            clips = [heard[0][:0] if clip is None else clip for clip in features]
             name = "input_features" if self.reads_features else "input_values"
-            batch[name] = pad_sequence(clips, batch_first=True)
-            lengths = torch.tensor([len(clip) for clip in clips])
-            batch["speech_attention_mask"] = (torch.arange(batch[name].shape[1]) < lengths[:, None]).long()
+            batch[name] = _padded(clips, 0)
+            mask = _padded([np.ones(len(clip), np.int64) for clip in clips], 0)
+            batch["speech_attention_mask"] = mask
         if self.uses_text:
-            tokens = self.tokenize(transcripts)
+            tokens = self.tokenize(transcripts, "np")
             if not self.stand_ins or tokens["text_attention_mask"].any():
                 batch.update(tokens)
-        return BatchFeature(batch)
+        return BatchFeature(_as_kind(batch, return_tensors))
 
-    def tokenize(self, transcripts: Sequence[str | None]) -> dict[str, Tensor]:
+    def tokenize(self, transcripts: Sequence[str | None], return_tensors: Kind = "pt") -> dict[str, Any]:
         """`input_ids` and `text_attention_mask` (batch, tokens) of the transcripts, annotations removed.
 
         The mask of a transcript without words is zero where the model has stand-ins.
@@ -226,7 +232,7 @@ class MMERProcessor(ProcessorMixin):
             MMERError: a transcript has more tokens than the text encoder can read.
         """
         texts = [strip_annotations(text) if text else "" for text in transcripts]
-        encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+        encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
         longest = encoded["input_ids"].shape[1]
         if longest > self.tokenizer.model_max_length:
             raise MMERError(
@@ -235,28 +241,47 @@ class MMERProcessor(ProcessorMixin):
             )
         mask = encoded["attention_mask"]
         if self.stand_ins:
-            mask = mask * torch.tensor([[bool(text)] for text in texts])
-        return {"input_ids": encoded["input_ids"], "text_attention_mask": mask}
+            mask = mask * np.array([[bool(text)] for text in texts])
+        return _as_kind({"input_ids": encoded["input_ids"], "text_attention_mask": mask}, return_tensors)
 
-    def encode_ctc(self, transcripts: Sequence[str | None]) -> Tensor:
+    def encode_ctc(self, transcripts: Sequence[str | None]) -> "Tensor":
         """CTC targets (batch, longest transcript) int64, padded with -100; a missing transcript is all -100."""
+        import torch
+
+        from mmer.objectives.ctc import IGNORED
+
         alphabet = self.ctc_alphabet
         assert alphabet is not None
-        rows = [
-            torch.tensor(alphabet.encode(text) if text else [], dtype=torch.int64) for text in transcripts
-        ]
+        rows = [np.array(alphabet.encode(text) if text else [], np.int64) for text in transcripts]
         if not any(len(row) for row in rows):
             return torch.full((len(rows), 1), IGNORED)
-        return pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+        return torch.from_numpy(_padded(rows, IGNORED))
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         waveforms: Sequence[NDArray[np.float32]] | None = None,
         transcripts: Sequence[str | None] | None = None,
         statistics: Sequence[FeatureStatistics | None] | None = None,
+        return_tensors: Kind = "pt",
     ) -> BatchFeature:
         """Features of each clip and their batch; see `features` and `collate`."""
         if transcripts is None:
             transcripts = [None] * len(waveforms or [])
         features = [self.features(waveform) for waveform in waveforms or []] if self.uses_speech else None
-        return self.collate(features, transcripts, statistics)
+        return self.collate(features, transcripts, statistics, return_tensors)
+
+
+def _padded(rows: Sequence[NDArray], value: float) -> NDArray:
+    """(rows, longest row, ...), `value` where a row has ended."""
+    padded = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), value, rows[0].dtype)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded
+
+
+def _as_kind(batch: dict[str, NDArray], kind: Kind) -> dict[str, Any]:
+    if kind == "np":
+        return batch
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
