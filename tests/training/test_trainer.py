@@ -14,7 +14,8 @@ from mmer.model.build import build_model
 from mmer.recipe import Recipe
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
-from mmer.training.trainer import CHOICE, MMERTrainer, out_of_patience
+from mmer.training.selection import CHOICE, out_of_patience
+from mmer.training.trainer import MMERTrainer
 
 STILL = [
     "model.dropout=0",

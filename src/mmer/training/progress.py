@@ -17,8 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.show import FIGURES
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
+from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
-from mmer.training.trainer import CHOICE
 
 
 class TrainingProgress(TrainerCallback):

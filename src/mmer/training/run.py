@@ -38,8 +38,9 @@ from mmer.training.preparation import (
     write_preparation,
 )
 from mmer.training.progress import TrainingProgress, summary
+from mmer.training.selection import COMPARED, SELECTED, best_step, out_of_patience
 from mmer.training.selection_bias import selection_bias
-from mmer.training.trainer import COMPARED, SELECTED, TEXT_CACHE, MMERTrainer, best_step, out_of_patience
+from mmer.training.trainer import TEXT_CACHE, MMERTrainer
 from mmer.training.views import TrainingViews, choose_views, told
 
 SOFTWARE = (

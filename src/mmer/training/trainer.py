@@ -1,8 +1,7 @@
 """The training loop: `transformers.Trainer` with the four objectives in view."""
 
 import math
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,25 +23,22 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
-from mmer.errors import RecipeError, TrainingError
+from mmer.errors import TrainingError
 from mmer.evaluation.metrics import compute_metrics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.recompute import enable_recompute
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe import Recipe
+from mmer.training.arguments import training_arguments
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.order import EpochSampler
 from mmer.training.parameter_groups import parameter_groups
+from mmer.training.selection import CHOICE, COMPARED, SELECTED, Checkpoints, Patience
 from mmer.training.text_cache import KeyedCollator, TextCache
 
 SCORE = "balanced_accuracy"
-CHOICE = "choice"
-"""What the best epoch is best in: the score and, of equal scores, the lower cross-entropy."""
-SELECTED, COMPARED = "eval", "eval_validation"
-"""How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
-LOGS_PER_EPOCH = 10
 TEXT_CACHE = "text_cache"
 """Where in the run folder hidden states of the transcripts are kept while training goes on."""
 
@@ -98,7 +94,7 @@ class MMERTrainer(Trainer):
             train_dataset=train,
             eval_dataset=selection,
             compute_metrics=self._judge,
-            callbacks=[_Epochs(self), _Patience(recipe.training.patience), _Checkpoints(), *callbacks],
+            callbacks=[_Epochs(self), Patience(recipe.training.patience), Checkpoints(), *callbacks],
         )
         if self.is_world_process_zero():
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
@@ -304,56 +300,6 @@ class MMERTrainer(Trainer):
         return 0
 
 
-def training_arguments(
-    recipe: Recipe, folder: Path, utterances: int, *, judged: bool = True
-) -> TrainingArguments:
-    """The Trainer's settings of a recipe.
-
-    Args:
-        recipe: its `training` section.
-        folder: for checkpoints.
-        utterances: how many there are to train on.
-        judged: whether there are utterances to judge after each epoch.
-
-    Raises:
-        RecipeError: float16 without a GPU.
-    """
-    settings, gpu = recipe.training, torch.cuda.is_available()
-    if settings.precision == "float16" and not gpu:
-        raise RecipeError("training.precision is float16, which needs a CUDA GPU; use bfloat16 or float32")
-    steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_ratio,
-        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm or 0.0,
-        # An encoder may have parameters that its settings leave unused, such as the vector that masks spans.
-        ddp_find_unused_parameters=True,
-        seed=settings.seed,
-        # The published checkpoints and every encoder are tested on CPU and CUDA; CTC does not run on Apple's MPS.
-        use_cpu=not gpu,
-        bf16=settings.precision == "bfloat16",
-        fp16=settings.precision == "float16",
-        dataloader_num_workers=settings.workers,
-        dataloader_pin_memory=gpu,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        logging_strategy="steps",
-        logging_steps=max(1, steps // LOGS_PER_EPOCH),
-        logging_nan_inf_filter=False,
-        eval_strategy="epoch" if judged else "no",
-        save_strategy="epoch",
-        disable_tqdm=True,
-        report_to="none",
-    )
-
-
 class _Epochs(TrainerCallback):
     """Tells dataset and text cache the epoch, and logs at the end of each so that no average crosses it.
 
@@ -376,51 +322,3 @@ class _Epochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         control.should_log = True
-
-
-class _Patience(TrainerCallback):
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if out_of_patience(state, self.patience):
-            control.should_training_stop = True
-
-
-class _Checkpoints(TrainerCallback):
-    """Removes checkpoints that are neither the newest nor the best of a judged split, but keeps two."""
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if not state.is_world_process_zero:
-            return
-        assert args.output_dir is not None
-        best = {best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED)} - {None}
-        checkpoints = {
-            int(path.name.split("-")[1]): path for path in Path(args.output_dir).glob("checkpoint-*")
-        }
-        kept = best | {state.global_step}
-        if len(kept) == 1:
-            kept |= set(sorted(checkpoints)[-2:])
-        for step in checkpoints.keys() - kept:
-            shutil.rmtree(checkpoints[step])
-
-
-def best_step(logs: Sequence[Mapping[str, float]], prefix: str = SELECTED) -> int | None:
-    """The optimizer step after the best epoch, the first of equal ones; null if the split was not judged.
-
-    Args:
-        logs: `TrainerState.log_history`.
-        prefix: `SELECTED` or `COMPARED`.
-    """
-    judged = [log for log in logs if f"{prefix}_{CHOICE}" in log]
-    return int(max(judged, key=lambda log: log[f"{prefix}_{CHOICE}"])["step"]) if judged else None
-
-
-def out_of_patience(state: TrainerState, patience: int | None) -> bool:
-    """Whether the last `patience` epochs brought no better score; read from the log, so a resumed run agrees."""
-    scores = [log[f"eval_{CHOICE}"] for log in state.log_history if f"eval_{CHOICE}" in log]
-    return patience is not None and bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= patience
