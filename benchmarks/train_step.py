@@ -23,7 +23,7 @@ from transformers import Wav2Vec2Config
 
 from mmer.model import MMERConfig, MMERForEmotionRecognition
 from mmer.model.recompute import enable_recompute
-from mmer.recipe import Recompute
+from mmer.recipe_values import Recompute
 
 PUBLISHED_SECONDS = (4.8, 5.5)
 PUBLISHED_GB = 4.1

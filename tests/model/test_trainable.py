@@ -24,7 +24,7 @@ from mmer.errors import EncoderError, MissingExtraError
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model import MMERConfig, MMERForEmotionRecognition
 from mmer.model.recompute import enable_recompute
-from mmer.recipe import Recompute
+from mmer.recipe_values import Recompute
 
 LORA = {"rank": 3, "alpha": 6.0, "dropout": 0.0}
 BOTH: dict[str, Any] = {"speech_train": "lora", "text_train": "lora", "lora": LORA}

@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
-from mmer.recipe import Recompute
+from mmer.recipe_values import Recompute
 
 _EXPENSIVE = [
     torch.ops.aten.mm.default,

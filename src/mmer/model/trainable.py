@@ -13,7 +13,7 @@ from torch import nn
 
 from mmer.errors import EncoderError
 from mmer.extras import import_extra
-from mmer.recipe import LAST_LAYERS
+from mmer.recipe_values import LAST_LAYERS
 
 
 def transformer_layers(encoder: nn.Module) -> nn.ModuleList:
