@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from mmer.cli_augment import augment
 from mmer.cli_corpus import CorpusPath, corpus_app
+from mmer.cli_serve import serve
 from mmer.errors import MMERError
 
 
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus_app, name="corpus")
 app.command()(augment)
+app.command()(serve)
 
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]

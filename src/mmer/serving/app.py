@@ -1,0 +1,160 @@
+"""The routes of the service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mmer import __version__
+from mmer.extras import import_extra
+from mmer.inference.inputs import Utterance
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.serving.batching import Batching
+from mmer.serving.gate import Gate
+from mmer.serving.metrics import Metrics, Watch
+from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
+from mmer.serving.settings import ServiceSettings, ServiceState
+from mmer.serving.uploads import JSON, MULTIPART, read_question
+
+PAGE = Path(__file__).parent / "page"
+DESCRIPTION = """\
+Emotions of recordings, of transcripts, or of both. A score says which label raters or directors would probably have given; it is
+not what a person feels. Do not use it to decide about people, nor to monitor them without their informed consent."""
+
+
+def create_app(
+    recognizer: EmotionRecognizer, name: str, model: str, settings: ServiceSettings, state: ServiceState
+) -> Any:
+    """The service as an ASGI application.
+
+    Args:
+        recognizer: answers.
+        name: of the model, for people.
+        model: of the model, for machines: the beginning of its hash.
+        settings: limits and access.
+        state: shared with who stops the service.
+
+    Raises:
+        MissingExtraError: the extra `serve` is not installed.
+    """
+    import_extra("fastapi", "mmer serve", "serve")
+    from fastapi import FastAPI, HTTPException, Request, Response
+    from fastapi.openapi.docs import get_swagger_ui_html
+    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.staticfiles import StaticFiles
+
+    metrics = Metrics(state, {"/", "/v1/predict", "/v1/model", "/health", "/ready", "/metrics"})
+    batching = Batching(
+        recognizer, batch_size=settings.batch_size, wait=settings.batch_wait, observe=metrics.batch
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await batching.stop()
+
+    app = FastAPI(
+        title="mmer",
+        description=DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={status: {"model": Problem} for status in (401, 403, 429, 503)},
+    )
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        # What is left of the body is not read, so the connection cannot be used again.
+        headers = {**(error.headers or {}), **({"Connection": "close"} if error.status_code == 413 else {})}
+        return JSONResponse({"detail": error.detail}, error.status_code, headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "the service failed; its log says why"}, 500)
+
+    @app.post(
+        "/v1/predict",
+        responses={status: {"model": Problem} for status in (413, 415, 422)},
+        openapi_extra={"requestBody": {"required": True, "content": _bodies()}},
+    )
+    async def predict(request: Request) -> Answer:
+        """The emotion of one recording, of what is said in it, or of both."""
+        question = await read_question(request, settings.max_upload)
+        prediction = await batching.answer(
+            Utterance(question.audio, question.transcript, utterance_id=_name(question))
+        )
+        if prediction.error is not None:
+            raise HTTPException(422, prediction.error)
+        metrics.answer(prediction)
+        return Answer.of(prediction, model=model, min_confidence=question.min_confidence)
+
+    @app.get("/v1/model")
+    async def about() -> ModelCard:
+        """The model that answers, and the limits of the service."""
+        processor = recognizer.processor
+        return ModelCard(
+            name=name,
+            model=model,
+            version=__version__,
+            labels=recognizer.labels,
+            listens=processor.uses_speech,
+            reads=processor.uses_text,
+            needs_both=processor.uses_speech and not processor.stand_ins,
+            transcription=recognizer.transcription.name,
+            limits=Limits(
+                upload_bytes=settings.max_upload,
+                clip_seconds=processor.max_duration if processor.uses_speech else None,
+                requests_per_minute=settings.max_per_minute,
+                concurrent=settings.max_concurrent,
+            ),
+        )
+
+    @app.get("/health", responses={401: {}, 403: {}, 429: {}, 503: {}})
+    async def health() -> Status:
+        """Whether the process lives."""
+        return Status(status="ok")
+
+    @app.get("/ready", responses={503: {"model": Status}})
+    async def ready(response: Response) -> Status:
+        """Whether it takes requests."""
+        response.status_code = 503 if state.draining else 200
+        return Status(status="stopping" if state.draining else "ok")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def counters() -> Response:
+        content, media_type = metrics.page()
+        return Response(content, headers={"Content-Type": media_type})
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse((PAGE / "index.html").read_text(encoding="utf-8"))
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="mmer: HTTP API",
+            swagger_js_url="docs/files/swagger-ui-bundle.js",
+            swagger_css_url="docs/files/swagger-ui.css",
+            swagger_favicon_url="page/icon.svg",
+        )
+
+    app.mount("/page", StaticFiles(directory=PAGE))
+    app.mount("/docs/files", StaticFiles(packages=[("fastapi_offline", "static")]))
+    return Watch(Gate(app, settings, state), metrics)
+
+
+def _name(question: Question) -> str:
+    return question.name if question.audio is not None else "transcript"
+
+
+def _bodies() -> dict[str, Any]:
+    """What `read_question` reads, for the documentation."""
+    schema = Question.model_json_schema()
+    fields = {name: field for name, field in schema["properties"].items() if name not in ("audio", "name")}
+    file = {"type": "string", "format": "binary", "description": "An audio or video file."}
+    return {
+        MULTIPART: {"schema": {"type": "object", "properties": {"file": file, **fields}}},
+        JSON: {"schema": schema},
+    }

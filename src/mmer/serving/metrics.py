@@ -1,0 +1,104 @@
+"""What the service counts, for Prometheus."""
+
+import time
+from typing import Any
+
+from mmer.extras import import_extra
+from mmer.inference.output import Prediction
+from mmer.serving.settings import ServiceState
+
+
+class Metrics:
+    """Counters of one service.
+
+    Args:
+        state: of the service.
+        routes: paths that are counted under their own name; others are `other`.
+    """
+
+    def __init__(self, state: ServiceState, routes: set[str]) -> None:
+        prometheus = import_extra("prometheus_client", "mmer serve", "serve")
+        self._prometheus, self._routes = prometheus, routes
+        self._registry = registry = prometheus.CollectorRegistry()
+        self._requests = prometheus.Counter(
+            "mmer_requests", "Requests answered.", ["route", "status"], registry=registry
+        )
+        self._seconds = prometheus.Histogram(
+            "mmer_request_seconds", "Time to the answer.", ["route"], registry=registry
+        )
+        self._batches = prometheus.Histogram(
+            "mmer_batch_size",
+            "Utterances answered together.",
+            buckets=[1, 2, 4, 8, 16, 32, 64, 128],
+            registry=registry,
+        )
+        self._answers = prometheus.Counter("mmer_answers", "Answers given.", ["label"], registry=registry)
+        self._sound = prometheus.Counter("mmer_sound_seconds", "Sound that was read.", registry=registry)
+        in_flight = prometheus.Gauge("mmer_in_flight", "Requests being answered.", registry=registry)
+        in_flight.set_function(lambda: state.in_flight)
+
+    def batch(self, size: int) -> None:
+        """Count a batch."""
+        self._batches.observe(size)
+
+    def answer(self, prediction: Prediction) -> None:
+        """Count an answer."""
+        self._answers.labels(prediction.label).inc()
+        self._sound.inc(prediction.duration or 0)
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        route = path if path in self._routes else "other"
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def page(self) -> tuple[bytes, str]:
+        """The counters as Prometheus reads them, and their content type."""
+        return self._prometheus.generate_latest(self._registry), self._prometheus.CONTENT_TYPE_LATEST
+
+
+class Watch:
+    """ASGI middleware that counts what is answered, and sends the headers that keep a browser safe.
+
+    Args:
+        app: what it watches.
+        metrics: where it counts.
+    """
+
+    def __init__(self, app: Any, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer one request, as ASGI asks for it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, path = time.perf_counter(), scope["path"]
+
+        async def answer(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_safety(path)]
+                self._metrics.request(path, message["status"], time.perf_counter() - start)
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def _safety(path: str) -> list[tuple[bytes, bytes]]:
+    """Headers that allow a page what ours needs, and nothing else."""
+    own = (
+        "'self'" if not path.startswith("/docs") else "'self' 'unsafe-inline'"
+    )  # Swagger's page is written inline
+    policy = (
+        f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data: blob:; media-src blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]

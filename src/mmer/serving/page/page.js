@@ -1,0 +1,235 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+const state = { model: null, recording: null, answer: null, recorder: null };
+
+// What the service says, or an error that says what it says.
+async function ask(path, options = {}) {
+  const token = $("token").value.trim();
+  const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch {
+    throw new Error("The service cannot be reached, or it closed the connection.");
+  }
+  const said = await response.json().catch(() => ({ detail: response.statusText }));
+  if (response.ok) return said;
+  const problem = new Error(`${said.detail} (${response.status})`);
+  problem.status = response.status;
+  throw problem;
+}
+
+function tell(text) {
+  $("status").textContent = text;
+}
+
+function showProblem(problem) {
+  $("problem").hidden = !problem;
+  $("problem").textContent = problem ? problem.message : "";
+  if (problem?.status === 401) {
+    $("entry").hidden = false;
+    $("token").focus();
+  }
+}
+
+async function meetModel() {
+  try {
+    state.model = await ask("v1/model");
+  } catch (problem) {
+    if (problem.status === 401) {
+      $("model").textContent = "This service asks for a token.";
+      $("entry").hidden = false;
+    } else {
+      $("model").textContent = problem.message;
+    }
+    return false;
+  }
+  const { name, labels, listens, reads, transcription, limits } = state.model;
+  $("model").textContent = `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
+  $("recording").hidden = !listens;
+  $("words").hidden = !reads || transcription === "none";
+  if (listens) {
+    const longest = `at most ${limits.clip_seconds} s, ${limits.upload_bytes / 1e6} MB`;
+    $("formats").textContent = `WAV, FLAC, MP3, Opus, M4A, MP4, WebM; ${longest}`;
+  }
+  if (transcription === "ctc" || transcription.startsWith("whisper:")) {
+    $("transcript-note").textContent = "With a recording, the words are heard by the service; yours are not read.";
+  }
+  return true;
+}
+
+function choose(file) {
+  state.recording = file;
+  $("chosen").hidden = !file;
+  URL.revokeObjectURL($("player").src);
+  $("player").removeAttribute("src");
+  if (!file) {
+    $("file").value = "";
+    return;
+  }
+  $("player").src = URL.createObjectURL(file);
+  $("chosen-name").textContent = `${file.name}, ${(file.size / 1e6).toFixed(2)} MB`;
+  tell(`${file.name} is chosen.`);
+}
+
+async function record() {
+  if (state.recorder) {
+    state.recorder.stop();
+    return;
+  }
+  showProblem(null);
+  let sound;
+  try {
+    // Loudness and noise are part of what the model hears, so the browser shall not even them out.
+    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    sound = await navigator.mediaDevices.getUserMedia({ audio });
+  } catch (error) {
+    showProblem(new Error(
+      window.isSecureContext
+        ? `No microphone: ${error.message}. Allow it for this page, or choose a file.`
+        : "Browsers give a microphone to pages on localhost or HTTPS alone; choose a file, or ask for HTTPS."
+    ));
+    return;
+  }
+  const [type, suffix] = MediaRecorder.isTypeSupported("audio/webm;codecs=opus")
+    ? ["audio/webm;codecs=opus", "webm"] : ["audio/mp4", "m4a"];
+  const recorder = new MediaRecorder(sound, { mimeType: type });
+  const parts = [], begin = performance.now();
+  const longest = (state.model?.limits.clip_seconds ?? 30) - 1;
+  const clock = setInterval(() => {
+    const seconds = (performance.now() - begin) / 1000;
+    $("clock").textContent = `${seconds.toFixed(1)} s of at most ${longest} s`;
+    if (seconds >= longest && recorder.state === "recording") recorder.stop();
+  }, 100);
+  recorder.ondataavailable = ({ data }) => parts.push(data);
+  recorder.onstop = () => {
+    clearInterval(clock);
+    sound.getTracks().forEach((track) => track.stop());
+    state.recorder = null;
+    showRecording(false);
+    choose(new File(parts, `microphone.${suffix}`, { type }));
+  };
+  state.recorder = recorder;
+  recorder.start();
+  showRecording(true);
+}
+
+function showRecording(running) {
+  $("record").setAttribute("aria-pressed", String(running));
+  $("record").textContent = running ? "Stop recording" : "Record";
+  $("clock").textContent = "";
+  $("send").disabled = running;
+  if (running) tell("Recording.");
+}
+
+function question() {
+  const form = new FormData();
+  if (state.recording) form.append("file", state.recording, state.recording.name);
+  if (!$("words").hidden && $("transcript").value.trim()) form.append("transcript", $("transcript").value);
+  return form;
+}
+
+async function send(event) {
+  event.preventDefault();
+  showProblem(null);
+  $("answer").hidden = true;
+  state.answer = null;
+  if (!state.model && !(await meetModel())) {
+    showProblem(new Error($("token").value ? "The service does not know this token. (401)" : $("model").textContent));
+    tell("No answer.");
+    return;
+  }
+  tell("Waiting for the answer …");
+  $("send").disabled = true;
+  try {
+    const form = question();
+    form.append("min_confidence", String($("minimum").value / 100));
+    state.answer = await ask("v1/predict", { method: "POST", body: form });
+    show();
+  } catch (problem) {
+    tell("No answer.");
+    showProblem(problem);
+  } finally {
+    $("send").disabled = false;
+  }
+}
+
+function show() {
+  const { answer } = state;
+  const minimum = $("minimum").value / 100;
+  const abstains = answer.confidence < minimum;
+  const [title, reason] = abstains
+    ? ["The model abstains", `Its most probable label, ${answer.label}, has ${percent(answer.confidence)}: less than the ${percent(minimum)} you ask for.`]
+    : [answer.label, `${percent(answer.confidence)}, at least the ${percent(minimum)} you ask for`];
+  const small = document.createElement("small");
+  small.textContent = reason;
+  $("verdict").replaceChildren(title, small);
+  tell(abstains ? `Answered: the model abstains. ${reason}` : `Answered: ${title}, ${reason}.`);
+  const ranking = Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
+  $("bars").tBodies[0].replaceChildren(...ranking.map(([label, share], index) => bar(label, share, index === 0 && !abstains, minimum)));
+  $("warnings").replaceChildren(...answer.warnings.map((text) => element("li", text)));
+  $("facts").replaceChildren(...facts(answer).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+  $("answer").hidden = false;
+}
+
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}
+
+function bar(label, share, isFirst, minimum) {
+  const row = document.createElement("tr");
+  row.className = isFirst ? "first" : "";
+  const head = element("th", label);
+  head.scope = "row";
+  const track = document.createElement("div"), fill = document.createElement("div"), mark = document.createElement("div");
+  track.className = "track";
+  fill.className = "fill";
+  fill.style.width = percent(share).replace(" ", "");
+  mark.className = "mark";
+  mark.style.left = `${100 * minimum}%`;
+  track.append(fill, ...(minimum > 0 ? [mark] : []));
+  track.setAttribute("aria-hidden", "true");
+  const cell = document.createElement("td");
+  cell.append(track);
+  row.append(head, cell, element("td", percent(share)));
+  return row;
+}
+
+function facts(answer) {
+  const told = [];
+  if (answer.duration !== null) told.push(["Sound", `${answer.duration.toFixed(2)} s`]);
+  const source = { given: "as given", none: "none", ctc: "heard by the model" }[answer.transcript_source] ?? `heard by ${answer.transcript_source}`;
+  if (state.model.reads) told.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
+  for (const [side, name] of [["speech", "Owed to the sound"], ["text", "Owed to the words"]]) {
+    const share = answer.contributions[side];
+    if (share !== null && share !== undefined) told.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
+  }
+  told.push(["Model", `${state.model.name} ${answer.model.slice(0, 12)}`]);
+  return told;
+}
+
+$("ask").addEventListener("submit", send);
+$("record").addEventListener("click", record);
+$("remove").addEventListener("click", () => {
+  choose(null);
+  tell("The recording is removed.");
+  $("file").focus();
+});
+$("file").addEventListener("change", () => choose($("file").files[0] ?? null));
+$("minimum").addEventListener("input", () => {
+  $("minimum-shown").textContent = `${$("minimum").value} %`;
+  if (state.answer) show();
+});
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  $("drop").addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop" && event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
+  });
+}
+meetModel();

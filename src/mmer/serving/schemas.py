@@ -1,0 +1,106 @@
+"""What the service reads and answers, as JSON."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmer.inference.output import Prediction
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Transcript = Annotated[str, Field(max_length=10_000)]
+
+
+class Question(BaseModel):
+    """One utterance: a recording, what is said in it, or both."""
+
+    model_config = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
+
+    audio: bytes | None = Field(
+        None,
+        description="An audio or video file in Base64. Leave it out for a transcript alone.",
+        json_schema_extra={"format": "byte"},
+    )
+    name: str = Field("recording", max_length=200, description="What errors call the recording.")
+    transcript: Transcript | None = Field(None, description="What is said, if it is known.")
+    min_confidence: Probability = Field(
+        0.0, description="An answer that is less probable than this is marked as abstained."
+    )
+
+
+class Answer(BaseModel):
+    """The answer for one utterance, as `mmer predict` gives it."""
+
+    api: Literal["v1"] = "v1"
+    model: str = Field(description="The model that answered: beginning of the SHA-256 of its files.")
+    label: str = Field(description="The most probable emotion.")
+    confidence: Probability = Field(description="Probability of `label`.")
+    abstained: bool = Field(
+        description="Whether `confidence` is below `min_confidence`: then do not use `label`."
+    )
+    min_confidence: Probability
+    probabilities: dict[str, float] = Field(description="Of every emotion, adding up to 1.")
+    transcript: str | None = Field(description="What the model read.")
+    transcript_source: str = Field(
+        description="given, none, or who heard it: ctc, whisper:NAME.", examples=["given"]
+    )
+    duration: float | None = Field(description="Seconds of sound; null where no sound was read.")
+    alone: dict[str, dict[str, float]] | None = Field(
+        description="Probabilities from `speech` alone and `text` alone; null if the model cannot tell."
+    )
+    contributions: dict[str, float | None] = Field(
+        description="The probability of `label` minus that in the answer without this side."
+    )
+    warnings: list[str] = Field(description="Why the answer may be worth less.")
+
+    @classmethod
+    def of(cls, prediction: Prediction, *, model: str, min_confidence: float) -> Self:
+        """The answer that a prediction without error is."""
+        assert prediction.confidence is not None
+        told: dict[str, Any] = {
+            name: value for name, value in prediction.to_dict().items() if name in cls.model_fields
+        }
+        abstained = prediction.confidence < min_confidence
+        return cls(
+            **{**told, "abstained": abstained},
+            model=model,
+            confidence=prediction.confidence,
+            min_confidence=min_confidence,
+        )
+
+
+class Limits(BaseModel):
+    """What the service refuses to go beyond."""
+
+    upload_bytes: int = Field(description="Of a request; else 413.")
+    clip_seconds: float | None = Field(
+        description="Of a recording for one answer; else 422. Null without sound."
+    )
+    requests_per_minute: int = Field(description="From one address; else 429. 0 for no limit.")
+    concurrent: int = Field(description="Requests at a time; else 503.")
+
+
+class ModelCard(BaseModel):
+    """The model that answers."""
+
+    api: Literal["v1"] = "v1"
+    name: str = Field(description="Name of its folder.")
+    model: str = Field(description="Beginning of the SHA-256 of its files.")
+    version: str = Field(description="Of mmer.")
+    labels: list[str] = Field(description="Emotions it knows.")
+    listens: bool = Field(description="Whether it takes recordings.")
+    reads: bool = Field(description="Whether it takes transcripts.")
+    needs_both: bool = Field(description="Whether it needs a recording to answer what it reads.")
+    transcription: str = Field(description="Where transcripts come from: given, none, ctc or whisper:NAME.")
+    limits: Limits
+
+
+class Status(BaseModel):
+    """Whether the service works."""
+
+    status: Literal["ok", "stopping"]
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str = Field(description="One line: what is wrong, what was found, what is allowed.")

@@ -1,0 +1,67 @@
+"""How a service is set up, and what it is doing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmer.errors import MMERError
+
+SHORTEST_TOKEN = 16  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """Limits and access of a service.
+
+    Attributes:
+        token: what clients must send as `Authorization: Bearer ...`; null lets everybody in.
+        max_upload: bytes of a request.
+        max_duration: seconds of a recording or a stream that is divided into segments; a clip is bounded by the model.
+        max_concurrent: requests and streams at a time.
+        max_per_minute: requests from one address; 0 for no limit.
+        batch_size: utterances that the model answers at a time.
+        batch_wait: seconds that an utterance waits for company.
+        grace: seconds that requests in flight have to end after the service was told to stop.
+        trusted_proxies: addresses, separated by commas, whose X-Forwarded-For is believed; null for none.
+    """
+
+    token: str | None = None
+    max_upload: int = 25_000_000
+    max_duration: float = 3600.0
+    max_concurrent: int = 256
+    max_per_minute: int = 600
+    batch_size: int = 16
+    batch_wait: float = 0.005
+    grace: float = 30.0
+    trusted_proxies: str | None = None
+
+
+@dataclass(slots=True)
+class ServiceState:
+    """What a running service is doing.
+
+    Attributes:
+        draining: it was told to stop, and takes no more requests.
+        in_flight: requests and streams that are being answered.
+    """
+
+    draining: bool = False
+    in_flight: int = 0
+
+
+def read_token(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        MMERError: there is no such file, or it does not hold one line of at least 16 visible ASCII characters.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8"
+        raise MMERError(f"token file {path} cannot be read ({reason})") from error
+    if len(token) < SHORTEST_TOKEN or not all("!" <= character <= "~" for character in token):
+        raise MMERError(
+            f"token file {path} holds {len(token)} characters; it must hold one token of at least {SHORTEST_TOKEN} "
+            "visible ASCII characters without spaces, such as the output of: openssl rand -hex 32"
+        )
+    return token

@@ -1,0 +1,95 @@
+"""From the body of a request to the question in it; nothing of it is written to disk."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mmer.serving.schemas import Question
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+MULTIPART, JSON = "multipart/form-data", "application/json"
+
+
+async def read_question(request: "Request", max_upload: int) -> Question:
+    """Read a question, sent as a form with a `file` or as JSON.
+
+    Args:
+        request: whose body has not been read.
+        max_upload: bytes; a longer body is refused from its header, or as soon as so much has come.
+
+    Raises:
+        HTTPException: 413 too long, 415 of another type, 422 not as `Question` says.
+    """
+    from starlette.exceptions import HTTPException
+
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (MULTIPART, JSON):
+        found = kind or "no Content-Type"
+        raise HTTPException(415, f"a body of {found} is not read; send {MULTIPART} with a file, or {JSON}")
+    body = _bounded(request, max_upload)
+    try:
+        if kind == MULTIPART:
+            return Question.model_validate(await _form(request, body))
+        return Question.model_validate_json(b"".join([chunk async for chunk in body]))
+    except ValidationError as error:
+        raise HTTPException(422, _one_line(error)) from None
+
+
+async def _bounded(request: "Request", limit: int) -> AsyncIterator[bytes]:
+    """The chunks of a body."""
+    from starlette.exceptions import HTTPException
+
+    too_long = f"at most {limit / 1e6:g} MB are allowed"
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > limit:
+        raise HTTPException(413, f"the request has {int(stated) / 1e6:.1f} MB; {too_long}")
+    read = 0
+    async for chunk in request.stream():
+        read += len(chunk)
+        if read > limit:
+            raise HTTPException(413, f"the request is too long; {too_long}")
+        yield chunk
+
+
+async def _form(request: "Request", body: AsyncIterator[bytes]) -> dict[str, Any]:
+    """The fields of a form as those of a question."""
+    from starlette.datastructures import UploadFile
+    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    parser = MultiPartParser(request.headers, body, max_files=1, max_fields=10)  # pyright: ignore[reportArgumentType]
+    parser.spool_max_size = 0  # a temporary file of Python that never leaves memory
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(422, f"the form cannot be read: {error.message}") from None
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != "file":
+                raise HTTPException(422, f"the form has a file named '{name}'; name it 'file'")
+            fields["audio"] = await value.read()
+            if value.filename:
+                fields["name"] = " ".join(value.filename.split())[-200:]
+        elif name == "audio":
+            raise HTTPException(
+                422, "the form has a field 'audio'; send the recording as a file named 'file'"
+            )
+        else:
+            fields[name] = value
+    return fields
+
+
+def _one_line(error: ValidationError) -> str:
+    """What is wrong with a question."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        field = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"there is no field '{field}'; allowed are {', '.join(Question.model_fields)}")
+        else:
+            lines.append(f"{field}: {problem['msg']}" if field else problem["msg"])
+    return " ".join("; ".join(lines).split())
