@@ -18,8 +18,9 @@ from mmer.serving.uploads import JSON, MULTIPART, read_question
 
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = """\
-Emotions of recordings, of transcripts, or of both. A score says which label raters or directors would probably have given; it is
-not what a person feels. Do not use it to decide about people, nor to monitor them without their informed consent."""
+Emotions of recordings, of transcripts, or of both. A score says which label raters or directors would probably have
+given; it is not what a person feels. Do not use it to decide about people, nor to monitor them without their informed
+consent."""
 
 
 def create_app(
@@ -30,7 +31,7 @@ def create_app(
     Args:
         recognizer: answers.
         name: of the model, for people.
-        model: of the model, for machines: the beginning of its hash.
+        model: of the model, for machines: see `model_hash`.
         settings: limits and access.
         state: shared with who stops the service.
 
@@ -62,12 +63,6 @@ def create_app(
         redoc_url=None,
         responses={status: {"model": Problem} for status in (401, 403, 429, 503)},
     )
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        # What is left of the body is not read, so the connection cannot be used again.
-        headers = {**(error.headers or {}), **({"Connection": "close"} if error.status_code == 413 else {})}
-        return JSONResponse({"detail": error.detail}, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:

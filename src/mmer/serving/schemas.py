@@ -31,7 +31,7 @@ class Answer(BaseModel):
     """The answer for one utterance, as `mmer predict` gives it."""
 
     api: Literal["v1"] = "v1"
-    model: str = Field(description="The model that answered: beginning of the SHA-256 of its files.")
+    model: str = Field(description="The model that answered: SHA-256 of its files.")
     label: str = Field(description="The most probable emotion.")
     confidence: Probability = Field(description="Probability of `label`.")
     abstained: bool = Field(
@@ -84,7 +84,7 @@ class ModelCard(BaseModel):
 
     api: Literal["v1"] = "v1"
     name: str = Field(description="Name of its folder.")
-    model: str = Field(description="Beginning of the SHA-256 of its files.")
+    model: str = Field(description="SHA-256 of its files.")
     version: str = Field(description="Of mmer.")
     labels: list[str] = Field(description="Emotions it knows.")
     listens: bool = Field(description="Whether it takes recordings.")

@@ -4,13 +4,16 @@ import socket
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings, ServiceState
+
+if TYPE_CHECKING:
+    from mmer.inference.recognizer import EmotionRecognizer
 
 
 def serve(
@@ -34,39 +37,60 @@ def serve(
         MissingExtraError: the extra `serve` is not installed.
         MMERError: the address cannot be listened at, or the model cannot be loaded.
     """
-    uvicorn = import_extra("uvicorn", "mmer serve", "serve")
+    import_extra("uvicorn", "mmer serve", "serve")
     import_extra("fastapi", "mmer serve", "serve")
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
+        from mmer.inference.model_folder import model_hash
         from mmer.inference.recognizer import EmotionRecognizer
-        from mmer.serving.app import create_app
 
         recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
-        state = ServiceState()
-        name = model.resolve().parent.name if model.resolve().name == "model" else model.resolve().name
-        app = create_app(recognizer, name, "", settings, state)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="websockets-sansio",
-            proxy_headers=settings.trusted_proxies is not None,
-            forwarded_allow_ips=settings.trusted_proxies,
-        )
-        address, actual_port = listener.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
+        place = model.resolve()
+        name = place.parent.name if place.name == "model" else place.name
         console = Console(stderr=True)
         console.print(
-            f"{name} answers at http://{shown}:{actual_port}/ (API: /docs); stop it with Ctrl+C",
+            f"{name} answers at {_address(listener)} (API: {_address(listener)}docs); stop it with Ctrl+C",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-        _server(config, state, settings.grace).run(sockets=[listener])
+        run_service(recognizer, name, model_hash(model), listener, settings, ServiceState())
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Taken before the model is loaded, so that a wrong address is told at once."""
+def run_service(
+    recognizer: "EmotionRecognizer",
+    name: str,
+    model: str,
+    listener: socket.socket,
+    settings: ServiceSettings,
+    state: ServiceState,
+) -> None:
+    """Answer requests until `state.draining` is set, which SIGINT and SIGTERM do.
+
+    Args:
+        recognizer, name, model, settings, state: see `create_app`.
+        listener: a socket that listens.
+    """
+    from mmer.serving.app import create_app
+
+    uvicorn = import_extra("uvicorn", "mmer serve", "serve")
+    config = uvicorn.Config(
+        create_app(recognizer, name, model, settings, state),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
+    )
+    _server(config, state, settings.grace).run(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens; taken before the model is loaded, so that a wrong address is told at once.
+
+    Raises:
+        MMERError: the address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -77,23 +101,27 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
 def _server(config: Any, state: ServiceState, grace: float) -> Any:
     """A uvicorn server that answers what is in flight before it stops listening."""
     uvicorn = import_extra("uvicorn", "mmer serve", "serve")
 
     class DrainingServer(uvicorn.Server):
-        deadline = float("inf")
+        deadline: float | None = None
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if state.draining:  # asked twice
                 self.should_exit = self.force_exit = True
             state.draining = True
-            self.deadline = time.monotonic() + grace
 
         async def on_tick(self, counter: int) -> bool:
-            over = time.monotonic() > self.deadline
-            if state.draining and (over or not state.in_flight):
-                self.should_exit = True
+            if state.draining:
+                self.deadline = self.deadline or time.monotonic() + grace
+                self.should_exit = not state.in_flight or time.monotonic() > self.deadline
             return await super().on_tick(counter)
 
     return DrainingServer(config)

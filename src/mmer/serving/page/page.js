@@ -22,8 +22,10 @@ async function ask(path, options = {}) {
   throw problem;
 }
 
-function tell(text) {
+// What a screen reader says; seen too, unless `isSeen` is false because it stands elsewhere.
+function tell(text, isSeen = true) {
   $("status").textContent = text;
+  $("status").classList.toggle("unseen", !isSeen);
 }
 
 function showProblem(problem) {
@@ -149,6 +151,7 @@ async function send(event) {
     form.append("min_confidence", String($("minimum").value / 100));
     state.answer = await ask("v1/predict", { method: "POST", body: form });
     show();
+    $("result").scrollIntoView({ block: "nearest" });
   } catch (problem) {
     tell("No answer.");
     showProblem(problem);
@@ -167,10 +170,11 @@ function show() {
   const small = document.createElement("small");
   small.textContent = reason;
   $("verdict").replaceChildren(title, small);
-  tell(abstains ? `Answered: the model abstains. ${reason}` : `Answered: ${title}, ${reason}.`);
+  tell(abstains ? `Answered: the model abstains. ${reason}` : `Answered: ${title}, ${reason}.`, false);
   const ranking = Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
   $("bars").tBodies[0].replaceChildren(...ranking.map(([label, share], index) => bar(label, share, index === 0 && !abstains, minimum)));
   $("warnings").replaceChildren(...answer.warnings.map((text) => element("li", text)));
+  $("warnings").hidden = !answer.warnings.length;
   $("facts").replaceChildren(...facts(answer).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   $("answer").hidden = false;
 }
@@ -223,6 +227,7 @@ $("remove").addEventListener("click", () => {
 $("file").addEventListener("change", () => choose($("file").files[0] ?? null));
 $("minimum").addEventListener("input", () => {
   $("minimum-shown").textContent = `${$("minimum").value} %`;
+  $("minimum").setAttribute("aria-valuetext", `${$("minimum").value} %`);
   if (state.answer) show();
 });
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {

@@ -1,0 +1,114 @@
+"""Services of small random models: as a process of the command line, and in a thread of the tests."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+from inference.conftest import save_model
+
+from mmer.inference import EmotionRecognizer
+from mmer.serving.serve import listening, run_service
+from mmer.serving.settings import ServiceSettings, ServiceState
+
+START = 120  # seconds that a process may take to load PyTorch and the model
+
+
+@dataclass
+class Process:
+    """`mmer serve` in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
+def start_process(model: Path, *arguments: str) -> Process:
+    """Run `mmer serve` at a free port; once it answers it cannot write a single byte to any file."""
+    command = [sys.executable, "-m", "mmer", "serve", str(model), "--port", "0", *arguments]
+    environment = {**os.environ, "COLUMNS": "300"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    said = []
+    timer = threading.Timer(START, process.kill)
+    timer.start()
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"answers at (http://\S+)", line):
+            timer.cancel()
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
+            return Process(found[1].rstrip("/"), process)
+    raise AssertionError("".join(said))
+
+
+@pytest.fixture(scope="session")
+def versatile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random MMER model with stand-ins."""
+    return save_model(tmp_path_factory.mktemp("run") / "model", stand_ins=True)
+
+
+@pytest.fixture(scope="session")
+def recognizer(versatile_folder: Path) -> EmotionRecognizer:
+    """Of `versatile_folder`."""
+    return EmotionRecognizer.from_pretrained(versatile_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def process(versatile_folder: Path) -> Iterator[Process]:
+    """The service that most tests ask."""
+    made = start_process(versatile_folder, "--device", "cpu", "--max-per-minute", "0")
+    yield made
+    made.process.send_signal(signal.SIGTERM)
+    assert made.process.wait(30) == 0
+
+
+@pytest.fixture(scope="session")
+def url(process: Process) -> str:
+    """Of the service that most tests ask."""
+    return process.url
+
+
+@pytest.fixture
+def service(recognizer: EmotionRecognizer) -> Iterator[Callable[..., str]]:
+    """Starts a service with other settings in a thread; gives its address."""
+    running: list[tuple[ServiceState, threading.Thread]] = []
+
+    def start(**settings: object) -> str:
+        state, chosen = ServiceState(), ServiceSettings(**settings)  # pyright: ignore[reportArgumentType]
+        listener = listening("127.0.0.1", 0)
+        arguments = (recognizer, "tiny", "0" * 64, listener, chosen, state)
+        thread = threading.Thread(target=run_service, args=arguments, daemon=True)
+        thread.start()
+        running.append((state, thread))
+        host, port = listener.getsockname()
+        address = f"http://{host}:{port}"
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            with closing(httpx2.Client()) as client:
+                try:
+                    client.get(f"{address}/health")
+                    return address
+                except httpx2.TransportError:
+                    time.sleep(0.05)
+        raise AssertionError("the service did not start")
+
+    yield start
+    for state, thread in running:
+        state.draining = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def clips(nemo_samples: Path) -> list[Path]:
+    """Thirty recordings of several speakers and lengths."""
+    return sorted(nemo_samples.glob("*.opus"))[::100][:30]

@@ -1,0 +1,57 @@
+"""Requests that are answered together, and what one of them may do to the others."""
+
+import asyncio
+
+import pytest
+
+from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.serving.batching import Batching
+
+WORDS = ["I never said that!", "nie wiem, co robić", "What a day", "The train leaves at nine."]
+DEFECT = "\ud800"  # half a character, which no tokenizer takes; requests with one are refused before
+
+
+def answers(
+    recognizer: EmotionRecognizer, texts: list[str], cancelled: int | None = None
+) -> tuple[list[Prediction | BaseException], list[int]]:
+    """The answers for texts that are asked about at once, and the sizes of the batches."""
+    sizes: list[int] = []
+
+    async def ask() -> list[Prediction | BaseException]:
+        batching = Batching(recognizer, batch_size=16, wait=0.05, observe=sizes.append)
+        tasks = [
+            asyncio.create_task(batching.answer(Utterance(None, text, utterance_id=text))) for text in texts
+        ]
+        if cancelled is not None:
+            await asyncio.sleep(0.01)
+            tasks[cancelled].cancel()
+        found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        await batching.stop()
+        return found
+
+    return asyncio.run(ask()), sizes
+
+
+def test_at_once_in_one_batch_and_in_order(recognizer: EmotionRecognizer) -> None:
+    found, sizes = answers(recognizer, WORDS * 4)
+    assert sizes == [16]
+    for prediction, text in zip(found, WORDS * 4, strict=True):
+        assert isinstance(prediction, Prediction)
+        assert prediction.utterance_id == text
+        assert prediction.probabilities == pytest.approx(recognizer(None, text).probabilities, abs=2e-6)
+
+
+def test_a_caller_who_goes_away_leaves_the_others_their_answers(recognizer: EmotionRecognizer) -> None:
+    found, sizes = answers(recognizer, WORDS, cancelled=1)
+    assert sizes == [4]
+    assert isinstance(found[1], asyncio.CancelledError)
+    assert [isinstance(prediction, Prediction) for prediction in found] == [True, False, True, True]
+
+
+def test_a_defect_in_one_leaves_the_others_their_answers(recognizer: EmotionRecognizer) -> None:
+    found, _ = answers(recognizer, [WORDS[0], DEFECT, WORDS[2]])
+    assert isinstance(found[1], Exception)
+    for number in (0, 2):
+        prediction = found[number]
+        assert isinstance(prediction, Prediction)
+        assert prediction.utterance_id == WORDS[number]

@@ -1,0 +1,272 @@
+"""The page in a real browser: Debian's Chromium without a window."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import soundfile
+import soxr
+
+from mmer.inference import EmotionRecognizer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WORDS = "I never said that!"
+Open = Callable[..., "Page"]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page is not tried in a browser")
+
+
+@pytest.fixture(scope="module")
+def spoken(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears, again and again: a clip as a WAV file of 48 kHz."""
+    samples, rate = soundfile.read(clips[0], dtype="float32")
+    path = tmp_path_factory.mktemp("microphone") / "spoken.wav"
+    soundfile.write(path, soxr.resample(samples, rate, 48_000), 48_000, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(spoken: Path) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    microphone = [
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={spoken}",
+        "--use-fake-ui-for-media-stream",
+    ]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *microphone])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Opens the page of a service; it must ask nobody else, and its console must stay empty of errors."""
+    opened: list[tuple[Any, list[str]]] = []
+
+    def open_at(url: str, *, phone: bool = False, dark: bool = False) -> "Page":
+        size = {"width": 360, "height": 740} if phone else {"width": 1200, "height": 900}
+        context = browser.new_context(
+            viewport=size, color_scheme="dark" if dark else "light", permissions=["microphone"]
+        )
+        page, wrong = context.new_page(), []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if _is_wrong(said) else None)
+        page.on(
+            "request",
+            lambda asked: wrong.append(asked.url) if not asked.url.startswith((url, "blob:")) else None,
+        )
+        page.goto(f"{url}/")
+        opened.append((context, wrong))
+        return page
+
+    yield open_at
+    for context, wrong in opened:
+        context.close()
+        assert wrong == []
+
+
+def _is_wrong(said: Any) -> bool:
+    """Chromium reports each refused request in the console too, which the page shows itself."""
+    return said.type in ("error", "warning") and not said.text.startswith("Failed to load resource")
+
+
+def numbers(page: "Page") -> dict[str, float]:
+    """Probabilities as the page shows them."""
+    rows = page.get_by_role("table").get_by_role("row").all_inner_texts()[1:]
+    cells = [re.split(r"\s+", row.strip()) for row in rows]
+    return {cell[0]: float(cell[-2]) / 100 for cell in cells}
+
+
+def ask(page: "Page") -> None:
+    page.get_by_role("button", name="Ask the model").click()
+
+
+def test_file_and_words(open_page: Open, url: str, clips: list[Path], recognizer: EmotionRecognizer) -> None:
+    expected = recognizer(clips[3], WORDS)
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(clips[3])
+    page.get_by_label("What is said").fill(WORDS)
+    page.get_by_label("Minimum confidence").fill("0")
+    ask(page)
+    page.get_by_role("table").wait_for()
+    assert expected.probabilities is not None
+    assert numbers(page) == pytest.approx(expected.probabilities, abs=6e-4)
+    assert list(numbers(page)) == [label for label, _ in expected.ranking]
+    assert f"Answered: {expected.label}" in page.get_by_role("status").inner_text()
+    assert page.get_by_text(f"“{WORDS}” (as given)").is_visible()
+    assert page.get_by_text("Owed to the words").is_visible()
+    widths = page.locator(".fill").evaluate_all("all => all.map(one => one.offsetWidth)")
+    assert widths == sorted(widths, reverse=True)
+
+    page.get_by_label("What is said").fill("nie wiem")
+    ask(page)
+    page.get_by_text("“nie wiem” (as given)").wait_for()
+    other = recognizer(clips[3], "nie wiem").probabilities
+    assert numbers(page) == pytest.approx(other, abs=6e-4)
+
+
+def test_abstains(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    page.get_by_label("What is said").fill(WORDS)
+    page.get_by_label("Minimum confidence").fill("100")
+    ask(page)
+    page.get_by_text("The model abstains", exact=False).first.wait_for()
+    assert "less than the 100.0 %" in page.locator("#verdict").inner_text()
+    page.get_by_label("Minimum confidence").fill("0")
+    assert "abstains" not in page.locator("#verdict").inner_text()
+
+
+def test_microphone(open_page: Open, url: str) -> None:
+    """Chromium's microphone plays a clip; what it records as WebM is answered."""
+    page = open_page(url)
+    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Stop recording").wait_for()
+    assert page.get_by_role("button", name="Ask the model").is_disabled()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop recording").click()
+    page.get_by_text("microphone.webm").first.wait_for()
+    with page.expect_response("**/v1/predict") as answered:
+        ask(page)
+    answer = answered.value.json()
+    assert 0.8 < answer["duration"] < 6
+    assert not any("silent" in warning for warning in answer["warnings"]), answer
+    page.get_by_role("table").wait_for()
+    assert numbers(page) == pytest.approx(answer["probabilities"], abs=6e-4)
+
+
+def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
+    page = open_page(url)
+    page.get_by_text("knows 4 emotions").wait_for()
+
+    def tab_to(wanted: str) -> list[str]:
+        """What is passed on the way, each with an outline that one sees."""
+        passed = []
+        while wanted not in passed:
+            page.keyboard.press("Tab")
+            passed.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+            outlined = (
+                "getComputedStyle(document.activeElement.closest('.drop') ?? document.activeElement).outline"
+            )
+            assert "none" not in page.evaluate(outlined), passed
+            assert len(passed) < 15, passed
+        return passed
+
+    assert tab_to("file") == ["skip", "file"]
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(clips[4])
+    page.get_by_text(f"{clips[4].name} is chosen").wait_for()
+    passed = tab_to("transcript")
+    assert passed[:3] == ["record", "remove", "player"]
+    page.keyboard.type(WORDS)
+    assert tab_to("minimum") == ["minimum"]
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#minimum-shown").inner_text() == "45 %"
+    assert tab_to("send") == ["send"]
+    page.keyboard.press("Enter")
+    page.get_by_role("table").wait_for()
+
+
+@pytest.mark.parametrize(("phone", "dark"), [(False, False), (True, True)])
+def test_accessible(open_page: Open, url: str, clips: list[Path], phone: bool, dark: bool) -> None:
+    """The rules of axe (contrast, names, roles, landmarks, ...) before and after an answer and with an error."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(url, phone=phone, dark=dark)
+    page.get_by_text("knows 4 emotions").wait_for()
+
+    def check(what: str) -> None:
+        found = Axe().run(page).response["violations"]
+        assert [(what, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what
+
+    check("before")
+    page.get_by_label("What is said").fill(WORDS)
+    page.get_by_label("Choose a recording").set_input_files(clips[5])
+    ask(page)
+    page.get_by_role("table").wait_for()
+    check("answered")
+    nothing = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"nothing" * 40}
+    page.get_by_label("Choose a recording").set_input_files([nothing])
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    check("refused")
+
+
+def test_what_a_screen_reader_finds(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    page.get_by_label("What is said").fill(WORDS)
+    page.get_by_label("Minimum confidence").fill("0")
+    ask(page)
+    page.get_by_role("table").wait_for()
+    tree = page.locator("body").aria_snapshot()
+    for found in (
+        r'- heading "Which emotion would listeners name\?" \[level=1\]',
+        r'- form "Question"',
+        r'- group "Recording"',
+        r'- textbox "What is said"',
+        r'- slider "Minimum confidence": "0"',
+        r'- button "Ask the model"',
+        r'- region "Answer"',
+        r"- status: .?Answered: ",
+        r'- table "Probability of each emotion"',
+        r'- rowheader "angry"',
+        r'- cell "\d+\.\d %"',
+        r'- complementary "What these scores are not"',
+    ):
+        assert re.search(found, tree), f"{found} is not in\n{tree}"
+
+
+def test_errors_are_shown_as_they_are(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    with page.expect_response("**/v1/predict") as refused:
+        ask(page)
+    said = refused.value.json()["detail"]
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_role("alert").inner_text() == f"{said} (422)"
+    assert page.get_by_role("table").count() == 0
+
+
+def test_token(open_page: Open, service: Callable[..., str]) -> None:
+    page = open_page(service(token="correct-horse-battery"))
+    page.get_by_text("This service asks for a token.").wait_for()
+    page.get_by_label("What is said").fill(WORDS)
+    page.get_by_label("Token").fill("wrong-horse-battery")
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    assert "token" in page.get_by_role("alert").inner_text()
+    page.get_by_label("Token").fill("correct-horse-battery")
+    ask(page)
+    page.get_by_role("table").wait_for()
+    assert not page.get_by_role("alert").is_visible()
+
+
+def test_a_service_that_is_gone(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    page.get_by_text("knows 4 emotions").wait_for()
+    page.context.set_offline(True)
+    page.get_by_label("What is said").fill(WORDS)
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    assert "cannot be reached" in page.get_by_role("alert").inner_text()
+
+
+def test_dropped_file(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    drop = """() => {
+        const data = new DataTransfer();
+        data.items.add(new File(["nothing"], "dropped.wav"));
+        document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+    }"""
+    page.evaluate(drop)
+    page.get_by_text("dropped.wav is chosen").wait_for()
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_role("alert").inner_text().startswith("dropped.wav: ")
