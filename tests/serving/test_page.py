@@ -117,7 +117,8 @@ def test_abstains(open_page: Open, url: str) -> None:
     page.get_by_label("What is said").fill(WORDS)
     page.get_by_label("Minimum confidence").fill("100")
     ask(page)
-    page.get_by_text("The model abstains", exact=False).first.wait_for()
+    page.get_by_role("table").wait_for()
+    assert "The model abstains" in page.locator("#verdict").inner_text()
     assert "less than the 100.0 %" in page.locator("#verdict").inner_text()
     page.get_by_label("Minimum confidence").fill("0")
     assert "abstains" not in page.locator("#verdict").inner_text()
@@ -126,7 +127,7 @@ def test_abstains(open_page: Open, url: str) -> None:
 def test_microphone(open_page: Open, url: str) -> None:
     """Chromium's microphone plays a clip; what it records as WebM is answered."""
     page = open_page(url)
-    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Record", exact=True).click()
     page.get_by_role("button", name="Stop recording").wait_for()
     assert page.get_by_role("button", name="Ask the model").is_disabled()
     page.wait_for_timeout(1500)
@@ -151,10 +152,9 @@ def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
         while wanted not in passed:
             page.keyboard.press("Tab")
             passed.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
-            outlined = (
-                "getComputedStyle(document.activeElement.closest('.drop') ?? document.activeElement).outline"
-            )
-            assert "none" not in page.evaluate(outlined), passed
+            if passed[-1] != "player":  # Chromium's player shows on its own buttons which of them is meant
+                focused = "document.activeElement.closest('.drop') ?? document.activeElement"
+                assert page.evaluate(f"getComputedStyle({focused}).outlineStyle") == "solid", passed
             assert len(passed) < 15, passed
         return passed
 
@@ -178,6 +178,7 @@ def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
 def test_accessible(open_page: Open, url: str, clips: list[Path], phone: bool, dark: bool) -> None:
     """The rules of axe (contrast, names, roles, landmarks, ...) before and after an answer and with an error."""
     from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import FilePayload
 
     page = open_page(url, phone=phone, dark=dark)
     page.get_by_text("knows 4 emotions").wait_for()
@@ -193,8 +194,8 @@ def test_accessible(open_page: Open, url: str, clips: list[Path], phone: bool, d
     ask(page)
     page.get_by_role("table").wait_for()
     check("answered")
-    nothing = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"nothing" * 40}
-    page.get_by_label("Choose a recording").set_input_files([nothing])
+    nothing = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"nothing" * 40)
+    page.get_by_label("Choose a recording").set_input_files(nothing)
     ask(page)
     page.get_by_role("alert").wait_for()
     check("refused")

@@ -1,0 +1,44 @@
+"""What `mmer serve` says when it cannot begin."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import Outcome, run
+
+
+@pytest.fixture
+def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    return lambda *arguments: run(capfd, monkeypatch, arguments)
+
+
+def test_token_files(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    for content, said in (
+        (None, "cannot be read (No such file or directory)"),
+        (b"\xff\xfe", "cannot be read (is not UTF-8)"),
+        (b"short\n", "holds 5 characters; it must hold one token of at least 16 visible ASCII characters"),
+        (b"two words in one line", "holds 21 characters; it must hold one token"),
+    ):
+        if content is not None:
+            token.write_bytes(content)
+        told = mmer("serve", tmp_path, "--token-file", token)
+        assert told.code == 2
+        assert told.err.count("\n") == 1
+        assert f"token file {token} {said}" in told.err
+
+
+def test_address_that_is_taken(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = mmer("serve", tmp_path, "--port", port)
+    assert told.code == 2
+    assert f"cannot listen at 127.0.0.1 port {port} (Address already in use" in told.err
+    assert "give another --port" in told.err
+
+
+def test_no_model(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
+    told = mmer("serve", tmp_path / "nothing", "--port", 0)
+    assert told.code == 2
+    assert f"no model folder at {tmp_path / 'nothing'}" in told.err
