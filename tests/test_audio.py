@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE, as_waveform, load_audio, probe, quality_warnings
+from mmer.audio import (
+    SAMPLING_RATE,
+    as_waveform,
+    channel_names,
+    load_audio,
+    probe,
+    quality_warnings,
+    stream_audio,
+)
 from mmer.errors import AudioError
 
 RATE = 48_000
@@ -195,6 +203,74 @@ def test_an_mp3_without_header_is_read_to_its_end(tmp_path: Path) -> None:
     assert len(load_audio(path, sampling_rate=RATE)) / RATE == pytest.approx(10.0, abs=0.1)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_channel_that_is_asked_for(tmp_path: Path, name: str) -> None:
+    sides = [speech_like(2.0, seed=1), speech_like(2.0, seed=2)]
+    path = make(tmp_path, name, np.stack(sides))
+    assert channel_names(path) == ["left", "right"]
+    slack = 1200 if name in ("a.aac", "headerless.mp3") else 60
+    for channel, side, other in (("left", *sides), ("right", *sides[::-1])):
+        whole = load_audio(path, sampling_rate=RATE, channel=channel)
+        assert aligned_error(whole, side, slack) < 0.25
+        assert aligned_error(whole, other, 60) > 0.9
+        part = load_audio(path, sampling_rate=RATE, channel=channel, start=1.0, end=1.5)
+        assert aligned_error(whole[RATE : RATE * 3 // 2], part, 60) < 0.25
+    np.testing.assert_array_equal(load_audio(path, sampling_rate=RATE, channel="2"), whole)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_stream_is_the_whole_in_parts(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmer.recording._BLOCK", 1)
+    path = make(tmp_path, name, np.stack([speech_like(4.0, seed=1), speech_like(4.0, seed=2)]))
+    for channel in ("mix", "right"):
+        blocks = list(stream_audio(path, channel=channel))
+        assert len(blocks) >= 4
+        together, whole = np.concatenate(blocks), load_audio(path, channel=channel)
+        assert len(together) == len(whole)
+        assert np.abs(together - whole).max() < 1e-4
+        exact = np.concatenate(list(stream_audio(path, sampling_rate=RATE, channel=channel)))
+        np.testing.assert_array_equal(exact, load_audio(path, sampling_rate=RATE, channel=channel))
+
+
+def test_a_stream_yields_what_came_before_the_damage(tmp_path: Path) -> None:
+    samples = speech_like(25.0, SAMPLING_RATE)
+    samples[-100] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLING_RATE, subtype="FLOAT")
+    stream = stream_audio(tmp_path / "a.wav")
+    assert [len(next(stream)), len(next(stream))] == [10 * SAMPLING_RATE] * 2
+    with pytest.raises(AudioError, match=r"1 samples are NaN or infinite, the first at 24\.994 s"):
+        next(stream)
+
+
+def test_two_hours_are_streamed_in_little_memory(tmp_path: Path) -> None:
+    path = two_hour_wav(tmp_path / "meeting.wav", rate=2000)
+    tracemalloc.start()
+    try:
+        assert sum(map(len, stream_audio(path))) == 7200 * SAMPLING_RATE
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_channels_that_are_not_there(tmp_path: Path) -> None:
+    mono, stereo = (make(tmp_path, f"{n}.wav", np.zeros((n, 4800), np.float32)) for n in (1, 2))
+    soundfile.write(tmp_path / "four.wav", np.zeros((4800, 4)), RATE)
+    assert channel_names(mono) == ["mix"]
+    assert channel_names(tmp_path / "four.wav") == ["left", "right", "3", "4"]
+    assert len(load_audio(mono, channel="left")) == 1600
+    for path, channel, expected in (
+        (mono, "right", "has no channel right, it is mono; give mix, left or each"),
+        (stereo, "3", "has no channel 3, it has 2; give mix, left or each"),
+        (stereo, "middle", "no channel 'middle'; it must be mix, left, right or a number from 1"),
+        (stereo, "0", "no channel '0'"),
+    ):
+        with pytest.raises(AudioError) as caught:
+            load_audio(path, channel=channel)
+        assert str(caught.value).startswith(f"{path}: {expected}")
+        with pytest.raises(AudioError):
+            next(stream_audio(path, channel=channel))
+
+
 def two_hour_wav(path: Path, rate: int = 8000) -> Path:
     """A file with holes: its 115 MB of silence take no room on disk."""
     size = 7200 * rate * 2
@@ -358,6 +434,16 @@ class TestArrays:
             got = as_waveform(array, SAMPLING_RATE, name="array")
             assert got.dtype == np.float32
             np.testing.assert_allclose(got, self.samples, atol=1e-7)
+
+    def test_channels(self) -> None:
+        stereo = np.stack([self.samples, -0.5 * self.samples])
+        for array in (stereo, stereo.T):
+            left = as_waveform(array, SAMPLING_RATE, name="array", channel="left")
+            right = as_waveform(array, SAMPLING_RATE, name="array", channel="right")
+            np.testing.assert_array_equal(left, self.samples)
+            np.testing.assert_array_equal(right, -0.5 * self.samples)
+        with pytest.raises(AudioError, match="array: has no channel right, it is mono"):
+            as_waveform(self.samples, SAMPLING_RATE, name="array", channel="right")
 
     @pytest.mark.parametrize(
         ("array", "expected"),

@@ -1,5 +1,7 @@
 """Recordings as waveforms: decode, mix down, resample and judge; every error names the file."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
@@ -9,6 +11,7 @@ from mmer.recording import AudioInfo, AudioSource, open_recording, source_name
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
+_SIDES = {"left": 0, "right": 1}
 _MAX_CHANNELS = 32
 _ROUNDING = 0.05  # s, by which an end in a table may lie behind the end of the file
 
@@ -33,6 +36,7 @@ def load_audio(
     start: float | None = None,
     end: float | None = None,
     max_duration: float | None = None,
+    channel: str = "mix",
 ) -> NDArray[np.float32]:
     """Read a recording, or a part of it, as a mono waveform.
 
@@ -42,21 +46,66 @@ def load_audio(
         start, end: seconds; the part to read, which is sought, so that what lies before it is not decoded.
             An end up to 0.05 s behind the end of the file counts as rounding.
         max_duration: seconds; a longer recording or part is refused from its header, before it is decoded.
+        channel: `mix`, the mean of all channels; `left`, the first; `right`, the second; or the number of one, from 1.
 
     Returns:
-        (samples,) mean of the channels, full scale = ±1.
+        (samples,), full scale = ±1.
 
     Raises:
         AudioError: no such file, a folder, not audio, truncated or corrupt, no samples, NaN or infinite
-            samples, longer than `max_duration`, or `start` and `end` not in this order within the file.
+            samples, longer than `max_duration`, no such channel, or `start` and `end` not in this order within the
+            file.
     """
     name = source_name(source)
     with open_recording(source) as recording:
         info = recording.info
         first, last = _part(start, end, info.duration, name)
         _check_duration(last - first, max_duration, name)
-        waveform = recording.read(first, None if last == info.duration else last)
+        chosen = _channel_index(channel, info.channels, name)
+        waveform = recording.read(first, None if last == info.duration else last, chosen)
     return _finish(waveform, info.sampling_rate, sampling_rate, name)
+
+
+def stream_audio(
+    source: AudioSource, *, sampling_rate: int = SAMPLING_RATE, channel: str = "mix"
+) -> Iterator[NDArray[np.float32]]:
+    """Read a recording of any length in memory that does not grow with it.
+
+    Args:
+        source, sampling_rate, channel: as for `load_audio`.
+
+    Yields:
+        (samples,), about 10 s each; together what `load_audio` gives, within the rounding of the resampler.
+
+    Raises:
+        AudioError: as `load_audio`; what was read before has been yielded then.
+    """
+    name = source_name(source)
+    with open_recording(source) as recording:
+        rate = recording.info.sampling_rate
+        chosen = _channel_index(channel, recording.info.channels, name)
+        resampler = (
+            soxr.ResampleStream(rate, sampling_rate, 1, "float32", "HQ") if rate != sampling_rate else None
+        )
+        done = 0
+        for block in recording.blocks(chosen):
+            _check_finite(block, rate, name, done)
+            done += len(block)
+            yield resampler.resample_chunk(block) if resampler else block
+        if not done:
+            raise AudioError(f"{name}: holds no samples")
+        if resampler:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def channel_names(source: AudioSource) -> list[str]:
+    """What the channels of a recording are called, one by one: `left`, `right`, `3`, …; `mix` for the only one.
+
+    Raises:
+        AudioError: as `probe`.
+    """
+    channels = probe(source).channels
+    return ["left", "right", *map(str, range(3, channels + 1))][:channels] if channels > 1 else ["mix"]
 
 
 def as_waveform(
@@ -66,6 +115,7 @@ def as_waveform(
     name: str,
     target_rate: int = SAMPLING_RATE,
     max_duration: float | None = None,
+    channel: str = "mix",
 ) -> NDArray[np.float32]:
     """Give samples that are already in memory the form and the checks of `load_audio`.
 
@@ -76,13 +126,14 @@ def as_waveform(
         name: what errors call these samples.
         target_rate: Hz of the result.
         max_duration: seconds; more is refused.
+        channel: as for `load_audio`.
 
     Returns:
-        (samples,) mean of the channels, full scale = ±1.
+        (samples,), full scale = ±1.
 
     Raises:
-        AudioError: another shape or type, no samples, NaN or infinite samples, too long, or a sampling rate
-            that is not a whole number of Hz of at least 1000.
+        AudioError: another shape or type, no samples, NaN or infinite samples, too long, no such channel, or a
+            sampling rate that is not a whole number of Hz of at least 1000.
     """
     if sampling_rate != int(sampling_rate) or sampling_rate < 1000:
         raise AudioError(f"{name}: sampling rate {sampling_rate}; give a whole number of Hz, such as 16000")
@@ -102,8 +153,10 @@ def as_waveform(
         array = array / -float(np.iinfo(array.dtype).min)
     elif array.dtype.kind != "f":
         raise AudioError(f"{name}: samples of type {array.dtype}; give floats, int16, int32, int8 or uint8")
+    chosen = _channel_index(channel, min(rows, columns), name)
     if array.ndim == 2:
-        array = array.mean(axis=0 if rows < columns else 1)
+        by_channel = array if rows < columns else array.T
+        array = by_channel.mean(axis=0) if chosen is None else by_channel[chosen]
     _check_duration(len(array) / sampling_rate, max_duration, name)
     return _finish(array.astype(np.float32), int(sampling_rate), target_rate, name)
 
@@ -132,6 +185,19 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[st
     return warnings
 
 
+def _channel_index(channel: str, channels: int, name: str) -> int | None:
+    """From 0; null for the mean of all."""
+    if channel == "mix":
+        return None
+    if channel not in _SIDES and not (channel.isdecimal() and int(channel)):
+        raise AudioError(f"{name}: no channel {channel!r}; it must be mix, left, right or a number from 1")
+    index = _SIDES[channel] if channel in _SIDES else int(channel) - 1
+    if index >= channels:
+        found = "it is mono" if channels == 1 else f"it has {channels}"
+        raise AudioError(f"{name}: has no channel {channel}, {found}; give mix, left or each")
+    return index
+
+
 def _part(start: float | None, end: float | None, duration: float, name: str) -> tuple[float, float]:
     """Seconds to read from and to."""
     if not duration:
@@ -153,12 +219,17 @@ def _check_duration(duration: float, limit: float | None, name: str) -> None:
         )
 
 
-def _finish(waveform: NDArray[np.float32], rate: int, target_rate: int, name: str) -> NDArray[np.float32]:
-    """Check the samples and resample them."""
+def _check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: int = 0) -> None:
+    """`before`: samples that came before these."""
     wrong = np.flatnonzero(~np.isfinite(waveform))
     if len(wrong):
-        at = f"{wrong[0] / rate:.3f} s"
+        at = f"{(before + wrong[0]) / rate:.3f} s"
         raise AudioError(f"{name}: {len(wrong)} samples are NaN or infinite, the first at {at}")
+
+
+def _finish(waveform: NDArray[np.float32], rate: int, target_rate: int, name: str) -> NDArray[np.float32]:
+    """Check the samples and resample them."""
+    _check_finite(waveform, rate, name)
     if rate != target_rate:
         waveform = soxr.resample(waveform, rate, target_rate, quality="HQ")
     if not len(waveform):

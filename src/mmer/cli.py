@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 
 from mmer.cli_augment import augment
 from mmer.cli_corpus import CorpusPath, corpus_app
+from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
+from mmer.cli_recordings import timeline
 from mmer.cli_serve import serve
 from mmer.errors import MMERError
 
@@ -53,16 +55,7 @@ app = typer.Typer(
 app.add_typer(corpus_app, name="corpus")
 app.command()(augment)
 app.command()(serve)
-
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]
-Transcription = Annotated[
-    str,
-    typer.Option(
-        help="Where the words come from: given, none, ctc (heard by the model itself) or whisper:NAME-OR-FOLDER."
-    ),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")]
+app.command()(timeline)
 
 
 @app.callback()
@@ -315,6 +308,9 @@ def predict(
             help="What is said in the one recording given; without a recording it is answered alone."
         ),
     ] = None,
+    channel: Annotated[
+        str, typer.Option(help="mix, left, right, a number from 1, or each: an answer for every channel.")
+    ] = "mix",
     one_speaker: Annotated[
         bool,
         typer.Option(
@@ -336,6 +332,7 @@ def predict(
         model,
         paths or [],
         transcript=transcript,
+        channel=channel,
         one_speaker=one_speaker,
         transcription=transcription,
         out=out,

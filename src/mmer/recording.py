@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 import av.error
@@ -23,6 +23,7 @@ from mmer.errors import AudioError
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, or an open binary file that can seek."""
 
+_BLOCK = 10  # s, that are decoded at a time
 _PREROLL = 0.5  # s, decoded before the wanted part: codecs need a few frames to settle after a seek
 _UNKNOWN_LENGTH = 0x7FFF_0000  # bytes; programs that write WAV to a pipe state this or more
 _HEADERLESS = {"aac", "ac3", "amr", "eac3", "mp3"}  # FFmpeg guesses the length of these from the bit rate
@@ -56,16 +57,35 @@ class SoundFileRecording:
         if sizes and int(sizes[2]) < int(sizes[1]) < _UNKNOWN_LENGTH:
             raise _truncated(name, f"{sizes[1]} bytes of samples", sizes[2])
 
-    def read(self, start: float, end: float | None) -> NDArray[np.float32]:
-        """Mono samples from `start` to `end` seconds, to the last sample if null."""
+    def read(self, start: float, end: float | None, channel: int | None) -> NDArray[np.float32]:
+        """Mono samples from `start` to `end` seconds, to the last sample if null.
+
+        Args:
+            start, end: seconds.
+            channel: from 0; null for the mean of all.
+        """
         rate, frames = self.info.sampling_rate, self._file.frames
         first = min(round(start * rate), frames)
         wanted = (frames if end is None else min(round(end * rate), frames)) - first
         self._file.seek(first)
         samples = self._file.read(wanted, dtype="float32", always_2d=True)
-        if len(samples) < wanted:
-            raise _truncated(self._name, f"{frames / rate:.2f} s", f"{(first + len(samples)) / rate:.2f} s")
-        return samples.mean(axis=1)
+        self._check_read(first + wanted, first + len(samples))
+        return _one_channel(samples.T, channel)
+
+    def blocks(self, channel: int | None) -> Iterator[NDArray[np.float32]]:
+        """All mono samples, some seconds at a time; `channel` as for `read`."""
+        self._file.seek(0)
+        done = 0
+        size = _BLOCK * self.info.sampling_rate
+        while len(samples := self._file.read(size, dtype="float32", always_2d=True)):
+            done += len(samples)
+            yield _one_channel(samples.T, channel)
+        self._check_read(self._file.frames, done)
+
+    def _check_read(self, stated: int, found: int) -> None:
+        if found < stated:
+            rate = self.info.sampling_rate
+            raise _truncated(self._name, f"{self._file.frames / rate:.2f} s", f"{found / rate:.2f} s")
 
 
 class ContainerRecording:
@@ -99,33 +119,63 @@ class ContainerRecording:
         self._container.seek(0)
         return end * self._time_base - self._offset
 
-    def read(self, start: float, end: float | None) -> NDArray[np.float32]:
-        """Mono samples from `start` to `end` seconds, to the last sample if null."""
+    def read(self, start: float, end: float | None, channel: int | None) -> NDArray[np.float32]:
+        """Mono samples from `start` to `end` seconds, to the last sample if null.
+
+        Args:
+            start, end: seconds.
+            channel: from 0; null for the mean of all.
+        """
+        rate = self.info.sampling_rate
+        chunks: list[NDArray[np.float32]] = []
+        origin = 0  # index of the first sample
+        for time, chunk in self._decoded(start, end, channel):
+            if not chunks and start > 0:
+                origin = round(time * rate)
+            chunks.append(chunk)
+        waveform = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+        last = None if end is None else max(round(end * rate) - origin, 0)
+        return waveform[max(round(start * rate) - origin, 0) : last]
+
+    def blocks(self, channel: int | None) -> Iterator[NDArray[np.float32]]:
+        """All mono samples, some seconds at a time; `channel` as for `read`."""
+        chunks: list[NDArray[np.float32]] = []
+        samples = 0
+        for _, chunk in self._decoded(0.0, None, channel):
+            chunks.append(chunk)
+            samples += len(chunk)
+            if samples >= _BLOCK * self.info.sampling_rate:
+                yield np.concatenate(chunks)
+                chunks, samples = [], 0
+        if chunks:
+            yield np.concatenate(chunks)
+
+    def _decoded(
+        self, start: float, end: float | None, channel: int | None
+    ) -> Iterator[tuple[float, NDArray[np.float32]]]:
+        """Frames that hold what lies from `start` to `end`: seconds of the first sample, and mono samples."""
         rate = self.info.sampling_rate
         if start > 0:
             target = max(start - _PREROLL, 0.0) + self._offset
             self._container.seek(int(target / self._time_base), stream=self._stream)
         resampler = av.AudioResampler(format="fltp")  # float, one plane per channel; rate and layout stay
-        chunks: list[NDArray[np.float32]] = []
-        origin, decoded, reached = 0, 0, 0.0  # index of the first sample, samples so far, seconds of the last
+        origin: int | None = None  # index of the first sample
+        decoded, reached = 0, 0.0  # samples so far, seconds of the last
         for frame in self._container.decode(self._stream):
             time = (frame.time or 0.0) - self._offset
-            if not chunks and start > 0:
-                origin = round(time * rate)
-            chunks += [chunk.to_ndarray().mean(axis=0) for chunk in resampler.resample(frame)]
+            if origin is None:
+                origin = round(time * rate) if start > 0 else 0
+            for chunk in resampler.resample(frame):
+                yield time, _one_channel(chunk.to_ndarray(), channel)
             decoded += frame.samples
             reached = time + frame.samples / rate
             if end is not None and origin + decoded >= round(end * rate):
-                break
+                return
             if decoded > (self.info.duration + 1) * rate:
                 stated = f"{self.info.duration:.2f} s"
                 raise AudioError(f"{self._name}: corrupt, longer than the {stated} that its header states")
-        else:
-            if self._stated is not None and reached < self._stated - 0.25:
-                raise _truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
-        waveform = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-        last = None if end is None else max(round(end * rate) - origin, 0)
-        return waveform[max(round(start * rate) - origin, 0) : last]
+        if self._stated is not None and reached < self._stated - 0.25:
+            raise _truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
 
 
 @contextmanager
@@ -223,6 +273,11 @@ def _rewound(source: str | BinaryIO) -> str | BinaryIO:
     if not isinstance(source, str):
         source.seek(0)
     return source
+
+
+def _one_channel(samples: NDArray[Any], channel: int | None) -> NDArray[np.float32]:
+    """(samples,) of (channels, samples)."""
+    return samples.mean(axis=0) if channel is None else samples[channel]
 
 
 def _truncated(name: str, stated: str, found: str) -> AudioError:

@@ -1,15 +1,21 @@
-"""What `mmer predict` does: from paths to rows."""
+"""What `mmer predict` and `mmer timeline` do: from paths to rows."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from mmer.audio import probe
 from mmer.errors import MMERError
-from mmer.inference.inputs import Utterance, collect_inputs
+from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
 from mmer.inference.output import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.segment_files import read_segments
+from mmer.inference.segmentation import PAUSE
+from mmer.inference.timeline import timeline
+from mmer.inference.timeline_formats import check_timeline_output
 from mmer.progress import counting
 
 
@@ -18,6 +24,7 @@ def predict_paths(
     paths: Sequence[str],
     *,
     transcript: str | None = None,
+    channel: str = "mix",
     one_speaker: bool = False,
     transcription: str = "given",
     out: Path | None = None,
@@ -32,6 +39,7 @@ def predict_paths(
         model: a model folder.
         paths: see `collect_inputs`; none for a transcript alone.
         transcript: what is said, for one recording or none.
+        channel: see `in_channels`.
         one_speaker: all recordings are of one person.
         out: see `write_predictions`; null for standard output.
         transcription, batch_size, device: see `EmotionRecognizer`.
@@ -41,9 +49,9 @@ def predict_paths(
 
     Raises:
         MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
-            several recordings, or neither.
+            several recordings or channels, or neither.
     """
-    utterances = collect_inputs(paths)
+    utterances = in_channels(collect_inputs(paths), channel)
     if not paths:
         if transcript is None:
             raise MMERError("nothing to answer; name recordings, or give what is said with --transcript")
@@ -55,6 +63,8 @@ def predict_paths(
                 "put the transcripts of several into a corpus table"
             )
         utterances = [replace(utterances[0], transcript=transcript)]
+    if channel == "each" and transcription == "given":
+        _check_transcripts(utterances)
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out)
@@ -71,6 +81,16 @@ def predict_paths(
     return errors
 
 
+def _check_transcripts(utterances: Sequence[Utterance]) -> None:
+    """A transcript of all channels together says not what was said in each."""
+    for utterance in utterances:
+        if utterance.channel != "mix" and utterance.transcript is not None:
+            raise MMERError(
+                f"{utterance.utterance_id}: its transcript is of all channels together and --channel each asks about "
+                "one by one; give --transcription none, ctc or whisper:NAME, or --channel left or right"
+            )
+
+
 def _reported(predictions: Iterator[Prediction], console: Console) -> Iterator[Prediction]:
     for prediction in predictions:
         if prediction.error:
@@ -79,3 +99,75 @@ def _reported(predictions: Iterator[Prediction], console: Console) -> Iterator[P
             line = f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}"
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         yield prediction
+
+
+def timeline_of(
+    model: Path,
+    recording: Path,
+    out: Sequence[Path],
+    *,
+    segments: Path | None = None,
+    tiers: list[str] | None = None,
+    channel: str = "mix",
+    one_speaker: bool = False,
+    smoothing: float = 0.0,
+    pause: float = PAUSE,
+    transcription: str = "given",
+    batch_size: int = 16,
+    device: str | None = None,
+) -> int:
+    """Answer each segment of a recording, and write files about it.
+
+    Args:
+        model: a model folder.
+        out: see `write_timeline`; JSON on standard output if there are none.
+        segments, tiers: see `read_segments`.
+        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline`.
+        transcription, batch_size, device: see `EmotionRecognizer`.
+
+    Returns:
+        How many segments have no answer.
+
+    Raises:
+        MMERError: the model, the recording or the segments cannot be read, or a file cannot be written.
+    """
+    check_channel(channel)
+    for path in out:
+        check_timeline_output(path)
+    given = None if segments is None else read_segments(segments, str(recording), tiers)
+    probe(recording)
+    recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    console = Console(stderr=True)
+    with counting(console, "seconds") as progress:
+        found = timeline(
+            recognizer,
+            recording,
+            segments=given,
+            channel=channel,
+            smoothing=smoothing,
+            pause=pause,
+            one_speaker=one_speaker,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    _report_segments(found.segments, console)
+    for path in out:
+        found.write(path)
+    if not out:
+        print(json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False))
+    told = repr(found).removeprefix("Timeline(").removesuffix(")")
+    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    return len(found.errors)
+
+
+def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
+    """One line for each segment without an answer, and one for each kind of warning."""
+    warnings: dict[str, list[str]] = {}
+    for segment in segments:
+        # What is measured comes after a colon, and differs from segment to segment.
+        for warning in segment.warnings:
+            warnings.setdefault(warning.partition(":")[0], []).append(warning)
+    errors = [segment.error for segment in segments if segment.error]
+    told = [f"{len(group)} of {len(segments)} segments: {group[0]}" for group in warnings.values()]
+    for line in (*errors, *told):
+        console.print(f"mmer: {line}", highlight=False, markup=False, soft_wrap=True)

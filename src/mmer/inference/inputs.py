@@ -3,7 +3,7 @@
 import glob
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mmer.audio import channel_names
 from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError
 
@@ -38,6 +39,7 @@ class Utterance:
         speaker: who speaks, for models whose features are standardized per speaker.
         start, end: seconds, the part of the file that is meant.
         utterance_id: name in the output; the path, or `utterance N`, unless given.
+        channel: of the recording: `mix` (the mean of all), `left`, `right` or the number of one, from 1.
     """
 
     audio: str | os.PathLike[str] | bytes | ArrayLike | None
@@ -47,6 +49,7 @@ class Utterance:
     start: float | None = None
     end: float | None = None
     utterance_id: str | None = None
+    channel: str = "mix"
 
     @property
     def path(self) -> str | None:
@@ -66,6 +69,56 @@ def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
     """An utterance with a name; `number` counts from 1."""
     utterance = item if isinstance(item, Utterance) else Utterance(contents(item))
     return replace(utterance, utterance_id=utterance.utterance_id or utterance.path or f"utterance {number}")
+
+
+def in_channels(utterances: Iterable[Utterance], channel: str) -> list[Utterance]:
+    """The utterances as heard in that channel, which their names then end in, as in `call.wav#left`.
+
+    Args:
+        utterances: of files, or of bytes.
+        channel: `mix`, `left`, `right`, the number of a channel from 1, or `each`: every channel is an utterance of its
+            own, said by another speaker. What has one channel alone, or cannot be read, stays one utterance.
+
+    Raises:
+        AudioError: as `check_channel`.
+    """
+    check_channel(channel)
+    if channel == "mix":
+        return list(utterances)
+    return [
+        utterance
+        if name == "mix" or utterance.audio is None
+        else _in_channel(utterance, name, alone=channel != "each")
+        for utterance in utterances
+        for name in (channels_of(utterance) if channel == "each" else [channel])
+    ]
+
+
+def check_channel(channel: str) -> None:
+    """Find out before the work whether there can be such a channel, or `each`.
+
+    Raises:
+        AudioError: there cannot.
+    """
+    if channel not in ("mix", "left", "right", "each") and not (channel.isdecimal() and int(channel)):
+        raise AudioError(f"no channel {channel!r}; it must be mix, left, right, each or a number from 1")
+
+
+def channels_of(utterance: Utterance) -> list[str]:
+    """As `channel_names`; `mix` for what cannot be read, and for what is no file."""
+    audio = utterance.audio
+    if not isinstance(audio, str | os.PathLike | bytes):
+        return ["mix"]
+    try:
+        return channel_names(NamedBytes(audio, "") if isinstance(audio, bytes) else audio)
+    except AudioError:
+        return ["mix"]
+
+
+def _in_channel(utterance: Utterance, channel: str, alone: bool) -> Utterance:
+    name = utterance.utterance_id or utterance.path
+    speaker = utterance.speaker if alone or utterance.speaker is None else f"{utterance.speaker}#{channel}"
+    return replace(utterance, channel=channel, utterance_id=f"{name}#{channel}", speaker=speaker)
 
 
 def contents(audio: Audio | None) -> Contents | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +25,9 @@ class Prediction:
     Attributes:
         utterance_id: name of the utterance.
         audio_path: its file, where it is one.
+        start, end: seconds, the part of the file that was meant; None for its beginning and its end.
+        channel: of the file: `mix`, the mean of all, `left`, `right` or a number.
+        speaker: who speaks; None where nobody knows.
         label: the most probable emotion; None where there is an error.
         probabilities: of every emotion, adding up to 1; None where there is an error.
         transcript: what the model read.
@@ -40,6 +44,10 @@ class Prediction:
 
     utterance_id: str
     audio_path: str | None = None
+    start: float | None = None
+    end: float | None = None
+    channel: str = "mix"
+    speaker: str | None = None
     label: str | None = None
     probabilities: dict[str, float] | None = None
     transcript: str | None = None
@@ -84,6 +92,10 @@ class Prediction:
         return {
             "utterance_id": self.utterance_id,
             "audio_path": self.audio_path,
+            "start": self.start,
+            "end": self.end,
+            "channel": self.channel,
+            "speaker": self.speaker,
             "label": self.label,
             **{probability_column(label): probabilities.get(label) for label in labels},
             "transcript": self.transcript,
@@ -94,6 +106,11 @@ class Prediction:
             "warnings": "; ".join(self.warnings),
             "error": self.error,
         }
+
+    def _repr_html_(self) -> str:
+        from mmer.inference.notebook import prediction_html
+
+        return prediction_html(self)
 
     def __repr__(self) -> str:
         if self.error is not None:
@@ -109,6 +126,22 @@ def _most_probable(probabilities: dict[str, float] | None) -> str | None:
 def probability_column(label: str) -> str:
     """Name of the column with the probabilities of an emotion."""
     return f"probability_{label}"
+
+
+def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table with a row for each prediction.
+
+    Args:
+        predictions: in the order the rows shall have.
+        labels: emotions of the model, in the order their columns shall have; those of the predictions unless given.
+
+    Returns:
+        The columns of `Prediction.to_row`; numbers that are not there are NaN, text None.
+    """
+    predictions = list(predictions)
+    if labels is None:
+        labels = list(dict.fromkeys(label for each in predictions for label in each.probabilities or {}))
+    return pa.Table.from_pylist([each.to_row(labels) for each in predictions], _schema(labels)).to_pandas()
 
 
 def check_output(path: str | Path | None) -> None:
@@ -208,6 +241,13 @@ WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parqu
 
 
 def _schema(labels: Sequence[str]) -> pa.Schema:
-    numbers = {"duration", "contribution_speech", "contribution_text", *map(probability_column, labels)}
+    numbers = {
+        "start",
+        "end",
+        "duration",
+        "contribution_speech",
+        "contribution_text",
+        *map(probability_column, labels),
+    }
     names = Prediction(utterance_id="").to_row(labels)
     return pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in names])

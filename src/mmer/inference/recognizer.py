@@ -267,6 +267,10 @@ class EmotionRecognizer:
         prediction = Prediction(
             utterance_id=utterance.utterance_id or "",
             audio_path=utterance.path,
+            start=utterance.start,
+            end=utterance.end,
+            channel=utterance.channel,
+            speaker=utterance.speaker,
             transcript=transcript,
             transcript_source="given" if transcript and transcript.strip() else "none",
         )
@@ -304,12 +308,22 @@ class EmotionRecognizer:
                     f"{name}: samples need their sampling_rate in Hz (several files: use predict)"
                 )
             waveform = as_waveform(
-                audio, utterance.sampling_rate, name=name, target_rate=rate, max_duration=longest
+                audio,
+                utterance.sampling_rate,
+                name=name,
+                target_rate=rate,
+                max_duration=longest,
+                channel=utterance.channel,
             )
             return waveform, utterance.sampling_rate
         source = NamedBytes(audio, name) if isinstance(audio, bytes) else audio
         waveform = load_audio(
-            source, sampling_rate=rate, start=utterance.start, end=utterance.end, max_duration=longest
+            source,
+            sampling_rate=rate,
+            start=utterance.start,
+            end=utterance.end,
+            max_duration=longest,
+            channel=utterance.channel,
         )
         return waveform, probe(source).sampling_rate
 

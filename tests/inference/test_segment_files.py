@@ -1,0 +1,190 @@
+"""Segments that other programs write."""
+
+from pathlib import Path
+
+import pytest
+
+from mmer.errors import MMERError
+from mmer.inference.segment_files import read_segments
+from mmer.inference.segmentation import Segment
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+RTTM = """;; comment
+SPKR-INFO call 1 <NA> <NA> <NA> unknown ben <NA> <NA>
+SPEAKER call 2 3.50 1.25 <NA> <NA> ben <NA> <NA>
+SPEAKER call 1 0.50 1.00 <NA> <NA> anna 0.9 <NA>
+SPEAKER other 1 9.00 1.00 <NA> <NA> <NA> <NA>
+"""
+
+
+def test_rttm(tmp_path: Path) -> None:
+    path = written(tmp_path, "all.rttm", RTTM)
+    assert read_segments(path, "somewhere/call.wav") == [
+        Segment(0.5, 1.5, "left", "anna"),
+        Segment(3.5, 4.75, "right", "ben"),
+    ]
+    assert read_segments(path, "other.flac") == [Segment(9.0, 10.0, "left", None)]
+    with pytest.raises(
+        MMERError, match=r"all.rttm: is about several recordings \(call, other, …\), and none is"
+    ):
+        read_segments(path, "third.wav")
+    one = written(tmp_path, "one.rttm", RTTM.replace("SPEAKER other", "LEXEME other"))
+    assert len(read_segments(one, "renamed.wav")) == 2
+
+
+TEXTGRID = '''File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 5
+tiers? <exists>
+size = 3
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "anna"
+        xmin = 0
+        xmax = 5
+        intervals: size = 3
+        intervals [1]:
+            xmin = 0
+            xmax = 1.5
+            text = "zażółć ""gęślą"""
+        intervals [2]:
+            xmin = 1.5
+            xmax = 3
+            text = ""
+        intervals [3]:
+            xmin = 3
+            xmax = 5
+            text = "jaźń"
+    item [2]:
+        class = "IntervalTier"
+        name = "ben"
+        xmin = 0
+        xmax = 5
+        intervals: size = 1
+        intervals [1]:
+            xmin = 0
+            xmax = 5
+            text = "no"
+    item [3]:
+        class = "TextTier"
+        name = "clicks"
+        xmin = 0
+        xmax = 5
+        points: size = 1
+        points [1]:
+            number = 2.5
+            mark = "click"
+'''
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_textgrid(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_text(TEXTGRID, encoding=encoding)
+    anna = [
+        Segment(0, 1.5, speaker="anna", transcript='zażółć "gęślą"'),
+        Segment(3, 5, "mix", "anna", "jaźń"),
+    ]
+    assert read_segments(path, "a.wav", ["anna"]) == anna
+    everything = read_segments(path, "a.wav")
+    assert [segment.speaker for segment in everything] == ["anna", "ben", "anna"]
+    with pytest.raises(MMERError, match="has no interval tier 'clicks'; it has anna, ben"):
+        read_segments(path, "a.wav", ["clicks"])
+
+
+def test_csv(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "a.csv", 'speaker,start,end,transcript,mood\n"ben, dr.",2,3.5,"Well, no",x\n,0.25,1,,\n'
+    )
+    assert read_segments(path, "a.wav") == [
+        Segment(0.25, 1.0),
+        Segment(2.0, 3.5, "mix", "ben, dr.", "Well, no"),
+    ]
+    channels = written(tmp_path, "b.csv", "start,end,channel\n0,1,right\n")
+    assert read_segments(channels, "a.wav") == [Segment(0.0, 1.0, "right")]
+
+
+SRT = """1
+00:00:01,500 --> 00:00:02,000
+<i>I never</i>
+said that!
+
+2
+01:00:00,000 --> 01:00:01,000
+- What?
+
+"""
+VTT = """WEBVTT
+
+NOTE made by hand
+
+intro
+00:01.500 --> 00:02.000 align:start
+<v Anna>I never <b>said</b> that &amp; more
+
+01:00:00.000 --> 01:00:01.000
+What?
+"""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_subtitles(tmp_path: Path, ending: str) -> None:
+    for name, text in (("a.srt", SRT), ("a.vtt", VTT)):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", ending).encode())
+    assert read_segments(tmp_path / "a.srt", "a.wav") == [
+        Segment(1.5, 2.0, transcript="I never said that!"),
+        Segment(3600.0, 3601.0, transcript="- What?"),
+    ]
+    assert read_segments(tmp_path / "a.vtt", "a.wav") == [
+        Segment(1.5, 2.0, speaker="Anna", transcript="I never said that & more"),
+        Segment(3600.0, 3601.0, transcript="What?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.doc", "x", "no file of segments; its name must end in one of .rttm, .textgrid, .csv, .srt, .vtt"),
+        (
+            "a.rttm",
+            "SPEAKER a 1 x 1 <NA> <NA> b <NA>",
+            "line 1: found 'SPEAKER a 1 x 1 <NA> <NA> b <NA>'; expected",
+        ),
+        ("a.rttm", "SPEAKER a 1 1", "line 1: found 'SPEAKER a 1 1'"),
+        ("a.rttm", "", "holds no segments"),
+        ("a.TextGrid", "hello", "is no TextGrid that can be read"),
+        ("a.csv", "begin,end\n1,2\n", "has no column start; found begin, end"),
+        ("a.csv", "start,end\n1,two\n", "start and end must be seconds"),
+        ("a.csv", "start,end\n1,inf\n", "a segment from 1.0 s to inf s"),
+        ("a.csv", "", "is no CSV table"),
+        ("a.csv", "start,end\n", "holds no segments"),
+        ("a.vtt", "hello", "is no WebVTT file that can be read"),
+        ("a.srt", "hello", "a.srt"),
+    ],
+)
+def test_what_is_no_file_of_segments(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = written(tmp_path, name, text)
+    with pytest.raises(MMERError) as caught:
+        read_segments(path, "a.wav")
+    assert str(caught.value).startswith(str(path))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    for suffix in ("rttm", "csv", "srt", "vtt", "TextGrid"):
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(b"start,end\n\xe9\xff\x00,1\n" * 3)
+        with pytest.raises(MMERError, match=f"a.{suffix}"):
+            read_segments(path, "a.wav")
+    with pytest.raises(MMERError, match="no such file of segments"):
+        read_segments(tmp_path / "b.csv", "a.wav")

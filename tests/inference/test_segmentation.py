@@ -1,0 +1,152 @@
+"""Segments of speech: those of silero-vad itself, cut where they are long."""
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mmer.audio import load_audio
+from mmer.inference.segmentation import PADDING, SHORTEST, SpeechFinder
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def monologue(clips: list[str]) -> tuple[NDArray[np.float32], list[tuple[float, float]]]:
+    """Real utterances with 0.8 to 2 s of very low noise between, and where they are."""
+    generator, parts, spoken, at = np.random.default_rng(0), [], [], 0.0
+    for clip in random.Random(1).sample(clips, 6):
+        gap = generator.normal(0, 1e-4, int(generator.uniform(0.8, 2) * RATE)).astype(np.float32)
+        said = load_audio(clip)
+        at += len(gap) / RATE
+        spoken.append((at, at + len(said) / RATE))
+        at += len(said) / RATE
+        parts += [gap, said]
+    return np.concatenate([*parts, np.zeros(RATE, np.float32)]), spoken
+
+
+def found(samples: NDArray[np.float32], block: int = 7000, **settings: float) -> list[tuple[float, float]]:
+    finder = SpeechFinder(**settings)
+    segments = [
+        each
+        for start in range(0, len(samples), block)
+        for each in finder.feed(samples[start : start + block])
+    ]
+    return [*segments, *finder.finish()]
+
+
+def test_is_what_silero_vad_finds_in_the_whole(
+    monologue: tuple[NDArray[np.float32], list[tuple[float, float]]],
+) -> None:
+    samples, spoken = monologue
+    from silero_vad import get_speech_timestamps, load_silero_vad
+
+    whole = get_speech_timestamps(
+        torch.from_numpy(samples), load_silero_vad(), min_silence_duration_ms=500, speech_pad_ms=100
+    )
+    expected = [(each["start"] / RATE, each["end"] / RATE) for each in whole]
+    assert len(expected) == len(spoken)
+    for block in (511, len(samples)):
+        np.testing.assert_allclose(found(samples, block), expected, atol=1e-4)
+    for (start, end), (first, last) in zip(found(samples), spoken, strict=True):
+        assert start == pytest.approx(first, abs=0.35)
+        assert end == pytest.approx(last, abs=0.35)
+
+
+def test_long_speech_is_cut_and_nothing_of_it_lost(
+    monologue: tuple[NDArray[np.float32], list[tuple[float, float]]],
+) -> None:
+    samples, _ = monologue
+    whole, cut = found(samples), found(samples, longest=1.5)
+    assert max(end - start for start, end in cut) <= 1.5
+    assert len(cut) > len(whole)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(cut))
+    for start, end in whole:
+        inside = [part for part in cut if start - 1e-6 <= part[0] < end]
+        missed = (end - start) - sum(last - first for first, last in inside)
+        assert missed <= 0.3  # of the padding, and of silence at a cut
+
+
+def test_there_may_be_no_speech() -> None:
+    assert found(np.zeros(3 * RATE, np.float32)) == []
+    assert found(np.zeros(0, np.float32)) == []
+    assert found(np.zeros(100, np.float32)) == []
+
+
+def test_speech_at_both_ends_of_the_recording(clips: list[str]) -> None:
+    said = load_audio(clips[3])
+    ((start, end),) = found(said)
+    assert 0 <= start < 0.4
+    assert len(said) / RATE - 0.6 < end <= len(said) / RATE
+
+
+def test_what_others_set_for_the_whole_process_stays() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        SpeechFinder()
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+class Told(SpeechFinder):
+    """Frames whose probabilities are given, one by one."""
+
+    def __init__(self, probabilities: Sequence[float], **settings: float) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mmer.inference.segmentation._load_silero", lambda: None)
+            super().__init__(**settings)
+        values: Iterator[float] = iter(probabilities)
+        self._probability = lambda frame: next(values)
+
+    @staticmethod
+    def segments(probabilities: Sequence[float], **settings: float) -> list[tuple[int, int]]:
+        """In frames, without padding; parts that touch were cut."""
+        finder = Told(probabilities, **settings)
+        samples = np.zeros(512 * len(probabilities), np.float32)
+        return [
+            (round(start * 31.25), round(end * 31.25))
+            for start, end in [*finder.feed(samples), *finder.finish()]
+        ]
+
+
+def test_a_cut_goes_through_the_clearest_pause() -> None:
+    speech = [0.9] * 60
+    speech[40:46] = [0.2] * 6
+    speech[10:18] = [0.0] * 8  # clearer, but in the first half
+    ((_, cut), (again, _)) = Told.segments([*speech, *[0.0] * 30], longest=60 / 31.25 + 2 * PADDING)
+    assert cut == again
+    assert 40 <= cut <= 46
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 1.0]), st.integers(1, 30)), max_size=20),
+    st.floats(1.0, 5.0),
+    st.floats(0.05, 1.0),
+)
+def test_segments_are_in_order_within_bounds_and_hold_all_long_speech(
+    runs: list[tuple[float, int]], longest: float, pause: float
+) -> None:
+    probabilities = [value for value, frames in runs for _ in range(frames)]
+    finder = Told(probabilities, longest=longest, pause=pause)
+    segments = [*finder.feed(np.zeros(512 * len(probabilities), np.float32)), *finder.finish()]
+    length = len(probabilities) / 31.25
+    for start, end in segments:
+        assert 0 <= start < end <= length + 1e-9
+        assert end - start <= longest + 1e-9
+    for (_, end), (start, _) in itertools.pairwise(segments):
+        assert end <= start + 1e-9
+    at = 0
+    for value, frames in runs:
+        if value >= 0.5 and frames / 31.25 > SHORTEST:
+            first, last = at / 31.25, (at + frames) / 31.25
+            held = sum(max(0.0, min(end, last) - max(start, first)) for start, end in segments)
+            assert held == pytest.approx(last - first)
+        at += frames
