@@ -163,7 +163,7 @@ def test_any_segments_come_back(
     )
     subtitles = list(srt.parse(write(folder, "srt", timeline).read_text(encoding="utf-8")))
     assert [(s.start.total_seconds(), s.end.total_seconds()) for s in subtitles] == expected
-    captions = list(webvtt.read(str(write(folder, "vtt", timeline))))
+    captions = webvtt.read(str(write(folder, "vtt", timeline))).captions
     assert [(c.start_time.in_milliseconds(), c.end_time.in_milliseconds()) for c in captions] == [
         (round(1000 * start), round(1000 * end)) for start, end in expected
     ]
