@@ -10,6 +10,7 @@ from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokeniz
 
 from mmer.errors import MMERError
 from mmer.model.compact import compact_features
+from mmer.model.log_mel import log_mel
 from mmer.text import CTCAlphabet, strip_annotations
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ class MMERProcessor(ProcessorMixin):
         return self.feature_extractor.model_input_names[0] == "input_features"
 
     @property
+    def per_speaker(self) -> bool:
+        """Whether features are standardized over all given clips of a speaker."""
+        return self.uses_speech and self.normalization == "speaker"
+
+    @property
     def sampling_rate(self) -> int:
         """Hz of the waveforms that `features` takes."""
         return self.feature_extractor.sampling_rate
@@ -138,15 +144,13 @@ class MMERProcessor(ProcessorMixin):
         """
         if len(waveform) < self.minimum_samples:
             waveform = np.pad(waveform, (0, self.minimum_samples - len(waveform)))
-        settings: dict[str, Any] = {"sampling_rate": self.sampling_rate, "return_tensors": "np"}
         if not self.reads_features:
-            return self.feature_extractor(waveform, **settings)["input_values"][0].astype(np.float32)
-        settings["do_normalize_per_mel_bins"] = self._extractor_standardizes
-        extracted = self.feature_extractor(waveform, **settings)
-        log_mel = extracted["input_features"][0][extracted["attention_mask"][0].astype(bool)].astype(
-            np.float32
-        )
-        return compact_features(log_mel, waveform) if self.adds_prosody else log_mel
+            extracted = self.feature_extractor(
+                waveform, sampling_rate=self.sampling_rate, return_tensors="np"
+            )
+            return extracted["input_values"][0].astype(np.float32)
+        made = log_mel(waveform, self.feature_extractor, self._extractor_standardizes)
+        return compact_features(made, waveform) if self.adds_prosody else made
 
     @property
     def _extractor_standardizes(self) -> bool:

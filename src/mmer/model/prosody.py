@@ -4,6 +4,7 @@ Pitch is the highest peak of the normalized autocorrelation of each window, afte
 """
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
@@ -39,10 +40,10 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     windows = windows - windows.mean(axis=1, keepdims=True)
     energy = np.log(windows.var(axis=1) + 1e-8)
 
-    power = np.abs(np.fft.rfft(windows * window, TRANSFORM)) ** 2
+    power = np.abs(scipy.fft.rfft(windows * window, TRANSFORM)) ** 2
     power[:, int(HARMONICS * TRANSFORM / SAMPLING_RATE) :] = 0.0
-    autocorrelation = np.fft.irfft(power)[:, :LONGEST_LAG]
-    of_window = np.fft.irfft(np.abs(np.fft.rfft(window, TRANSFORM)) ** 2)[:LONGEST_LAG]
+    autocorrelation = scipy.fft.irfft(power)[:, :LONGEST_LAG]
+    of_window = scipy.fft.irfft(np.abs(scipy.fft.rfft(window, TRANSFORM)) ** 2)[:LONGEST_LAG]
     normalized = autocorrelation / (autocorrelation[:, :1] + 1e-8) * (of_window[0] / of_window)
     lags = np.arange(SHORTEST_LAG, LONGEST_LAG)
     peaks = normalized[:, lags] - OCTAVE_COST * lags
