@@ -13,6 +13,7 @@ from mmer.cli_augment import augment
 from mmer.cli_corpus import CorpusPath, corpus_app
 from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
 from mmer.cli_recordings import timeline
+from mmer.cli_score import score
 from mmer.cli_serve import serve
 from mmer.errors import MMERError
 
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus_app, name="corpus")
 app.command()(augment)
+app.command()(score)
 app.command()(serve)
 app.command()(timeline)
 

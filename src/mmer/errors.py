@@ -9,6 +9,10 @@ class AudioError(MMERError):
     """A recording cannot be used."""
 
 
+class TruncatedError(AudioError):
+    """A recording ends before its header says."""
+
+
 class CorpusError(MMERError):
     """A corpus table, a corpus folder or a label set cannot be used."""
 

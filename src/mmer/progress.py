@@ -1,8 +1,9 @@
-"""Bars: one for work on a known number of utterances, and none of another library."""
+"""Bars: one for work on a known number of utterances, one with its speed, and none of another library."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +25,41 @@ def counting(console: Console, what: str, total: int | None = None) -> Iterator[
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done, total=total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Callable[[int, float], None]]:
+    """Show a bar with recordings a second, how many times faster than they play, and the time left, on a terminal.
+
+    Args:
+        console: where it is shown.
+        what: is being done.
+        total: recordings.
+        done: of them, before.
+
+    Yields:
+        A function to call with numbers of recordings, and of seconds of sound, that are done since the last call.
+    """
+    columns = (TextColumn(what), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    )
+    with bar as progress:
+        task, began, recordings, sound = (
+            progress.add_task(what, total=total, completed=done, rate=""),
+            monotonic(),
+            0,
+            0.0,
+        )
+
+        def show(more: int, seconds: float) -> None:
+            nonlocal recordings, sound
+            recordings, sound = recordings + more, sound + seconds
+            took = monotonic() - began
+            times = f", {sound / took:.0f} × real time" if sound else ""
+            progress.update(task, completed=done + recordings, rate=f"{recordings / took:.1f}/s{times}")
+
+        yield show
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import soundfile
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from mmer.errors import AudioError
+from mmer.errors import AudioError, TruncatedError
 
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, or an open binary file that can seek."""
@@ -280,5 +280,7 @@ def _one_channel(samples: NDArray[Any], channel: int | None) -> NDArray[np.float
     return samples.mean(axis=0) if channel is None else samples[channel]
 
 
-def _truncated(name: str, stated: str, found: str) -> AudioError:
-    return AudioError(f"{name}: truncated, its header states {stated} and it holds {found}; copy it again")
+def _truncated(name: str, stated: str, found: str) -> TruncatedError:
+    return TruncatedError(
+        f"{name}: truncated, its header states {stated} and it holds {found}; copy it again"
+    )

@@ -31,12 +31,17 @@ def read_model_folder(
     """
     from mmer.inference.torch_network import read_torch_network
 
+    processor = read_processor(folder)
+    return read_torch_network(folder, device), processor
+
+
+def read_processor(folder: Path) -> MMERProcessor:
+    """Load the processor of a model folder, without the model.
+
+    Raises:
+        CheckpointError: as for `read_model_folder`.
+    """
     _check_model_folder(folder)
-    network = read_torch_network(folder, device)
-    return network, _read_processor(folder)
-
-
-def _read_processor(folder: Path) -> MMERProcessor:
     try:
         with quiet_transformers():
             return MMERProcessor.from_pretrained(folder, local_files_only=True)

@@ -214,14 +214,14 @@ def _write_json_line(prediction: Prediction, file: TextIO) -> None:
 @contextmanager
 def _csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, _schema(labels).names)
+        table = csv.DictWriter(file, row_schema(labels).names)
         table.writeheader()
         yield lambda prediction: table.writerow(prediction.to_row(labels)) and file.flush()
 
 
 @contextmanager
 def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
-    schema, rows = _schema(labels), []
+    schema, rows = row_schema(labels), []
 
     def write_group() -> None:
         table.write_table(pa.Table.from_pylist(rows, schema))
@@ -240,7 +240,8 @@ def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Pre
 WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}
 
 
-def _schema(labels: Sequence[str]) -> pa.Schema:
+def row_schema(labels: Sequence[str]) -> pa.Schema:
+    """Names and types of the columns of `Prediction.to_row`."""
     numbers = {
         "start",
         "end",

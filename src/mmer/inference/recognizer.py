@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -147,6 +147,7 @@ class EmotionRecognizer:
         *,
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
+        speakers: Mapping[str, FeatureStatistics] | None = None,
     ) -> Iterator[Prediction]:
         """Predict the emotions of many recordings, in the order given.
 
@@ -159,8 +160,9 @@ class EmotionRecognizer:
                 needs them all before the first answer and reads each file twice.
             batch_size: utterances that the model answers at a time.
             progress: called with the number of utterances done so far.
+            speakers: of `speaker_statistics`, where `items` are not all that is said; nothing is read twice then.
         """
-        for clip in self._answered(items, batch_size, progress):
+        for clip in self._answered(items, batch_size, progress, speakers):
             yield clip.prediction
 
     def embed(
@@ -183,15 +185,16 @@ class EmotionRecognizer:
         items: Iterable[Utterance | Audio],
         batch_size: int,
         progress: Callable[[int], None] | None,
+        speakers: Mapping[str, FeatureStatistics] | None = None,
     ) -> "Iterator[_Clip]":
         utterances: Iterable[Utterance] = map(as_utterance, items, count(1))
         window, done = batch_size * WINDOW, 0
         report = progress or (lambda done: None)
         with ThreadPoolExecutor(READERS) as readers:
-            speakers: dict[str, FeatureStatistics] = {}
-            if self._per_speaker:
+            if speakers is None and self.processor.per_speaker:
                 utterances = list(utterances)
                 speakers = self._speaker_statistics(utterances, readers)
+            speakers = speakers or {}
             clips = _ahead(readers, self._read_clip, utterances, window)
             while group := list(islice(clips, window)):
                 for clip in group:
@@ -239,9 +242,14 @@ class EmotionRecognizer:
         table = pd.DataFrame(rows, columns=columns).rename(columns={**names, "transcript": "text"})
         return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], np.float64))
 
-    @property
-    def _per_speaker(self) -> bool:
-        return self.processor.uses_speech and self.processor.normalization == "speaker"
+    def speaker_statistics(self, utterances: Sequence[Utterance]) -> dict[str, FeatureStatistics]:
+        """What `predict` computes of the speakers first, for models that standardize per speaker.
+
+        Args:
+            utterances: all those of a speaker; of whom there are fewer than two usable clips, there are no statistics.
+        """
+        with ThreadPoolExecutor(READERS) as readers:
+            return self._speaker_statistics(utterances, readers)
 
     def _speaker_statistics(
         self, utterances: Sequence[Utterance], readers: Executor
@@ -327,7 +335,7 @@ class EmotionRecognizer:
         )
         return waveform, probe(source).sampling_rate
 
-    def _add_warnings(self, clip: "_Clip", speakers: dict[str, FeatureStatistics]) -> None:
+    def _add_warnings(self, clip: "_Clip", speakers: Mapping[str, FeatureStatistics]) -> None:
         """What is to be said of text and speaker."""
         prediction = clip.prediction
         if prediction.error:
@@ -349,12 +357,16 @@ class EmotionRecognizer:
                 clip.tokens = len(self.processor.tokenize([prediction.transcript], "np")["input_ids"][0])
             except MMERError as error:
                 prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
-        if self._per_speaker and clip.features is not None and clip.utterance.speaker not in speakers:
+        if (
+            self.processor.per_speaker
+            and clip.features is not None
+            and clip.utterance.speaker not in speakers
+        ):
             prediction.warnings.append(
                 "standardized over this clip alone: the model expects several clips of a known speaker"
             )
 
-    def _answer(self, batch: "Sequence[_Clip]", speakers: dict[str, FeatureStatistics]) -> None:
+    def _answer(self, batch: "Sequence[_Clip]", speakers: Mapping[str, FeatureStatistics]) -> None:
         inputs = self.processor.collate(
             [clip.features for clip in batch] if self.processor.uses_speech else None,
             [clip.prediction.transcript for clip in batch],

@@ -1,0 +1,143 @@
+"""The folder that an archive's answers are written to: what is asked, with what, and what is done."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from mmer.errors import MMERError
+from mmer.inference.inputs import Utterance
+from mmer.inference.score_shard import SPEAKERS, parquet_bytes
+from mmer.model.processor import FeatureStatistics
+
+AUDIO = "_audio"
+"""Folder of recordings that are no files yet, those of hf:."""
+_MANIFEST, _INPUTS, _LOCK, _TEMPORARY = "_manifest.json", "_inputs.parquet", ".lock", ".part-"
+_INPUT_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("utterance_id", "audio", "transcript", "speaker", "channel")),
+        *((name, pa.float64()) for name in ("start", "end")),
+    ]
+)
+
+
+class ScoreFolder:
+    """`part-00000.parquet`, … hold the rows in the order of the inputs; nothing else in the folder is read with them.
+
+    Names of everything else begin with `_` or `.`, which readers of Parquet folders leave out. A file is written under
+    another name first and then renamed: it is there as a whole or not at all.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The only one that writes there; an unfinished file of one that was killed is removed.
+
+        Raises:
+            MMERError: another process writes there, it cannot be written to, or it holds something else.
+        """
+        mine = {_MANIFEST, _INPUTS, _LOCK, AUDIO}
+        lock = FileLock(self.folder / _LOCK, timeout=0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            others = [path.name for path in self.folder.iterdir() if path.name not in mine]
+            others = [name for name in others if not name.startswith(_TEMPORARY)]
+            if others and not (self.folder / _MANIFEST).exists():
+                found = f"{self.folder} is no folder of scores and not empty, it holds {others[0]}"
+                raise MMERError(f"{found}; use another folder")
+            lock.acquire()
+        except Timeout:
+            raise MMERError(
+                f"{self.folder}: another mmer score is writing there; wait for it, or use another folder"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with lock:
+            for unfinished in self.folder.glob(f"{_TEMPORARY}*"):
+                unfinished.unlink()
+            yield
+
+    def inputs_of(self, source: str) -> list[Utterance] | None:
+        """What was asked here before under this name; null if nothing was."""
+        manifest = self._manifest()
+        if manifest is None or manifest["source"] != source:
+            return None
+        rows = pq.read_table(self.folder / _INPUTS).to_pylist()
+        return [Utterance(**row) for row in rows]
+
+    def begin(self, source: str, utterances: Sequence[Utterance], settings: dict[str, Any]) -> None:
+        """Note what is asked, and with what; or find it noted already.
+
+        Raises:
+            MMERError: something else is noted.
+        """
+        rows = [{name: getattr(utterance, name) for name in _INPUT_SCHEMA.names} for utterance in utterances]
+        asked = hashlib.sha256("\n".join(map(json.dumps, rows)).encode()).hexdigest()
+        manifest = {"source": source, "rows": len(rows), "inputs_sha256": asked, **settings}
+        before = self._manifest()
+        if before is None:
+            self.write(_INPUTS, parquet_bytes(pa.Table.from_pylist(rows, _INPUT_SCHEMA)))
+            self.write(_MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+            return
+        names = {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
+        different = {
+            names.get(name, f"--{name.replace('_', '-')} ({before.get(name)} before)")
+            for name, value in manifest.items()
+            if name not in ("source", "model") and before.get(name) != value
+        }
+        if different:
+            found = f"holds answers to something else, different in {', '.join(sorted(different))}"
+            raise MMERError(f"{self.folder}: {found}; use another folder")
+
+    def has(self, name: str) -> bool:
+        """Whether a file is done."""
+        return (self.folder / name).is_file()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, all of it or nothing.
+
+        Raises:
+            MMERError: the disk is full, or it is not allowed.
+        """
+        temporary = self.folder / f"{_TEMPORARY}{name}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / name)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def speakers(self, files: Sequence[str]) -> dict[str, FeatureStatistics]:
+        """Statistics of speakers that `ShardScorer` wrote."""
+        tables = [pq.read_table(self.folder / name, schema=SPEAKERS) for name in files]
+        rows = [row for table in tables for row in table.to_pylist()]
+        return {
+            row["speaker"]: FeatureStatistics(
+                np.array(row["mean"], np.float32), np.array(row["std"], np.float32)
+            )
+            for row in rows
+        }
+
+    def _manifest(self) -> dict[str, Any] | None:
+        file = self.folder / _MANIFEST
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise MMERError(f"{file} is damaged ({error}); use another folder") from None
+
+    def _unwritable(self, error: OSError) -> MMERError:
+        return MMERError(f"{self.folder} cannot be written to ({error.strerror}); what is done is kept")

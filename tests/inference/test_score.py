@@ -1,0 +1,349 @@
+"""Archives: the rows of `predict`, each once, with their provenance, whatever interrupts."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import soundfile
+from filelock import FileLock
+from inference.conftest import save_model
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import MMERError
+from mmer.inference import EmotionRecognizer
+from mmer.inference.inputs import corpus_utterances
+from mmer.inference.model_folder import model_hash
+from mmer.inference.score import Scored, score
+
+SPEAKERS = ("anna", "ben", None, "cleo")
+
+
+@pytest.fixture(scope="module")
+def per_speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose features are standardized per speaker."""
+    folder = tmp_path_factory.mktemp("per_speaker")
+    return save_model(folder, speech="wav2vec2-bert", normalization="speaker")
+
+
+@pytest.fixture(scope="module")
+def archive(clips: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of forty recordings, one of them twice in parts."""
+    rows = [
+        {
+            "utterance_id": f"u{n}",
+            "audio_path": clip,
+            "transcript": "la " * (n % 5),
+            "speaker": SPEAKERS[n % 4],
+        }
+        for n, clip in enumerate(clips)
+    ]
+    rows += [
+        {**rows[0], "utterance_id": "begins", "end": 0.5},
+        {**rows[0], "utterance_id": "ends", "start": 0.5},
+    ]
+    table = tmp_path_factory.mktemp("archive") / "archive.parquet"
+    pd.DataFrame(rows).to_parquet(table)
+    return table
+
+
+def predicted(model: Path, table: Path) -> pd.DataFrame:
+    """What predict says of all of it."""
+    recognizer = EmotionRecognizer.from_pretrained(model, device="cpu")
+    answers = recognizer.predict(corpus_utterances(Corpus.read(table)))
+    return pd.DataFrame([answer.to_row(recognizer.labels) for answer in answers])
+
+
+def assert_same_answers(scored: pd.DataFrame, expected: pd.DataFrame) -> None:
+    numbers = list(expected.filter(regex="^(probability|contribution|duration)"))
+    for name in expected:
+        if name in numbers:
+            values = expected[name].astype(float)
+            np.testing.assert_allclose(scored[name].astype(float), values, atol=2e-6)
+        else:
+            assert scored[name].fillna("").tolist() == expected[name].fillna("").tolist(), name
+
+
+class TestRows:
+    @pytest.mark.parametrize("kind", ["model_folder", "per_speaker"])
+    def test_are_those_of_predict(
+        self, kind: str, archive: Path, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        model = request.getfixturevalue(kind)
+        done = score(model, str(archive), tmp_path / "out", shard_rows=10, batch_size=4, device="cpu")
+        assert [file.name for file in done.files] == [f"part-0000{n}.parquet" for n in range(5)]
+        assert [len(pd.read_parquet(file)) for file in done.files] == [10, 10, 10, 10, 2]
+        assert (done.rows, done.new_rows, done.errors) == (42, 42, [])
+        assert_same_answers(pd.read_parquet(tmp_path / "out"), predicted(model, archive))
+
+    def test_say_where_they_come_from(self, model_folder: Path, clips: list[str], tmp_path: Path) -> None:
+        folder = tmp_path / "in"
+        folder.mkdir()
+        samples, _ = soundfile.read(clips[0])
+        soundfile.write(folder / "a stereo.wav", np.stack([samples, samples], 1), 44_100)
+        content = (folder / "a stereo.wav").read_bytes()
+        (folder / "b cut off.wav").write_bytes(content[:-1000])
+        (folder / "c no sound.wav").write_text("not a recording")
+        shutil.copy(clips[0], folder / "d.opus")
+        soundfile.write(folder / "e long.wav", np.zeros(16_000 * 11), 16_000)
+        done = score(model_folder, str(folder), tmp_path / "out", device="cpu")
+        rows = pd.read_parquet(tmp_path / "out").set_index(
+            pd.Index([Path(file).name[0] for file in pd.read_parquet(tmp_path / "out")["audio_path"]])
+        )
+        assert list(rows.index) == list("abcde")
+        assert rows["audio_sha256"]["a"] == hashlib.sha256(content).hexdigest()
+        assert rows["audio_sha256"]["c"] == hashlib.sha256(b"not a recording").hexdigest()
+        assert rows["audio_sha256"]["d"] == hashlib.sha256(Path(clips[0]).read_bytes()).hexdigest()
+        assert rows["sampling_rate"].tolist()[0] == 44_100
+        assert rows["channels"].tolist()[0] == 2
+        assert rows["file_duration"]["a"] == pytest.approx(len(samples) / 44_100)
+        assert rows["file_duration"]["e"] == 11
+        assert rows["sampling_rate"].isna().tolist() == [False, True, True, False, False]
+        assert rows["truncated"].tolist() == [False, True, None, False, None]
+        assert rows["error"].isna().tolist() == [True, False, False, True, False]
+        assert "truncated, its header states" in rows["error"]["b"]
+        assert len(done.errors) == 3
+        assert set(rows["model_sha256"]) == {model_hash(model_folder)}
+        for name in ("mmer", "torch", "transformers"):
+            assert rows[f"{name}_version"].map(bool).all()
+
+    def test_of_texts_without_sound(self, versatile_folder: Path, tmp_path: Path) -> None:
+        table = tmp_path / "texts.csv"
+        table.write_text("utterance_id,audio_path,transcript\n1a,,I never said that!\n2b,,What a day.\n")
+        score(versatile_folder, str(table), tmp_path / "out", device="cpu")
+        rows = pd.read_parquet(tmp_path / "out")
+        assert rows["utterance_id"].tolist() == ["1a", "2b"]
+        assert rows["label"].notna().all()
+        assert rows[["audio_sha256", "truncated", "file_duration"]].isna().all(axis=None)
+
+    def test_of_a_dataset_of_hugging_face(
+        self, model_folder: Path, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        datasets = pytest.importorskip("datasets")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        sounds = [{"bytes": Path(clip).read_bytes(), "path": Path(clip).name} for clip in clips[:3]]
+        made = datasets.Dataset.from_dict({"audio": sounds, "text": ["a", "b", "c"]})
+        (tmp_path / "set").mkdir()
+        made.cast_column("audio", datasets.Audio()).to_parquet(tmp_path / "set" / "train.parquet")
+        source, out = f"hf:{tmp_path / 'set'}", tmp_path / "out"
+        score(model_folder, source, out, shard_rows=2, device="cpu")
+        rows = pd.read_parquet(out)
+        hashes = [hashlib.sha256(Path(clip).read_bytes()).hexdigest() for clip in clips[:3]]
+        assert rows["audio_sha256"].tolist() == hashes
+        assert rows["transcript"].tolist() == ["a", "b", "c"]
+        (out / "part-00001.parquet").unlink()
+        shutil.rmtree(tmp_path / "set")  # what was read once is not read again
+        assert score(model_folder, source, out, shard_rows=2, device="cpu").new_rows == 1
+        assert pd.read_parquet(out).equals(rows)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("*.parquet"))}
+
+
+def command(model: Path, table: Path, out: Path, *more: str) -> list[str]:
+    run = [sys.executable, "-m", "mmer", "score", str(model), str(table), "--out", str(out)]
+    return [*run, "--shard-rows", "8", "--batch-size", "4", "--device", "cpu", *more]
+
+
+def killed_midway(arguments: list[str], out: Path) -> list[psutil.Process]:
+    """Kill -9 the command when two parts are there; the processes that it had begun."""
+    source = Path(__file__).parents[2] / "src"
+    running = subprocess.Popen(
+        arguments, env=os.environ | {"PYTHONPATH": str(source)}, start_new_session=True
+    )
+    while len(list(out.glob("part-*"))) < 2:
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    begun = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    return begun
+
+
+@pytest.fixture
+def long_archive(nemo_samples: Path, tmp_path: Path) -> Path:
+    """Three hundred recordings of several speakers."""
+    files = sorted(nemo_samples.glob("*.opus"))[::10][:300]
+    rows = [
+        {"utterance_id": file.stem, "audio_path": str(file), "transcript": "la", "speaker": file.stem[:3]}
+        for file in files
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "long.parquet")
+    return tmp_path / "long.parquet"
+
+
+class TestInterruption:
+    def test_a_killed_one_goes_on_to_the_same_files(
+        self, per_speaker: Path, long_archive: Path, tmp_path: Path
+    ) -> None:
+        out, other = tmp_path / "killed", tmp_path / "other"
+        killed_midway(command(per_speaker, long_archive, out), out)
+        kept = contents(out)
+        done = [name for name in kept if name.startswith("part")]
+        assert 2 <= len(done) < 38
+        (out / ".part-part-00037.parquet").write_bytes(b"PAR1 cut o")
+        resumed = score(per_speaker, str(long_archive), out, shard_rows=8, batch_size=4, device="cpu")
+        whole = score(per_speaker, str(long_archive), other, shard_rows=8, batch_size=4, device="cpu")
+        assert resumed.new_rows == 300 - 8 * len(done)
+        assert whole.new_rows == 300
+        assert contents(out) == contents(other)
+        assert kept.items() <= contents(out).items()
+        assert not list(out.glob(".part*"))
+        rows = pd.read_parquet(out)
+        assert rows["utterance_id"].tolist() == pd.read_parquet(long_archive)["utterance_id"].tolist()
+
+    @pytest.mark.slow
+    def test_processes_end_with_the_first_and_give_the_same(
+        self, per_speaker: Path, long_archive: Path, tmp_path: Path
+    ) -> None:
+        out, other = tmp_path / "killed", tmp_path / "other"
+        begun = killed_midway(command(per_speaker, long_archive, out, "--workers", "2"), out)
+        assert len(begun) >= 2
+        assert not psutil.wait_procs(begun, timeout=20)[1]
+        score(per_speaker, str(long_archive), out, shard_rows=8, batch_size=4, workers=2, device="cpu")
+        score(per_speaker, str(long_archive), other, shard_rows=8, batch_size=4, device="cpu")
+        assert pd.read_parquet(out).equals(pd.read_parquet(other))
+
+    @pytest.mark.slow
+    def test_a_lost_process_is_told(self, per_speaker: Path, long_archive: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        arguments = command(per_speaker, long_archive, out, "--workers", "2")
+        running = subprocess.Popen(
+            arguments,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not list(out.glob("part-*")):
+            time.sleep(0.01)
+        workers = [
+            process
+            for process in psutil.Process(running.pid).children()
+            if "spawn_main" in " ".join(process.cmdline())
+        ]
+        workers[0].kill()
+        _, said = running.communicate()
+        assert running.returncode == 2
+        (line,) = said.strip().splitlines()
+        assert line.startswith(
+            "mmer: a process that answered was killed, or ran out of memory; what is done is kept"
+        )
+
+
+@pytest.fixture(scope="module")
+def begun(
+    model_folder: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Scored]:
+    """The same call again, something changed."""
+    out = tmp_path_factory.mktemp("begun") / "out"
+    usual = {"model": model_folder, "source": str(archive), "out": out, "shard_rows": 30, "device": "cpu"}
+    score(**usual)
+    return lambda **changed: score(**usual | changed)
+
+
+class TestRefusals:
+    def test_what_is_done_is_not_done_again(self, begun: Callable[..., Scored]) -> None:
+        again = begun()
+        assert (again.rows, again.new_rows) == (42, 0)
+        assert str(again).startswith("42 rows in 2 files in ")
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"shard_rows": 31}, "--shard-rows (30 before); use another folder"),
+            ({"transcription": "none"}, "--transcription (given before); use another folder"),
+        ],
+    )
+    def test_other_settings(
+        self, begun: Callable[..., Scored], changed: dict[str, object], said: str
+    ) -> None:
+        with pytest.raises(MMERError, match="holds answers to something else, different in") as raised:
+            begun(**changed)
+        assert str(raised.value).endswith(said)
+
+    def test_another_model(self, begun: Callable[..., Scored], versatile_folder: Path) -> None:
+        with pytest.raises(MMERError, match="different in the model; use another folder"):
+            begun(model=versatile_folder)
+
+    def test_other_inputs(self, begun: Callable[..., Scored], archive: Path, tmp_path: Path) -> None:
+        table = pd.read_parquet(archive)
+        for number, other in enumerate((table[1:], table[::-1], table.assign(speaker="x"))):
+            other.to_parquet(tmp_path / f"{number}.parquet")
+            with pytest.raises(MMERError, match="different in the inputs; use another folder"):
+                begun(source=str(tmp_path / f"{number}.parquet"))
+
+    def test_a_folder_of_something_else(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
+        (tmp_path / "thesis.tex").touch()
+        with pytest.raises(MMERError, match=r"is no folder of scores and not empty, it holds thesis\.tex"):
+            begun(out=tmp_path)
+        with pytest.raises(MMERError, match="cannot be written to"):
+            begun(out=tmp_path / "thesis.tex")
+
+    def test_two_at_once(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
+        with (
+            FileLock(tmp_path / ".lock"),
+            pytest.raises(MMERError, match="another mmer score is writing there"),
+        ):
+            begun(out=tmp_path)
+
+    def test_a_damaged_manifest(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
+        (tmp_path / "_manifest.json").write_text('{"rows": 4')
+        with pytest.raises(MMERError, match=r"_manifest\.json is damaged .*; use another folder"):
+            begun(out=tmp_path)
+
+    def test_what_cannot_be_meant(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
+        with pytest.raises(MMERError, match="no engine 'spark'; it must be local or ray"):
+            begun(engine="spark")
+        with pytest.raises(MMERError, match="not standard input; use mmer predict MODEL -"):
+            begun(source="-", out=tmp_path / "new")
+        with pytest.raises(MMERError, match="no transcription 'siri'"):
+            begun(transcription="siri")
+        with pytest.raises(MMERError, match="no model folder at"):
+            begun(model=tmp_path / "nowhere")
+
+
+def test_the_manifest_says_what_was_asked(model_folder: Path, archive: Path, tmp_path: Path) -> None:
+    score(model_folder, str(archive), tmp_path, device="cpu")
+    manifest = json.loads((tmp_path / "_manifest.json").read_text())
+    assert manifest["source"] == str(archive)
+    assert manifest["rows"] == 42
+    assert manifest["model_sha256"] == model_hash(model_folder)
+    asked = pd.read_parquet(tmp_path / "_inputs.parquet")
+    assert asked["utterance_id"].tolist() == pd.read_parquet(archive)["utterance_id"].tolist()
+    assert asked["end"].dropna().tolist() == [0.5]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_though_a_worker_is_killed(
+    per_speaker: Path, long_archive: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    out, other = tmp_path / "ray", tmp_path / "local"
+    source = Path(__file__).parents[2] / "src"
+    arguments = command(per_speaker, long_archive, out, "--engine", "ray", "--workers", "2")
+    running = subprocess.Popen(
+        arguments, env=os.environ | {"PYTHONPATH": str(source)}, stderr=subprocess.PIPE, text=True
+    )
+    while len(list(out.glob("part-*"))) < 2:
+        assert running.poll() is None, "it ended before a worker could be killed"
+        time.sleep(0.002)
+    mine = psutil.Process(running.pid).children(recursive=True)
+    actors = [process for process in mine if "MapWorker" in " ".join(process.cmdline())]
+    assert len(actors) == 2
+    actors[0].kill()
+    _, said = running.communicate()
+    assert running.returncode == 0, said
+    assert "300 rows in 38 files" in said
+    score(per_speaker, str(long_archive), other, shard_rows=8, batch_size=4, device="cpu")
+    assert pd.read_parquet(out).equals(pd.read_parquet(other))
