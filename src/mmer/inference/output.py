@@ -141,7 +141,7 @@ def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] |
     predictions = list(predictions)
     if labels is None:
         labels = list(dict.fromkeys(label for each in predictions for label in each.probabilities or {}))
-    return pa.Table.from_pylist([each.to_row(labels) for each in predictions], _schema(labels)).to_pandas()
+    return pa.Table.from_pylist([each.to_row(labels) for each in predictions], row_schema(labels)).to_pandas()
 
 
 def check_output(path: str | Path | None) -> None:
