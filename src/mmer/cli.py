@@ -15,6 +15,7 @@ from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
 from mmer.cli_recordings import timeline
 from mmer.cli_score import score
 from mmer.cli_serve import serve
+from mmer.cli_trust import add_trust_commands
 from mmer.errors import MMERError
 
 
@@ -58,6 +59,7 @@ app.command()(augment)
 app.command()(score)
 app.command()(serve)
 app.command()(timeline)
+add_trust_commands(app)
 
 
 @app.callback()
@@ -320,6 +322,19 @@ def predict(
         ),
     ] = False,
     transcription: Transcription = "given",
+    min_confidence: Annotated[
+        float | None,
+        typer.Option("--min-confidence", help="Mark answers below this probability as abstained."),
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            "--coverage", help="Give label sets that hold the true emotion this often, such as 0.9."
+        ),
+    ] = None,
+    by_class: Annotated[
+        bool, typer.Option("--by-class", help="Hold the coverage for each emotion, not only on average.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="A .jsonl, .csv or .parquet file; JSON lines on standard output."),
@@ -337,6 +352,9 @@ def predict(
         channel=channel,
         one_speaker=one_speaker,
         transcription=transcription,
+        min_confidence=min_confidence,
+        coverage=coverage,
+        by_class=by_class,
         out=out,
         batch_size=batch_size,
         device=device,

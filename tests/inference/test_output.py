@@ -32,6 +32,8 @@ predictions = st.builds(
     transcript=st.none() | texts.filter(bool),
     warnings=st.lists(texts.filter(bool), max_size=2),
     alone=st.none() | st.just({"speech": {"happy": 0.5, "sad": 0.5}, "text": {"happy": 0.25, "sad": 0.75}}),
+    label_set=st.none() | st.just(["sad", "happy"]),
+    abstained=st.booleans(),
     contributions=st.sampled_from([{"speech": None, "text": None}, {"speech": 0.25, "text": -0.5}]),
 )
 
@@ -67,7 +69,8 @@ def test_columns_follow_the_labels(tmp_path: Path) -> None:
     write_predictions([], tmp_path / "p.csv", labels=["sad", "happy"])
     assert (tmp_path / "p.csv").read_text().strip() == (
         "utterance_id,audio_path,start,end,channel,speaker,label,probability_sad,probability_happy,transcript,transcript_source,duration,"
-        "contribution_speech,contribution_text,label_speech_alone,label_text_alone,warnings,error"
+        "contribution_speech,contribution_text,label_speech_alone,label_text_alone,label_set,abstained,"
+        "warnings,error"
     )
 
 

@@ -104,6 +104,27 @@ def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):
     assert [path.suffix for path in run.model_folder.glob("*.bin")] == []
 
 
+def test_a_temperature_is_fitted_on_several_validation_speakers_and_keeps_the_answers(
+    tiny, tmp_path: Path, learned: tuple[TrainingRun, str]
+):
+    assert not (learned[0].model_folder / "calibration.json").exists()  # one validation speaker
+    run = train(tiny("protocol.validation=[B, C]"), tmp_path / "run", console=quiet())
+    calibration = EmotionRecognizer.from_pretrained(run.model_folder).calibration
+    assert calibration is not None
+    assert calibration.speakers == ["B", "C"]
+    assert set(calibration.conditions["both"].candidates) == {"none", "temperature"}
+    assert calibration.note is not None
+    assert "the epoch was chosen on the same speakers" in calibration.note
+    corpus = Corpus.read(run.folder / "corpus.parquet")
+    raw = EmotionRecognizer.from_pretrained(run.model_folder, calibrated=False).predict_corpus(corpus)
+    predictions = pd.read_parquet(run.folder / "predictions.parquet")
+    assert predictions["predicted"].tolist() == raw["predicted"].tolist()
+    columns = [f"probability_{label}" for label in ("angry", "calm", "sad")]
+    assert predictions[columns].to_numpy() == pytest.approx(
+        calibration(raw[columns].to_numpy(), "both"), abs=1e-6
+    )
+
+
 def test_metrics_are_those_of_the_predictions(learned: tuple[TrainingRun, str]):
     run = learned[0]
     metrics = json.loads((run.folder / "metrics.json").read_text())
@@ -174,6 +195,7 @@ def test_evaluate_agrees_and_writes(learned: tuple[TrainingRun, str], tmp_path: 
     assert {name: figures[name] for name in run.metrics["test"]} == run.metrics["test"]
     assert {path.name for path in (tmp_path / "judged").iterdir()} == {
         *("metrics.json", "predictions.parquet", "confusion_matrix.png", "slices.csv"),
+        *("reliability.png", "risk_coverage.png", "risk_coverage.csv"),
     }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
+from mmer.evaluation.confidence import Confidence
 from mmer.evaluation.error_rates import accuracy_by_word_errors, with_word_errors
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
@@ -72,8 +73,8 @@ def evaluate(
         model_folder: what training or `save_pretrained` wrote.
         corpus: labeled utterances.
         split: judge this split alone; a model that standardizes per speaker still hears all clips of the corpus.
-        out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png` and, where words
-            are compared, `accuracy_by_word_error_rate.png`; null for none.
+        out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png`, what
+            `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; null for none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
         transcripts: what the model is given to read: `gold`, `none`, or `wer:RATE` for word errors made of the words
             of the corpus's training transcripts; see `with_condition`.
@@ -86,10 +87,10 @@ def evaluate(
     Returns:
         `compute_metrics`; `left_out`: how many utterances of the split have no emotion the model knows
         (`other_emotion`) or no answer (`no_answer`); `intervals` of `with_intervals` over speakers; `worst_groups` of
-        `slices`. Unless transcripts are gold and given, `transcripts`: the condition or transcription, and
-        `WordErrors.to_dict` against the transcripts of the corpus; and `accuracy_by_word_error_rate` of
-        `accuracy_by_word_errors`. Of a model with stand-ins, `modalities` of `by_modality`. Where the corpus has votes
-        of annotators, `annotators` of `judge_by_annotators`.
+        `slices`; `confidence` of `Confidence.figures`. Unless transcripts are gold and given, `transcripts`: the
+        condition or transcription, and `WordErrors.to_dict` against the transcripts of the corpus; and
+        `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with stand-ins, `modalities` of
+        `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
 
     Raises:
         MMERError: there is no such transcript condition or transcription, both are asked for, or there are no words to
@@ -148,6 +149,8 @@ def evaluate(
     properties = {name: judged.table[name].to_numpy() for name in ("gender", "session", "transcript")}
     sliced = slices(predictions.assign(**properties), recognizer.labels)
     figures["worst_groups"] = worst_groups(sliced)
+    confidence = Confidence(predictions, recognizer.labels, fitted=recognizer.calibration is not None)
+    figures["confidence"] = confidence.figures()
     if (found := by_modality(predictions, recognizer.labels)) is not None:
         figures["modalities"] = found
     if soft is not None:
@@ -160,6 +163,7 @@ def evaluate(
         sliced.to_csv(out / "slices.csv", index=False)
         title = split or "all utterances"
         plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
+        confidence.write(out, title=title)
         if figures.get("accuracy_by_word_error_rate"):
             plot_accuracy_by_word_errors(
                 figures["accuracy_by_word_error_rate"], out / "accuracy_by_word_error_rate.png", title=title

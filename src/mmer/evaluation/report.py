@@ -22,6 +22,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.evaluation import report_plots as plots
 from mmer.evaluation import report_tables as tables
+from mmer.evaluation.calibration_figures import BINS
 from mmer.evaluation.report_run import (
     Run,
     protocol,
@@ -230,7 +231,7 @@ def _calibration(bins: pd.DataFrame) -> Picture:
     error = tables.calibration_error(bins)
     caption = (
         f"Above: how often the model is right, against how sure it is; the dashed line is perfect. Below: utterances. "
-        f"Expected calibration error (ECE, {tables.BINS} bins of equal width): {error:.1%}."
+        f"Expected calibration error (ECE, {BINS} bins of equal width): {error:.1%}."
     )
     return Picture(caption, plots.reliability_diagram(bins, error))
 

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -107,10 +107,22 @@ def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
     """How often the model is right, against how sure it is.
 
     Args:
-        bins: of `reliability_bins`.
+        bins: of `confidence_bins`.
         error: of `calibration_error`.
     """
     figure = Figure(figsize=(WIDTH, WIDTH), dpi=72, layout="constrained")
+    draw_reliability(figure, bins)
+    words = f"Reliability diagram; the expected calibration error is {error:.1%}."
+    return _svg(figure, "calibration", words)
+
+
+def draw_reliability(figure: Figure | SubFigure, bins: pd.DataFrame) -> Axes:
+    """Draw accuracy against confidence, and how many utterances there are, below; gives the upper axes.
+
+    Args:
+        figure: empty.
+        bins: of `confidence_bins`.
+    """
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     _axes(above, "y").plot([0, 1], [0, 1], color=FAINT, lw=1.2, ls="--")
     above.vlines(bins["confidence"], bins["confidence"], bins["accuracy"], color="#d55e00", lw=2)
@@ -127,8 +139,7 @@ def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
     below.set_ylabel("utterances", color=INK)
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    words = f"Reliability diagram; the expected calibration error is {error:.1%}."
-    return _svg(figure, "calibration", words)
+    return above
 
 
 def embedding_map(

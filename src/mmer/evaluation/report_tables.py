@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mmer.corpora.audit import OVERLAPS, Audit
 from mmer.corpora.corpus import SPLITS
+from mmer.evaluation.calibration_figures import calibration_error, confidence_bins
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.report_run import Run
@@ -18,9 +18,6 @@ from mmer.evaluation.slices import slices
 
 MISTAKES = 12
 """Most confident mistakes that are listed."""
-
-BINS = 10
-"""Equal-width bins of confidence that the calibration error is computed over."""
 
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -267,23 +264,9 @@ def confidences(run: Run) -> pd.Series:
 
 
 def reliability_bins(run: Run) -> pd.DataFrame:
-    """Bins of confidence that are not empty: `low`, `high`, `utterances`, and mean `confidence` and `accuracy`."""
-    sure = confidences(run)
-    right = (run.predictions["emotion"] == run.predictions["predicted"]).astype(float)
-    place = np.clip(np.ceil(sure.to_numpy() * BINS).astype(int) - 1, 0, BINS - 1)
-    table = pd.DataFrame({"bin": place, "confidence": sure, "accuracy": right})
-    bins = table.groupby("bin").agg(
-        utterances=("accuracy", "size"), confidence=("confidence", "mean"), accuracy=("accuracy", "mean")
-    )
-    bins.insert(0, "low", bins.index.to_numpy() / BINS)
-    bins.insert(1, "high", bins["low"] + 1 / BINS)
-    return bins.reset_index(drop=True)
-
-
-def calibration_error(bins: pd.DataFrame) -> float:
-    """Expected calibration error (Guo et al. 2017, equation 3): mean distance of confidence and accuracy, 0 to 1."""
-    distance = (bins["confidence"] - bins["accuracy"]).abs()
-    return float((bins["utterances"] * distance).sum() / bins["utterances"].sum())
+    """`confidence_bins` of the answered utterances."""
+    right = run.predictions["emotion"] == run.predictions["predicted"]
+    return confidence_bins(confidences(run).to_numpy(), right.to_numpy())
 
 
 def reliability(bins: pd.DataFrame) -> ReportTable:

@@ -46,6 +46,12 @@ def render(figures: Mapping[str, Any]) -> Group:
     for name, worst in figures.get("worst_groups", {}).items():
         score = f"{worst['balanced_accuracy']:.1%} ({worst['utterances']} utterances)"
         parts.append(Text(f"worst {name}: {worst['group']}, balanced accuracy {score}"))
+    if found := figures.get("confidence"):
+        which = "calibrated" if found["fitted"] else "not calibrated (mmer calibrate)"
+        told = f"log-loss {found['log_loss']:.3f}, Brier score {found['brier']:.3f}"
+        error = f"calibration error {found['expected_calibration_error']:.1%}"
+        area = f"area under risk and coverage {found['area_under_risk_coverage']:.3f}"
+        parts.append(Text(f"probabilities, {which}: {error}, {told}; {area}"))
     if figures.get("annotators"):
         parts.append(render_annotators(figures["annotators"]))
     if found := figures.get("transcripts"):

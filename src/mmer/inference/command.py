@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mmer.audio import probe
 from mmer.errors import MMERError
+from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
 from mmer.inference.output import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
@@ -27,29 +28,34 @@ def predict_paths(
     channel: str = "mix",
     one_speaker: bool = False,
     transcription: str = "given",
+    min_confidence: float | None = None,
+    coverage: float | None = None,
+    by_class: bool = False,
     out: Path | None = None,
     batch_size: int = 16,
     device: str | None = None,
 ) -> int:
     """Predict the emotion of everything that `paths` name, and write a row for each recording.
 
-    Errors and warnings go to standard error too, one line for each recording that has any.
+        Errors and warnings go to standard error too, one line for each recording that has any.
 
-    Args:
-        model: a model folder.
-        paths: see `collect_inputs`; none for a transcript alone.
-        transcript: what is said, for one recording or none.
-        channel: see `in_channels`.
-        one_speaker: all recordings are of one person.
-        out: see `write_predictions`; null for standard output.
-        transcription, batch_size, device: see `EmotionRecognizer`.
+        Args:
+            model: a model folder.
+            paths: see `collect_inputs`; none for a transcript alone.
+            transcript: what is said, for one recording or none.
+            channel: see `in_channels`.
+            one_speaker: all recordings are of one person.
+            min_confidence, coverage, by_class: see `Abstention`.
+            out: see `write_predictions`; null for standard output.
+            transcription, batch_size, device: see `EmotionRecognizer`.
 
-    Returns:
-        How many recordings have no answer.
+        Returns:
+            How many recordings have no answer.
 
-    Raises:
-        MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
-            several recordings or channels, or neither.
+        Raises:
+    from mmer.inference.abstention import Abstention
+            MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
+                several recordings or channels, or neither.
     """
     utterances = in_channels(collect_inputs(paths), channel)
     if not paths:
@@ -69,9 +75,12 @@ def predict_paths(
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out)
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     console = Console(stderr=True)
+    for note in abstain.notes:
+        console.print(f"mmer: {note}", highlight=False, markup=False, soft_wrap=True)
     with counting(console, "predicting", len(utterances)) as progress:
-        predictions = recognizer.predict(utterances, batch_size=batch_size, progress=progress)
+        predictions = map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress))
         written, errors = write_predictions(_reported(predictions, console), out, labels=recognizer.labels)
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""

@@ -38,6 +38,11 @@ class Prediction:
             both and has stand-ins for either.
         contributions: what the answer owes to `speech` and to `text`, -1 to 1: the probability of `label` minus that in
             the answer without this side. None for each where `alone` is.
+        condition: what the answer is made from, where the model has stand-ins: `both`, `speech` or `text`; `both`,
+            which is all that it uses, where it has none.
+        label_set: emotions of which one is true with the coverage that was asked for, most probable first; None unless
+            asked for.
+        abstained: whether the confidence is lower than asked for; `label` is then the guess that is not relied on.
         warnings: one line each on why the answer may be worth less.
         error: one line on why there is no answer.
     """
@@ -55,6 +60,9 @@ class Prediction:
     duration: float | None = None
     alone: dict[str, dict[str, float]] | None = None
     contributions: dict[str, float | None] = field(default_factory=lambda: {"speech": None, "text": None})
+    condition: str = "both"
+    label_set: list[str] | None = None
+    abstained: bool = False
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
 
@@ -83,7 +91,7 @@ class Prediction:
         return asdict(self)
 
     def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
-        """The attributes as one row of a table: a column for each of `labels`, warnings joined by `; `.
+        """The attributes as one row of a table: a column for each of `labels`, warnings and label sets joined by `; `.
 
         `contribution_speech` and `contribution_text` are the contributions, `label_speech_alone` and `label_text_alone`
         the most probable emotions of `alone`.
@@ -103,6 +111,8 @@ class Prediction:
             "duration": self.duration,
             **{f"contribution_{side}": value for side, value in self.contributions.items()},
             **{f"label_{side}_alone": _most_probable(alone.get(side)) for side in ("speech", "text")},
+            "label_set": None if self.label_set is None else "; ".join(self.label_set),
+            "abstained": self.abstained,
             "warnings": "; ".join(self.warnings),
             "error": self.error,
         }
@@ -116,6 +126,10 @@ class Prediction:
         if self.error is not None:
             return f"Prediction({self.utterance_id}: error: {self.error})"
         answer = ", ".join(f"{label} {probability:.3f}" for label, probability in self.ranking)
+        if self.label_set is not None:
+            answer += f"; one of {', '.join(self.label_set)}"
+        if self.abstained:
+            answer = f"abstained; {answer}"
         return f"Prediction({self.utterance_id}: {'; '.join([answer, *self.warnings])})"
 
 
@@ -251,4 +265,5 @@ def row_schema(labels: Sequence[str]) -> pa.Schema:
         *map(probability_column, labels),
     }
     names = Prediction(utterance_id="").to_row(labels)
-    return pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in names])
+    types = dict.fromkeys(numbers, pa.float64()) | {"abstained": pa.bool_()}
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError, MMERError
+from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, NamedBytes, Utterance, as_utterance, contents, corpus_utterances
 from mmer.inference.model_folder import one_line, read_model_folder
 from mmer.inference.network import Array, Inputs, Network, Symbols
@@ -48,6 +49,7 @@ class EmotionRecognizer:
         device: of PyTorch: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
         transcription: where the words come from that the model reads: `given`, as the caller says; `none`; `ctc`, what
             its own CTC head hears; `whisper:NAME`, what a speech-recognition model of transformers hears.
+        calibration: of that model, applied to every probability; null for what the network says.
 
     Raises:
         MMERError: there is no such device, or no such transcription, or not with this model.
@@ -65,7 +67,9 @@ class EmotionRecognizer:
         processor: MMERProcessor,
         device: "str | torch.device | None" = None,
         transcription: str = "given",
+        calibration: Calibration | None = None,
     ) -> None:
+        self.calibration = calibration
         self.transcription = Transcription.parse(transcription)
         self.transcription.check(processor)
         if not isinstance(model, Network):
@@ -83,19 +87,23 @@ class EmotionRecognizer:
         folder: str | os.PathLike[str],
         device: "str | torch.device | None" = None,
         transcription: str = "given",
+        *,
+        calibrated: bool = True,
     ) -> Self:
         """Load a model folder as training and `save_pretrained` write it.
 
         Args:
             folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
             device, transcription: as for the class.
+            calibrated: whether to apply the folder's `calibration.json`, if it has one.
 
         Raises:
             MMERError: as for the class.
             CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
         """
         network, processor = read_model_folder(Path(folder), device)
-        return cls(network, processor, transcription=transcription)
+        calibration = Calibration.read(Path(folder), processor.labels) if calibrated else None
+        return cls(network, processor, transcription=transcription, calibration=calibration)
 
     @property
     def model(self) -> "MMERForEmotionRecognition":
@@ -303,6 +311,14 @@ class EmotionRecognizer:
             )
         return clip
 
+    def waveform(self, utterance: Utterance) -> NDArray[np.float32]:
+        """The sound of an utterance, (samples,), as the model's processor takes it.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        return self._load(utterance, utterance.utterance_id or utterance.path or "utterance")[0]
+
     def _load(self, utterance: Utterance, name: str) -> tuple[NDArray[np.float32], int]:
         """The waveform (samples,) at the model's rate, and the rate of the recording in Hz."""
         audio, rate = utterance.audio, self.processor.sampling_rate
@@ -375,9 +391,20 @@ class EmotionRecognizer:
         )
         read = partial(self._read_heard, batch) if self.transcription.kind == "ctc" else None
         answers = self.network.answer(inputs, read)
-        for clip, probabilities, embedding in zip(
-            batch, self._probabilities(answers.logits), answers.embeddings, strict=True
+        conditions = ["both"] * len(batch)
+        if self.processor.stand_ins:
+            conditions = [
+                "both" if both else "text" if clip.features is None else "speech"
+                for clip, both in zip(batch, answers.both, strict=True)
+            ]
+        for clip, condition, probabilities, embedding in zip(
+            batch,
+            conditions,
+            self._probabilities(answers.logits, conditions),
+            answers.embeddings,
+            strict=True,
         ):
+            clip.prediction.condition = condition
             clip.prediction.probabilities = probabilities
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
@@ -385,8 +412,8 @@ class EmotionRecognizer:
         if answers.speech_alone is None or answers.text_alone is None:
             return
         sides = zip(
-            self._probabilities(answers.speech_alone),
-            self._probabilities(answers.text_alone),
+            self._probabilities(answers.speech_alone, ["speech"] * len(batch)),
+            self._probabilities(answers.text_alone, ["text"] * len(batch)),
             answers.both.tolist(),
             strict=True,
         )
@@ -408,10 +435,15 @@ class EmotionRecognizer:
                 prediction.warnings.append(f"what CTC hears is not read: {one_line(error)}")
         return self.processor.tokenize([clip.prediction.transcript for clip in batch], "np")
 
-    def _probabilities(self, logits: Array) -> list[dict[str, float]]:
-        """Of every emotion, for each row of (batch, emotions)."""
-        rows = self.network.probabilities(logits).tolist()
-        return [dict(zip(self.labels, row, strict=True)) for row in rows]
+    def _probabilities(self, logits: Array, conditions: Sequence[str]) -> list[dict[str, float]]:
+        """Of every emotion, for each row of (batch, emotions) and what it was answered from; calibrated."""
+        rows = self.network.probabilities(logits)
+        if self.calibration is not None:
+            rows = rows.astype(np.float64)
+            for condition in set(conditions):
+                chosen = np.array(conditions) == condition
+                rows[chosen] = self.calibration(rows[chosen], condition)
+        return [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
 
 
 @dataclass(slots=True, eq=False)

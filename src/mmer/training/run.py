@@ -17,9 +17,11 @@ from mmer.augment.views import View
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import shared_speakers, shared_transcripts
 from mmer.errors import CorpusError, MMERError, RecipeError, TrainingError
+from mmer.evaluation.calibration import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
+from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -251,6 +253,8 @@ def _judge(
     step = state.global_step if selection == "last" else best
     assert step is not None
     recognizer = _keep(folder, step, folder / "model")
+    if _calibrate(recipe, corpus, folder / "model", console):
+        recognizer = EmotionRecognizer.from_pretrained(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
@@ -295,6 +299,30 @@ def _judge(
     }
 
 
+def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> bool:
+    """Fit a temperature, which changes no answer, on the validation speakers; whether there are enough of them.
+
+    One speaker is not enough: whether a temperature holds for others is then not known, and on nEMO it did as often
+    as not.
+    """
+    part = corpus.select((corpus.table["split"] == "validation").to_numpy())
+    if part.table["speaker"].nunique() < 2 or len(part) < FEWEST:
+        return False
+    note = None
+    if recipe.protocol.selection == "validation":
+        note = "the epoch was chosen on the same speakers, for whom the network is a little better than for others"
+    with counting(console, "calibrating", len(part)) as progress:
+        calibrate(
+            model_folder,
+            corpus,
+            methods=LABEL_KEEPING,
+            note=note,
+            batch_size=recipe.training.batch_size,
+            progress=progress,
+        )
+    return True
+
+
 def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     """Make a model folder of a checkpoint; what LoRA learned becomes part of the encoders."""
     if model_folder != folder / "model":
@@ -303,6 +331,7 @@ def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     model = MMERForEmotionRecognition.from_pretrained(checkpoint)
     model.merge_lora()
     model.save_pretrained(model_folder)
+    (model_folder / CALIBRATION).unlink(missing_ok=True)  # of other weights, where judging was interrupted
     return EmotionRecognizer.from_pretrained(model_folder)
 
 

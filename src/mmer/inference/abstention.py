@@ -1,0 +1,80 @@
+"""Answers that say when they are not to be relied on: a smallest confidence, and label sets with a stated coverage."""
+
+from dataclasses import dataclass, replace
+
+from mmer.errors import MMERError
+from mmer.inference.calibration import Calibration, check_share
+from mmer.inference.output import Prediction
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """Marks predictions that are too unsure, and gives each a set of labels.
+
+    Args:
+        calibration: of the recognizer that makes the predictions; null where its model folder has none.
+        min_confidence: answers whose confidence is lower are marked as abstained; null for none.
+        coverage: how often the label set shall hold the true emotion; null for no sets.
+        by_class: whether each emotion shall be covered as often, not only all of them on average.
+
+    Raises:
+        MMERError: a number that is not between 0 and 1, sets without a calibration, or `by_class` without coverage.
+
+    Example:
+        >>> sure = Abstention(None, min_confidence=0.6)
+        >>> unsure = sure(Prediction(utterance_id="a", label="sad", probabilities={"angry": 0.45, "sad": 0.55}))
+        >>> unsure.label, unsure.abstained
+        ('sad', True)
+    """
+
+    calibration: Calibration | None
+    min_confidence: float | None = None
+    coverage: float | None = None
+    by_class: bool = False
+
+    def __post_init__(self) -> None:
+        if self.min_confidence is not None:
+            check_share("--min-confidence", self.min_confidence)
+        if self.coverage is not None:
+            check_share("--coverage", self.coverage)
+            if self.calibration is None:
+                raise MMERError(
+                    "--coverage needs a model folder with calibration.json; make it: mmer calibrate MODEL CORPUS"
+                )
+        elif self.by_class:
+            raise MMERError("--by-class says for what the coverage holds; give it too, as --coverage 0.9")
+
+    def __call__(self, prediction: Prediction) -> Prediction:
+        """The prediction with `abstained` and `label_set` filled in; one with an error stays as it is."""
+        if prediction.probabilities is None or prediction.confidence is None:
+            return prediction
+        abstained = self.min_confidence is not None and prediction.confidence < self.min_confidence
+        made = replace(prediction, abstained=abstained)
+        if self.coverage is None or self.calibration is None:
+            return made
+        if prediction.condition not in self.calibration.conditions:
+            told = f"no label set: nothing was calibrated for answers from {prediction.condition} alone"
+            return replace(made, warnings=[*prediction.warnings, told])
+        label_set = self.calibration.label_set(
+            prediction.probabilities, self.coverage, by_class=self.by_class, condition=prediction.condition
+        )
+        return replace(made, label_set=label_set)
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before one relies on the marks and the sets."""
+        notes = []
+        if self.min_confidence is not None and self.calibration is None:
+            notes.append(
+                "confidences are not calibrated; mmer calibrate MODEL CORPUS makes them mean what they say"
+            )
+        if self.calibration is not None and self.coverage is not None:
+            sets = (
+                found.thresholds(self.coverage, by_class=self.by_class)
+                for found in self.calibration.conditions.values()
+            )
+            always = sorted({label for limits in sets for label, limit in limits.items() if limit >= 1})
+            if always:
+                told = f"too few calibration utterances for a coverage of {self.coverage:g}"
+                notes.append(f"in every label set, for {told}: {', '.join(always)}")
+        return notes

@@ -1,0 +1,225 @@
+"""Probabilities that mean what they say: what a model folder's `calibration.json` holds, and how it is applied.
+
+A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration` fits, on
+speakers that training did not hear, what has to be done about it; `EmotionRecognizer.from_pretrained` does it to
+every answer. A model with stand-ins has one calibrator for answers from both sides, one for sound alone and one
+for text alone: what is known from one side is less, and how sure the network is of it is wrong in its own way.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmer.errors import CheckpointError, MMERError
+
+FILE = "calibration.json"
+VERSION = 1
+CONDITIONS = ("both", "speech", "text")
+"""What an answer can be made from; a model without stand-ins has `both` alone, which is all that it uses."""
+
+SMALLEST = 1e-30
+"""Probability that stands for zero where its logarithm is taken."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """Makes calibrated probabilities of a network's probabilities.
+
+    Attributes:
+        method: `none`; `temperature`, softmax(z / T); `vector`, softmax(w * z + b) with a factor and an offset of each
+            emotion; `isotonic`, a rising step function of each emotion's probability, renormalized. z is the
+            logarithm of the network's probabilities.
+        parameters: `temperature`; `weight` and `bias`, (emotions,); or `x` and `y`, for each emotion the corners of
+            its function.
+    """
+
+    method: str = "none"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, probabilities: Floats) -> Floats:
+        """Calibrate (answers, emotions) probabilities."""
+        if self.method == "none":
+            return probabilities
+        if self.method == "isotonic":
+            corners = zip(probabilities.T, self.parameters["x"], self.parameters["y"], strict=True)
+            made = np.stack([np.interp(column, x, y) for column, x, y in corners], axis=1)
+            return made / made.sum(axis=1, keepdims=True)
+        logs = np.log(np.maximum(probabilities, SMALLEST))
+        if self.method == "temperature":
+            return _softmax(logs / self.parameters["temperature"])
+        return _softmax(logs * np.array(self.parameters["weight"]) + np.array(self.parameters["bias"]))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Calibration of the answers that are made from the same sides.
+
+    Attributes:
+        calibrator: what is done to them.
+        utterances: how many it was fitted on.
+        folds: how the candidates were compared, in words.
+        candidates: method -> its log-loss on speakers it was not fitted on; the lowest was chosen.
+        before, after: `log_loss`, `brier` and `expected_calibration_error`, without it and with it; after, of
+            answers each calibrated by a fit that knew nothing of its speaker.
+        bins: `before` and `after`, the rows of the reliability diagram of `confidence_bins`.
+        scores: emotion -> 1 minus the probability of the true emotion of each utterance of that emotion, calibrated
+            like those of `after`, in rising order. Conformal label sets are made from them.
+    """
+
+    calibrator: Calibrator
+    utterances: int
+    folds: str
+    candidates: Mapping[str, float]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    bins: Mapping[str, Sequence[Mapping[str, float]]]
+    scores: Mapping[str, Sequence[float]]
+
+    def thresholds(self, coverage: float, *, by_class: bool = False) -> dict[str, float]:
+        """Largest score, 1 minus its probability, with which each emotion is in a label set.
+
+        With n scores it is the ceil((n + 1) coverage)-th smallest: then a new answer's true emotion is in the set with
+        that probability at least, if it is like those calibrated on (exchangeable). Where there are too few
+        scores for that, it is 1, and the emotion is in every set.
+
+        Args:
+            coverage: how often the true emotion shall be in the set, between 0 and 1.
+            by_class: of each emotion, not only on average of all.
+        """
+        if by_class:
+            return {label: _quantile(scores, coverage) for label, scores in self.scores.items()}
+        together = _quantile([score for scores in self.scores.values() for score in scores], coverage)
+        return dict.fromkeys(self.scores, together)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Contents of `calibration.json`.
+
+    Attributes:
+        weights: SHA-256 of the `model.safetensors` that it was fitted to.
+        labels: emotions in the order of the model's classes.
+        corpus: name of the corpus.
+        split: the part of it; null for all of it.
+        speakers: whose utterances it was fitted on.
+        conditions: a condition of `CONDITIONS` -> its calibration.
+        note: what to know before one relies on it; null where there is nothing to say.
+    """
+
+    weights: str
+    labels: Sequence[str]
+    corpus: str
+    split: str | None
+    speakers: Sequence[str]
+    conditions: Mapping[str, Condition]
+    note: str | None = None
+
+    def __call__(self, probabilities: Floats, condition: str) -> Floats:
+        """Calibrate (answers, emotions) probabilities of answers made from a condition of `CONDITIONS`."""
+        found = self.conditions.get(condition)
+        return found.calibrator(probabilities) if found else probabilities
+
+    def label_set(
+        self,
+        probabilities: Mapping[str, float],
+        coverage: float,
+        *,
+        by_class: bool = False,
+        condition: str = "both",
+    ) -> list[str]:
+        """Emotions of which one is true with a stated probability, most probable first; never empty.
+
+        Args:
+            probabilities: of every emotion, calibrated.
+            coverage, by_class: see `Condition.thresholds`.
+            condition: what the answer was made from; one of `conditions`.
+        """
+        limits = self.conditions[condition].thresholds(coverage, by_class=by_class)
+        ranking = sorted(probabilities, key=lambda label: probabilities[label], reverse=True)
+        # The most probable one is in it whatever its score, which can only add to the coverage.
+        return [
+            label
+            for place, label in enumerate(ranking)
+            if place == 0 or 1 - probabilities[label] <= limits[label] + 1e-12
+        ]
+
+    def write(self, folder: Path) -> Path:
+        """Write `calibration.json` into a model folder, complete or not at all; gives its path."""
+        path = folder / FILE
+        part = path.with_suffix(".part")
+        part.write_text(
+            json.dumps({"version": VERSION, **asdict(self)}, indent=2, ensure_ascii=False), "utf-8"
+        )
+        part.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, folder: Path, labels: Sequence[str]) -> Self | None:
+        """Read `calibration.json` of a model folder; null where it has none.
+
+        Args:
+            folder: the model folder.
+            labels: emotions of the model.
+
+        Raises:
+            CheckpointError: it is damaged, of a later version of mmer, or was fitted to another model.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        again = "fit it again with mmer calibrate, or delete it"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content.pop("version")
+            conditions = {
+                name: Condition(**{**found, "calibrator": Calibrator(**found["calibrator"])})
+                for name, found in content.pop("conditions").items()
+            }
+            calibration = cls(**content, conditions=conditions)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); {again}") from error
+        if version != VERSION:
+            raise CheckpointError(f"{path} is of version {version}, this mmer reads {VERSION}; {again}")
+        weights = folder / "model.safetensors"
+        if weights.is_file() and weights_hash(folder) != calibration.weights:
+            raise CheckpointError(
+                f"{path} was fitted to other weights than {weights.name} beside it; {again}"
+            )
+        if list(calibration.labels) != list(labels):
+            found, known = ", ".join(calibration.labels), ", ".join(labels)
+            raise CheckpointError(f"{path} is for the emotions {found}, the model knows {known}; {again}")
+        return calibration
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the weights in a model folder."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_share(option: str, share: float) -> None:
+    """Refuse what is not between 0 and 1.
+
+    Raises:
+        MMERError: it is not.
+    """
+    if not 0 < share < 1:
+        raise MMERError(f"{option} {share:g} is not between 0 and 1; give a share such as 0.9")
+
+
+def _quantile(scores: Sequence[float], coverage: float) -> float:
+    place = int(np.ceil(round((len(scores) + 1) * coverage, 9)))
+    return float(np.sort(scores)[place - 1]) if place <= len(scores) else 1.0
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -1,0 +1,262 @@
+"""Calibrators against slow references, how one is chosen, and what is written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run
+from inference.conftest import LABELS, save_model
+from PIL import Image
+from scipy.special import softmax
+from sklearn.isotonic import IsotonicRegression
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CorpusError
+from mmer.evaluation.calibration import (
+    Answers,
+    calibrate,
+    fit,
+    fit_calibrator,
+    fit_condition,
+)
+from mmer.evaluation.calibration_figures import calibration_error, calibration_figures, confidence_bins
+from mmer.evaluation.confidence import area_under_risk_coverage, risk_coverage
+from mmer.inference import EmotionRecognizer, Prediction
+from mmer.inference.calibration import Calibration
+
+NAMES = ["angry", "calm", "happy", "sad"]
+
+
+def drawn(
+    utterances: int = 2000, temperature: float = 1.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities of a network that is `1 / temperature` times as sure as it should be, the truth, and speakers."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (utterances, len(NAMES)))
+    truth = np.array([random.choice(len(NAMES), p=row) for row in softmax(logits, axis=1)])
+    speakers = np.array([f"s{n % 8}" for n in range(utterances)], object)
+    return softmax(logits / temperature, axis=1), truth, speakers
+
+
+def test_temperature_is_found_and_keeps_labels():
+    probabilities, truth, _ = drawn(20_000, temperature=0.4)
+    calibrator = fit_calibrator("temperature", probabilities, truth)
+    assert calibrator.parameters["temperature"] == pytest.approx(1 / 0.4, rel=0.03)
+    after = calibrator(probabilities)
+    assert after.sum(axis=1) == pytest.approx(np.ones(len(after)))
+    assert (after.argmax(axis=1) == probabilities.argmax(axis=1)).all()
+    before, then = calibration_figures(probabilities, truth), calibration_figures(after, truth)
+    assert all(then[name] < before[name] for name in before)
+    assert then["expected_calibration_error"] < 0.02
+
+
+def test_temperature_against_a_search_of_the_grid():
+    probabilities, truth, _ = drawn(300, temperature=0.7, seed=3)
+    found = fit_calibrator("temperature", probabilities, truth)
+    rest = 1 / 302
+    targets = np.full(probabilities.shape, rest / 3)
+    targets[np.arange(300), truth] = 1 - rest
+    grid = np.exp(np.linspace(-2, 2, 4001))
+    losses = [-(targets * np.log(softmax(np.log(probabilities) / t, axis=1))).sum() for t in grid]
+    assert found.parameters["temperature"] == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3)
+
+
+def test_vector_scaling_undoes_a_factor_and_an_offset_of_each_emotion():
+    probabilities, truth, _ = drawn(20_000, seed=1)
+    weight, bias = np.array([0.5, 1.5, 1.0, 2.0]), np.array([1.0, -1.0, 0.0, 0.5])
+    bent = softmax(np.log(probabilities) * weight + bias, axis=1)
+    made = fit_calibrator("vector", bent, truth)(bent)
+    assert calibration_figures(made, truth)["log_loss"] == pytest.approx(
+        calibration_figures(probabilities, truth)["log_loss"], abs=0.02
+    )
+
+
+def test_isotonic_is_that_of_scikit_learn():
+    probabilities, truth, _ = drawn(400, temperature=0.5, seed=2)
+    made = fit_calibrator("isotonic", probabilities, truth)(probabilities)
+    rest = 1 / 402
+    columns = [
+        IsotonicRegression(y_min=rest, y_max=1 - rest)
+        .fit(probabilities[:, place], truth == place)
+        .predict(probabilities[:, place])
+        for place in range(4)
+    ]
+    expected = np.stack(columns, axis=1)
+    assert made == pytest.approx(expected / expected.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
+def test_a_network_that_is_never_wrong_is_not_believed_without_end(method: str):
+    truth = np.arange(50) % 4
+    probabilities = np.full((50, 4), 0.1)
+    probabilities[np.arange(50), truth] = 0.7
+    made = fit_calibrator(method, probabilities, truth)(probabilities)
+    assert 0.9 < made.max() < 1 - 1e-3
+
+
+def test_the_choice_is_by_speakers_left_out():
+    probabilities, truth, speakers = drawn(1200, temperature=0.4)
+    found = fit_condition(Answers(probabilities, truth, speakers), NAMES)
+    assert found.folds == "8 folds of 8 speakers"
+    assert found.calibrator.method == min(found.candidates, key=lambda name: found.candidates[name]) != "none"
+    made = np.empty_like(probabilities)
+    for speaker in set(speakers):
+        other = speakers != speaker
+        fitted = fit_calibrator("temperature", probabilities[other], truth[other])
+        made[~other] = fitted(probabilities[~other])
+    assert found.candidates["temperature"] == pytest.approx(sklearn_log_loss(truth, made, labels=range(4)))
+    assert found.candidates["none"] == pytest.approx(found.before["log_loss"])
+    assert found.after["log_loss"] == pytest.approx(min(found.candidates.values()))
+    assert [len(found.scores[name]) for name in NAMES] == np.bincount(truth).tolist()
+
+
+def test_what_does_not_hold_for_other_speakers_is_not_chosen():
+    """One speaker is mostly angry, the other mostly sad, and the network cannot tell: each is no guide to the other."""
+    random = np.random.default_rng(0)
+    truth = np.concatenate(
+        [random.choice(4, 300, p=[0.7, 0.1, 0.1, 0.1]), random.choice(4, 100, p=[0.1, 0.1, 0.1, 0.7])]
+    )
+    speakers = np.array(["a"] * 300 + ["b"] * 100, object)
+    probabilities = random.dirichlet(np.full(4, 1000), 400)
+    apart = fit_condition(Answers(probabilities, truth, speakers), NAMES)
+    mixed = fit_condition(Answers(probabilities, truth, np.full(400, "a", object)), NAMES)
+    assert apart.calibrator.method in ("none", "temperature")
+    assert mixed.calibrator.method in ("vector", "isotonic")
+
+
+def test_figures_by_hand():
+    probabilities = np.array([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
+    found = calibration_figures(probabilities, np.array([0, 1, 1]))
+    assert found["log_loss"] == pytest.approx(-np.log([0.7, 0.4, 0.8]).mean())
+    assert found["brier"] == pytest.approx((2 * 0.09 + 2 * 0.36 + 2 * 0.04) / 3)
+    assert found["expected_calibration_error"] == pytest.approx((0.3 + 0.6 + 0.2) / 3)
+    bins = confidence_bins(np.array([0.55, 0.6, 1.0]), np.array([True, False, True]))
+    assert bins["utterances"].tolist() == [2, 1]
+    assert calibration_error(bins) == pytest.approx(2 / 3 * 0.075)
+
+
+def test_risk_and_coverage_by_hand():
+    curve = risk_coverage(np.array([0.9, 0.5, 0.7, 0.7]), np.array([True, False, False, True]))
+    assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1.0]
+    # The two of 0.7 cannot be told apart: each is half wrong.
+    assert curve["risk"].tolist() == pytest.approx([0, 0.25, 1 / 3, 0.5])
+    assert curve["confidence"].tolist() == [0.9, 0.7, 0.7, 0.5]
+    assert area_under_risk_coverage(curve) == pytest.approx((0 + 0.25 + 1 / 3 + 0.5) / 4)
+
+
+def test_each_condition_has_its_own_and_few_answers_have_none():
+    random = np.random.default_rng(0)
+    rows = [dict(zip(NAMES, row, strict=True)) for row in random.dirichlet(np.ones(4), 40)]
+    predictions = [
+        Prediction(
+            utterance_id=str(n),
+            label=max(row, key=lambda name: row[name]),
+            probabilities=row,
+            condition="both" if n < 30 else "speech",
+            alone={"speech": row, "text": row} if n < 15 else None,
+        )
+        for n, row in enumerate(rows)
+    ]
+    emotions = [NAMES[n % 4] for n in range(40)]
+    fitted = fit(predictions, emotions, [f"s{n % 3}" for n in range(40)], NAMES)
+    # From text alone there are 15, from sound alone 15 beside 10 that had no text.
+    assert {name: found.utterances for name, found in fitted.items()} == {"both": 30, "speech": 25}
+    with pytest.raises(CorpusError, match="fewer than 16 of 40 utterances can be calibrated on"):
+        fit(predictions, ["bored"] * 40, [None] * 40, NAMES)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that reads."""
+    return save_model(tmp_path_factory.mktemp("model"), fusion="text")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    words = ["The", "train", "leaves", "at", "nine", "I", "never", "said", "what", "a", "day"]
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "utterance_id": [f"u{n}" for n in range(160)],
+            "audio_path": None,
+            "transcript": [" ".join(random.choice(words, 4)) for _ in range(160)],
+            "emotion": [LABELS[n % 4] for n in range(160)],
+            "speaker": [f"s{n // 20}" for n in range(160)],
+            "split": ["validation" if n < 120 else "test" for n in range(160)],
+        }
+    )
+    path = tmp_path_factory.mktemp("corpus") / "corpus.parquet"
+    table.to_parquet(path)
+    return path
+
+
+def test_the_command_and_what_it_leaves(
+    model: Path,
+    corpus: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    before = EmotionRecognizer.from_pretrained(model, "cpu").predict_corpus(Corpus.read(corpus))
+    done = run(capfd, monkeypatch, ["calibrate", model, corpus, "--device", "cpu"])
+    assert done.code == 0, done.err
+    assert "120 utterances of 6 speakers (split validation), 6 folds of 6 speakers" in done.out
+    content = json.loads((model / "calibration.json").read_text())
+    assert content["speakers"] == [f"s{n}" for n in range(6)]
+    assert content["corpus"] == "corpus.parquet"
+    both = content["conditions"]["both"]
+    assert set(both["candidates"]) == {"none", "temperature", "vector", "isotonic"}
+    assert set(both["before"]) == set(both["after"]) == {"log_loss", "brier", "expected_calibration_error"}
+    assert Image.open(model / "calibration.png").width >= 800
+    assert not list(model.glob("*.part"))
+    calibration = Calibration.read(model, LABELS)
+    assert calibration is not None
+    columns = [f"probability_{label}" for label in LABELS]
+    after = EmotionRecognizer.from_pretrained(model, "cpu").predict_corpus(Corpus.read(corpus))
+    assert after[columns].to_numpy() == pytest.approx(
+        calibration(before[columns].to_numpy(), "both"), abs=1e-6
+    )
+    raw = EmotionRecognizer.from_pretrained(model, "cpu", calibrated=False).predict_corpus(
+        Corpus.read(corpus)
+    )
+    pd.testing.assert_frame_equal(raw, before)
+    again = calibrate(
+        model, Corpus.read(corpus), device="cpu"
+    )  # fits the network's probabilities, not its own
+    assert again == calibration
+    judged = run(
+        capfd,
+        monkeypatch,
+        ["evaluate", model, corpus, "--split", "test", "--out", tmp_path, "--device", "cpu"],
+    )
+    assert judged.code == 0
+    assert "probabilities, calibrated: calibration error" in judged.out
+    figures = json.loads((tmp_path / "metrics.json").read_text())["confidence"]
+    answers = after[Corpus.read(corpus).table["split"] == "test"]
+    truth = [LABELS[n % 4] for n in range(120, 160)]
+    assert figures["log_loss"] == pytest.approx(sklearn_log_loss(truth, answers[columns], labels=LABELS))
+    for name in ("risk_coverage.png", "reliability.png"):
+        assert Image.open(tmp_path / name).width >= 800
+    assert len(pd.read_csv(tmp_path / "risk_coverage.csv")) == 40
+
+
+def test_what_a_user_can_get_wrong(
+    model: Path,
+    corpus: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    missing = run(capfd, monkeypatch, ["calibrate", model, corpus, "--split", "dev", "--device", "cpu"])
+    assert missing.code == 2
+    assert "no utterance is in the split dev; the splits of the corpus are: test, validation" in missing.err
+    alone = tmp_path / "alone.parquet"
+    table = pd.read_parquet(corpus)
+    table[table["speaker"] == "s0"].assign(split="validation").to_parquet(alone)
+    done = run(capfd, monkeypatch, ["calibrate", model, alone, "--device", "cpu"])
+    assert done.code == 0
+    assert "5 folds of the utterances of one speaker" in done.out
+    assert "note: fewer than two speakers: how it holds for others is not known" in done.out
