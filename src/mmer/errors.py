@@ -29,6 +29,10 @@ class CheckpointError(MMERError):
     """A model folder or a published checkpoint cannot be read."""
 
 
+class ExportError(MMERError):
+    """A model cannot be made into something else."""
+
+
 class TrainingError(MMERError):
     """Training cannot go on."""
 

@@ -39,16 +39,17 @@ def save_model(
     speech: str = "wav2vec2-group",
     fusion: str = "mmer",
     stand_ins: bool = False,
+    layers: int = 2,
     **settings: Any,
 ) -> Path:
-    """A random model of that kind, saved as training saves it; `settings` are the processor's."""
+    """A random model of that kind, its speech encoder of so many layers; `settings` are the processor's."""
     sizes = CompactText(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, vocabulary_size=60)
     tokenizer = compact_tokenizer(SENTENCES, sizes)
     log_mel = speech == "wav2vec2-bert"
     model = tiny_model(
         speech,
         text_config=None if fusion == "speech" else compact_text_config(sizes, tokenizer),
-        speech_config=None if fusion == "text" else speech_config(speech),
+        speech_config=None if fusion == "text" else speech_config(speech, num_hidden_layers=layers),
         fusion=fusion,
         stand_ins=stand_ins,
         id2label=dict(enumerate(LABELS)),

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmer.errors import CheckpointError
+from mmer.extras import import_extra
 from mmer.inference.network import Network
+from mmer.inference.onnx_network import MODEL, read_onnx_network
 from mmer.model.configuration import MMERConfig
 from mmer.model.processor import MMERProcessor
 from mmer.progress import quiet_transformers
@@ -22,16 +24,22 @@ def read_model_folder(
     """Load a model and its processor.
 
     Args:
-        folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
+        folder: with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the tokenizer's
+            files.
         device: see `EmotionRecognizer`.
 
     Raises:
         CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
         MMERError: there is no such device.
+        MissingExtraError: PyTorch, or onnxruntime for an exported model, is not installed.
     """
+    processor = read_processor(folder)
+    if (folder / MODEL).is_file():
+        shortest = 1 if processor.reads_features else processor.minimum_samples
+        return read_onnx_network(folder, shortest, device), processor
+    import_extra("torch", f"model folder {folder}")
     from mmer.inference.torch_network import read_torch_network
 
-    processor = read_processor(folder)
     return read_torch_network(folder, device), processor
 
 
@@ -56,7 +64,8 @@ def _check_model_folder(folder: Path) -> None:
         inside = folder / "model"
         hint = f"; do you mean {inside}?" if (inside / "config.json").is_file() else ""
         raise CheckpointError(f"{folder} is not a model folder, it holds no config.json{hint}")
-    for name in ("model.safetensors", "processor_config.json"):
+    is_exported = (folder / MODEL).is_file()
+    for name in ("processor_config.json", *(() if is_exported else ("model.safetensors",))):
         if not (folder / name).is_file():
             raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
     try:

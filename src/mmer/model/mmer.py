@@ -306,9 +306,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """Both sides that the network uses, stand-ins in place of one that is not given."""
         if self.config.stand_ins and (speech is None) != (text is None):
             if speech is None and text is not None:
-                speech = _stand_ins(self.missing_speech, len(text.given))
+                speech = _stand_ins(self.missing_speech, text.given)
             elif speech is not None:
-                text = _stand_ins(self.missing_text, len(speech.given))
+                text = _stand_ins(self.missing_text, speech.given)
         if self.config.uses_speech and speech is None:
             raise ValueError(
                 f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
@@ -371,7 +371,7 @@ def _encode_given(
         hidden, mask = encoder(inputs, attention_mask)
         return Encoding(hidden, mask.bool(), given)
     if not given.any():
-        return _stand_ins(stand_in, len(given))
+        return _stand_ins(stand_in, given)
     rows, missing = given.nonzero()[:, 0], (~given).nonzero()[:, 0]
     hidden, mask = encoder(inputs[rows], attention_mask[rows])
     shape = (len(given), *mask.shape[1:])
@@ -382,9 +382,10 @@ def _encode_given(
     return Encoding(everywhere, valid, given)
 
 
-def _stand_ins(stand_in: Tensor, count: int) -> Encoding:
-    given = torch.zeros(count, dtype=torch.bool, device=stand_in.device)
-    return Encoding(stand_in.expand(count, 1, -1), ~given[:, None], given)
+def _stand_ins(stand_in: Tensor, like: Tensor) -> Encoding:
+    """One for each row of `like`, (batch,) bool."""
+    given = torch.zeros_like(like)
+    return Encoding(stand_in.expand(like.shape[0], 1, -1), ~given[:, None], given)
 
 
 def _nothing_like(inputs: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:

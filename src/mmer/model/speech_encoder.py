@@ -9,7 +9,7 @@ Three things leak padding in these encoders; each is closed here:
 - attention and pooling see the padding unless masked: an attention mask is always given.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,15 @@ from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPo
 from mmer.errors import EncoderError
 from mmer.model.trainable import choose_trainable
 
+Count = TypeVar("Count", int, Tensor)
 SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm")
 
 
-def convolution_frames(config: PreTrainedConfig, samples: Tensor, layers: int | None = None) -> Tensor:
+def convolution_frames(config: PreTrainedConfig, samples: Count, layers: int | None = None) -> Count:
     """Frames that the first `layers` convolutions (default: all) make of that many samples."""
     frames = samples
     for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
-        frames = torch.div(frames - kernel, stride, rounding_mode="floor") + 1
+        frames = (frames - kernel) // stride + 1
     return frames
 
 
@@ -142,7 +143,7 @@ class SpeechEncoder(nn.Module):
         if self.has_convolutions:
             samples = attention_mask.sum(dim=-1)
             counts = convolution_frames(self.model.config, samples)
-            longest = int(convolution_frames(self.model.config, torch.tensor(inputs.shape[1])))
+            longest = convolution_frames(self.model.config, inputs.shape[1])
             frame_mask = torch.arange(longest, device=inputs.device) < counts[:, None]
             self.padding.samples, self.padding.frame_mask = samples, frame_mask
             for layer in self.model.feature_extractor.conv_layers:

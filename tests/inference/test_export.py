@@ -1,0 +1,210 @@
+"""Exported models: the same answers by onnxruntime, without PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from commands import run
+from inference.conftest import save_model
+from tiny import SPEECH_ENCODERS
+
+from mmer.errors import CheckpointError, ExportError, MissingExtraError, MMERError
+from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference.export import export_onnx
+from mmer.text import WAV2VEC2_ALPHABET
+
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with stand-ins and a CTC head."""
+    settings = {"speech": "wav2vec2-bert", "stand_ins": True, "layers": 1, "ctc_symbols": WAV2VEC2_ALPHABET}
+    return save_model(tmp_path_factory.mktemp("model"), **settings)
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, exported."""
+    out = tmp_path_factory.mktemp("exported") / "onnx"
+    done = export_onnx(folder, out)
+    assert done.difference < 1e-5
+    assert done.size == (out / "model.onnx").stat().st_size
+    return out
+
+
+def items_of(clips: Sequence[str], *, some_missing: bool) -> list[Utterance]:
+    """Clips and words of several lengths, a third of either missing."""
+    return [
+        Utterance(
+            None if some_missing and n % 3 == 1 else clip,
+            None if some_missing and n % 3 == 2 else "la " * (n + 1),
+            utterance_id=str(n),
+        )
+        for n, clip in enumerate(clips)
+    ]
+
+
+def logits(prediction: Prediction) -> np.ndarray:
+    """Up to a constant."""
+    assert prediction.probabilities is not None, prediction.error
+    logarithms = np.log(list(prediction.probabilities.values()))
+    return logarithms - logarithms.mean()
+
+
+def assert_same(ours: Prediction, theirs: Prediction) -> None:
+    assert np.abs(logits(ours) - logits(theirs)).max() <= 1e-4
+    assert (ours.label, ours.transcript, ours.warnings) == (theirs.label, theirs.transcript, theirs.warnings)
+    assert (ours.alone is None) == (theirs.alone is None)
+    for side in ours.alone or {}:
+        assert ours.alone is not None
+        assert theirs.alone is not None
+        assert list(ours.alone[side].values()) == pytest.approx(list(theirs.alone[side].values()), abs=1e-5)
+
+
+def test_answers_are_those_of_torch(folder: Path, exported: Path, clips: Sequence[str]) -> None:
+    torch, onnx = (EmotionRecognizer.from_pretrained(each, "cpu") for each in (folder, exported))
+    items = items_of(clips[:12], some_missing=True)
+    expected = list(torch.predict(items, batch_size=4))
+    for ours, theirs in zip(expected, onnx.predict(items, batch_size=4), strict=True):
+        assert_same(ours, theirs)
+    for ours, item in zip(expected, items, strict=True):
+        (alone,) = onnx.predict([item])
+        assert_same(ours, alone)
+    assert expected[0].alone is not None
+    for ours, theirs in zip(torch.embed(items), onnx.embed(items), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_batches_that_lack_one_side(folder: Path, exported: Path, clips: Sequence[str]) -> None:
+    torch, onnx = (EmotionRecognizer.from_pretrained(each, "cpu") for each in (folder, exported))
+    for items in (
+        [Utterance(clip, utterance_id=clip) for clip in clips[:3]],
+        [Utterance(None, "la"), Utterance(None, "la la")],
+        [Utterance(None, "l")],
+    ):
+        for ours, theirs in zip(torch.predict(items), onnx.predict(items), strict=True):
+            assert_same(ours, theirs)
+
+
+def test_reads_what_it_hears(folder: Path, exported: Path, clips: Sequence[str]) -> None:
+    torch, onnx = (
+        EmotionRecognizer.from_pretrained(each, "cpu", transcription="ctc") for each in (folder, exported)
+    )
+    items = [*items_of(clips[:6], some_missing=False), Utterance(None, "What a day", utterance_id="unheard")]
+    for ours, theirs in zip(
+        torch.predict(items, batch_size=3), onnx.predict(items, batch_size=3), strict=True
+    ):
+        assert ours.transcript
+        assert ours.transcript_source == theirs.transcript_source
+        assert_same(ours, theirs)
+
+
+def test_without_torch(folder: Path, exported: Path, clips: Sequence[str]) -> None:
+    code = (
+        f"{WITHOUT_TORCH}import json; from mmer import EmotionRecognizer\n"
+        f"recognizer = EmotionRecognizer.from_pretrained({str(exported)!r})\n"
+        f"print(json.dumps(recognizer({clips[0]!r}, 'What a day').to_dict()))\n"
+        f"for each in (({str(folder)!r}, None), ({str(exported)!r}, None, 'whisper:x')):\n"
+        "    try: EmotionRecognizer.from_pretrained(*each)\n"
+        "    except ValueError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer, *errors = done.stdout.splitlines()
+    expected = EmotionRecognizer.from_pretrained(folder, "cpu")(clips[0], "What a day").probabilities
+    assert json.loads(answer)["probabilities"] == pytest.approx(expected, abs=1e-5)
+    assert errors == [
+        f"model folder {folder} needs torch; install it: pip install torch",
+        "transcription by a speech recognizer needs torch; install it: pip install torch",
+    ]
+
+
+def test_holds_no_path_of_this_machine(exported: Path) -> None:
+    data = (exported / "model.onnx").read_bytes()
+    assert b"site-packages" not in data
+    assert str(Path(__file__).parents[1]).encode() not in data
+    graph = onnx.load(exported / "model.onnx").graph
+    assert [entry.name for entry in graph.output] == [
+        *("logits", "embeddings", "speech_alone", "text_alone", "ctc_symbols", "frame_mask"),
+    ]
+    axes = {
+        entry.name: [axis.dim_param for axis in entry.type.tensor_type.shape.dim] for entry in graph.input
+    }
+    assert axes["input_features"][:2] == ["batch", "frames"]
+    assert axes["input_ids"] == ["batch", "tokens"]
+
+
+def test_command_with_8_bits(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(tmp_path / "model", fusion="text")
+    done = run(capfd, monkeypatch, ["export", model, "--onnx", "--int8", "-o", tmp_path / "int8"])
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"exported model written: {tmp_path / 'int8'} (0.1 MB, of PyTorch 0.2 MB); ")
+    torch, small = (EmotionRecognizer.from_pretrained(tmp_path / name, "cpu") for name in ("model", "int8"))
+    assert {weight.data_type for weight in onnx.load(tmp_path / "int8/model.onnx").graph.initializer} >= {
+        onnx.TensorProto.INT8
+    }
+    for text in ("la", "What a day, what a day."):
+        difference = np.abs(logits(torch(None, text)) - logits(small(None, text))).max()
+        assert 0 < difference < 0.2
+
+
+def test_what_cannot_be_exported(
+    folder: Path,
+    exported: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ExportError, match="is exported already; give the model folder that training wrote"):
+        export_onnx(exported, tmp_path / "again")
+    with pytest.raises(ExportError, match="which holds a model of PyTorch; give another folder"):
+        export_onnx(folder, folder)
+    done = run(capfd, monkeypatch, ["export", folder, "-o", tmp_path / "out"])
+    assert (done.code, done.err) == (2, "mmer: nothing to export to; give --onnx, the only format there is\n")
+
+
+def test_what_cannot_be_loaded(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MMERError, match=r"device cuda cannot be used: .* runs on cpu"):
+        EmotionRecognizer.from_pretrained(exported, "cuda")
+    with pytest.raises(MMERError, match="an exported model cannot be looked into"):
+        _ = EmotionRecognizer.from_pretrained(exported).model
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / "model.onnx").write_bytes((exported / "model.onnx").read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match=r"exported model .*model\.onnx cannot be loaded"):
+        EmotionRecognizer.from_pretrained(copy)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"needs onnxruntime; install it: pip install 'mmer\[onnx\]'"):
+        EmotionRecognizer.from_pretrained(exported)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stand_ins", [False, True])
+@pytest.mark.parametrize("speech", SPEECH_ENCODERS)
+def test_every_encoder(speech: str, stand_ins: bool, tmp_path: Path, clips: Sequence[str]) -> None:
+    model = save_model(tmp_path / "model", speech=speech, stand_ins=stand_ins)
+    export_onnx(model, tmp_path / "onnx")
+    torch, onnx = (EmotionRecognizer.from_pretrained(tmp_path / name, "cpu") for name in ("model", "onnx"))
+    items = items_of(clips[:12], some_missing=stand_ins)
+    for batch_size in (1, 5):
+        for ours, theirs in zip(
+            torch.predict(items, batch_size=batch_size),
+            onnx.predict(items, batch_size=batch_size),
+            strict=True,
+        ):
+            assert_same(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["naive", "speech", "text"])
+def test_every_baseline(fusion: str, tmp_path: Path, clips: Sequence[str]) -> None:
+    model = save_model(tmp_path / "model", fusion=fusion)
+    assert export_onnx(model, tmp_path / "onnx").difference <= 1e-4
