@@ -13,7 +13,7 @@ from mmer.cli_augment import augment
 from mmer.cli_corpus import CorpusPath, corpus_app
 from mmer.cli_models import export
 from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
-from mmer.cli_recordings import timeline
+from mmer.cli_recordings import listen, timeline
 from mmer.cli_score import score
 from mmer.cli_serve import serve
 from mmer.cli_trust import add_trust_commands
@@ -62,6 +62,7 @@ app.command()(score)
 app.command()(serve)
 app.command()(timeline)
 add_trust_commands(app)
+app.command()(listen)
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""The `mmer timeline` command."""
+"""The `mmer timeline` and `mmer listen` commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
+from mmer.errors import MMERError
 
 
 def timeline(
@@ -63,3 +64,44 @@ def timeline(
     )
     if errors:
         raise typer.Exit(2)
+
+
+def listen(
+    model: ModelFolder,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[-]", help="- for 16-bit PCM, mono, on standard input; the microphone unless given."
+        ),
+    ] = None,
+    rate: Annotated[int, typer.Option(min=1000, help="Hz of what comes on standard input.")] = 16000,
+    device_mic: Annotated[
+        str | None, typer.Option(help="Number of the microphone, or a part of its name.")
+    ] = None,
+    pause: Annotated[float, typer.Option(min=0.1, help="Seconds of silence that end an utterance.")] = 0.5,
+    every: Annotated[
+        float, typer.Option(min=0, help="Seconds of speech between provisional answers; 0 for none.")
+    ] = 1.0,
+    transcription: Annotated[
+        str,
+        typer.Option(
+            help="Where the words come from: none, ctc (heard by the model itself) or whisper:NAME-OR-FOLDER."
+        ),
+    ] = "none",
+    device: Device = None,
+) -> None:
+    """Answer while somebody speaks, until Ctrl-C or the end of the pipe; JSON lines unless on a terminal."""
+    if source not in (None, "-"):
+        raise MMERError(f"listening to {source}: give - for standard input, or nothing for the microphone")
+    from mmer.inference.listen_command import listen_to
+
+    listen_to(
+        model,
+        piped=source is not None,
+        rate=rate,
+        microphone_name=device_mic,
+        pause=pause,
+        interval=every,
+        transcription=transcription,
+        device=device,
+    )

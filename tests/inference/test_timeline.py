@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -296,6 +298,26 @@ class TestAsText:
             axis=1
         ).to_numpy() == pytest.approx(1)
         assert isinstance(frame, pd.DataFrame)
+
+
+def test_the_code_of_the_docs(
+    model_folder: Path, call: Path, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "recordings.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(model_folder)
+    (tmp_path / "call.wav").symlink_to(call)
+    for name, clip in zip(("a.wav", "b.wav"), clips, strict=False):
+        (tmp_path / name).symlink_to(clip)
+    (tmp_path / "call.csv").write_text("start,end,channel\n1,2,left\n")
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/recordings.md", "exec"), names)
+    assert len(names["table"]) == len(names["found"].segments) == 5
+    assert names["given"].errors == []
+    assert names["answers"]["label"].notna().all()
+    assert (tmp_path / "call.TextGrid").is_file()
 
 
 class TestCommand:

@@ -228,7 +228,7 @@ def smoothed(answers: Sequence[Prediction], seconds: float) -> list[Prediction]:
         seconds: the time constant, above 0.
 
     Returns:
-        In the order given, with new `probabilities` and `label`.
+        In the order given, with new `probabilities` and `label`, and without `contributions`, which were of the old.
     """
     order = sorted(range(len(answers)), key=lambda index: _middle(answers[index]))
     sums: dict[tuple[str, str | None], tuple[float, float, dict[str, float]]] = {}
@@ -246,7 +246,8 @@ def smoothed(answers: Sequence[Prediction], seconds: float) -> list[Prediction]:
         sums[whose] = middle, total, sum_of
         probabilities = {label: value / total for label, value in sum_of.items()}
         label = max(probabilities, key=lambda name: probabilities[name])
-        result[index] = replace(answer, probabilities=probabilities, label=label)
+        none: dict[str, float | None] = dict.fromkeys(answer.contributions)
+        result[index] = replace(answer, probabilities=probabilities, label=label, contributions=none)
     return result
 
 

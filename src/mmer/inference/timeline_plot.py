@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".svg", ".pdf")
 WIDTH = 12.0  # inches
 STEPS = 1200  # that a waveform is drawn in
-BINS = 240  # stretches of time that probabilities are averaged over, where segments are too many to be seen one by one
+NARROW = 0.03  # inches, about 4 pixels
+BINS = 240  # stretches of time that probabilities are averaged over, where segments are narrow
 CHARACTER = 0.075  # inches of a letter of the transcript
 # Okabe and Ito's colours, apart from each other for every kind of colour vision; then lighter ones for long label sets.
 PALETTE = (
@@ -34,8 +35,8 @@ def plot_timeline(timeline: "Timeline", path: str | Path | BinaryIO, format: str
     """Draw a timeline.
 
     Each channel has its waveform; each speaker in it a panel of the probabilities, stacked from 0 to 1: as wide as the
-    segment, or, where there are more than `BINS` / 2 segments, averaged over stretches of time, weighted by how much of
-    the stretch each segment fills. Words are written below where they fit; hatched segments have no answer.
+    segment, or, where those are narrow, averaged over stretches of time, weighted by how much of the stretch each
+    segment fills. Words are written below where they fit; hatched segments have no answer.
 
     Args:
         timeline: with at least its segments.
@@ -123,7 +124,7 @@ def _draw_answers(
     axes: Axes, segments: list[Prediction], timeline: "Timeline", colors: dict[str, str], speaker: str
 ) -> None:
     answered = [segment for segment in segments if segment.probabilities is not None]
-    many = len(segments) > BINS / 2
+    many = _are_many(segments, timeline.duration)
     if many:
         edges, shares = _averaged(answered, timeline.labels, timeline.duration)
     else:
@@ -166,6 +167,12 @@ def _draw_answers(
 def _shortened(name: str) -> str:
     """At most as long as a panel is high."""
     return name if len(name) <= 16 else f"{name[:15]}…"
+
+
+def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
+    """Whether half of them would be drawn too narrow to be seen."""
+    lengths = [end - start for start, end in map(_span, segments)]
+    return bool(lengths) and float(np.median(lengths)) / duration * WIDTH < NARROW
 
 
 def _averaged(

@@ -1,0 +1,91 @@
+"""What `mmer listen` does: answers as they come, and what was heard at the end."""
+
+import json
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TextIO
+
+from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
+from mmer.inference.recognizer import EmotionRecognizer
+
+
+def listen_to(
+    model: Path,
+    *,
+    piped: bool,
+    rate: int,
+    microphone_name: str | None,
+    pause: float,
+    interval: float,
+    transcription: str,
+    device: str | None,
+) -> None:
+    """Answer while somebody speaks; a line for each answer on standard output, and what was heard on standard error.
+
+    Lines are JSON, and readable text on a terminal. An interruption (Ctrl-C) ends listening: what is being said then is
+    answered still.
+
+    Args:
+        model: a model folder.
+        piped: listen to standard input, at `rate` Hz, and not to the microphone.
+        microphone_name: see `microphone`.
+        pause, interval: see `Listener`.
+        transcription, device: see `EmotionRecognizer`.
+
+    Raises:
+        MMERError: the model cannot be loaded, or there is no such microphone.
+        MissingExtraError: sounddevice is not installed.
+    """
+    listener = Listener(
+        EmotionRecognizer.from_pretrained(model, device, transcription), pause=pause, interval=interval
+    )
+    source = pipe(sys.stdin.buffer, rate) if piped else microphone(microphone_name)
+    show = _show_text if sys.stdout.isatty() else _show_json
+    emotions: Counter[str] = Counter()
+    delays: list[float] = []
+    with source as chunks, _interruption() as interrupted:
+        print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
+        for heard in listen(listener, chunks, interrupted.is_set):
+            show(heard, sys.stdout)
+            if heard.final:
+                emotions[heard.prediction.label or "no answer"] += 1
+                delays.append(heard.delay)
+    told = [f"{count} {label}" for label, count in emotions.most_common()]
+    if delays:
+        told.append(
+            f"answered {sum(delays) / len(delays):.2f} s after the end of speech, at most {max(delays):.2f} s"
+        )
+    summary = ", ".join([f"{len(delays)} utterances in {listener.seconds:.1f} s", *told])
+    print(summary, file=sys.stderr, flush=True)
+
+
+def _show_json(heard: Heard, file: TextIO) -> None:
+    print(json.dumps(heard.to_dict(), ensure_ascii=False, allow_nan=False), file=file, flush=True)
+
+
+def _show_text(heard: Heard, file: TextIO) -> None:
+    prediction = heard.prediction
+    times = f"{prediction.start:7.1f} - {prediction.end:.1f} s"
+    if prediction.label is None or prediction.confidence is None:
+        print(f"{times}  no answer: {prediction.error}", file=file, flush=True)
+        return
+    answer = f"{prediction.label} {prediction.confidence:.0%}"
+    when = f"{heard.delay:.2f} s after" if heard.final else "so far"
+    words = f"  {prediction.transcript}" if prediction.transcript else ""
+    print(f"{times}  {answer:<16} {when}{words}", file=file, flush=True)
+
+
+@contextmanager
+def _interruption() -> "Iterator[Event]":
+    """Set by Ctrl-C, which ends nothing else."""
+    interrupted = Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
