@@ -45,8 +45,8 @@ VARIANTS = {
 """Variants of eSpeak NG, without whispers, robots and other oddities."""
 
 PROSODY = {  # smallest and largest value of each setting of `ESpeak.synthesize`
-    "high": {"rate": (220, 250), "pitch": (64, 78), "pitch_range": (75, 100), "volume": (60, 72)},
-    "low": {"rate": (140, 158), "pitch": (24, 38), "pitch_range": (5, 30), "volume": (27, 38)},
+    "high": {"rate": (235, 265), "pitch": (54, 70), "pitch_range": (75, 100), "volume": (60, 72)},
+    "low": {"rate": (125, 145), "pitch": (30, 46), "pitch_range": (5, 30), "volume": (27, 38)},
 }
 
 ADJECTIVES = (  # positive, negative
