@@ -1,0 +1,149 @@
+"""Every block of code in the documentation does what the page says, on small data, or says why it cannot."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import typer.main
+from code_blocks import blocks
+from commands import SMALL, make_recordings, run
+
+from mmer.cli import app
+from mmer.corpora.corpus import Corpus
+
+DOCS = Path(__file__).parents[1] / "docs"
+ELSEWHERE = {"serve.md": "serving/test_docs.py"}
+"""Pages whose blocks another test runs."""
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if page.name not in ELSEWHERE)
+REASONS = {
+    "a corpus to request",
+    "a download",
+    "openSMILE",
+    "a service",
+    "a cluster",
+    "data of your own",
+    "minutes",
+}
+LONG = {"tutorials/own-recordings.md"}
+"""Pages that train several times; test_readme.py runs the same commands."""
+TRAINING = ("train", "crossval", "ablate")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a small model on the recordings of three speakers."""
+    from mmer.recipe import load_recipe
+    from mmer.training.run import train
+
+    folder = tmp_path_factory.mktemp("docs")
+    make_recordings(folder / "my-recordings")
+    settings = ["data.corpus=" + str(folder / "my-recordings"), "protocol.test=[anna]", *SMALL]
+    missing = ["augment.missing={speech: 0.1, text: 0.4}", "training.batch_size=8"]
+    train(load_recipe("compact", [*settings, *missing]), folder / "run")
+    return folder
+
+
+@pytest.fixture
+def workplace(trained: Path, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained / "my-recordings", "my-recordings")
+    made_here = [block.text for block in blocks(DOCS / page)]
+    for name in ("run", "my-run"):
+        if not any(f"--out {name}\n" in text for text in made_here):
+            Path(name).mkdir()
+            Path(name, "model").symlink_to(trained / "run" / "model")
+    corpus = Corpus.read("my-recordings").with_durations()
+    table = corpus.table.assign(session=corpus.table["speaker"], language="en")
+    table["split"] = table["speaker"].map({"anna": "test", "ben": "train", "cleo": "train"})
+    for name in ("corpus", "nemo", "iemocap"):
+        Corpus(table.assign(corpus=name)).write(f"{name}.parquet")
+    Corpus(table.assign(corpus="mine")).write("mine.csv")
+    Path("four.yaml").write_text("calm: neutral\n")
+    clips = [str(path) for path in table["audio_path"][:4]]
+    Path("folder").mkdir()
+    for clip in clips:
+        shutil.copy(clip, "folder")
+    soundfile.write("clip.wav", *soundfile.read(clips[0]))
+    soundfile.write("clip.mp3", *soundfile.read(clips[0]))
+    sounds = [np.concatenate([soundfile.read(clip)[0] for clip in pair]) for pair in (clips[:2], clips[2:])]
+    length = min(map(len, sounds))
+    soundfile.write("call.wav", np.stack([sound[:length] for sound in sounds], 1), 16_000)
+    predictions = table[["utterance_id", "emotion", "speaker"]].assign(predicted=table["emotion"])
+    for name in ("run", "folds", "baseline-run", "another-run"):
+        if any(f"--out {name}\n" in text for text in made_here):
+            continue
+        Path(name).mkdir(exist_ok=True)
+        predictions.to_parquet(f"{name}/predictions.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in PAGES]
+)
+def test_page(
+    page: str, workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks(DOCS / page):
+        if block.not_run is not None:
+            assert block.not_run in REASONS, f"{page}: {block.not_run!r} is no reason"
+            for arguments in block.commands:
+                check(arguments)
+            continue
+        assert block.language != "bash", f"{page}: a shell block that no test runs and no mark explains"
+        if block.language == "python":
+            exec(compile(block.text, page, "exec"), names)
+        for arguments in block.commands:
+            small = SMALL if arguments[0] in TRAINING else []
+            outcome = run(capfd, monkeypatch, [*arguments, *small])
+            assert outcome.code == 0, f"{page}: mmer {' '.join(arguments)}: {outcome.err}"
+
+
+def check(arguments: list[str]) -> None:
+    """Options that exist, as far as that can be seen without running a command."""
+    command: Any = typer.main.get_command(app)
+    context, rest = command.make_context("mmer", list(arguments)), arguments
+    while hasattr(command, "commands"):
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, list(rest), parent=context)
+
+
+def test_a_misspelt_option_in_a_marked_block_is_seen() -> None:
+    check(["predict", "model", "clip.wav", "--batch-size", "4"])
+    with pytest.raises(Exception, match="No such option"):
+        check(["corpus", "audit", "corpus.parquet", "--bye", "speaker"])
+
+
+def test_pages_run_elsewhere_are_run_there() -> None:
+    for page, test in ELSEWHERE.items():
+        if (DOCS / page).exists():
+            assert page in (Path(__file__).parent / test).read_text(encoding="utf-8")
+
+
+def test_how_many_blocks_are_not_run() -> None:
+    every = [block for page in PAGES for block in blocks(DOCS / page)]
+    marked = [block for block in every if block.not_run]
+    ran = [block for block in every if block.language == "python" or block.commands]
+    assert len(marked) < len(ran) / 2
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="the extra docs is not installed")
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    source = os.environ | {"PYTHONPATH": str(root / "src"), "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=root, env=source, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")
+    for name in typer.main.get_command(app).commands:  # pyright: ignore[reportAttributeAccessIssue]
+        assert f'id="mmer-{name}"' in page
+    nav = (root / "mkdocs.yml").read_text(encoding="utf-8")
+    assert all(page in nav for page in PAGES)
