@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from mmer.model.processor import FeatureStatistics
 from mmer.recording import AudioInfo
 
 _INSPECTORS = 8  # threads that hash files and read headers; what they wait for is the disk
-SOFTWARE = ("mmer", "torch", "transformers")
+SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
 PROVENANCE = pa.schema(
     [
         ("audio_sha256", pa.string()),
@@ -32,7 +32,7 @@ PROVENANCE = pa.schema(
     ]
 )
 """Columns beside those of a prediction. The first four are of the whole file, null where there is none or its header
-cannot be read; `truncated` is null where the sound was not decoded."""
+cannot be read; `truncated` is null where the sound was not decoded, a version where the package is not installed."""
 SPEAKERS = pa.schema(
     [("speaker", pa.string()), ("mean", pa.list_(pa.float32())), ("std", pa.list_(pa.float32()))]
 )
@@ -83,7 +83,7 @@ class ShardScorer:
         self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
         self._constant = {
             "model_sha256": job.model_sha256,
-            **{f"{name}_version": version(name) for name in SOFTWARE},
+            **{f"{name}_version": _version(name) for name in SOFTWARE},
         }
 
     def __call__(self, shard: Shard, report: Report) -> bytes:
@@ -168,6 +168,13 @@ class _File:
             "channels": info and info.channels,
             "file_duration": info and info.duration,
         }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _inspected(utterances: Sequence[Utterance]) -> dict[str | None, _File]:

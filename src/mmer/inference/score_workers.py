@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from mmer.errors import MMERError
@@ -32,11 +33,9 @@ def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
         scorer = ShardScorer(job)
         yield lambda shards, report: ((shard.file, scorer(shard, report)) for shard in shards)
         return
-    import torch
-
     context = multiprocessing.get_context("spawn")
     steps, stop = context.SimpleQueue(), context.Event()
-    threads = max(1, torch.get_num_threads() // workers)
+    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, context, _begin, (job, threads, steps, stop)) as pool:
         try:
             yield lambda shards, report: _in_processes(pool, steps, shards, report)
@@ -77,11 +76,12 @@ _process: _Process
 
 
 def _begin(job: Job, threads: int, steps: Any, stop: Any) -> None:
-    import torch
-
     global _process
     _process = _Process(job, steps, stop)
-    torch.set_num_threads(threads)
+    if find_spec("torch"):  # exported models do without
+        import torch
+
+        torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the first process
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
