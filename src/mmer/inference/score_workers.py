@@ -35,7 +35,8 @@ def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
         return
     context = multiprocessing.get_context("spawn")
     steps, stop = context.SimpleQueue(), context.Event()
-    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // workers)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = max(1, (int(asked) if asked.isdigit() else os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, context, _begin, (job, threads, steps, stop)) as pool:
         try:
             yield lambda shards, report: _in_processes(pool, steps, shards, report)
