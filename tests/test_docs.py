@@ -26,6 +26,7 @@ REASONS = {
     "a download",
     "openSMILE",
     "a service",
+    "a microphone",
     "a cluster",
     "data of your own",
     "minutes",
@@ -67,9 +68,13 @@ def workplace(trained: Path, page: str, tmp_path: Path, monkeypatch: pytest.Monk
     Corpus(table.assign(corpus="mine")).write("mine.csv")
     Path("four.yaml").write_text("calm: neutral\n")
     clips = [str(path) for path in table["audio_path"][:4]]
-    Path("folder").mkdir()
-    for clip in clips:
-        shutil.copy(clip, "folder")
+    for name in ("folder", "interviews", "calls/may"):
+        Path(name).mkdir(parents=True)
+        for clip in clips:
+            shutil.copy(clip, Path(name) / f"{Path(clip).stem}.webm")  # what it holds counts, not its suffix
+    for name in ("a.wav", "b.wav", "clip.m4a"):
+        shutil.copy(clips[0], name)
+    Path("call.csv").write_text("start,end,channel\n0,0.5,left\n")
     soundfile.write("clip.wav", *soundfile.read(clips[0]))
     soundfile.write("clip.mp3", *soundfile.read(clips[0]))
     sounds = [np.concatenate([soundfile.read(clip)[0] for clip in pair]) for pair in (clips[:2], clips[2:])]
