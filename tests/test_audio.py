@@ -25,6 +25,7 @@ from mmer.audio import (
     stream_audio,
 )
 from mmer.errors import AudioError
+from mmer.recording import _end_of_file
 
 RATE = 48_000
 
@@ -201,6 +202,18 @@ def test_an_mp3_without_header_is_read_to_its_end(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     assert probe(path).duration == pytest.approx(10.0, abs=0.1)
     assert len(load_audio(path, sampling_rate=RATE)) / RATE == pytest.approx(10.0, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["headerless.mp3", "live.webm", "a.aac"])
+def test_a_file_without_stated_length_is_measured_once_until_it_changes(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path, name, speech_like(3.0)[None])
+    measured = _end_of_file.cache_info().misses
+    for start in (0.5, 1.0, 1.5):
+        load_audio(path, start=start, end=start + 0.5)
+    assert probe(path).duration == pytest.approx(3.0, abs=0.1)
+    assert _end_of_file.cache_info().misses == measured + 1
+    make(tmp_path, name, speech_like(4.0)[None])
+    assert probe(path).duration == pytest.approx(4.0, abs=0.1)
 
 
 @pytest.mark.parametrize("name", FORMATS)

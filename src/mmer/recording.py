@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, BinaryIO, TypeAlias
 
 import av
@@ -91,7 +92,7 @@ class SoundFileRecording:
 class ContainerRecording:
     """The first audio track of a recording that FFmpeg reads."""
 
-    def __init__(self, container: InputContainer, name: str) -> None:
+    def __init__(self, container: InputContainer, name: str, source: str | BinaryIO) -> None:
         self._container, self._name = container, name
         if not container.streams.audio:
             raise AudioError(f"{name}: has no audio track; found {container.format.long_name}")
@@ -107,17 +108,17 @@ class ContainerRecording:
                 self._stated = stream.duration * self._time_base
             elif container.duration and not container.streams.video:
                 self._stated = container.duration / av.time_base
-        duration = self._measured() if self._stated is None else self._stated
+        duration = self._measured(source) if self._stated is None else self._stated
         self.info = AudioInfo(stream.rate, stream.channels, duration)
 
-    def _measured(self) -> float:
-        """Seconds to the end of the last packet; packets are read, not decoded."""
-        end = 0
-        for packet in self._container.demux(self._stream):
-            if packet.pts is not None:
-                end = max(end, packet.pts + (packet.duration or 0))
+    def _measured(self, source: str | BinaryIO) -> float:
+        """Seconds to the end of the last packet."""
+        if isinstance(source, str):
+            status = os.stat(source)
+            return _end_of_file(source, status.st_mtime_ns, status.st_size) - self._offset
+        end = _end_of_packets(self._container)
         self._container.seek(0)
-        return end * self._time_base - self._offset
+        return end - self._offset
 
     def read(self, start: float, end: float | None, channel: int | None) -> NDArray[np.float32]:
         """Mono samples from `start` to `end` seconds, to the last sample if null.
@@ -178,6 +179,23 @@ class ContainerRecording:
             raise _truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
 
 
+@lru_cache(maxsize=256)
+def _end_of_file(path: str, modified: int, size: int) -> float:
+    """As `_end_of_packets`, once for a file of which many parts are read."""
+    with _open_container(path, path) as container:
+        return _end_of_packets(container)
+
+
+def _end_of_packets(container: InputContainer) -> float:
+    """Seconds at which the last packet ends; packets are read, not decoded."""
+    stream, end = container.streams.audio[0], 0
+    assert stream.time_base is not None
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            end = max(end, packet.pts + (packet.duration or 0))
+    return end * float(stream.time_base)
+
+
 @contextmanager
 def open_recording(source: AudioSource) -> Iterator[SoundFileRecording | ContainerRecording]:
     """Open a recording by what it holds, whatever its suffix says.
@@ -203,7 +221,7 @@ def open_recording(source: AudioSource) -> Iterator[SoundFileRecording | Contain
                 yield SoundFileRecording(file, name)
         else:
             with _open_container(source, name) as container:
-                yield ContainerRecording(container, name)
+                yield ContainerRecording(container, name, source)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{name}: truncated or corrupt ({error.error_string.rstrip('.')})") from None
     except av.error.FFmpegError as error:

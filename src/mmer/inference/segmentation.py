@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmer.audio import SAMPLING_RATE
+from mmer.extras import import_extra
 
 FRAME = 512  # samples, what silero-vad judges at a time
 SECOND = SAMPLING_RATE / FRAME  # frames
@@ -153,8 +154,7 @@ def _clearest_pause(probabilities: ArrayLike) -> int:
 def _load_silero() -> Callable[[NDArray[np.float32]], float]:
     """The network that ships with silero-vad: the probability that there is speech in the next frame of a stream."""
     # Imported here, so that given segments need no PyTorch.
-    import torch
-
+    torch: Any = import_extra("torch", "finding speech")
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.simplefilter(
