@@ -17,6 +17,9 @@ def serve(
         typer.Option(help="A file with the token that clients must send as 'Authorization: Bearer TOKEN'."),
     ] = None,
     max_upload: Annotated[float, typer.Option(min=0.001, help="MB of a request.")] = 25,
+    max_duration: Annotated[
+        float, typer.Option(min=1, help="Seconds of a recording or stream that is divided into segments.")
+    ] = 3600,
     max_concurrent: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 256,
     max_per_minute: Annotated[
         int, typer.Option(min=0, help="Requests from one address; 0 for no limit.")
@@ -46,6 +49,7 @@ def serve(
     settings = ServiceSettings(
         token=read_token(token_file) if token_file else None,
         max_upload=round(max_upload * 1e6),
+        max_duration=max_duration,
         max_concurrent=max_concurrent,
         max_per_minute=max_per_minute,
         batch_size=batch_size,

@@ -18,7 +18,8 @@ import pytest
 from inference.conftest import save_model
 
 from mmer.inference import EmotionRecognizer
-from mmer.serving.serve import listening, run_service
+from mmer.serving.app import create_app
+from mmer.serving.serve import listening, run_app
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 START = 120  # seconds that a process may take to load PyTorch and the model
@@ -85,8 +86,8 @@ def service(recognizer: EmotionRecognizer) -> Iterator[Callable[..., str]]:
     def start(**settings: object) -> str:
         state, chosen = ServiceState(), ServiceSettings(**settings)  # pyright: ignore[reportArgumentType]
         listener = listening("127.0.0.1", 0)
-        arguments = (recognizer, "tiny", "0" * 64, listener, chosen, state)
-        thread = threading.Thread(target=run_service, args=arguments, daemon=True)
+        app = create_app(lambda: recognizer, "tiny", "0" * 64, chosen, state)
+        thread = threading.Thread(target=run_app, args=(app, listener, chosen, state), daemon=True)
         thread.start()
         running.append((state, thread))
         host, port = listener.getsockname()

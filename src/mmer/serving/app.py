@@ -1,6 +1,6 @@
 """The routes of the service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.batching import Batching
 from mmer.serving.gate import Gate
+from mmer.serving.longer_work import add_longer_work
 from mmer.serving.metrics import Metrics, Watch
 from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
+from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
-from mmer.serving.uploads import JSON, MULTIPART, read_question
+from mmer.serving.stream import add_stream
+from mmer.serving.uploads import read_question
 
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = """\
@@ -24,12 +27,16 @@ consent."""
 
 
 def create_app(
-    recognizer: EmotionRecognizer, name: str, model: str, settings: ServiceSettings, state: ServiceState
+    load: Callable[[], EmotionRecognizer],
+    name: str,
+    model: str,
+    settings: ServiceSettings,
+    state: ServiceState,
 ) -> Any:
     """The service as an ASGI application.
 
     Args:
-        recognizer: answers.
+        load: gives a recognizer; called again where another is needed.
         name: of the model, for people.
         model: of the model, for machines: see `model_hash`.
         settings: limits and access.
@@ -37,6 +44,7 @@ def create_app(
 
     Raises:
         MissingExtraError: the extra `serve` is not installed.
+        MMERError: what `load` raises.
     """
     import_extra("fastapi", "mmer serve", "serve")
     from fastapi import FastAPI, HTTPException, Request, Response
@@ -44,10 +52,11 @@ def create_app(
     from fastapi.responses import HTMLResponse, JSONResponse
     from fastapi.staticfiles import StaticFiles
 
-    metrics = Metrics(state, {"/", "/v1/predict", "/v1/model", "/health", "/ready", "/metrics"})
+    recognizer, metrics = load(), Metrics(state)
     batching = Batching(
         recognizer, batch_size=settings.batch_size, wait=settings.batch_wait, observe=metrics.batch
     )
+    service = Service(recognizer, load, name, model, settings, state, metrics, batching)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,12 +79,12 @@ def create_app(
 
     @app.post(
         "/v1/predict",
-        responses={status: {"model": Problem} for status in (413, 415, 422)},
-        openapi_extra={"requestBody": {"required": True, "content": _bodies()}},
+        responses=REFUSALS,
+        openapi_extra=bodies(Question),
     )
     async def predict(request: Request) -> Answer:
         """The emotion of one recording, of what is said in it, or of both."""
-        question = await read_question(request, settings.max_upload)
+        question = await read_question(request, Question, settings.max_upload)
         prediction = await batching.answer(
             Utterance(question.audio, question.transcript, utterance_id=_name(question))
         )
@@ -83,6 +92,9 @@ def create_app(
             raise HTTPException(422, prediction.error)
         metrics.answer(prediction)
         return Answer.of(prediction, model=model, min_confidence=question.min_confidence)
+
+    add_longer_work(app, service)
+    add_stream(app, service)
 
     @app.get("/v1/model")
     async def about() -> ModelCard:
@@ -100,6 +112,7 @@ def create_app(
             limits=Limits(
                 upload_bytes=settings.max_upload,
                 clip_seconds=processor.max_duration if processor.uses_speech else None,
+                timeline_seconds=settings.max_duration,
                 requests_per_minute=settings.max_per_minute,
                 concurrent=settings.max_concurrent,
             ),
@@ -142,14 +155,3 @@ def create_app(
 
 def _name(question: Question) -> str:
     return question.name if question.audio is not None else "transcript"
-
-
-def _bodies() -> dict[str, Any]:
-    """What `read_question` reads, for the documentation."""
-    schema = Question.model_json_schema()
-    fields = {name: field for name, field in schema["properties"].items() if name not in ("audio", "name")}
-    file = {"type": "string", "format": "binary", "description": "An audio or video file."}
-    return {
-        MULTIPART: {"schema": {"type": "object", "properties": {"file": file, **fields}}},
-        JSON: {"schema": schema},
-    }

@@ -7,18 +7,25 @@ from mmer.extras import import_extra
 from mmer.inference.output import Prediction
 from mmer.serving.settings import ServiceState
 
+ROUTES = frozenset(
+    {
+        *("/", "/health", "/ready", "/metrics"),
+        *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain", "/v1/stream"),
+    }
+)
+"""Paths that are counted under their own name; any other is `other`."""
+
 
 class Metrics:
     """Counters of one service.
 
     Args:
         state: of the service.
-        routes: paths that are counted under their own name; others are `other`.
     """
 
-    def __init__(self, state: ServiceState, routes: set[str]) -> None:
+    def __init__(self, state: ServiceState) -> None:
         prometheus = import_extra("prometheus_client", "mmer serve", "serve")
-        self._prometheus, self._routes = prometheus, routes
+        self._prometheus = prometheus
         self._registry = registry = prometheus.CollectorRegistry()
         self._requests = prometheus.Counter(
             "mmer_requests", "Requests answered.", ["route", "status"], registry=registry
@@ -48,7 +55,7 @@ class Metrics:
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count a request."""
-        route = path if path in self._routes else "other"
+        route = path if path in ROUTES else "other"
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
 

@@ -10,8 +10,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Transcript = Annotated[str, Field(max_length=10_000)]
 
 
-class Question(BaseModel):
-    """One utterance: a recording, what is said in it, or both."""
+class Upload(BaseModel):
+    """A recording, and what errors call it."""
 
     model_config = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
 
@@ -21,9 +21,30 @@ class Question(BaseModel):
         json_schema_extra={"format": "byte"},
     )
     name: str = Field("recording", max_length=200, description="What errors call the recording.")
+
+
+class Question(Upload):
+    """One utterance: a recording, what is said in it, or both."""
+
     transcript: Transcript | None = Field(None, description="What is said, if it is known.")
     min_confidence: Probability = Field(
         0.0, description="An answer that is less probable than this is marked as abstained."
+    )
+
+
+class TimelineQuestion(Upload):
+    """A recording in which several things are said, one after the other."""
+
+    audio: bytes = Field(
+        description="An audio or video file in Base64.", json_schema_extra={"format": "byte"}
+    )
+    channel: str = Field(
+        "mix",
+        max_length=20,
+        description="mix, left, right, the number of one from 1, or each: every channel is one speaker.",
+    )
+    smoothing: float = Field(
+        0.0, ge=0, le=3600, description="Seconds over which answers remember what was before; 0 for none."
     )
 
 
@@ -68,6 +89,59 @@ class Answer(BaseModel):
         )
 
 
+class SegmentAnswer(BaseModel):
+    """The answer for a stretch of speech; `label` and `probabilities` are null where there is an `error`."""
+
+    start: float = Field(description="Seconds.")
+    end: float = Field(description="Seconds.")
+    channel: str
+    speaker: str | None
+    transcript: str | None
+    transcript_source: str
+    label: str | None
+    confidence: float | None
+    probabilities: dict[str, float] | None
+    warnings: list[str]
+    error: str | None
+
+
+class TimelineAnswer(BaseModel):
+    """The answers along a recording, as `mmer timeline` gives them."""
+
+    api: Literal["v1"] = "v1"
+    model: str
+    recording: str
+    duration: float = Field(description="Seconds.")
+    labels: list[str]
+    smoothing: float
+    segments: list[SegmentAnswer]
+
+
+class Heard(BaseModel):
+    """What a stream says about a stretch of speech: provisional while one speaks, final when one pauses."""
+
+    api: Literal["v1"] = "v1"
+    kind: Literal["provisional", "final"]
+    start: float = Field(description="Seconds since the stream began.")
+    end: float = Field(description="Seconds since the stream began.")
+    delay: float = Field(
+        description="Seconds from the arrival of the last sample that was needed to the answer."
+    )
+    answer: Answer | None = Field(description="Null where there is an error.")
+    error: str | None
+
+
+class ExplanationAnswer(BaseModel):
+    """Why the model answers so, as `mmer explain` tells it."""
+
+    api: Literal["v1"] = "v1"
+    model: str
+    explanation: dict[str, Any]
+    picture: bytes = Field(description="The same as a PNG, in Base64.", json_schema_extra={"format": "byte"})
+
+    model_config = ConfigDict(ser_json_bytes="base64")
+
+
 class Limits(BaseModel):
     """What the service refuses to go beyond."""
 
@@ -75,6 +149,7 @@ class Limits(BaseModel):
     clip_seconds: float | None = Field(
         description="Of a recording for one answer; else 422. Null without sound."
     )
+    timeline_seconds: float = Field(description="Of a recording or a stream that is divided; else 422.")
     requests_per_minute: int = Field(description="From one address; else 429. 0 for no limit.")
     concurrent: int = Field(description="Requests at a time; else 503.")
 

@@ -4,7 +4,7 @@ import socket
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -12,8 +12,7 @@ from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings, ServiceState
 
-if TYPE_CHECKING:
-    from mmer.inference.recognizer import EmotionRecognizer
+MESSAGE = 1_000_000  # bytes of one message of a stream
 
 
 def serve(
@@ -42,40 +41,39 @@ def serve(
     with listening(host, port) as listener:
         from mmer.inference.model_folder import model_hash
         from mmer.inference.recognizer import EmotionRecognizer
+        from mmer.serving.app import create_app
 
-        recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+        def load() -> EmotionRecognizer:
+            return EmotionRecognizer.from_pretrained(model, device, transcription)
+
         place = model.resolve()
         name = place.parent.name if place.name == "model" else place.name
-        console = Console(stderr=True)
-        console.print(
+        state = ServiceState()
+        app = create_app(load, name, model_hash(model), settings, state)
+        Console(stderr=True).print(
             f"{name} answers at {_address(listener)} (API: {_address(listener)}docs); stop it with Ctrl+C",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-        run_service(recognizer, name, model_hash(model), listener, settings, ServiceState())
+        run_app(app, listener, settings, state)
 
 
-def run_service(
-    recognizer: "EmotionRecognizer",
-    name: str,
-    model: str,
-    listener: socket.socket,
-    settings: ServiceSettings,
-    state: ServiceState,
-) -> None:
+def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state: ServiceState) -> None:
     """Answer requests until `state.draining` is set, which SIGINT and SIGTERM do.
 
     Args:
-        recognizer, name, model, settings, state: see `create_app`.
+        app: of `create_app`, with these settings and this state.
         listener: a socket that listens.
+        settings: limits and access.
+        state: of the service.
     """
-    from mmer.serving.app import create_app
-
     uvicorn = import_extra("uvicorn", "mmer serve", "serve")
     config = uvicorn.Config(
-        create_app(recognizer, name, model, settings, state),
+        app,
         log_level="warning",
+        ws_max_size=MESSAGE,
+        ws_per_message_deflate=False,
         access_log=False,
         server_header=False,
         ws="websockets-sansio",
@@ -115,13 +113,14 @@ def _server(config: Any, state: ServiceState, grace: float) -> Any:
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if state.draining:  # asked twice
-                self.should_exit = self.force_exit = True
+                self.should_exit = self.force_exit = state.cut_off = True
             state.draining = True
 
         async def on_tick(self, counter: int) -> bool:
             if state.draining:
                 self.deadline = self.deadline or time.monotonic() + grace
-                self.should_exit = not state.in_flight or time.monotonic() > self.deadline
+                state.cut_off = state.cut_off or time.monotonic() > self.deadline
+                self.should_exit = state.cut_off or not state.in_flight
             return await super().on_tick(counter)
 
     return DrainingServer(config)

@@ -41,10 +41,12 @@ class ServiceState:
 
     Attributes:
         draining: it was told to stop, and takes no more requests.
+        cut_off: time is over for what is in flight; long work ends.
         in_flight: requests and streams that are being answered.
     """
 
     draining: bool = False
+    cut_off: bool = False
     in_flight: int = 0
 
 

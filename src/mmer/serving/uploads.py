@@ -1,27 +1,29 @@
 """From the body of a request to the question in it; nothing of it is written to disk."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from mmer.serving.schemas import Question
+from mmer.serving.schemas import Upload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+Asked = TypeVar("Asked", bound=Upload)
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
 
-async def read_question(request: "Request", max_upload: int) -> Question:
+async def read_question(request: "Request", asked: type[Asked], max_upload: int) -> Asked:
     """Read a question, sent as a form with a `file` or as JSON.
 
     Args:
         request: whose body has not been read.
+        asked: what is in it.
         max_upload: bytes; a longer body is refused from its header, or as soon as so much has come.
 
     Raises:
-        HTTPException: 413 too long, 415 of another type, 422 not as `Question` says.
+        HTTPException: 413 too long, 415 of another type, 422 not as `asked` says.
     """
     from starlette.exceptions import HTTPException
 
@@ -32,10 +34,10 @@ async def read_question(request: "Request", max_upload: int) -> Question:
     body = _bounded(request, max_upload)
     try:
         if kind == MULTIPART:
-            return Question.model_validate(await _form(request, body))
-        return Question.model_validate_json(b"".join([chunk async for chunk in body]))
+            return asked.model_validate(await _form(request, body))
+        return asked.model_validate_json(b"".join([chunk async for chunk in body]))
     except ValidationError as error:
-        raise HTTPException(422, _one_line(error)) from None
+        raise HTTPException(422, _one_line(error, asked)) from None
 
 
 async def _bounded(request: "Request", limit: int) -> AsyncIterator[bytes]:
@@ -83,13 +85,13 @@ async def _form(request: "Request", body: AsyncIterator[bytes]) -> dict[str, Any
     return fields
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, asked: type[Upload]) -> str:
     """What is wrong with a question."""
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
         field = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            lines.append(f"there is no field '{field}'; allowed are {', '.join(Question.model_fields)}")
+            lines.append(f"there is no field '{field}'; allowed are {', '.join(asked.model_fields)}")
         else:
             lines.append(f"{field}: {problem['msg']}" if field else problem["msg"])
     return " ".join("; ".join(lines).split())

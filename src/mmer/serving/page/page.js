@@ -1,41 +1,10 @@
-"use strict";
+// A question, the answer to it, and what else can be asked about it.
 
-const $ = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+import { showExplanation } from "./explanation.js";
+import { $, ask, element, percent, showProblem, tell } from "./service.js";
+import { showTimeline } from "./timeline.js";
 
-const state = { model: null, recording: null, answer: null, recorder: null };
-
-// What the service says, or an error that says what it says.
-async function ask(path, options = {}) {
-  const token = $("token").value.trim();
-  const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers });
-  } catch {
-    throw new Error("The service cannot be reached, or it closed the connection.");
-  }
-  const said = await response.json().catch(() => ({ detail: response.statusText }));
-  if (response.ok) return said;
-  const problem = new Error(`${said.detail} (${response.status})`);
-  problem.status = response.status;
-  throw problem;
-}
-
-// What a screen reader says; seen too, unless `isSeen` is false because it stands elsewhere.
-function tell(text, isSeen = true) {
-  $("status").textContent = text;
-  $("status").classList.toggle("unseen", !isSeen);
-}
-
-function showProblem(problem) {
-  $("problem").hidden = !problem;
-  $("problem").textContent = problem ? problem.message : "";
-  if (problem?.status === 401) {
-    $("entry").hidden = false;
-    $("token").focus();
-  }
-}
+const state = { model: null, recording: null, recorder: null, asked: null, answer: null, timeline: null };
 
 async function meetModel() {
   try {
@@ -54,7 +23,7 @@ async function meetModel() {
   $("recording").hidden = !listens;
   $("words").hidden = !reads || transcription === "none";
   if (listens) {
-    const longest = `at most ${limits.clip_seconds} s, ${limits.upload_bytes / 1e6} MB`;
+    const longest = `at most ${limits.clip_seconds} s, ${limits.upload_bytes / 1e6} MB; longer ones as a timeline`;
     $("formats").textContent = `WAV, FLAC, MP3, Opus, M4A, MP4, WebM; ${longest}`;
   }
   if (transcription === "ctc" || transcription.startsWith("whisper:")) {
@@ -65,6 +34,7 @@ async function meetModel() {
 
 function choose(file) {
   state.recording = file;
+  $("follow").hidden = !file;
   $("chosen").hidden = !file;
   URL.revokeObjectURL($("player").src);
   $("player").removeAttribute("src");
@@ -123,41 +93,72 @@ function showRecording(running) {
   $("record").setAttribute("aria-pressed", String(running));
   $("record").textContent = running ? "Stop recording" : "Record";
   $("clock").textContent = "";
-  $("send").disabled = running;
+  for (const button of ["send", "follow"]) $(button).disabled = running;
   if (running) tell("Recording.");
 }
 
 function question() {
   const form = new FormData();
   if (state.recording) form.append("file", state.recording, state.recording.name);
+  return form;
+}
+
+function withWords(form) {
   if (!$("words").hidden && $("transcript").value.trim()) form.append("transcript", $("transcript").value);
   return form;
 }
 
-async function send(event) {
-  event.preventDefault();
+// Ask one thing at a time, and show what came of it.
+async function consult(path, form, waiting, use) {
   showProblem(null);
-  $("answer").hidden = true;
-  state.answer = null;
   if (!state.model && !(await meetModel())) {
     showProblem(new Error($("token").value ? "The service does not know this token. (401)" : $("model").textContent));
     tell("No answer.");
     return;
   }
-  tell("Waiting for the answer …");
-  $("send").disabled = true;
+  tell(waiting);
+  const buttons = ["send", "follow", "explain", "record"].map($);
+  buttons.forEach((button) => (button.disabled = true));
   try {
-    const form = question();
-    form.append("min_confidence", String($("minimum").value / 100));
-    state.answer = await ask("v1/predict", { method: "POST", body: form });
-    show();
-    $("result").scrollIntoView({ block: "nearest" });
+    use(await ask(path, { method: "POST", body: form }));
   } catch (problem) {
     tell("No answer.");
     showProblem(problem);
   } finally {
-    $("send").disabled = false;
+    buttons.forEach((button) => (button.disabled = false));
   }
+}
+
+async function send(event) {
+  event.preventDefault();
+  $("answer").hidden = $("explanation").hidden = true;
+  state.answer = null;
+  const form = withWords(question());
+  form.append("min_confidence", String($("minimum").value / 100));
+  await consult("v1/predict", form, "Waiting for the answer …", (answer) => {
+    state.answer = answer;
+    state.asked = withWords(question());
+    show();
+    $("result").scrollIntoView({ block: "nearest" });
+  });
+}
+
+async function follow() {
+  $("timeline").hidden = true;
+  await consult("v1/timeline", question(), "Finding what is said and when …", (found) => {
+    state.timeline = found;
+    showTimeline(found, $("minimum").value / 100);
+    tell("The timeline is below.");
+    $("timeline").focus();
+  });
+}
+
+async function explain() {
+  await consult("v1/explain", state.asked, "Explaining the answer; this takes some seconds …", (found) => {
+    showExplanation(found);
+    tell("The explanation is below.");
+    $("explanation").focus();
+  });
 }
 
 function show() {
@@ -177,12 +178,6 @@ function show() {
   $("warnings").hidden = !answer.warnings.length;
   $("facts").replaceChildren(...facts(answer).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   $("answer").hidden = false;
-}
-
-function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
 }
 
 function bar(label, share, isFirst, minimum) {
@@ -219,6 +214,8 @@ function facts(answer) {
 
 $("ask").addEventListener("submit", send);
 $("record").addEventListener("click", record);
+$("follow").addEventListener("click", follow);
+$("explain").addEventListener("click", explain);
 $("remove").addEventListener("click", () => {
   choose(null);
   tell("The recording is removed.");
@@ -229,6 +226,7 @@ $("minimum").addEventListener("input", () => {
   $("minimum-shown").textContent = `${$("minimum").value} %`;
   $("minimum").setAttribute("aria-valuetext", `${$("minimum").value} %`);
   if (state.answer) show();
+  if (!$("timeline").hidden) showTimeline(state.timeline, $("minimum").value / 100);
 });
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   $("drop").addEventListener(kind, (event) => {

@@ -1,0 +1,51 @@
+"""What the routes of a service share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.serving.batching import Batching
+from mmer.serving.metrics import Metrics
+from mmer.serving.schemas import Problem, Upload
+from mmer.serving.settings import ServiceSettings, ServiceState
+from mmer.serving.uploads import JSON, MULTIPART
+
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (413, 415, 422)}
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the routes of a service share.
+
+    Attributes:
+        recognizer: answers.
+        load: gives another such recognizer.
+        name: of the model, for people.
+        model: of the model, for machines: see `model_hash`.
+        settings: limits and access.
+        state: shared with who stops the service.
+        metrics: counters.
+        batching: the way to the recognizer for single utterances.
+    """
+
+    recognizer: EmotionRecognizer
+    load: Callable[[], EmotionRecognizer]
+    name: str
+    model: str
+    settings: ServiceSettings
+    state: ServiceState
+    metrics: Metrics
+    batching: Batching
+
+
+def bodies(asked: type[Upload]) -> dict[str, Any]:
+    """What `read_question` reads, for the documentation of a route."""
+    schema = asked.model_json_schema()
+    fields = {name: field for name, field in schema["properties"].items() if name not in ("audio", "name")}
+    file = {"type": "string", "format": "binary", "description": "An audio or video file."}
+    content = {
+        MULTIPART: {"schema": {"type": "object", "properties": {"file": file, **fields}}},
+        JSON: {"schema": schema},
+    }
+    return {"requestBody": {"required": True, "content": content}}
