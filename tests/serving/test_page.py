@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import soundfile
 import soxr
@@ -174,31 +175,34 @@ def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
     page.get_by_role("table").wait_for()
 
 
+def _accessible(page: "Page", what: str) -> None:
+    """The rules of axe: contrast, names, roles, landmarks, ...; and nothing wider than the screen."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    assert [(what, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what
+
+
 @pytest.mark.parametrize(("phone", "dark"), [(False, False), (True, True)])
 def test_accessible(open_page: Open, url: str, clips: list[Path], phone: bool, dark: bool) -> None:
-    """The rules of axe (contrast, names, roles, landmarks, ...) before and after an answer and with an error."""
-    from axe_playwright_python.sync_playwright import Axe
+    """Before and after an answer, and with an error."""
     from playwright.sync_api import FilePayload
 
     page = open_page(url, phone=phone, dark=dark)
     page.get_by_text("knows 4 emotions").wait_for()
 
-    def check(what: str) -> None:
-        found = Axe().run(page).response["violations"]
-        assert [(what, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what
-
-    check("before")
+    _accessible(page, "before")
     page.get_by_label("What is said").fill(WORDS)
     page.get_by_label("Choose a recording").set_input_files(clips[5])
     ask(page)
     page.get_by_role("table").wait_for()
-    check("answered")
+    _accessible(page, "answered")
     nothing = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"nothing" * 40)
     page.get_by_label("Choose a recording").set_input_files(nothing)
     ask(page)
     page.get_by_role("alert").wait_for()
-    check("refused")
+    _accessible(page, "refused")
 
 
 def test_what_a_screen_reader_finds(open_page: Open, url: str) -> None:
@@ -271,3 +275,29 @@ def test_dropped_file(open_page: Open, url: str) -> None:
     ask(page)
     page.get_by_role("alert").wait_for()
     assert page.get_by_role("alert").inner_text().startswith("dropped.wav: ")
+
+
+def test_timeline(open_page: Open, url: str, clips: list[Path], tmp_path: Path) -> None:
+    parts = [soundfile.read(clip, dtype="float32") for clip in clips[:3]]
+    pause = np.zeros(parts[0][1], np.float32)
+    soundfile.write(
+        tmp_path / "talk.wav", np.concatenate([np.append(x, pause) for x, _ in parts]), parts[0][1]
+    )
+    page = open_page(url, phone=True)
+    page.get_by_label("Choose a recording").set_input_files(tmp_path / "talk.wav")
+    with page.expect_response("**/v1/timeline", timeout=120_000) as answered:
+        page.get_by_role("button", name="Timeline of the recording").click()
+    segments = answered.value.json()["segments"]
+    region = page.get_by_role("region", name="Timeline")
+    region.wait_for()
+    assert page.evaluate("document.activeElement.id") == "timeline"
+    rows = region.get_by_role("row").all_inner_texts()[1:]
+    assert len(rows) == len(segments) >= 2
+    for row, segment in zip(rows, segments, strict=True):
+        assert segment["label"] in row
+        assert f"{100 * segment['confidence']:.1f} %" in row
+    assert region.locator(".strip div").count() == len(segments)
+    region.get_by_role("button", name="Play from").nth(1).press("Enter")
+    playing = page.evaluate("document.getElementById('player').currentTime")
+    assert playing == pytest.approx(segments[1]["start"], abs=0.5)
+    _accessible(page, "timeline")

@@ -16,7 +16,6 @@ from mmer.serving.metrics import Metrics, Watch
 from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
-from mmer.serving.stream import add_stream
 from mmer.serving.uploads import read_question
 
 PAGE = Path(__file__).parent / "page"
@@ -94,7 +93,6 @@ def create_app(
         return Answer.of(prediction, model=model, min_confidence=question.min_confidence)
 
     add_longer_work(app, service)
-    add_stream(app, service)
 
     @app.get("/v1/model")
     async def about() -> ModelCard:

@@ -3,11 +3,10 @@
 import asyncio
 import io
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmer.audio import probe
 from mmer.errors import AudioError, MissingExtraError, MMERError
-from mmer.inference.explain import Explanation, explain
 from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline import Timeline, timeline
@@ -49,7 +48,9 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
         if service.state.cut_off:
             raise MMERError("the service is stopping; ask again later")
 
-    def why(question: Question) -> tuple[Explanation, bytes]:
+    def why(question: Question) -> tuple[Any, bytes]:
+        from mmer.inference.explain import explain
+
         name = question.name if question.audio is not None else "transcript"
         found = explain(recognizer(), Utterance(question.audio, question.transcript, utterance_id=name))
         picture = io.BytesIO()

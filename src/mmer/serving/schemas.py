@@ -117,16 +117,14 @@ class TimelineAnswer(BaseModel):
     segments: list[SegmentAnswer]
 
 
-class Heard(BaseModel):
-    """What a stream says about a stretch of speech: provisional while one speaks, final when one pauses."""
+class StreamAnswer(BaseModel):
+    """What a stream says about a stretch of speech, while one speaks and when one pauses."""
 
     api: Literal["v1"] = "v1"
-    kind: Literal["provisional", "final"]
+    final: bool = Field(description="Whether it is over; otherwise more answers to it follow.")
     start: float = Field(description="Seconds since the stream began.")
     end: float = Field(description="Seconds since the stream began.")
-    delay: float = Field(
-        description="Seconds from the arrival of the last sample that was needed to the answer."
-    )
+    delay: float = Field(description="Seconds from the arrival of the last sample of it to the answer.")
     answer: Answer | None = Field(description="Null where there is an error.")
     error: str | None
 

@@ -27,6 +27,7 @@ export function showTimeline(found, minimum) {
   }));
   $("axis").replaceChildren(...[0, 0.5, 1].map((share) => element("span", clock(share * found.duration))));
   $("segments").tBodies[0].replaceChildren(...found.segments.map((segment) => row(segment, color, minimum)));
+  $("segments").className = found.segments.every((segment) => !saying(segment)) ? "wordless" : "";
   $("timeline").hidden = false;
 }
 
@@ -46,11 +47,15 @@ function row(segment, color, minimum) {
     const unsure = segment.confidence < minimum;
     answer.append(dot, unsure ? `abstains (${segment.label})` : segment.label);
   }
-  const words = segment.transcript ? `“${segment.transcript}”` : "";
-  const who = segment.speaker ?? (segment.channel === "mix" ? "" : segment.channel);
   made.append(time, answer, element("td", segment.confidence === null ? "" : percent(segment.confidence)),
-    element("td", [who, words].filter(Boolean).join(": ")));
+    element("td", saying(segment)));
   return made;
+}
+
+// Who speaks, and what is said, as far as it is known.
+function saying({ speaker, channel, transcript }) {
+  const who = speaker ?? (channel === "mix" ? "" : channel);
+  return [who, transcript && `“${transcript}”`].filter(Boolean).join(": ");
 }
 
 function playFrom(seconds) {
