@@ -117,29 +117,6 @@ class TimelineAnswer(BaseModel):
     segments: list[SegmentAnswer]
 
 
-class StreamAnswer(BaseModel):
-    """What a stream says about a stretch of speech, while one speaks and when one pauses."""
-
-    api: Literal["v1"] = "v1"
-    final: bool = Field(description="Whether it is over; otherwise more answers to it follow.")
-    start: float = Field(description="Seconds since the stream began.")
-    end: float = Field(description="Seconds since the stream began.")
-    delay: float = Field(description="Seconds from the arrival of the last sample of it to the answer.")
-    answer: Answer | None = Field(description="Null where there is an error.")
-    error: str | None
-
-
-class ExplanationAnswer(BaseModel):
-    """Why the model answers so, as `mmer explain` tells it."""
-
-    api: Literal["v1"] = "v1"
-    model: str
-    explanation: dict[str, Any]
-    picture: bytes = Field(description="The same as a PNG, in Base64.", json_schema_extra={"format": "byte"})
-
-    model_config = ConfigDict(ser_json_bytes="base64")
-
-
 class Limits(BaseModel):
     """What the service refuses to go beyond."""
 
