@@ -194,7 +194,7 @@ class TestRefusals:
             (b"x", "", 415, "no Content-Type"),
             (b"{", "application/json", 422, "Invalid JSON"),
             (b"[]", "application/json", 422, "object"),
-            (b'{"transcrpt": "x"}', "application/json", 422, "no field 'transcrpt'; allowed are audio, name"),
+            (b'{"transcrpt": "x"}', "application/json", 422, "no field 'transcrpt'; allowed are name, audio, transcript"),
             (b'{"audio": "@@"}', "application/json", 422, "audio: Data should be valid base64"),
             (b'{"transcript": "a", "min_confidence": 2}', "application/json", 422, "less than or equal to 1"),
             (b"{}", "application/json", 422, "neither a recording nor a transcript"),

@@ -81,7 +81,7 @@ def test_single_utterances_are_answered_beside_a_timeline(
         ({"channel": "third"}, "talk.wav: no channel 'third'"),
         ({"channel": "3"}, "talk.wav: has no channel 3"),
         ({"smoothing": "-1"}, "smoothing: Input should be greater than or equal to 0"),
-        ({"transcript": "x"}, "no field 'transcript'; allowed are audio, name, channel, smoothing"),
+        ({"transcript": "x"}, "no field 'transcript'; allowed are name, audio, channel, smoothing"),
     ],
 )
 def test_refusals(url: str, talk: bytes, form: dict[str, str], said: str) -> None:

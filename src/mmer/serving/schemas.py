@@ -11,21 +11,21 @@ Transcript = Annotated[str, Field(max_length=10_000)]
 
 
 class Upload(BaseModel):
-    """A recording, and what errors call it."""
+    """What comes with a recording, `audio`."""
 
     model_config = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
 
-    audio: bytes | None = Field(
-        None,
-        description="An audio or video file in Base64. Leave it out for a transcript alone.",
-        json_schema_extra={"format": "byte"},
-    )
     name: str = Field("recording", max_length=200, description="What errors call the recording.")
 
 
 class Question(Upload):
     """One utterance: a recording, what is said in it, or both."""
 
+    audio: bytes | None = Field(
+        None,
+        description="An audio or video file in Base64. Leave it out for a transcript alone.",
+        json_schema_extra={"format": "byte"},
+    )
     transcript: Transcript | None = Field(None, description="What is said, if it is known.")
     min_confidence: Probability = Field(
         0.0, description="An answer that is less probable than this is marked as abstained."
