@@ -163,7 +163,7 @@ def pipe(stream: BinaryIO, sampling_rate: int) -> "Iterator[Queue[Chunk | None]]
     chunks: Queue[Chunk | None] = Queue()
 
     def read() -> None:
-        convert, rest = _Resampler(sampling_rate), b""
+        convert, rest = Resampler(sampling_rate), b""
         while data := os.read(stream.fileno(), 2 * round(PIECE * sampling_rate)):
             came, data = time.monotonic(), rest + data
             whole = len(data) // 2 * 2
@@ -201,7 +201,7 @@ def microphone(name: str | None = None) -> "Iterator[Queue[Chunk | None]]":
     device = int(name) if name is not None and name.isdecimal() else name
     try:
         rate = round(sounddevice.query_devices(device, "input")["default_samplerate"])
-        convert = _Resampler(rate)
+        convert = Resampler(rate)
         stream = sounddevice.InputStream(
             samplerate=rate,
             device=device,
@@ -224,8 +224,12 @@ def microphone(name: str | None = None) -> "Iterator[Queue[Chunk | None]]":
         yield chunks
 
 
-class _Resampler:
-    """A stream of samples at 16 kHz."""
+class Resampler:
+    """A stream of samples at 16 kHz.
+
+    Args:
+        rate: Hz of what comes.
+    """
 
     def __init__(self, rate: int) -> None:
         same = rate == SAMPLING_RATE

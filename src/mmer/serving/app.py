@@ -7,6 +7,7 @@ from typing import Any
 
 from mmer import __version__
 from mmer.extras import import_extra
+from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.batching import Batching
@@ -16,6 +17,7 @@ from mmer.serving.metrics import Metrics, Watch
 from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
+from mmer.serving.stream import add_stream
 from mmer.serving.uploads import read_question
 
 PAGE = Path(__file__).parent / "page"
@@ -90,9 +92,11 @@ def create_app(
         if prediction.error is not None:
             raise HTTPException(422, prediction.error)
         metrics.answer(prediction)
+        prediction = Abstention(recognizer.calibration, question.min_confidence or None)(prediction)
         return Answer.of(prediction, model=model, min_confidence=question.min_confidence)
 
     add_longer_work(app, service)
+    add_stream(app, service)
 
     @app.get("/v1/model")
     async def about() -> ModelCard:
@@ -107,6 +111,7 @@ def create_app(
             reads=processor.uses_text,
             needs_both=processor.uses_speech and not processor.stand_ins,
             transcription=recognizer.transcription.name,
+            calibrated=recognizer.calibration is not None,
             limits=Limits(
                 upload_bytes=settings.max_upload,
                 clip_seconds=processor.max_duration if processor.uses_speech else None,

@@ -27,8 +27,8 @@ class Question(Upload):
         json_schema_extra={"format": "byte"},
     )
     transcript: Transcript | None = Field(None, description="What is said, if it is known.")
-    min_confidence: Probability = Field(
-        0.0, description="An answer that is less probable than this is marked as abstained."
+    min_confidence: float = Field(
+        0.0, ge=0, lt=1, description="An answer that is less probable than this is marked as abstained."
     )
 
 
@@ -75,14 +75,13 @@ class Answer(BaseModel):
 
     @classmethod
     def of(cls, prediction: Prediction, *, model: str, min_confidence: float) -> Self:
-        """The answer that a prediction without error is."""
+        """The answer that a prediction without error is, as `Abstention` has marked it."""
         assert prediction.confidence is not None
         told: dict[str, Any] = {
             name: value for name, value in prediction.to_dict().items() if name in cls.model_fields
         }
-        abstained = prediction.confidence < min_confidence
         return cls(
-            **{**told, "abstained": abstained},
+            **told,
             model=model,
             confidence=prediction.confidence,
             min_confidence=min_confidence,
@@ -117,6 +116,18 @@ class TimelineAnswer(BaseModel):
     segments: list[SegmentAnswer]
 
 
+class StreamAnswer(BaseModel):
+    """What a stream says about a stretch of speech, while one speaks and when one pauses."""
+
+    api: Literal["v1"] = "v1"
+    final: bool = Field(description="Whether it is over; otherwise more answers to it follow.")
+    start: float = Field(description="Seconds since the stream began.")
+    end: float = Field(description="Seconds since the stream began.")
+    delay: float = Field(description="Seconds from the arrival of the last sample of it to the answer.")
+    answer: Answer | None = Field(description="Null where there is an error.")
+    error: str | None
+
+
 class Limits(BaseModel):
     """What the service refuses to go beyond."""
 
@@ -141,6 +152,7 @@ class ModelCard(BaseModel):
     reads: bool = Field(description="Whether it takes transcripts.")
     needs_both: bool = Field(description="Whether it needs a recording to answer what it reads.")
     transcription: str = Field(description="Where transcripts come from: given, none, ctc or whisper:NAME.")
+    calibrated: bool = Field(description="Whether its probabilities were fitted to how often it is right.")
     limits: Limits
 
 

@@ -198,6 +198,7 @@ function facts(answer) {
     const share = answer.contributions[side];
     if (share !== null && share !== undefined) told.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
   }
+  told.push(["Probabilities", state.model.calibrated ? "calibrated" : "not calibrated: take them as a ranking"]);
   told.push(["Model", `${state.model.name} ${answer.model.slice(0, 12)}`]);
   return told;
 }
