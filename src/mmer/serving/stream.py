@@ -88,7 +88,7 @@ def add_stream(app: "FastAPI", service: Service) -> None:
         resample = Resampler(rate)
 
         def hear(pcm: bytes, came: float) -> list[Heard]:
-            samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+            samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
             return list(listener.feed(resample(samples), came))
 
         try:
