@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from mmer.cli_augment import augment
 from mmer.cli_corpus import CorpusPath, corpus_app
-from mmer.cli_models import export
+from mmer.cli_models import bundle, card, export
 from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
 from mmer.cli_recordings import listen, timeline
 from mmer.cli_score import score
@@ -57,6 +57,8 @@ app = typer.Typer(
 )
 app.add_typer(corpus_app, name="corpus")
 app.command()(augment)
+app.command()(bundle)
+app.command()(card)
 app.command()(export)
 app.command()(score)
 app.command()(serve)

@@ -27,3 +27,23 @@ def export(
         f"exported model written: {out} ({done.size / 1e6:.1f} MB, of PyTorch {done.torch_size / 1e6:.1f} MB); "
         f"logits within {done.difference:.1g} of PyTorch's"
     )
+
+
+def bundle(
+    model: ModelFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, its name ending in .mmer.")],
+) -> None:
+    """Pack a model folder into one file with checksums, which every command reads in its place."""
+    from mmer.inference.bundle import write_bundle
+
+    digest = write_bundle(model, out)
+    typer.echo(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")
+
+
+def card(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+) -> None:
+    """Write RUN/model/README.md, a model card from the run's own files."""
+    from mmer.evaluation.model_card import write_model_card
+
+    typer.echo(write_model_card(run))

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")]
+
+def _model_folder(path: Path) -> Path:
+    from mmer.inference.bundle import model_folder
+
+    return model_folder(path)
+
+
+ModelFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        callback=_model_folder,
+        help="A model folder, such as RUN/model, or a file of mmer bundle.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]
 Transcription = Annotated[
     str,

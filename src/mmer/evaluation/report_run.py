@@ -139,9 +139,14 @@ def read_versions(run: Run) -> dict[str, str]:
     return {name: ", ".join(versions) for name, versions in found.items()}
 
 
-def protocol(run: Run) -> list[str]:
-    """What was done, in sentences; each is a paragraph."""
-    return [_model(run), _split(run), _selection(run), *_exclusions(run), _intervals(run)]
+def protocol(run: Run, *, named: bool = True) -> list[str]:
+    """What was done, in sentences; each is a paragraph.
+
+    Args:
+        run: what it is about.
+        named: whether to name the speakers, where they are few.
+    """
+    return [_model(run), _split(run, named), _selection(run), *_exclusions(run), _intervals(run)]
 
 
 def warnings(run: Run) -> list[str]:
@@ -183,7 +188,7 @@ def _model(run: Run) -> str:
     )
 
 
-def _split(run: Run) -> str:
+def _split(run: Run, named: bool) -> str:
     group = run.recipe.protocol.group
     if run.folds is None:
         table = run.corpus.table
@@ -192,7 +197,7 @@ def _split(run: Run) -> str:
             rows = table[table["split"] == split]
             if len(rows):
                 who = sorted(rows["speaker"].dropna().unique())
-                names = f" ({', '.join(who)})" if len(who) <= _NAMED else ""
+                names = f" ({', '.join(who)})" if named and len(who) <= _NAMED else ""
                 parts.append(f"{split}: {len(rows)} utterances of {_count(who, 'speaker')}{names}")
         return f"Speakers are kept apart: {'; '.join(parts)}."
     folds = run.folds

@@ -49,7 +49,7 @@ def read_processor(folder: Path) -> MMERProcessor:
     Raises:
         CheckpointError: as for `read_model_folder`.
     """
-    _check_model_folder(folder)
+    check_model_folder(folder)
     try:
         with quiet_transformers():
             return MMERProcessor.from_pretrained(folder, local_files_only=True)
@@ -57,7 +57,12 @@ def read_processor(folder: Path) -> MMERProcessor:
         raise CheckpointError(f"model folder {folder} cannot be loaded: {one_line(error)}") from error
 
 
-def _check_model_folder(folder: Path) -> None:
+def check_model_folder(folder: Path) -> None:
+    """Find out whether a folder holds a model.
+
+    Raises:
+        CheckpointError: as for `read_model_folder`.
+    """
     if not folder.is_dir():
         raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
     if not (folder / "config.json").is_file():

@@ -7,7 +7,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError, MMERError
+from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, NamedBytes, Utterance, as_utterance, contents, corpus_utterances
 from mmer.inference.model_folder import one_line, read_model_folder
@@ -93,7 +93,8 @@ class EmotionRecognizer:
         """Load a model folder as training and `save_pretrained` write it.
 
         Args:
-            folder: with `config.json`, `model.safetensors`, `processor_config.json` and the tokenizer's files.
+            folder: with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the
+                tokenizer's files; or a file of `mmer bundle`.
             device, transcription: as for the class.
             calibrated: whether to apply the folder's `calibration.json`, if it has one.
 
@@ -101,8 +102,9 @@ class EmotionRecognizer:
             MMERError: as for the class.
             CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
         """
-        network, processor = read_model_folder(Path(folder), device)
-        calibration = Calibration.read(Path(folder), processor.labels) if calibrated else None
+        folder = model_folder(folder)
+        network, processor = read_model_folder(folder, device)
+        calibration = Calibration.read(folder, processor.labels) if calibrated else None
         return cls(network, processor, transcription=transcription, calibration=calibration)
 
     @property

@@ -1,0 +1,145 @@
+"""A model card, written from what its run measured."""
+
+import os
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mmer.corpora.catalog import CATALOG
+from mmer.errors import CheckpointError, MMERError
+from mmer.evaluation import report_tables as tables
+from mmer.evaluation.report_run import Run, protocol, read_run, read_versions, warnings
+from mmer.inference.calibration import Calibration
+from mmer.recipe import Recipe
+
+CARD = "README.md"
+MARKER = "written by mmer card; take this line away, and it is not written over"
+_SIDES = {"speech": "from sound", "text": "from words"}
+
+
+def write_model_card(run: str | os.PathLike[str]) -> Path:
+    """Write `model/README.md` into a run folder: data, protocol, figures with intervals, calibration, uses and misuses.
+
+    Its head is the metadata that the Hugging Face Hub reads. Speakers are counted and not named.
+
+    Args:
+        run: the folder of a finished run.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        MMERError: no run folder, not finished or damaged, or a cross-validation, which has no model of its own.
+        CheckpointError: there is a card that somebody else wrote, or it cannot be written, or `calibration.json` is not
+            that of the model.
+    """
+    read = read_run(run)
+    folder = read.folder / "model"
+    if read.folds is not None:
+        inside = next(iter(read.runs.values()))
+        raise MMERError(
+            f"{read.folder} is a cross-validation, which has a model for each fold; give a fold, such as {inside}"
+        )
+    path = folder / CARD
+    if path.is_file() and MARKER not in path.read_text(encoding="utf-8"):
+        raise CheckpointError(f"{path} was not written by mmer card, or was edited; move it away first")
+    text = model_card(read, Calibration.read(folder, read.labels))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def model_card(run: Run, calibration: Calibration | None) -> str:
+    """The card of the model of an ordinary run, with its metadata.
+
+    Args:
+        run: of `read_run`.
+        calibration: of its model.
+    """
+    environment = Environment(
+        loader=PackageLoader("mmer", "evaluation"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    title = run.folder.resolve().name
+    groups, bias = tables.groups(run), run.metrics.get("selection_bias")
+    body = environment.get_template("model_card.md.jinja").render(
+        marker=MARKER,
+        title=title,
+        sides=_SIDES.get(run.recipe.model.fusion, "from what is said and how it is said"),
+        labels=run.labels,
+        warnings=warnings(run),
+        max_duration=f"{run.recipe.data.max_duration:g}",
+        needs=_needs(run.recipe),
+        splits=tables.splits(run).markdown(),
+        corpora=_corpora(run),
+        protocol=protocol(run, named=False),
+        results=tables.results(run).markdown(),
+        bias=tables.selection_bias(bias).markdown() if bias else None,
+        classes=tables.classes(run).markdown(),
+        groups=groups.markdown() if groups else None,
+        calibration=calibration,
+        versions=tables.software(read_versions(run)).markdown(),
+    )
+    card = ModelCard(f"---\n{_metadata(run, title).to_yaml()}\n---\n\n{body}")
+    return str(card)
+
+
+def _metadata(run: Run, title: str) -> ModelCardData:
+    corpora = _names(run)
+    figures = ("accuracy", "balanced_accuracy", "macro_f1")
+    languages = sorted({str(language) for language in run.corpus.table["language"].dropna()})
+    results = [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="speech emotion recognition",
+            dataset_type=corpora[0] if corpora else "own-recordings",
+            dataset_name=", ".join(CATALOG[name].title if name in CATALOG else name for name in corpora)
+            or "own recordings",
+            dataset_split=run.judged,
+            metric_type=name,
+            metric_value=round(run.figures[name], 4),
+        )
+        for name in figures
+    ]
+    return ModelCardData(
+        language=languages or None,
+        license="other",
+        license_name="see-the-terms-of-the-training-data",
+        tags=["mmer", "speech-emotion-recognition", "emotion-recognition", "multimodal"],
+        metrics=["accuracy", "recall", "f1"],
+        pipeline_tag="audio-classification",
+        model_name=title,
+        eval_results=results,
+    )
+
+
+def _names(run: Run) -> list[str]:
+    return sorted({str(name) for name in run.corpus.table["corpus"].dropna()})
+
+
+def _corpora(run: Run) -> list[str]:
+    """A line for each corpus with its license."""
+    lines = []
+    for name in _names(run):
+        facts = CATALOG.get(name)
+        known = f"{facts.title}: license {facts.license}; {facts.where}" if facts else None
+        lines.append(known or f"{name}: license not known to mmer; ask whoever made it")
+    if run.corpus.table["corpus"].isna().any():
+        lines.append("recordings of no named corpus: license not known; ask whoever made them")
+    return lines
+
+
+def _needs(recipe: Recipe) -> str:
+    if recipe.model.fusion in _SIDES:
+        return (
+            ", without a transcript" if recipe.model.fusion == "speech" else "; only the transcript is read"
+        )
+    if recipe.stand_ins:
+        return ", with or without a transcript, or a transcript alone"
+    return ", with a transcript; without one the answer is worth less"

@@ -1,0 +1,63 @@
+"""Model folders in `transformers.pipeline`: importing this module makes the task known.
+
+The task `audio-classification` of transformers itself hands a network sound alone, and features that are not those it
+was trained on, so it does not suit models of mmer.
+"""
+
+from typing import Any
+
+from transformers import AutoModelForAudioClassification, Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from mmer.errors import MMERError
+from mmer.inference.inputs import Utterance, as_utterance
+from mmer.inference.output import Prediction
+from mmer.inference.recognizer import EmotionRecognizer
+
+TASK = "emotion-recognition"
+
+
+class EmotionRecognitionPipeline(Pipeline):
+    """Emotions of recordings, most probable first.
+
+    Each input is what `EmotionRecognizer.predict` takes, or a dictionary with the arguments of `Utterance`. The answer
+    is that of `EmotionRecognizer`: a list of `{"label", "score"}`.
+
+    Example:
+        >>> import mmer.inference.pipeline  # doctest: +SKIP
+        >>> recognize = pipeline("emotion-recognition", model="run/model")  # doctest: +SKIP
+        >>> recognize({"audio": "clip.wav", "transcript": "I never said that!"})  # doctest: +SKIP
+    """
+
+    _load_processor = True
+    _load_feature_extractor = False
+    _load_tokenizer = False
+    _load_image_processor = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        model: Any = self.model
+        processor: Any = self.processor
+        self._recognizer = EmotionRecognizer(model, processor, self.device)
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        return {}, {}, {}
+
+    def preprocess(self, input_: Any, **kwargs: Any) -> dict[str, Any]:
+        item = Utterance(**input_) if isinstance(input_, dict) else input_
+        return {"utterance": as_utterance(item, 1)}
+
+    def _forward(self, input_tensors: dict[str, Any], **kwargs: Any) -> Any:
+        (prediction,) = self._recognizer.predict([input_tensors["utterance"]])
+        if prediction.error is not None:
+            raise MMERError(prediction.error)
+        return {"prediction": prediction}
+
+    def postprocess(self, model_outputs: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        prediction: Prediction = model_outputs["prediction"]
+        return [{"label": label, "score": score} for label, score in prediction.ranking]
+
+
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, pipeline_class=EmotionRecognitionPipeline, pt_model=AutoModelForAudioClassification
+)
