@@ -122,9 +122,11 @@ def test_what_does_not_hold_for_other_speakers_is_not_chosen():
     speakers = np.array(["a"] * 300 + ["b"] * 100, object)
     probabilities = random.dirichlet(np.full(4, 1000), 400)
     apart = fit_condition(Answers(probabilities, truth, speakers), NAMES)
-    mixed = fit_condition(Answers(probabilities, truth, np.full(400, "a", object)), NAMES)
+    mixed = fit_condition(Answers(probabilities, truth, random.permutation(speakers)), NAMES)
     assert apart.calibrator.method in ("none", "temperature")
     assert mixed.calibrator.method in ("vector", "isotonic")
+    alone = fit_condition(Answers(probabilities, truth, np.full(400, "a", object)), NAMES)
+    assert set(alone.candidates) == {"none", "temperature"}
 
 
 def test_figures_by_hand():

@@ -171,8 +171,14 @@ def fit(
 
 
 def fit_condition(answers: Answers, labels: Sequence[str], methods: Sequence[str] = METHODS) -> Condition:
-    """Choose among the candidates by log-loss on speakers left out, and fit the chosen one on all."""
+    """Choose among the candidates by log-loss on speakers left out, and fit the chosen one on all.
+
+    Of one speaker's answers only those of `LABEL_KEEPING` are candidates: what else suits one speaker makes others
+    worse.
+    """
     people = len(set(answers.speakers))
+    if people == 1:
+        methods = [method for method in methods if method in LABEL_KEEPING]
     if people > 1:
         count = min(people, _FOLDS)
         folds = list(GroupKFold(count).split(answers.truth, groups=answers.speakers))

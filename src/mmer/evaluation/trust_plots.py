@@ -11,6 +11,8 @@ from mmer.evaluation.calibration_figures import calibration_error
 from mmer.evaluation.plots import COLORS, FAINT, INK
 from mmer.evaluation.report_plots import draw_reliability
 
+_FEW = 0.05  # share of the answers below which their risk may leave the picture
+
 
 def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str) -> None:
     """Draw reliability diagrams side by side.
@@ -46,21 +48,18 @@ def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: s
     axes.fill_between(curve["coverage"], curve["risk"], color=color, alpha=0.12, lw=0)
     overall = float(curve["risk"].iloc[-1])
     axes.axhline(overall, color=FAINT, lw=1.2, ls="--")
-    axes.text(0.01, overall, f"no abstention: {overall:.1%}", color=INK, fontsize=10, va="bottom")
-    for share in (0.5, 0.8):
+    axes.text(0.99, overall, f"all: {overall:.1%}", color=INK, fontsize=10, ha="right", va="bottom")
+    for share in (0.3, 0.6):
         row = curve[curve["coverage"] >= share].iloc[0]
         axes.plot(row["coverage"], row["risk"], "o", ms=7, color="#e69f00", mec=INK, zorder=4)
         told = f"{row['risk']:.1%} wrong, confidence ≥ {row['confidence']:.2f}"
         axes.annotate(
-            told,
-            (row["coverage"], row["risk"]),
-            (0, -14),
-            textcoords="offset points",
-            ha="center",
-            fontsize=10,
+            told, (row["coverage"], row["risk"]), (4, -15), textcoords="offset points", fontsize=10, color=INK
         )
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, max(0.05, float(curve["risk"].max()) * 1.15))
+    # The first few answers are too few to tell a share of.
+    many = curve["risk"][curve["coverage"] >= _FEW]
+    axes.set_ylim(0, max(0.05, 1.25 * float(many.max())))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_title(f"{title}\narea under the curve {area:.3f}", fontsize=12.5, color=INK, loc="left")

@@ -22,6 +22,7 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.inference.calibration import FILE as CALIBRATION
+from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -255,6 +256,7 @@ def _judge(
     recognizer = _keep(folder, step, folder / "model")
     if _calibrate(recipe, corpus, folder / "model", console):
         recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress

@@ -1,0 +1,216 @@
+"""How much of an answer is owed to which part of the sound and to which word.
+
+Two measures that share no assumption. Integrated gradients (Sundararajan et al. 2017) through captum share out the
+whole difference between the answer and that to an average sound and average words, and are checked: the shares
+    must add up to
+the difference. Occlusion leaves a word out, or blanks a stretch of the sound, and looks how much weaker the answer
+gets.
+
+Both are in units of the log-odds of the answer, log(p / (1 - p)), of the network, without calibration: what adds up
+is neither probabilities nor a single logit, which may rise with all others.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmer.extras import import_extra
+from mmer.model.mmer import MMERForEmotionRecognition
+
+TOLERANCE = 0.05
+"""Share of the difference, or of 1 where that is less, by which the shares may miss it in sum."""
+
+STEPS = (8, 16, 32, 64)
+"""Points on each piece of the path, more until the shares add up."""
+
+KNOTS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Ends of the pieces of the path, as parts of it. Encoders begin with a normalization, so that nearly all of the
+way from zero is gone in its first hundredth, which points at even distances would step over."""
+
+_AT_ONCE = 16  # points of the path, or occluded variants, that the network sees together
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Whether integrated gradients add up.
+
+    Attributes:
+        answer: log-odds of the answer.
+        baseline: the same of an average sound and average words.
+        shared_out: sum of all shares.
+        tolerance: what `shared_out` may differ from `answer - baseline`.
+        steps: points on the path from the baseline.
+        holds: whether it differs by no more.
+    """
+
+    answer: float
+    baseline: float
+    shared_out: float
+    tolerance: float
+    steps: int
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One utterance as the network reads it.
+
+    Attributes:
+        sound: (1, samples) or (1, frames, bins), standardized; null where there is none.
+        tokens: (1, tokens); null where there are none.
+        special: (tokens,) bool, marks of beginning and end, which stay what they are in the baseline.
+    """
+
+    sound: Tensor | None
+    tokens: Tensor | None
+    special: NDArray[np.bool_]
+
+
+def log_odds(logits: Tensor, place: int) -> Tensor:
+    """log(p / (1 - p)) of an emotion, (batch,), from (batch, emotions) logits."""
+    others = torch.cat([logits[:, :place], logits[:, place + 1 :]], dim=1)
+    return logits[:, place] - others.logsumexp(dim=1)
+
+
+def evidence(model: MMERForEmotionRecognition, variants: Sequence[Inputs], place: int) -> Floats:
+    """Log-odds of an emotion for each of several versions of an utterance, each read alone."""
+    with torch.inference_mode():
+        return np.array(
+            [log_odds(_answer(model, each.sound, each.tokens), place).item() for each in variants]
+        )
+
+
+def average_sound(sound: Tensor) -> Tensor:
+    """Sound about nothing in particular, of the same shape.
+
+    Zero for (1, frames, bins) features, which is their average since they are standardized. For (1, samples)
+    waveforms noise of the same spectrum and level, the same for the same length: encoders of waveforms remove the
+        level, so that silence
+    would be no place to come from.
+    """
+    if sound.ndim == 3:
+        return torch.zeros_like(sound)
+    generator = torch.Generator().manual_seed(sound.shape[1])
+    spectrum = torch.fft.rfft(sound)
+    turns = torch.rand(spectrum.shape, generator=generator).to(sound.device)
+    scrambled = torch.polar(spectrum.abs(), 2 * torch.pi * turns)
+    scrambled[:, 0] = spectrum[:, 0]
+    return torch.fft.irfft(scrambled, sound.shape[1])
+
+
+def integrated_gradients(
+    model: MMERForEmotionRecognition, inputs: Inputs, place: int
+) -> tuple[Floats | None, Floats | None, Completeness]:
+    """Share out the log-odds of an emotion among the frames of the sound and the tokens.
+
+    The path begins at `average_sound` and at tokens that are the mean of all embeddings. Points are added until
+    the shares add up.
+
+    Returns:
+        The shares of (frames,) or (samples,), and of (tokens,), null where there is none, and how well they add up.
+    """
+    captum = import_extra("captum.attr", "integrated gradients", extra="explain")
+    sides: list[Tensor] = []
+    starts: list[Tensor] = []
+    if inputs.sound is not None:
+        sides.append(inputs.sound)
+        starts.append(average_sound(inputs.sound))
+    embedded = None
+    if inputs.tokens is not None:
+        assert model.text_encoder is not None
+        table = model.text_encoder.model.get_input_embeddings()
+        with torch.no_grad():
+            embedded = table(inputs.tokens)
+            special = torch.from_numpy(inputs.special).to(embedded.device)
+            average = table.weight.mean(dim=0).expand_as(embedded)
+        sides.append(embedded)
+        starts.append(torch.where(special[None, :, None], embedded, average))
+
+    def forward(*given: Tensor) -> Tensor:
+        rest = list(given)
+        sound = rest.pop(0) if inputs.sound is not None else None
+        tokens = None if inputs.tokens is None else inputs.tokens.expand(len(given[0]), -1)
+        with _embeddings(model, rest.pop(0) if tokens is not None else None):
+            return log_odds(_answer(model, sound, tokens), place)
+
+    with _differentiable(model):
+        with torch.no_grad():
+            answer, baseline = (float(forward(*given).double()) for given in (sides, starts))
+        difference = answer - baseline
+        tolerance = TOLERANCE * max(abs(difference), 1.0)
+        points = [
+            tuple(start + knot * (side - start) for start, side in zip(starts, sides, strict=True))
+            for knot in KNOTS
+        ]
+        shares: list[Floats] = []
+        total, steps = 0.0, 0
+        for steps in STEPS:
+            gradients = captum.IntegratedGradients(forward)
+            pieces = [
+                gradients.attribute(after, before, n_steps=steps, internal_batch_size=_AT_ONCE)
+                for before, after in pairwise(points)
+            ]
+            parts = [[each.detach().double().cpu().numpy()[0] for each in piece] for piece in pieces]
+            shares = [np.sum(side, axis=0) for side in zip(*parts, strict=True)]
+            total = float(sum(each.sum() for each in shares))
+            if abs(total - difference) <= tolerance:
+                break
+    holds = abs(total - difference) <= tolerance
+    told = Completeness(answer, baseline, total, tolerance, steps * (len(KNOTS) - 1), holds)
+    flat = [each.reshape(len(each), -1).sum(axis=1) for each in shares]
+    sound = flat.pop(0) if inputs.sound is not None else None
+    return sound, flat.pop(0) if embedded is not None else None, told
+
+
+def _answer(model: MMERForEmotionRecognition, sound: Tensor | None, tokens: Tensor | None) -> Tensor:
+    """Logits (batch, emotions)."""
+    speech = text = None
+    if sound is not None:
+        mask = torch.ones(sound.shape[:2], dtype=torch.int64, device=sound.device)
+        speech = model.encode_speech(sound, mask)
+    if tokens is not None:
+        text = model.encode_text(tokens, torch.ones_like(tokens))
+    return model.answer(speech, text)[1]
+
+
+@contextmanager
+def _embeddings(model: MMERForEmotionRecognition, embedded: Tensor | None) -> Iterator[None]:
+    """Let the text encoder read these embeddings, (batch, tokens, d), in place of those of its tokens."""
+    if embedded is None:
+        yield
+        return
+    assert model.text_encoder is not None
+    table = model.text_encoder.model.get_input_embeddings()
+    handle = table.register_forward_hook(lambda module, arguments, output: embedded)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _differentiable(model: MMERForEmotionRecognition) -> Iterator[None]:
+    """Let gradients through frozen encoders, and spare those of the weights."""
+    encoders: list[Any] = [each for each in (model.speech_encoder, model.text_encoder) if each is not None]
+    trained = [each.trained for each in encoders]
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in learning:
+        weight.requires_grad_(False)
+    for encoder in encoders:
+        encoder.trained = "full"
+    try:
+        yield
+    finally:
+        for encoder, before in zip(encoders, trained, strict=True):
+            encoder.trained = before
+        for weight in learning:
+            weight.requires_grad_(True)

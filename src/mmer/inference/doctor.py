@@ -1,0 +1,177 @@
+"""Does a model answer here as it did where it was made, and the same however it is asked?"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from mmer.audio import SAMPLING_RATE
+from mmer.inference.calibration import weights_hash
+from mmer.inference.golden import golden_clips, golden_features, golden_levels, golden_logits, read_golden
+from mmer.inference.inputs import Utterance
+from mmer.inference.network import Array
+from mmer.inference.recognizer import EmotionRecognizer
+
+SAMPLES = 1e-5
+"""Allowed between the levels of the same clip, made on two machines."""
+
+EXACT = 1e-3
+"""Allowed between two computations of the same logits on a CPU in float32."""
+
+ROUGH = 2e-2
+"""The same where a GPU computes, which may round its factors; and between probabilities of a resampled recording."""
+
+HALF = 5e-2
+"""Allowed between probabilities in float32 and in bfloat16."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what was compared with what.
+        difference: the largest; null where it could not be looked at.
+        tolerance: what is allowed; null where it could not be looked at.
+        unit: of both.
+        note: why it could not be looked at, or what to do; empty where there is nothing to say.
+    """
+
+    name: str
+    difference: float | None = None
+    tolerance: float | None = None
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the difference is allowed; null where it could not be looked at."""
+        if self.difference is None or self.tolerance is None:
+            return None
+        return bool(self.difference <= self.tolerance)
+
+
+def examine(folder: Path, *, exported: Path | None = None, device: str | None = None) -> list[Check]:
+    """Look at a model.
+
+    Args:
+        folder: a model folder, of PyTorch or exported.
+        exported: a folder of `mmer export`, which is compared with it.
+        device: see `EmotionRecognizer`.
+
+    Raises:
+        MMERError: a folder cannot be loaded.
+    """
+    recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
+    other = EmotionRecognizer.from_pretrained(exported, calibrated=False) if exported else None
+    clips = golden_clips(recognizer.processor)
+    exact = EXACT if recognizer.network.device == "cpu" else ROUGH
+    alone = golden_logits(recognizer, clips, together=False)
+    checks = _against_golden(folder, recognizer, clips, alone, exact)
+    batch = golden_logits(recognizer, clips, together=True)
+    turned = golden_logits(recognizer, clips[::-1], together=True)[::-1]
+    checks.append(Check("in a batch against alone", _apart(batch, alone), exact, "logits"))
+    checks.append(Check("in reverse order", _apart(turned, batch), exact, "logits"))
+    checks.append(_stereo(recognizer, clips))
+    if other is None:
+        checks.append(
+            Check("PyTorch against ONNX", note="not looked at: name the exported folder with --onnx")
+        )
+    else:
+        found = _apart(golden_logits(other, clips, together=False), alone)
+        checks.append(Check("PyTorch against ONNX", found, exact, "logits"))
+    return [*checks, _half(folder, recognizer, clips, alone)]
+
+
+def render(checks: list[Check]) -> Table:
+    """One table of all checks."""
+    table = Table(title_justify="left")
+    table.add_column("check")
+    for heading in ("difference", "allowed"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    verdicts = {True: Text("same", "green"), False: Text("different", "bold red"), None: Text("-")}
+    for check in checks:
+        difference = "" if check.difference is None else f"{check.difference:.1e}"
+        allowed = "" if check.tolerance is None else f"{check.tolerance:.0e} {check.unit}".strip()
+        verdict = verdicts[check.holds]
+        table.add_row(check.name, difference, allowed, Text.assemble(verdict, f"  {check.note}".rstrip()))
+    return table
+
+
+def _against_golden(
+    folder: Path,
+    recognizer: EmotionRecognizer,
+    clips: list[tuple[NDArray[np.float32], str]],
+    logits: Array,
+    exact: float,
+) -> list[Check]:
+    golden = read_golden(folder)
+    if golden is None:
+        note = "not looked at: the folder has no golden.json, which training writes"
+        return [Check("golden clips, answers", note=note)]
+    checks = []
+    if (folder / "model.safetensors").is_file():
+        same = weights_hash(folder) == golden["weights"]
+        note = "" if same else "golden.json is of other weights than model.safetensors"
+        checks.append(Check("golden clips, weights", float(not same), 0.0, "", note))
+    apart = _apart(np.array(golden_levels(clips)), np.array(golden["levels"]))
+    note = "" if apart <= SAMPLES else "this machine makes other clips: the rows below say little"
+    checks.append(Check("golden clips, samples", apart, SAMPLES, "of full scale", note))
+    features = golden_features(recognizer.processor, clips)
+    if features:
+        apart = _apart(np.array(features), np.array(golden["features"]))
+        checks.append(Check("golden clips, features", apart, EXACT, "mean, deviation"))
+    apart = _apart(logits, np.array(golden["logits"]))
+    return [*checks, Check("golden clips, answers", apart, exact, "logits")]
+
+
+def _stereo(recognizer: EmotionRecognizer, clips: list[tuple[NDArray[np.float32], str]]) -> Check:
+    """The clips as 48 kHz stereo files, of which the left channel is louder."""
+    name = "48 kHz stereo against 16 kHz mono"
+    if not recognizer.processor.uses_speech:
+        return Check(name, note="not looked at: this model does not listen")
+    probabilities = []
+    for mono in (True, False):
+        utterances = []
+        for waveform, words in clips:
+            file, samples, rate = io.BytesIO(), waveform, SAMPLING_RATE
+            if not mono:
+                wide = soxr.resample(waveform, SAMPLING_RATE, 48_000, quality="VHQ")
+                samples, rate = np.stack([1.3 * wide, 0.7 * wide], axis=1), 48_000
+            soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+            utterances.append(Utterance(file.getvalue(), words, utterance_id="golden clip"))
+        answers = list(recognizer.predict(utterances))
+        probabilities.append([list((answer.probabilities or {}).values()) for answer in answers])
+    apart = _apart(np.array(probabilities[0]), np.array(probabilities[1]))
+    return Check(name, apart, ROUGH, "probability")
+
+
+def _half(
+    folder: Path,
+    recognizer: EmotionRecognizer,
+    clips: list[tuple[NDArray[np.float32], str]],
+    logits: Array,
+) -> Check:
+    name = "bfloat16 against float32"
+    if not (folder / "model.safetensors").is_file():
+        return Check(name, note="not looked at: an exported model has one precision")
+    import torch  # here, since an exported model runs without it
+
+    with torch.autocast(torch.device(recognizer.network.device).type, torch.bfloat16):
+        half = golden_logits(recognizer, clips, together=False)
+    made, exact = (recognizer.network.probabilities(each) for each in (half, logits))
+    changed = int((made.argmax(axis=1) != exact.argmax(axis=1)).sum())
+    note = f"{changed} of {len(clips)} labels differ" if changed else ""
+    return Check(name, _apart(made, exact), HALF, "probability", note)
+
+
+def _apart(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Largest difference; infinite where the shapes differ."""
+    return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")

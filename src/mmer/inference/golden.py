@@ -1,0 +1,136 @@
+"""Golden clips: what a model answered where it was made, so that it can be checked wherever it runs.
+
+The clips are made by arithmetic alone, the same everywhere, and never a person's voice: gliding harmonics in a
+rhythm of syllables, with noise. What they sound like does not matter, only that the same answers come out.
+`golden.json` in the model folder holds the levels of what is heard, mean and deviation of the features, and the logits.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmer.audio import SAMPLING_RATE
+from mmer.errors import CheckpointError
+from mmer.inference.calibration import weights_hash
+from mmer.inference.network import Array
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.processor import MMERProcessor
+
+FILE = "golden.json"
+VERSION = 1
+
+_CLIPS = (  # seconds, Hz at the beginning and at the end, syllables a second, transcript
+    (0.9, 110.0, 95.0, 3.0, "yes"),
+    (1.7, 210.0, 320.0, 6.0, "no I never said that"),
+    (2.6, 140.0, 130.0, 4.0, "we will see what comes of it tomorrow"),
+    (1.2, 180.0, 180.0, 5.0, "one two three"),
+)
+_BAND = 6000  # Hz, so that nothing is lost at other sampling rates
+
+
+def golden_clips(processor: MMERProcessor) -> list[tuple[NDArray[np.float32], str]]:
+    """Samples (samples,) at 16 kHz and words of each clip, as the processor's longest duration allows."""
+    clips = []
+    for number, (seconds, first, last, syllables, words) in enumerate(_CLIPS):
+        time = np.arange(round(min(seconds, processor.max_duration) * SAMPLING_RATE)) / SAMPLING_RATE
+        pitch = first + (last - first) * time / time[-1]
+        phase = 2 * np.pi * np.cumsum(pitch) / SAMPLING_RATE
+        harmonics = int(_BAND / max(first, last))
+        voice = sum(np.sin(k * phase + k * k) / k for k in range(1, harmonics + 1))
+        beat = 0.05 + np.sin(np.pi * syllables * time) ** 2
+        # Raw numbers of PCG64 are the same in every version of numpy, those of its distributions need not be.
+        raw = np.random.PCG64(number).random_raw(len(time))
+        noise = raw.astype(np.float64) / 2.0**64 - 0.5
+        smooth = np.convolve(noise, np.hanning(9) / 4, mode="same")
+        clips.append(((0.1 * beat * voice + 0.01 * smooth).astype(np.float32), words))
+    return clips
+
+
+def golden_logits(
+    recognizer: EmotionRecognizer, clips: Sequence[tuple[NDArray[np.float32], str]], *, together: bool
+) -> Array:
+    """Logits (clips, emotions) of the network, without calibration.
+
+    Args:
+        recognizer: of any network.
+        clips: of `golden_clips`, or the like.
+        together: whether they share a batch.
+    """
+    processor = recognizer.processor
+    features = [processor.features(waveform) if processor.uses_speech else None for waveform, _ in clips]
+    words = [text for _, text in clips]
+    parts = [list(range(len(clips)))] if together else [[place] for place in range(len(clips))]
+    rows = []
+    for part in parts:
+        heard = [features[place] for place in part] if processor.uses_speech else None
+        batch = processor.collate(heard, [words[place] for place in part], return_tensors="np")
+        rows.append(recognizer.network.answer(batch).logits)
+    return np.concatenate(rows)
+
+
+def golden_features(
+    processor: MMERProcessor, clips: Sequence[tuple[NDArray[np.float32], str]]
+) -> list[list[float]]:
+    """Mean and standard deviation of the features of each clip; none for a model that does not listen."""
+    if not processor.uses_speech:
+        return []
+    made = [processor.standardize(processor.features(waveform)) for waveform, _ in clips]
+    return [[float(each.mean(dtype=float)), float(each.std(dtype=float))] for each in made]
+
+
+def golden_levels(clips: Sequence[tuple[NDArray[np.float32], str]]) -> list[list[float]]:
+    """Root mean square of each tenth of each clip: what tells whether two machines make the same ones.
+
+    A hash would not do, since the last bit of a sine is not the same everywhere.
+    """
+    return [
+        [float(np.sqrt(np.mean(np.square(part, dtype=float)))) for part in np.array_split(waveform, 10)]
+        for waveform, _ in clips
+    ]
+
+
+def write_golden(folder: Path) -> Path:
+    """Answer the golden clips on the CPU, and write `golden.json` into a model folder, complete or not at all."""
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu", calibrated=False)
+    clips = golden_clips(recognizer.processor)
+    content = {
+        "version": VERSION,
+        "weights": weights_hash(folder),
+        "levels": golden_levels(clips),
+        "transcripts": [words for _, words in clips],
+        "features": golden_features(recognizer.processor, clips),
+        "labels": recognizer.labels,
+        "logits": golden_logits(recognizer, clips, together=False).tolist(),
+    }
+    path = folder / FILE
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def read_golden(folder: Path) -> dict[str, Any] | None:
+    """Contents of `golden.json`; null where the model folder has none.
+
+    Raises:
+        CheckpointError: it is damaged, or of another version.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["version"]
+        if version == VERSION:
+            content = {name: content[name] for name in ("weights", "levels", "features", "logits")}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({type(error).__name__}: {error}); train again, or delete it"
+        ) from error
+    if version != VERSION:
+        raise CheckpointError(f"{path} is of version {version}, this mmer reads {VERSION}; delete it")
+    return content

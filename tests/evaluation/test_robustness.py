@@ -1,0 +1,160 @@
+"""Disturbances in their stated amounts, and judging under them, interrupted or not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run
+from inference.conftest import LABELS, save_model
+from PIL import Image
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CorpusError, MMERError
+from mmer.evaluation import robustness
+from mmer.evaluation.disturbances import AXES, Disturbance, disturb, disturbances, pink_noise
+from mmer.evaluation.intervals import interval
+from mmer.evaluation.robustness import measure
+
+
+def tone(seconds: float = 1.0) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * 300 * np.arange(round(16_000 * seconds)) / 16_000)).astype(np.float32)
+
+
+def level(samples: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(samples, dtype=float))))
+
+
+@pytest.mark.parametrize("ratio", AXES["noise"])
+def test_noise_is_as_loud_as_stated(ratio: float):
+    clean = tone()
+    noise = disturb(clean, Disturbance("noise", ratio), "a") - clean
+    assert level(clean) - level(noise) == pytest.approx(ratio, abs=0.05)
+    again = disturb(clean, Disturbance("noise", ratio), "a") - clean
+    assert (again == noise).all()
+    assert not (disturb(clean, Disturbance("noise", ratio), "b") - clean == noise).any()
+
+
+def test_noise_is_pink():
+    power = np.abs(np.fft.rfft(pink_noise(64_000, "a"))) ** 2
+    octaves = [power[low : 2 * low].sum() for low in (250, 1000, 4000, 16_000)]
+    assert np.array(octaves) / np.mean(octaves) == pytest.approx(1, abs=0.15)
+
+
+def test_the_other_disturbances():
+    clean = tone()
+    assert disturb(clean, Disturbance("length", 0.5), "a").tolist() == clean[:8000].tolist()
+    assert level(disturb(clean, Disturbance("loudness", -20), "a")) == pytest.approx(
+        level(clean) - 20, abs=0.01
+    )
+    assert np.abs(disturb(clean, Disturbance("loudness", 20), "a")).max() == 1
+    high = np.sin(2 * np.pi * 5000 * np.arange(16_000) / 16_000).astype(np.float32)
+    for codec in AXES["codec"]:
+        made = disturb(clean, Disturbance("codec", codec), "a")
+        assert len(made) == len(clean)
+        assert np.corrcoef(made[2000:-2000], clean[2000:-2000])[0, 1] > 0.9
+        lost = level(high) - level(disturb(high, Disturbance("codec", codec), "a"))
+        assert (lost > 20) == (codec in ("gsm", "u-law"))
+    for silent in (Disturbance(None), Disturbance("words", 0.1)):
+        assert disturb(clean, silent, "a") is clean
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that listens and reads."""
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def corpus(nemo_samples: Path) -> Corpus:
+    paths = sorted(nemo_samples.glob("*.opus"))[::100][:24]
+    table = pd.DataFrame(
+        {
+            "utterance_id": [path.stem for path in paths],
+            "audio_path": [str(path) for path in paths],
+            "transcript": [["the train leaves", "I never said that"][n % 2] for n in range(24)],
+            "emotion": [LABELS[n % 4] for n in range(24)],
+            "speaker": [f"s{n % 6}" for n in range(24)],
+            "split": ["test"] * 20 + ["train"] * 4,
+        }
+    )
+    return Corpus(table)
+
+
+def test_judging(model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    done: list[tuple[int, int]] = []
+    chosen = ["length", "words"]
+    result = measure(
+        model,
+        corpus,
+        tmp_path,
+        split="test",
+        axes=chosen,
+        device="cpu",
+        progress=lambda *told: done.append(told),
+    )
+    assert done[-1] == (200, 200)
+    assert [(found["axis"], found["level"]) for found in result["conditions"]] == [
+        (each.axis, each.level) for each in disturbances(chosen)
+    ]
+    assert json.loads((tmp_path / "robustness.json").read_text()) == result
+    assert Image.open(tmp_path / "robustness.png").width >= 800
+    assert result["utterances"] == 20
+    answers = pd.read_parquet(tmp_path / "answers" / "length-0.5.parquet")
+    assert answers["duration"].tolist() == pytest.approx([0.5] * 20)
+    (short,) = [found for found in result["conditions"] if found["level"] == 0.5]
+    expected = interval(answers, "balanced_accuracy", labels=LABELS)
+    assert (short["balanced_accuracy"], short["interval"]["low"]) == (expected.estimate, expected.low)
+
+    calls: list[Disturbance] = []
+    original = robustness._disturbed
+
+    def counted(*arguments):
+        calls.append(arguments[2])
+        return original(*arguments)
+
+    monkeypatch.setattr(robustness, "_disturbed", counted)
+    (tmp_path / "answers" / "length-2.parquet").unlink()
+    again = measure(model, corpus, tmp_path, split="test", axes=chosen, device="cpu")
+    assert calls == [Disturbance("length", 2)]
+    assert again == result
+    with pytest.raises(MMERError, match="holds results of something else, different in split"):
+        measure(model, corpus, tmp_path, axes=chosen, sample=10, device="cpu")
+
+
+def test_what_a_user_can_get_wrong(
+    model: Path,
+    corpus: Corpus,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    reading: Callable[[], Path],
+):
+    table = tmp_path / "corpus.parquet"
+    corpus.write(table)
+    out = tmp_path / "out"
+    unknown = run(
+        capfd, monkeypatch, ["robustness", model, table, "--out", out, "--axes", "echo", "--device", "cpu"]
+    )
+    assert unknown.code == 2
+    assert unknown.err.startswith(
+        "mmer: --axes: there is no axis 'echo'; choose among noise, codec, loudness"
+    )
+    with pytest.raises(MMERError, match="this model cannot be disturbed by 'noise'; choose among words"):
+        measure(reading(), corpus, out, axes=["noise"], device="cpu")
+    with pytest.raises(CorpusError, match="no utterance to judge: the corpus has the splits test, train and"):
+        measure(model, corpus, out, split="dev", device="cpu")
+    done = run(
+        capfd,
+        monkeypatch,
+        ["robustness", model, table, "--out", out, "--axes", "words", "--sample", "8", "--device", "cpu"],
+    )
+    assert done.code == 0, done.err
+    assert "8 utterances of" in done.out
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Callable[[], Path]:
+    return lambda: save_model(tmp_path / "reads", fusion="text")

@@ -1,0 +1,221 @@
+"""Explanations: attributions against the answers themselves, attention against the layer, files and errors."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+from commands import run
+from PIL import Image
+from tiny import model_config
+
+from mmer.audio import load_audio
+from mmer.errors import MissingExtraError, MMERError
+from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference import attribution as attribution_module
+from mmer.inference.alignment import attention_weights
+from mmer.inference.attribution import Inputs, evidence, integrated_gradients, log_odds
+from mmer.inference.explain import NEUTRAL, explain
+from mmer.model.fusion import CrossModalEncoder
+
+WORDS = "What a day,  what a DAY."
+
+
+@pytest.fixture(scope="module")
+def voice(clips: Sequence[str]) -> np.ndarray:
+    """(8000,) half a second of a recording, which is quick to explain."""
+    return load_audio(clips[0], start=0.5, end=1.0)
+
+
+def odds(prediction: Prediction, label: str) -> float:
+    assert prediction.probabilities is not None
+    return float(np.log(prediction.probabilities[label]) - np.log1p(-prediction.probabilities[label]))
+
+
+def test_log_odds_by_hand():
+    probabilities = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])
+    found = log_odds(probabilities.log() + 7.0, 1)
+    assert found.tolist() == pytest.approx([np.log(0.5 / 0.5), np.log(0.05 / 0.95)], abs=1e-5)
+
+
+def test_attention_is_that_of_the_layer():
+    torch.manual_seed(0)
+    block = CrossModalEncoder(model_config(hidden_size=24)).eval()
+    queries, keys = torch.randn(2, 5, 24), torch.randn(2, 7, 24)
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[1, 4:] = False
+    weights = attention_weights(block, queries, keys, mask).detach()
+    assert weights.sum(dim=-1).numpy() == pytest.approx(np.ones((2, block.num_heads, 5)), abs=1e-6)
+    assert weights[1, :, :, 4:].abs().max() == 0
+    values = block.value(keys).unflatten(-1, (block.num_heads, -1)).transpose(1, 2)
+    attended = block.attention_output((weights @ values).transpose(1, 2).flatten(2))
+    hidden = block.attention_norm(queries + attended)
+    made = block.output_norm(hidden + block.output(F.gelu(block.intermediate(hidden))))
+    assert made.detach().numpy() == pytest.approx(block(queries, keys, mask).detach().numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("speech", ["wav2vec2-group", "wav2vec2-bert"])
+def test_shares_and_drops(speech: str, recognizer_of: Callable[..., EmotionRecognizer], voice: np.ndarray):
+    recognizer = recognizer_of(speech=speech)
+    told = explain(recognizer, Utterance(voice, WORDS, 16_000))
+    label = told.prediction.label
+    assert label is not None
+    found = told.completeness
+    assert found.holds
+    assert found.answer == pytest.approx(odds(told.prediction, label), abs=1e-3)
+    assert abs(found.shared_out - (found.answer - found.baseline)) <= found.tolerance
+    shares = [word.share for word in told.words], [moment.share for moment in told.moments]
+    assert told.sound_share is not None
+    assert told.text_share is not None
+    assert sum(shares[0]) == pytest.approx(told.text_share, abs=1e-4)
+    assert sum(shares[1]) == pytest.approx(told.sound_share, abs=1e-4)
+    assert told.sound_share + told.text_share == pytest.approx(found.shared_out, abs=1e-4)
+    assert [word.word for word in told.words] == ["What", "a", "day,", "what", "a", "DAY."]
+    without = recognizer(voice, "What a what a DAY.", sampling_rate=16_000)
+    assert told.words[2].drop == pytest.approx(found.answer - odds(without, label), abs=2e-3)
+    assert told.moments[0].start == 0
+    assert told.prediction.duration is not None
+    assert told.moments[-1].end == pytest.approx(told.prediction.duration)
+    assert all(a.end == b.start for a, b in zip(told.moments, told.moments[1:], strict=False))
+    assert told.alignment is not None
+    assert told.alignment.to_frames is not None
+    assert told.alignment.to_tokens is not None
+    assert told.alignment.to_frames.shape == told.alignment.to_tokens.T.shape
+    assert told.alignment.to_frames.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert len(told.alignment.tokens) == len(told.alignment.to_frames)
+    other = told.counterfactuals["other words, same voice"]
+    assert other.transcript == NEUTRAL
+    neutral = recognizer(voice, NEUTRAL, sampling_rate=16_000)
+    assert other.probabilities == pytest.approx(neutral.probabilities, abs=1e-5)
+    assert set(told.counterfactuals) == {
+        "other words, same voice",
+        "same words, monotone",
+        "same words, flat voice",
+    }
+
+
+def test_shares_of_a_blank_moment_and_of_an_average_word_are_nothing(
+    recognizer_of: Callable[..., EmotionRecognizer],
+):
+    """Where the input is what the baseline is, there is nothing to share out; elsewhere there is."""
+    model = recognizer_of(speech="wav2vec2-bert").model
+    torch.manual_seed(0)
+    sound = torch.randn(1, 40, 160)
+    sound[:, 10:20] = 0
+    tokens = torch.tensor([[1, 7, 8, 2]])
+    inputs = Inputs(sound, tokens, np.array([True, False, False, True]))
+    heard, read, told = integrated_gradients(model, inputs, 0)
+    assert heard is not None
+    assert read is not None
+    assert np.abs(heard[10:20]).max() == 0
+    assert np.abs(heard[20:]).min() > 0
+    assert (read[[0, 3]] == 0).all()
+    assert np.abs(read[1:3]).min() > 0
+    assert told.answer == pytest.approx(evidence(model, [inputs], 0)[0], abs=1e-4)
+
+
+def test_frozen_encoders_are_explained_and_left_as_they_were(recognizer: EmotionRecognizer):
+    model = recognizer.model
+    assert model.speech_encoder is not None
+    assert model.text_encoder is not None
+    learning = [weight.requires_grad for weight in model.parameters()]
+    before = model.text_encoder.trained
+    torch.manual_seed(0)
+    inputs = Inputs(torch.randn(1, 4000), torch.tensor([[1, 7, 8, 2]]), np.array([True, False, False, True]))
+    free = integrated_gradients(model, inputs, 1)
+    model.text_encoder.trained = model.speech_encoder.trained = "frozen"
+    try:
+        frozen = integrated_gradients(model, inputs, 1)
+        assert model.text_encoder.trained == "frozen"
+    finally:
+        model.text_encoder.trained = model.speech_encoder.trained = before
+    assert frozen[0] == pytest.approx(free[0])
+    assert frozen[1] == pytest.approx(free[1])
+    assert [weight.requires_grad for weight in model.parameters()] == learning
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_one_side_alone(versatile: EmotionRecognizer, voice: np.ndarray):
+    heard = explain(versatile, Utterance(voice, None, 16_000))
+    assert heard.words == []
+    assert heard.text_share is None
+    assert heard.alignment is None
+    assert set(heard.counterfactuals) == {"same words, monotone", "same words, flat voice"}
+    read = explain(versatile, Utterance(None, "day"))
+    assert read.moments == []
+    assert read.sound_share is None
+    assert set(read.counterfactuals) == {"other words, same voice"}
+    # Nothing is left to be read without the only word, which the network then knows to be missing.
+    assert read.words[0].drop != 0
+
+
+def test_what_does_not_add_up_is_said(
+    recognizer: EmotionRecognizer, voice: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(attribution_module, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(attribution_module, "STEPS", (1,))
+    told = explain(recognizer, Utterance(voice, WORDS, 16_000))
+    assert not told.completeness.holds
+    assert any(note.startswith("shares miss the difference they should add up to by") for note in told.notes)
+
+
+def test_files(
+    model_folder: Path,
+    voice: np.ndarray,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, voice, 16_000)
+    asked = ["explain", model_folder, clip, "--transcript", "what a $day$", "--device", "cpu"]
+    shown = run(capfd, monkeypatch, asked)
+    assert shown.code == 0, shown.err
+    assert "other words, same voice" in shown.out
+    assert f'read instead: "{NEUTRAL}"' in shown.out
+    done = run(
+        capfd, monkeypatch, [*asked, "--other-words", "I never said that!", "-o", tmp_path / "why.json"]
+    )
+    assert done.code == 0
+    told = json.loads((tmp_path / "why.json").read_text())
+    assert told["counterfactuals"]["other words, same voice"]["transcript"] == "I never said that!"
+    assert len(told["alignment"]["to_frames"]) == len(told["alignment"]["tokens"])
+    assert "waveform" not in told
+    assert run(capfd, monkeypatch, [*asked, "-o", tmp_path / "why.png"]).code == 0
+    assert Image.open(tmp_path / "why.png").width >= 800
+
+
+def test_what_a_user_can_get_wrong(
+    model_folder: Path,
+    clips: Sequence[str],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    nothing = run(capfd, monkeypatch, ["explain", model_folder])
+    assert nothing.code == 2
+    assert (
+        nothing.err == "mmer: nothing to explain; name a recording, or give what is said with --transcript\n"
+    )
+    suffix = run(capfd, monkeypatch, ["explain", model_folder, clips[0], "-o", tmp_path / "why.pdf"])
+    assert suffix.code == 2
+    assert "its name must end in .png or .json" in suffix.err
+    folder = run(capfd, monkeypatch, ["explain", model_folder, clips[0], "-o", tmp_path / "no" / "why.png"])
+    assert folder.code == 2
+    assert "there is no folder" in folder.err
+
+
+def test_no_answer_and_no_captum(
+    recognizer: EmotionRecognizer, voice: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(MMERError, match="no such file"):
+        explain(recognizer, Utterance("missing.wav", "day"))
+    monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
+    with pytest.raises(
+        MissingExtraError, match=r"integrated gradients needs captum.attr; install it: pip install 'mmer\[ex"
+    ):
+        explain(recognizer, Utterance(voice, "day", 16_000))
