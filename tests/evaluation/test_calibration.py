@@ -255,6 +255,11 @@ def test_what_a_user_can_get_wrong(
     missing = run(capfd, monkeypatch, ["calibrate", model, corpus, "--split", "dev", "--device", "cpu"])
     assert missing.code == 2
     assert "no utterance is in the split dev; the splits of the corpus are: test, validation" in missing.err
+    nothing = run(capfd, monkeypatch, ["calibrate", tmp_path, corpus])
+    assert nothing.code == 2
+    assert (
+        "is no model folder with model.safetensors; calibrate the folder that training wrote" in nothing.err
+    )
     alone = tmp_path / "alone.parquet"
     table = pd.read_parquet(corpus)
     table[table["speaker"] == "s0"].assign(split="validation").to_parquet(alone)

@@ -6,12 +6,13 @@ used is decided by log-loss on speakers left out of the fit, and doing nothing i
 calibration that does not hold for other speakers is worth less than none.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
@@ -19,7 +20,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold, KFold
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CorpusError
+from mmer.errors import CheckpointError, CorpusError
 from mmer.evaluation.calibration_figures import Integers, answer_bins, calibration_figures, log_loss
 from mmer.evaluation.calibration_show import PICTURE, plot_calibration
 from mmer.inference.calibration import (
@@ -35,6 +36,8 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.inference.output import Prediction
 
 METHODS = ("none", "temperature", "vector", "isotonic")
+"""Candidates, the simplest first."""
+
 LABEL_KEEPING = ("none", "temperature")
 """Methods that never change which emotion is the most probable."""
 
@@ -86,12 +89,17 @@ def calibrate(
         batch_size, device, progress: see `EmotionRecognizer`.
 
     Raises:
-        CheckpointError: the folder holds no model.
+        CheckpointError: the folder holds no model of PyTorch.
         CorpusError: there is no such split, or too few of its utterances can be answered.
     """
     # Imported here, since torch comes along and takes seconds that reading a calibration need not.
     from mmer.inference.recognizer import EmotionRecognizer
 
+    if not (model_folder / "model.safetensors").is_file():
+        raise CheckpointError(
+            f"{model_folder} is no model folder with model.safetensors; calibrate the folder that training wrote, then "
+            "bundle or export it"
+        )
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device, calibrated=False)
     splits = corpus.table["split"]
     chosen = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()
@@ -173,6 +181,8 @@ def fit(
 def fit_condition(answers: Answers, labels: Sequence[str], methods: Sequence[str] = METHODS) -> Condition:
     """Choose among the candidates by log-loss on speakers left out, and fit the chosen one on all.
 
+    The simplest candidate is taken that is not worse than the best by more than one standard error over speakers
+    (Breiman et al. 1984): of a few speakers, the best is often best by chance, and worse than nothing for others.
     Of one speaker's answers only those of `LABEL_KEEPING` are candidates: what else suits one speaker makes others
     worse.
     """
@@ -192,25 +202,46 @@ def fit_condition(answers: Answers, labels: Sequence[str], methods: Sequence[str
             fitted = fit_calibrator(method, answers.probabilities[train], answers.truth[train])
             made[test] = fitted(answers.probabilities[test])
     losses = {method: log_loss(made, answers.truth) for method, made in left_out.items()}
-    best = min(methods, key=lambda method: losses[method])
+    chosen = _simplest(left_out, answers)
     rows = np.arange(len(answers))
-    missed = 1 - left_out[best][rows, answers.truth]
+    missed = 1 - left_out[chosen][rows, answers.truth]
     return Condition(
-        calibrator=fit_calibrator(best, answers.probabilities, answers.truth),
+        calibrator=fit_calibrator(chosen, answers.probabilities, answers.truth),
         utterances=len(answers),
         folds=told,
         candidates=losses,
         before=calibration_figures(answers.probabilities, answers.truth),
-        after=calibration_figures(left_out[best], answers.truth),
+        after=calibration_figures(left_out[chosen], answers.truth),
         bins={
             "before": _rows(answers.probabilities, answers.truth),
-            "after": _rows(left_out[best], answers.truth),
+            "after": _rows(left_out[chosen], answers.truth),
         },
         scores={
             label: [round(score, 6) for score in np.sort(missed[answers.truth == place]).tolist()]
             for place, label in enumerate(labels)
         },
     )
+
+
+def _simplest(left_out: Mapping[str, Floats], answers: Answers) -> str:
+    """The first of `METHODS` that is within one standard error of the best; candidates as they are for speakers
+    left out."""
+    rows = np.arange(len(answers))
+    losses = pd.DataFrame(
+        {
+            method: -np.log(np.maximum(made[rows, answers.truth], SMALLEST))
+            for method, made in left_out.items()
+        }
+    )
+    best = str(losses.mean().idxmin())
+    for method in (name for name in METHODS if name in losses):
+        behind = (losses[method] - losses[best]).groupby(answers.speakers).agg(["mean", "size"])
+        mean = float(np.average(behind["mean"], weights=behind["size"]))
+        people = len(behind)
+        error = float(behind["mean"].std() / np.sqrt(people)) if people > 1 else 0.0
+        if mean <= error:
+            return method
+    return best
 
 
 def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calibrator:

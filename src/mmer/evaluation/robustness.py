@@ -18,6 +18,7 @@ from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness_plot import plot_robustness
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
@@ -26,7 +27,7 @@ Progress = Callable[..., None]
 
 
 def measure(
-    model_folder: Path,
+    model: Path,
     corpus: Corpus,
     out: Path,
     *,
@@ -41,7 +42,7 @@ def measure(
     """Judge a model under every disturbance; the same call again goes on after an interruption.
 
     Args:
-        model_folder: of the model.
+        model: a model folder or a bundle.
         corpus: labeled utterances of speakers that training did not hear.
         out: a folder for the answers under each disturbance, `robustness.json` and `robustness.png`.
         split: judge this split alone.
@@ -59,13 +60,14 @@ def measure(
     Raises:
         MMERError: an unknown axis, or the folder holds results of something else.
         CorpusError: no utterance to judge.
-        CheckpointError: `model_folder` is none.
+        CheckpointError: `model` is neither.
     """
-    recognizer = EmotionRecognizer.from_pretrained(model_folder, device)
+    folder = model_folder(model)
+    recognizer = EmotionRecognizer.from_pretrained(folder, device)
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
     settings = {
-        "model": model_hash(model_folder),
+        "model": model_hash(folder),
         "corpus": Path(corpus.source).name if corpus.source else "",
         "split": split,
         "sample": sample,

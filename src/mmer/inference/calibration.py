@@ -66,7 +66,8 @@ class Condition:
         calibrator: what is done to them.
         utterances: how many it was fitted on.
         folds: how the candidates were compared, in words.
-        candidates: method -> its log-loss on speakers it was not fitted on; the lowest was chosen.
+        candidates: method -> its log-loss on speakers it was not fitted on; the simplest was chosen of those that
+            are as low as the lowest within one standard error over speakers.
         before, after: `log_loss`, `brier` and `expected_calibration_error`, without it and with it; after, of
             answers each calibrated by a fit that knew nothing of its speaker.
         bins: `before` and `after`, the rows of the reliability diagram of `confidence_bins`.

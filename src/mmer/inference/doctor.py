@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmer.audio import SAMPLING_RATE
+from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import weights_hash
 from mmer.inference.golden import golden_clips, golden_features, golden_levels, golden_logits, read_golden
 from mmer.inference.inputs import Utterance
@@ -61,13 +62,14 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     """Look at a model.
 
     Args:
-        folder: a model folder, of PyTorch or exported.
+        folder: a model folder, of PyTorch or exported, or a bundle.
         exported: a folder of `mmer export`, which is compared with it.
         device: see `EmotionRecognizer`.
 
     Raises:
         MMERError: a folder cannot be loaded.
     """
+    folder = model_folder(folder)
     recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
     other = EmotionRecognizer.from_pretrained(exported, calibrated=False) if exported else None
     clips = golden_clips(recognizer.processor)
