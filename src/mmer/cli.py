@@ -33,7 +33,7 @@ def _one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         if debug:
             raise
-        typer.echo(f"mmer: {interruption or 'interrupted'}", err=True)
+        typer.echo(f"mmer: {str(interruption) or 'interrupted'}", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()

@@ -216,6 +216,25 @@ class TestInterruption:
         assert pd.read_parquet(out).equals(pd.read_parquet(other))
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_ctrl_c(self, per_speaker: Path, long_archive: Path, tmp_path: Path, workers: int) -> None:
+        out = tmp_path / "out"
+        running = subprocess.Popen(
+            command(per_speaker, long_archive, out, "--workers", str(workers)),
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        while not list(out.glob("part-*")):
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate()
+        assert running.returncode == 130
+        assert said == f"mmer: interrupted: what is done is in {out}; the same command goes on from there\n"
+        assert not list(out.glob(".part-*"))
+
+    @pytest.mark.slow
     def test_a_lost_process_is_told(self, per_speaker: Path, long_archive: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         arguments = command(per_speaker, long_archive, out, "--workers", "2")

@@ -168,6 +168,11 @@ def _answer(
             rows, sound = rows + utterances, sound + seconds
             show(utterances, seconds)
 
-        for file, content in answer(missing, report):
-            folder.write(file, content)
+        try:
+            for file, content in answer(missing, report):
+                folder.write(file, content)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted: what is done is in {folder.folder}; the same command goes on from there"
+            ) from None
     return rows, sound

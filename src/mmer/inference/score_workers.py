@@ -96,6 +96,7 @@ def _end_with_parent() -> None:
 
 
 def _score(shard: Shard) -> bytes:
+    _go_on()
     _process.scorer = _process.scorer or ShardScorer(_process.job)
     return _process.scorer(shard, _report)
 
@@ -104,7 +105,11 @@ class _StoppedError(Exception):
     """The first process wants no answer any more."""
 
 
-def _report(utterances: int, seconds: float) -> None:
+def _go_on() -> None:
     if _process.stop.is_set():
         raise _StoppedError
+
+
+def _report(utterances: int, seconds: float) -> None:
+    _go_on()
     _process.steps.put((utterances, seconds))
