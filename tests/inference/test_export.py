@@ -1,6 +1,7 @@
 """Exported models: the same answers by onnxruntime, without PyTorch."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -208,3 +209,29 @@ def test_every_encoder(speech: str, stand_ins: bool, tmp_path: Path, clips: Sequ
 def test_every_baseline(fusion: str, tmp_path: Path, clips: Sequence[str]) -> None:
     model = save_model(tmp_path / "model", fusion=fusion)
     assert export_onnx(model, tmp_path / "onnx").difference <= 1e-4
+
+
+@pytest.mark.slow
+def test_in_an_environment_without_torch(exported: Path, clips: Sequence[str], tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "export.md").read_text()
+    needed = page.split("pip install -c constraints.txt ")[1].split("pip install --no-deps")[0].split()
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    install = [python, "-m", "pip", "install", "-q"]
+    subprocess.run([*install, "-c", root / "constraints.txt", *needed], check=True)
+    subprocess.run([*install, "--no-deps", root], check=True)
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 1
+    command = [
+        tmp_path / "venv" / "bin" / "mmer",
+        "predict",
+        exported,
+        clips[0],
+        "--transcript",
+        "What a day",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = EmotionRecognizer.from_pretrained(exported)(clips[0], "What a day").probabilities
+    assert json.loads(done.stdout)["probabilities"] == pytest.approx(expected, abs=1e-6)
