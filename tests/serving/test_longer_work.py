@@ -1,4 +1,4 @@
-"""Timelines over HTTP and on the page."""
+"""Timelines and explanations over HTTP."""
 
 import asyncio
 import base64
@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from mmer.audio import load_audio
-from mmer.inference import EmotionRecognizer
+from mmer.inference import EmotionRecognizer, Utterance
+from mmer.inference.explain import explain
 from mmer.inference.timeline import timeline
 
 RATE = 16_000
@@ -98,3 +99,28 @@ def test_no_recording_and_one_that_is_too_long(service: Callable[..., str], talk
     assert response.status_code == 422
     assert response.json()["detail"].endswith("s long, at most 5 s are allowed")
     assert httpx2.get(f"{url}/v1/model").json()["limits"]["timeline_seconds"] == 5
+
+
+def test_explanation_is_that_of_the_library(
+    url: str, clips: list[Path], recognizer: EmotionRecognizer
+) -> None:
+    utterance = Utterance(str(clips[7]), "nie wiem, co robić")
+    expected = explain(recognizer, utterance).to_dict()
+    form = {"transcript": "nie wiem, co robić"}
+    file = {"file": ("clip.opus", clips[7].read_bytes())}
+    sent = httpx2.post(f"{url}/v1/explain", files=file, data=form, timeout=300)
+    assert sent.status_code == 200, sent.text
+    told = sent.json()["explanation"]
+    assert told["prediction"]["label"] == expected["prediction"]["label"]
+    assert [word["word"] for word in told["words"]] == ["nie", "wiem,", "co", "robić"]
+    for side in ("words", "moments"):
+        for found, known in zip(told[side], expected[side], strict=True):
+            assert found["drop"] == pytest.approx(known["drop"], abs=1e-4)
+    picture = base64.b64decode(sent.json()["picture"])
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_explanation_of_nothing(url: str) -> None:
+    response = httpx2.post(f"{url}/v1/explain", json={}, timeout=120)
+    assert response.status_code == 422
+    assert "neither a recording nor a transcript" in response.json()["detail"]

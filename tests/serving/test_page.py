@@ -301,3 +301,18 @@ def test_timeline(open_page: Open, url: str, clips: list[Path], tmp_path: Path) 
     playing = page.evaluate("document.getElementById('player').currentTime")
     assert playing == pytest.approx(segments[1]["start"], abs=0.5)
     _accessible(page, "timeline")
+
+
+def test_explanation(open_page: Open, url: str, clips: list[Path]) -> None:
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(clips[7])
+    page.get_by_label("What is said").fill(WORDS)
+    ask(page)
+    page.get_by_role("button", name="Explain this answer").click(timeout=60_000)
+    region = page.get_by_role("region", name="Why this answer")
+    region.wait_for(timeout=300_000)
+    assert page.evaluate("document.activeElement.id") == "explanation"
+    assert region.get_by_text("Word that counts most").is_visible()
+    assert region.get_by_text("Same words, flat voice").is_visible()
+    page.wait_for_function("document.getElementById('explanation-picture').naturalWidth > 300")
+    _accessible(page, "explanation")

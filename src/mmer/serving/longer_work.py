@@ -1,15 +1,17 @@
-"""The route whose answers take long: the timeline of a recording."""
+"""Routes whose answers take seconds: the timeline of a recording, and the explanation of an answer."""
 
 import asyncio
+import io
 from functools import cache
 from typing import TYPE_CHECKING
 
 from mmer.audio import probe
-from mmer.errors import AudioError, MMERError
-from mmer.inference.inputs import NamedBytes
+from mmer.errors import AudioError, MissingExtraError, MMERError
+from mmer.inference.explain import Explanation, explain
+from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline import Timeline, timeline
-from mmer.serving.schemas import TimelineAnswer, TimelineQuestion
+from mmer.serving.schemas import ExplanationAnswer, Question, TimelineAnswer, TimelineQuestion
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.uploads import read_question
 
@@ -18,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def add_longer_work(app: "FastAPI", service: Service) -> None:
-    """Add `/v1/timeline`, one of which works at a time, beside the answers to single utterances."""
+    """Add `/v1/timeline` and `/v1/explain`, one of which works at a time, beside the answers to single utterances."""
     from fastapi import HTTPException, Request
 
     one_at_a_time = asyncio.Semaphore(1)
 
     @cache
     def recognizer() -> EmotionRecognizer:
-        # Another one, because a tokenizer serves one thread at a time.
+        # Another one, because a tokenizer serves one thread at a time, and explaining changes the network for a moment.
         return service.load()
 
     def along(question: TimelineQuestion) -> Timeline:
@@ -47,6 +49,13 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
         if service.state.cut_off:
             raise MMERError("the service is stopping; ask again later")
 
+    def why(question: Question) -> tuple[Explanation, bytes]:
+        name = question.name if question.audio is not None else "transcript"
+        found = explain(recognizer(), Utterance(question.audio, question.transcript, utterance_id=name))
+        picture = io.BytesIO()
+        found.plot(picture)
+        return found, picture.getvalue()
+
     @app.post("/v1/timeline", responses=REFUSALS, openapi_extra=bodies(TimelineQuestion))
     async def follow(request: Request) -> TimelineAnswer:
         """An emotion for each segment of speech in a recording."""
@@ -57,3 +66,16 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
             except MMERError as error:
                 raise HTTPException(503 if service.state.cut_off else 422, str(error)) from None
         return TimelineAnswer(model=service.model, **found.to_dict())
+
+    @app.post("/v1/explain", responses=REFUSALS, openapi_extra=bodies(Question))
+    async def account(request: Request) -> ExplanationAnswer:
+        """What the answer for an utterance is owed to."""
+        question = await read_question(request, Question, service.settings.max_upload)
+        async with one_at_a_time:
+            try:
+                found, picture = await asyncio.to_thread(why, question)
+            except MissingExtraError as error:
+                raise HTTPException(501, str(error)) from None
+            except MMERError as error:
+                raise HTTPException(422, str(error)) from None
+        return ExplanationAnswer(model=service.model, explanation=found.to_dict(), picture=picture)

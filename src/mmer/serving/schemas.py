@@ -128,6 +128,17 @@ class StreamAnswer(BaseModel):
     error: str | None
 
 
+class ExplanationAnswer(BaseModel):
+    """Why the model answers so, as `mmer explain` tells it."""
+
+    api: Literal["v1"] = "v1"
+    model: str
+    explanation: dict[str, Any]
+    picture: bytes = Field(description="The same as a PNG, in Base64.", json_schema_extra={"format": "byte"})
+
+    model_config = ConfigDict(ser_json_bytes="base64")
+
+
 class Limits(BaseModel):
     """What the service refuses to go beyond."""
 

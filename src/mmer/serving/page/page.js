@@ -1,9 +1,10 @@
 // A question, the answer to it, and what else can be asked about it.
 
+import { showExplanation } from "./explanation.js";
 import { $, ask, element, percent, showProblem, tell } from "./service.js";
 import { showTimeline } from "./timeline.js";
 
-const state = { model: null, recording: null, recorder: null, answer: null, timeline: null };
+const state = { model: null, recording: null, recorder: null, asked: null, answer: null, timeline: null };
 
 async function meetModel() {
   try {
@@ -116,7 +117,7 @@ async function consult(path, form, waiting, use) {
     return;
   }
   tell(waiting);
-  const buttons = ["send", "follow", "record"].map($);
+  const buttons = ["send", "follow", "explain", "record"].map($);
   buttons.forEach((button) => (button.disabled = true));
   try {
     use(await ask(path, { method: "POST", body: form }));
@@ -130,12 +131,13 @@ async function consult(path, form, waiting, use) {
 
 async function send(event) {
   event.preventDefault();
-  $("answer").hidden = true;
+  $("answer").hidden = $("explanation").hidden = true;
   state.answer = null;
   const form = withWords(question());
   form.append("min_confidence", String($("minimum").value / 100));
   await consult("v1/predict", form, "Waiting for the answer …", (answer) => {
     state.answer = answer;
+    state.asked = withWords(question());
     show();
     $("result").scrollIntoView({ block: "nearest" });
   });
@@ -148,6 +150,14 @@ async function follow() {
     showTimeline(found, $("minimum").value / 100);
     tell("The timeline is below.");
     $("timeline").focus();
+  });
+}
+
+async function explain() {
+  await consult("v1/explain", state.asked, "Explaining the answer; this takes some seconds …", (found) => {
+    showExplanation(found);
+    tell("The explanation is below.");
+    $("explanation").focus();
   });
 }
 
@@ -206,6 +216,7 @@ function facts(answer) {
 $("ask").addEventListener("submit", send);
 $("record").addEventListener("click", record);
 $("follow").addEventListener("click", follow);
+$("explain").addEventListener("click", explain);
 $("remove").addEventListener("click", () => {
   choose(null);
   tell("The recording is removed.");
