@@ -314,5 +314,6 @@ def test_explanation(open_page: Open, url: str, clips: list[Path]) -> None:
     assert page.evaluate("document.activeElement.id") == "explanation"
     assert region.get_by_text("Word that counts most").is_visible()
     assert region.get_by_text("Same words, flat voice").is_visible()
-    page.wait_for_function("document.getElementById('explanation-picture').naturalWidth > 300")
+    picture = page.locator("#explanation-picture")
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
     _accessible(page, "explanation")
