@@ -112,7 +112,7 @@ def test_explanation_is_that_of_the_library(url: str, recognizer: EmotionRecogni
     assert [word["word"] for word in told["words"]] == words.split()
     for found, known in zip(told["words"], expected["words"], strict=True):
         assert found["drop"] == pytest.approx(known["drop"], abs=1e-4)
-    assert base64.b64decode(sent.json()["picture"]).startswith(b"\x89PNG")
+    assert base64.b64decode(sent.json()["picture"], validate=True).startswith(b"\x89PNG")
 
 
 def test_explanation_of_nothing(url: str) -> None:

@@ -1,6 +1,7 @@
 """Routes whose answers take seconds: the timeline of a recording, and the explanation of an answer."""
 
 import asyncio
+import base64
 import io
 from functools import cache
 from typing import TYPE_CHECKING
@@ -78,4 +79,5 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
                 raise HTTPException(501, str(error)) from None
             except MMERError as error:
                 raise HTTPException(422, str(error)) from None
-        return ExplanationAnswer(model=service.model, explanation=found.to_dict(), picture=picture)
+        encoded = base64.b64encode(picture).decode()
+        return ExplanationAnswer(model=service.model, explanation=found.to_dict(), picture=encoded)

@@ -13,7 +13,7 @@ Transcript = Annotated[str, Field(max_length=10_000)]
 class Upload(BaseModel):
     """What comes with a recording, `audio`."""
 
-    model_config = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
+    model_config = ConfigDict(extra="forbid", val_json_bytes="base64")
 
     name: str = Field("recording", max_length=200, description="What errors call the recording.")
 
@@ -134,9 +134,7 @@ class ExplanationAnswer(BaseModel):
     api: Literal["v1"] = "v1"
     model: str
     explanation: dict[str, Any]
-    picture: bytes = Field(description="The same as a PNG, in Base64.", json_schema_extra={"format": "byte"})
-
-    model_config = ConfigDict(ser_json_bytes="base64")
+    picture: str = Field(description="The same as a PNG, in Base64.", json_schema_extra={"format": "byte"})
 
 
 class Limits(BaseModel):
