@@ -124,10 +124,13 @@ def test_a_pipe_of_odd_pieces_and_another_rate(recognizer: EmotionRecognizer) ->
     values = (1000 * np.sin(np.arange(8000) / 20)).astype("<i2")
     with os.fdopen(reader, "rb") as stream, pipe(stream, 8000) as chunks:
         data = values.tobytes()
+        got = []
         for start in range(0, len(data), 333):
             os.write(writer, data[start : start + 333])
+            chunk = chunks.get()  # so that the next piece is read by itself
+            assert chunk is not None
+            got.append(chunk[0])
         os.close(writer)
-        got = []
         while (chunk := chunks.get()) is not None:
             got.append(chunk[0])
     assert len(np.concatenate(got)) == pytest.approx(16_000, abs=200)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -86,7 +87,9 @@ def test_speech_at_both_ends_of_the_recording(clips: list[str]) -> None:
     assert len(said) / RATE - 0.6 < end <= len(said) / RATE
 
 
-def test_what_others_set_for_the_whole_process_stays() -> None:
+def test_what_others_set_for_the_whole_process_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("silero_vad")]:
+        monkeypatch.delitem(sys.modules, name)  # it sets the threads when it is imported
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:

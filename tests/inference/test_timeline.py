@@ -131,6 +131,7 @@ class TestFound:
         made = timeline(recognizer, call, channel="each", progress=lambda *done: told.append(done))
         assert [done for done, _ in told] == sorted(done for done, _ in told)
         assert {total for _, total in told} == {int(2 * made.duration)}
+        assert told[-1][0] == told[-1][1]
 
     def test_peaks_are_the_loudest_of_each_hundredth(self, whole_call: Timeline, call: Path) -> None:
         for channel in ("left", "right"):

@@ -139,8 +139,8 @@ def timeline(
 ) -> Timeline:
     """Answer every segment of speech in a recording.
 
-    The recording is read as a stream: memory does not grow with its length, but for the answers and 100 numbers a
-    second for the picture. A model that standardizes per speaker needs all segments before the first answer.
+    The recording is read as a stream; what is kept of it are the answers and 100 numbers a second for the picture. A
+    model that standardizes per speaker needs all segments before the first answer.
 
     Args:
         recognizer: its transcription (`ctc`, `whisper:NAME`) hears each segment.
@@ -202,8 +202,12 @@ def timeline(
     answers = []
     for answer in recognizer.predict(map(utterance, found()), batch_size=batch_size):
         answers.append(answer)
-        answered = min(answered + segment_end(answer) - segment_start(answer), total)
+        before = channels.index(answer.channel) * duration if given is None else 0.0
+        position = before + segment_end(answer) * (1 if given is None else len(channels))
+        answered = min(max(answered, position), total)
         report()
+    answered = total
+    report()
     broken = [scan.broken(duration) for scan in scans if scan.error]
     answers = smoothed(answers, smoothing) if smoothing else answers
     return Timeline(
