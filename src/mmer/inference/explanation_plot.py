@@ -1,12 +1,13 @@
 """An explanation as a picture."""
 
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mmer.audio import SAMPLING_RATE
@@ -16,6 +17,13 @@ from mmer.inference.explain import Explanation
 FOR, AGAINST = "#0072b2", "#d55e00"
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])
 _ROW = 0.26  # inches of a word
+_LEGEND: dict[str, Any] = {
+    "fontsize": 8.5,
+    "labelcolor": INK,
+    "loc": "best",
+    "framealpha": 0.85,
+    "edgecolor": "none",
+}
 
 
 def plot_explanation(explanation: Explanation, target: str | Path | IO[bytes]) -> None:
@@ -92,17 +100,18 @@ def _answers(axes: Axes, explanation: Explanation) -> None:
 def _words(axes: Axes, explanation: Explanation) -> None:
     words = explanation.words
     places = np.arange(len(words))
+    handles: list[Patch] = []
     for offset, shares, alpha, name in (
         (-0.2, [word.share for word in words], 1.0, "share (integrated gradients)"),
         (0.2, [word.drop for word in words], 0.45, "drop without it"),
     ):
         colors = [FOR if share >= 0 else AGAINST for share in shares]
         axes.barh(places + offset, shares, 0.38, color=colors, alpha=alpha)
-        axes.barh([], [], color=FOR, alpha=alpha, label=name)
+        handles.append(Patch(color=FOR, alpha=alpha, label=name))
     axes.set_yticks(places, [_plain(word.word) for word in words])
     axes.invert_yaxis()
     axes.axvline(0, color=FAINT, lw=1)
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
+    axes.legend(handles=handles, **_LEGEND)
     _title(axes, "word by word, log-odds; blue for the answer, orange against it")
     _clean(axes)
 
@@ -136,7 +145,7 @@ def _moments(axes: Axes, explanation: Explanation) -> None:
     axes.axhline(0, color=FAINT, lw=1)
     axes.set_xlim(0, moments[-1].end)
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="best")
+    axes.legend(**_LEGEND)
     _title(axes, "moment by moment, log-odds")
     axes.set_xlabel("seconds", color=INK)
     _clean(axes)
