@@ -3,7 +3,6 @@
 import os
 import re
 import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -33,11 +32,28 @@ class Process:
     process: subprocess.Popen[str]
 
 
-def start_process(model: Path, *arguments: str) -> Process:
-    """Run `mmer serve` at a free port; once it answers it cannot write a single byte to any file."""
-    command = [sys.executable, "-m", "mmer", "serve", str(model), "--port", "0", *arguments]
-    environment = {**os.environ, "COLUMNS": "300"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+TOKEN = "correct-horse-battery"
+
+
+def launch(model: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Run `mmer serve` at a free port."""
+    command = [
+        sys.executable,
+        "-m",
+        "mmer",
+        "serve",
+        str(model),
+        "--port",
+        "0",
+        "--device",
+        "cpu",
+        *arguments,
+    ]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "300"})
+
+
+def wait_for(process: "subprocess.Popen[str]") -> Process:
+    """Until it answers; from then on it cannot write a single byte to any file."""
     assert process.stderr is not None
     said = []
     timer = threading.Timer(START, process.kill)
@@ -64,12 +80,32 @@ def recognizer(versatile_folder: Path) -> EmotionRecognizer:
 
 
 @pytest.fixture(scope="session")
-def process(versatile_folder: Path) -> Iterator[Process]:
+def launched(
+    versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list["subprocess.Popen[str]"]]:
+    """The service that most tests ask, and one with a token that a test will stop; they load at the same time."""
+    token = tmp_path_factory.mktemp("token") / "token"
+    token.write_text(f"{TOKEN}\n")
+    processes = [
+        launch(versatile_folder, "--max-per-minute", "0"),
+        launch(versatile_folder, "--token-file", str(token)),
+    ]
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def process(launched: list["subprocess.Popen[str]"]) -> Process:
     """The service that most tests ask."""
-    made = start_process(versatile_folder, "--device", "cpu", "--max-per-minute", "0")
-    yield made
-    made.process.send_signal(signal.SIGTERM)
-    assert made.process.wait(30) == 0
+    return wait_for(launched[0])
+
+
+@pytest.fixture
+def doomed(launched: list["subprocess.Popen[str]"]) -> Process:
+    """A service with a token, for one test to stop."""
+    return wait_for(launched[1])
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import run
-from serving.conftest import Process, start_process
+from serving.conftest import TOKEN, Process
 
 from mmer.inference import EmotionRecognizer
 from mmer.inference.model_folder import model_hash
@@ -234,15 +234,15 @@ class TestRefusals:
         assert "the request is too long; at most 0.1 MB are allowed" in said
 
     def test_token(self, service: Service) -> None:
-        url = service(token="correct-horse-battery")
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "correct-horse-battery"}):
+        url = service(token=TOKEN)
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
             for path in ("/v1/model", "/metrics"):
                 response = httpx2.get(url + path, headers=headers)
                 assert "Authorization: Bearer" in detail(response, 401)
                 assert response.headers["WWW-Authenticate"] == "Bearer"
         for path in ("/health", "/ready", "/", "/page/page.js"):
             assert httpx2.get(url + path).status_code == 200
-        known = {"Authorization": "Bearer correct-horse-battery"}
+        known = {"Authorization": f"Bearer {TOKEN}"}
         assert httpx2.get(f"{url}/v1/model", headers=known).status_code == 200
         body = {"transcript": WORDS[1]}
         assert httpx2.post(f"{url}/v1/predict", json=body, headers=known).status_code == 200
@@ -306,29 +306,26 @@ class TestOperation:
         after = count(good), count(bad), count("mmer_sound_seconds_total")
         assert np.subtract(after, before) == pytest.approx([1, 1, 2])
 
-    def test_stops_when_what_is_in_flight_is_answered(self, versatile_folder: Path, tmp_path: Path) -> None:
+    def test_stops_when_what_is_in_flight_is_answered(self, doomed: Process) -> None:
         """SIGTERM while an upload is under way: it is answered, others get 503, then the process ends with 0."""
-        token = tmp_path / "token"
-        token.write_text("correct-horse-battery\n")
-        made: Process = start_process(versatile_folder, "--token-file", str(token), "--device", "cpu")
-        known = {"Authorization": "Bearer correct-horse-battery"}
-        assert httpx2.get(f"{made.url}/v1/model").status_code == 401
-        assert httpx2.get(f"{made.url}/v1/model", headers=known).status_code == 200
+        known = {"Authorization": f"Bearer {TOKEN}"}
+        assert httpx2.get(f"{doomed.url}/v1/model").status_code == 401
+        assert httpx2.get(f"{doomed.url}/v1/model", headers=known).status_code == 200
         body = json.dumps({"transcript": WORDS[1]}).encode()
 
         def slowly() -> Iterator[bytes]:
             yield body[:5]
             time.sleep(0.5)
-            made.process.send_signal(signal.SIGTERM)
+            doomed.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
-            refused = httpx2.post(f"{made.url}/v1/predict", content=body, headers=known)
+            refused = httpx2.post(f"{doomed.url}/v1/predict", content=body, headers=known)
             assert detail(refused, 503) == "the service is stopping; ask again later"
-            assert httpx2.get(f"{made.url}/ready").status_code == 503
+            assert httpx2.get(f"{doomed.url}/ready").status_code == 503
             yield body[5:]
 
         headers = {**known, "Content-Type": "application/json"}
-        answer = httpx2.post(f"{made.url}/v1/predict", content=slowly(), headers=headers, timeout=60)
+        answer = httpx2.post(f"{doomed.url}/v1/predict", content=slowly(), headers=headers, timeout=60)
         assert answer.status_code == 200
-        assert made.process.wait(30) == 0
-        assert made.process.stderr is not None
-        assert made.process.stderr.read() == ""
+        assert doomed.process.wait(30) == 0
+        assert doomed.process.stderr is not None
+        assert doomed.process.stderr.read() == ""
