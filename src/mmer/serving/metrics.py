@@ -10,7 +10,7 @@ from mmer.serving.settings import ServiceState
 ROUTES = frozenset(
     {
         *("/", "/health", "/ready", "/metrics"),
-        *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain", "/v1/stream"),
+        *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain"),
     }
 )
 """Paths that are counted under their own name; any other is `other`."""
