@@ -121,7 +121,8 @@ def results(run: Run) -> ReportTable:
         for name, figures in metrics["folds"].items()
     ]
     spread = [
-        percent(metrics["mean"][name]) + (f" ± {100 * std:.1f}" if (std := metrics["std"][name]) else "")
+        percent(metrics["mean"][name])
+        + (f" ± {100 * std:.1f}" if (std := metrics["std"][name]) is not None else "")
         for name in FIGURES
     ]
     rows += [["mean ± sd", "", *spread], ["pooled", str(judged["utterances"]), *total]]

@@ -273,7 +273,9 @@ def summary(folder: Path, made: Folds, metrics: Mapping[str, Any]) -> Group:
         table.add_row(Text(name), str(figures["utterances"]), *(f"{figures[each]:.1%}" for each in shown))
     table.add_section()
     mean, std, pooled = metrics["mean"], metrics["std"], metrics["pooled"]
-    spread = [f"{mean[name]:.1%}" + (f" ± {100 * std[name]:.1f}" if std[name] else "") for name in shown]
+    spread = [
+        f"{mean[name]:.1%}" + (f" ± {100 * std[name]:.1f}" if std[name] is not None else "") for name in shown
+    ]
     table.add_row("mean ± sd", "", *spread)
     together = [f"{pooled[name]:.1%}" for name in shown]
     table.add_row("pooled", str(pooled["utterances"]), *together, style="bold")
