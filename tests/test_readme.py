@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from commands import SMALL, make_recordings, run
@@ -24,7 +25,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "folder").mkdir()
     for clip in clips[:3]:
         (tmp_path / "folder" / clip.name).symlink_to(clip)
-    soundfile.write(tmp_path / "clip.mp3", *soundfile.read(clips[0]))
+    voice, rate = soundfile.read(clips[0])
+    soundfile.write(tmp_path / "clip.mp3", voice, rate)
+    soundfile.write(tmp_path / "call.wav", np.stack([voice, voice[::-1]], axis=1), rate)
     return tmp_path
 
 
@@ -32,7 +35,7 @@ def test_commands_and_code(
     workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = [command for command in COMMANDS if command not in IEMOCAP and "OFFICIAL.pt" not in command]
-    assert len(commands) == 10
+    assert len(commands) == 12
     for command in commands:
         arguments = shlex.split(command)[1:]
         if arguments[0] in ("train", "crossval"):
