@@ -40,10 +40,10 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     windows = windows - windows.mean(axis=1, keepdims=True)
     energy = np.log(windows.var(axis=1) + 1e-8)
 
-    power = np.abs(scipy.fft.rfft(windows * window, TRANSFORM)) ** 2
+    power = _power(windows * window)
     power[:, int(HARMONICS * TRANSFORM / SAMPLING_RATE) :] = 0.0
-    autocorrelation = scipy.fft.irfft(power)[:, :LONGEST_LAG]
-    of_window = scipy.fft.irfft(np.abs(scipy.fft.rfft(window, TRANSFORM)) ** 2)[:LONGEST_LAG]
+    autocorrelation = _autocorrelation(power)
+    of_window = _autocorrelation(_power(window))
     normalized = autocorrelation / (autocorrelation[:, :1] + 1e-8) * (of_window[0] / of_window)
     lags = np.arange(SHORTEST_LAG, LONGEST_LAG)
     peaks = normalized[:, lags] - OCTAVE_COST * lags
@@ -54,3 +54,12 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     voiced = (periodicity > PERIODIC) & (energy > energy.max() - QUIET)
     pitch = np.where(voiced, pitch, np.nan)
     return np.stack([pitch, periodicity, energy], axis=1).astype(np.float32)
+
+
+def _power(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    # scipy computes in single precision what numpy would in double; its functions have no types.
+    return np.abs(np.asarray(scipy.fft.rfft(windows, TRANSFORM))) ** 2
+
+
+def _autocorrelation(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(scipy.fft.irfft(power))[..., :LONGEST_LAG]
