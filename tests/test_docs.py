@@ -31,8 +31,8 @@ REASONS = {
     "data of your own",
     "minutes",
 }
-LONG = {"tutorials/own-recordings.md"}
-"""Pages that train several times; test_readme.py runs the same commands."""
+LONG = {"tutorials/own-recordings.md", "export.md"}
+"""Pages whose commands take long, and are run by test_readme.py or test_export.py and test_bundle.py too."""
 TRAINING = ("train", "crossval", "ablate")
 
 
