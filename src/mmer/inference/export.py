@@ -21,7 +21,7 @@ is zero everywhere is missing.
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,8 @@ from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Answers, Inputs
 from mmer.inference.onnx_network import MODEL, read_onnx_network
 from mmer.inference.torch_network import TorchNetwork
-from mmer.model.mmer import Encoding, MMERForEmotionRecognition
+from mmer.model.encoding import encode_every_row
+from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 
 TOLERANCE = 1e-4
@@ -140,10 +141,10 @@ class _Graph(nn.Module):
         if sound is not None and speech_attention_mask is not None:
             assert model.speech_encoder is not None
             stand_in = model.missing_speech if stand_ins else None
-            speech = _encode(model.speech_encoder, sound, speech_attention_mask, stand_in)
+            speech = encode_every_row(model.speech_encoder, sound, speech_attention_mask, stand_in)
         if input_ids is not None and text_attention_mask is not None:
             stand_in = model.missing_text if stand_ins else None
-            text = _encode(model._read, input_ids, text_attention_mask, stand_in)
+            text = encode_every_row(model.hidden_states_of, input_ids, text_attention_mask, stand_in)
         embeddings, logits = model.answer(speech, text)
         answers = {"logits": logits, "embeddings": embeddings}
         if stand_ins:
@@ -153,25 +154,6 @@ class _Graph(nn.Module):
             answers["ctc_symbols"] = model.ctc_head(speech.hidden).argmax(dim=-1)
             answers["frame_mask"] = speech.mask
         return answers
-
-
-def _encode(
-    encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    inputs: Tensor,
-    attention_mask: Tensor,
-    stand_in: Tensor | None,
-) -> Encoding:
-    """As `MMERForEmotionRecognition` encodes, but missing rows are encoded too and replaced afterwards."""
-    given = attention_mask.any(dim=1)
-    if stand_in is not None:  # no encoder is asked about a row that is masked everywhere
-        attention_mask = torch.where(given[:, None], attention_mask, 1)
-    hidden, mask = encoder(inputs, attention_mask)
-    mask = mask.bool()
-    if stand_in is not None:
-        first = torch.arange(mask.shape[1], device=mask.device) == 0
-        hidden = torch.where(given[:, None, None], hidden, stand_in)
-        mask = (mask & given[:, None]) | (first & ~given[:, None])
-    return Encoding(hidden, mask, given)
 
 
 def _graph(model: MMERForEmotionRecognition, batch: Inputs, name: Path) -> Any:

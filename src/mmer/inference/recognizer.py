@@ -1,24 +1,22 @@
 """Emotions of recordings, with a trained model."""
 
 import os
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain, count, islice
-from typing import TYPE_CHECKING, Self, TypeVar
+from itertools import count, islice
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
-from mmer.errors import AudioError, MMERError
+from mmer.errors import MMERError
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
-from mmer.inference.inputs import Audio, NamedBytes, Utterance, as_utterance, contents, corpus_utterances
+from mmer.inference.clips import READERS, Clip, ClipReader, ahead
+from mmer.inference.inputs import Audio, Utterance, as_utterance, contents, corpus_utterances
 from mmer.inference.model_folder import one_line, read_model_folder
 from mmer.inference.network import Array, Inputs, Network, Symbols
 from mmer.inference.output import Prediction, probability_column
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from mmer.model.mmer import MMERForEmotionRecognition
 
 WINDOW = 4  # batches that are sorted by length together, and as many that are read ahead
-READERS = 4  # threads that decode audio while the model computes
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class EmotionRecognizer:
@@ -80,6 +75,7 @@ class EmotionRecognizer:
         self.processor = processor
         name = self.transcription.model
         self._speech_recognizer = SpeechRecognizer(name, self.network.device) if name else None
+        self._clips = ClipReader(processor, self.transcription)
 
     @classmethod
     def from_pretrained(
@@ -196,16 +192,16 @@ class EmotionRecognizer:
         batch_size: int,
         progress: Callable[[int], None] | None,
         speakers: Mapping[str, FeatureStatistics] | None = None,
-    ) -> "Iterator[_Clip]":
+    ) -> Iterator[Clip]:
         utterances: Iterable[Utterance] = map(as_utterance, items, count(1))
         window, done = batch_size * WINDOW, 0
         report = progress or (lambda done: None)
         with ThreadPoolExecutor(READERS) as readers:
             if speakers is None and self.processor.per_speaker:
                 utterances = list(utterances)
-                speakers = self._speaker_statistics(utterances, readers)
+                speakers = self._clips.statistics(utterances, readers)
             speakers = speakers or {}
-            clips = _ahead(readers, self._read_clip, utterances, window)
+            clips = ahead(readers, self._clips.read, utterances, window)
             while group := list(islice(clips, window)):
                 for clip in group:
                     self._add_warnings(clip, speakers)
@@ -259,59 +255,7 @@ class EmotionRecognizer:
             utterances: all those of a speaker; of whom there are fewer than two usable clips, there are no statistics.
         """
         with ThreadPoolExecutor(READERS) as readers:
-            return self._speaker_statistics(utterances, readers)
-
-    def _speaker_statistics(
-        self, utterances: Sequence[Utterance], readers: Executor
-    ) -> dict[str, FeatureStatistics]:
-        """Statistics of the speakers of whom there are at least two usable clips."""
-        speakers = defaultdict(list)
-        for utterance in utterances:
-            if utterance.speaker is not None:
-                speakers[utterance.speaker].append(utterance)
-        statistics = {}
-        for speaker, said in speakers.items():
-            clips = _ahead(readers, self._read_clip, said, READERS * 2)
-            features = (clip.features for clip in clips if clip.features is not None)
-            first_two = list(islice(features, 2))
-            if len(first_two) == 2:
-                statistics[speaker] = FeatureStatistics.of(chain(first_two, features))
-        return statistics
-
-    def _read_clip(self, utterance: Utterance) -> "_Clip":
-        """Read one recording; runs in a thread of its own."""
-        is_heard = self.transcription.listens and utterance.audio is not None
-        transcript = None if is_heard or self.transcription.kind == "none" else utterance.transcript
-        prediction = Prediction(
-            utterance_id=utterance.utterance_id or "",
-            audio_path=utterance.path,
-            start=utterance.start,
-            end=utterance.end,
-            channel=utterance.channel,
-            speaker=utterance.speaker,
-            transcript=transcript,
-            transcript_source="given" if transcript and transcript.strip() else "none",
-        )
-        clip = _Clip(utterance, prediction)
-        listens = self.processor.uses_speech and not (utterance.audio is None and self.processor.stand_ins)
-        recognizes = self._speech_recognizer is not None and is_heard
-        if not listens and not recognizes:
-            return clip
-        try:
-            waveform, source_rate = self._load(utterance, prediction.utterance_id)
-            clip.features = self.processor.features(waveform) if listens else None
-            clip.waveform = waveform if recognizes else None
-        except (MMERError, OSError) as error:
-            prediction.error = one_line(error)
-            return clip
-        prediction.duration = len(waveform) / self.processor.sampling_rate
-        prediction.warnings += quality_warnings(waveform, source_rate)
-        shortest = self.processor.min_duration
-        if prediction.duration < shortest:
-            prediction.warnings.append(
-                f"short: {prediction.duration:.3f} s, padded with silence to the model's {shortest:.3f} s"
-            )
-        return clip
+            return self._clips.statistics(utterances, readers)
 
     def waveform(self, utterance: Utterance) -> NDArray[np.float32]:
         """The sound of an utterance, (samples,), as the model's processor takes it.
@@ -319,41 +263,9 @@ class EmotionRecognizer:
         Raises:
             AudioError: it cannot be read.
         """
-        return self._load(utterance, utterance.utterance_id or utterance.path or "utterance")[0]
+        return self._clips.load(utterance, utterance.utterance_id or utterance.path or "utterance")[0]
 
-    def _load(self, utterance: Utterance, name: str) -> tuple[NDArray[np.float32], int]:
-        """The waveform (samples,) at the model's rate, and the rate of the recording in Hz."""
-        audio, rate = utterance.audio, self.processor.sampling_rate
-        longest = self.processor.max_duration
-        if audio is None:
-            only = "text alone is answered by models trained with model.stand_ins=true"
-            raise AudioError(f"{name}: no recording was given, and this model listens; {only}")
-        if not isinstance(audio, str | os.PathLike | bytes):
-            if utterance.sampling_rate is None:
-                raise AudioError(
-                    f"{name}: samples need their sampling_rate in Hz (several files: use predict)"
-                )
-            waveform = as_waveform(
-                audio,
-                utterance.sampling_rate,
-                name=name,
-                target_rate=rate,
-                max_duration=longest,
-                channel=utterance.channel,
-            )
-            return waveform, utterance.sampling_rate
-        source = NamedBytes(audio, name) if isinstance(audio, bytes) else audio
-        waveform = load_audio(
-            source,
-            sampling_rate=rate,
-            start=utterance.start,
-            end=utterance.end,
-            max_duration=longest,
-            channel=utterance.channel,
-        )
-        return waveform, probe(source).sampling_rate
-
-    def _add_warnings(self, clip: "_Clip", speakers: Mapping[str, FeatureStatistics]) -> None:
+    def _add_warnings(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
         """What is to be said of text and speaker."""
         prediction = clip.prediction
         if prediction.error:
@@ -384,7 +296,7 @@ class EmotionRecognizer:
                 "standardized over this clip alone: the model expects several clips of a known speaker"
             )
 
-    def _answer(self, batch: "Sequence[_Clip]", speakers: Mapping[str, FeatureStatistics]) -> None:
+    def _answer(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
         inputs = self.processor.collate(
             [clip.features for clip in batch] if self.processor.uses_speech else None,
             [clip.prediction.transcript for clip in batch],
@@ -423,7 +335,7 @@ class EmotionRecognizer:
             if both:
                 clip.prediction.add_alone(heard, read_alone)
 
-    def _read_heard(self, batch: "Sequence[_Clip]", symbols: Symbols) -> Inputs:
+    def _read_heard(self, batch: Sequence[Clip], symbols: Symbols) -> Inputs:
         """The tokens of what the CTC head hears."""
         for clip, best in zip(batch, symbols, strict=True):
             prediction = clip.prediction
@@ -446,27 +358,3 @@ class EmotionRecognizer:
                 chosen = np.array(conditions) == condition
                 rows[chosen] = self.calibration(rows[chosen], condition)
         return [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
-
-
-@dataclass(slots=True, eq=False)
-class _Clip:
-    """An utterance on its way to an answer; its length is what batches are sorted by."""
-
-    utterance: Utterance
-    prediction: Prediction
-    features: NDArray[np.float32] | None = None
-    waveform: NDArray[np.float32] | None = None
-    embedding: NDArray[np.float32] | None = None
-    tokens: int = 0
-
-    def __len__(self) -> int:
-        return self.tokens if self.features is None else len(self.features)
-
-
-def _ahead(workers: Executor, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
-    """Results in order, the next `number` of them being worked on while one is used."""
-    items = iter(items)
-    pending = deque(workers.submit(function, item) for item in islice(items, number))
-    while pending:
-        yield pending.popleft().result()
-        pending.extend(workers.submit(function, item) for item in islice(items, 1))

@@ -13,7 +13,8 @@ from torch import Tensor
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference.model_folder import one_line
 from mmer.inference.network import Answers, Array, Inputs, Network, Symbols
-from mmer.model.mmer import Encoding, MMERForEmotionRecognition
+from mmer.model.encoding import Encoding
+from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.progress import quiet_transformers
 
 

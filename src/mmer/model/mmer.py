@@ -1,8 +1,8 @@
 """MMER: multimodal multi-task learning for speech emotion recognition (Interspeech 2023)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from mmer.model.baselines import NaiveFusion, SpeechPooling, TextPooling
 from mmer.model.configuration import MMERConfig
+from mmer.model.encoding import Encoding, encode_given, nothing_like, stand_ins_for
 from mmer.model.fusion import MultimodalDynamicFusion
 from mmer.model.speech_encoder import SpeechEncoder
 from mmer.model.text_encoder import TextEncoder
@@ -26,20 +27,6 @@ FUSIONS = {
     "speech": SpeechPooling,
     "text": TextPooling,
 }
-
-
-class Encoding(NamedTuple):
-    """One side of a batch after its encoder: the frames of the speech, or the tokens of the text.
-
-    Attributes:
-        hidden: (batch, positions, size).
-        mask: (batch, positions) bool, true where valid; at least one in each row.
-        given: (batch,) bool, false where there was nothing to encode and the learned stand-in is in its place.
-    """
-
-    hidden: Tensor
-    mask: Tensor
-    given: Tensor
 
 
 @dataclass
@@ -206,7 +193,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         has_second_view = augmented_speech is not None or augmented_text is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
             if text and augmented_text and text[0].ndim != augmented_text[0].ndim:
-                text, augmented_text = self._read(*text), self._read(*augmented_text)
+                text, augmented_text = self.hidden_states_of(*text), self.hidden_states_of(*augmented_text)
             speech = self._both(speech, augmented_speech)
             text = self._both(text, augmented_text)
         heard = self.encode_speech(*speech) if speech and self.config.uses_speech else None
@@ -263,7 +250,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """
         assert self.speech_encoder is not None
         stand_in = self.missing_speech if self.config.stand_ins else None
-        return _encode_given(self.speech_encoder, inputs, attention_mask, stand_in)
+        return encode_given(self.speech_encoder, inputs, attention_mask, stand_in)
 
     def encode_text(self, inputs: Tensor, attention_mask: Tensor) -> Encoding:
         """Tokens of the text.
@@ -279,7 +266,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             ValueError: token numbers for a model without text encoder.
         """
         stand_in = self.missing_text if self.config.stand_ins else None
-        return _encode_given(self._read, inputs, attention_mask, stand_in)
+        return encode_given(self.hidden_states_of, inputs, attention_mask, stand_in)
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse what was encoded.
@@ -306,9 +293,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """Both sides that the network uses, stand-ins in place of one that is not given."""
         if self.config.stand_ins and (speech is None) != (text is None):
             if speech is None and text is not None:
-                speech = _stand_ins(self.missing_speech, text.given)
+                speech = stand_ins_for(self.missing_speech, text.given)
             elif speech is not None:
-                text = _stand_ins(self.missing_text, speech.given)
+                text = stand_ins_for(self.missing_text, speech.given)
         if self.config.uses_speech and speech is None:
             raise ValueError(
                 f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
@@ -319,7 +306,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             )
         return speech, text
 
-    def _read(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden_states_of(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states (batch, tokens, d) in place of token numbers."""
         if tokens.is_floating_point():
             return tokens, mask
@@ -332,7 +319,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
     ) -> tuple[Tensor, Tensor] | None:
         """Two views as one batch, padded to the longer; null where one of them is and has no stand-in."""
         if self.config.stand_ins:
-            first, second = first or _nothing_like(second), second or _nothing_like(first)
+            first, second = first or nothing_like(second), second or nothing_like(first)
         if first is None or second is None:
             return None
         longest = max(first[0].shape[1], second[0].shape[1])
@@ -357,40 +344,6 @@ class MMERForEmotionRecognition(PreTrainedModel):
         if augmented is not None:
             summary["augmented_embeddings"] = self.augmented_contrastive_projection(augmented)
         return summary
-
-
-def _encode_given(
-    encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    inputs: Tensor,
-    attention_mask: Tensor,
-    stand_in: Tensor | None,
-) -> Encoding:
-    """Encode the rows that have something to encode; the others get the stand-in, if there is one."""
-    given = attention_mask.any(dim=1)
-    if stand_in is None or given.all():
-        hidden, mask = encoder(inputs, attention_mask)
-        return Encoding(hidden, mask.bool(), given)
-    if not given.any():
-        return _stand_ins(stand_in, given)
-    rows, missing = given.nonzero()[:, 0], (~given).nonzero()[:, 0]
-    hidden, mask = encoder(inputs[rows], attention_mask[rows])
-    shape = (len(given), *mask.shape[1:])
-    everywhere = hidden.new_zeros(*shape, hidden.shape[-1]).index_copy(0, rows, hidden)
-    valid = torch.zeros(shape, dtype=torch.bool, device=mask.device).index_copy(0, rows, mask.bool())
-    everywhere[missing, 0] = stand_in.to(hidden.dtype)
-    valid[missing, 0] = True
-    return Encoding(everywhere, valid, given)
-
-
-def _stand_ins(stand_in: Tensor, like: Tensor) -> Encoding:
-    """One for each row of `like`, (batch,) bool."""
-    given = torch.zeros_like(like)
-    return Encoding(stand_in.expand(like.shape[0], 1, -1), ~given[:, None], given)
-
-
-def _nothing_like(inputs: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    """As many rows, all of them missing."""
-    return inputs and (torch.zeros_like(inputs[0][:, :1]), torch.zeros_like(inputs[1][:, :1]))
 
 
 def _with_mask(
