@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--sizes", type=int, nargs="+", default=[4, 16, 64, 256])
     parser.add_argument("--seeds", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     console = Console(stderr=True)
     settings = list(arguments.settings)
     if not any(setting.startswith("data.corpus=") for setting in settings):

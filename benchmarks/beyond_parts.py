@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE")
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--batch", type=int, default=64)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     console, settings = Console(stderr=True), list(arguments.settings)
     arguments.out.mkdir(parents=True, exist_ok=True)
     if not any(setting.startswith("data.corpus=") for setting in settings):
