@@ -85,14 +85,18 @@ def test_calibration_is_told(copy: Path) -> None:
         "bins": {"before": [], "after": []},
         "scores": {},
     }
+    as_it_was = {"method": "none", "parameters": {}}
     labels = EmotionRecognizer.from_pretrained(copy / "model").labels
     content = {"version": VERSION, "weights": weights_hash(copy / "model"), "labels": labels}
     content |= {"corpus": "calls", "split": "validation", "speakers": ["anna"], "note": "Few speakers."}
     (copy / "model" / "calibration.json").write_text(
-        json.dumps({**content, "conditions": {"both": condition}})
+        json.dumps(
+            {**content, "conditions": {"both": condition, "text": condition | {"calibrator": as_it_was}}}
+        )
     )
     text = read_card(write_model_card(copy)).text
     assert "| both | temperature | 8 | 25.0 % | 12.5 % | 1.500 | 1.250 |" in text
+    assert "| text | none was better | 8 |" in text
     assert "on 1 speakers of calls (validation)" in text
     assert "Few speakers." in text
     assert "anna" not in text

@@ -13,10 +13,12 @@ import onnx
 import pytest
 from commands import run
 from inference.conftest import save_model
+from safetensors.numpy import load_file, save_file
 from tiny import SPEECH_ENCODERS
 
 from mmer.errors import CheckpointError, ExportError, MissingExtraError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference.doctor import Check, examine
 from mmer.inference.export import export_onnx
 from mmer.text import WAV2VEC2_ALPHABET
 
@@ -105,6 +107,28 @@ def test_reads_what_it_hears(folder: Path, exported: Path, clips: Sequence[str])
         assert ours.transcript
         assert ours.transcript_source == theirs.transcript_source
         assert_same(ours, theirs)
+
+
+def test_doctor_compares_them(
+    folder: Path,
+    exported: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def row(first: Path, second: Path | None) -> Check:
+        checks = {check.name: check for check in examine(first, exported=second, device="cpu")}
+        return checks["PyTorch against ONNX"]
+
+    assert row(folder, exported).holds
+    assert "PyTorch's folder, and this one with --onnx" in row(exported, None).note
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    weights = load_file(other / "model.safetensors")
+    weights["classifier.bias"] = weights["classifier.bias"] + np.float32(0.5) * np.eye(4, dtype=np.float32)[0]
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    assert row(other, exported).difference == pytest.approx(0.5, abs=1e-3)
+    assert run(capfd, monkeypatch, ["doctor", other, "--onnx", exported, "--device", "cpu"]).code == 1
 
 
 def test_without_torch(folder: Path, exported: Path, clips: Sequence[str]) -> None:

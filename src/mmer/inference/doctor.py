@@ -82,9 +82,9 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     checks.append(Check("in reverse order", _apart(turned, batch), exact, "logits"))
     checks.append(_stereo(recognizer, clips))
     if other is None:
-        checks.append(
-            Check("PyTorch against ONNX", note="not looked at: name the exported folder with --onnx")
-        )
+        is_exported = not (folder / "model.safetensors").is_file()
+        how = "give PyTorch's folder, and this one with" if is_exported else "name the exported folder with"
+        checks.append(Check("PyTorch against ONNX", note=f"not looked at: {how} --onnx"))
     else:
         found = _apart(golden_logits(other, clips, together=False), alone)
         checks.append(Check("PyTorch against ONNX", found, exact, "logits"))
