@@ -18,11 +18,15 @@ import pytest
 import soundfile
 from commands import run
 from serving.conftest import TOKEN, Process
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
+from mmer.audio import load_audio
 from mmer.inference import EmotionRecognizer
 from mmer.inference.model_folder import model_hash
 
 Service = Callable[..., str]
+RATE = 16_000
 WORDS = ["nie wiem, co robić", "I never said that!", "What a day, what a day.", "The train leaves at nine."]
 
 
@@ -53,7 +57,7 @@ def read_answer(connection: socket.socket) -> str:
     return said
 
 
-def wav(seconds: float, rate: int = 16_000, noise: float = 0.1) -> bytes:
+def wav(seconds: float, rate: int = RATE, noise: float = 0.1) -> bytes:
     file = io.BytesIO()
     samples = np.random.default_rng(0).normal(0, noise, round(seconds * rate))
     soundfile.write(file, samples, rate, format="WAV")
@@ -257,6 +261,16 @@ class TestRefusals:
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
         assert httpx2.get(f"{url}/health").status_code == 200
 
+    def test_rate_behind_a_proxy(self, service: Service) -> None:
+        def statuses(url: str, *clients: str) -> list[int]:
+            asked = [httpx2.get(f"{url}/v1/model", headers={"X-Forwarded-For": client}) for client in clients]
+            return [response.status_code for response in asked]
+
+        clients = ("10.0.0.1", "10.0.0.2", "10.0.0.1")
+        assert statuses(service(max_per_minute=1, trusted_proxies="127.0.0.1"), *clients) == [200, 200, 429]
+        assert statuses(service(max_per_minute=1, trusted_proxies="10.9.9.9"), *clients) == [200, 429, 429]
+        assert statuses(service(max_per_minute=1), *clients) == [200, 429, 429]
+
     def test_concurrency(self, service: Service) -> None:
         url = service(max_concurrent=1)
         body = json.dumps({"transcript": WORDS[1]}).encode()
@@ -306,12 +320,13 @@ class TestOperation:
         after = count(good), count(bad), count("mmer_sound_seconds_total")
         assert np.subtract(after, before) == pytest.approx([1, 1, 2])
 
-    def test_stops_when_what_is_in_flight_is_answered(self, doomed: Process) -> None:
-        """SIGTERM while an upload is under way: it is answered, others get 503, then the process ends with 0."""
+    def test_stops_when_what_is_in_flight_is_answered(self, doomed: Process, clips: list[Path]) -> None:
+        """SIGTERM during an upload and a stream: both are answered, others get 503, then the process ends with 0."""
         known = {"Authorization": f"Bearer {TOKEN}"}
         assert httpx2.get(f"{doomed.url}/v1/model").status_code == 401
         assert httpx2.get(f"{doomed.url}/v1/model", headers=known).status_code == 200
         body = json.dumps({"transcript": WORDS[1]}).encode()
+        pcm = (load_audio(clips[0]) * 32767).astype("<i2")
 
         def slowly() -> Iterator[bytes]:
             yield body[:5]
@@ -324,8 +339,17 @@ class TestOperation:
             yield body[5:]
 
         headers = {**known, "Content-Type": "application/json"}
-        answer = httpx2.post(f"{doomed.url}/v1/predict", content=slowly(), headers=headers, timeout=60)
-        assert answer.status_code == 200
+        address = f"ws{doomed.url.removeprefix('http')}/v1/stream"
+        with connect(address, additional_headers=known, open_timeout=60) as stream:
+            stream.send(pcm[:RATE].tobytes())
+            answer = httpx2.post(f"{doomed.url}/v1/predict", content=slowly(), headers=headers, timeout=60)
+            assert answer.status_code == 200
+            stream.send(pcm[RATE:].tobytes())
+            answers = []
+            with pytest.raises(ConnectionClosedError):
+                answers.extend(map(json.loads, stream))
+        assert stream.close_code == 1012
+        assert [message["final"] for message in answers][-1:] == [True]
         assert doomed.process.wait(30) == 0
         assert doomed.process.stderr is not None
         assert doomed.process.stderr.read() == ""
