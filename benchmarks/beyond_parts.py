@@ -6,7 +6,7 @@ accuracies of the test speakers, with intervals over them: those of the recipe's
 in turn, by a model that did not hear them. LoRA and words that a recognizer heard are not in it, since both want a
 pretrained model; `benchmarks/meld_text.py` has the former.
 
-    python benchmarks/beyond_parts.py OUT [--recipe demo] [--batch 64] [--test SPEAKER ...] [SETTING=VALUE ...]
+    python benchmarks/beyond_parts.py OUT [--recipe demo] [--batch 64] [--test SPEAKER,SPEAKER] [SETTING=VALUE ...]
 
 Without `data.corpus=...` the corpus is *spoken*. A study that was interrupted goes on.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE")
     parser.add_argument("--recipe", default="demo")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--test", nargs="+", metavar="SPEAKER")
+    parser.add_argument("--test", type=lambda names: names.split(","), default=[], metavar="SPEAKER,...")
     arguments = parser.parse_intermixed_args()
     console, settings = Console(stderr=True), list(arguments.settings)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def main() -> None:
         "made views": [],
         "all of it": [*batch, *missing],
     }
-    tests = [[f"protocol.test=[{speaker}]"] for speaker in arguments.test or []] or [[]]
+    tests = [[f"protocol.test=[{speaker}]"] for speaker in arguments.test] or [[]]
     print("| | sound and words | 95 % interval | sound alone | words alone |\n|---|---|---|---|---|")
     for name, changes in variants.items():
         views = []

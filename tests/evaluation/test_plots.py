@@ -27,6 +27,23 @@ def test_curves_without_a_judged_split(tmp_path: Path):
     drawn(tmp_path / "curves.png")
 
 
+def test_curves_of_a_model_that_does_without_a_side(tmp_path: Path):
+    logs = [
+        log
+        for epoch in (1, 2, 3)
+        for log in (
+            {"epoch": epoch, "step": epoch, "loss": 1.0, "cross_entropy": 1 / epoch},
+            {"epoch": epoch, "step": epoch, "eval_balanced_accuracy": epoch / 3}
+            | {"eval_balanced_accuracy_speech": epoch / 6, "eval_balanced_accuracy_text": 0.25},
+        )
+    ]
+    history = history_of(logs)
+    assert history["balanced_accuracy_speech"].tolist() == pytest.approx([1 / 6, 1 / 3, 1 / 2])
+    plot_curves(history, tmp_path / "alone.png", kept_epoch=3)
+    plot_curves(history_of([log for log in logs if "loss" in log]), tmp_path / "curves.png", kept_epoch=3)
+    assert drawn(tmp_path / "alone.png").shape != drawn(tmp_path / "curves.png").shape
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 60])
 def test_curves(tmp_path: Path, epochs: int):
     logs = []

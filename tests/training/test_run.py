@@ -484,6 +484,12 @@ def test_utterances_without_recording_or_transcript_train_and_are_judged(tones: 
     assert run.metrics["test"]["utterances"] == 9
     predictions = pd.read_parquet(run.folder / "predictions.parquet").set_index("utterance_id")
     assert predictions["error"].isna().all()
+    (log,) = judged_epochs(run)
+    labels, validated = ["angry", "calm", "sad"], predictions[predictions["split"] == "validation"]
+    for side in ("speech", "text"):
+        answers = validated[f"predicted_{side}_alone"].fillna(validated["predicted"]).tolist()
+        figures = compute_metrics(validated["emotion"].tolist(), answers, labels)
+        assert log[f"eval_balanced_accuracy_{side}"] == pytest.approx(figures["balanced_accuracy"])
     one_sided = table["audio_path"].isna() | table["transcript"].isna()
     assert predictions.loc[table["utterance_id"], "contribution_text"].isna().tolist() == one_sided.tolist()
 

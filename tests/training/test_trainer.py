@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import EvalPrediction, TrainerCallback, TrainerState, set_seed
+from transformers import TrainerCallback, TrainerState, set_seed
 
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.plots import NAMES
@@ -14,7 +14,7 @@ from mmer.model.build import build_model
 from mmer.recipe import Recipe
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
-from mmer.training.selection import CHOICE, out_of_patience
+from mmer.training.selection import CHOICE, judge_epoch, out_of_patience, trained_conditions
 from mmer.training.trainer import MMERTrainer
 
 STILL = [
@@ -272,17 +272,31 @@ def test_learning_rate(make_trainer, schedule: str, expected: list[float]):
     assert logged(trainer, "learning_rate") == pytest.approx(expected)
 
 
-def test_a_tie_goes_to_the_epoch_that_is_surest_of_the_truth(make_trainer):
-    trainer = make_trainer()
+def test_a_tie_goes_to_the_epoch_that_is_surest_of_the_truth():
     truth = np.array([0, 1, 2, 2])
 
     def choice(right: int, sureness: float) -> float:
         logits = sureness * np.eye(3)[np.where(np.arange(4) < right, truth, (truth + 1) % 3)]
-        return trainer._judge(EvalPrediction(predictions=logits, label_ids=truth))[CHOICE]
+        return judge_epoch(logits[:, None], truth, ["a", "b", "c"], {"both": 1.0})[CHOICE]
 
     assert choice(3, 2.0) > choice(3, 1.0)
     assert choice(4, 0.1) > choice(3, 0.1)
     assert choice(4, 0.1) > choice(3, 1.0)
+
+
+def test_the_best_epoch_does_without_a_side_as_often_as_training(tiny):
+    conditions = trained_conditions(tiny("augment.missing={speech: 0.1, text: 0.6}"))
+    assert conditions == pytest.approx({"both": 0.3, "speech": 0.6, "text": 0.1})
+    assert trained_conditions(tiny("augment.missing.text=0.6")) == pytest.approx({"both": 0.4, "speech": 0.6})
+    assert trained_conditions(tiny("model.stand_ins=true")) == {"both": 1.0}
+    assert trained_conditions(tiny("augment.missing.text=0.6", "model.fusion=speech")) == {"both": 1.0}
+    truth = np.array([0, 1, 2, 2])
+    answers = [np.array([0, 1, 2, 2]), np.array([0, 1, 0, 2]), np.array([0, 0, 0, 0])]
+    logits = np.stack([5.0 * np.eye(3)[each] for each in answers], axis=1)
+    found = judge_epoch(logits, truth, ["a", "b", "c"], conditions)
+    scores = [found[f"balanced_accuracy{side}"] for side in ("", "_speech", "_text")]
+    assert scores == pytest.approx([1, (1 + 1 + 1 / 2) / 3, 1 / 3])
+    assert found[CHOICE] == pytest.approx(0.3 + 0.6 * 2.5 / 3 + 0.1 / 3, abs=1e-6)
 
 
 def test_patience():

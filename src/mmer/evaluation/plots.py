@@ -27,6 +27,8 @@ NAMES = {
     "supervised_contrastive": "supervised contrastive",
     "augmented_contrastive": "augmented contrastive",
 }
+ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
+SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
 
 
@@ -35,7 +37,8 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
 
     Args:
         history: one row for each epoch: `epoch`, a column of `NAMES` for each objective that was used, and
-            `balanced_accuracy` (0 to 1) on the selection split, NaN if it was not judged.
+            `balanced_accuracy` (0 to 1) on the selection split, NaN if it was not judged; with modality dropout, the
+            columns of `ALONE` too.
         path: where the picture (PNG) goes.
         kept_epoch: the epoch, from 1, whose model is kept.
         selection: the split that `balanced_accuracy` was measured on.
@@ -56,7 +59,12 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
     if judged:
         axes = panels[-1]
         _clean(axes)
-        axes.plot(epochs, scores, color=INK, lw=2, marker=marker, ms=3.5)
+        axes.plot(epochs, scores, color=INK, lw=2, marker=marker, ms=3.5, label="from both")
+        alone = [side for side in ALONE if side in history and not np.isnan(history[side].to_numpy()).all()]
+        for side, style in zip(alone, ("--", ":"), strict=False):
+            axes.plot(epochs, history[side], color=INK, lw=1.4, ls=style, label=ALONE[side])
+        if alone:
+            axes.legend(fontsize=9, frameon=False, ncols=3, labelcolor=INK)
         axes.set_title(
             f"balanced accuracy on {selection}", loc="left", fontsize=11, color=INK, fontweight="bold"
         )
@@ -220,16 +228,17 @@ def history_of(logs: Sequence[Mapping[str, float]]) -> pd.DataFrame:
             the scores of each epoch's evaluation.
 
     Returns:
-        `epoch`, the mean of each objective over the steps of the epoch, `balanced_accuracy` of its evaluation.
+        `epoch`, the mean of each objective over the steps of the epoch, `balanced_accuracy` of its evaluation and,
+        where it was judged from one side alone, that.
     """
     sums: dict[int, dict[str, float]] = {}
     steps: dict[int, int] = {}
-    scores: dict[int, float] = {}
+    scores: dict[int, dict[str, float]] = {}
     last_step = 0
     for log in logs:
         epoch = int(np.ceil(log["epoch"] - 1e-6))
         if "eval_balanced_accuracy" in log:
-            scores[epoch] = log["eval_balanced_accuracy"]
+            scores[epoch] = {name: log[f"eval_{name}"] for name in SCORES if f"eval_{name}" in log}
         elif "cross_entropy" in log:
             window = int(log["step"]) - last_step
             last_step = int(log["step"])
@@ -238,8 +247,9 @@ def history_of(logs: Sequence[Mapping[str, float]]) -> pd.DataFrame:
             for name in NAMES:
                 row[name] += window * log.get(name, np.nan)
     rows = [
-        {"epoch": epoch, "balanced_accuracy": scores.get(epoch, np.nan)}
+        {"epoch": epoch}
+        | scores.get(epoch, {})
         | {name: total / steps[epoch] for name, total in row.items() if not np.isnan(total)}
         for epoch, row in sums.items()
     ]
-    return pd.DataFrame(rows, columns=["epoch", *NAMES, "balanced_accuracy"])
+    return pd.DataFrame(rows, columns=["epoch", *NAMES, *SCORES])

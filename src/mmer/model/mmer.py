@@ -196,9 +196,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 text, augmented_text = self.hidden_states_of(*text), self.hidden_states_of(*augmented_text)
             speech = self._both(speech, augmented_speech)
             text = self._both(text, augmented_text)
-        heard = self.encode_speech(*speech) if speech and self.config.uses_speech else None
-        read = self.encode_text(*text) if text and self.config.uses_text else None
-        heard, read = self._complete(heard, read)
+        heard, read = self._complete(*self._encode(speech, text))
         fused, logits = self.answer(heard, read)
         augmented_fused = None
         if has_second_view:
@@ -237,6 +235,30 @@ class MMERForEmotionRecognition(PreTrainedModel):
             for part in candidates
             if part is not None and not any(weight.requires_grad for weight in part.parameters())
         ]
+
+    def encode(
+        self,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        speech_attention_mask: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        text_hidden_states: Tensor | None = None,
+        text_attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Encoding | None, Encoding | None]:
+        """Both sides of a batch, for `answer`; takes what `forward` takes, and leaves the second view alone.
+
+        Returns:
+            Of `encode_speech` and `encode_text`; null where a side is not given, or not used by this network.
+        """
+        speech = _with_mask(input_values, input_features, speech_attention_mask)
+        return self._encode(speech, _with_mask(input_ids, text_hidden_states, text_attention_mask))
+
+    def _encode(
+        self, speech: tuple[Tensor, Tensor] | None, text: tuple[Tensor, Tensor] | None
+    ) -> tuple[Encoding | None, Encoding | None]:
+        heard = self.encode_speech(*speech) if speech and self.config.uses_speech else None
+        return heard, self.encode_text(*text) if text and self.config.uses_text else None
 
     def encode_speech(self, inputs: Tensor, attention_mask: Tensor) -> Encoding:
         """Frames of the sound.

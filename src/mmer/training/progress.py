@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mmer.evaluation.plots import NAMES, history_of
+from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.show import FIGURES
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
@@ -76,6 +76,10 @@ class TrainingProgress(TrainerCallback):
             values = self._values({name: epoch[name] for name in NAMES if epoch[name] == epoch[name]})
             score = epoch["balanced_accuracy"]
             judged = f"  {self.selection} {score:.1%}" if score == score else ""
+            alone = [
+                f"{name} {epoch[side]:.1%}" for side, name in ALONE.items() if epoch[side] == epoch[side]
+            ]
+            judged += f" ({', '.join(alone)})" if alone else ""
             line = f"{self._epoch(state)}  {values}{judged}  {self._outlook(state)}"
             self.console.print(line, highlight=False, soft_wrap=True)
 

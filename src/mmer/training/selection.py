@@ -1,4 +1,9 @@
-"""Which epoch is the best, when to stop waiting for a better one, and which checkpoints are kept."""
+"""Which epoch is the best, when to stop waiting for a better one, and which checkpoints are kept.
+
+With modality dropout, the best is the one that answers best from what training gives it: the mean of the scores from
+both sides, from sound alone and from words alone, each counting as often as training leaves it so. By its answers from
+both, an epoch would be kept that has not learned yet to do without one of them.
+"""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -6,12 +11,84 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mmer.evaluation.metrics import compute_metrics
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.recipe import Recipe
+
+SCORE = "balanced_accuracy"
 CHOICE = "choice"
 """What the best epoch is best in: the score and, of equal scores, the lower cross-entropy."""
 SELECTED, COMPARED = "eval", "eval_validation"
 """How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
+
+
+def trained_conditions(recipe: Recipe) -> dict[str, float]:
+    """How often training answers from `both` sides (from what there is), and from `speech` or `text` alone.
+
+    The shares add up to 1; one that training never answers from is not there.
+    """
+    drops = recipe.augment.missing
+    if not recipe.stand_ins:
+        return {"both": 1.0}
+    alone = {"speech": drops.text, "text": drops.speech}
+    return {"both": 1 - sum(alone.values())} | {side: share for side, share in alone.items() if share}
+
+
+def logits_by_condition(
+    model: MMERForEmotionRecognition, inputs: Mapping[str, Tensor], conditions: Sequence[str]
+) -> Tensor:
+    """Logits (batch, conditions, emotions) of a batch; an utterance without one side has the same in all conditions.
+
+    Args:
+        model: with stand-ins, where more than `both` is asked for.
+        inputs: what `forward` takes.
+        conditions: names of `trained_conditions`.
+    """
+    speech, text = model.encode(**inputs)
+    logits = {"both": model.answer(speech, text)[1]}
+    if speech is not None and text is not None:
+        has_both = (speech.given & text.given)[:, None]
+        for side, encodings in (("speech", (speech, None)), ("text", (None, text))):
+            if side in conditions:
+                logits[side] = torch.where(has_both, model.answer(*encodings)[1], logits["both"])
+    return torch.stack([logits.get(condition, logits["both"]) for condition in conditions], dim=1)
+
+
+def judge_epoch(
+    logits: NDArray[np.floating],
+    truth: NDArray[np.int64],
+    labels: list[str],
+    conditions: Mapping[str, float],
+) -> dict[str, float]:
+    """The figures of an epoch.
+
+    Args:
+        logits: (utterances, conditions, emotions), of `logits_by_condition`.
+        truth: (utterances,) numbers of emotions.
+        labels: names of the emotions.
+        conditions: of `trained_conditions`.
+
+    Returns:
+        Balanced accuracy, accuracy and macro F1 from both sides, balanced accuracy from each side alone, and `CHOICE`.
+    """
+    true = [labels[i] for i in truth]
+    found = {CHOICE: 0.0}
+    for number, (condition, share) in enumerate(conditions.items()):
+        answers = logits[:, number]
+        figures = compute_metrics(true, [labels[i] for i in answers.argmax(axis=1)], labels)
+        surprise = F.cross_entropy(torch.from_numpy(answers), torch.from_numpy(truth)).item()
+        found[CHOICE] += share * (figures[SCORE] + 1e-6 / (1 + surprise))
+        if condition == "both":
+            found |= {name: figures[name] for name in (SCORE, "accuracy", "macro_f1")}
+        else:
+            found[f"{SCORE}_{condition}"] = figures[SCORE]
+    return found
 
 
 class Patience(TrainerCallback):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from torch.utils.tensorboard import SummaryWriter
@@ -24,7 +23,6 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
 from mmer.errors import TrainingError
-from mmer.evaluation.metrics import compute_metrics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.recompute import enable_recompute
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
@@ -35,10 +33,17 @@ from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.order import EpochSampler
 from mmer.training.parameter_groups import parameter_groups
-from mmer.training.selection import CHOICE, COMPARED, SELECTED, Checkpoints, Patience
+from mmer.training.selection import (
+    COMPARED,
+    SELECTED,
+    Checkpoints,
+    Patience,
+    judge_epoch,
+    logits_by_condition,
+    trained_conditions,
+)
 from mmer.training.text_cache import KeyedCollator, TextCache
 
-SCORE = "balanced_accuracy"
 TEXT_CACHE = "text_cache"
 """Where in the run folder hidden states of the transcripts are kept while training goes on."""
 
@@ -80,6 +85,7 @@ class MMERTrainer(Trainer):
         self.recipe = recipe
         self.compared = compared
         self.labels = collator.processor.labels
+        self.conditions = trained_conditions(recipe)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._pending: list[tuple[list[str], Tensor]] = []
@@ -276,24 +282,22 @@ class MMERTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor]:
-        """Logits and labels of a batch; no objective is computed."""
+        """Logits of `logits_by_condition` and labels of a batch; no objective is computed."""
         inputs = {
             name: value for name, value in inputs.items() if name not in ("utterance_ids", "ctc_labels")
         }
         self._read_texts(inputs)
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
-        with torch.no_grad():
-            logits = model(**inputs).logits
-        return None, logits.detach().float(), labels
+        judged = self.accelerator.unwrap_model(model)
+        assert isinstance(judged, MMERForEmotionRecognition)
+        with torch.no_grad(), self.accelerator.autocast():
+            logits = logits_by_condition(judged, inputs, list(self.conditions))
+        return None, logits.float(), labels
 
     def _judge(self, prediction: EvalPrediction) -> dict[str, float]:
         logits, truth = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-        true, predicted = ([self.labels[i] for i in classes] for classes in (truth, logits.argmax(axis=1)))
-        figures = compute_metrics(true, predicted, self.labels)
-        surprise = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
-        choice = figures[SCORE] + 1e-6 / (1 + surprise)
-        return {name: figures[name] for name in (SCORE, "accuracy", "macro_f1")} | {CHOICE: choice}
+        return judge_epoch(logits, truth, self.labels, self.conditions)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """0: the Trainer's estimate is for language models, and counts all parameters in each step."""
