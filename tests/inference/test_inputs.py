@@ -107,6 +107,17 @@ def test_folder_with_metadata(tree: Path, name: str, content: str) -> None:
     assert names(tree, ".") == ["b.wav", "sub/c.opus"]
 
 
+@pytest.mark.parametrize("base", ["", "data"])
+def test_folder_whose_splits_have_metadata(tmp_path: Path, base: str) -> None:
+    for split, word in (("test", "there"), ("train", "hello")):
+        (tmp_path / base / split).mkdir(parents=True)
+        (tmp_path / base / split / "a.wav").touch()
+        (tmp_path / base / split / "metadata.csv").write_text(f"file_name,transcription\na.wav,{word}\n")
+    (tmp_path / base / "train" / "unlisted.wav").touch()
+    found = collect_inputs([str(tmp_path)])
+    assert [utterance.transcript for utterance in found] == ["there", "hello"]
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"RIFF")))
     (utterance,) = collect_inputs(["-"])

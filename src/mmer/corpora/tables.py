@@ -113,7 +113,7 @@ def read_audio_folder(folder: Path) -> pd.DataFrame:
     for base in (folder, folder / "data"):
         if found := _metadata(base):
             return _read_metadata(found, folder)
-        parts = {part.name: part for part in sorted(base.glob("*")) if part.is_dir() and split_of(part.name)}
+        parts = _split_folders(base)
         files = {name: found for name, part in parts.items() if (found := _metadata(part))}
         if files and len(files) < len(parts):
             lacking = next(name for name in parts if name not in files)
@@ -125,6 +125,12 @@ def read_audio_folder(folder: Path) -> pd.DataFrame:
             table = united(tables)
             return table.assign(split=splits_of(table["split"]))
     raise CorpusError(f"{folder}: is a folder without metadata.csv; give a table or add one with file_name")
+
+
+def has_metadata(folder: Path) -> bool:
+    """Whether `read_audio_folder` finds a table there."""
+    places = [place for base in (folder, folder / "data") for place in (base, *_split_folders(base).values())]
+    return any(map(_metadata, places))
 
 
 def split_of(name: str) -> str | None:
@@ -175,6 +181,10 @@ def typed(values: list[str | None]) -> pd.Series:
     if known and all(_NUMBER.fullmatch(value) for value in known):
         return pd.to_numeric(pd.Series(values, dtype=object))
     return pd.Series(values, dtype=object)
+
+
+def _split_folders(base: Path) -> dict[str, Path]:
+    return {part.name: part for part in sorted(base.glob("*")) if part.is_dir() and split_of(part.name)}
 
 
 def _metadata(folder: Path) -> Path | None:

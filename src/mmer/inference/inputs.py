@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from mmer.audio import channel_names
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.tables import has_metadata
 from mmer.errors import AudioError
 
 AUDIO_SUFFIXES = frozenset(
@@ -141,7 +142,8 @@ def collect_inputs(paths: Sequence[str]) -> list[Utterance]:
 
     Args:
         paths: each an audio file; a folder, searched through all its levels for audio files, hidden ones
-            skipped (one with a `metadata.csv`, .jsonl or .parquet is read as a corpus); a pattern such as
+            skipped (one with a `metadata.csv`, .jsonl or .parquet, or with split folders that have one, is read as a
+            corpus); a pattern such as
             `clips/**/*.wav`, for shells that leave it to the program; a corpus table (.parquet, .csv, .tsv,
             .jsonl); or `-`, one audio file on standard input.
 
@@ -187,7 +189,7 @@ def _utterances_at(path: str) -> Iterator[Utterance]:
 
 
 def _utterances_in_folder(folder: Path) -> Iterator[Utterance]:
-    if any((folder / f"metadata{suffix}").is_file() for suffix in (".csv", ".jsonl", ".parquet")):
+    if has_metadata(folder):
         yield from corpus_utterances(Corpus.read(folder))
         return
     files = sorted(
