@@ -219,7 +219,7 @@ def evaluate(
     from mmer.progress import counting
 
     table = Corpus.read(corpus)
-    with counting(Console(stderr=True), "judging", len(table)) as progress:
+    with counting(Console(stderr=True), "judging") as progress:
         figures = evaluate_model(
             model,
             table,

@@ -109,15 +109,15 @@ def calibrate(
             f"no utterance is in the split {split}; the splits of the corpus are: {found}; --split all takes everything"
         )
     speakers = corpus.table["speaker"]
-    heard = chosen
-    if recognizer.processor.normalization == "speaker":
-        heard = chosen | speakers.isin(speakers[chosen].dropna()).to_numpy()
-    part = corpus.select(heard)
-    predictions = list(recognizer.predict(corpus_utterances(part), batch_size=batch_size, progress=progress))
-    kept = [place for place, wanted in enumerate(chosen[heard]) if wanted]
-    answered = part.select(chosen[heard])
+    answered = corpus.select(chosen)
+    predictions = recognizer.predict(
+        corpus_utterances(answered),
+        batch_size=batch_size,
+        progress=progress,
+        speakers=recognizer.speakers_among(answered, corpus),
+    )
     fitted = fit(
-        [predictions[place] for place in kept],
+        list(predictions),
         answered.table["emotion"].tolist(),
         answered.table["speaker"].tolist(),
         recognizer.labels,

@@ -26,6 +26,7 @@ def predict_labeled(
     recognizer: EmotionRecognizer,
     corpus: Corpus,
     *,
+    among: Corpus | None = None,
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
@@ -34,13 +35,13 @@ def predict_labeled(
     Args:
         recognizer: the model.
         corpus: its utterances; emotions may be missing.
-        batch_size, progress: see `EmotionRecognizer.predict_corpus`.
+        among, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
 
     Returns:
         A row for each utterance: `utterance_id`, `speaker`, `split`, `emotion`, `predicted`, `probability_<emotion>`
         for each emotion of the model, and the other columns of `EmotionRecognizer.predict_corpus`.
     """
-    predictions = recognizer.predict_corpus(corpus, batch_size=batch_size, progress=progress)
+    predictions = recognizer.predict_corpus(corpus, among=among, batch_size=batch_size, progress=progress)
     for place, name in enumerate(("speaker", "split", "emotion"), start=1):
         predictions.insert(place, name, corpus.table[name].to_numpy())
     return predictions
@@ -65,14 +66,14 @@ def evaluate(
     transcription: str = "given",
     batch_size: int = 16,
     device: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Judge a model on the utterances of a corpus whose emotion it knows.
 
     Args:
         model_folder: what training or `save_pretrained` wrote.
         corpus: labeled utterances.
-        split: judge this split alone; a model that standardizes per speaker still hears all clips of the corpus.
+        split: judge this split alone; a model that standardizes per speaker still hears all clips of its speakers.
         out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png`, what
             `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; null for none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
@@ -82,7 +83,7 @@ def evaluate(
             transcripts of the corpus.
         batch_size: utterances answered at a time.
         device: see `EmotionRecognizer`.
-        progress: called with the number of utterances done so far.
+        progress: called with the number of utterances done so far, and of all.
 
     Returns:
         `compute_metrics`; `left_out`: how many utterances of the split have no emotion the model knows
@@ -123,13 +124,16 @@ def evaluate(
     judged = corpus.select(known)
     has_votes = "votes" in judged.table and judged.table["votes"].notna().any()
     soft = soft_labels(judged, recognizer.labels, label_map) if has_votes else None
-    per_speaker = recognizer.processor.normalization == "speaker"
-    heard = corpus if per_speaker else judged
+    heard = judged
     if condition.name != "gold":
-        heard, _ = with_condition(heard, condition, training_words(corpus))
-    predictions = predict_labeled(recognizer, heard, batch_size=batch_size, progress=progress)
-    if per_speaker:
-        predictions = predictions.loc[known]
+        heard, _ = with_condition(judged, condition, training_words(corpus))
+    predictions = predict_labeled(
+        recognizer,
+        heard,
+        among=corpus,
+        batch_size=batch_size,
+        progress=None if progress is None else lambda done: progress(done, len(heard)),
+    )
     predictions = predictions.assign(emotion=emotions.loc[known].to_numpy())
     figures = judge(predictions, recognizer.labels)
     if figures is None:

@@ -220,12 +220,18 @@ class EmotionRecognizer:
                 yield from group
 
     def predict_corpus(
-        self, corpus: Corpus, *, batch_size: int = 16, progress: Callable[[int], None] | None = None
+        self,
+        corpus: Corpus,
+        *,
+        among: Corpus | None = None,
+        batch_size: int = 16,
+        progress: Callable[[int], None] | None = None,
     ) -> pd.DataFrame:
         """Predict the emotions of a corpus.
 
         Args:
             corpus: its `emotion` column is not read.
+            among: the corpus that it is a part of, where its speakers say more.
             batch_size, progress: as for `predict`.
 
         Returns:
@@ -235,7 +241,10 @@ class EmotionRecognizer:
             `error`; `predicted` and the probabilities are null where there is an error, and what `Prediction.alone`
             tells where it is.
         """
-        predictions = self.predict(corpus_utterances(corpus), batch_size=batch_size, progress=progress)
+        speakers = None if among is None else self.speakers_among(corpus, among)
+        predictions = self.predict(
+            corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers
+        )
         rows = [prediction.to_row(self.labels) for prediction in predictions]
         probabilities = [probability_column(label) for label in self.labels]
         contributions = ["contribution_speech", "contribution_text"]
@@ -256,6 +265,17 @@ class EmotionRecognizer:
         """
         with ThreadPoolExecutor(READERS) as readers:
             return self._clips.statistics(utterances, readers)
+
+    def speakers_among(self, corpus: Corpus, among: Corpus) -> dict[str, FeatureStatistics] | None:
+        """Statistics of the speakers of a corpus over all that they say in a larger one.
+
+        Null where the model standardizes nothing per speaker.
+        """
+        if not self.processor.per_speaker:
+            return None
+        speakers = corpus.table["speaker"].dropna()
+        said = among.select(among.table["speaker"].isin(speakers).to_numpy())
+        return self.speaker_statistics(corpus_utterances(said))
 
     def waveform(self, utterance: Utterance) -> NDArray[np.float32]:
         """The sound of an utterance, (samples,), as the model's processor takes it.
