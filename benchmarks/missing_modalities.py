@@ -4,7 +4,7 @@ Trains on *spoken* (recipe `demo`) MMER with modality dropout, a text-only and a
 and the same number of epochs, and judges all on voices never heard in training: MMER on both, on sound alone and on
 words alone. Runs that are complete are not repeated.
 
-    python benchmarks/missing_modalities.py --out FOLDER [--epochs 40] [--drop-speech 0.1] [--drop-text 0.65] [--seed 0]
+    python benchmarks/missing_modalities.py --out FOLDER [--epochs 60] [--drop-speech 0.1] [--drop-text 0.65] [--seed 0]
 """
 
 import argparse
@@ -26,7 +26,7 @@ MARGIN = 0.02
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--drop-speech", type=float, default=0.1)
     parser.add_argument("--drop-text", type=float, default=0.65)
     parser.add_argument("--seed", type=int, default=0)
