@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from interrupting import Interrupting
 from PIL import Image
 from rich.console import Console
@@ -16,11 +17,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import RecipeError, TrainingError
+from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import LOCK
 from mmer.recipe import load_recipe
 from mmer.training.progress import CONTENT
 from mmer.training.run import TrainingRun, train
@@ -90,7 +92,8 @@ def test_it_learns(learned: tuple[TrainingRun, str]):
 
 def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):
     run = learned[0]
-    assert {path.name for path in run.folder.iterdir()} == set(CONTENT) - {"validation_selected"}
+    held = {path.name for path in run.folder.iterdir()} - {LOCK}
+    assert held == set(CONTENT) - {"validation_selected"}
     recipe = load_recipe(str(run.folder / "recipe.yaml"))
     assert recipe.training.learning_rate == 5e-3
     versions = json.loads((run.folder / "versions.json").read_text())
@@ -409,6 +412,11 @@ def test_patience_is_kept_over_an_interruption(tiny, tmp_path: Path):
         train(tiny(*overrides), tmp_path / "run", console=Console(file=Interrupting("best epoch")))
     # All epochs that patience allows are done; the judgement is taken up without a further step.
     (tmp_path / "run" / "metrics.json").unlink()
+    with (
+        FileLock(tmp_path / "run" / LOCK),
+        pytest.raises(MMERError, match="another mmer train is writing there; wait for it"),
+    ):
+        train(tiny(*overrides), tmp_path / "run", console=quiet())
     resumed = train(tiny(*overrides), tmp_path / "run", console=quiet())
     assert resumed.metrics == whole.metrics
     assert identical(resumed, whole)

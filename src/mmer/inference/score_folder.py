@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from mmer.errors import MMERError
 from mmer.inference.inputs import Utterance
 from mmer.inference.score_shard import SPEAKERS, parquet_bytes
+from mmer.lock import LOCK, take_lock
 from mmer.model.processor import FeatureStatistics
 
 AUDIO = "_audio"
 """Folder of recordings that are no files yet, those of hf:."""
-_MANIFEST, _INPUTS, _LOCK, _TEMPORARY = "_manifest.json", "_inputs.parquet", ".lock", ".part-"
+_MANIFEST, _INPUTS, _TEMPORARY = "_manifest.json", "_inputs.parquet", ".part-"
 _INPUT_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("utterance_id", "audio", "transcript", "speaker", "channel")),
@@ -46,8 +46,7 @@ class ScoreFolder:
         Raises:
             MMERError: another process writes there, it cannot be written to, or it holds something else.
         """
-        mine = {_MANIFEST, _INPUTS, _LOCK, AUDIO}
-        lock = FileLock(self.folder / _LOCK, timeout=0)
+        mine = {_MANIFEST, _INPUTS, LOCK, AUDIO}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             others = [path.name for path in self.folder.iterdir() if path.name not in mine]
@@ -55,17 +54,15 @@ class ScoreFolder:
             if others and not (self.folder / _MANIFEST).exists():
                 found = f"{self.folder} is no folder of scores and not empty, it holds {others[0]}"
                 raise MMERError(f"{found}; use another folder")
-            lock.acquire()
-        except Timeout:
-            raise MMERError(
-                f"{self.folder}: another mmer score is writing there; wait for it, or use another folder"
-            ) from None
+            lock = take_lock(self.folder, "mmer score")
         except OSError as error:
             raise self._unwritable(error) from error
-        with lock:
+        try:
             for unfinished in self.folder.glob(f"{_TEMPORARY}*"):
                 unfinished.unlink()
             yield
+        finally:
+            lock.release()
 
     def inputs_of(self, source: str) -> list[Utterance] | None:
         """What was asked here before under this name; null if nothing was."""

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,7 @@ from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import take_lock
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
@@ -85,6 +87,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         RecipeError: the recipe cannot be followed, or the folder holds a run of another one.
         CorpusError, EncoderError: the corpus or an encoder cannot be read.
         TrainingError: the loss is not finite, or the folder holds something else.
+        MMERError: another process trains in the folder.
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
     process = PartialState(cpu=not torch.cuda.is_available())
@@ -104,7 +107,9 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         views = choose_views(preparation.corpus, recipe)
         if views:
             console.print(told(views.counts), soft_wrap=True)
-        with quiet_transformers():
+        with ExitStack() as held, quiet_transformers():
+            if process.is_main_process:
+                held.callback(take_lock(folder, "mmer train").release)
             if state is None or not _is_over(state, recipe):
                 state = _train(recipe, preparation, views, folder, checkpoint, console)
             if process.is_main_process:
