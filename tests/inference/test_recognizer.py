@@ -16,11 +16,13 @@ import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmer.audio import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference.clips import reading_threads
 from mmer.model import FeatureStatistics
 
 Make = Callable[..., EmotionRecognizer]
@@ -403,3 +405,18 @@ def test_any_transcript_is_answered(recognizer: EmotionRecognizer, text: str) ->
     prediction = recognizer(tone(0.3), text, sampling_rate=RATE)
     assert np.isfinite(numbers(prediction)).all()
     assert prediction.transcript == text
+
+
+def test_linear_algebra_has_one_thread_while_anybody_reads_and_its_own_again_after():
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(3, user_api="blas"):
+        first, second = reading_threads(), reading_threads()
+        first.__enter__()
+        assert threads() == {1}
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == {3}

@@ -3,13 +3,17 @@
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice
-from typing import TypeVar
+from threading import Lock
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
 from mmer.errors import AudioError, MMERError
@@ -140,6 +144,44 @@ class ClipReader:
             channel=utterance.channel,
         )
         return waveform, probe(source).sampling_rate
+
+
+@contextmanager
+def reading_threads() -> Iterator[Executor]:
+    """Threads for `ClipReader.read`."""
+    with _OneThreadEach(), ThreadPoolExecutor(READERS) as readers:
+        yield readers
+
+
+class _OneThreadEach:
+    """Keeps numpy's linear algebra from making threads of its own in each of the threads that read.
+
+    With them, on two processors, reading takes 1.8 times as long. The setting is of the whole process (PyTorch has one
+    of its own), so whoever begins first makes it and whoever ends last takes it back.
+    """
+
+    _lock = Lock()
+    _users: ClassVar[int] = 0
+    _limit: ClassVar[Any] = None
+
+    def __enter__(self) -> None:
+        kind = type(self)
+        with kind._lock:
+            if not kind._users:
+                kind._limit = _linear_algebra().limit(limits=1)
+            kind._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        kind = type(self)
+        with kind._lock:
+            kind._users -= 1
+            if not kind._users:
+                kind._limit.restore_original_limits()
+
+
+@cache
+def _linear_algebra() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
 
 
 def ahead(workers: Executor, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Self
@@ -15,7 +14,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
-from mmer.inference.clips import READERS, Clip, ClipReader, ahead
+from mmer.inference.clips import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.inputs import Audio, Utterance, as_utterance, contents, corpus_utterances
 from mmer.inference.model_folder import one_line, read_model_folder
 from mmer.inference.network import Array, Inputs, Network, Symbols
@@ -196,7 +195,7 @@ class EmotionRecognizer:
         utterances: Iterable[Utterance] = map(as_utterance, items, count(1))
         window, done = batch_size * WINDOW, 0
         report = progress or (lambda done: None)
-        with ThreadPoolExecutor(READERS) as readers:
+        with reading_threads() as readers:
             if speakers is None and self.processor.per_speaker:
                 utterances = list(utterances)
                 speakers = self._clips.statistics(utterances, readers)
@@ -263,7 +262,7 @@ class EmotionRecognizer:
         Args:
             utterances: all those of a speaker; of whom there are fewer than two usable clips, there are no statistics.
         """
-        with ThreadPoolExecutor(READERS) as readers:
+        with reading_threads() as readers:
             return self._clips.statistics(utterances, readers)
 
     def speakers_among(self, corpus: Corpus, among: Corpus) -> dict[str, FeatureStatistics] | None:
