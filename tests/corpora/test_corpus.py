@@ -124,7 +124,8 @@ class TestRefused:
         assert expected in refused(tmp_path / name)
 
     def test_no_file_and_no_folder(self, tmp_path: Path) -> None:
-        assert refused(tmp_path / "nowhere.csv").endswith("no such file")
+        for name in ("nowhere.csv", "nowhere"):
+            assert refused(tmp_path / name).endswith("no such file")
         with pytest.raises(CorpusError, match=r"unknown kind of table '\.txt'"):
             corpus().write(tmp_path / "a.txt")
         with pytest.raises(CorpusError, match="cannot be written"):

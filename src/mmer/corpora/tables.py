@@ -57,10 +57,12 @@ def read_table(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     if str(path).partition(":")[0] in FORMATS:
         raise CorpusError(f"{path}: make a table of it first: mmer corpus convert {path} corpus.parquet")
+    if not path.exists():
+        raise CorpusError(f"{path}: no such file")
     if suffix not in SUFFIXES:
         raise CorpusError(f"{path}: unknown kind of table {suffix!r}; known are {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise CorpusError(f"{path}: no such file")
+        raise CorpusError(f"{path}: is no file")
     try:
         if suffix == ".parquet":
             return parquet.read_table(path).to_pandas()
