@@ -8,11 +8,11 @@ import tempfile
 import threading
 from typing import Self
 
-import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 
 from mmer.errors import MMERError
+from mmer.extras import import_extra
 
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, and Synth returns when all have gone
 _DO_NOT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
@@ -35,10 +35,12 @@ class ESpeak:
         sampling_rate: Hz of what `synthesize` returns.
 
     Raises:
+        MissingExtraError: the extra `demo` is not installed.
         MMERError: the library cannot be loaded or does not find its data.
     """
 
     def __init__(self) -> None:
+        espeakng_loader = import_extra("espeakng_loader", "eSpeak NG", "demo")
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             try:
                 self._library = ctypes.CDLL(shutil.copy(espeakng_loader.get_library_path(), folder))
@@ -48,7 +50,7 @@ class ESpeak:
         self._lock = threading.Lock()
         self._chunks: list[NDArray[np.int16]] = []
         self._callback = _Callback(self._receive)  # the library keeps a pointer to it
-        data = espeakng_loader.get_data_path()
+        data: str = espeakng_loader.get_data_path()
         self.sampling_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), _DO_NOT_EXIT)
         if self.sampling_rate <= 0:
             raise MMERError(f"eSpeak NG cannot read its data in {data}; it allows paths of 160 characters")
