@@ -74,9 +74,13 @@ def test_the_tables_of_licenses_are_current() -> None:
 
 def declared_license(project: metadata.Distribution) -> str:
     """What a package says of its license, in any of the three fields that exist for it, without whole texts."""
-    fields = [project.metadata.get("License-Expression"), (project.metadata.get("License") or "")[:100]]
+    fields = [
+        text[:100]
+        for name in ("License-Expression", "License")
+        for text in project.metadata.get_all(name) or []
+    ]
     classifiers = project.metadata.get_all("Classifier") or []
-    return " ".join(filter(None, [*fields, *(line for line in classifiers if line.startswith("License"))]))
+    return " ".join([*fields, *(line for line in classifiers if line.startswith("License"))])
 
 
 def installed(
