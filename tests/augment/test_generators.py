@@ -7,8 +7,9 @@ import soundfile
 from mmer.augment.effects import CODECS, Effects, through_codec
 from mmer.augment.espeak_voices import ESpeakVoices
 from mmer.augment.generators import Material, Perturbation, speech_generators, text_generator
-from mmer.augment.world import World, resynthesize
+from mmer.augment.world import World
 from mmer.errors import MissingExtraError, MMERError
+from mmer.vocoder import resynthesize
 
 RATE = 16_000
 

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from mmer.audio import SAMPLING_RATE
-from mmer.augment.world import flatten
 from mmer.errors import MissingExtraError, MMERError
 from mmer.inference.alignment import Alignment, align
 from mmer.inference.attribution import Completeness, Inputs, average_sound, evidence, integrated_gradients
@@ -19,6 +18,7 @@ from mmer.inference.output import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 from mmer.text import strip_annotations
+from mmer.vocoder import flatten
 
 NEUTRAL = "the meeting is at nine o'clock"
 """Other words that are put into the same voice, unless others are given."""

@@ -1,7 +1,7 @@
 """The multi-task objective of equation 1: L = L_CE + alpha L_CTC + beta L_SCL + gamma L_ACL."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +15,23 @@ from mmer.objectives.contrastive import (
 )
 from mmer.objectives.ctc import ctc_objective, full_precision, official_ctc_objective
 
-if TYPE_CHECKING:
-    from mmer.model.configuration import MMERConfig
+
+class ObjectiveSettings(Protocol):
+    """What the multi-task objective reads of a model's configuration, as `MMERConfig` describes it."""
+
+    formulation: Literal["paper", "official"]
+    ctc_weight: float
+    supervised_contrastive_weight: float
+    augmented_contrastive_weight: float
+    temperature: float
+    class_weights: list[float] | None
+    label_smoothing: float
 
 
 def multitask_loss(
-    config: "MMERConfig", summary: Mapping[str, Tensor]
+    config: ObjectiveSettings, summary: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Weighted sum of the objectives whose inputs are there and whose weight is not zero.
+    """Sum the objectives whose inputs are there and whose weight is not zero, each times its weight.
 
     Args:
         config: weights, temperature, formulation, class weights, label smoothing.

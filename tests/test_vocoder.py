@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmer.augment.world import flatten
+from mmer.vocoder import flatten
 
 pyworld = pytest.importorskip("pyworld")
 RATE = 16_000
