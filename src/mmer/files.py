@@ -127,9 +127,7 @@ def check_output_file(path: Paths, inputs: Iterable[Paths] = ()) -> None:
         _try(target.parent)
 
 
-def check_output_folder(
-    path: Paths, inputs: Collection[Paths] = (), *, files: Iterable[str] = ()
-) -> None:
+def check_output_folder(path: Paths, inputs: Collection[Paths] = (), *, files: Iterable[str] = ()) -> None:
     """Find out before the work whether files can be written into a folder, which need not exist.
 
     Args:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
+from mmer.picture import Picture
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
 PAPER_WITH_ASR = 0.750
@@ -108,7 +108,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Non
     across = min(_ACROSS, len(matrices))
     down = -(-len(matrices) // across)
     size = (max(4.0, across * (side + 0.25) + 1.0), down * (side + 0.95) + 0.9)
-    figure = Figure(figsize=size, dpi=200, layout="constrained")
+    figure = Picture(figsize=size, dpi=200, layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, (title, figures) in zip(panels, matrices.items(), strict=False):
         counts = np.asarray(figures["confusion_matrix"])
@@ -136,7 +136,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Non
 
 
 def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> None:
-    figure = Figure(figsize=(8, 4.2), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     names = [name for name in NAMES if name in shares]
     epochs = np.arange(len(shares[names[0]]))
@@ -177,7 +177,7 @@ def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> None:
 
 
 def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, path: Path) -> None:
-    figure = Figure(figsize=(8, 4.2), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     curve = [
         each for each in conditions if each["condition"] != "none" and each["word_error_rate"] is not None
