@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmer.terminal import messages, results, tell
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,11 +27,9 @@ LabelMapFile = Annotated[
 @corpus_app.command("list")
 def corpus_list() -> None:
     """List the corpora that can be prepared: size, license and where to get them."""
-    from rich.console import Console
-
     from mmer.corpora.catalog import list_corpora
 
-    Console().print(list_corpora(), soft_wrap=True)
+    results().print(list_corpora(), soft_wrap=True)
 
 
 @corpus_app.command("prepare")
@@ -46,12 +46,10 @@ def corpus_prepare(
     ],
 ) -> None:
     """Read a released corpus into one table, and say what differs from its documentation."""
-    from rich.console import Console
-
     from mmer.corpora import read_corpus
     from mmer.progress import counting
 
-    console = Console(stderr=True)
+    console = messages()
     with counting(console, f"reading {name}") as progress:
         corpus = read_corpus(name, root, progress=progress)
     corpus.write(out)
@@ -87,14 +85,12 @@ def corpus_convert(
     label_map: LabelMapFile = None,
 ) -> None:
     """Read or write a corpus in the format of Kaldi, EmoBox, audformat or Hugging Face."""
-    from rich.console import Console
-
     from mmer.corpora.emobox import with_emobox_folds
     from mmer.corpora.exchange import read_from, write_to
     from mmer.corpora.label_map import read_label_map, rename_emotions
     from mmer.progress import counting
 
-    console = Console(stderr=True)
+    console = messages()
     renamed = read_label_map(label_map) if label_map else {}
     with counting(console, f"reading {source}") as progress:
         corpus = rename_emotions(read_from(source, audio, progress), renamed)
@@ -115,8 +111,6 @@ def corpus_merge(
     label_map: LabelMapFile = None,
 ) -> None:
     """Put several corpora into one table, with emotions of the same names and speakers kept apart."""
-    from rich.console import Console
-
     from mmer.corpora.exchange import read_from
     from mmer.corpora.label_map import read_label_map, rename_emotions
     from mmer.corpora.merge import merge
@@ -124,17 +118,15 @@ def corpus_merge(
     renamed = read_label_map(label_map) if label_map else {}
     corpus = rename_emotions(merge([read_from(source) for source in sources]), renamed)
     corpus.write(out)
-    _report(Console(stderr=True), corpus.notes, f"{len(corpus)} utterances in {out}")
+    _report(messages(), corpus.notes, f"{len(corpus)} utterances in {out}")
 
 
 @corpus_app.command("show")
 def corpus_show(corpus: CorpusPath) -> None:
     """Count the utterances of a corpus by emotion, split and speaker."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
 
-    Console().print(Corpus.read(corpus).summary())
+    results().print(Corpus.read(corpus).summary())
 
 
 @corpus_app.command("transcribe")
@@ -155,13 +147,11 @@ def corpus_transcribe(
     ] = None,
 ) -> None:
     """Write what is heard in each recording into the column recognized; goes on after an interruption."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
     from mmer.inference.transcribe import transcribe
     from mmer.progress import counting
 
-    console, table = Console(stderr=True), Corpus.read(corpus)
+    console, table = messages(), Corpus.read(corpus)
     with counting(console, "transcribing", len(table)) as progress:
         written, errors = transcribe(table, source, out, device=device, progress=progress)
     notes = []
@@ -199,8 +189,6 @@ def corpus_audit(
     ] = None,
 ) -> None:
     """Measure how much of what is tested is in training too: speakers, words, recordings."""
-    from rich.console import Console
-
     from mmer.corpora.audit import audit
     from mmer.corpora.audit_conditions import Condition
     from mmer.corpora.corpus import Corpus
@@ -212,21 +200,21 @@ def corpus_audit(
         from mmer.augment.views import read_views
 
         made = read_views(views)
-    with counting(Console(stderr=True), "listening") as progress:
+    with counting(messages(), "listening") as progress:
         found = audit(
             Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress, views=made
         )
     if json:
         found.write(json)
-    Console().print(found)
+    results().print(found)
     judged = [condition.judge(found) for condition in conditions]
     for holds, line in judged:
         if holds is not False:
-            typer.echo(f"mmer: {line}", err=True)
+            tell(f"mmer: {line}")
     if any(holds for holds, _ in judged):
         raise typer.Exit(1)
 
 
 def _report(console: "Console", notes: list[str], outcome: str) -> None:
     for line in (*(f"note: {note}" for note in notes), outcome):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        tell(line, console)

@@ -1,5 +1,6 @@
 """Where commands print: results on standard output, messages on standard error; what users wrote is never markup."""
 
+import os
 import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
@@ -77,6 +78,8 @@ def print_result(text: object) -> None:
 
 def use_utf8() -> None:
     """Write UTF-8 to standard output and standard error whatever the locale, file names byte for byte."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # closed by who started this process
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)

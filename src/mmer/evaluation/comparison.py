@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 from scipy.stats import binomtest
 
@@ -39,6 +38,7 @@ from mmer.evaluation.intervals import (
 )
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.show import FIGURES as HEADINGS
+from mmer.terminal import Table
 
 
 @dataclass(frozen=True)

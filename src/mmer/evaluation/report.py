@@ -34,6 +34,7 @@ from mmer.evaluation.report_run import (
 from mmer.evaluation.report_tables import ReportTable
 from mmer.evaluation.show import FIGURES
 from mmer.progress import counting
+from mmer.terminal import messages
 
 MAPPED = 500
 """Utterances on the embedding map, at most."""
@@ -74,7 +75,7 @@ def write_report(
     Raises:
         MMERError: no run folder, not finished, damaged, or the report cannot be written.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
     read = read_run(run)
     context, written = _content(read, audio, console)
     environment = Environment(

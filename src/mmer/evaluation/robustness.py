@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from mmer.audio import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus
@@ -22,6 +21,7 @@ from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.terminal import Table
 
 Progress = Callable[..., None]
 

@@ -1,6 +1,5 @@
 """What `mmer predict` and `mmer timeline` do: from paths to rows."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,9 @@ from mmer.inference.segment_files import read_segments
 from mmer.inference.segmentation import PAUSE
 from mmer.inference.timeline import timeline
 from mmer.inference.timeline_formats import check_timeline_output
+from mmer.plain_text import json_text
 from mmer.progress import counting
+from mmer.terminal import messages, tell
 
 
 def predict_paths(
@@ -37,25 +38,24 @@ def predict_paths(
 ) -> int:
     """Predict the emotion of everything that `paths` name, and write a row for each recording.
 
-        Errors and warnings go to standard error too, one line for each recording that has any.
+    Errors and warnings go to standard error too, one line for each recording that has any.
 
-        Args:
-            model: a model folder.
-            paths: see `collect_inputs`; none for a transcript alone.
-            transcript: what is said, for one recording or none.
-            channel: see `in_channels`.
-            one_speaker: all recordings are of one person.
-            min_confidence, coverage, by_class: see `Abstention`.
-            out: see `write_predictions`; null for standard output.
-            transcription, batch_size, device: see `EmotionRecognizer`.
+    Args:
+        model: a model folder.
+        paths: see `collect_inputs`; none for a transcript alone.
+        transcript: what is said, for one recording or none.
+        channel: see `in_channels`.
+        one_speaker: all recordings are of one person.
+        min_confidence, coverage, by_class: see `Abstention`.
+        out: see `write_predictions`; null for standard output.
+        transcription, batch_size, device: see `EmotionRecognizer`.
 
-        Returns:
-            How many recordings have no answer.
+    Returns:
+        How many recordings have no answer.
 
-        Raises:
-    from mmer.inference.abstention import Abstention
-            MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
-                several recordings or channels, or neither.
+    Raises:
+        MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
+            several recordings or channels, or neither.
     """
     utterances = in_channels(collect_inputs(paths), channel)
     if not paths:
@@ -76,17 +76,15 @@ def predict_paths(
     check_output(out)
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
-    console = Console(stderr=True)
+    console = messages()
     for note in abstain.notes:
-        console.print(f"mmer: {note}", highlight=False, markup=False, soft_wrap=True)
+        tell(f"mmer: {note}", console)
     with counting(console, "predicting", len(utterances)) as progress:
         predictions = map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress))
         written, errors = write_predictions(_reported(predictions, console), out, labels=recognizer.labels)
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
-        console.print(
-            f"{written} predictions in {out}{failed}", highlight=False, markup=False, soft_wrap=True
-        )
+        tell(f"{written} predictions in {out}{failed}", console)
     return errors
 
 
@@ -103,10 +101,9 @@ def _check_transcripts(utterances: Sequence[Utterance]) -> None:
 def _reported(predictions: Iterator[Prediction], console: Console) -> Iterator[Prediction]:
     for prediction in predictions:
         if prediction.error:
-            console.print(f"mmer: {prediction.error}", highlight=False, markup=False, soft_wrap=True)
+            tell(f"mmer: {prediction.error}", console)
         elif prediction.warnings:
-            line = f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            tell(f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}", console)
         yield prediction
 
 
@@ -146,7 +143,7 @@ def timeline_of(
     given = None if segments is None else read_segments(segments, str(recording), tiers)
     probe(recording)
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
-    console = Console(stderr=True)
+    console = messages()
     with counting(console, "seconds") as progress:
         found = timeline(
             recognizer,
@@ -163,9 +160,9 @@ def timeline_of(
     for path in out:
         found.write(path)
     if not out:
-        print(json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False))
+        print(json_text(found.to_dict()), flush=True)
     told = repr(found).removeprefix("Timeline(").removesuffix(")")
-    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    tell(told, console)
     return len(found.errors)
 
 
@@ -179,4 +176,4 @@ def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
     errors = [segment.error for segment in segments if segment.error]
     told = [f"{len(group)} of {len(segments)} segments: {group[0]}" for group in warnings.values()]
     for line in (*errors, *told):
-        console.print(f"mmer: {line}", highlight=False, markup=False, soft_wrap=True)
+        tell(f"mmer: {line}", console)

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from mmer.errors import MMERError
 from mmer.inference.explain import Explanation
+from mmer.terminal import Table
 
 
 def check_target(path: Path | None) -> None:

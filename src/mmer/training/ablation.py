@@ -21,6 +21,7 @@ from mmer.evaluation.transcript_conditions import Condition, training_words, wit
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.progress import counting
 from mmer.recipe import Recipe, load_recipe
+from mmer.terminal import messages, tell
 from mmer.training import ablation_show
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.crossval import cross_validate
@@ -102,7 +103,7 @@ def ablate(
         RecipeError: no such row, or the recipe cannot be followed.
         CorpusError, TrainingError: see `cross_validate`.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
     folder = Path(out).resolve()
     wanted = _wanted(rows)
     overrides = list(overrides)
@@ -113,7 +114,7 @@ def ablate(
     overrides += ["model.fusion=mmer", "model.without=[]", *_protocol(folder, base)]
     results: dict[str, Any] = {}
     for name in wanted:
-        console.rule(f"[bold]{ROWS[name].title}")
+        console.rule(Text(ROWS[name].title, style="bold"))
         results[name] = _result(name, recipe, overrides, folder, jobs, console)
     content: dict[str, Any] = {"rows": results, "transcripts": [], "gradient_shares": {}}
     if "mmer" in results:
@@ -122,9 +123,9 @@ def ablate(
     write_json(folder / "ablation.json", content)
     ablation_show.write_markdown(content, folder / "ablation.md")
     pictures = ablation_show.plot(content, folder)
-    console.rule("[bold]ablation")
+    console.rule(Text("ablation", style="bold"))
     console.print(ablation_show.render(content))
-    console.print(Text(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}"))
+    tell(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}", console)
     return content
 
 
@@ -240,7 +241,7 @@ def _result(
     else:
         plain, changed = load_recipe(recipe, overrides), load_recipe(recipe, [*overrides, *row.settings])
         if changed == plain and name != "mmer":
-            console.print("the recipe is without it already")
+            tell("the recipe is without it already", console)
             return {
                 **shown,
                 "note": "the recipe is without it already",

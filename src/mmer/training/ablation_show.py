@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
 from mmer.picture import Picture
+from mmer.terminal import Table
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
 PAPER_WITH_ASR = 0.750

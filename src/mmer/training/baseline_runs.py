@@ -16,6 +16,7 @@ from mmer.evaluation.evaluate import judge
 from mmer.evaluation.show import FIGURES, render
 from mmer.progress import counting
 from mmer.recipe import Recipe
+from mmer.terminal import messages
 from mmer.training.crossval import CrossValidation, open_folds, put_together
 from mmer.training.preparation import read_preparation, write_json
 
@@ -48,7 +49,7 @@ def cross_validate_baseline(
         TrainingError: the folder holds something else.
         RecipeError, CorpusError: see `cross_validate`.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
     folder = Path(out).resolve()
     system = _system(baseline, per_speaker)
     _check_folder(folder, system)

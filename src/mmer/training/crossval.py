@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from mmer.corpora.corpus import Corpus
@@ -21,6 +20,7 @@ from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
 from mmer.recipe import Recipe, load_recipe
+from mmer.terminal import Table, messages, tell
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
     SAID_IN_TEST,
@@ -82,7 +82,7 @@ def cross_validate(
         TrainingError: folds failed, after all others are trained and put together; or the folder holds something else.
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
     folder = Path(out).resolve()
     made = open_folds(folder, recipe, console)
     names = list(made.folds)
@@ -102,9 +102,7 @@ def cross_validate(
         metrics = put_together(folder, recipe, made, finished)
         console.print(summary(folder, made, metrics))
     for name, reason in failures.items():
-        console.print(
-            f"fold {name} failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        tell(f"fold {name} failed: {reason}", console, style="red")
     if failures:
         failed = f"{len(failures)} of {len(todo)} folds failed ({', '.join(failures)})"
         raise TrainingError(f"{failed}; the others are kept in {folder}, and the same command tries again")

@@ -31,6 +31,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
+from mmer.terminal import messages, tell
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
 from mmer.training.preparation import (
     SPLITS,
@@ -91,7 +92,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
     process = PartialState(cpu=not torch.cuda.is_available())
-    console = console or Console(stderr=True)
+    console = console or messages()
     if not process.is_main_process:
         console = Console(quiet=True)
     folder = Path(out).resolve()
@@ -101,12 +102,12 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         checkpoint, state = _last_checkpoint(folder)
         complete = metrics_file.exists()
     if complete:
-        console.print(f"{folder} is complete; nothing is left to do.", soft_wrap=True)
+        tell(f"{folder} is complete; nothing is left to do.", console)
     else:
         shared = _shared(recipe, preparation, console)
         views = choose_views(preparation.corpus, recipe)
         if views:
-            console.print(told(views.counts), soft_wrap=True)
+            tell(told(views.counts), console)
         with ExitStack() as held, quiet_transformers():
             if process.is_main_process:
                 held.callback(take_lock(folder, "mmer train").release)
@@ -163,7 +164,7 @@ def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[
             told = " and ".join(
                 f"{share:.1%} of the {split} utterances" for split, share in shares.items() if share
             )
-            console.print(f"warning: {told} {reason}", style="yellow", soft_wrap=True)
+            tell(f"warning: {told} {reason}", console, style="yellow")
     return {"shared_speakers": speakers, "shared_transcripts": texts}
 
 
