@@ -20,6 +20,7 @@ from mmer.cli_score import score
 from mmer.cli_serve import serve
 from mmer.cli_trust import add_trust_commands
 from mmer.errors import MMERError
+from mmer.files import check_not_input, check_output_file
 from mmer.terminal import messages, print_result, results, tell, use_utf8
 
 
@@ -138,6 +139,7 @@ def train(
     from mmer.recipe import load_recipe
     from mmer.training.run import train as train_recipe
 
+    _check_recipe(recipe, out)
     train_recipe(load_recipe(recipe, overrides or []), out)
 
 
@@ -165,6 +167,7 @@ def crossval(
     from mmer.recipe import load_recipe
     from mmer.training.crossval import cross_validate
 
+    _check_recipe(recipe, out)
     cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
 
 
@@ -193,6 +196,7 @@ def baseline(
     from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 
     chosen = baseline_of(name)
+    _check_recipe(recipe, out)
     settings = load_recipe(recipe, overrides or [])
     cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker, cache=features)
 
@@ -315,6 +319,8 @@ def compare(
     from mmer.evaluation.comparison import compare as compare_runs
     from mmer.evaluation.prediction_files import read_runs
 
+    if json:
+        check_output_file(json, runs)
     tables = read_runs(
         runs,
         _renamed(label_map or []),
@@ -411,6 +417,12 @@ def import_checkpoint(
 
     import_official(checkpoint, out, text_encoder=text_encoder)
     print_result(f"model folder written: {out}")
+
+
+def _check_recipe(recipe: str, out: Path) -> None:
+    """Refuse to write the complete recipe over a hand-written one that a run is to begin from."""
+    if not any((out / name).exists() for name in ("splits.json", "folds.json")):
+        check_not_input(out / "recipe.yaml", [recipe])
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmer.files import check_output_file
 from mmer.terminal import messages, results, tell
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ def corpus_prepare(
 ) -> None:
     """Read a released corpus into one table, and say what differs from its documentation."""
     from mmer.corpora import read_corpus
+    from mmer.corpora.exchange import check_target
     from mmer.progress import counting
 
     console = messages()
+    check_target(str(out), [str(root.absolute())])
     with counting(console, f"reading {name}") as progress:
         corpus = read_corpus(name, root, progress=progress)
     corpus.write(out)
@@ -86,12 +89,13 @@ def corpus_convert(
 ) -> None:
     """Read or write a corpus in the format of Kaldi, EmoBox, audformat or Hugging Face."""
     from mmer.corpora.emobox import with_emobox_folds
-    from mmer.corpora.exchange import read_from, write_to
+    from mmer.corpora.exchange import check_target, read_from, write_to
     from mmer.corpora.label_map import read_label_map, rename_emotions
     from mmer.progress import counting
 
     console = messages()
     renamed = read_label_map(label_map) if label_map else {}
+    check_target(target, [source], [path for path in (label_map, folds) if path])
     with counting(console, f"reading {source}") as progress:
         corpus = rename_emotions(read_from(source, audio, progress), renamed)
     if folds:
@@ -111,11 +115,12 @@ def corpus_merge(
     label_map: LabelMapFile = None,
 ) -> None:
     """Put several corpora into one table, with emotions of the same names and speakers kept apart."""
-    from mmer.corpora.exchange import read_from
+    from mmer.corpora.exchange import check_target, read_from
     from mmer.corpora.label_map import read_label_map, rename_emotions
     from mmer.corpora.merge import merge
 
     renamed = read_label_map(label_map) if label_map else {}
+    check_target(str(out), sources, [label_map] if label_map else [])
     corpus = rename_emotions(merge([read_from(source) for source in sources]), renamed)
     corpus.write(out)
     _report(messages(), corpus.notes, f"{len(corpus)} utterances in {out}")
@@ -195,6 +200,8 @@ def corpus_audit(
     from mmer.progress import counting
 
     conditions = [Condition.parse(text) for text in fail_on or []]
+    if json:
+        check_output_file(json, [corpus, *([views] if views else [])])
     made = None
     if views:
         from mmer.augment.views import read_views

@@ -64,7 +64,7 @@ def explain(
 
     if clip is None and transcript is None:
         raise MMERError("nothing to explain; name a recording, or give what is said with --transcript")
-    check_target(out)
+    check_target(out, [model, *([] if clip is None else [clip])])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     name = None if clip is not None else "transcript"
     utterance = Utterance(None if clip is None else str(clip), transcript, utterance_id=name)

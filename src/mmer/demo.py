@@ -9,6 +9,7 @@ from rich.text import Text
 
 from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.plots import plot_comparison
+from mmer.files import check_output_folder, write_json
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.progress import counting
 from mmer.recipe import load_recipe
@@ -41,6 +42,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         MMERError: the folder cannot be used.
     """
     console = console or messages()
+    check_output_folder(out)
     table_path = make_spoken_once(out, seed, console)
     figures: dict[str, dict[str, Any]] = {}
     for system, (fusion, name) in SYSTEMS.items():
@@ -55,7 +57,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         system: {key: figure[key] for key in ("accuracy", "balanced_accuracy")}
         for system, figure in figures.items()
     }
-    (out / "demo.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
+    write_json(out / "demo.json", scores)
     plot_comparison(
         {name: scores[system] for system, (_, name) in SYSTEMS.items()},
         out / "comparison.png",

@@ -8,10 +8,13 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mmer.errors import MMERError
 from mmer.plain_text import json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PART = ".part"
 """What the name of a file ends in while it is being written."""
@@ -20,13 +23,14 @@ Paths = str | os.PathLike[str]
 
 
 @contextmanager
-def writing(path: Paths) -> Iterator[Path]:
+def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
     """Write a file that is there complete or not at all.
 
     An exception, an interruption too, removes what is half written; what was at `path` before stays then.
 
     Args:
         path: the file. Of a link, what it points to is replaced; a device or a pipe is written to as it is.
+        keep: leave what is half written where it is, in a file named after `path`.
 
     Yields:
         The path to write to, in the same folder.
@@ -41,15 +45,19 @@ def writing(path: Paths) -> Iterator[Path]:
             yield path
             return
         target = Path(os.path.realpath(path))
-        part = target.with_name(f".{target.name[:50]}.{token_hex(4)}{PART}")
+        name = f"{target.name}{PART}" if keep else f".{target.name[:50]}.{token_hex(4)}{PART}"
+        part = target.with_name(name)
         try:
             yield part
             if found is not None:
                 shutil.copymode(target, part)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())  # or a power cut may leave the new name on an empty file
             part.replace(target)
         finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+            if not keep:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -85,7 +93,24 @@ def write_bytes(path: Paths, content: bytes) -> None:
 
 def write_json(path: Paths, content: Any, *, indent: int | None = 2) -> None:
     """Write JSON in UTF-8, as by `writing`."""
-    write_text(path, json_text(content, indent=indent) + "\n")
+    write_text(path, json_text(content, indent=indent, allow_nan=True) + "\n")
+
+
+def write_parquet(table: "pd.DataFrame", path: Paths) -> None:
+    """Write a table as Parquet without its index, as by `writing`."""
+    with writing(path) as part:
+        table.to_parquet(part, index=False)
+
+
+def write_csv(table: "pd.DataFrame", path: Paths) -> None:
+    """Write a table as CSV without its index, as by `writing`."""
+    with open_text(path) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+
+
+def is_part(path: Path) -> bool:
+    """Whether `writing` left a file when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(PART)
 
 
 @contextmanager

@@ -50,11 +50,11 @@ def lines_of(text: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def json_text(content: Any, *, indent: int | None = None) -> str:
+def json_text(content: Any, *, indent: int | None = None, allow_nan: bool = False) -> str:
     """Give `content` as JSON that UTF-8 can encode, with its text changed as by `valid`.
 
     Raises:
-        ValueError: a number is not finite.
+        ValueError: a number is not finite, and `allow_nan` is false.
     """
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent)
+    text = json.dumps(content, ensure_ascii=False, allow_nan=allow_nan, indent=indent)
     return _SURROGATE.sub(lambda found: json.dumps(_without_surrogate(found), ensure_ascii=False)[1:-1], text)

@@ -1,9 +1,8 @@
 """Where commands print: results on standard output, messages on standard error; what users wrote is never markup."""
 
-import os
 import sys
 from collections.abc import Iterable
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -78,8 +77,9 @@ def print_result(text: object) -> None:
 
 def use_utf8() -> None:
     """Write UTF-8 to standard output and standard error whatever the locale, file names byte for byte."""
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # closed by who started this process
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    # A stream that whoever started this process has closed is None.
+    sys.stdout = sys.stdout or StringIO()
+    sys.stderr = sys.stderr or StringIO()
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)

@@ -1,5 +1,7 @@
 """What `mmer predict` and `mmer timeline` do: from paths to rows."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.audio import probe
+from mmer.corpora.tables import metadata_files
 from mmer.errors import MMERError
+from mmer.files import check_different
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
 from mmer.inference.output import Prediction, check_output, write_predictions
@@ -18,7 +22,7 @@ from mmer.inference.timeline import timeline
 from mmer.inference.timeline_formats import check_timeline_output
 from mmer.plain_text import json_text
 from mmer.progress import counting
-from mmer.terminal import messages, tell
+from mmer.terminal import PlainConsole, messages, tell
 
 
 def predict_paths(
@@ -73,19 +77,28 @@ def predict_paths(
         _check_transcripts(utterances)
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
-    check_output(out)
+    check_output(out, [model, *_files(paths, utterances)])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     console = messages()
     for note in abstain.notes:
         tell(f"mmer: {note}", console)
-    with counting(console, "predicting", len(utterances)) as progress:
+    # Answers on the terminal show how far it is, and a bar would be drawn into them.
+    bar = PlainConsole(quiet=True) if out is None and sys.stdout.isatty() else console
+    with counting(bar, "predicting", len(utterances)) as progress:
         predictions = map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress))
         written, errors = write_predictions(_reported(predictions, console), out, labels=recognizer.labels)
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
         tell(f"{written} predictions in {out}{failed}", console)
     return errors
+
+
+def _files(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
+    """Files that are read: recordings, tables and the tables of folders."""
+    named = [path for path in paths if os.path.isfile(path)]
+    tables = [str(file) for path in paths if os.path.isdir(path) for file in metadata_files(Path(path))]
+    return [*named, *tables, *(utterance.path for utterance in utterances if utterance.path)]
 
 
 def _check_transcripts(utterances: Sequence[Utterance]) -> None:
@@ -138,8 +151,10 @@ def timeline_of(
         MMERError: the model, the recording or the segments cannot be read, or a file cannot be written.
     """
     check_channel(channel)
+    inputs = [model, recording, *([] if segments is None else [segments])]
     for path in out:
-        check_timeline_output(path)
+        check_timeline_output(path, inputs)
+    check_different(out)
     given = None if segments is None else read_segments(segments, str(recording), tiers)
     probe(recording)
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)

@@ -18,6 +18,7 @@ from mmer.demo import make_spoken_once
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.files import check_output_folder, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.progress import counting
 from mmer.recipe import Recipe, load_recipe
@@ -104,6 +105,7 @@ def ablate(
         CorpusError, TrainingError: see `cross_validate`.
     """
     console = console or messages()
+    check_output_folder(out)
     folder = Path(out).resolve()
     wanted = _wanted(rows)
     overrides = list(overrides)
@@ -277,9 +279,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
                     answered = predict_labeled(
                         recognizer, changed, batch_size=recipe.training.batch_size, progress=progress
                     )
-                part = file.with_suffix(".part")
-                answered.to_parquet(part, index=False)
-                part.replace(file)
+                write_parquet(answered, file)
             parts.append(pd.read_parquet(file))
             labels = json.loads((run / "splits.json").read_text(encoding="utf-8"))["labels"]
         figures = judge(pd.concat(parts, ignore_index=True), labels)

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
+from mmer.files import write_text
 from mmer.picture import Picture
 from mmer.terminal import Table
 
@@ -44,7 +45,7 @@ def write_markdown(content: Mapping[str, Any], path: Path) -> None:
         rule = ["---", *["---:"] * (len(headings) - 1)]
         lines = "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
         parts.append(f"## {title}\n\n{lines}\n\n{note}\n")
-    path.write_text("\n".join(parts), encoding="utf-8")
+    write_text(path, "\n".join(parts))
 
 
 def _tables(content: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]], str]]:

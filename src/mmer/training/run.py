@@ -22,6 +22,7 @@ from mmer.evaluation.calibration import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
+from mmer.files import check_output_folder, write_parquet
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
@@ -95,6 +96,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
     console = console or messages()
     if not process.is_main_process:
         console = Console(quiet=True)
+    check_output_folder(out)
     folder = Path(out).resolve()
     metrics_file = folder / "metrics.json"
     with process.main_process_first():
@@ -267,7 +269,7 @@ def _judge(
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
         )
-    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
     judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
