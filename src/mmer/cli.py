@@ -1,5 +1,7 @@
 """The `mmer` command: one small function for each sub-command."""
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from mmer.cli_score import score
 from mmer.cli_serve import serve
 from mmer.cli_trust import add_trust_commands
 from mmer.errors import MMERError
+from mmer.files import check_not_input, check_output_file
+from mmer.terminal import messages, print_result, results, tell, use_utf8
 
 
 @contextmanager
@@ -25,23 +29,52 @@ def _one_line_errors() -> Iterator[None]:
     debug = "--debug" in sys.argv[1:]
     try:
         yield
-    except MMERError as error:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        sys.exit(141)
+    except (MMERError, OSError) as error:
+        _abandon_output()
         if debug:
             raise
-        typer.echo(f"mmer: {error}", err=True)
+        tell(f"mmer: {error if isinstance(error, MMERError) else _refusal(error)}")
         sys.exit(2)
     except KeyboardInterrupt as interruption:
         if debug:
             raise
-        typer.echo(f"mmer: {str(interruption) or 'interrupted'}", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        tell(f"mmer: {str(interruption) or 'interrupted'}")
+        sys.exit(143 if isinstance(interruption, _Terminated) else 130)
+
+
+def _abandon_output() -> None:
+    """Drop what standard output does not take, so that the end of the process does not try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' and '.join(names) or 'cannot go on'}: {error.strerror or error}"
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C does, with the exit code that says so."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 class _Commands(TyperGroup):
     """Explains errors before typer sees them, which would say nothing of an interruption."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        use_utf8()
+        return super().main(*arguments, **settings)
 
     def invoke(self, ctx: Any) -> Any:
         with _one_line_errors():
@@ -106,6 +139,7 @@ def train(
     from mmer.recipe import load_recipe
     from mmer.training.run import train as train_recipe
 
+    _check_recipe(recipe, out)
     train_recipe(load_recipe(recipe, overrides or []), out)
 
 
@@ -133,6 +167,7 @@ def crossval(
     from mmer.recipe import load_recipe
     from mmer.training.crossval import cross_validate
 
+    _check_recipe(recipe, out)
     cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
 
 
@@ -161,6 +196,7 @@ def baseline(
     from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 
     chosen = baseline_of(name)
+    _check_recipe(recipe, out)
     settings = load_recipe(recipe, overrides or [])
     cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker, cache=features)
 
@@ -211,15 +247,13 @@ def evaluate(
     device: Device = None,
 ) -> None:
     """Judge a model on labeled utterances."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
     from mmer.evaluation.evaluate import evaluate as evaluate_model
     from mmer.evaluation.show import render
     from mmer.progress import counting
 
     table = Corpus.read(corpus)
-    with counting(Console(stderr=True), "judging") as progress:
+    with counting(messages(), "judging") as progress:
         figures = evaluate_model(
             model,
             table,
@@ -232,7 +266,7 @@ def evaluate(
             device=device,
             progress=progress,
         )
-    Console().print(render(figures))
+    results().print(render(figures))
 
 
 @app.command()
@@ -250,7 +284,7 @@ def report(
     """Write a page about a run: protocol, audit, figures with intervals, pictures; tables as LaTeX and Markdown."""
     from mmer.evaluation.report import write_report
 
-    typer.echo(write_report(run, out, audio=audio))
+    print_result(write_report(run, out, audio=audio))
 
 
 @app.command()
@@ -282,11 +316,11 @@ def compare(
     json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
 ) -> None:
     """Compare runs on the same utterances: intervals, paired tests, corrected for several runs."""
-    from rich.console import Console
-
     from mmer.evaluation.comparison import compare as compare_runs
     from mmer.evaluation.prediction_files import read_runs
 
+    if json:
+        check_output_file(json, runs)
     tables = read_runs(
         runs,
         _renamed(label_map or []),
@@ -298,7 +332,7 @@ def compare(
     found = compare_runs(tables, figure, cluster, common=common)
     if json:
         found.write(json)
-    Console().print(found)
+    results().print(found)
 
 
 @app.command()
@@ -382,7 +416,13 @@ def import_checkpoint(
     from mmer.model.import_checkpoint import import_checkpoint as import_official
 
     import_official(checkpoint, out, text_encoder=text_encoder)
-    typer.echo(f"model folder written: {out}")
+    print_result(f"model folder written: {out}")
+
+
+def _check_recipe(recipe: str, out: Path) -> None:
+    """Refuse to write the complete recipe over a hand-written one that a run is to begin from."""
+    if not any((out / name).exists() for name in ("splits.json", "folds.json")):
+        check_not_input(out / "recipe.yaml", [recipe])
 
 
 def _renamed(pairs: list[str]) -> dict[str, str]:
@@ -397,4 +437,5 @@ def _renamed(pairs: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the `mmer` command; an error a user can cause is one line and exit code 2."""
+    signal.signal(signal.SIGTERM, _terminate)
     app()

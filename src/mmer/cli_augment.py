@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli_corpus import CorpusPath
+from mmer.terminal import messages, tell
 
 
 def augment(
@@ -60,8 +61,6 @@ def augment(
     ] = None,
 ) -> None:
     """Make second views of utterances for training; the same command again goes on after an interruption."""
-    from rich.console import Console
-
     from mmer.augment.gates import Gates
     from mmer.augment.generators import speech_generators, text_generator
     from mmer.augment.judges import load_judges
@@ -69,7 +68,7 @@ def augment(
     from mmer.corpora.corpus import Corpus
     from mmer.progress import counting
 
-    console = Console(stderr=True)
+    console = messages()
     table = Corpus.read(corpus)
     generators = speech_generators(speech.split(","), device=device)
     words = text_generator(text, sample=sample, device=device)
@@ -80,7 +79,7 @@ def augment(
         ("intelligibility", judges.recognizer),
     ):
         if model is None:
-            console.print(f"not judged: {what}")
+            tell(f"not judged: {what}", console)
     try:
         with counting(console, "making views") as progress:
             made = make_views(
@@ -104,8 +103,6 @@ def augment(
         ) from None
     for name, counts in summarize(made).items():
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        console.print(f"{name}: {told}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"{name}: {told}", console)
     good = sum(view.rejected is None for view in made)
-    console.print(
-        f"{good} good views of {len(made)} in {out / 'views.parquet'}", markup=False, soft_wrap=True
-    )
+    tell(f"{good} good views of {len(made)} in {out / 'views.parquet'}", console)

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmer.files import check_output_file
+from mmer.terminal import messages, results, tell
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,11 +28,9 @@ LabelMapFile = Annotated[
 @corpus_app.command("list")
 def corpus_list() -> None:
     """List the corpora that can be prepared: size, license and where to get them."""
-    from rich.console import Console
-
     from mmer.corpora.catalog import list_corpora
 
-    Console().print(list_corpora(), soft_wrap=True)
+    results().print(list_corpora(), soft_wrap=True)
 
 
 @corpus_app.command("prepare")
@@ -46,12 +47,12 @@ def corpus_prepare(
     ],
 ) -> None:
     """Read a released corpus into one table, and say what differs from its documentation."""
-    from rich.console import Console
-
     from mmer.corpora import read_corpus
+    from mmer.corpora.exchange import check_target
     from mmer.progress import counting
 
-    console = Console(stderr=True)
+    console = messages()
+    check_target(str(out), [str(root.absolute())])
     with counting(console, f"reading {name}") as progress:
         corpus = read_corpus(name, root, progress=progress)
     corpus.write(out)
@@ -87,15 +88,14 @@ def corpus_convert(
     label_map: LabelMapFile = None,
 ) -> None:
     """Read or write a corpus in the format of Kaldi, EmoBox, audformat or Hugging Face."""
-    from rich.console import Console
-
     from mmer.corpora.emobox import with_emobox_folds
-    from mmer.corpora.exchange import read_from, write_to
+    from mmer.corpora.exchange import check_target, read_from, write_to
     from mmer.corpora.label_map import read_label_map, rename_emotions
     from mmer.progress import counting
 
-    console = Console(stderr=True)
+    console = messages()
     renamed = read_label_map(label_map) if label_map else {}
+    check_target(target, [source], [path for path in (label_map, folds) if path])
     with counting(console, f"reading {source}") as progress:
         corpus = rename_emotions(read_from(source, audio, progress), renamed)
     if folds:
@@ -115,26 +115,23 @@ def corpus_merge(
     label_map: LabelMapFile = None,
 ) -> None:
     """Put several corpora into one table, with emotions of the same names and speakers kept apart."""
-    from rich.console import Console
-
-    from mmer.corpora.exchange import read_from
+    from mmer.corpora.exchange import check_target, read_from
     from mmer.corpora.label_map import read_label_map, rename_emotions
     from mmer.corpora.merge import merge
 
     renamed = read_label_map(label_map) if label_map else {}
+    check_target(str(out), sources, [label_map] if label_map else [])
     corpus = rename_emotions(merge([read_from(source) for source in sources]), renamed)
     corpus.write(out)
-    _report(Console(stderr=True), corpus.notes, f"{len(corpus)} utterances in {out}")
+    _report(messages(), corpus.notes, f"{len(corpus)} utterances in {out}")
 
 
 @corpus_app.command("show")
 def corpus_show(corpus: CorpusPath) -> None:
     """Count the utterances of a corpus by emotion, split and speaker."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
 
-    Console().print(Corpus.read(corpus).summary())
+    results().print(Corpus.read(corpus).summary())
 
 
 @corpus_app.command("transcribe")
@@ -155,13 +152,11 @@ def corpus_transcribe(
     ] = None,
 ) -> None:
     """Write what is heard in each recording into the column recognized; goes on after an interruption."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
     from mmer.inference.transcribe import transcribe
     from mmer.progress import counting
 
-    console, table = Console(stderr=True), Corpus.read(corpus)
+    console, table = messages(), Corpus.read(corpus)
     with counting(console, "transcribing", len(table)) as progress:
         written, errors = transcribe(table, source, out, device=device, progress=progress)
     notes = []
@@ -199,34 +194,34 @@ def corpus_audit(
     ] = None,
 ) -> None:
     """Measure how much of what is tested is in training too: speakers, words, recordings."""
-    from rich.console import Console
-
     from mmer.corpora.audit import audit
     from mmer.corpora.audit_conditions import Condition
     from mmer.corpora.corpus import Corpus
     from mmer.progress import counting
 
     conditions = [Condition.parse(text) for text in fail_on or []]
+    if json:
+        check_output_file(json, [corpus, *([views] if views else [])])
     made = None
     if views:
         from mmer.augment.views import read_views
 
         made = read_views(views)
-    with counting(Console(stderr=True), "listening") as progress:
+    with counting(messages(), "listening") as progress:
         found = audit(
             Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress, views=made
         )
     if json:
         found.write(json)
-    Console().print(found)
+    results().print(found)
     judged = [condition.judge(found) for condition in conditions]
     for holds, line in judged:
         if holds is not False:
-            typer.echo(f"mmer: {line}", err=True)
+            tell(f"mmer: {line}")
     if any(holds for holds, _ in judged):
         raise typer.Exit(1)
 
 
 def _report(console: "Console", notes: list[str], outcome: str) -> None:
     for line in (*(f"note: {note}" for note in notes), outcome):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        tell(line, console)

@@ -7,6 +7,7 @@ import typer
 
 from mmer.cli_options import ModelFolder
 from mmer.errors import ExportError
+from mmer.terminal import print_result
 
 
 def export(
@@ -23,7 +24,7 @@ def export(
     from mmer.inference.export import export_onnx
 
     done = export_onnx(model, out, int8=int8)
-    typer.echo(
+    print_result(
         f"exported model written: {out} ({done.size / 1e6:.1f} MB, of PyTorch {done.torch_size / 1e6:.1f} MB); "
         f"logits within {done.difference:.1g} of PyTorch's"
     )
@@ -37,7 +38,7 @@ def bundle(
     from mmer.inference.bundle import write_bundle
 
     digest = write_bundle(model, out)
-    typer.echo(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")
+    print_result(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")
 
 
 def card(
@@ -46,4 +47,4 @@ def card(
     """Write RUN/model/README.md, a model card from the run's own files."""
     from mmer.evaluation.model_card import write_model_card
 
-    typer.echo(write_model_card(run))
+    print_result(write_model_card(run))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
+from mmer.terminal import tell
 
 _LISTED = 5  # errors told one by one; the others are in the table
 
@@ -47,9 +48,9 @@ def score(
         device=device,
     )
     for error in scored.errors[:_LISTED]:
-        typer.echo(f"mmer: {error}", err=True)
+        tell(f"mmer: {error}")
     if len(scored.errors) > _LISTED:
-        typer.echo(f"mmer: and {len(scored.errors) - _LISTED} more", err=True)
-    typer.echo(scored, err=True)
+        tell(f"mmer: and {len(scored.errors) - _LISTED} more")
+    tell(scored)
     if scored.errors:
         raise typer.Exit(2)

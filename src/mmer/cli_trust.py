@@ -8,6 +8,7 @@ import typer
 from mmer.cli_corpus import CorpusPath
 from mmer.cli_options import BatchSize, Device, ModelFolder, Transcription
 from mmer.errors import MMERError
+from mmer.terminal import messages, print_result, results
 
 
 def calibrate(
@@ -20,15 +21,13 @@ def calibrate(
     device: Device = None,
 ) -> None:
     """Fit what makes probabilities mean what they say, on speakers that training did not hear; kept in MODEL."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
     from mmer.evaluation.calibration import calibrate as calibrate_model
     from mmer.evaluation.calibration_show import render
     from mmer.progress import counting
 
     table = Corpus.read(corpus)
-    with counting(Console(stderr=True), "listening") as progress:
+    with counting(messages(), "listening") as progress:
         calibration = calibrate_model(
             model,
             table,
@@ -37,8 +36,8 @@ def calibrate(
             device=device,
             progress=progress,
         )
-    Console().print(render(calibration))
-    typer.echo(f"{model / 'calibration.json'} and {model / 'calibration.png'} written")
+    results().print(render(calibration))
+    print_result(f"{model / 'calibration.json'} and {model / 'calibration.png'} written")
 
 
 def explain(
@@ -58,8 +57,6 @@ def explain(
     device: Device = None,
 ) -> None:
     """Say why: what the answer owes to each word and moment, and what would have changed it."""
-    from rich.console import Console
-
     from mmer.inference.explain import explain as explain_utterance
     from mmer.inference.explanation_show import check_target, render, write
     from mmer.inference.inputs import Utterance
@@ -67,17 +64,17 @@ def explain(
 
     if clip is None and transcript is None:
         raise MMERError("nothing to explain; name a recording, or give what is said with --transcript")
-    check_target(out)
+    check_target(out, [model, *([] if clip is None else [clip])])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     name = None if clip is not None else "transcript"
     utterance = Utterance(None if clip is None else str(clip), transcript, utterance_id=name)
-    with Console(stderr=True).status("explaining"):
+    with messages().status("explaining"):
         explanation = explain_utterance(recognizer, utterance, other_words=other_words)
     if out is None:
-        Console().print(render(explanation))
+        results().print(render(explanation))
     else:
         write(explanation, out)
-        typer.echo(out)
+        print_result(out)
 
 
 def doctor(
@@ -88,12 +85,10 @@ def doctor(
     device: Device = None,
 ) -> None:
     """Check that a model answers here as where it was made, however it is asked; exit code 1 if it does not."""
-    from rich.console import Console
-
     from mmer.inference.doctor import examine, render
 
     checks = examine(model, exported=onnx, device=device)
-    Console().print(render(checks))
+    results().print(render(checks))
     if any(check.holds is False for check in checks):
         raise typer.Exit(1)
 
@@ -121,13 +116,11 @@ def robustness(
     device: Device = None,
 ) -> None:
     """Judge a model on worse recordings and words; the same command again goes on after an interruption."""
-    from rich.console import Console
-
     from mmer.corpora.corpus import Corpus
     from mmer.evaluation.robustness import measure, render
     from mmer.progress import counting
 
-    with counting(Console(stderr=True), "judging") as progress:
+    with counting(messages(), "judging") as progress:
         result = measure(
             model,
             Corpus.read(corpus),
@@ -140,8 +133,8 @@ def robustness(
             device=device,
             progress=progress,
         )
-    Console().print(render(result))
-    typer.echo(f"{out / 'robustness.json'} and {out / 'robustness.png'} written")
+    results().print(render(result))
+    print_result(f"{out / 'robustness.json'} and {out / 'robustness.png'} written")
 
 
 def add_trust_commands(app: typer.Typer) -> None:

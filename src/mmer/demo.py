@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.plots import plot_comparison
+from mmer.files import check_output_folder, write_json
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.progress import counting
 from mmer.recipe import load_recipe
+from mmer.terminal import Table, messages, tell
 from mmer.training.run import train
 
 SYSTEMS = {
@@ -39,11 +41,12 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
     Raises:
         MMERError: the folder cannot be used.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
+    check_output_folder(out)
     table_path = make_spoken_once(out, seed, console)
     figures: dict[str, dict[str, Any]] = {}
     for system, (fusion, name) in SYSTEMS.items():
-        console.rule(f"[bold]{name}")
+        console.rule(Text(name, style="bold"))
         overrides = [
             f"data.corpus={json.dumps(str(table_path))}",
             f"model.fusion={fusion}",
@@ -54,7 +57,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         system: {key: figure[key] for key in ("accuracy", "balanced_accuracy")}
         for system, figure in figures.items()
     }
-    (out / "demo.json").write_text(json.dumps(scores, indent=2), encoding="utf-8")
+    write_json(out / "demo.json", scores)
     plot_comparison(
         {name: scores[system] for system, (_, name) in SYSTEMS.items()},
         out / "comparison.png",
@@ -83,7 +86,7 @@ def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) 
         table.add_column(heading, justify="right")
     for system, (_, name) in SYSTEMS.items():
         table.add_row(name, *(f"{scores[system][key]:.1%}" for key in ("accuracy", "balanced_accuracy")))
-    console.rule("[bold]comparison")
+    console.rule(Text("comparison", style="bold"))
     console.print(table)
 
     test = Corpus.read(out / "corpus.parquet").table.query("split == 'test'")
@@ -109,4 +112,4 @@ def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) 
         "it recognizes the emotions of people.",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        tell(line, console)

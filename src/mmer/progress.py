@@ -6,7 +6,29 @@ from contextlib import contextmanager
 from time import monotonic
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from mmer.plain_text import one_line
+
+
+def _bar(console: Console, *columns: ProgressColumn) -> Progress:
+    """Make a bar that is shown on a terminal, and leaves standard output to results."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(30),
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
+    )
 
 
 @contextmanager
@@ -21,9 +43,8 @@ def counting(console: Console, what: str, total: int | None = None) -> Iterator[
     Yields:
         A function to call with the number of utterances done so far, and their total where it is known by then.
     """
-    columns = (TextColumn(what), BarColumn(30), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
+    with _bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+        task = progress.add_task(one_line(what), total=total)
         yield lambda done, total=total: progress.update(task, completed=done, total=total)
 
 
@@ -40,13 +61,10 @@ def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Ca
     Yields:
         A function to call with numbers of recordings, and of seconds of sound, that are done since the last call.
     """
-    columns = (TextColumn(what), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    )
-    with bar as progress:
+    columns = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn())
+    with _bar(console, *columns) as progress:
         task, began, recordings, sound = (
-            progress.add_task(what, total=total, completed=done, rate=""),
+            progress.add_task(one_line(what), total=total, completed=done, rate=""),
             monotonic(),
             0,
             0.0,

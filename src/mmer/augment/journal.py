@@ -9,6 +9,8 @@ from typing import Any
 
 from mmer.augment.views import View
 from mmer.errors import MMERError
+from mmer.files import is_part, write_json
+from mmer.plain_text import json_text
 
 
 def open_folder(folder: Path, settings: dict[str, Any]) -> None:
@@ -25,12 +27,10 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
             found = f"holds views made otherwise, different in {', '.join(different)}"
             raise MMERError(f"{folder}: {found}; use another folder")
         return
-    part = folder / "settings.part"
-    if folder.exists() and (not folder.is_dir() or any(path != part for path in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not is_part(path) for path in folder.iterdir())):
         raise MMERError(f"{folder} is neither a folder of views nor an empty one; use another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
-    part.replace(file)
+    write_json(file, settings)
 
 
 def journal_line(name: str, views: Sequence[View], folder: Path) -> str:
@@ -38,7 +38,7 @@ def journal_line(name: str, views: Sequence[View], folder: Path) -> str:
     rows = [asdict(view) for view in views]
     for row in rows:
         row["audio_path"] = row["audio_path"] and os.path.relpath(row["audio_path"], folder)
-    return json.dumps({"utterance": name, "views": rows}, ensure_ascii=False) + "\n"
+    return json_text({"utterance": name, "views": rows}, allow_nan=True) + "\n"
 
 
 def read_journal(folder: Path) -> dict[str, list[View]]:

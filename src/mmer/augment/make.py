@@ -23,6 +23,7 @@ from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.error_rates import word_errors
+from mmer.files import writing
 
 
 def make_views(
@@ -306,6 +307,5 @@ def _write(path: str, waveform: Waveform) -> None:
     """Write a recording that is there complete or not at all; one louder than full scale is turned down."""
     peak = float(np.abs(waveform).max())
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.part"
-    soundfile.write(part, waveform / max(1.0, peak), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(part, path)
+    with writing(path) as part:
+        soundfile.write(part, waveform / max(1.0, peak), SAMPLING_RATE, format="FLAC", subtype="PCM_16")

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mmer.errors import CorpusError
+from mmer.files import writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,8 @@ def write_views(views: Iterable[View], path: str | os.PathLike[str]) -> None:
     numbers = ("duration", "duration_ratio", "error_rate", "length_ratio", "similarity")
     kinds |= dict.fromkeys(numbers, pa.float64())
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
-    part = path.with_suffix(".part")
-    table.to_parquet(part, index=False, schema=schema)
-    part.replace(path)
+    with writing(path) as part:
+        table.to_parquet(part, index=False, schema=schema)
 
 
 def read_views(path: str | os.PathLike[str]) -> list[View]:

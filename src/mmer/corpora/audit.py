@@ -1,10 +1,8 @@
 """The leakage audit: how much of what a fold tests has already been seen in its training."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
 from mmer.corpora.leaks import TRAIN, Sides, find_leaks
 from mmer.errors import CorpusError
+from mmer.files import write_json
 
 if TYPE_CHECKING:
     from mmer.augment.views import View
@@ -115,17 +114,9 @@ class Audit:
         """Write everything as JSON.
 
         Raises:
-            CorpusError: the file cannot be written.
+            MMERError: the file cannot be written.
         """
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(
-                json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-        except OSError as error:
-            raise CorpusError(
-                f"{path}: cannot be written ({error.strerror}); name a file elsewhere"
-            ) from None
+        write_json(path, self.to_dict())
 
     def __rich__(self) -> RenderableType:
         from mmer.corpora.audit_show import render

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from mmer.corpora.audit import FAULTS, OVERLAPS, Audit
+from mmer.plain_text import shown
+from mmer.terminal import Table
 
 _FOLDS = 12  # on a page
 _SHOWN = 3  # of the clips that have a fault
@@ -140,7 +140,9 @@ def _folds(audit: Audit) -> Table:
     columns = {name: title for name, title in _COLUMNS.items() if audit.total[name] is not None}
     where = "training" if audit.by == "split" else f"the other {audit.by}s"
     table = Table(
-        title=f"[bold]{escape(audit.source)}[/]: share of each {audit.by} that is found again in {where}"
+        title=Text.assemble(
+            (shown(audit.source), "bold"), f": share of each {audit.by} that is found again in {where}"
+        )
     )
     table.title_justify, table.title_style = "left", ""
     table.add_column(audit.by)
@@ -153,7 +155,7 @@ def _folds(audit: Audit) -> Table:
         table.add_section()
         for name, figures in part.items():
             shares = (_percent(figures.get(column)) for column in columns)
-            table.add_row(escape(name), str(figures["test_utterances"]), *shares)
+            table.add_row(name, str(figures["test_utterances"]), *shares)
     if len(rows) < len(audit.folds):
         table.caption = f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; --json writes all"
         table.caption_justify = "left"
@@ -168,11 +170,9 @@ def _emotions(audit: Audit) -> Table:
     table = Table()
     table.add_column("emotion")
     for name in (*names, "all"):
-        table.add_column(escape(name), justify="right")
+        table.add_column(name, justify="right")
     for emotion, total in sorted(totals.items()):
-        table.add_row(
-            escape(emotion), *(str(audit.emotions[name].get(emotion, 0)) for name in names), str(total)
-        )
+        table.add_row(emotion, *(str(audit.emotions[name].get(emotion, 0)) for name in names), str(total))
     return table
 
 

@@ -13,6 +13,7 @@ from mmer.audio import probe
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.tables import is_null, plain, read_table
 from mmer.errors import CorpusError
+from mmer.files import write_json, write_text
 
 UNTRUE_SPEAKERS = {
     "iemocap": "the name of the dialogue",
@@ -161,9 +162,7 @@ def write_emobox(corpus: Corpus, folder: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         _write_lines(folder / f"{name}.jsonl", lines.values())
         labels = {label: label for label in sorted(table["emotion"].unique())}
-        (folder / "label_map.json").write_text(
-            json.dumps(labels, ensure_ascii=False, indent=4), encoding="utf-8"
-        )
+        write_json(folder / "label_map.json", labels, indent=4)
         for fold in folds:
             (folder / f"fold_{fold}").mkdir(exist_ok=True)
             parts = (
@@ -288,4 +287,4 @@ def _line(row: dict[Any, Any], name: str, root: Path) -> dict[str, Any]:
 
 
 def _write_lines(file: Path, lines: Iterable[str]) -> None:
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    write_text(file, "".join(f"{line}\n" for line in lines))

@@ -1,6 +1,7 @@
 """Corpora in the formats of others: what is read and written by a name such as `kaldi:FOLDER`."""
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mmer.corpora.audformat_database import read_audformat, write_audformat
@@ -10,8 +11,9 @@ from mmer.corpora.hugging_face import read_hugging_face
 from mmer.corpora.kaldi import read_kaldi, write_kaldi
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import FORMATS, SUFFIXES
+from mmer.corpora.tables import COLUMNS, FORMATS, SUFFIXES, check_table_name, metadata_files, read_table
 from mmer.errors import CorpusError
+from mmer.files import check_not_input, check_output_file, check_output_folder
 
 _WRITERS = {  # with what shows that the folder holds such a corpus already
     "audformat": (write_audformat, ("db.yaml",)),
@@ -58,6 +60,45 @@ def read_from(source: str, audio: Path | None = None, progress: Progress | None 
     return with_canonical_emotions(corpus).with_durations(progress)
 
 
+def check_target(target: str, sources: Iterable[str], inputs: Iterable[str | Path] = ()) -> None:
+    """Find out before the work whether `write_to` can write there.
+
+    Args:
+        target: see `write_to`.
+        sources: what `read_from` reads, or folders of releases. A table that an earlier call wrote into such a folder
+            may be written again.
+        inputs: other files that are read.
+
+    Raises:
+        CorpusError: an unknown format.
+        MMERError: the table or the folder cannot be written, or is an input.
+    """
+    kind, place = _parse(target)
+    path = Path(place)
+    if kind is not None:
+        _writer(kind, target)
+        check_output_folder(path)
+        return
+    check_table_name(path)
+    check_output_file(path, [*inputs, *_tables(sources)])
+    if path.name.startswith("metadata.") or not _is_corpus_table(path):
+        check_not_input(path, [folder for source in sources if Path(folder := _parse(source)[1]).is_dir()])
+
+
+def _tables(sources: Iterable[str]) -> Iterator[str | Path]:
+    for source in sources:
+        kind, place = _parse(source)
+        if kind is None:
+            yield from metadata_files(Path(place)) if Path(place).is_dir() else [place]
+
+
+def _is_corpus_table(path: Path) -> bool:
+    try:
+        return set(COLUMNS) <= set(read_table(path).columns)
+    except CorpusError:
+        return False
+
+
 def write_to(corpus: Corpus, target: str) -> list[str]:
     """Write a corpus as a table or in another format.
 
@@ -75,15 +116,19 @@ def write_to(corpus: Corpus, target: str) -> list[str]:
     if kind is None:
         corpus.write(place)
         return []
-    if kind not in _WRITERS:
-        raise CorpusError(
-            f"{target}: {kind} is only read; write a table, {', '.join(f'{k}:' for k in _WRITERS)}"
-        )
-    write, marks = _WRITERS[kind]
+    write, marks = _writer(kind, target)
     for mark in marks:
         if found := next(Path(place).glob(mark), None):
             raise CorpusError(f"{found}: is there already; give a new folder")
     return write(corpus, Path(place))
+
+
+def _writer(kind: str, target: str) -> tuple[Callable[[Corpus, Path], list[str]], tuple[str, ...]]:
+    if kind not in _WRITERS:
+        raise CorpusError(
+            f"{target}: {kind} is only read; write a table, {', '.join(f'{k}:' for k in _WRITERS)}"
+        )
+    return _WRITERS[kind]
 
 
 def _parse(name: str) -> tuple[str | None, str]:

@@ -10,6 +10,7 @@ from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.tables import own_names, split_of, splits_of, united
 from mmer.errors import CorpusError, MissingExtraError
 from mmer.extras import import_extra
+from mmer.files import write_bytes
 
 _SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3\x03": ".mp3", b"ID3\x04": ".mp3"}
 
@@ -112,7 +113,7 @@ class _Files:
         file = self._folder / name
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            write_bytes(file, content)
         except OSError as error:
             raise CorpusError(f"{file}: cannot be written ({error.strerror})") from None
         return str(file)

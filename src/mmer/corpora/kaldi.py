@@ -11,6 +11,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.tables import COLUMNS, is_null, split_of, splits_of, typed, united
 from mmer.errors import CorpusError
+from mmer.files import write_text
 
 _LISTS = {"transcript": "text", "speaker": "utt2spk", "emotion": "utt2emo", "duration": "utt2dur"} | {
     "language": "utt2lang"
@@ -189,7 +190,7 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
 
 def _write_list(file: Path, entries: Mapping[str, str]) -> None:
     lines = (f"{name} {value}".rstrip() for name, value in sorted(entries.items()))
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    write_text(file, "".join(f"{line}\n" for line in lines))
 
 
 def _text(value: Any) -> str:

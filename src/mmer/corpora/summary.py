@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
+
+from mmer.terminal import Table
 
 NO_EMOTION, NO_SPLIT = "(none)", "(no split)"
 
@@ -42,7 +43,7 @@ class CorpusSummary:
     notes: Sequence[str]
 
     def __rich__(self) -> RenderableType:
-        counts = Table(title=f"[bold]{self.source}[/]", title_justify="left", title_style="")
+        counts = Table(title=self.source, title_justify="left", title_style="bold")
         counts.add_column("emotion")
         for name in self.emotions.columns:
             counts.add_column(str(name), justify="right")

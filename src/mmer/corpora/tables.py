@@ -15,6 +15,8 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from mmer.errors import CorpusError
+from mmer.files import writing
+from mmer.plain_text import json_text, valid
 
 COLUMNS = (
     *("utterance_id", "audio_path", "start", "end", "transcript", "emotion", "speaker", "session"),
@@ -59,8 +61,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise CorpusError(f"{path}: make a table of it first: mmer corpus convert {path} corpus.parquet")
     if not path.exists():
         raise CorpusError(f"{path}: no such file")
-    if suffix not in SUFFIXES:
-        raise CorpusError(f"{path}: unknown kind of table {suffix!r}; known are {', '.join(SUFFIXES)}")
+    check_table_name(path)
     if not path.is_file():
         raise CorpusError(f"{path}: is no file")
     try:
@@ -79,25 +80,41 @@ def read_table(path: Path) -> pd.DataFrame:
         raise CorpusError(f"{path}: cannot be read as {suffix[1:]} ({reason})") from None
 
 
+def check_table_name(path: Path) -> None:
+    """Find out before the work whether `write_table` knows the suffix.
+
+    Raises:
+        CorpusError: it does not.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise CorpusError(f"{path}: unknown kind of table {path.suffix.lower()!r}; known are {known}")
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table by its suffix.
 
     Raises:
-        CorpusError: an unknown suffix or a folder that does not exist.
+        CorpusError: an unknown suffix, or text that UTF-8 cannot encode.
+        MMERError: the file cannot be written.
     """
+    check_table_name(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise CorpusError(f"{path}: unknown kind of table {suffix!r}; known are {', '.join(SUFFIXES)}")
     try:
-        if suffix == ".jsonl":
-            _write_json_lines(table, path)
-            return
-        arrow = pa.Table.from_pandas(table, preserve_index=False)
-        if suffix == ".parquet":
-            parquet.write_table(arrow, path)
-        else:
-            arrow_csv.write_csv(arrow, path, arrow_csv.WriteOptions(delimiter=DELIMITERS[suffix]))
-    except (pa.ArrowException, OSError) as error:
+        with writing(path) as part:
+            if suffix == ".jsonl":
+                _write_json_lines(table, part)
+                return
+            arrow = pa.Table.from_pandas(table, preserve_index=False)
+            if suffix == ".parquet":
+                parquet.write_table(arrow, part)
+            else:
+                arrow_csv.write_csv(arrow, part, arrow_csv.WriteOptions(delimiter=DELIMITERS[suffix]))
+    except UnicodeEncodeError as error:
+        raise CorpusError(
+            f"{path}: cannot hold {valid(error.object)!r}, which is not UTF-8; rename that file"
+        ) from None
+    except pa.ArrowException as error:
         reason = str(error).partition("\n")[0]
         raise CorpusError(f"{path}: cannot be written ({reason})") from None
 
@@ -131,8 +148,13 @@ def read_audio_folder(folder: Path) -> pd.DataFrame:
 
 def has_metadata(folder: Path) -> bool:
     """Whether `read_audio_folder` finds a table there."""
+    return bool(metadata_files(folder))
+
+
+def metadata_files(folder: Path) -> list[Path]:
+    """Tables that `read_audio_folder` may read."""
     places = [place for base in (folder, folder / "data") for place in (base, *_split_folders(base).values())]
-    return any(map(_metadata, places))
+    return [file for place in places if (file := _metadata(place))]
 
 
 def split_of(name: str) -> str | None:
@@ -261,7 +283,7 @@ def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for row in table.to_dict("records"):
             values = {str(name): plain(value) for name, value in row.items()}
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+            file.write(json_text(values, allow_nan=True) + "\n")
 
 
 def plain(value: Any) -> Any:

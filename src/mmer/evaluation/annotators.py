@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.table import Table
 from scipy.stats import entropy
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import canonical
 from mmer.errors import CorpusError, MMERError
+from mmer.terminal import Table
 
 Floats = NDArray[np.float64]
 

@@ -14,6 +14,7 @@ from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
 from mmer.extras import import_extra
+from mmer.files import write_parquet
 from mmer.inference.output import probability_column
 
 Features = NDArray[np.float32]
@@ -112,9 +113,7 @@ def egemaps_features(
                 progress(done)
     table = pd.DataFrame([kept[row] for row in _rows(where)], columns=names, dtype=np.float32)
     if cache is not None and todo:
-        part = cache.with_suffix(".part")
-        pd.concat([where.reset_index(drop=True), table], axis=1).to_parquet(part, index=False)
-        part.replace(cache)
+        write_parquet(pd.concat([where.reset_index(drop=True), table], axis=1), cache)
     table = table.replace([np.inf, -np.inf], np.nan)
     return table.set_index(pd.Index(where["utterance_id"]))
 

@@ -23,6 +23,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError
 from mmer.evaluation.calibration_figures import Integers, answer_bins, calibration_figures, log_loss
 from mmer.evaluation.calibration_show import PICTURE, plot_calibration
+from mmer.files import check_output_folder
 from mmer.inference.calibration import (
     CONDITIONS,
     SMALLEST,
@@ -100,6 +101,7 @@ def calibrate(
             f"{model_folder} is no model folder with model.safetensors; calibrate the folder that training wrote, then "
             "bundle or export it"
         )
+    check_output_folder(model_folder)
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device, calibrated=False)
     splits = corpus.table["split"]
     chosen = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from mmer.evaluation.trust_plots import plot_reliability
 from mmer.inference.calibration import Calibration
+from mmer.terminal import Table
 
 PICTURE = "calibration.png"
 """Name of the picture in a model folder."""

@@ -7,7 +7,6 @@ other alone; it takes utterances for independent, which those of one speaker are
 of p-value hold for all comparisons together.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 from scipy.stats import binomtest
 
@@ -39,6 +37,8 @@ from mmer.evaluation.intervals import (
 )
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.show import FIGURES as HEADINGS
+from mmer.files import write_json
+from mmer.terminal import Table
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,7 @@ class Comparison:
         Raises:
             MMERError: the file cannot be written.
         """
-        try:
-            path.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
-        except OSError as error:
-            raise MMERError(f"cannot write the comparison to {path}: {error.strerror}") from None
+        write_json(path, self.to_dict())
 
     def __rich__(self) -> RenderableType:
         return Group(*_render(self))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmer.evaluation.calibration_figures import answer_bins, calibration_figures
 from mmer.evaluation.trust_plots import plot_reliability, plot_risk_coverage
+from mmer.files import write_csv
 from mmer.inference.output import probability_column
 
 
@@ -40,7 +41,7 @@ class Confidence:
 
     def write(self, folder: Path, *, title: str) -> None:
         """Write `risk_coverage.csv`, `risk_coverage.png` and `reliability.png`."""
-        self.curve.to_csv(folder / "risk_coverage.csv", index=False)
+        write_csv(self.curve, folder / "risk_coverage.csv")
         area = area_under_risk_coverage(self.curve)
         plot_risk_coverage(self.curve, folder / "risk_coverage.png", area=area, title=title)
         name = "calibrated" if self._fitted else "as the network says"

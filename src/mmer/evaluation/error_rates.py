@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rapidfuzz.distance import Levenshtein
-from rich.table import Table
 
+from mmer.terminal import Table
 from mmer.text import normalize_transcript
 
 EDGES = (0.0, 0.25, 0.5, 1.0)

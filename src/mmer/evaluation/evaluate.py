@@ -1,6 +1,5 @@
 """Judging a trained model on a corpus."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,14 @@ from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.files import check_output_folder, writable, write_csv, write_json, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
+
+WRITTEN = (
+    *("metrics.json", "predictions.parquet", "slices.csv", "confusion_matrix.png", "risk_coverage.csv"),
+    *("risk_coverage.png", "reliability.png", "accuracy_by_word_error_rate.png"),
+)
+"""Files that `evaluate` may write."""
 
 
 def predict_labeled(
@@ -94,12 +100,14 @@ def evaluate(
         `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
 
     Raises:
-        MMERError: there is no such transcript condition or transcription, both are asked for, or there are no words to
-            make errors of.
+        MMERError: the folder cannot be written to, is a run or holds what is read; there is no such transcript
+            condition or transcription, both are asked for, or there are no words to make errors of.
         CheckpointError: the folder holds no model.
         CorpusError: there is no such split, none of its emotions is known to the model, an emotion to rename does
             not occur, votes are not readable, or no recording can be read.
     """
+    if out is not None:
+        _check_out(Path(out), [model_folder, *([corpus.source] if corpus.source else [])])
     condition = Condition.parse(transcripts)
     if condition.name != "gold" and transcription != "given":
         raise MMERError(
@@ -161,10 +169,11 @@ def evaluate(
         figures["annotators"] = judge_by_annotators(predictions, soft)
     if out is not None:
         out = Path(out)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False), encoding="utf-8")
-        predictions.to_parquet(out / "predictions.parquet", index=False)
-        sliced.to_csv(out / "slices.csv", index=False)
+        with writable(out):
+            out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "metrics.json", figures)
+        write_parquet(predictions, out / "predictions.parquet")
+        write_csv(sliced, out / "slices.csv")
         title = split or "all utterances"
         plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
         confidence.write(out, title=title)
@@ -173,3 +182,9 @@ def evaluate(
                 figures["accuracy_by_word_error_rate"], out / "accuracy_by_word_error_rate.png", title=title
             )
     return figures
+
+
+def _check_out(out: Path, inputs: list[str | Path]) -> None:
+    check_output_folder(out, inputs, files=WRITTEN)
+    if (out / "recipe.yaml").exists():
+        raise MMERError(f"{out} is the folder of a run, whose figures would be lost; use another folder")

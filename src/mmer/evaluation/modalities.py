@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
 
 from mmer.evaluation.intervals import FIGURES, with_intervals
 from mmer.evaluation.metrics import compute_metrics
+from mmer.terminal import Table
 
 CONDITIONS = {
     "both": ("predicted", "sound and text"),

@@ -10,6 +10,7 @@ from mmer.corpora.catalog import CATALOG
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation import report_tables as tables
 from mmer.evaluation.report_run import Run, protocol, read_run, read_versions, warnings
+from mmer.files import check_output_file, write_text
 from mmer.inference.calibration import Calibration
 from mmer.recipe import Recipe
 
@@ -30,9 +31,9 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
         The path of the card.
 
     Raises:
-        MMERError: no run folder, not finished or damaged, or a cross-validation, which has no model of its own.
-        CheckpointError: there is a card that somebody else wrote, or it cannot be written, or `calibration.json` is not
-            that of the model.
+        MMERError: no run folder, not finished or damaged, a cross-validation, which has no model of its own, or the
+            card cannot be written.
+        CheckpointError: there is a card that somebody else wrote, or `calibration.json` is not that of the model.
     """
     read = read_run(run)
     folder = read.folder / "model"
@@ -42,13 +43,10 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
             f"{read.folder} is a cross-validation, which has a model for each fold; give a fold, such as {inside}"
         )
     path = folder / CARD
-    if path.is_file() and MARKER not in path.read_text(encoding="utf-8"):
+    if path.is_file() and MARKER not in path.read_text(encoding="utf-8", errors="replace"):
         raise CheckpointError(f"{path} was not written by mmer card, or was edited; move it away first")
-    text = model_card(read, Calibration.read(folder, read.labels))
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
+    check_output_file(path)
+    write_text(path, model_card(read, Calibration.read(folder, read.labels)))
     return path
 
 

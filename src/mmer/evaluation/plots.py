@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.evaluation.error_rates import bin_name
+from mmer.picture import Picture
 
 INK, FAINT = "#1f2933", "#c3cbd3"
 # Okabe and Ito's colours, apart from each other for every kind of colour vision.
@@ -47,7 +47,7 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
     epochs, scores = history["epoch"].to_numpy(), history["balanced_accuracy"].to_numpy()
     judged = not np.isnan(scores).all()
     heights = [1.0] * len(objectives) + [1.8] * judged
-    figure = Figure(figsize=(8, 0.8 + 1.25 * sum(heights)), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 0.8 + 1.25 * sum(heights)), dpi=200, layout="constrained")
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     marker = "o" if len(history) < 40 else None
     for axes, name in zip(panels, objectives, strict=False):
@@ -96,7 +96,7 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
     # A cell stays wide enough for its numbers, so the picture grows with the classes.
     side = max(4.2, 0.8 * len(labels))
     longest = max(map(len, labels))
-    figure = Figure(figsize=(side + 1.6 + 0.08 * longest, side + 1.4), dpi=200, layout="constrained")
+    figure = Picture(figsize=(side + 1.6 + 0.08 * longest, side + 1.4), dpi=200, layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
@@ -147,7 +147,7 @@ def plot_comparison(
     """
     names = list(systems)
     scores = [systems[name]["balanced_accuracy"] for name in names]
-    figure = Figure(figsize=(8, 1.5 + 0.75 * len(names)), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 1.5 + 0.75 * len(names)), dpi=200, layout="constrained")
     axes = figure.subplots()
     best = max(scores)
     colors = [COLORS["cross_entropy"] if score == best else "#8fb8d6" for score in scores]
@@ -187,7 +187,7 @@ def plot_accuracy_by_word_errors(bins: Sequence[Mapping[str, Any]], path: Path, 
         path: where the picture (PNG) goes.
         title: what was judged.
     """
-    figure = Figure(figsize=(8, 4.2), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     places, scores = range(len(bins)), [found["accuracy"] for found in bins]
     axes.bar(places, scores, color=COLORS["cross_entropy"], width=0.62)

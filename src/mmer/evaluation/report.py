@@ -33,7 +33,9 @@ from mmer.evaluation.report_run import (
 )
 from mmer.evaluation.report_tables import ReportTable
 from mmer.evaluation.show import FIGURES
+from mmer.files import check_output_folder, writable, write_text
 from mmer.progress import counting
+from mmer.terminal import messages
 
 MAPPED = 500
 """Utterances on the embedding map, at most."""
@@ -74,8 +76,10 @@ def write_report(
     Raises:
         MMERError: no run folder, not finished, damaged, or the report cannot be written.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
     read = read_run(run)
+    folder = read.folder / "report" if out is None else Path(out)
+    check_output_folder(folder)
     context, written = _content(read, audio, console)
     environment = Environment(
         loader=PackageLoader("mmer", "evaluation"),
@@ -85,15 +89,12 @@ def write_report(
         undefined=StrictUndefined,
     )
     page = environment.get_template("report.html.jinja").render(context)
-    folder = read.folder / "report" if out is None else Path(out)
-    try:
+    with writable(folder):
         (folder / "tables").mkdir(parents=True, exist_ok=True)
-        (folder / "report.html").write_text(page, encoding="utf-8")
-        for table in written:
-            (folder / "tables" / f"{table.name}.tex").write_text(table.latex(), encoding="utf-8")
-            (folder / "tables" / f"{table.name}.md").write_text(table.markdown(), encoding="utf-8")
-    except OSError as error:
-        raise MMERError(f"{folder}: cannot be written ({error.strerror}); name a folder elsewhere") from None
+    for table in written:
+        write_text(folder / "tables" / f"{table.name}.tex", table.latex())
+        write_text(folder / "tables" / f"{table.name}.md", table.markdown())
+    write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
@@ -121,7 +122,9 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], l
         "software": tables.software(read_versions(run)),
     }
     folds = [
-        tables.confusion(figures, f"confusion-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', name)}", f"fold {name}")
+        tables.confusion(
+            figures, f"confusion-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', name)[:50]}", f"fold {name}"
+        )
         for number, (name, figures) in enumerate(run.metrics.get("folds", {}).items(), 1)
     ]
     content = {

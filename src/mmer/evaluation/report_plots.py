@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
+from mmer.picture import Picture, legend_name
 
 WIDTH = 4.4  # inches; the page shows pictures a little larger on a screen and smaller on a phone
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -33,7 +34,7 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Mapping[str, Any]
         found: its interval.
     """
     count = len(speakers)
-    figure = Figure(
+    figure = Picture(
         figsize=(WIDTH, 1.0 + (0.26 * count if count <= _NAMED else 2.6)), dpi=72, layout="constrained"
     )
     axes = _axes(figure.subplots(), "x")
@@ -45,11 +46,11 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Mapping[str, Any]
         dots: dict[str, Any] = {
             "color": _PALETTE[1 + place % 6],
             "marker": _MARKERS[place % 8],
-            "label": str(gender) or "unknown",
+            "label": legend_name(str(gender)) or "unknown",
         }
         axes.scatter(who["balanced_accuracy"], rows[who.index], s=34, zorder=3, **dots)
     if count <= _NAMED:
-        axes.set_yticks(rows, _plain(speakers["speaker"]))
+        axes.set_yticks(rows, speakers["speaker"].tolist())
     else:
         axes.set_yticks([])
         axes.set_ylabel(f"{count} speakers", color=INK)
@@ -76,7 +77,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, in
     table = pd.concat(histories.values(), keys=list(histories), names=["fold"]).reset_index("fold")
     panels = [name for name in (*NAMES, "balanced_accuracy") if table[name].notna().any()]
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(WIDTH, 0.3 + 1.7 * rows), dpi=72, layout="constrained")
+    figure = Picture(figsize=(WIDTH, 0.3 + 1.7 * rows), dpi=72, layout="constrained")
     grid = figure.subplots(rows, min(2, len(panels)), sharex=True, squeeze=False).ravel()
     for axes, name in zip(grid, panels, strict=False):
         _axes(axes, "y")
@@ -110,7 +111,7 @@ def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
         bins: of `confidence_bins`.
         error: of `calibration_error`.
     """
-    figure = Figure(figsize=(WIDTH, WIDTH), dpi=72, layout="constrained")
+    figure = Picture(figsize=(WIDTH, WIDTH), dpi=72, layout="constrained")
     draw_reliability(figure, bins)
     words = f"Reliability diagram; the expected calibration error is {error:.1%}."
     return _svg(figure, "calibration", words)
@@ -152,7 +153,7 @@ def embedding_map(
         emotions, predicted: (utterances,).
         labels: emotions in the order of the legend.
     """
-    figure = Figure(figsize=(WIDTH, WIDTH + 0.2), dpi=72, layout="constrained")
+    figure = Picture(figsize=(WIDTH, WIDTH + 0.2), dpi=72, layout="constrained")
     axes = figure.subplots()
     truth, answers = np.asarray(emotions), np.asarray(predicted)
     for place, label in enumerate(labels):
@@ -162,7 +163,7 @@ def embedding_map(
             places[(truth == label) & (answers == label)],
             places[(truth == label) & (answers != label)],
         )
-        axes.scatter(right[:, 0], right[:, 1], facecolors=color, label=_plain([label])[0], **style)
+        axes.scatter(right[:, 0], right[:, 1], facecolors=color, label=legend_name(label), **style)
         axes.scatter(wrong[:, 0], wrong[:, 1], facecolors="none", **style)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -185,11 +186,6 @@ def _legend(figure: Figure, axes: Axes, columns: int) -> None:
     figure.legend(
         handles, names, loc="outside lower center", ncols=columns, frameon=False, labelcolor=INK, fontsize=9
     )
-
-
-def _plain(names: Sequence[str] | pd.Series) -> list[str]:
-    """Names in which a dollar sign does not begin mathematics."""
-    return [str(name).replace("$", r"\$") for name in names]
 
 
 def _svg(figure: Figure, name: str, alternative: str) -> str:

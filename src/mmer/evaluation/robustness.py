@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from mmer.audio import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus
@@ -18,10 +17,12 @@ from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness_plot import plot_robustness
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.files import check_output_folder, writable, write_json, write_parquet
 from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.terminal import Table
 
 Progress = Callable[..., None]
 
@@ -63,6 +64,7 @@ def measure(
         CheckpointError: `model` is neither.
     """
     folder = model_folder(model)
+    check_output_folder(out, [folder], files=("robustness.json", "robustness.png", "settings.json"))
     recognizer = EmotionRecognizer.from_pretrained(folder, device)
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
@@ -84,18 +86,14 @@ def measure(
             answers = _answers(
                 recognizer, judged, disturbance, training_words(corpus), batch_size, progress, done, total
             )
-            part = file.with_suffix(".part")
-            answers.to_parquet(part, index=False)
-            part.replace(file)
+            write_parquet(answers, file)
         done += len(judged)
         if progress:
             progress(done, total)
         found.append(_figures(pd.read_parquet(file), disturbance, recognizer.labels))
     emotions = judged.table["emotion"].nunique()
     result = {**settings, "chance": 1 / emotions, "conditions": found}
-    part = (out / "robustness.json").with_suffix(".part")
-    part.write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
-    part.replace(out / "robustness.json")
+    write_json(out / "robustness.json", result)
     plot_robustness(result, out / "robustness.png")
     return result
 
@@ -160,8 +158,9 @@ def _open(out: Path, settings: Mapping[str, Any]) -> None:
             raise MMERError(
                 f"{out} holds results of something else, different in {', '.join(different)}; use another folder"
             )
-    (out / "answers").mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    with writable(out):
+        (out / "answers").mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)
 
 
 def _answers(

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mmer.evaluation.disturbances import UNITS
 from mmer.evaluation.plots import COLORS, FAINT, INK
+from mmer.picture import Picture
 
 _COLUMNS = 3
 
@@ -25,7 +25,7 @@ def plot_robustness(result: Mapping[str, Any], path: Path) -> None:
     axes_names = list(dict.fromkeys(found["axis"] for found in result["conditions"][1:]))
     rows = -(-len(axes_names) // _COLUMNS)
     columns = min(_COLUMNS, len(axes_names))
-    figure = Figure(figsize=(0.6 + 3.5 * columns, 0.9 + 2.9 * rows), dpi=160, layout="constrained")
+    figure = Picture(figsize=(0.6 + 3.5 * columns, 0.9 + 2.9 * rows), dpi=160, layout="constrained")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     blue, orange = COLORS["cross_entropy"], COLORS["ctc"]
     for place, (axes, name) in enumerate(zip(grid, axes_names, strict=False)):

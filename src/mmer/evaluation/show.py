@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from mmer.evaluation import error_rates, modalities
 from mmer.evaluation.annotators import render as render_annotators
+from mmer.terminal import Table
 
 FIGURES = {
     "accuracy": "accuracy (WA)",

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mmer.evaluation.calibration_figures import calibration_error
 from mmer.evaluation.plots import COLORS, FAINT, INK
 from mmer.evaluation.report_plots import draw_reliability
+from mmer.picture import Picture
 
 _FEW = 0.05  # share of the answers below which their risk may leave the picture
 
@@ -22,7 +22,7 @@ def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str
         path: where the picture (PNG) goes.
         title: what was judged.
     """
-    figure = Figure(figsize=(0.4 + 4.6 * len(bins), 5.2), dpi=200, layout="constrained")
+    figure = Picture(figsize=(0.4 + 4.6 * len(bins), 5.2), dpi=200, layout="constrained")
     figure.suptitle(title, fontsize=12.5, color=INK, x=0.01, ha="left")
     parts = figure.subfigures(1, len(bins), squeeze=False)[0]
     for part, (name, table) in zip(parts, bins.items(), strict=True):
@@ -41,7 +41,7 @@ def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: s
         area: under the curve.
         title: what was judged.
     """
-    figure = Figure(figsize=(8, 4.4), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 4.4), dpi=200, layout="constrained")
     axes = figure.subplots()
     color = COLORS["cross_entropy"]
     axes.plot(curve["coverage"], curve["risk"], color=color, lw=2)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from platformdirs import user_cache_path
 
 from mmer.errors import CheckpointError
+from mmer.files import check_output_file, writing
 
 SUFFIX = ".mmer"
 MANIFEST = "manifest.json"
@@ -35,13 +36,15 @@ def write_bundle(folder: Path, out: Path) -> str:
 
     Raises:
         CheckpointError: the folder is no model folder, or has files that may hold pickled Python objects, or the file
-            has another suffix or cannot be written.
+            has another suffix.
+        MMERError: the file cannot be written.
     """
     # transformers comes along, which reading a bundle's checksums need not wait for
     from mmer.inference.model_folder import check_model_folder
 
     if out.suffix != SUFFIX:
         raise CheckpointError(f"cannot write the bundle {out}: its name must end in {SUFFIX}")
+    check_output_file(out, [folder])
     check_model_folder(folder)
     files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
     names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
@@ -52,20 +55,14 @@ def write_bundle(folder: Path, out: Path) -> str:
             )
     entries = {name: {"size": files[name].stat().st_size, "sha256": _sha256(files[name])} for name in names}
     manifest = json.dumps({"version": VERSION, "files": entries}, indent=2).encode()
-    part = out.with_name(f"{out.name}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_entry(MANIFEST), manifest)
-            for name in names:
-                with (
-                    files[name].open("rb") as source,
-                    archive.open(_entry(name), "w", force_zip64=True) as target,
-                ):
-                    shutil.copyfileobj(source, target, 1 << 20)
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write the bundle {out}: {error.strerror}") from error
+    with writing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry(MANIFEST), manifest)
+        for name in names:
+            with (
+                files[name].open("rb") as source,
+                archive.open(_entry(name), "w", force_zip64=True) as target,
+            ):
+                shutil.copyfileobj(source, target, 1 << 20)
     return _sha256(out)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmer.errors import CheckpointError, MMERError
+from mmer.files import write_json
 
 FILE = "calibration.json"
 VERSION = 1
@@ -155,11 +156,7 @@ class Calibration:
     def write(self, folder: Path) -> Path:
         """Write `calibration.json` into a model folder, complete or not at all; gives its path."""
         path = folder / FILE
-        part = path.with_suffix(".part")
-        part.write_text(
-            json.dumps({"version": VERSION, **asdict(self)}, indent=2, ensure_ascii=False), "utf-8"
-        )
-        part.replace(path)
+        write_json(path, {"version": VERSION, **asdict(self)})
         return path
 
     @classmethod

@@ -1,6 +1,7 @@
 """What `mmer predict` and `mmer timeline` do: from paths to rows."""
 
-import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.audio import probe
+from mmer.corpora.tables import metadata_files
 from mmer.errors import MMERError
+from mmer.files import check_different
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
 from mmer.inference.output import Prediction, check_output, write_predictions
@@ -17,7 +20,9 @@ from mmer.inference.segment_files import read_segments
 from mmer.inference.segmentation import PAUSE
 from mmer.inference.timeline import timeline
 from mmer.inference.timeline_formats import check_timeline_output
+from mmer.plain_text import json_text
 from mmer.progress import counting
+from mmer.terminal import PlainConsole, messages, tell
 
 
 def predict_paths(
@@ -37,25 +42,24 @@ def predict_paths(
 ) -> int:
     """Predict the emotion of everything that `paths` name, and write a row for each recording.
 
-        Errors and warnings go to standard error too, one line for each recording that has any.
+    Errors and warnings go to standard error too, one line for each recording that has any.
 
-        Args:
-            model: a model folder.
-            paths: see `collect_inputs`; none for a transcript alone.
-            transcript: what is said, for one recording or none.
-            channel: see `in_channels`.
-            one_speaker: all recordings are of one person.
-            min_confidence, coverage, by_class: see `Abstention`.
-            out: see `write_predictions`; null for standard output.
-            transcription, batch_size, device: see `EmotionRecognizer`.
+    Args:
+        model: a model folder.
+        paths: see `collect_inputs`; none for a transcript alone.
+        transcript: what is said, for one recording or none.
+        channel: see `in_channels`.
+        one_speaker: all recordings are of one person.
+        min_confidence, coverage, by_class: see `Abstention`.
+        out: see `write_predictions`; null for standard output.
+        transcription, batch_size, device: see `EmotionRecognizer`.
 
-        Returns:
-            How many recordings have no answer.
+    Returns:
+        How many recordings have no answer.
 
-        Raises:
-    from mmer.inference.abstention import Abstention
-            MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
-                several recordings or channels, or neither.
+    Raises:
+        MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
+            several recordings or channels, or neither.
     """
     utterances = in_channels(collect_inputs(paths), channel)
     if not paths:
@@ -73,21 +77,28 @@ def predict_paths(
         _check_transcripts(utterances)
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
-    check_output(out)
+    check_output(out, [model, *_files(paths, utterances)])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
-    console = Console(stderr=True)
+    console = messages()
     for note in abstain.notes:
-        console.print(f"mmer: {note}", highlight=False, markup=False, soft_wrap=True)
-    with counting(console, "predicting", len(utterances)) as progress:
+        tell(f"mmer: {note}", console)
+    # Answers on the terminal show how far it is, and a bar would be drawn into them.
+    bar = PlainConsole(quiet=True) if out is None and sys.stdout.isatty() else console
+    with counting(bar, "predicting", len(utterances)) as progress:
         predictions = map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress))
         written, errors = write_predictions(_reported(predictions, console), out, labels=recognizer.labels)
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
-        console.print(
-            f"{written} predictions in {out}{failed}", highlight=False, markup=False, soft_wrap=True
-        )
+        tell(f"{written} predictions in {out}{failed}", console)
     return errors
+
+
+def _files(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
+    """Files that are read: recordings, tables and the tables of folders."""
+    named = [path for path in paths if os.path.isfile(path)]
+    tables = [str(file) for path in paths if os.path.isdir(path) for file in metadata_files(Path(path))]
+    return [*named, *tables, *(utterance.path for utterance in utterances if utterance.path)]
 
 
 def _check_transcripts(utterances: Sequence[Utterance]) -> None:
@@ -103,10 +114,9 @@ def _check_transcripts(utterances: Sequence[Utterance]) -> None:
 def _reported(predictions: Iterator[Prediction], console: Console) -> Iterator[Prediction]:
     for prediction in predictions:
         if prediction.error:
-            console.print(f"mmer: {prediction.error}", highlight=False, markup=False, soft_wrap=True)
+            tell(f"mmer: {prediction.error}", console)
         elif prediction.warnings:
-            line = f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            tell(f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}", console)
         yield prediction
 
 
@@ -141,12 +151,14 @@ def timeline_of(
         MMERError: the model, the recording or the segments cannot be read, or a file cannot be written.
     """
     check_channel(channel)
+    inputs = [model, recording, *([] if segments is None else [segments])]
     for path in out:
-        check_timeline_output(path)
+        check_timeline_output(path, inputs)
+    check_different(out)
     given = None if segments is None else read_segments(segments, str(recording), tiers)
     probe(recording)
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
-    console = Console(stderr=True)
+    console = messages()
     with counting(console, "seconds") as progress:
         found = timeline(
             recognizer,
@@ -163,9 +175,9 @@ def timeline_of(
     for path in out:
         found.write(path)
     if not out:
-        print(json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False))
+        print(json_text(found.to_dict()), flush=True)
     told = repr(found).removeprefix("Timeline(").removesuffix(")")
-    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    tell(told, console)
     return len(found.errors)
 
 
@@ -179,4 +191,4 @@ def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
     errors = [segment.error for segment in segments if segment.error]
     told = [f"{len(group)} of {len(segments)} segments: {group[0]}" for group in warnings.values()]
     for line in (*errors, *told):
-        console.print(f"mmer: {line}", highlight=False, markup=False, soft_wrap=True)
+        tell(f"mmer: {line}", console)

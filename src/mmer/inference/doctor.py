@@ -8,7 +8,6 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from rich.table import Table
 from rich.text import Text
 
 from mmer.audio import SAMPLING_RATE
@@ -18,6 +17,7 @@ from mmer.inference.golden import golden_clips, golden_features, golden_levels, 
 from mmer.inference.inputs import Utterance
 from mmer.inference.network import Array
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.terminal import Table
 
 SAMPLES = 1e-5
 """Allowed between the levels of the same clip, made on two machines."""

@@ -6,13 +6,13 @@ from typing import IO, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mmer.audio import SAMPLING_RATE
 from mmer.evaluation.plots import FAINT, INK
 from mmer.inference.explain import Explanation
+from mmer.picture import Picture
 
 FOR, AGAINST = "#0072b2", "#d55e00"
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])
@@ -42,7 +42,7 @@ def plot_explanation(explanation: Explanation, target: str | Path | IO[bytes]) -
         heights["moments"] = 2.2
     if matrix is not None:
         heights["alignment"] = 0.8 + _ROW * len(matrix)
-    figure = Figure(figsize=(8.6, 0.9 + sum(heights.values())), dpi=160, layout="constrained")
+    figure = Picture(figsize=(8.6, 0.9 + sum(heights.values())), dpi=160, layout="constrained")
     panels = dict(
         zip(
             heights,
@@ -68,7 +68,7 @@ def plot_explanation(explanation: Explanation, target: str | Path | IO[bytes]) -
         axes = panels["alignment"]
         last = explanation.moments[-1].end if explanation.moments else float(alignment.times[-1])
         axes.imshow(matrix, aspect="auto", cmap=_BLUES, vmin=0, extent=(0, last, len(matrix), 0))
-        axes.set_yticks(np.arange(len(matrix)) + 0.5, [_plain(token) for token in alignment.tokens])
+        axes.set_yticks(np.arange(len(matrix)) + 0.5, list(alignment.tokens))
         _title(axes, "where each token looks in the sound (cross-modal attention, mean of the heads)")
         _clean(axes)
         axes.set_xlabel("seconds", color=INK)
@@ -108,7 +108,7 @@ def _words(axes: Axes, explanation: Explanation) -> None:
         colors = [FOR if share >= 0 else AGAINST for share in shares]
         axes.barh(places + offset, shares, 0.38, color=colors, alpha=alpha)
         handles.append(Patch(color=FOR, alpha=alpha, label=name))
-    axes.set_yticks(places, [_plain(word.word) for word in words])
+    axes.set_yticks(places, [word.word for word in words])
     axes.invert_yaxis()
     axes.axvline(0, color=FAINT, lw=1)
     axes.legend(handles=handles, **_LEGEND)
@@ -158,8 +158,3 @@ def _title(axes: Axes, text: str) -> None:
 def _clean(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9.5, length=3)
-
-
-def _plain(text: str) -> str:
-    """Text in which a dollar sign does not begin mathematics."""
-    return text.replace("$", r"\$")

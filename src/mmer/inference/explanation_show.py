@@ -1,28 +1,32 @@
 """An explanation as the terminal shows it, and the files it is written to."""
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from mmer.errors import MMERError
+from mmer.files import check_output_file, write_json
 from mmer.inference.explain import Explanation
+from mmer.terminal import Table
 
 
-def check_target(path: Path | None) -> None:
+def check_target(path: Path | None, inputs: Iterable[str | Path] = ()) -> None:
     """Find out before the work whether an explanation can be written there.
 
+    Args:
+        path: the picture or the file; none to write nothing.
+        inputs: files and folders that are read, and must not be written over.
+
     Raises:
-        MMERError: the suffix is neither `.png` nor `.json`, or there is no such folder.
+        MMERError: the suffix is neither `.png` nor `.json`, the file cannot be written, or is an input.
     """
     if path is None:
         return
     if path.suffix.lower() not in (".png", ".json"):
         raise MMERError(f"cannot write an explanation to {path}: its name must end in .png or .json")
-    if not path.parent.is_dir():
-        raise MMERError(f"cannot write an explanation to {path}: there is no folder {path.parent}")
+    check_output_file(path, inputs)
 
 
 def write(explanation: Explanation, path: Path) -> None:
@@ -30,8 +34,7 @@ def write(explanation: Explanation, path: Path) -> None:
     if path.suffix.lower() == ".png":
         explanation.plot(path)
     else:
-        told = json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False)
-        path.write_text(told, encoding="utf-8")
+        write_json(path, explanation.to_dict())
 
 
 def render(explanation: Explanation) -> Group:

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from mmer.errors import ExportError
 from mmer.extras import import_extra
+from mmer.files import check_output_folder
 from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Answers, Inputs
 from mmer.inference.onnx_network import MODEL, read_onnx_network
@@ -85,6 +86,7 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "export to ONNX", "export")
+    check_output_folder(out)
     network, processor = read_model_folder(model, "cpu")
     if not isinstance(network, TorchNetwork):
         raise ExportError(f"{model} is exported already; give the model folder that training wrote")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mmer.audio import SAMPLING_RATE
 from mmer.errors import CheckpointError
+from mmer.files import write_json
 from mmer.inference.calibration import weights_hash
 from mmer.inference.network import Array
 from mmer.inference.recognizer import EmotionRecognizer
@@ -107,9 +108,7 @@ def write_golden(folder: Path) -> Path:
         "logits": golden_logits(recognizer, clips, together=False).tolist(),
     }
     path = folder / FILE
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    part.replace(path)
+    write_json(path, content)
     return path
 
 

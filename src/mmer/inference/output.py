@@ -1,7 +1,6 @@
 """What a prediction says, and the files it is written to."""
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmer.errors import MMERError
+from mmer.files import check_output_file, writing
+from mmer.plain_text import json_text, valid
 
 ROWS_PER_GROUP = 1024
 
@@ -87,17 +88,19 @@ class Prediction:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All attributes, as JSON can hold them."""
-        return asdict(self)
+        """All attributes, as JSON can hold them; names of files that are not UTF-8 as `valid` gives them."""
+        return {
+            name: valid(value) if isinstance(value, str) else value for name, value in asdict(self).items()
+        }
 
     def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
         """The attributes as one row of a table: a column for each of `labels`, warnings and label sets joined by `; `.
 
         `contribution_speech` and `contribution_text` are the contributions, `label_speech_alone` and `label_text_alone`
-        the most probable emotions of `alone`.
+        the most probable emotions of `alone`. Names of files that are not UTF-8 are as `valid` gives them.
         """
         probabilities, alone = self.probabilities or {}, self.alone or {}
-        return {
+        row = {
             "utterance_id": self.utterance_id,
             "audio_path": self.audio_path,
             "start": self.start,
@@ -116,6 +119,7 @@ class Prediction:
             "warnings": "; ".join(self.warnings),
             "error": self.error,
         }
+        return {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
 
     def _repr_html_(self) -> str:
         from mmer.inference.notebook import prediction_html
@@ -158,11 +162,15 @@ def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] |
     return pa.Table.from_pylist([each.to_row(labels) for each in predictions], row_schema(labels)).to_pandas()
 
 
-def check_output(path: str | Path | None) -> None:
+def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> None:
     """Find out before the work whether `write_predictions` can write there.
 
+    Args:
+        path: see `write_predictions`.
+        inputs: files and folders that are read, and must not be written over.
+
     Raises:
-        MMERError: the suffix is none of `.jsonl`, `.csv` and `.parquet`, or there is no such folder.
+        MMERError: the suffix is none of `.jsonl`, `.csv` and `.parquet`, the file cannot be written, or is an input.
     """
     if path is None:
         return
@@ -171,8 +179,7 @@ def check_output(path: str | Path | None) -> None:
         raise MMERError(
             f"cannot write predictions to {path}: its name must end in one of {', '.join(WRITERS)}"
         )
-    if not path.parent.is_dir():
-        raise MMERError(f"cannot write predictions to {path}: there is no folder {path.parent}")
+    check_output_file(path, inputs)
 
 
 def write_predictions(
@@ -180,8 +187,11 @@ def write_predictions(
 ) -> tuple[int, int]:
     """Write predictions as they come.
 
+    A file is there when it is complete. Until then, and after an interruption, what is done is in a file of the same
+    name that ends in `.part`; JSON lines and CSV hold each prediction there as soon as it has come.
+
     Args:
-        predictions: read once; JSON lines and CSV hold each of them as soon as it has come.
+        predictions: read once.
         path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for JSON lines on standard output.
         labels: emotions of the model, in the order their columns shall have.
 
@@ -190,29 +200,34 @@ def write_predictions(
 
     Raises:
         MMERError: the suffix is another, or the file cannot be written. Nothing has been read from
-            `predictions` then.
+            `predictions` then, unless the disk is full.
+        KeyboardInterrupt: the user interrupts; its message says where the predictions are.
     """
+    check_output(path)
     written = errors = 0
-    with _writer(path, labels) as write:
-        for prediction in predictions:
-            write(prediction)
-            written += 1
-            errors += prediction.error is not None
+    with _writer(path, labels) as (write, part):
+        try:
+            for prediction in predictions:
+                write(prediction)
+                written += 1
+                errors += prediction.error is not None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted: {written} predictions are in {part}") from None
     return written, errors
 
 
 @contextmanager
-def _writer(path: str | Path | None, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+def _writer(
+    path: str | Path | None, labels: Sequence[str]
+) -> Iterator[tuple[Callable[[Prediction], object], str | Path]]:
+    """A function that writes a prediction, and where it is until all are there."""
     if path is None:
-        yield lambda prediction: _write_json_line(prediction, sys.stdout)
+        yield lambda prediction: _write_json_line(prediction, sys.stdout), "standard output"
         return
-    check_output(path)
     path = Path(path)
-    try:
-        with WRITERS[path.suffix.lower()](path, labels) as write:
-            yield write
-    except OSError as error:
-        raise MMERError(f"cannot write predictions to {path}: {error.strerror}") from error
+    open_writer = WRITERS[path.suffix.lower()]
+    with writing(path, keep=True) as part, open_writer(part, labels) as write:
+        yield write, part
 
 
 @contextmanager
@@ -222,7 +237,7 @@ def _json_lines_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[
 
 
 def _write_json_line(prediction: Prediction, file: TextIO) -> None:
-    print(json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False), file=file, flush=True)
+    print(json_text(prediction.to_dict()), file=file, flush=True)
 
 
 @contextmanager
@@ -247,8 +262,10 @@ def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Pre
             write_group()
 
     with path.open("wb") as file, pq.ParquetWriter(file, schema) as table:
-        yield write
-        write_group()
+        try:
+            yield write
+        finally:
+            write_group()
 
 
 WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}

@@ -20,6 +20,7 @@ from mmer.inference.score_shard import Job, Shard
 from mmer.inference.score_workers import Answer, on_this_machine
 from mmer.inference.transcription import Transcription
 from mmer.progress import counting, speed
+from mmer.terminal import messages
 
 ENGINES = {"local": on_this_machine, "ray": on_ray}
 
@@ -90,7 +91,7 @@ def score(
         raise MMERError(f"no engine {engine!r}; it must be {' or '.join(ENGINES)}")
     processor = read_processor(model)
     Transcription.parse(transcription).check(processor)
-    console, folder = Console(stderr=True), ScoreFolder(out)
+    console, folder = messages(), ScoreFolder(out)
     with folder.locked():
         utterances = _inputs(source, folder, console)
         job = Job(model, model_hash(model), transcription, batch_size, device)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmer.errors import MMERError
+from mmer.files import is_part, write_bytes
 from mmer.inference.inputs import Utterance
 from mmer.inference.score_shard import SPEAKERS, parquet_bytes
 from mmer.lock import LOCK, take_lock
@@ -20,7 +20,7 @@ from mmer.model.processor import FeatureStatistics
 
 AUDIO = "_audio"
 """Folder of recordings that are no files yet, those of hf:."""
-_MANIFEST, _INPUTS, _TEMPORARY = "_manifest.json", "_inputs.parquet", ".part-"
+_MANIFEST, _INPUTS = "_manifest.json", "_inputs.parquet"
 _INPUT_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("utterance_id", "audio", "transcript", "speaker", "channel")),
@@ -49,8 +49,9 @@ class ScoreFolder:
         mine = {_MANIFEST, _INPUTS, LOCK, AUDIO}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            others = [path.name for path in self.folder.iterdir() if path.name not in mine]
-            others = [name for name in others if not name.startswith(_TEMPORARY)]
+            others = [
+                path.name for path in self.folder.iterdir() if path.name not in mine and not is_part(path)
+            ]
             if others and not (self.folder / _MANIFEST).exists():
                 found = f"{self.folder} is no folder of scores and not empty, it holds {others[0]}"
                 raise MMERError(f"{found}; use another folder")
@@ -58,7 +59,7 @@ class ScoreFolder:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            for unfinished in self.folder.glob(f"{_TEMPORARY}*"):
+            for unfinished in filter(is_part, self.folder.iterdir()):
                 unfinished.unlink()
             yield
         finally:
@@ -106,15 +107,7 @@ class ScoreFolder:
         Raises:
             MMERError: the disk is full, or it is not allowed.
         """
-        temporary = self.folder / f"{_TEMPORARY}{name}"
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.folder / name)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        write_bytes(self.folder / name, content)
 
     def speakers(self, files: Sequence[str]) -> dict[str, FeatureStatistics]:
         """Statistics of speakers that `ShardScorer` wrote."""

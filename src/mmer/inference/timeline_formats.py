@@ -1,16 +1,18 @@
 """Timelines as files of the programs that people annotate, cut and subtitle recordings with."""
 
 import html
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmer.errors import MMERError
 from mmer.extras import import_extra
+from mmer.files import check_output_file, writing
 from mmer.inference.output import Prediction
 from mmer.inference.segment_files import rttm_name
 from mmer.inference.timeline_plot import PICTURES
+from mmer.plain_text import json_text, shown
 
 if TYPE_CHECKING:
     from mmer.inference.timeline import Timeline
@@ -20,11 +22,15 @@ _CHANNEL_NUMBERS = {"mix": "1", "left": "1", "right": "2"}
 _PACKAGES = {".textgrid": "praatio", ".eaf": "pympi"}
 
 
-def check_timeline_output(path: Path) -> None:
+def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None:
     """Find out before the work whether `write_timeline` can write there.
 
+    Args:
+        path: see `write_timeline`.
+        inputs: files and folders that are read, and must not be written over.
+
     Raises:
-        MMERError: the suffix is none of those that are known, or there is no such folder.
+        MMERError: the suffix is none of those that are known, the file cannot be written, or is an input.
         MissingExtraError: the format needs a package that is not installed.
     """
     suffix = path.suffix.lower()
@@ -32,8 +38,7 @@ def check_timeline_output(path: Path) -> None:
         raise MMERError(
             f"cannot write a timeline to {path}: its name must end in one of {', '.join(WRITERS)}"
         )
-    if not path.parent.is_dir():
-        raise MMERError(f"cannot write a timeline to {path}: there is no folder {path.parent}")
+    check_output_file(path, inputs)
     if suffix in _PACKAGES:
         import_extra(_PACKAGES[suffix], f"a {suffix} file", "annotation")
 
@@ -53,10 +58,8 @@ def write_timeline(timeline: "Timeline", path: Path) -> None:
         MMERError, MissingExtraError: as `check_timeline_output`, or the file cannot be written.
     """
     check_timeline_output(path)
-    try:
-        WRITERS[path.suffix.lower()](timeline, path)
-    except OSError as error:
-        raise MMERError(f"cannot write a timeline to {path}: {error.strerror}") from error
+    with writing(path) as part:
+        WRITERS[path.suffix.lower()](timeline, part)
 
 
 def voice(segment: Prediction) -> str:
@@ -97,12 +100,11 @@ def _tiers(timeline: "Timeline") -> Tiers:
 
 
 def _on_one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(shown(text).split())
 
 
 def _write_json(timeline: "Timeline", path: Path) -> None:
-    text = json.dumps(timeline.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(json_text(timeline.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def _write_csv(timeline: "Timeline", path: Path) -> None:
@@ -184,10 +186,14 @@ def _write_rttm(timeline: "Timeline", path: Path) -> None:
             number = _CHANNEL_NUMBERS.get(segment.channel, segment.channel)
             confidence = "<NA>" if segment.confidence is None else f"{segment.confidence:.4f}"
             words = [segment.label or "<NA>", voice(segment) or "speaker"]
-            label, who = ("_".join(word.split()) for word in words)
+            label, who = ("_".join(_on_one_line(word).split()) for word in words)
             times = f"{start:.3f} {end - start:.3f}"
             name = rttm_name(timeline.recording)
             print(f"SPEAKER {name} {number} {times} <NA> {label} {who} {confidence} <NA>", file=file)
+
+
+def _write_picture(timeline: "Timeline", path: Path, *, format: str) -> None:
+    timeline.plot(path, format)
 
 
 WRITERS: dict[str, Callable[["Timeline", Path], None]] = {
@@ -199,5 +205,5 @@ WRITERS: dict[str, Callable[["Timeline", Path], None]] = {
     ".eaf": _write_eaf,
     ".txt": _write_audacity,
     ".rttm": _write_rttm,
-    **dict.fromkeys(PICTURES, lambda timeline, path: timeline.plot(path)),
+    **{suffix: partial(_write_picture, format=suffix[1:]) for suffix in PICTURES},
 }

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from mmer.evaluation.plots import FAINT, INK
 from mmer.inference.output import Prediction
+from mmer.picture import Picture, legend_name
 
 if TYPE_CHECKING:
     from mmer.inference.timeline import Timeline
@@ -61,7 +61,7 @@ def plot_timeline(timeline: "Timeline", path: str | Path | BinaryIO, format: str
         }[kind]
         for index, (kind, _, segments) in enumerate(rows)
     }
-    figure = Figure(figsize=(WIDTH, 1.1 + 1.08 * sum(heights.values())), dpi=130, layout="constrained")
+    figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights.values())), dpi=130, layout="constrained")
     grid: Any = figure.subplots(
         len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=list(heights.values()) or None
     )
@@ -79,7 +79,7 @@ def plot_timeline(timeline: "Timeline", path: str | Path | BinaryIO, format: str
     last.xaxis.set_major_locator(MultipleLocator(_tick(timeline.duration)))
     last.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
     last.tick_params(axis="x", length=3, labelbottom=True)
-    handles: list[Patch] = [Patch(color=colors[label], label=label) for label in timeline.labels]
+    handles: list[Patch] = [Patch(color=colors[label], label=legend_name(label)) for label in timeline.labels]
     if timeline.errors:
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch="////", label="no answer"))
     figure.legend(

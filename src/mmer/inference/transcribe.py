@@ -1,6 +1,7 @@
 """Transcripts of a corpus as a machine hears them: the column `recognized`, beside the true transcripts."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
 from mmer.evaluation.error_rates import WordErrors, word_errors
+from mmer.files import check_output_file
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer
+from mmer.plain_text import json_text
 
 
 def transcribe(
@@ -49,6 +52,9 @@ def transcribe(
             f"cannot transcribe with {source!r}; give whisper:NAME-OR-FOLDER of a speech-recognition model, or "
             "ctc:MODEL-FOLDER of a model trained with CTC"
         )
+    check_output_file(
+        out, [*([corpus.source] if corpus.source else []), *([model] if os.path.isdir(model) else [])]
+    )
     kept = out.with_name(f"{out.name}.part.jsonl")
     heard = _kept(kept, source)
     utterances = [
@@ -61,7 +67,7 @@ def transcribe(
         with kept.open("a", encoding="utf-8") as file:
             for name, text in hear(utterances, model, device):
                 line = {"utterance_id": name, "source": source, RECOGNIZED: text}
-                print(json.dumps(line, ensure_ascii=False), file=file, flush=True)
+                print(json_text(line), file=file, flush=True)
                 heard[name] = text
                 if progress:
                     progress(len(heard))
@@ -83,13 +89,16 @@ def _kept(path: Path, source: str) -> dict[str, str | None]:
     heard: dict[str, str | None] = {}
     if not path.exists():
         return heard
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    complete = [line for line in lines if line.endswith("\n")]
-    for line in complete:
-        row = json.loads(line)
-        if row["source"] == source:
-            heard[row["utterance_id"]] = row[RECOGNIZED]
-    path.write_text("".join(complete), encoding="utf-8")
+    whole = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            row = json.loads(line)
+            if row["source"] == source:
+                heard[row["utterance_id"]] = row[RECOGNIZED]
+            whole += len(line)
+    os.truncate(path, whole)
     return heard
 
 

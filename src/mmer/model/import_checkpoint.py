@@ -1,5 +1,6 @@
 """Published MMER checkpoints as model folders."""
 
+import os
 import re
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
 from mmer.errors import CheckpointError
+from mmer.files import check_output_folder
 from mmer.model import pretrained
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -105,7 +107,10 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
     Raises:
         CheckpointError: the file is no checkpoint, or not one of the published model.
         EncoderError: the text encoder cannot be loaded.
+        MMERError: the folder cannot be written to, or is that of the text encoder.
     """
+    encoder = [text_encoder] if os.path.isdir(text_encoder) else []
+    check_output_folder(out, encoder, files=("config.json", "model.safetensors", "tokenizer.json"))
     state = translate_state_dict(_read_pickle(checkpoint))
     model = MMERForEmotionRecognition(official_config(text_config=pretrained.encoder_config(text_encoder)))
     pretrained.load_text_encoder(model, text_encoder)

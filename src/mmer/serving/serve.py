@@ -6,11 +6,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
-
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings, ServiceState
+from mmer.terminal import tell
 
 MESSAGE = 1_000_000  # bytes of one message of a stream
 
@@ -50,12 +49,7 @@ def serve(
         name = place.parent.name if place.name == "model" else place.name
         state = ServiceState()
         app = create_app(load, name, model_hash(model), settings, state)
-        Console(stderr=True).print(
-            f"{name} answers at {_address(listener)} (API: {_address(listener)}docs); stop it with Ctrl+C",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        tell(f"{name} answers at {_address(listener)} (API: {_address(listener)}docs); stop it with Ctrl+C")
         run_app(app, listener, settings, state)
 
 

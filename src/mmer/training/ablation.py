@@ -18,9 +18,11 @@ from mmer.demo import make_spoken_once
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.files import check_output_folder, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.progress import counting
 from mmer.recipe import Recipe, load_recipe
+from mmer.terminal import messages, tell
 from mmer.training import ablation_show
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.crossval import cross_validate
@@ -102,7 +104,8 @@ def ablate(
         RecipeError: no such row, or the recipe cannot be followed.
         CorpusError, TrainingError: see `cross_validate`.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
+    check_output_folder(out)
     folder = Path(out).resolve()
     wanted = _wanted(rows)
     overrides = list(overrides)
@@ -113,7 +116,7 @@ def ablate(
     overrides += ["model.fusion=mmer", "model.without=[]", *_protocol(folder, base)]
     results: dict[str, Any] = {}
     for name in wanted:
-        console.rule(f"[bold]{ROWS[name].title}")
+        console.rule(Text(ROWS[name].title, style="bold"))
         results[name] = _result(name, recipe, overrides, folder, jobs, console)
     content: dict[str, Any] = {"rows": results, "transcripts": [], "gradient_shares": {}}
     if "mmer" in results:
@@ -122,9 +125,9 @@ def ablate(
     write_json(folder / "ablation.json", content)
     ablation_show.write_markdown(content, folder / "ablation.md")
     pictures = ablation_show.plot(content, folder)
-    console.rule("[bold]ablation")
+    console.rule(Text("ablation", style="bold"))
     console.print(ablation_show.render(content))
-    console.print(Text(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}"))
+    tell(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}", console)
     return content
 
 
@@ -240,7 +243,7 @@ def _result(
     else:
         plain, changed = load_recipe(recipe, overrides), load_recipe(recipe, [*overrides, *row.settings])
         if changed == plain and name != "mmer":
-            console.print("the recipe is without it already")
+            tell("the recipe is without it already", console)
             return {
                 **shown,
                 "note": "the recipe is without it already",
@@ -276,9 +279,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
                     answered = predict_labeled(
                         recognizer, changed, batch_size=recipe.training.batch_size, progress=progress
                     )
-                part = file.with_suffix(".part")
-                answered.to_parquet(part, index=False)
-                part.replace(file)
+                write_parquet(answered, file)
             parts.append(pd.read_parquet(file))
             labels = json.loads((run / "splits.json").read_text(encoding="utf-8"))["labels"]
         figures = judge(pd.concat(parts, ignore_index=True), labels)

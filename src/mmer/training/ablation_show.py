@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
+from mmer.files import write_text
+from mmer.picture import Picture
+from mmer.terminal import Table
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
 PAPER_WITH_ASR = 0.750
@@ -44,7 +45,7 @@ def write_markdown(content: Mapping[str, Any], path: Path) -> None:
         rule = ["---", *["---:"] * (len(headings) - 1)]
         lines = "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
         parts.append(f"## {title}\n\n{lines}\n\n{note}\n")
-    path.write_text("\n".join(parts), encoding="utf-8")
+    write_text(path, "\n".join(parts))
 
 
 def _tables(content: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]], str]]:
@@ -108,7 +109,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Non
     across = min(_ACROSS, len(matrices))
     down = -(-len(matrices) // across)
     size = (max(4.0, across * (side + 0.25) + 1.0), down * (side + 0.95) + 0.9)
-    figure = Figure(figsize=size, dpi=200, layout="constrained")
+    figure = Picture(figsize=size, dpi=200, layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, (title, figures) in zip(panels, matrices.items(), strict=False):
         counts = np.asarray(figures["confusion_matrix"])
@@ -136,7 +137,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Non
 
 
 def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> None:
-    figure = Figure(figsize=(8, 4.2), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     names = [name for name in NAMES if name in shares]
     epochs = np.arange(len(shares[names[0]]))
@@ -177,7 +178,7 @@ def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> None:
 
 
 def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, path: Path) -> None:
-    figure = Figure(figsize=(8, 4.2), dpi=200, layout="constrained")
+    figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     curve = [
         each for each in conditions if each["condition"] != "none" and each["word_error_rate"] is not None

@@ -14,8 +14,10 @@ from mmer.errors import MMERError, TrainingError
 from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.show import FIGURES, render
+from mmer.files import check_output_file, check_output_folder, write_parquet
 from mmer.progress import counting
 from mmer.recipe import Recipe
+from mmer.terminal import messages
 from mmer.training.crossval import CrossValidation, open_folds, put_together
 from mmer.training.preparation import read_preparation, write_json
 
@@ -48,7 +50,10 @@ def cross_validate_baseline(
         TrainingError: the folder holds something else.
         RecipeError, CorpusError: see `cross_validate`.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
+    check_output_folder(out)
+    if cache is not None:
+        check_output_file(cache, [recipe.data.corpus] if recipe.data.corpus else [])
     folder = Path(out).resolve()
     system = _system(baseline, per_speaker)
     _check_folder(folder, system)
@@ -68,7 +73,7 @@ def cross_validate_baseline(
             predictions = predict_majority(train, test, labels)
         else:
             predictions = predict_svm(train, test, labels, features, per_speaker=per_speaker)
-        predictions.to_parquet(run / "predictions.parquet", index=False)
+        write_parquet(predictions, run / "predictions.parquet")
         fold_metrics = {
             "system": system,
             "selection": "last",

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from mmer.corpora.corpus import Corpus
@@ -20,7 +19,9 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
+from mmer.files import check_not_input, check_output_folder, write_csv, write_parquet, write_text
 from mmer.recipe import Recipe, load_recipe
+from mmer.terminal import Table, messages, tell
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
     SAID_IN_TEST,
@@ -82,7 +83,8 @@ def cross_validate(
         TrainingError: folds failed, after all others are trained and put together; or the folder holds something else.
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
-    console = console or Console(stderr=True)
+    console = console or messages()
+    check_output_folder(out)
     folder = Path(out).resolve()
     made = open_folds(folder, recipe, console)
     names = list(made.folds)
@@ -102,9 +104,7 @@ def cross_validate(
         metrics = put_together(folder, recipe, made, finished)
         console.print(summary(folder, made, metrics))
     for name, reason in failures.items():
-        console.print(
-            f"fold {name} failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        tell(f"fold {name} failed: {reason}", console, style="red")
     if failures:
         failed = f"{len(failures)} of {len(todo)} folds failed ({', '.join(failures)})"
         raise TrainingError(f"{failed}; the others are kept in {folder}, and the same command tries again")
@@ -138,7 +138,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         folder.mkdir(parents=True, exist_ok=True)
         folds_file.unlink(missing_ok=True)
         shutil.rmtree(folder / "folds", ignore_errors=True)
-        recipe_file.write_text(recipe.dump(), encoding="utf-8")
+        write_text(recipe_file, recipe.dump())
         folds = _begin(folder, recipe, usable, folds)
     write_json(folds_file, folds.content())
     return folds
@@ -175,8 +175,9 @@ def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> F
         same = skipped["utterance_id"][skipped["kind"] == SAID_IN_TEST]
         begun[name] = replace(fold, removed=tuple(same))
     table = usable.corpus.table
+    check_not_input(folder / "corpus.parquet", [str(recipe.data.corpus)])
     Corpus(table.assign(fold=table["utterance_id"].map(tested))).write(folder / "corpus.parquet")
-    usable.skipped.to_csv(folder / "skipped.csv", index=False)
+    write_csv(usable.skipped, folder / "skipped.csv")
     return replace(folds, folds=begun)
 
 
@@ -232,9 +233,7 @@ def put_together(folder: Path, recipe: Recipe, made: Folds, finished: Sequence[s
         parts.append(rows.assign(fold=name))
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.join(known[["session", "gender", "transcript"]], on="utterance_id")
-    part = folder / "predictions.part"
-    predictions.to_parquet(part, index=False)
-    part.replace(folder / "predictions.parquet")
+    write_parquet(predictions, folder / "predictions.parquet")
     folds = {name: run["test"] for name, run in runs.items()}
     labels = next(iter(folds.values()))["labels"]
     shares = {name: run["shared_transcripts"].get("test", 0.0) for name, run in runs.items()}

@@ -14,8 +14,9 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
+
+from mmer.terminal import Table, tell
 
 LOG = "log.txt"
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
@@ -92,7 +93,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
     threads = max(1, (os.cpu_count() or 1) // jobs)
     total, ended = done + len(waiting), done
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(30),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
@@ -105,7 +106,9 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
             lines.add_row(Text(name, style="bold"), Text(run.stage, style="dim"))
         return Group(overall, lines)
 
-    live = Live(get_renderable=view, console=console, refresh_per_second=4, transient=True)
+    live = Live(
+        get_renderable=view, console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+    )
     with live if console.is_terminal else nullcontext():
         try:
             while waiting or running:
@@ -121,9 +124,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
                     if failure:
                         failures[name] = failure
                     outcome = "failed" if failure else "trained"
-                    console.print(
-                        f"fold {name} {outcome} ({ended} of {total})", markup=False, highlight=False
-                    )
+                    tell(f"fold {name} {outcome} ({ended} of {total})", console)
                 share = ended + sum(run.progress for run in running.values())
                 overall.update(task, completed=share, description=f"{ended} of {total} folds")
                 time.sleep(0.2)

@@ -16,6 +16,7 @@ from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
+from mmer.files import check_not_input, write_csv, write_json, write_text
 from mmer.recipe import Recipe
 from mmer.text import strip_annotations
 from mmer.training.views import choose_views
@@ -249,11 +250,13 @@ def _table(skipped: Iterable[Row]) -> pd.DataFrame:
 
 def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) -> None:
     """Begin a run folder: `recipe.yaml`, `skipped.csv`, `corpus.parquet` and, when they are there, `splits.json`."""
+    for name in ("corpus.parquet", "skipped.csv"):
+        check_not_input(folder / name, [str(recipe.data.corpus)])
     splits_file = folder / "splits.json"
     splits_file.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
-    preparation.skipped.to_csv(folder / "skipped.csv", index=False)
+    write_text(folder / "recipe.yaml", recipe.dump())
+    write_csv(preparation.skipped, folder / "skipped.csv")
     preparation.corpus.write(folder / "corpus.parquet")
     parts = {split: preparation.part(split).table for split in SPLITS}
     lists = {
@@ -271,10 +274,3 @@ def read_preparation(folder: Path) -> Preparation:
         json.loads((folder / "splits.json").read_text(encoding="utf-8"))["labels"],
         pd.read_csv(folder / "skipped.csv", dtype=str, keep_default_na=False),
     )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that is there complete or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)

@@ -10,12 +10,12 @@ import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.show import FIGURES
+from mmer.terminal import Table, tell
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
@@ -46,7 +46,13 @@ class TrainingProgress(TrainerCallback):
         for log in state.log_history:
             self._note_score(log)
         if self.console.is_terminal:
-            self._live = Live(self._view(state), console=self.console, refresh_per_second=4, transient=True)
+            self._live = Live(
+                self._view(state),
+                console=self.console,
+                refresh_per_second=4,
+                transient=True,
+                redirect_stdout=False,
+            )
             self._live.start(refresh=True)
 
     def on_step_end(
@@ -81,7 +87,7 @@ class TrainingProgress(TrainerCallback):
             ]
             judged += f" ({', '.join(alone)})" if alone else ""
             line = f"{self._epoch(state)}  {values}{judged}  {self._outlook(state)}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            tell(line, self.console)
 
     def stop(self) -> None:
         """Take the bar off the screen."""

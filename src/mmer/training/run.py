@@ -22,6 +22,7 @@ from mmer.evaluation.calibration import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
+from mmer.files import check_output_folder, write_parquet
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
@@ -31,6 +32,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
+from mmer.terminal import messages, tell
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
 from mmer.training.preparation import (
     SPLITS,
@@ -91,9 +93,10 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
     process = PartialState(cpu=not torch.cuda.is_available())
-    console = console or Console(stderr=True)
+    console = console or messages()
     if not process.is_main_process:
         console = Console(quiet=True)
+    check_output_folder(out)
     folder = Path(out).resolve()
     metrics_file = folder / "metrics.json"
     with process.main_process_first():
@@ -101,12 +104,12 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         checkpoint, state = _last_checkpoint(folder)
         complete = metrics_file.exists()
     if complete:
-        console.print(f"{folder} is complete; nothing is left to do.", soft_wrap=True)
+        tell(f"{folder} is complete; nothing is left to do.", console)
     else:
         shared = _shared(recipe, preparation, console)
         views = choose_views(preparation.corpus, recipe)
         if views:
-            console.print(told(views.counts), soft_wrap=True)
+            tell(told(views.counts), console)
         with ExitStack() as held, quiet_transformers():
             if process.is_main_process:
                 held.callback(take_lock(folder, "mmer train").release)
@@ -163,7 +166,7 @@ def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[
             told = " and ".join(
                 f"{share:.1%} of the {split} utterances" for split, share in shares.items() if share
             )
-            console.print(f"warning: {told} {reason}", style="yellow", soft_wrap=True)
+            tell(f"warning: {told} {reason}", console, style="yellow")
     return {"shared_speakers": speakers, "shared_transcripts": texts}
 
 
@@ -266,7 +269,7 @@ def _judge(
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
         )
-    predictions.to_parquet(folder / "predictions.parquet", index=False)
+    write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
     judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from mmer.evaluation.show import FIGURES
+from mmer.terminal import Table
 
 JUDGED = ("accuracy", "balanced_accuracy")
 ROWS = {

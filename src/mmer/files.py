@@ -1,0 +1,241 @@
+"""Files that commands write: checked before the work, complete or not there at all, and never over an input."""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import IO, TYPE_CHECKING, Any
+
+from mmer.errors import MMERError
+from mmer.plain_text import json_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PART = ".part"
+"""What the name of a file ends in while it is being written."""
+
+Paths = str | os.PathLike[str]
+
+
+@contextmanager
+def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
+    """Write a file that is there complete or not at all.
+
+    An exception, an interruption too, removes what is half written; what was at `path` before stays then.
+
+    Args:
+        path: the file. Of a link, what it points to is replaced; a device or a pipe is written to as it is.
+        keep: leave what is half written where it is, in a file named after `path`.
+
+    Yields:
+        The path to write to, in the same folder.
+
+    Raises:
+        MMERError: the file cannot be written.
+    """
+    with writable(path):
+        path = Path(path)
+        found = _status(path)
+        if found is not None and _is_device(path, found):
+            yield path
+            return
+        target = Path(os.path.realpath(path))
+        name = f"{target.name}{PART}" if keep else f".{target.name[:50]}.{token_hex(4)}{PART}"
+        part = target.with_name(name)
+        try:
+            yield part
+            if found is not None:
+                shutil.copymode(target, part)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())  # or a power cut may leave the new name on an empty file
+            part.replace(target)
+        finally:
+            if not keep:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Paths) -> Iterator[None]:
+    """Turn the system's refusal to write `path` into one line.
+
+    Raises:
+        MMERError: with the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Paths, error: OSError) -> MMERError:
+    """Say that a file or folder cannot be written."""
+    # Pillow and pyarrow give errors without strerror.
+    return MMERError(f"{os.fspath(path)}: cannot be written ({error.strerror or error})")
+
+
+def write_text(path: Paths, text: str) -> None:
+    """Write text in UTF-8, as by `writing`."""
+    with open_text(path) as file:
+        file.write(text)
+
+
+def write_bytes(path: Paths, content: bytes) -> None:
+    """Write bytes, as by `writing`."""
+    with writing(path) as part:
+        part.write_bytes(content)
+
+
+def write_json(path: Paths, content: Any, *, indent: int | None = 2) -> None:
+    """Write JSON in UTF-8, as by `writing`."""
+    write_text(path, json_text(content, indent=indent, allow_nan=True) + "\n")
+
+
+def write_parquet(table: "pd.DataFrame", path: Paths) -> None:
+    """Write a table as Parquet without its index, as by `writing`."""
+    with writing(path) as part:
+        table.to_parquet(part, index=False)
+
+
+def write_csv(table: "pd.DataFrame", path: Paths) -> None:
+    """Write a table as CSV without its index, as by `writing`."""
+    with open_text(path) as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+
+
+def is_part(path: Path) -> bool:
+    """Whether `writing` left a file when its process was killed."""
+    return path.name.startswith(".") and path.name.endswith(PART)
+
+
+@contextmanager
+def open_text(path: Paths) -> Iterator[IO[str]]:
+    """Open a file for text in UTF-8 with the line ends that the text has, as by `writing`."""
+    with writing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def check_output_file(path: Paths, inputs: Iterable[Paths] = ()) -> None:
+    """Find out before the work whether a file can be written.
+
+    Args:
+        path: the file.
+        inputs: files that the work reads, and which must not be written over.
+
+    Raises:
+        MMERError: there is no such folder, something else is there, it may not be written, or it is an input.
+    """
+    path = Path(path)
+    with writable(path):
+        found, above = _status(path), _status(path.parent)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise MMERError(f"{path}: cannot be written, a folder is there; name a file")
+        if found is not None and _is_device(path, found):
+            if stat.S_ISCHR(found.st_mode):
+                with open(path, "wb", buffering=0) as device:
+                    if not device.isatty():
+                        device.write(b"\n")  # /dev/full tells so
+            return
+        if above is None or not stat.S_ISDIR(above.st_mode):
+            what = f"there is no folder {path.parent}" if above is None else f"{path.parent} is a file"
+            raise MMERError(f"{path}: cannot be written, {what}")
+        check_not_input(path, inputs)
+        target = Path(os.path.realpath(path))
+        if found is not None:
+            with open(target, "r+b"):  # replacing it would not mind that it is read-only
+                pass
+        _try(target.parent)
+
+
+def check_output_folder(path: Paths, inputs: Collection[Paths] = (), *, files: Iterable[str] = ()) -> None:
+    """Find out before the work whether files can be written into a folder, which need not exist.
+
+    Args:
+        path: the folder.
+        inputs: files that the work reads, and which must not be written over.
+        files: names of files that the work writes there.
+
+    Raises:
+        MMERError: a file is in its place or in that of a folder above it, it may not be written, or one of `files` is
+            an input.
+    """
+    path = Path(path)
+    with writable(path):
+        nearest = Path(os.path.abspath(path))
+        while (found := _status(nearest)) is None:
+            nearest = nearest.parent
+        if not stat.S_ISDIR(found.st_mode):
+            raise MMERError(f"{path}: cannot be written, {nearest} is a file; name a folder elsewhere")
+        _try(nearest)
+    for name in files:
+        check_not_input(path / name, inputs)
+
+
+def check_not_input(path: Paths, inputs: Iterable[Paths]) -> None:
+    """Refuse to write over a file that is read.
+
+    Args:
+        path: what is to be written; links, hard links and other spellings of an input are found.
+        inputs: files, and folders of whose files none may be written over.
+
+    Raises:
+        MMERError: `path` is one of them.
+    """
+    found = _status(Path(path))
+    if found is None:
+        return
+    for each in _files(inputs):
+        other = _status(each)
+        if other is not None and os.path.samestat(found, other):
+            raise MMERError(f"{os.fspath(path)}: is an input, {each}; write to another file")
+
+
+def check_different(paths: Iterable[Paths]) -> None:
+    """Refuse to write two files to one path.
+
+    Raises:
+        MMERError: two of the paths are the same file.
+    """
+    before: dict[object, Paths] = {}
+    for path in paths:
+        found = _status(Path(path))
+        same = os.path.realpath(path) if found is None else (found.st_dev, found.st_ino)
+        if same in before:
+            raise MMERError(f"{os.fspath(path)}: is to be written twice, as {os.fspath(before[same])} too")
+        before[same] = path
+
+
+def _files(inputs: Iterable[Paths]) -> Iterator[Path]:
+    for each in map(Path, inputs):
+        if each.is_dir():
+            yield from (file for file in each.rglob("*") if file.is_file())
+        else:
+            yield each
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_device(path: Path, found: os.stat_result) -> bool:
+    """Whether a path is written to as it is; /dev/stdout is, also where that is a file."""
+    return not stat.S_ISREG(found.st_mode) or path.is_relative_to("/dev")
+
+
+def _try(folder: Path) -> None:
+    """Write a byte into a folder.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"\0")
+        file.flush()

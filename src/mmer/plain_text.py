@@ -1,0 +1,60 @@
+"""Text that users wrote, as data: nothing in it is an encoding error, a terminal's command or the end of a line."""
+
+import json
+import re
+from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+# What a terminal obeys, and what turns the direction of the text after it. Line feeds and tabs stay.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def valid(text: str) -> str:
+    r"""Give text that UTF-8 can encode.
+
+    Bytes of a file name that are not UTF-8 become `\xNN`, as in `caf\xe9.wav`; any other half of a surrogate pair
+    becomes U+FFFD.
+    """
+    return _SURROGATE.sub(_without_surrogate, text)
+
+
+def _without_surrogate(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "\ufffd"
+
+
+def shown(text: str) -> str:
+    """Give text that is safe to show: valid, and a symbol of the same width in place of each control character."""
+    return _COMMANDS.sub(_symbol, valid(text))
+
+
+def _symbol(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else "\ufffd"
+
+
+def one_line(text: str) -> str:
+    """Give text that is safe to show on one line."""
+    return " ".join(_LINE_END.split(shown(text).replace("\t", " ")))
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Split text where files end their lines, at `\n`, `\r\n` and `\r`.
+
+    `str.splitlines` also splits at U+2028, U+0085, `\x1c` and others, which ids and transcripts may hold.
+    """
+    lines = _LINE_END.split(text)
+    return lines[:-1] if not lines[-1] else lines
+
+
+def json_text(content: Any, *, indent: int | None = None, allow_nan: bool = False) -> str:
+    """Give `content` as JSON that UTF-8 can encode, with its text changed as by `valid`.
+
+    Raises:
+        ValueError: a number is not finite, and `allow_nan` is false.
+    """
+    text = json.dumps(content, ensure_ascii=False, allow_nan=allow_nan, indent=indent)
+    return _SURROGATE.sub(lambda found: json.dumps(_without_surrogate(found), ensure_ascii=False)[1:-1], text)

@@ -1,0 +1,85 @@
+"""Where commands print: results on standard output, messages on standard error; what users wrote is never markup."""
+
+import sys
+from collections.abc import Iterable
+from io import StringIO, TextIOWrapper
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.table import Column
+from rich.table import Table as _RichTable
+from rich.text import Text, TextType
+
+from mmer.plain_text import one_line, shown
+
+
+class PlainConsole(Console):
+    """Prints text as it is: no markup, no emoji codes, no highlighting, and control characters as symbols."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render what is printed; every text passes here."""
+        if isinstance(renderable, str):
+            renderable = shown(renderable)
+        elif isinstance(renderable, Text) and (safe := shown(renderable.plain)) != renderable.plain:
+            spans = renderable.spans if len(safe) == len(renderable.plain) else None
+            renderable = renderable.blank_copy(safe)
+            renderable.spans = list(spans or [])
+        return super().render(renderable, options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, which ends as other programs do."""
+        raise BrokenPipeError
+
+
+class Table(_RichTable):
+    """A table whose strings are shown as they are, on any console."""
+
+    def __init__(self, *headers: Column | str, title: TextType | None = None, **settings: Any) -> None:
+        super().__init__(title=None if title is None else _plain(title), **settings)
+        for header in headers:
+            self.add_column(header) if isinstance(header, str) else self.columns.append(header)
+
+    def add_column(self, header: RenderableType = "", *args: Any, **settings: Any) -> None:
+        super().add_column(_plain(header), *args, **settings)
+
+    def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
+        super().add_row(*map(_plain, cells), **settings)
+
+
+def _plain(cell: Any) -> Any:
+    return Text(shown(cell)) if isinstance(cell, str) else cell
+
+
+def results() -> Console:
+    """Make a console for results, on standard output."""
+    return PlainConsole()
+
+
+def messages() -> Console:
+    """Make a console for messages and bars, on standard error."""
+    return PlainConsole(stderr=True)
+
+
+def tell(message: object, console: Console | None = None, *, style: str = "") -> None:
+    """Print a message as one line, however long it is, on standard error unless a console is given."""
+    (console or messages()).print(Text(one_line(str(message)), style=style), soft_wrap=True)
+
+
+def print_result(text: object) -> None:
+    """Print a line on standard output: as it is where a program reads it, safe to show on a terminal."""
+    line = str(text)
+    print(one_line(line) if sys.stdout.isatty() else line, flush=True)
+
+
+def use_utf8() -> None:
+    """Write UTF-8 to standard output and standard error whatever the locale, file names byte for byte."""
+    # A stream that whoever started this process has closed is None.
+    sys.stdout = sys.stdout or StringIO()
+    sys.stderr = sys.stderr or StringIO()
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
