@@ -69,8 +69,10 @@ def measure(side: str, batch: int, micro: int, device: str) -> dict[str, float]:
             (model(**part).loss / len(parts)).backward()
 
     def cached(parts: list[dict[str, Tensor]]) -> None:
-        loss_of, frozen = partial(multitask_loss, model.config), model.frozen_modules()
-        backward_in_parts(parts, lambda part: model(**part).summary, loss_of, Tensor.backward, frozen=frozen)
+        loss_of = partial(multitask_loss, model.config)
+        backward_in_parts(
+            parts, lambda part, kept: model(**part, kept=kept).summary, loss_of, Tensor.backward
+        )
 
     def seconds(step: Callable[[list[dict[str, Tensor]]], None], parts: list[dict[str, Tensor]]) -> float:
         start = time.perf_counter()

@@ -13,7 +13,7 @@ from tiny import speech_inputs, text_inputs, tiny_model
 from torch import Tensor, nn
 
 from mmer.model import MMERForEmotionRecognition
-from mmer.objectives.gradient_cache import backward_in_parts, split_batch
+from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 
 LENGTHS, TOKENS = [4800, 8000, 6400, 5000, 7000, 4000], [3, 5, 4, 6, 2, 4]
@@ -37,8 +37,8 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def summarize(model: nn.Module, part: Mapping[str, Any]) -> dict[str, Tensor]:
-    return model(**part).summary
+def summarize(model: nn.Module, part: Mapping[str, Any], kept: Kept | None = None) -> dict[str, Tensor]:
+    return model(**part, kept=kept).summary
 
 
 def learning_model(**settings: Any) -> MMERForEmotionRecognition:

@@ -1,6 +1,6 @@
 """The gradient of a batch in parts is that of the batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch.multiprocessing as multiprocessing
 from learning import batch, gradients, learning_model, process, summarize
 from torch import Tensor
 
-from mmer.objectives.gradient_cache import backward_in_parts, split_batch
+from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 
 LORA = {"rank": 3, "alpha": 6.0, "dropout": 0.2}
@@ -44,7 +44,6 @@ def test_the_gradient_is_that_of_all_parts_held_in_memory_at_once(settings: dict
         partial(summarize, model),
         partial(multitask_loss, model.config),
         Tensor.backward,
-        frozen=model.frozen_modules(),
     )
     found = gradients(model)
     torch.testing.assert_close(loss, expected_loss.detach(), rtol=1e-12, atol=0)
@@ -75,27 +74,29 @@ def test_without_dropout_it_is_that_of_the_batch_in_one_piece() -> None:
 @pytest.mark.parametrize("settings", [{}, {"speech_train": "frozen", "text_train": "frozen"}])
 def test_what_does_not_learn_runs_once(settings: dict[str, bool]) -> None:
     model = learning_model(**settings)
-    frozen = model.frozen_modules()
-    assert len(frozen) == (2 if settings else 1)
+    assert model.speech_encoder is not None
+    frozen: list[torch.nn.Module] = [model.speech_encoder.model.feature_extractor]
+    if settings:
+        assert model.text_encoder is not None
+        frozen = [model.speech_encoder, model.text_encoder]
     parts = split_batch(batch(model), 2)
     computed: list[str] = []
     for module in frozen:  # a layer inside runs where the module computes, not where it gives back
         layer = next(part for part in module.modules() if isinstance(part, torch.nn.LayerNorm))
         layer.register_forward_hook(lambda *_: computed.append("once"))
-    run = partial(
-        backward_in_parts,
-        parts,
-        partial(summarize, model),
-        partial(multitask_loss, model.config),
-        Tensor.backward,
-    )
-    torch.manual_seed(7)
-    run()
+
+    def forgetting(part: Mapping[str, Any], kept: Kept | None) -> dict[str, Tensor]:
+        return summarize(model, part)
+
+    def run(summary: Callable[[Mapping[str, Any], Kept | None], dict[str, Tensor]]) -> None:
+        torch.manual_seed(7)
+        backward_in_parts(parts, summary, partial(multitask_loss, model.config), Tensor.backward)
+
+    run(forgetting)
     twice, expected = len(computed), gradients(model)
     computed.clear()
     model.zero_grad()
-    torch.manual_seed(7)
-    run(frozen=frozen)
+    run(partial(summarize, model))
     assert (twice, len(computed)) == (6 * len(frozen), 3 * len(frozen))
     for name, gradient in expected.items():
         torch.testing.assert_close(gradients(model)[name], gradient, rtol=1e-12, atol=0)
@@ -106,8 +107,8 @@ def test_memory_holds_one_part() -> None:
     model = learning_model()
     alive: list[bool] = []
 
-    def recorded(part: Mapping[str, Any]) -> dict[str, Tensor]:
-        summary = summarize(model, part)
+    def recorded(part: Mapping[str, Any], kept: Kept | None) -> dict[str, Tensor]:
+        summary = summarize(model, part, kept)
         alive.append(summary["logits"].requires_grad)
         return summary
 

@@ -1,6 +1,5 @@
 """Which moments of the sound belong to which words, as the cross-modal attention of MMER sees it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,25 +69,21 @@ def align(
         mask = torch.ones(inputs.sound.shape[:2], dtype=torch.int64, device=inputs.sound.device)
         speech = model.encode_speech(inputs.sound, mask)
         text = model.encode_text(inputs.tokens, torch.ones_like(inputs.tokens))
-        found: dict[str, Floats] = {}
-
-        def keep(name: str) -> Callable[[CrossModalEncoder, tuple[Tensor, Tensor, Tensor]], None]:
-            def look(block: CrossModalEncoder, arguments: tuple[Tensor, Tensor, Tensor]) -> None:
-                found[name] = attention_weights(block, *arguments)[0].mean(dim=0).float().cpu().numpy()
-
-            return look
-
-        blocks = {"to_tokens": fusion.block_b, "to_frames": fusion.block_d}
-        handles = [
-            block.register_forward_pre_hook(keep(name)) for name, block in blocks.items() if block is not None
-        ]
-        try:
-            model.answer(speech, text)
-        finally:
-            for handle in handles:
-                handle.remove()
-    if not found:
+        words = fusion.attended(text.hidden, text.mask)
+        to_frames = to_tokens = None
+        if fusion.block_b is not None and fusion.speech_to_queries is not None:
+            asking = fusion.speech_to_queries(speech.hidden)
+            to_tokens = _mean_of_heads(fusion.block_b, asking, words, text.mask)
+        if fusion.block_d is not None and fusion.speech_to_keys is not None:
+            offered = fusion.speech_to_keys(speech.hidden)
+            to_frames = _mean_of_heads(fusion.block_d, words, offered, speech.mask)
+    if to_frames is None and to_tokens is None:
         return None
     frames = speech.hidden.shape[1]
     times = ((np.arange(frames) + 0.5) * duration / frames).astype(np.float32)
-    return Alignment(tokens, times, found.get("to_frames"), found.get("to_tokens"))
+    return Alignment(tokens, times, to_frames, to_tokens)
+
+
+def _mean_of_heads(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Floats:
+    """(query positions, key positions) of the one utterance of a batch."""
+    return attention_weights(block, queries, keys, key_mask)[0].mean(dim=0).float().cpu().numpy()

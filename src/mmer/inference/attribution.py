@@ -10,11 +10,9 @@ Both are in units of the log-odds of the answer, log(p / (1 - p)), of the networ
 is neither probabilities nor a single logit, which may rise with all others.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -127,7 +125,7 @@ def integrated_gradients(
     embedded = None
     if inputs.tokens is not None:
         assert model.text_encoder is not None
-        table = model.text_encoder.model.get_input_embeddings()
+        table = model.text_encoder.embeddings
         with torch.no_grad():
             embedded = table(inputs.tokens)
             special = torch.from_numpy(inputs.special).to(embedded.device)
@@ -138,32 +136,29 @@ def integrated_gradients(
     def forward(*given: Tensor) -> Tensor:
         rest = list(given)
         sound = rest.pop(0) if inputs.sound is not None else None
-        tokens = None if inputs.tokens is None else inputs.tokens.expand(len(given[0]), -1)
-        with _embeddings(model, rest.pop(0) if tokens is not None else None):
-            return log_odds(_answer(model, sound, tokens), place)
+        return log_odds(_answer(model, sound, rest.pop(0) if inputs.tokens is not None else None), place)
 
-    with _differentiable(model):
-        with torch.no_grad():
-            answer, baseline = (float(forward(*given).double()) for given in (sides, starts))
-        difference = answer - baseline
-        tolerance = TOLERANCE * max(abs(difference), 1.0)
-        points = [
-            tuple(start + knot * (side - start) for start, side in zip(starts, sides, strict=True))
-            for knot in KNOTS
+    with torch.no_grad():
+        answer, baseline = (float(forward(*given).double()) for given in (sides, starts))
+    difference = answer - baseline
+    tolerance = TOLERANCE * max(abs(difference), 1.0)
+    points = [
+        tuple(start + knot * (side - start) for start, side in zip(starts, sides, strict=True))
+        for knot in KNOTS
+    ]
+    shares: list[Floats] = []
+    total, steps = 0.0, 0
+    for steps in STEPS:
+        gradients = captum.IntegratedGradients(forward)
+        pieces = [
+            gradients.attribute(after, before, n_steps=steps, internal_batch_size=_AT_ONCE)
+            for before, after in pairwise(points)
         ]
-        shares: list[Floats] = []
-        total, steps = 0.0, 0
-        for steps in STEPS:
-            gradients = captum.IntegratedGradients(forward)
-            pieces = [
-                gradients.attribute(after, before, n_steps=steps, internal_batch_size=_AT_ONCE)
-                for before, after in pairwise(points)
-            ]
-            parts = [[each.detach().double().cpu().numpy()[0] for each in piece] for piece in pieces]
-            shares = [np.sum(side, axis=0) for side in zip(*parts, strict=True)]
-            total = float(sum(each.sum() for each in shares))
-            if abs(total - difference) <= tolerance:
-                break
+        parts = [[each.detach().double().cpu().numpy()[0] for each in piece] for piece in pieces]
+        shares = [np.sum(side, axis=0) for side in zip(*parts, strict=True)]
+        total = float(sum(each.sum() for each in shares))
+        if abs(total - difference) <= tolerance:
+            break
     holds = abs(total - difference) <= tolerance
     told = Completeness(answer, baseline, total, tolerance, steps * (len(KNOTS) - 1), holds)
     flat = [each.reshape(len(each), -1).sum(axis=1) for each in shares]
@@ -172,45 +167,15 @@ def integrated_gradients(
 
 
 def _answer(model: MMERForEmotionRecognition, sound: Tensor | None, tokens: Tensor | None) -> Tensor:
-    """Logits (batch, emotions)."""
+    """Logits (batch, emotions) of sound, and of token numbers (batch, tokens) or embeddings (batch, tokens, d)."""
     speech = text = None
     if sound is not None:
         mask = torch.ones(sound.shape[:2], dtype=torch.int64, device=sound.device)
         speech = model.encode_speech(sound, mask)
     if tokens is not None:
-        text = model.encode_text(tokens, torch.ones_like(tokens))
+        mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=tokens.device)
+        if tokens.is_floating_point():
+            assert model.text_encoder is not None
+            tokens = model.text_encoder(tokens, mask)
+        text = model.encode_text(tokens, mask)
     return model.answer(speech, text)[1]
-
-
-@contextmanager
-def _embeddings(model: MMERForEmotionRecognition, embedded: Tensor | None) -> Iterator[None]:
-    """Let the text encoder read these embeddings, (batch, tokens, d), in place of those of its tokens."""
-    if embedded is None:
-        yield
-        return
-    assert model.text_encoder is not None
-    table = model.text_encoder.model.get_input_embeddings()
-    handle = table.register_forward_hook(lambda module, arguments, output: embedded)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _differentiable(model: MMERForEmotionRecognition) -> Iterator[None]:
-    """Let gradients through frozen encoders, and spare those of the weights."""
-    encoders: list[Any] = [each for each in (model.speech_encoder, model.text_encoder) if each is not None]
-    trained = [each.trained for each in encoders]
-    learning = [weight for weight in model.parameters() if weight.requires_grad]
-    for weight in learning:
-        weight.requires_grad_(False)
-    for encoder in encoders:
-        encoder.trained = "full"
-    try:
-        yield
-    finally:
-        for encoder, before in zip(encoders, trained, strict=True):
-            encoder.trained = before
-        for weight in learning:
-            weight.requires_grad_(True)

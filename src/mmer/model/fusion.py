@@ -125,9 +125,7 @@ class MultimodalDynamicFusion(nn.Module):
         Returns:
             (batch, speech size + d).
         """
-        tokens = self.dropout(tokens)
-        if self.text_self_attention is not None:
-            tokens = self.text_self_attention(tokens, tokens, token_mask)
+        tokens = self.attended(tokens, token_mask)
         multimodal = tokens
         if self.block_c is not None and self.speech_to_queries is not None:
             text_aware_frames = self.speech_to_queries(frames)
@@ -144,3 +142,10 @@ class MultimodalDynamicFusion(nn.Module):
         return torch.cat(
             [masked_max(frames, frame_mask), self.down_projection(masked_max(multimodal, token_mask))], dim=-1
         )
+
+    def attended(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        """T of e_t, both (batch, tokens, d)."""
+        tokens = self.dropout(tokens)
+        if self.text_self_attention is None:
+            return tokens
+        return self.text_self_attention(tokens, tokens, token_mask)

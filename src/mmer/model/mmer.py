@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from mmer.model.speech_encoder import SpeechEncoder
 from mmer.model.text_encoder import TextEncoder
 from mmer.model.trainable import add_lora, merge_lora
 from mmer.objectives.ctc import IGNORED, ctc_losses
+from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss
 
 FUSIONS = {
@@ -156,6 +158,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         augmented_input_ids: Tensor | None = None,
         augmented_text_hidden_states: Tensor | None = None,
         augmented_text_attention_mask: Tensor | None = None,
+        kept: Kept | None = None,
         **kwargs: Any,
     ) -> MMEROutput:
         """Recognize a batch, and compute its loss where `labels` are given.
@@ -175,6 +178,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 row without sound is not read.
             augmented_input_values ... augmented_text_attention_mask: the second view of the same utterances,
                 which takes part in the augmented contrastive objective alone.
+            kept: keeps, or gives back, what encoders compute that does not learn; see `objectives.gradient_cache`.
 
         Returns:
             `MMEROutput`.
@@ -193,10 +197,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
         has_second_view = augmented_speech is not None or augmented_text is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
             if text and augmented_text and text[0].ndim != augmented_text[0].ndim:
-                text, augmented_text = self.hidden_states_of(*text), self.hidden_states_of(*augmented_text)
+                text, augmented_text = (self.hidden_states_of(*each, kept) for each in (text, augmented_text))
             speech = self._both(speech, augmented_speech)
             text = self._both(text, augmented_text)
-        heard, read = self._complete(*self._encode(speech, text))
+        heard, read = self._complete(*self._encode(speech, text, kept))
         fused, logits = self.answer(heard, read)
         augmented_fused = None
         if has_second_view:
@@ -222,20 +226,6 @@ class MMERForEmotionRecognition(PreTrainedModel):
             output.loss, output.objectives, output.infinite_ctc = multitask_loss(self.config, output.summary)
         return output
 
-    def frozen_modules(self) -> list[nn.Module]:
-        """The largest parts of the encoders that do not learn and, with that, know no randomness."""
-        candidates: list[nn.Module | None] = []
-        if self.speech_encoder is not None:
-            convolutions = getattr(self.speech_encoder.model, "feature_extractor", None)
-            candidates = [self.speech_encoder if self.speech_encoder.trained == "frozen" else convolutions]
-        if self.text_encoder is not None:
-            candidates.append(self.text_encoder)
-        return [
-            part
-            for part in candidates
-            if part is not None and not any(weight.requires_grad for weight in part.parameters())
-        ]
-
     def encode(
         self,
         input_values: Tensor | None = None,
@@ -255,31 +245,36 @@ class MMERForEmotionRecognition(PreTrainedModel):
         return self._encode(speech, _with_mask(input_ids, text_hidden_states, text_attention_mask))
 
     def _encode(
-        self, speech: tuple[Tensor, Tensor] | None, text: tuple[Tensor, Tensor] | None
+        self,
+        speech: tuple[Tensor, Tensor] | None,
+        text: tuple[Tensor, Tensor] | None,
+        kept: Kept | None = None,
     ) -> tuple[Encoding | None, Encoding | None]:
-        heard = self.encode_speech(*speech) if speech and self.config.uses_speech else None
-        return heard, self.encode_text(*text) if text and self.config.uses_text else None
+        heard = self.encode_speech(*speech, kept) if speech and self.config.uses_speech else None
+        return heard, self.encode_text(*text, kept) if text and self.config.uses_text else None
 
-    def encode_speech(self, inputs: Tensor, attention_mask: Tensor) -> Encoding:
+    def encode_speech(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
         """Frames of the sound.
 
         Args:
             inputs: (batch, samples) waveforms or (batch, frames, bins) log-mel features, zero where padded.
             attention_mask: (batch, samples or frames), 1 where valid.
+            kept: see `forward`.
 
         Returns:
             (batch, frames, speech size).
         """
         assert self.speech_encoder is not None
         stand_in = self.missing_speech if self.config.stand_ins else None
-        return encode_given(self.speech_encoder, inputs, attention_mask, stand_in)
+        return encode_given(partial(self.speech_encoder, kept=kept), inputs, attention_mask, stand_in)
 
-    def encode_text(self, inputs: Tensor, attention_mask: Tensor) -> Encoding:
+    def encode_text(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
         """Tokens of the text.
 
         Args:
             inputs: (batch, tokens) token numbers, or (batch, tokens, d) text features from outside.
             attention_mask: (batch, tokens), 1 where valid.
+            kept: see `forward`.
 
         Returns:
             (batch, tokens, d).
@@ -288,7 +283,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             ValueError: token numbers for a model without text encoder.
         """
         stand_in = self.missing_text if self.config.stand_ins else None
-        return encode_given(self.hidden_states_of, inputs, attention_mask, stand_in)
+        return encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, stand_in)
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse what was encoded.
@@ -328,13 +323,15 @@ class MMERForEmotionRecognition(PreTrainedModel):
             )
         return speech, text
 
-    def hidden_states_of(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden_states_of(
+        self, tokens: Tensor, mask: Tensor, kept: Kept | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Hidden states (batch, tokens, d) in place of token numbers."""
         if tokens.is_floating_point():
             return tokens, mask
         if self.text_encoder is None:
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
-        return self.text_encoder(tokens, mask), mask
+        return self.text_encoder(tokens, mask, kept), mask
 
     def _both(
         self, first: tuple[Tensor, Tensor] | None, second: tuple[Tensor, Tensor] | None

@@ -3,7 +3,7 @@
 Three things leak padding in these encoders; each is closed here:
 
 - the GroupNorm after the first convolution of the group-norm kind (wav2vec2-base, HuBERT-base, WavLM-base,
-  UniSpeech-SAT-base) averages over time, padding included: `MaskedGroupNorm` averages over the valid frames;
+  UniSpeech-SAT-base) averages over time, padding included: `masked_group_norm` averages over the valid frames;
 - the stack of positional convolutions of data2vec-audio feeds what its first layer wrote into the padding to
   the next: `MaskedPositionalConvolutions` clears the padding after every layer;
 - attention and pooling see the padding unless masked: an attention mask is always given.
@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
 from mmer.errors import EncoderError
-from mmer.model.trainable import choose_trainable
+from mmer.model.trainable import choose_trainable, learns
+from mmer.objectives.gradient_cache import Kept
 
 Count = TypeVar("Count", int, Tensor)
 SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm")
@@ -39,51 +41,61 @@ def receptive_field(config: PreTrainedConfig) -> int:
     return field
 
 
-class Padding:
-    """Which part of the batch being encoded is valid; shared by an encoder and the layers that must know."""
+class MaskedGroupNormLayer(GradientCheckpointingLayer):
+    """The first convolution of the group-norm kind, normalized over the valid frames alone.
 
-    samples: Tensor | None = None
-    frame_mask: Tensor | None = None
+    Args:
+        layer: a convolution, a GroupNorm with one group per channel, and an activation, which become this layer's.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.conv, self.layer_norm, self.activation = layer.conv, layer.layer_norm, layer.activation
+        assert self.layer_norm.num_groups == self.layer_norm.num_channels
+
+    def forward(self, hidden_states: Tensor, counts: Tensor) -> Tensor:
+        """(batch, channels, frames) of (batch, 1, samples); `counts` are the valid frames, (batch,)."""
+        return self.activation(masked_group_norm(self.layer_norm, self.conv(hidden_states), counts))
 
 
-class MaskedGroupNorm(nn.GroupNorm):
-    """GroupNorm over (batch, channels, frames) with one group per channel and statistics of the valid frames alone."""
+def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, counts: Tensor) -> Tensor:
+    """GroupNorm with one group per channel and statistics of the valid frames alone.
 
-    def __init__(self, norm: nn.GroupNorm, config: PreTrainedConfig, padding: Padding) -> None:
-        super().__init__(norm.num_groups, norm.num_channels, eps=norm.eps)
-        assert norm.num_groups == norm.num_channels
-        self.weight, self.bias = norm.weight, norm.bias
-        self.config = config
-        self.padding = padding
+    Args:
+        norm: gives weight, bias and epsilon.
+        hidden: (batch, channels, frames).
+        counts: (batch,) valid frames, at least 1.
 
-    def forward(self, input: Tensor) -> Tensor:
-        if self.padding.samples is None:
-            return super().forward(input)
-        counts = convolution_frames(self.config, self.padding.samples, layers=1)
-        padded = torch.arange(input.shape[-1], device=input.device) >= counts[:, None]
-        wide = input.float()
-        valid = (~padded).to(wide.dtype)
-        mean = torch.bmm(wide, valid[:, :, None]) / counts[:, None, None]
-        centered = (wide - mean).masked_fill_(padded[:, None, :], 0.0)
-        variance = torch.linalg.vector_norm(centered, dim=-1, keepdim=True).square() / counts[:, None, None]
-        scale = torch.rsqrt(variance + self.eps) * self.weight[:, None]
-        return torch.addcmul(self.bias[:, None], centered, scale).to(input.dtype)
+    Returns:
+        (batch, channels, frames).
+    """
+    padded = torch.arange(hidden.shape[-1], device=hidden.device) >= counts[:, None]
+    wide = hidden.float()
+    valid = (~padded).to(wide.dtype)
+    mean = torch.bmm(wide, valid[:, :, None]) / counts[:, None, None]
+    centered = (wide - mean).masked_fill_(padded[:, None, :], 0.0)
+    variance = torch.linalg.vector_norm(centered, dim=-1, keepdim=True).square() / counts[:, None, None]
+    scale = torch.rsqrt(variance + norm.eps) * norm.weight[:, None]
+    return torch.addcmul(norm.bias[:, None], centered, scale).to(hidden.dtype)
 
 
 class MaskedPositionalConvolutions(nn.Module):
     """data2vec-audio's positional convolutions with the padding cleared after every layer."""
 
-    def __init__(self, convolutions: Data2VecAudioPositionalConvEmbedding, padding: Padding) -> None:
+    def __init__(self, convolutions: Data2VecAudioPositionalConvEmbedding) -> None:
         super().__init__()
         self.layers = convolutions.layers
-        self.padding = padding
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    def forward(self, hidden_states: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """What to add to (batch, frames, size).
+
+        The encoder, which calls it without a mask, is given what has positions already: nothing is left to add.
+        """
+        if frame_mask is None:
+            return torch.zeros_like(hidden_states)
         hidden_states = hidden_states.transpose(1, 2)
         for layer in self.layers:
-            hidden_states = layer(hidden_states)
-            if self.padding.frame_mask is not None:
-                hidden_states = hidden_states * self.padding.frame_mask[:, None, :]
+            hidden_states = layer(hidden_states) * frame_mask[:, None, :]
         return hidden_states.transpose(1, 2)
 
 
@@ -109,7 +121,6 @@ class SpeechEncoder(nn.Module):
         self.model: Any = AutoModel.from_config(config)
         self.trained = train
         self.has_convolutions = config.model_type != "wav2vec2-bert"
-        self.padding = Padding()
         self._close_padding_leaks()
         choose_trainable(self.model, train, "speech")
         if self.has_convolutions and (freeze_feature_extractor or train != "full"):
@@ -118,37 +129,71 @@ class SpeechEncoder(nn.Module):
     def _close_padding_leaks(self) -> None:
         if not self.has_convolutions:
             return
-        first = self.model.feature_extractor.conv_layers[0]
-        if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
-            first.layer_norm = MaskedGroupNorm(first.layer_norm, self.model.config, self.padding)
+        convolutions = self.model.feature_extractor.conv_layers
+        if isinstance(getattr(convolutions[0], "layer_norm", None), nn.GroupNorm):
+            convolutions[0] = MaskedGroupNormLayer(convolutions[0])
         positions = self.model.encoder.pos_conv_embed
         if isinstance(positions, Data2VecAudioPositionalConvEmbedding):
-            self.model.encoder.pos_conv_embed = MaskedPositionalConvolutions(positions, self.padding)
+            self.model.encoder.pos_conv_embed = MaskedPositionalConvolutions(positions)
 
     def train(self, mode: bool = True) -> "SpeechEncoder":
-        """A frozen encoder stays in evaluation mode: no dropout, no SpecAugment."""
-        return super().train(mode and self.trained != "frozen")
+        """A frozen encoder stays in evaluation mode: no dropout, no SpecAugment, nothing to compute again."""
+        super().train(mode and self.trained != "frozen")
+        if self.has_convolutions and not learns(self.model.feature_extractor):
+            self.model.feature_extractor.eval()
+        return self
 
-    def forward(self, inputs: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode a batch.
 
         Args:
             inputs: (batch, samples) waveforms, zero where padded, or (batch, frames, bins) log-mel features.
             attention_mask: (batch, samples or frames), 1 where valid, padding on the right.
+            kept: keeps, or gives back, what does not learn.
 
         Returns:
             (batch, frames, size) and the mask of its valid frames, (batch, frames) bool.
         """
-        frame_mask = attention_mask.bool()
-        if self.has_convolutions:
-            samples = attention_mask.sum(dim=-1)
-            counts = convolution_frames(self.model.config, samples)
-            longest = convolution_frames(self.model.config, inputs.shape[1])
-            frame_mask = torch.arange(longest, device=inputs.device) < counts[:, None]
-            self.padding.samples, self.padding.frame_mask = samples, frame_mask
-            for layer in self.model.feature_extractor.conv_layers:
-                # Run again in the backward pass they would see the padding of a later batch.
-                layer.gradient_checkpointing = False
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trained != "frozen"):
-            frames = self.model(inputs, attention_mask=attention_mask).last_hidden_state
-        return frames, frame_mask
+        if kept is not None and not learns(self):
+            return kept(self._encode, inputs, attention_mask)
+        return self._encode(inputs, attention_mask, kept)
+
+    def _encode(
+        self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if not self.has_convolutions:
+            hidden = self.model(inputs, attention_mask=attention_mask).last_hidden_state
+            return hidden, attention_mask.bool()
+        config, samples = self.model.config, attention_mask.sum(dim=-1)
+        longest = convolution_frames(config, inputs.shape[1])
+        frame_mask = (
+            torch.arange(longest, device=inputs.device) < convolution_frames(config, samples)[:, None]
+        )
+        if kept is not None and not learns(self.model.feature_extractor):
+            extracted = kept(self._convolve, inputs, samples)
+        else:
+            extracted = self._convolve(inputs, samples)
+        return self._transform(extracted, frame_mask), frame_mask
+
+    def _convolve(self, waveforms: Tensor, samples: Tensor) -> Tensor:
+        """(batch, frames, channels) of (batch, samples), of which `samples` are valid."""
+        hidden = waveforms[:, None]
+        for layer in self.model.feature_extractor.conv_layers:
+            if isinstance(layer, MaskedGroupNormLayer):
+                hidden = layer(hidden, convolution_frames(self.model.config, samples, layers=1))
+            else:
+                hidden = layer(hidden)
+        return hidden.transpose(1, 2)
+
+    def _transform(self, extracted: Tensor, frame_mask: Tensor) -> Tensor:
+        """What follows the convolutions, as in the encoder's own `forward`, which has no argument for lengths."""
+        projected = self.model.feature_projection(extracted)
+        hidden = projected if isinstance(projected, Tensor) else projected[0]
+        hidden = self.model._mask_hidden_states(hidden, attention_mask=frame_mask)
+        positions = self.model.encoder.pos_conv_embed
+        if isinstance(positions, MaskedPositionalConvolutions):
+            hidden = hidden.masked_fill(~frame_mask[:, :, None], 0.0)
+            hidden = hidden + positions(hidden, frame_mask)
+        return self.model.encoder(hidden, attention_mask=frame_mask).last_hidden_state

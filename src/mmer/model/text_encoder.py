@@ -3,12 +3,12 @@
 import inspect
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from mmer.model.trainable import choose_trainable
+from mmer.model.trainable import choose_trainable, learns
+from mmer.objectives.gradient_cache import Kept
 
 
 def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
@@ -36,7 +36,26 @@ class TextEncoder(nn.Module):
         """A frozen encoder stays in evaluation mode, so that its features are those computed beforehand."""
         return super().train(mode and self.trained != "frozen")
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode token ids (batch, tokens) with their mask of the same shape into (batch, tokens, d)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trained != "frozen"):
-            return self.model(input_ids, attention_mask=attention_mask).last_hidden_state
+    @property
+    def embeddings(self) -> nn.Module:
+        """Makes (batch, tokens, width) of token numbers (batch, tokens); `forward` reads either."""
+        return self.model.get_input_embeddings()
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Tensor:
+        """Encode a batch.
+
+        Args:
+            inputs: (batch, tokens) token numbers, or (batch, tokens, width) of `embeddings`; padded on the right.
+            attention_mask: (batch, tokens), 1 where valid.
+            kept: keeps, or gives back, the output of an encoder that does not learn.
+
+        Returns:
+            (batch, tokens, d).
+        """
+        if kept is not None and not learns(self):
+            return kept(self._encode, inputs, attention_mask)
+        return self._encode(inputs, attention_mask)
+
+    def _encode(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        name = "inputs_embeds" if inputs.is_floating_point() else "input_ids"
+        return self.model(**{name: inputs}, attention_mask=attention_mask).last_hidden_state

@@ -105,5 +105,10 @@ def merge_lora(encoder: nn.Module) -> None:
                 setattr(part, name, module.get_base_layer())
 
 
+def learns(module: nn.Module) -> bool:
+    """Whether any weight of a module learns."""
+    return any(weight.requires_grad for weight in module.parameters())
+
+
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())

@@ -13,23 +13,47 @@ is kept for the second. The result is the gradient of the whole batch, whatever 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmer.objectives.ctc import IGNORED
 
 Summary = dict[str, Tensor]
 Loss = tuple[Tensor, dict[str, Tensor], Tensor]
+Output = TypeVar("Output")
 
 _MASKS = {
     "speech_attention_mask": ("input_values", "input_features"),
     "text_attention_mask": ("input_ids", "text_hidden_states"),
 }
+
+
+class Kept:
+    """What the parts of a network that neither learn nor draw random numbers computed of one part of a batch.
+
+    In the first pass it keeps outputs, and from `again` on it gives them back in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._outputs: deque[Any] = deque()
+        self._gives_back = False
+
+    def again(self) -> None:
+        """Begin the second pass."""
+        self._gives_back = True
+
+    def __call__(self, compute: Callable[..., Output], *inputs: Tensor) -> Output:
+        """The output of `compute`, kept or given back."""
+        if self._gives_back:
+            return self._outputs.popleft()
+        output = compute(*inputs)
+        self._outputs.append(output)
+        return output
 
 
 def split_batch(batch: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
@@ -61,11 +85,10 @@ def split_batch(batch: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor
 
 def backward_in_parts(
     parts: Sequence[Mapping[str, Tensor]],
-    summarize: Callable[[Mapping[str, Tensor]], Summary],
+    summarize: Callable[[Mapping[str, Tensor], Kept | None], Summary],
     loss_of: Callable[[Summary], Loss],
     backward: Callable[[Tensor], None],
     *,
-    frozen: Sequence[nn.Module] = (),
     gather: Callable[[Tensor], Tensor] | None = None,
     rank: int = 0,
     unsynchronized: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -74,10 +97,10 @@ def backward_in_parts(
 
     Args:
         parts: of `split_batch`.
-        summarize: the network: a part to its summary, as `multitask_loss` wants it.
+        summarize: the network: a part to its summary, as `multitask_loss` wants it; what does not learn is taken
+            from `Kept`, if there is one.
         loss_of: summary of the whole batch to what `multitask_loss` returns.
         backward: runs the backward pass from a scalar.
-        frozen: modules of the network that neither learn nor draw random numbers.
         gather: concatenates a tensor over all processes, which have batches of one size; the loss is then that of
             all of them, and the gradient is that of the single process whose batch they make up, provided that
             gradients are averaged over processes. Null for one process.
@@ -87,15 +110,14 @@ def backward_in_parts(
     Returns:
         What `loss_of` returned, without graph.
     """
-    kept, summaries, states = [], [], []
-    outputs: list[deque[Any]] = [deque() for _ in frozen]
+    summaries, states, kept = [], [], [Kept() for _ in parts]
     if len(parts) == 1:
-        kept = summaries = [summarize(parts[0])]
+        summaries = [summarize(parts[0], None)]
     else:
-        for part in parts:
+        for part, outputs in zip(parts, kept, strict=True):
             states.append(_random_state())
-            with torch.no_grad(), _keeping(frozen, outputs):
-                summaries.append(summarize(part))
+            with torch.no_grad():
+                summaries.append(summarize(part, outputs))
     whole = {name: torch.cat([each[name].detach() for each in summaries]) for name in summaries[0]}
     count, processes = len(whole["labels"]), 1
     if gather is not None:
@@ -114,12 +136,12 @@ def backward_in_parts(
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
         with nullcontext() if last else unsynchronized():
-            if kept:
-                summary = kept[0]
+            if len(parts) == 1:
+                summary = summaries[0]
             else:
                 _set_random_state(states[number])
-                with _giving_back(frozen, outputs):
-                    summary = summarize(part)
+                kept[number].again()
+                summary = summarize(part, kept[number])
             stop = start + len(summary["labels"])
             # The scalar whose gradient with respect to each summary is the one found above.
             backward(
@@ -127,32 +149,6 @@ def backward_in_parts(
             )
             start = stop
     return loss.detach(), {name: value.detach() for name, value in objectives.items()}, infinite_ctc
-
-
-@contextmanager
-def _keeping(modules: Sequence[nn.Module], outputs: Sequence[deque[Any]]) -> Iterator[None]:
-    """Keep what the modules return."""
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, kept=kept: kept.append(output))
-        for module, kept in zip(modules, outputs, strict=True)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-@contextmanager
-def _giving_back(modules: Sequence[nn.Module], outputs: Sequence[deque[Any]]) -> Iterator[None]:
-    """Have the modules return what was kept, in the order in which it was, without computing it."""
-    for module, kept in zip(modules, outputs, strict=True):
-        module.forward = lambda *_inputs, kept=kept, **_named: kept.popleft()
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.forward
 
 
 def _random_state() -> tuple[Any, Tensor, list[Tensor]]:

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 from mmer.errors import TrainingError
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.recompute import enable_recompute
-from mmer.objectives.gradient_cache import backward_in_parts, split_batch
+from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe import Recipe
 from mmer.training.arguments import training_arguments
@@ -202,9 +202,9 @@ class MMERTrainer(Trainer):
         assert isinstance(unwrapped, MMERForEmotionRecognition)
         steps = self.current_gradient_accumulation_steps
 
-        def summarize(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        def summarize(part: Mapping[str, Tensor], kept: Kept | None) -> dict[str, Tensor]:
             with self.compute_loss_context_manager():
-                return model(**part).summary
+                return model(**part, kept=kept).summary
 
         several = self.accelerator.num_processes > 1
         loss, objectives, infinite_ctc = backward_in_parts(
@@ -212,7 +212,6 @@ class MMERTrainer(Trainer):
             summarize,
             partial(multitask_loss, unwrapped.config),
             lambda loss: self.accelerator.backward(loss / steps),
-            frozen=unwrapped.frozen_modules(),
             gather=self._gather if several else None,
             rank=self.accelerator.process_index,
             unsynchronized=partial(self.accelerator.no_sync, model),
