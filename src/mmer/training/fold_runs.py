@@ -19,7 +19,7 @@ from rich.text import Text
 
 LOG = "log.txt"
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
-_BEST = re.compile(r"best \w+ [\d.]+% \(epoch \d+\)")
+_BEST = re.compile(r"best .+?% \(epoch \d+\)")
 _PATIENCE = 10.0  # seconds that interrupted folds have to end by themselves
 
 
