@@ -25,7 +25,7 @@ from pydantic import (
 
 from mmer.errors import RecipeError
 from mmer.recipe_errors import check_keys, explain, sections
-from mmer.recipe_values import Folds, Fraction, Name, Order, Probability, Recompute, Span, Train
+from mmer.recipe_values import Folds, Fraction, Name, Order, Probability, Recompute, Seed, Span, Train
 from mmer.recipes import parse_yaml, read_recipe
 
 
@@ -69,6 +69,18 @@ class Protocol(Section):
     validation: NonNegativeInt | list[Name] = 1
     """Validation groups, or how many to draw from the others where the corpus has no validation split. In a
     cross-validation, a number: so many groups that follow those of the fold."""
+    validation_group: Name | None = None
+    """The column whose values validate; null = `group`. With `group: session` and `validation_group: speaker`, single
+    speakers of the training sessions validate instead of a whole session; a cross-validation draws them for each
+    fold."""
+    seed: Seed = 0
+    """Seed of the split: of the drawn validation groups and of the drawn folds. In a cross-validation that leaves one
+    group out, 0 has validation groups follow in the order of their names; other seeds draw an order."""
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "balanced_accuracy"
+    """What the best epoch is best in."""
+    refit: bool = False
+    """Once the validation split has chosen the epoch, train anew on training and validation together, for as many
+    epochs, and test that model. Wants `selection: validation`."""
     selection: Literal["validation", "last", "test"] = "validation"
     """What chooses the epoch: the validation split; nothing, so that the last one is kept and `validation: 0` leaves
     more to train on; or the test split, which is what the published code does and marks every number. Where there is
@@ -81,6 +93,19 @@ class Protocol(Section):
     """Take every utterance out of training and validation whose transcript, or one like it, is in the test split."""
     text_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     """From when on two transcripts are alike for `text_disjoint`: share of words in common blocks, as of difflib."""
+
+    @model_validator(mode="after")
+    def _refits_what_validation_chose(self) -> Self:
+        if self.refit and self.selection != "validation":
+            already = (
+                "trains on all it may already" if self.selection == "last" else "has read the test split"
+            )
+            raise ValueError(f"changed: refit wants selection: validation; {self.selection} {already}")
+        if self.refit and self.validation == 0:
+            raise ValueError(
+                "changed: refit wants a validation split to choose the epoch, and validation is 0"
+            )
+        return self
 
 
 class Transformer(Section):
@@ -330,8 +355,8 @@ class Training(Section):
     (all but matrix products and convolutions), or whole `layers`. Less memory, more time, the same gradient."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass; float16 needs a GPU."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of the weights, the order, the dropout, the views and the drawn validation groups."""
+    seed: Seed = 0
+    """Seed of the weights, the order, the dropout and the views. The split has its own, `protocol.seed`."""
     order: Order | None = None
     """Which utterances share a batch: any (`shuffled`); as many of each emotion as in the corpus, in pairs of two
     speakers, so that each has a positive in the supervised contrastive objective (`balanced`); or clips about equally
@@ -344,8 +369,15 @@ class Training(Section):
     it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much of the gradient each objective contributes; training goes as it would."""
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = ["tensorboard"]
+    """Where objectives and scores are logged: event files in the run folder (`tensorboard`), Weights & Biases
+    (`wandb`), `mlflow`; each that is listed."""
     patience: PositiveInt | None = None
     """Stop after so many epochs without a better score on the selection split; null = never."""
+
+
+RUN_SETTINGS = ("recompute", "workers", "text_cache_gb", "log_gradient_shares", "report_to")
+"""Settings of `training` that change how a run goes and not what comes of it: it may be taken up with others."""
 
 
 class Recipe(Section):
@@ -377,9 +409,14 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Dotted paths of the settings whose values differ from those of `other`."""
-        mine, theirs = dict(_leaves(self)), dict(_leaves(other))
+        """Dotted paths of the settings that differ from those of `other` and change what comes of a run."""
+        mine, theirs = dict(_leaves(self.run_as(other))), dict(_leaves(other))
         return [path for path, value in mine.items() if theirs[path] != value]
+
+    def run_as(self, other: "Recipe") -> "Recipe":
+        """This recipe with the `RUN_SETTINGS` of another one."""
+        settings = {name: getattr(other.training, name) for name in RUN_SETTINGS}
+        return self.model_copy(update={"training": self.training.model_copy(update=settings)})
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -14,6 +14,8 @@ from tiny import speech_config, speech_inputs, text_inputs, tiny_model
 from torch import Tensor
 
 from mmer.model import MMERForEmotionRecognition
+from mmer.model.recompute import enable_recompute
+from mmer.recipe_values import Recompute
 from mmer.training.gradient_shares import gradient_shares
 from mmer.training.run import train
 
@@ -46,6 +48,19 @@ def test_shares_are_those_of_one_backward_pass_for_each_objective() -> None:
         {name: norm / sum(norms.values()) for name, norm in norms.items()}, rel=1e-4
     )
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("recompute", ["cheap", "layers"])
+def test_activation_checkpointing_changes_no_share(recompute: Recompute) -> None:
+    def measured(how: Recompute) -> dict[str, float]:
+        model = tiny_model("wav2vec2-group", 0, dropout=0.3, text_train="full").train()
+        enable_recompute(model, how)
+        torch.manual_seed(2)
+        return gradient_shares(model, batch(model))
+
+    plain = measured("none")
+    assert len(plain) == 4
+    assert measured(recompute) == pytest.approx(plain, rel=1e-4)
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_measured() -> None:

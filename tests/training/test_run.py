@@ -23,7 +23,8 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.lock import LOCK
-from mmer.recipe import load_recipe
+from mmer.model.processor import MMERProcessor
+from mmer.recipe import Recipe, load_recipe
 from mmer.training.progress import CONTENT
 from mmer.training.run import TrainingRun, train
 
@@ -45,12 +46,24 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def last_checkpoint(run: TrainingRun) -> Path:
-    return max((run.folder / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
+def last_checkpoint(folder: Path) -> Path:
+    return max((folder / "checkpoints").iterdir(), key=lambda path: int(path.name.split("-")[1]))
 
 
-def trainer_state(run: TrainingRun) -> dict:
-    return json.loads((last_checkpoint(run) / "trainer_state.json").read_text())
+def trainer_state(folder: Path) -> dict:
+    return json.loads((last_checkpoint(folder) / "trainer_state.json").read_text())
+
+
+def train_with_a_break(recipe: Recipe, folder: Path) -> tuple[TrainingRun, str, Path]:
+    """Train, with a break before the judgement that ends the run; the run, what was printed after the break, and a
+    folder with the checkpoints that there were.
+    """
+    epochs = recipe.training.epochs
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, folder, console=Console(file=Interrupting(f"epoch {epochs}/{epochs}")))
+    shutil.copytree(folder / "checkpoints", folder.with_name("copy") / "checkpoints")
+    console = quiet()
+    return train(recipe, folder, console=console), printed(console), folder.with_name("copy")
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -59,19 +72,21 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 def objectives(run: TrainingRun) -> list[dict[str, float]]:
-    return [{name: log[name] for name in NAMES} for log in trainer_state(run)["log_history"] if "ctc" in log]
+    logs = trainer_state(run.folder)["log_history"]
+    return [{name: log[name] for name in NAMES} for log in logs if "ctc" in log]
 
 
 def judged_epochs(run: TrainingRun) -> list[dict[str, float]]:
-    return [log for log in trainer_state(run)["log_history"] if "eval_balanced_accuracy" in log]
+    return [log for log in trainer_state(run.folder)["log_history"] if "eval_balanced_accuracy" in log]
 
 
 def identical(a: TrainingRun, b: TrainingRun) -> bool:
-    """Whether two runs went the same way to the last bit: best weights, last weights, every objective."""
+    """Whether two runs went the same way to the last bit: best weights, every objective, every score."""
     return (
         same_weights(a.model_folder, b.model_folder)
-        and same_weights(last_checkpoint(a), last_checkpoint(b))
         and objectives(a) == objectives(b)
+        and [log["eval_choice"] for log in judged_epochs(a)]
+        == [log["eval_choice"] for log in judged_epochs(b)]
     )
 
 
@@ -93,7 +108,11 @@ def test_it_learns(learned: tuple[TrainingRun, str]):
 def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):
     run = learned[0]
     held = {path.name for path in run.folder.iterdir()} - {LOCK}
-    assert held == set(CONTENT) - {"validation_selected"}
+    assert held == set(CONTENT) - {"validation_selected", "refit"}
+    assert [path.name for path in last_checkpoint(run.folder).parent.rglob("*")] == [
+        "checkpoint-36",
+        "trainer_state.json",
+    ]
     recipe = load_recipe(str(run.folder / "recipe.yaml"))
     assert recipe.training.learning_rate == 5e-3
     versions = json.loads((run.folder / "versions.json").read_text())
@@ -266,16 +285,15 @@ def perverse(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def metered(tiny, perverse: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, str]:
-    """A run with the selection-bias meter, and what it printed."""
-    console = quiet()
+def metered(tiny, perverse: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, str, Path]:
+    """A run with the selection-bias meter; see `train_with_a_break`."""
     folder = tmp_path_factory.mktemp("metered") / "run"
-    return train(tiny(*METERED, corpus=perverse), folder, console=console), printed(console)
+    return train_with_a_break(tiny(*METERED, corpus=perverse), folder)
 
 
-def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str]):
-    run, text = metered
-    logs = trainer_state(run)["log_history"]
+def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str, Path]):
+    run, text, before = metered
+    logs = trainer_state(run.folder)["log_history"]
     test = {round(log["epoch"]): log for log in logs if "eval_choice" in log}
     validation = {round(log["epoch"]): log for log in logs if "eval_validation_choice" in log}
     assert list(test) == list(validation) == [1, 2, 3, 4, 5, 6]
@@ -300,13 +318,15 @@ def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str]):
     ):
         assert shown in text
     for kept, epoch in (("model", by_test), ("validation_selected", by_validation)):
-        assert same_weights(run.folder / kept, run.folder / "checkpoints" / f"checkpoint-{3 * epoch}")
+        assert same_weights(run.folder / kept, before / "checkpoints" / f"checkpoint-{3 * epoch}")
     corpus = Corpus.read(run.folder / "corpus.parquet")
     judged = evaluate(run.folder / "validation_selected", corpus, "test")
     assert judged["accuracy"] == bias["validation_selected"]["accuracy"]
 
 
-def test_interrupted_meter_goes_on(tiny, perverse: Path, metered: tuple[TrainingRun, str], tmp_path: Path):
+def test_interrupted_meter_goes_on(
+    tiny, perverse: Path, metered: tuple[TrainingRun, str, Path], tmp_path: Path
+):
     recipe = tiny(*METERED, corpus=perverse)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "run", console=Console(file=Interrupting("epoch 4/6")))
@@ -316,33 +336,35 @@ def test_interrupted_meter_goes_on(tiny, perverse: Path, metered: tuple[Training
     assert same_weights(*(run.folder / "validation_selected" for run in (resumed, metered[0])))
 
 
-def test_only_the_newest_checkpoint_and_the_best_ones_stay(metered: tuple[TrainingRun, str]):
-    bias = metered[0].metrics["selection_bias"]
+def test_the_newest_checkpoint_and_the_best_ones_stay_until_the_end(metered: tuple[TrainingRun, str, Path]):
+    run, _, before = metered
+    bias = run.metrics["selection_bias"]
     epochs = {6, bias["test_selected"]["epoch"], bias["validation_selected"]["epoch"]}
-    kept = {path.name for path in (metered[0].folder / "checkpoints").iterdir()}
+    kept = {path.name for path in (before / "checkpoints").iterdir()}
     assert kept == {f"checkpoint-{3 * epoch}" for epoch in epochs}
     assert len(kept) > 1
+    assert [path.name for path in (run.folder / "checkpoints").rglob("*.*")] == ["trainer_state.json"]
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(tiny, tmp_path: Path):
     # A learning rate that ruins what the first epochs learned.
-    run = train(tiny("training.epochs=6", "training.learning_rate=0.2"), tmp_path / "run", console=quiet())
+    recipe = tiny("training.epochs=6", "training.learning_rate=0.2")
+    run, _, before = train_with_a_break(recipe, tmp_path / "run")
     best, epochs = run.metrics["kept_epoch"], run.metrics["epochs"]
     assert best < epochs
-    assert same_weights(run.model_folder, run.folder / "checkpoints" / f"checkpoint-{3 * best}")
-    assert not same_weights(run.model_folder, last_checkpoint(run))
+    assert same_weights(run.model_folder, before / "checkpoints" / f"checkpoint-{3 * best}")
+    assert not same_weights(run.model_folder, last_checkpoint(before))
 
 
 @pytest.mark.parametrize("validation", ["0", "[C]"])
 def test_the_last_epoch_is_kept_where_none_is_chosen(tiny, tmp_path: Path, validation: str):
     protocol = f"protocol={{selection: last, validation: {validation}}}"
-    console = quiet()
     recipe = tiny(protocol, "training.epochs=4", "training.learning_rate=0.05")
-    run = train(recipe, tmp_path / "run", console=console)
+    run, text, before = train_with_a_break(recipe, tmp_path / "run")
     assert run.metrics["kept_epoch"] == run.metrics["epochs"] == 4
-    assert same_weights(run.model_folder, last_checkpoint(run))
+    assert same_weights(run.model_folder, last_checkpoint(before))
     assert (run.metrics["validation"] is None) == (validation == "0")
-    assert "last epoch 4 of 4" in printed(console)
+    assert "last epoch 4 of 4" in text
     assert (run.folder / "curves.png").exists()
 
 
@@ -426,10 +448,22 @@ def test_complete_run_is_not_repeated(tiny, learned: tuple[TrainingRun, str]):
     run = learned[0]
     before = (run.model_folder / "model.safetensors").stat().st_mtime_ns
     console = quiet()
-    again = train(tiny(*LEARNING), run.folder, console=console)
+    # What changes no answer may be another.
+    how = ["training.recompute=layers", "training.workers=1", "training.log_gradient_shares=true"]
+    again = train(tiny(*LEARNING, *how), run.folder, console=console)
     assert again.metrics == run.metrics
     assert "is complete; nothing is left to do" in printed(console)
     assert (run.model_folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_run_goes_on_with_settings_that_change_no_answer(tiny, tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), tmp_path / "run", console=Console(file=Interrupting("epoch 2/3")))
+    recipe = tiny("training.recompute=layers", "training.log_gradient_shares=true")
+    run = train(recipe, tmp_path / "run", console=quiet())
+    shares = [log["epoch"] for log in trainer_state(run.folder)["log_history"] if "gradient_share_ctc" in log]
+    assert shares == [2]
+    assert load_recipe(str(run.folder / "recipe.yaml")) == recipe
 
 
 def test_another_recipe_in_the_same_folder(tiny, learned: tuple[TrainingRun, str]):
@@ -511,3 +545,83 @@ def test_trained_and_judged_on_recognized_transcripts(tones: Path, tiny, tmp_pat
     run = train(recipe, tmp_path / "run", console=quiet())
     predictions = pd.read_parquet(run.folder / "predictions.parquet")
     assert predictions["text"].tolist() == (table["transcript"] + " 9").tolist()
+
+
+REFIT = "protocol={refit: true, metric: accuracy, test: [D], validation: [C]}"
+# What depends on the training utterances: statistics, alphabet, tokenizer.
+REFITTED = ["model.speech.normalization=corpus", "training.epochs=4", "training.schedule=linear"]
+
+
+def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(tiny, tmp_path: Path):
+    console = quiet()
+    recipe = tiny(REFIT, *REFITTED)
+    run = train(recipe, tmp_path / "run", console=console)
+    epochs = run.metrics["kept_epoch"]
+    assert run.metrics["refit"] is True
+    assert f"training anew on 27 utterances of training and validation, {epochs} epochs" in printed(console)
+    assert "chosen on validation by accuracy (WA), trained anew with validation" in printed(console)
+    held = {path.name for path in run.folder.iterdir()} - {LOCK}
+    assert held == set(CONTENT)
+    assert not list(run.folder.rglob("optimizer.pt"))
+    state = trainer_state(run.folder / "refit")
+    assert state["epoch"] == epochs
+    assert not [log for log in state["log_history"] if any(name.startswith("eval") for name in log)]
+
+    # The first model is that of the recipe without refit; its are the validation figures.
+    alone = train(
+        tiny(REFIT.replace("refit: true", "refit: false"), *REFITTED), tmp_path / "alone", console=quiet()
+    )
+    assert same_weights(alone.model_folder, run.folder / "validation_selected")
+    assert run.metrics["validation"] == alone.metrics["validation"]
+    assert run.metrics["validation"]["utterances"] == 9
+    assert run.metrics["train"]["utterances"] == 18
+
+    # The second is that of all speakers but the tested one, learning as in so many of four epochs.
+    assert not same_weights(run.model_folder, alone.model_folder)
+    rates = [log["learning_rate"] for log in state["log_history"] if "learning_rate" in log]
+    steps = 5 * 4  # 27 utterances in batches of 6
+    assert rates[0] == pytest.approx(3e-3)
+    assert rates[-1] == pytest.approx(3e-3 * (1 - (5 * epochs - 1) / steps))
+    processor = MMERProcessor.from_pretrained(run.model_folder)
+    assert processor.corpus_mean != MMERProcessor.from_pretrained(alone.model_folder).corpus_mean
+    corpus = Corpus.read(run.folder / "corpus.parquet")
+    assert evaluate(run.model_folder, corpus, "test")["accuracy"] == run.metrics["test"]["accuracy"]
+    assert not (run.model_folder / "calibration.json").exists()
+
+    resumed = tmp_path / "resumed"
+    for line in (f"epoch {epochs}/4", f"epoch 1/{epochs}"):
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, resumed, console=Console(file=Interrupting(line)))
+    again = train(recipe, resumed, console=quiet())
+    assert same_weights(again.model_folder, run.model_folder)
+    assert again.metrics == run.metrics
+
+
+def test_the_metric_chooses_the_epoch(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    # An emotion that is rare in validation: accuracy hardly counts it, balanced accuracy does.
+    rare = (table["speaker"] == "C") & (table["emotion"] == "sad")
+    Corpus(table.drop(table.index[rare][:2]).reset_index(drop=True)).write(tmp_path / "rare.parquet")
+    for metric in ("accuracy", "macro_f1"):
+        recipe = tiny(
+            f"protocol={{metric: {metric}, test: [D], validation: [C]}}",
+            *("training.epochs=5", "training.learning_rate=0.02"),
+            corpus=tmp_path / "rare.parquet",
+        )
+        run = train(recipe, tmp_path / metric, console=quiet())
+        scores = [log[f"eval_{metric}"] for log in judged_epochs(run)]
+        assert scores[run.metrics["kept_epoch"] - 1] == max(scores) == run.metrics["validation"][metric]
+        assert [int(1e4 * log["eval_choice"]) for log in judged_epochs(run)] == [
+            int(1e4 * score) for score in scores
+        ]
+        assert run.metrics["metric"] == metric
+
+
+def test_a_full_disk_is_told_before_training(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # The one thing that a test cannot make for real: a disk that is nearly full.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2_000_000, 0, 1_000_000))
+    with pytest.raises(
+        TrainingError, match=r"needs about 0\.0 GB more .* 0\.0 GB are free on its disk; make room"
+    ):
+        train(tiny(), tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run" / "checkpoints").exists()

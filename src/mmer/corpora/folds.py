@@ -29,6 +29,7 @@ def assign_splits(
     group: str = "speaker",
     test: Sequence[str] = (),
     validation: int | Sequence[str] = 1,
+    validation_group: str | None = None,
     seed: int = 0,
     speakers_apart: bool = True,
 ) -> Corpus:
@@ -36,10 +37,11 @@ def assign_splits(
 
     Args:
         corpus: its own split column is used, as far as it goes, where `test` is empty.
-        group: column that `test` and `validation` speak of; all utterances of a group are in one split.
+        group: column that `test` speaks of; all utterances of a group are in one split.
         test: groups of the test split; every other group trains unless it validates.
         validation: groups taken out of training to validate, or how many to draw from the training groups. None
             are drawn where the corpus's own split column has validation utterances.
+        validation_group: column that `validation` speaks of; null for `group`.
         seed: of the draw.
         speakers_apart: false accepts a speaker on two sides, as official splits such as MELD's have them.
 
@@ -62,18 +64,21 @@ def assign_splits(
             names = ", ".join(sorted(groups.dropna().unique())[:20]) or f"none: the column {group} is empty"
             reason = f"no test {group} is named and the split column is empty"
             raise CorpusError(f"{corpus.source}: {reason}; name some of its {group}s ({names})")
+    column = validation_group or group
+    validators = _groups(corpus, column)
     if not isinstance(validation, int):
-        _check_known(corpus, group, validation)
-        chosen = groups.isin(validation)
-        if both := sorted(groups[chosen & (split == "test")].unique()):
-            raise CorpusError(f"{corpus.source}: {group} {both[0]} is named for both validation and test")
+        _check_known(corpus, column, validation)
+        chosen = validators.isin(validation)
+        if both := sorted(validators[chosen & (split == "test")].unique()):
+            raise CorpusError(f"{corpus.source}: {column} {both[0]} is named for both validation and test")
         split[chosen & (split == "train")] = "validation"
-    elif validation and not (split == "validation").any():
-        _check_known(corpus, group, ())
-        candidates = sorted(groups[split == "train"].unique())
-        _check_enough(corpus, group, candidates, validation)
+    elif validation and not (split == "validation").any() and (split == "train").any():
+        _check_known(corpus, column, ())
+        tested = set(validators[split == "test"]) if speakers_apart else set()
+        candidates = sorted(set(validators[split == "train"]) - tested)
+        _check_enough(corpus, column, candidates, validation)
         drawn = np.random.default_rng(seed).choice(candidates, validation, replace=False)
-        split[groups.isin(drawn) & (split == "train")] = "validation"
+        split[validators.isin(drawn) & (split == "train")] = "validation"
     assigned = Corpus(corpus.table.assign(split=split), source=corpus.source, notes=corpus.notes)
     if speakers_apart:
         _check_speakers_apart(assigned)
@@ -152,17 +157,21 @@ class Folds:
         group: the column whose values the folds name; `split` where the splits are those of the corpus itself.
         folds: by name, which can be the name of a folder.
         corpus: what `identify` says of the corpus.
+        validation_group: the column whose values validate, where it is another one; null for `group`.
     """
 
     group: str
     folds: Mapping[str, Fold]
     corpus: Mapping[str, Any]
+    validation_group: str | None = None
 
     def content(self) -> dict[str, Any]:
         """What a file of folds holds, as JSON; its `sha256` is that of everything else in canonical form."""
         folds = {name: asdict(fold) for name, fold in self.folds.items()}
         listed = {name: {key: list(names) for key, names in fold.items()} for name, fold in folds.items()}
         content = {"corpus": dict(self.corpus), "group": self.group, "folds": listed}
+        if self.validation_group is not None:
+            content["validation_group"] = self.validation_group
         return {"sha256": _sha256(content), **content}
 
     @classmethod
@@ -179,7 +188,7 @@ class Folds:
                 name: Fold(**{key: tuple(names) for key, names in fold.items()})
                 for name, fold in content["folds"].items()
             }
-            read = cls(content["group"], folds, content["corpus"])
+            read = cls(content["group"], folds, content["corpus"], content.get("validation_group"))
         except OSError as error:
             raise CorpusError(f"cannot read the folds {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -208,6 +217,7 @@ def make_folds(
     *,
     group: str = "speaker",
     validation: int = 1,
+    validation_group: str | None = None,
     seed: int = 0,
 ) -> Folds:
     """Share the groups of a corpus out between folds; each is tested in exactly one.
@@ -220,7 +230,9 @@ def make_folds(
         group: column whose values are kept together.
         validation: how many groups validate in a fold: those that follow its own in the order of the folds, and after
             the last those of the first.
-        seed: of the draw.
+        validation_group: column whose values validate; null for `group`. Of another column they are drawn for each
+            fold, from the values that no tested utterance has.
+        seed: of the draws. Where each group is a fold, 0 keeps the order of their names for `validation`.
 
     Raises:
         CorpusError: no such column, utterances without group or speaker, or too few groups.
@@ -238,7 +250,11 @@ def make_folds(
         tests = {quoted(name): [name] for name in names}
     if len(tests) < 2:
         raise CorpusError(f"{corpus.source}: has one {group}, {names[0]}; a cross-validation needs two")
+    if validation_group not in (None, group):
+        return _with_drawn_validation(corpus, group, tests, validation_group, validation, seed)
     order = [name for test in tests.values() for name in test]
+    if seed and not isinstance(folds, int):
+        order = np.random.default_rng(seed).permutation(order).tolist()
     made = {}
     for name, test in tests.items():
         after = order.index(test[-1]) + 1
@@ -247,6 +263,28 @@ def make_folds(
             _check_enough(corpus, group, candidates, validation)
         made[name] = Fold(tuple(test), tuple(candidates[:validation]))
     return Folds(group, made, identify(corpus))
+
+
+def _with_drawn_validation(
+    corpus: Corpus,
+    group: str,
+    tests: Mapping[str, Sequence[str]],
+    validation_group: str,
+    validation: int,
+    seed: int,
+) -> Folds:
+    """Folds whose validation is drawn from the values of another column."""
+    _check_known(corpus, validation_group, ())
+    groups, validators = _groups(corpus, group), _groups(corpus, validation_group)
+    made = {}
+    for number, (name, test) in enumerate(tests.items()):
+        tested = groups.isin(test)
+        candidates = sorted(set(validators[~tested]) - set(validators[tested]))
+        if validation:
+            _check_enough(corpus, validation_group, candidates, validation)
+        drawn = np.random.default_rng([seed, number]).choice(candidates, validation, replace=False)
+        made[name] = Fold(tuple(test), tuple(sorted(drawn.tolist())))
+    return Folds(group, made, identify(corpus), validation_group)
 
 
 def identify(corpus: Corpus) -> dict[str, Any]:
@@ -319,9 +357,13 @@ def _check_known(corpus: Corpus, group: str, names: Iterable[str]) -> None:
 
 
 def _check_enough(corpus: Corpus, group: str, candidates: Sequence[str], validation: int) -> None:
-    if len(candidates) <= validation:
-        found = f"{len(candidates)} {group}s are left to train on"
-        raise CorpusError(f"{corpus.source}: {found}, and {validation} of them cannot validate; name fewer")
+    if len(candidates) > validation:
+        return
+    left = f"{len(candidates)} {group}{'' if len(candidates) == 1 else 's'} besides the tested"
+    found = f"has {left}, too few for {validation} to validate and one to train"
+    fewer = f"set protocol.validation={len(candidates) - 1}, or " if len(candidates) > 1 else ""
+    keep = "keep the last epoch without validation: protocol.validation=0 and protocol.selection=last"
+    raise CorpusError(f"{corpus.source}: {found}; {fewer}{keep}")
 
 
 def _check_speakers_apart(corpus: Corpus) -> None:

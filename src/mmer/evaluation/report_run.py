@@ -14,6 +14,7 @@ from mmer.corpora.folds import Folds
 from mmer.errors import MMERError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.plots import NAMES, history_of
+from mmer.evaluation.show import FIGURES
 from mmer.recipe import Recipe, load_recipe
 
 _NAMED = 12  # groups that a sentence lists
@@ -222,11 +223,19 @@ def _selection(run: Run) -> str:
     kept = "" if crossval else f" (epoch {run.metrics['kept_epoch']} of {run.metrics['epochs']})"
     if selection == "last":
         return f"The model of the last epoch{kept} was kept: nothing was chosen on any split that is judged here."
-    where = f"The epoch{kept} was chosen on the {selection} split"
+    metric = run.recipe.protocol.metric
+    by = "" if metric == "balanced_accuracy" else f" by {FIGURES[metric]}"
+    where = f"The epoch{kept} was chosen on the {selection} split{by}"
     if selection == "test":
         return f"{where}, the utterances that are judged, as published code of this field does."
     if run.judged == "test":
-        return f"{where} alone; the test utterances were judged once, after that choice."
+        refit = run.recipe.protocol.refit
+        again = (
+            " A model trained anew for as many epochs, on training and validation, was tested."
+            if refit
+            else ""
+        )
+        return f"{where} alone; the test utterances were judged once, after that choice.{again}"
     return f"{where}; there is no test split, so the figures are of the utterances that made the choice."
 
 

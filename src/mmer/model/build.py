@@ -33,6 +33,25 @@ def build_model(
     Raises:
         EncoderError: an encoder cannot be loaded, or has fewer layers than shall learn.
         MissingExtraError: an encoder learns by LoRA, and peft is not installed.
+        RecipeError: see `configure`.
+    """
+    config, processor = configure(recipe, train, labels)
+    speech, text = recipe.model.speech, recipe.model.text
+    model = MMERForEmotionRecognition(config)
+    if config.uses_speech and speech.encoder != COMPACT:
+        pretrained.load_speech_encoder(model, speech.encoder)
+    if config.uses_text and text.encoder != COMPACT:
+        pretrained.load_text_encoder(model, text.encoder)
+    if (config.uses_speech and speech.train == "lora") or (config.uses_text and text.train == "lora"):
+        model.add_lora(recipe.model.lora.model_dump())
+    return model, processor
+
+
+def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MMERConfig, MMERProcessor]:
+    """The configuration of a recipe's network, before LoRA, and its processor; arguments as of `build_model`.
+
+    Raises:
+        EncoderError: the files of an encoder cannot be read.
         RecipeError: the network reads and no training utterance has a transcript, or listens and none has a
             recording; or a part of an encoder shall learn whose other part would stay random.
     """
@@ -101,14 +120,6 @@ def build_model(
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
     )
-    model = MMERForEmotionRecognition(config)
-    if uses_speech and speech.encoder != COMPACT:
-        pretrained.load_speech_encoder(model, speech.encoder)
-    if uses_text and text.encoder != COMPACT:
-        pretrained.load_text_encoder(model, text.encoder)
-    if (uses_speech and speech.train == "lora") or (uses_text and text.train == "lora"):
-        model.add_lora(recipe.model.lora.model_dump())
-
     processor = MMERProcessor(
         feature_extractor,
         tokenizer,
@@ -122,7 +133,7 @@ def build_model(
         adds_prosody=speech.encoder == COMPACT,
         stand_ins=recipe.stand_ins,
     )
-    return model, processor
+    return config, processor
 
 
 def ctc_alphabet(transcripts: Sequence[str]) -> CTCAlphabet:

@@ -183,7 +183,8 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
             protocol.folds,
             group=protocol.group,
             validation=protocol.validation,
-            seed=recipe.training.seed,
+            validation_group=protocol.validation_group,
+            seed=protocol.seed,
         )
     else:
         found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
@@ -212,7 +213,8 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
         group=protocol.group,
         test=protocol.test,
         validation=protocol.validation,
-        seed=recipe.training.seed,
+        validation_group=protocol.validation_group,
+        seed=protocol.seed,
     )
     splits = split.table["split"]
     if not (splits == "test").any():
@@ -221,9 +223,12 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
         )
     if not protocol.test and isinstance(protocol.validation, int):
         return Folds("split", {"split": Fold(("test",), ("validation",))}, {})
-    groups = split.table[protocol.group]
-    test, validation = (sorted({str(g) for g in groups[splits == part]}) for part in ("test", "validation"))
-    return Folds(protocol.group, {"split": Fold(tuple(test), tuple(validation))}, {})
+    other = protocol.validation_group if protocol.validation_group != protocol.group else None
+    test, validation = (
+        sorted({str(name) for name in split.table[column][splits == part]})
+        for part, column in (("test", protocol.group), ("validation", other or protocol.group))
+    )
+    return Folds(protocol.group, {"split": Fold(tuple(test), tuple(validation))}, {}, other)
 
 
 def _result(

@@ -39,7 +39,7 @@ def cross_validate_baseline(
 
     Args:
         baseline: `majority`, or `egemaps` for openSMILE functionals and a support vector machine.
-        recipe: its `data` and `protocol` sections are read, but for `protocol.selection`.
+        recipe: its `data` and `protocol` sections are read, but for how the epoch is chosen.
         out: the folder, made if it does not exist; what `cross_validate` writes, without models.
         per_speaker: standardize the functionals over the clips of each speaker; see `predict_svm`.
         cache: file that keeps the functionals; `egemaps.parquet` in the folder unless given.
@@ -57,7 +57,8 @@ def cross_validate_baseline(
     folder = Path(out).resolve()
     system = _system(baseline, per_speaker)
     _check_folder(folder, system)
-    recipe = recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update={"selection": "last"})})
+    nothing_chosen = {"selection": "last", "refit": False}
+    recipe = recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=nothing_chosen)})
     made = open_folds(folder, recipe, console)
     features = pd.DataFrame()
     if baseline == "egemaps":

@@ -19,17 +19,20 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
-from mmer.files import check_not_input, check_output_folder, write_csv, write_parquet, write_text
+from mmer.files import check_not_input, check_output_folder, write_csv, write_parquet
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import Table, messages, tell
+from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
     SAID_IN_TEST,
     Preparation,
+    read_preparation,
     read_usable,
     share_out,
     write_json,
     write_preparation,
+    write_recipe,
 )
 from mmer.training.selection_bias import bias_table, mean_selection_bias
 
@@ -94,6 +97,8 @@ def cross_validate(
             raise RecipeError(f"no fold {name!r}{nearest(name, names)}; the folds are {', '.join(names)}")
     finished = _finished(folder, names)
     todo = [folder / "folds" / name for name in wanted if name not in finished]
+    if todo:
+        _check_space(folder, todo, jobs)
     try:
         failures = train_folds(todo, console, jobs=jobs, done=len(finished))
     except KeyboardInterrupt:
@@ -111,6 +116,14 @@ def cross_validate(
     return CrossValidation(folder, metrics)
 
 
+def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
+    """Make sure that there is room for the folds that are trained at a time, and for the models of all."""
+    first = read_preparation(todo[0])
+    needed = space_needed(load_recipe(str(todo[0] / "recipe.yaml")), first.part("train"), first.labels)
+    beside = min(jobs, len(todo))
+    check_space(folder, beside * needed.training + (len(todo) - beside) * needed.finished, todo)
+
+
 def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
     """Begin the folder of a cross-validation and the runs of all its folds, or take up one of the same recipe.
 
@@ -125,6 +138,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
     if folds_file.exists() and not different:
+        _run_as(folder, recipe)
         return Folds.read(folds_file)
     # One that saved no epoch, because its recipe was wrong, say, is nothing to lose.
     if any(folder.glob("folds/*/checkpoints/checkpoint-*")):
@@ -138,10 +152,17 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         folder.mkdir(parents=True, exist_ok=True)
         folds_file.unlink(missing_ok=True)
         shutil.rmtree(folder / "folds", ignore_errors=True)
-        write_text(recipe_file, recipe.dump())
+        write_recipe(recipe, folder)
         folds = _begin(folder, recipe, usable, folds)
     write_json(folds_file, folds.content())
     return folds
+
+
+def _run_as(folder: Path, recipe: Recipe) -> None:
+    """Have the folds that are still to be trained run as the recipe says now."""
+    for run in (folder / "folds").iterdir():
+        if not (run / "metrics.json").exists():
+            write_recipe(load_recipe(str(run / "recipe.yaml")).run_as(recipe), run)
 
 
 def _resolved(recipe: Recipe) -> Recipe:
@@ -163,6 +184,7 @@ def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> F
                 "group": folds.group,
                 "test": list(fold.test),
                 "validation": list(fold.validation) or 0,
+                "validation_group": folds.validation_group,
             }
         fold_recipe = _with_protocol(recipe.model_copy(update={"data": data}), **changes)
         try:
@@ -193,7 +215,8 @@ def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
             protocol.folds,
             group=protocol.group,
             validation=protocol.validation,
-            seed=recipe.training.seed,
+            validation_group=protocol.validation_group,
+            seed=protocol.seed,
         )
         # Another recipe may use other utterances of the same corpus.
         return replace(folds, corpus=identify(whole))

@@ -20,7 +20,7 @@ from mmer.terminal import Table, tell
 
 LOG = "log.txt"
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
-_BEST = re.compile(r"best \w+ [\d.]+% \(epoch \d+\)")
+_BEST = re.compile(r"best .+?% \(epoch \d+\)")
 _PATIENCE = 10.0  # seconds that interrupted folds have to end by themselves
 
 

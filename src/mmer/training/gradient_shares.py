@@ -30,33 +30,35 @@ def gradient_shares(model: MMERForEmotionRecognition, inputs: Mapping[str, Any])
         gradient is zero or not finite.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with _same_random_numbers(), torch.enable_grad():
-        objectives: dict[str, Tensor] = model(**inputs).objectives
-        gradients = {
-            name: torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-            for name, value in objectives.items()
-        }
-    shared = [
-        index
-        for index in range(len(parameters))
-        if all(each[index] is not None for each in gradients.values())
-    ]
-    norms = {
-        name: _weight(model, name) * _norm([each[i] for i in shared]) for name, each in gradients.items()
-    }
+    found: dict[str, list[Tensor | None]] = {}
+    missing = True
+    while missing:
+        # One forward pass for each objective: activation checkpointing allows one backward pass through a graph.
+        with _same_random_numbers(), torch.enable_grad():
+            objectives: dict[str, Tensor] = model(**inputs).objectives
+            name = next(name for name in objectives if name not in found)
+            gradients = torch.autograd.grad(objectives[name], parameters, allow_unused=True)
+        found[name] = [None if gradient is None else gradient.float().norm() for gradient in gradients]
+        missing = len(found) < len(objectives)
+    norms = {}
+    for name, each in found.items():
+        shared = [norm for norm, *others in zip(each, *found.values(), strict=True) if _all_given(others)]
+        norms[name] = _weight(model, name) * _norm(shared)
     total = sum(norms.values())
     measurable = 0 < total < math.inf
     return {name: norm / total for name, norm in norms.items()} if measurable else {}
+
+
+def _all_given(norms: list[Tensor | None]) -> bool:
+    return all(norm is not None for norm in norms)
 
 
 def _weight(model: MMERForEmotionRecognition, objective: str) -> float:
     return 1.0 if objective == "cross_entropy" else getattr(model.config, f"{objective}_weight")
 
 
-def _norm(gradients: list[Any]) -> float:
-    if not gradients:
-        return 0.0
-    return torch.stack([gradient.float().norm() for gradient in gradients]).norm().item()
+def _norm(norms: list[Any]) -> float:
+    return torch.stack(norms).norm().item() if norms else 0.0
 
 
 @contextmanager

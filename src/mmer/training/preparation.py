@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
-from mmer.files import check_not_input, write_csv, write_json, write_text
+from mmer.files import check_not_input, write_csv, write_json
 from mmer.recipe import Recipe
 from mmer.text import strip_annotations
 from mmer.training.views import choose_views
@@ -46,6 +46,13 @@ class Preparation:
     def part(self, split: str) -> Corpus:
         """The utterances of one split."""
         return self.corpus.select(self.corpus.table["split"] == split)
+
+    @property
+    def refitted(self) -> "Preparation":
+        """The same where the validation utterances train too."""
+        split = self.corpus.table["split"].replace("validation", "train")
+        table = self.corpus.table.assign(split=split)
+        return replace(self, corpus=Corpus(table, source=self.corpus.source, notes=self.corpus.notes))
 
 
 def as_judged(corpus: Corpus, recipe: Recipe) -> Corpus:
@@ -121,7 +128,8 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
         group=protocol.group,
         test=protocol.test,
         validation=protocol.validation,
-        seed=recipe.training.seed,
+        validation_group=protocol.validation_group,
+        seed=protocol.seed,
         speakers_apart=protocol.speakers_apart,
     )
     inside = split.table["split"].isin(SPLITS)
@@ -212,7 +220,9 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
         see = f"see protocol.test and .validation{also}"
         raise RecipeError(f"{recipe.data.corpus}: no utterance is left to train on; {see}")
     if selection != "last" and not len(preparation.part(selection)):
-        need = "protocol.validation of 1 or more groups" if selection == "validation" else "protocol.test"
+        need = "protocol.test"
+        if selection == "validation":
+            need = "protocol.validation=1 or more, or protocol.selection=last, which keeps the last epoch"
         raise RecipeError(
             f"protocol.selection is {selection}, but the {selection} split is empty; set {need}{also}"
         )
@@ -255,7 +265,7 @@ def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) ->
     splits_file = folder / "splits.json"
     splits_file.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "recipe.yaml", recipe.dump())
+    write_recipe(recipe, folder)
     write_csv(preparation.skipped, folder / "skipped.csv")
     preparation.corpus.write(folder / "corpus.parquet")
     parts = {split: preparation.part(split).table for split in SPLITS}
@@ -265,6 +275,13 @@ def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) ->
         "speakers": {split: sorted(part["speaker"].dropna().unique()) for split, part in parts.items()},
     }
     write_json(splits_file, lists)
+
+
+def write_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write `recipe.yaml`, which is there complete or not at all."""
+    part = folder / "recipe.part"
+    part.write_text(recipe.dump(), encoding="utf-8")
+    part.replace(folder / "recipe.yaml")
 
 
 def read_preparation(folder: Path) -> Preparation:

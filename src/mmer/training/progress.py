@@ -29,10 +29,11 @@ class TrainingProgress(TrainerCallback):
     Args:
         console: where it is shown.
         selection: the split that is judged after each epoch.
+        metric: what the best epoch is best in, as `protocol.metric`.
     """
 
-    def __init__(self, console: Console, selection: str) -> None:
-        self.console, self.selection = console, selection
+    def __init__(self, console: Console, selection: str, metric: str) -> None:
+        self.console, self.selection, self.metric = console, selection, metric
         self._live: Live | None = None
         self._objectives: dict[str, float] = {}
         self._best: tuple[float, int] | None = None
@@ -98,7 +99,7 @@ class TrainingProgress(TrainerCallback):
     def _note_score(self, log: Mapping[str, float]) -> None:
         if f"eval_{CHOICE}" in log and log[f"eval_{CHOICE}"] > self._choice:
             self._choice = log[f"eval_{CHOICE}"]
-            self._best = (log["eval_balanced_accuracy"], round(log["epoch"]))
+            self._best = (log[f"eval_{self.metric}"], round(log["epoch"]))
 
     def _show(self, state: TrainerState) -> None:
         if self._live is not None:
@@ -125,7 +126,8 @@ class TrainingProgress(TrainerCallback):
         done, left = state.global_step - self._first_step, state.max_steps - state.global_step
         parts = []
         if self._best is not None:
-            parts.append(f"best {self.selection} {self._best[0]:.1%} (epoch {self._best[1]})")
+            name = "" if self.metric == "balanced_accuracy" else f" {FIGURES[self.metric]}"
+            parts.append(f"best {self.selection}{name} {self._best[0]:.1%} (epoch {self._best[1]})")
         if done:
             seconds = round((time.monotonic() - self._began) / done * left)
             parts.append(f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left")
@@ -137,7 +139,11 @@ def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> 
     selection = metrics["selection"]
     best = "last epoch" if selection == "last" else "best epoch"
     chosen = f"{best} {metrics['kept_epoch']} of {metrics['epochs']}"
-    chosen += "" if selection == "last" else f", chosen on {selection}"
+    if selection != "last":
+        by = metrics.get("metric", "balanced_accuracy")
+        chosen += f", chosen on {selection}" + ("" if by == "balanced_accuracy" else f" by {FIGURES[by]}")
+    if metrics.get("refit"):
+        chosen += ", trained anew with validation"
     table = Table(title=Text(f"{folder.name}: {chosen}"), title_justify="left", title_style="bold")
     table.add_column("split")
     shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
@@ -171,7 +177,7 @@ def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> 
 
 CONTENT = {
     "model": "the best model: all that prediction needs",
-    "validation_selected": "the model of the epoch that the validation split would choose",
+    "validation_selected": "the model of the epoch that the validation split chose or would choose",
     "metrics.json": "every figure of train, validation and test",
     "predictions.parquet": "the answer for every utterance, with probabilities",
     "confusion_matrix.png": "what is taken for what",
@@ -182,9 +188,11 @@ CONTENT = {
     "skipped.csv": "utterances not used as they are, and why",
     "versions.json": "software the run was made with",
     "tensorboard": "events, for tensorboard --logdir",
-    "checkpoints": "what is needed to resume",
+    "checkpoints": "the log of training; until the end, what is needed to resume",
+    "refit": "checkpoints and events of the training on training and validation",
 }
-"""What a run folder holds; `validation_selected` only where the epoch is chosen on the test split."""
+"""What a run folder holds; `validation_selected` only where the epoch is chosen on the test split or with
+`protocol.refit`, `refit` only with that."""
 
 
 def skipped_lines(skipped: pd.DataFrame) -> list[str]:

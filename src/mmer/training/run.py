@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from accelerate import PartialState
 from rich.console import Console
@@ -33,6 +34,7 @@ from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import messages, tell
+from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
 from mmer.training.preparation import (
     SPLITS,
@@ -43,6 +45,7 @@ from mmer.training.preparation import (
     read_preparation,
     write_json,
     write_preparation,
+    write_recipe,
 )
 from mmer.training.progress import TrainingProgress, summary
 from mmer.training.selection import COMPARED, SELECTED, best_step, out_of_patience
@@ -106,7 +109,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
     if complete:
         tell(f"{folder} is complete; nothing is left to do.", console)
     else:
-        shared = _shared(recipe, preparation, console)
+        shared = _shared(recipe, preparation.refitted if recipe.protocol.refit else preparation, console)
         views = choose_views(preparation.corpus, recipe)
         if views:
             tell(told(views.counts), console)
@@ -114,13 +117,17 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
             if process.is_main_process:
                 held.callback(take_lock(folder, "mmer train").release)
             if state is None or not _is_over(state, recipe):
-                state = _train(recipe, preparation, views, folder, checkpoint, console)
+                model_folder = folder / ("validation_selected" if recipe.protocol.refit else "model")
+                state = _train(recipe, preparation, views, folder, model_folder, checkpoint, console)
+            if recipe.protocol.refit:
+                _refit(recipe, preparation, folder, state, console)
             if process.is_main_process:
                 metrics = _judge(recipe, preparation, folder, state, console)
                 write_json(
                     metrics_file, {**metrics, **shared, "views": dict(views.counts) if views else None}
                 )
                 shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)
+                prune(folder)
             process.wait_for_everyone()
     metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     console.print(summary(folder, metrics, preparation.skipped))
@@ -148,6 +155,8 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
             preparation = prepare(recipe)
         write_preparation(preparation, recipe, folder)
         versions_file.unlink(missing_ok=True)
+    elif not (folder / "metrics.json").exists():
+        write_recipe(recipe, folder)
     if not versions_file.exists():
         write_json(versions_file, _versions())
     # Read back even if just written, so that a resumed run sees the very same table.
@@ -175,10 +184,12 @@ def _train(
     preparation: Preparation,
     views: TrainingViews | None,
     folder: Path,
+    model_folder: Path,
     checkpoint: Path | None,
     console: Console,
+    schedule_epochs: int | None = None,
 ) -> TrainerState:
-    """Train, or go on training, to the last epoch."""
+    """Train, or go on training, to the last epoch; the processor goes to the model folder."""
     selection = recipe.protocol.selection
     train_part = preparation.part("train")
     watched = preparation.part("validation" if selection == "last" else selection)
@@ -193,14 +204,15 @@ def _train(
     heard = [Utterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
     statistics = _read_features(store, preparation, [watched, compared], heard, console)
     if PartialState().is_main_process:
-        processor.save_pretrained(folder / "model")
+        processor.save_pretrained(model_folder)
 
     def judged(part: Corpus) -> SpeechEmotionDataset | None:
         if not len(part):
             return None
         return SpeechEmotionDataset(as_judged(part, recipe), store, recipe, statistics, training=False)
 
-    progress = TrainingProgress(console, "validation" if selection == "last" else selection)
+    watching = "validation" if selection == "last" else selection
+    progress = TrainingProgress(console, watching, recipe.protocol.metric)
     trainer = MMERTrainer(
         model,
         recipe,
@@ -212,7 +224,10 @@ def _train(
         folder,
         [progress],
         judged(compared),
+        schedule_epochs,
     )
+    if PartialState().is_main_process:
+        check_space(folder, space_needed(recipe, train_part, preparation.labels).training, [folder])
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
@@ -223,6 +238,31 @@ def _train(
     finally:
         progress.stop()
     return trainer.state
+
+
+def _refit(
+    recipe: Recipe, preparation: Preparation, folder: Path, chosen: TrainerState, console: Console
+) -> None:
+    """Train anew on training and validation together, as far as the epoch that validation chose.
+
+    The learning rate goes the way it went to that epoch.
+    """
+    step = best_step(chosen.log_history)
+    assert step is not None
+    epochs = _epoch(chosen, step)
+    protocol = recipe.protocol.model_copy(update={"refit": False, "selection": "last", "validation": 0})
+    training = recipe.training.model_copy(update={"epochs": epochs, "patience": None})
+    again = recipe.model_copy(update={"protocol": protocol, "training": training})
+    together, stage = preparation.refitted, folder / REFIT
+    checkpoint, state = _last_checkpoint(stage)
+    if state is None or not _is_over(state, again):
+        trained = len(together.part("train"))
+        told = f"training anew on {trained} utterances of training and validation, {epochs} epochs"
+        console.print(told, highlight=False, soft_wrap=True)
+        views = choose_views(together.corpus, again)
+        stage.mkdir(exist_ok=True)
+        _train(again, together, views, stage, folder / "model", checkpoint, console, recipe.training.epochs)
+    shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
 
 
 def _read_features(
@@ -261,14 +301,25 @@ def _judge(
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
     step = state.global_step if selection == "last" else best
     assert step is not None
-    recognizer = _keep(folder, step, folder / "model")
-    if _calibrate(recipe, corpus, folder / "model", console):
-        recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    chooser = None
+    if recipe.protocol.refit:
+        chooser = _keep(folder, step, folder / "validation_selected")
+        _, refitted = _last_checkpoint(folder / REFIT)
+        assert refitted is not None
+        recognizer = _keep(folder / REFIT, refitted.global_step, folder / "model")
+    else:
+        recognizer = _keep(folder, step, folder / "model")
+        if _calibrate(recipe, corpus, folder / "model", console):
+            recognizer = EmotionRecognizer.from_pretrained(folder / "model")
     write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
         )
+    if chooser is not None:  # the refitted model was trained on the validation split
+        validated = as_judged(preparation.part("validation"), recipe)
+        answers = predict_labeled(chooser, validated, batch_size=recipe.training.batch_size)
+        predictions = pd.concat([predictions[predictions["split"] != "validation"], answers])
     write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
@@ -279,10 +330,7 @@ def _judge(
     history = history_of(state.log_history)
     watched = "validation" if selection == "last" else selection
 
-    def epoch(step: int) -> int:
-        return round(len(history) * step / state.global_step)
-
-    plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=epoch(step))
+    plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=_epoch(state, step))
     shown = next(split for split in ("test", watched, "train") if judged[split])
     optimistic = ", which chose the epoch" if selection == shown else ""
     figures = judged[shown]
@@ -290,17 +338,21 @@ def _judge(
     plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
     bias = None
     if compared is not None and judged["test"]:
+        MMERProcessor.from_pretrained(folder / "model").save_pretrained(folder / "validation_selected")
         other = _keep(folder, compared, folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
         answers = predict_labeled(other, tested, batch_size=recipe.training.batch_size)
         by_validation = judge(answers, labels)
         assert by_validation is not None
         bias = selection_bias(
-            {"epoch": epoch(step), **judged["test"]}, {"epoch": epoch(compared), **by_validation}
+            {"epoch": _epoch(state, step), **judged["test"]},
+            {"epoch": _epoch(state, compared), **by_validation},
         )
     return {
         "selection": selection,
-        "kept_epoch": epoch(step),
+        "metric": recipe.protocol.metric,
+        "refit": recipe.protocol.refit,
+        "kept_epoch": _epoch(state, step),
         "epochs": len(history),
         "infinite_ctc": round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
         "also_called": ALSO_CALLED,
@@ -335,12 +387,11 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
 
 def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     """Make a model folder of a checkpoint; what LoRA learned becomes part of the encoders."""
-    if model_folder != folder / "model":
-        MMERProcessor.from_pretrained(folder / "model").save_pretrained(model_folder)
-    checkpoint = folder / "checkpoints" / f"checkpoint-{step}"
-    model = MMERForEmotionRecognition.from_pretrained(checkpoint)
-    model.merge_lora()
-    model.save_pretrained(model_folder)
+    checkpoint = folder / FOLDER / f"checkpoint-{step}"
+    if any(checkpoint.glob("*.safetensors")):  # else the run was finished before, and this is its model
+        model = MMERForEmotionRecognition.from_pretrained(checkpoint)
+        model.merge_lora()
+        model.save_pretrained(model_folder)
     (model_folder / CALIBRATION).unlink(missing_ok=True)  # of other weights, where judging was interrupted
     return EmotionRecognizer.from_pretrained(model_folder)
 
@@ -356,13 +407,18 @@ def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[Vie
                 raise CorpusError(f"utterance {name}: {error}") from None
 
 
+def _epoch(state: TrainerState, step: int) -> int:
+    """The epoch that ended with an optimizer step."""
+    return round((state.epoch or 0) * step / state.global_step)
+
+
 def _is_over(state: TrainerState, recipe: Recipe) -> bool:
     return state.global_step >= state.max_steps or out_of_patience(state, recipe.training.patience)
 
 
 def _last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
     """The newest checkpoint of a run that was completely written, and its state; an incomplete one is removed."""
-    checkpoints = (folder / "checkpoints").glob("checkpoint-*")
+    checkpoints = (folder / FOLDER).glob("checkpoint-*")
     for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1])):
         try:
             # The trainer writes this file after all others.

@@ -21,9 +21,8 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe import Recipe
 
-SCORE = "balanced_accuracy"
 CHOICE = "choice"
-"""What the best epoch is best in: the score and, of equal scores, the lower cross-entropy."""
+"""What the best epoch is best in: `protocol.metric` and, of equal ones, the lower cross-entropy."""
 SELECTED, COMPARED = "eval", "eval_validation"
 """How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
 
@@ -65,6 +64,7 @@ def judge_epoch(
     truth: NDArray[np.int64],
     labels: list[str],
     conditions: Mapping[str, float],
+    metric: str = "balanced_accuracy",
 ) -> dict[str, float]:
     """The figures of an epoch.
 
@@ -73,6 +73,7 @@ def judge_epoch(
         truth: (utterances,) numbers of emotions.
         labels: names of the emotions.
         conditions: of `trained_conditions`.
+        metric: what the best epoch is best in, as `protocol.metric`.
 
     Returns:
         Balanced accuracy, accuracy and macro F1 from both sides, balanced accuracy from each side alone, and `CHOICE`.
@@ -83,11 +84,11 @@ def judge_epoch(
         answers = logits[:, number]
         figures = compute_metrics(true, [labels[i] for i in answers.argmax(axis=1)], labels)
         surprise = F.cross_entropy(torch.from_numpy(answers), torch.from_numpy(truth)).item()
-        found[CHOICE] += share * (figures[SCORE] + 1e-6 / (1 + surprise))
+        found[CHOICE] += share * (figures[metric] + 1e-6 / (1 + surprise))
         if condition == "both":
-            found |= {name: figures[name] for name in (SCORE, "accuracy", "macro_f1")}
+            found |= {name: figures[name] for name in ("balanced_accuracy", "accuracy", "macro_f1")}
         else:
-            found[f"{SCORE}_{condition}"] = figures[SCORE]
+            found[f"balanced_accuracy_{condition}"] = figures["balanced_accuracy"]
     return found
 
 

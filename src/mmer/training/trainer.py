@@ -64,6 +64,7 @@ class MMERTrainer(Trainer):
         folder: the run folder; `checkpoints/` and `tensorboard/` go there.
         callbacks: more of them.
         compared: more utterances that are judged after each epoch, to know which one they would choose.
+        schedule_epochs: epochs over which the learning rate falls; those of the recipe unless given.
 
     Raises:
         RecipeError: float16 without a GPU.
@@ -81,8 +82,10 @@ class MMERTrainer(Trainer):
         folder: Path,
         callbacks: list[TrainerCallback],
         compared: SpeechEmotionDataset | None = None,
+        schedule_epochs: int | None = None,
     ) -> None:
         self.recipe = recipe
+        self.schedule_epochs = schedule_epochs or recipe.training.epochs
         self.compared = compared
         self.labels = collator.processor.labels
         self.conditions = trained_conditions(recipe)
@@ -142,6 +145,11 @@ class MMERTrainer(Trainer):
             optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args, unwrapped)
             self.optimizer = optimizer(groups, **settings)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of the recipe, or the beginning of the one of `schedule_epochs`."""
+        steps = num_training_steps * self.schedule_epochs // self.recipe.training.epochs
+        return super().create_scheduler(steps, optimizer)
 
     def compute_loss(
         self,
@@ -296,7 +304,7 @@ class MMERTrainer(Trainer):
 
     def _judge(self, prediction: EvalPrediction) -> dict[str, float]:
         logits, truth = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-        return judge_epoch(logits, truth, self.labels, self.conditions)
+        return judge_epoch(logits, truth, self.labels, self.conditions, self.recipe.protocol.metric)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """0: the Trainer's estimate is for language models, and counts all parameters in each step."""

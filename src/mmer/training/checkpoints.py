@@ -1,0 +1,110 @@
+"""Disk space of a run: what its checkpoints need while it trains, and what is left of them at the end."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import TrainingError
+from mmer.model.build import configure
+from mmer.model.configuration import MMERConfig
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.recipe import Recipe
+
+FOLDER, LOG = "checkpoints", "trainer_state.json"
+REFIT = "refit"
+"""Where in a run folder the second training of `protocol.refit` is kept."""
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class Space:
+    """Estimated bytes on disk.
+
+    Attributes:
+        training: of a run at its largest, models included.
+        finished: of a finished run.
+    """
+
+    training: int
+    finished: int
+
+
+def space_needed(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> Space:
+    """Estimate what a run will write; no weights are loaded.
+
+    Args:
+        recipe: what is trained.
+        train: utterances to train on, or more.
+        labels: emotions.
+
+    Raises:
+        EncoderError, RecipeError: see `configure`.
+    """
+    config, _ = configure(recipe, train, labels)
+    with torch.device("meta"):
+        model = MMERForEmotionRecognition(config)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    protocol = recipe.protocol
+    two_judged = protocol.selection == "test" and protocol.validation != 0
+    finished = 4 * weights * (2 if protocol.refit or two_judged else 1)
+    # AdamW keeps two numbers for each weight that learns. The newest checkpoint and the best of each judged split are
+    # kept while another one is written; the two of a first training stay until a refit is over.
+    checkpoints = 3 + 2 * protocol.refit + two_judged
+    return Space(
+        checkpoints * (4 * weights + 8 * learning) + finished + _text_cache(recipe, config, train), finished
+    )
+
+
+def _text_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
+    if not config.uses_text or recipe.model.text.train != "frozen":
+        return 0
+    characters = int(train.table["transcript"].dropna().drop_duplicates().str.len().sum())
+    states = 4 * int(config.text_config.hidden_size) * characters // 3  # about three characters a token
+    return min(states, int(recipe.training.text_cache_gb * _GB))
+
+
+def check_space(folder: Path, needed: int, runs: Sequence[Path]) -> None:
+    """Make sure that the disk of a folder has room.
+
+    Args:
+        folder: which exists.
+        needed: bytes of the runs.
+        runs: their folders, whose files count as part of what is needed.
+
+    Raises:
+        TrainingError: there is less.
+    """
+    held = sum(file.stat().st_size for run in runs for file in run.rglob("*") if file.is_file())
+    free = shutil.disk_usage(folder).free
+    if needed - held > free:
+        more = f"about {(needed - held) / _GB:.1f} GB more for checkpoints and models"
+        found = f"{free / _GB:.1f} GB are free on its disk"
+        raise TrainingError(
+            f"{folder}: training needs {more}, and {found}; make room, or use a folder on another disk"
+        )
+
+
+def prune(folder: Path) -> None:
+    """Remove the checkpoints of a finished run, all but the log of training in the newest.
+
+    Args:
+        folder: the run folder, which has the models.
+    """
+    for stage in (folder, folder / REFIT):
+        newest_first = sorted((stage / FOLDER).glob("checkpoint-*"), key=_step, reverse=True)
+        for checkpoint in newest_first[1:]:
+            shutil.rmtree(checkpoint)
+        for file in newest_first[0].iterdir() if newest_first else ():
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file.name != LOG:
+                file.unlink()
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
