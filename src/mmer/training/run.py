@@ -31,7 +31,14 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
-from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
+from mmer.training.data import (
+    Collator,
+    FeatureStore,
+    SpeechEmotionDataset,
+    Utterance,
+    speaker_prior,
+    speaker_statistics,
+)
 from mmer.training.preparation import (
     SPLITS,
     Preparation,
@@ -247,7 +254,11 @@ def _read_features(
                 break
     if processor.normalization == "corpus":
         set_corpus_statistics(processor, FeatureStatistics.of(map(store, trained)))
-    return speaker_statistics(store, corpus) if per_speaker else {}
+    if not per_speaker:
+        return {}
+    prior = speaker_prior(store, preparation.part("train"))
+    processor.speaker_prior = None if prior is None else prior.to_dict()
+    return speaker_statistics(store, corpus)
 
 
 def _judge(
