@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -57,7 +58,9 @@ def predict_paths(
             MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
                 several recordings or channels, or neither.
     """
-    utterances = in_channels(collect_inputs(paths), channel)
+    console = Console(stderr=True)
+    found = collect_inputs(paths, partial(console.print, highlight=False, markup=False, soft_wrap=True))
+    utterances = in_channels(found, channel)
     if not paths:
         if transcript is None:
             raise MMERError("nothing to answer; name recordings, or give what is said with --transcript")
@@ -76,7 +79,6 @@ def predict_paths(
     check_output(out)
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
-    console = Console(stderr=True)
     for note in abstain.notes:
         console.print(f"mmer: {note}", highlight=False, markup=False, soft_wrap=True)
     with counting(console, "predicting", len(utterances)) as progress:
