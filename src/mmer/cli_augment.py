@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli_corpus import CorpusPath
+from mmer.cli_corpus import RecordingsPath
 from mmer.terminal import messages, tell
 
 
 def augment(
-    corpus: CorpusPath,
+    corpus: RecordingsPath,
     out: Annotated[Path, typer.Option("--out", help="The folder: views.parquet and audio/.")],
     speech: Annotated[
         str,
@@ -65,11 +65,13 @@ def augment(
     from mmer.augment.generators import speech_generators, text_generator
     from mmer.augment.judges import load_judges
     from mmer.augment.make import make_views, summarize
-    from mmer.corpora.corpus import Corpus
+    from mmer.corpora.recordings import read_recordings
     from mmer.progress import counting
 
     console = messages()
-    table = Corpus.read(corpus)
+    table = read_recordings(corpus)
+    for note in table.notes:
+        tell(f"note: {note}", console)
     generators = speech_generators(speech.split(","), device=device)
     words = text_generator(text, sample=sample, device=device)
     gates = Gates(max_length_ratio, min_similarity, max_duration_ratio, max_error_rate)

@@ -19,6 +19,12 @@ CorpusPath = Annotated[
         metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv."
     ),
 ]
+RecordingsPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder of recordings."
+    ),
+]
 LabelMapFile = Annotated[
     Path | None,
     typer.Option("--label-map", help="A .yaml, .json or .csv file of new names, as in excited: happy."),
@@ -127,16 +133,30 @@ def corpus_merge(
 
 
 @corpus_app.command("show")
-def corpus_show(corpus: CorpusPath) -> None:
-    """Count the utterances of a corpus by emotion, split and speaker."""
-    from mmer.corpora.corpus import Corpus
+def corpus_show(
+    corpus: RecordingsPath,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Decode recordings for so long, then read headers for as long again; inf decodes all.",
+        ),
+    ] = 20.0,
+) -> None:
+    """Count the utterances of a corpus by emotion, split and speaker, and list recordings that cannot be read."""
+    from mmer.corpora.clips import listened_to
+    from mmer.corpora.recordings import read_recordings
+    from mmer.progress import counting
 
-    results().print(Corpus.read(corpus).summary())
+    table = read_recordings(corpus)
+    with counting(messages(), "listening", len(table)) as progress:
+        table = listened_to(table, seconds, progress)
+    results().print(table.summary())
 
 
 @corpus_app.command("transcribe")
 def corpus_transcribe(
-    corpus: CorpusPath,
+    corpus: RecordingsPath,
     source: Annotated[
         str,
         typer.Option(
@@ -152,14 +172,14 @@ def corpus_transcribe(
     ] = None,
 ) -> None:
     """Write what is heard in each recording into the column recognized; goes on after an interruption."""
-    from mmer.corpora.corpus import Corpus
+    from mmer.corpora.recordings import read_recordings
     from mmer.inference.transcribe import transcribe
     from mmer.progress import counting
 
-    console, table = messages(), Corpus.read(corpus)
+    console, table = messages(), read_recordings(corpus)
     with counting(console, "transcribing", len(table)) as progress:
         written, errors = transcribe(table, source, out, device=device, progress=progress)
-    notes = []
+    notes = list(table.notes)
     if unheard := int(written.table["recognized"].isna().sum()):
         notes.append(f"{unheard} utterances have no readable recording and were not heard")
     if errors.rate is not None:

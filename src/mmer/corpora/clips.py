@@ -7,16 +7,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from time import monotonic
 
 import pandas as pd
 
 from mmer.audio import SAMPLING_RATE, load_audio, probe, quality_warnings
-from mmer.corpora.corpus import Progress
+from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError
 
 _THREADS = min(16, (os.cpu_count() or 1) + 2)  # some of them wait for the disk
 _FILES = 64  # whose bytes are remembered
+_SHOWN = 20  # recordings that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,64 @@ def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[in
             if progress:
                 progress(len(clips), len(rows))
     return clips
+
+
+def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None = None) -> Corpus:
+    """Find the recordings that cannot be read, in bounded time, and fill in missing durations.
+
+    Recordings are decoded for so many seconds; of the others the header is read, for as long again. Notes of the corpus
+    say which recordings cannot be read and why, and how many were not decoded.
+
+    Args:
+        corpus: its utterances keep their order.
+        seconds: 0 or more; infinite decodes everything.
+        progress: called with the number of utterances done so far and of all that have a recording.
+    """
+    table = corpus.table.copy()
+    parts = table.loc[table["audio_path"].notna(), ["audio_path", "start", "end"]]
+    rows = [(path, _known(start), _known(end)) for path, start, end in parts.itertuples(index=False)]
+    began = monotonic()
+
+    def look(part: tuple[str, float | None, float | None]) -> tuple[str, float | AudioError | None]:
+        path, start, end = part
+        spent = monotonic() - began
+        if spent > 2 * seconds:
+            return "nothing", None
+        try:
+            if spent <= seconds:
+                return "decoded", len(load_audio(path, start=start, end=end)) / SAMPLING_RATE
+            return "header", (probe(path).duration if end is None else end) - (start or 0.0)
+        except AudioError as error:
+            return "decoded", error
+
+    kinds: list[str] = []
+    reasons: dict[str, None] = {}
+    with ThreadPoolExecutor(_THREADS) as threads:
+        try:
+            for index, (kind, found) in zip(parts.index, threads.map(look, rows), strict=True):
+                kinds.append(kind)
+                if isinstance(found, AudioError):
+                    reasons[str(found)] = None
+                elif found is not None and math.isnan(table.loc[index, "duration"]):
+                    table.loc[index, "duration"] = found
+                if progress:
+                    progress(len(kinds), len(rows))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    notes = list(corpus.notes)
+    if reasons:
+        notes.append(f"{len(reasons)} recordings cannot be read:")
+        notes += list(reasons)[:_SHOWN]
+        if len(reasons) > _SHOWN:
+            notes.append(f"and {len(reasons) - _SHOWN} more")
+    for kind, told in (
+        ("header", "only the header was read, which tells no damage behind it"),
+        ("nothing", "nothing was read"),
+    ):
+        if count := kinds.count(kind):
+            notes.append(f"of {count} of {len(rows)} recordings {told}: time was up")
+    return Corpus(table, source=corpus.source, notes=notes)
 
 
 def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], str]) -> Clip:

@@ -102,7 +102,7 @@ class ClipReader:
             features = (clip.features for clip in clips if clip.features is not None)
             first_two = list(islice(features, 2))
             if len(first_two) == 2:
-                statistics[speaker] = FeatureStatistics.of(chain(first_two, features))
+                statistics[speaker] = self.processor.speaker_statistics(chain(first_two, features))
         return statistics
 
     def load(self, utterance: Utterance, name: str) -> tuple[NDArray[np.float32], int]:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -61,7 +62,9 @@ def predict_paths(
         MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
             several recordings or channels, or neither.
     """
-    utterances = in_channels(collect_inputs(paths), channel)
+    console = messages()
+    found = collect_inputs(paths, partial(tell, console=console))
+    utterances = in_channels(found, channel)
     if not paths:
         if transcript is None:
             raise MMERError("nothing to answer; name recordings, or give what is said with --transcript")
@@ -80,7 +83,6 @@ def predict_paths(
     check_output(out, [model, *_files(paths, utterances)])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
-    console = messages()
     for note in abstain.notes:
         tell(f"mmer: {note}", console)
     # Answers on the terminal show how far it is, and a bar would be drawn into them.

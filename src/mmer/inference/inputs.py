@@ -3,7 +3,8 @@
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -14,18 +15,12 @@ from numpy.typing import ArrayLike
 
 from mmer.audio import channel_names
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.tables import has_metadata
+from mmer.corpora.recordings import find_recordings, no_recording, unlisted
+from mmer.corpora.tables import SUFFIXES, has_metadata
 from mmer.errors import AudioError
 
-AUDIO_SUFFIXES = frozenset(
-    {
-        *(".aac", ".aif", ".aiff", ".au", ".avi", ".caf", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".mp4"),
-        *(".oga", ".ogg", ".opus", ".wav", ".webm", ".wma"),
-    }
-)
 Contents = str | os.PathLike[str] | bytes | ArrayLike
 Audio = Contents | BinaryIO
-TABLE_SUFFIXES = frozenset({".parquet", ".csv", ".tsv", ".jsonl"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,15 +132,17 @@ def corpus_utterances(corpus: Corpus) -> list[Utterance]:
     ]
 
 
-def collect_inputs(paths: Sequence[str]) -> list[Utterance]:
+def collect_inputs(
+    paths: Sequence[str], note: Callable[[str], None] = lambda line: warnings.warn(line, stacklevel=3)
+) -> list[Utterance]:
     """Find the recordings that the command line names.
 
     Args:
-        paths: each an audio file; a folder, searched through all its levels for audio files, hidden ones
-            skipped (one with a `metadata.csv`, .jsonl or .parquet, or with split folders that have one, is read as a
-            corpus); a pattern such as
-            `clips/**/*.wav`, for shells that leave it to the program; a corpus table (.parquet, .csv, .tsv,
-            .jsonl); or `-`, one audio file on standard input.
+        paths: each an audio file; a folder, searched by `find_recordings` (one with a `metadata.csv`, .jsonl or
+            .parquet, or with split folders that have one, is read as a corpus); a pattern such as `clips/**/*.wav`,
+            for shells that leave it to the program; a corpus table (.parquet, .csv, .tsv, .jsonl); or `-`, one audio
+            file on standard input.
+        note: called with what was left out of a folder, a line for each kind; a Python warning unless given.
 
     Returns:
         The utterances in the order named, those of a folder or a pattern sorted by path; a file that is named
@@ -155,7 +152,7 @@ def collect_inputs(paths: Sequence[str]) -> list[Utterance]:
         AudioError: nothing is there, or nothing in it is a recording.
         CorpusError: a table cannot be read.
     """
-    found = [utterance for path in paths for utterance in _utterances_at(path)]
+    found = [utterance for path in paths for utterance in _utterances_at(path, note)]
     first: dict[object, Utterance] = {}
     for utterance in found:
         whole_file = utterance.utterance_id is None and utterance.path is not None
@@ -163,7 +160,7 @@ def collect_inputs(paths: Sequence[str]) -> list[Utterance]:
     return list(first.values())
 
 
-def _utterances_at(path: str) -> Iterator[Utterance]:
+def _utterances_at(path: str, note: Callable[[str], None]) -> Iterator[Utterance]:
     if path == "-":
         data = sys.stdin.buffer.read()
         if not data:
@@ -172,38 +169,37 @@ def _utterances_at(path: str) -> Iterator[Utterance]:
             )
         yield Utterance(data, utterance_id="standard input")
     elif os.path.isdir(path):
-        yield from _utterances_in_folder(Path(path))
+        yield from _utterances_in_folder(Path(path), note)
     elif os.path.exists(path):
-        if Path(path).suffix.lower() in TABLE_SUFFIXES:
+        if Path(path).suffix.lower() in SUFFIXES:
             yield from corpus_utterances(Corpus.read(path))
         else:
             yield Utterance(path)
     elif glob.has_magic(path):
-        files = sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
-        if not files:
+        # A pattern through all levels matches what is in the folders as well.
+        is_wanted = os.path.isfile if "**" in path else os.path.exists
+        matches = sorted(filter(is_wanted, glob.glob(path, recursive=True)))
+        if not matches:
             raise AudioError(f"no file matches the pattern {path}")
-        for file in files:
-            yield from _utterances_at(file)
+        for match in matches:
+            yield from _utterances_at(match, note)
     else:
         raise AudioError(f"no such file or folder: {path}")
 
 
-def _utterances_in_folder(folder: Path) -> Iterator[Utterance]:
+def _utterances_in_folder(folder: Path, note: Callable[[str], None]) -> Iterator[Utterance]:
     if has_metadata(folder):
-        yield from corpus_utterances(Corpus.read(folder))
+        corpus = Corpus.read(folder)
+        for line in unlisted(corpus, folder):
+            note(f"{folder}: {line}")
+        yield from corpus_utterances(corpus)
         return
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
-    if not files:
-        raise AudioError(
-            f"no audio file in the folder {folder}; looked for {' '.join(sorted(AUDIO_SUFFIXES))}"
-        )
-    yield from (Utterance(str(file)) for file in files)
+    found = find_recordings(folder)
+    if not found.files:
+        raise no_recording(folder, found)
+    for line in found.notes:
+        note(f"{folder}: {line}")
+    yield from map(Utterance, found.files)
 
 
 def _known(value: Any) -> Any:

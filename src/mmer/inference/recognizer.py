@@ -312,7 +312,7 @@ class EmotionRecognizer:
             and clip.utterance.speaker not in speakers
         ):
             prediction.warnings.append(
-                "standardized over this clip alone: the model expects several clips of a known speaker"
+                f"{self.processor.unknown_speaker}: the model expects several clips of a known speaker"
             )
 
     def _answer(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:

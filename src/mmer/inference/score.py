@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def _inputs(source: str, folder: ScoreFolder, console: Console) -> list[Utteranc
             "an archive is a table, a folder or hf:NAME, not standard input; use mmer predict MODEL -"
         )
     if not source.startswith("hf:"):
-        return collect_inputs([source])
+        return collect_inputs([source], partial(console.print, highlight=False, markup=False, soft_wrap=True))
     known = folder.inputs_of(source)
     if known is not None:
         return known

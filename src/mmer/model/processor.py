@@ -1,8 +1,7 @@
 """From waveforms and transcripts to the tensors the network reads."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokeniz
 
 from mmer.errors import MMERError
 from mmer.model.compact import compact_features
+from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.log_mel import log_mel
 from mmer.text import CTCAlphabet, strip_annotations
 
@@ -21,37 +21,6 @@ Kind = Literal["pt", "np"]
 """Of the arrays of a batch: tensors of PyTorch, or of NumPy, which needs no PyTorch."""
 LARGEST = 4.0
 """Standard deviations at which standardized features are cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureStatistics:
-    """Mean and standard deviation of each log-mel bin, over a speaker or a corpus.
-
-    Attributes:
-        mean: (bins,) float32.
-        std: (bins,) float32, > 0.
-    """
-
-    mean: NDArray[np.float32]
-    std: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, features: Iterable[NDArray[np.float32]]) -> Self:
-        """Statistics over all frames of all clips.
-
-        Args:
-            features: clips of (frames, bins), read once, at least one; NaN is left out.
-        """
-        count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
-        for clip in features:
-            frames = clip.astype(np.float64)
-            count = count + np.isfinite(frames).sum(axis=0)
-            total = total + np.nansum(frames, axis=0)
-            squares = squares + np.nansum(np.square(frames), axis=0)
-        count = np.maximum(count, 1)
-        mean = total / count
-        variance = np.maximum(squares / count - np.square(mean), 0.0)
-        return cls(mean.astype(np.float32), np.sqrt(variance + 1e-5).astype(np.float32))
 
 
 class MMERProcessor(ProcessorMixin):
@@ -71,6 +40,7 @@ class MMERProcessor(ProcessorMixin):
         adds_prosody: whether the log-mel features are those of the `compact` encoder, pitch beside them.
         stand_ins: whether the model answers without a recording or without a transcript; a transcript without words is
             then a missing one.
+        speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; null in older models.
     """
 
     def __init__(
@@ -89,6 +59,7 @@ class MMERProcessor(ProcessorMixin):
         uses_text: bool = True,
         adds_prosody: bool = False,
         stand_ins: bool = False,
+        speaker_prior: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
         self.labels = list(labels)
@@ -102,6 +73,7 @@ class MMERProcessor(ProcessorMixin):
         self.uses_text = uses_text
         self.adds_prosody = adds_prosody
         self.stand_ins = stand_ins
+        self.speaker_prior = dict(speaker_prior) if speaker_prior is not None else None
         if normalization != "utterance" and not self.reads_features:
             raise MMERError(
                 f"normalization '{normalization}' needs a speech encoder of log-mel features (w2v-BERT or compact); "
@@ -117,6 +89,13 @@ class MMERProcessor(ProcessorMixin):
     def per_speaker(self) -> bool:
         """Whether features are standardized over all given clips of a speaker."""
         return self.uses_speech and self.normalization == "speaker"
+
+    @property
+    def unknown_speaker(self) -> str:
+        """How a clip of a speaker without statistics is standardized, for `normalization: speaker`, in words."""
+        if self.speaker_prior is None:
+            return "standardized over this clip alone"
+        return "speaker not known, standardized as an average speaker of the training corpus, corrected by this clip"
 
     @property
     def sampling_rate(self) -> int:
@@ -163,7 +142,8 @@ class MMERProcessor(ProcessorMixin):
 
         Args:
             features: (frames, bins) or (samples,) from `features`.
-            statistics: of the speaker, for `normalization: speaker`; of this clip alone if null.
+            statistics: of `speaker_statistics`, for `normalization: speaker`; if null, those of a speaker of whom
+                this clip alone is known.
         """
         if self._extractor_standardizes:
             return features
@@ -172,9 +152,28 @@ class MMERProcessor(ProcessorMixin):
             assert self.corpus_std is not None
             mean, std = np.array(self.corpus_mean, np.float32), np.array(self.corpus_std, np.float32)
         else:
-            statistics = statistics or FeatureStatistics.of([features])
+            statistics = statistics or self.speaker_statistics([features])
             mean, std = statistics.mean, statistics.std
         return np.clip(np.nan_to_num((features - mean) / std), -LARGEST, LARGEST)
+
+    def speaker_statistics(self, features: Iterable[NDArray[np.float32]]) -> FeatureStatistics:
+        """Statistics of a speaker: those of the known clips, shrunk towards `speaker_prior` where they are few.
+
+        Args:
+            features: of each clip, from `features`, read once, at least one.
+        """
+        clips = 0
+
+        def counted() -> Iterator[NDArray[np.float32]]:
+            nonlocal clips
+            for clip in features:
+                clips += 1
+                yield clip
+
+        own = FeatureStatistics.of(counted())
+        if self.speaker_prior is None or self.normalization != "speaker":
+            return own
+        return SpeakerPrior.from_dict(self.speaker_prior).complete(own, clips)
 
     def collate(
         self,

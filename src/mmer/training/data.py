@@ -14,7 +14,8 @@ from mmer.audio import load_audio
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
 from mmer.augment.views import View
 from mmer.corpora.corpus import Corpus
-from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
+from mmer.model.processor import MMERProcessor
 from mmer.recipe import Recipe
 from mmer.text import strip_annotations
 
@@ -122,11 +123,22 @@ class FeatureStore:
 
 def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, FeatureStatistics]:
     """Statistics of each speaker over all of his or her clips, whatever their split; no label is read."""
+    clips = _by_speaker(corpus)
+    return {speaker: store.processor.speaker_statistics(map(store, said)) for speaker, said in clips.items()}
+
+
+def speaker_prior(store: FeatureStore, corpus: Corpus) -> SpeakerPrior | None:
+    """What the speakers of a training corpus are like; null where none is named."""
+    clips = _by_speaker(corpus)
+    return SpeakerPrior.of([map(store, said) for said in clips.values()]) if clips else None
+
+
+def _by_speaker(corpus: Corpus) -> dict[str, list[Utterance]]:
     clips: dict[str, list[Utterance]] = {}
     for utterance in Utterance.with_sound(corpus):
         if utterance.speaker is not None:
             clips.setdefault(utterance.speaker, []).append(utterance)
-    return {speaker: FeatureStatistics.of(map(store, said)) for speaker, said in clips.items()}
+    return clips
 
 
 class SpeechEmotionDataset(Dataset[Item]):
@@ -245,7 +257,11 @@ class SpeechEmotionDataset(Dataset[Item]):
 
     def _changed(self, features: Features, utterance: Utterance, view: str, speaker: str | None) -> Features:
         """Standardized features, changed in training."""
-        features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
+        unknown = (
+            self._seed(utterance, f"{view} unknown speaker") / 2**32 < self.recipe.augment.unknown_speakers
+        )
+        known = None if self.training and unknown else self.statistics.get(speaker or "")
+        features = self.store.processor.standardize(features, known)
         if self._augment_features is None:
             return features
         return self._augment_features(features, self._seed(utterance, f"{view} features"))

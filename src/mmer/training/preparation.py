@@ -278,10 +278,8 @@ def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) ->
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write `recipe.yaml`, which is there complete or not at all."""
-    part = folder / "recipe.part"
-    part.write_text(recipe.dump(), encoding="utf-8")
-    part.replace(folder / "recipe.yaml")
+    """Write `recipe.yaml`, complete or not at all."""
+    write_text(folder / "recipe.yaml", recipe.dump())
 
 
 def read_preparation(folder: Path) -> Preparation:

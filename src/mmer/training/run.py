@@ -35,7 +35,14 @@ from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import messages, tell
 from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
-from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
+from mmer.training.data import (
+    Collator,
+    FeatureStore,
+    SpeechEmotionDataset,
+    Utterance,
+    speaker_prior,
+    speaker_statistics,
+)
 from mmer.training.preparation import (
     SPLITS,
     Preparation,
@@ -290,7 +297,11 @@ def _read_features(
                 break
     if processor.normalization == "corpus":
         set_corpus_statistics(processor, FeatureStatistics.of(map(store, trained)))
-    return speaker_statistics(store, corpus) if per_speaker else {}
+    if not per_speaker:
+        return {}
+    prior = speaker_prior(store, preparation.part("train"))
+    processor.speaker_prior = None if prior is None else prior.to_dict()
+    return speaker_statistics(store, corpus)
 
 
 def _judge(

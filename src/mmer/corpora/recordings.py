@@ -1,0 +1,213 @@
+"""Which files of a folder are recordings: the one definition for everything that searches folders."""
+
+import mimetypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from mmer.corpora.corpus import Corpus, listing
+from mmer.corpora.tables import has_metadata
+from mmer.errors import AudioError
+
+SUFFIXES = frozenset(
+    {
+        *(".8svx", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avr", ".awb", ".bwf"),
+        *(".caf", ".ec3", ".eac3", ".flac", ".ircam", ".m2a", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpa"),
+        *(".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sd2", ".sds", ".sf", ".snd"),
+        *(
+            ".sph",
+            ".spx",
+            ".svx",
+            ".tta",
+            ".voc",
+            ".w64",
+            ".wav",
+            ".wave",
+            ".weba",
+            ".wma",
+            ".wv",
+            ".wve",
+            ".xi",
+        ),
+        # video, whose first audio track is heard
+        *(
+            ".3g2",
+            ".3gp",
+            ".3gpp",
+            ".3gpp2",
+            ".asf",
+            ".avi",
+            ".f4v",
+            ".flv",
+            ".ism",
+            ".isma",
+            ".ismv",
+            ".m2ts",
+        ),
+        *(
+            ".m4v",
+            ".mk3d",
+            ".mkv",
+            ".mov",
+            ".mp4",
+            ".mpeg",
+            ".mpg",
+            ".mts",
+            ".ogv",
+            ".ogx",
+            ".psp",
+            ".qt",
+            ".vob",
+        ),
+        *(".webm", ".wmv"),
+    }
+)
+"""Of files that libsndfile or FFmpeg decode, in lower case."""
+
+_NO_SOUND = frozenset(
+    {".ass", ".csd", ".m3u", ".m3u8", ".m4u", ".mng", ".mxu", ".orc", ".pls", ".sco", ".ts"}
+)
+"""Playlists, subtitles, scores, pictures and TypeScript, which are registered as audio or video."""
+_TYPES = mimetypes.MimeTypes()  # what Python knows, whatever the machine has installed
+_BEGINNINGS = (
+    *(b"OggS", b"fLaC", b"ID3", b".snd", b"caff", b"#!AMR", b"NIST_1A", b"wvpk", b"MAC ", b"TTA1"),
+    *(b"Creative Voice File", b"riff", b"RF64", b"\x1aE\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    *(
+        b"\xff\xfb",
+        b"\xff\xf3",
+        b"\xff\xf2",
+        b"\xff\xf1",
+        b"\xff\xf9",
+        b"#EXTM3U",
+        b"DSD ",
+        b".RMF",
+        b".ra\xfd",
+    ),
+)
+_SHOWN = 5
+
+
+@dataclass(slots=True)
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        files: recordings, sorted by path.
+        left_out: what looks like sound and is no recording by its name, or cannot be reached.
+        unopened: folders that cannot be opened.
+    """
+
+    files: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    unopened: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out, a line for each kind."""
+        looks = "files that look like sound were left out, for their names or because nothing is there"
+        kinds = ((looks, self.left_out), ("folders cannot be opened and were left out", self.unopened))
+        return [listing(what, sorted(names), _SHOWN) for what, names in kinds if names]
+
+
+def find_recordings(folder: str | os.PathLike[str]) -> Found:
+    """Search a folder through all its levels.
+
+    Linked folders are searched too, each folder once, however many links lead to it. Files and folders whose names
+    begin with a dot are skipped.
+    """
+    found, seen = Found(), set[str]()
+    places = [os.fspath(folder)]
+    while places:  # folders first and links afterwards, so that a folder keeps its own name
+        links: list[str] = []
+        for place in places:
+            _search(place, found, seen, links)
+        places = sorted(links)
+    found.files = [str(path) for path in sorted(map(Path, found.files))]
+    return found
+
+
+def _search(place: str, found: Found, seen: set[str], links: list[str]) -> None:
+    def unopened(error: OSError) -> None:
+        found.unopened.append(str(error.filename))
+
+    for here, folders, files in os.walk(place, onerror=unopened):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [path for name in folders if os.path.islink(path := os.path.join(here, name))]
+        for name in files:
+            path = os.path.join(here, name)
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                (found.files if os.path.isfile(path) else found.left_out).append(path)
+            elif _looks_like_sound(path):
+                found.left_out.append(path)
+
+
+def _looks_like_sound(path: str) -> bool:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in _NO_SOUND:
+        return False
+    kind = _TYPES.guess_type(f"x{suffix}")[0]
+    if kind is not None:
+        return kind.startswith(("audio/", "video/"))
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    except OSError:
+        return False
+    is_riff = head[:4] in (b"RIFF", b"RIFX", b"FORM") and head[8:12] in (b"WAVE", b"AVI ", b"AIFF", b"AIFC")
+    return head.startswith(_BEGINNINGS) or is_riff or head[4:8] == b"ftyp"
+
+
+def no_recording(folder: str | os.PathLike[str], found: Found) -> AudioError:
+    """What to say of a folder without recordings."""
+    also = "".join(f"; {note}" for note in found.notes)
+    return AudioError(
+        f"no audio file in the folder {folder}{also}; recordings end in {' '.join(sorted(SUFFIXES))}"
+    )
+
+
+def unlisted(corpus: Corpus, folder: str | os.PathLike[str]) -> list[str]:
+    """Notes on what is in a folder with a `metadata.csv` and not in that table."""
+    found = find_recordings(folder)
+    named = {os.path.realpath(path) for path in corpus.table["audio_path"].dropna().unique()}
+    others = [path for path in found.files if os.path.realpath(path) not in named]
+    what = "recordings in the folder are not in its metadata and were left out"
+    return [*([listing(what, others, _SHOWN)] if others else []), *found.notes]
+
+
+def read_recordings(path: str | os.PathLike[str]) -> Corpus:
+    """Read a corpus as `Corpus.read`, or the recordings of a folder without a `metadata.csv`.
+
+    Of such a folder nothing is known but the recordings: their paths inside it are the utterance ids. Notes say what
+    was left out.
+
+    Raises:
+        CorpusError: as `Corpus.read`.
+        AudioError: the folder holds no recording.
+    """
+    if not os.path.isdir(path):
+        return Corpus.read(path)
+    if has_metadata(Path(path)):
+        corpus = Corpus.read(path)
+        corpus.notes += unlisted(corpus, path)
+        return corpus
+    found = find_recordings(path)
+    if not found.files:
+        raise no_recording(path, found)
+    return Corpus(_table(found.files, path), source=os.fspath(path), notes=found.notes)
+
+
+def _table(files: Sequence[str], folder: str | os.PathLike[str]) -> pd.DataFrame:
+    names = [Path(os.path.relpath(file, folder)).as_posix() for file in files]
+    return pd.DataFrame({"utterance_id": names, "audio_path": list(files)}, dtype=object)

@@ -1,0 +1,123 @@
+"""What log-mel features are standardized with: of a speaker, and what is assumed of one who is not known."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float32]
+MOST_CLIPS = 10.0
+"""Clips of a speaker after which his or her own statistics count for more than the prior, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatistics:
+    """Mean and standard deviation of each log-mel bin, over a speaker or a corpus.
+
+    Attributes:
+        mean: (bins,) float32.
+        std: (bins,) float32, > 0.
+    """
+
+    mean: Features
+    std: Features
+
+    @classmethod
+    def of(cls, features: Iterable[Features]) -> Self:
+        """Statistics over all frames of all clips.
+
+        Args:
+            features: clips of (frames, bins), read once, at least one; NaN is left out.
+        """
+        count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
+        for clip in features:
+            frames = clip.astype(np.float64)
+            count = count + np.isfinite(frames).sum(axis=0)
+            total = total + np.nansum(frames, axis=0)
+            squares = squares + np.nansum(np.square(frames), axis=0)
+        count = np.maximum(count, 1)
+        mean = total / count
+        variance = np.maximum(squares / count - np.square(mean), 0.0)
+        return cls(mean.astype(np.float32), np.sqrt(variance + 1e-5).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerPrior:
+    """What the speakers of the training corpus are like: what is assumed of a speaker of whom little is known.
+
+    A speaker's mean in each bin is taken to vary around that of all speakers, and the means of his or her clips around
+    it. Of `n` clips, the best linear estimate of the speaker's mean then weighs the clips by n / (n + c) and the mean
+    of all speakers by c / (n + c), where c is the variance between clips of a speaker divided by the variance between
+    speakers. The logarithm of the standard deviation is estimated in the same way.
+
+    Attributes:
+        mean, log_std: (bins,) averages over speakers.
+        mean_clips, std_clips: (bins,) c for either, 0 to `MOST_CLIPS`.
+    """
+
+    mean: Features
+    log_std: Features
+    mean_clips: Features
+    std_clips: Features
+
+    @classmethod
+    def of(cls, speakers: Iterable[Iterable[Features]]) -> Self:
+        """Estimate it.
+
+        Args:
+            speakers: clips, (frames, bins), of each training speaker; one speaker or more.
+        """
+        counts: list[int] = []
+        means: list[NDArray[np.float64]] = []
+        within: list[NDArray[np.float64]] = []
+        for clips in speakers:
+            said = np.stack([_of_clip(clip) for clip in clips])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # a bin that no clip of the speaker has
+                means.append(np.nanmean(said, axis=0))
+                if len(said) > 1:
+                    within.append(np.nanvar(said, axis=0, ddof=1))
+            counts.append(len(said))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            average = np.nan_to_num(np.nanmean(means, axis=0))
+            clips_needed = np.full_like(average, MOST_CLIPS)
+            if len(means) > 1 and within:
+                spread = np.nanmean(within, axis=0)
+                # What the means of so few clips differ in is no difference between speakers.
+                between = np.nanvar(means, axis=0, ddof=1) - spread * np.mean(1 / np.array(counts))
+                ratio = np.where(between > 0, spread / np.maximum(between, 1e-12), MOST_CLIPS)
+                clips_needed = np.clip(np.nan_to_num(ratio, nan=MOST_CLIPS), 0.0, MOST_CLIPS)
+        (mean, log_std), (mean_clips, std_clips) = (
+            array.astype(np.float32) for array in (average, clips_needed)
+        )
+        return cls(mean, log_std, mean_clips, std_clips)
+
+    def complete(self, own: FeatureStatistics, clips: int) -> FeatureStatistics:
+        """The statistics of a speaker of whom so many clips are known."""
+        mean_share = clips / (clips + self.mean_clips)
+        std_share = clips / (clips + self.std_clips)
+        log_std = std_share * np.log(own.std) + (1 - std_share) * self.log_std
+        return FeatureStatistics(
+            (mean_share * own.mean + (1 - mean_share) * self.mean).astype(np.float32),
+            np.exp(log_std).astype(np.float32),
+        )
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """As JSON holds it."""
+        return {name: getattr(self, name).tolist() for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Sequence[float]]) -> Self:
+        """What `to_dict` made."""
+        return cls(**{name: np.array(content[name], np.float32) for name in cls.__slots__})
+
+
+def _of_clip(clip: Features) -> NDArray[np.float64]:
+    """(2, bins) mean and log standard deviation, NaN where a bin has no value."""
+    own = FeatureStatistics.of([clip])
+    found = np.stack([own.mean, np.log(own.std)]).astype(np.float64)
+    return np.where(np.isfinite(clip).any(axis=0), found, np.nan)
