@@ -43,7 +43,8 @@ def _one_line_errors() -> Iterator[None]:
         if debug:
             raise
         tell(f"mmer: {str(interruption) or 'interrupted'}")
-        sys.exit(143 if isinstance(interruption, _Terminated) else 130)
+        terminated = any(isinstance(each, _Terminated) for each in (interruption, interruption.__context__))
+        sys.exit(143 if terminated else 130)
 
 
 def _abandon_output() -> None:
