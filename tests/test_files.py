@@ -28,14 +28,15 @@ def names(folder: Path) -> list[str]:
 
 def unprivileged(program: str, *arguments: object) -> str:
     """What a program prints as a user who owns nothing."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import os, sys; from mmer.files import *; os.setuid(65534); {program}"]
-        + list(map(str, arguments)),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    program = f"import os, sys; from mmer.files import *; os.setuid(65534); {program}"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def _write_half(path: Path, error: type[BaseException]) -> None:
+    path.write_text("half")
+    raise error
 
 
 class TestWriting:
@@ -43,8 +44,7 @@ class TestWriting:
     def test_what_does_not_end_leaves_what_was_there(self, tmp_path: Path, error: type) -> None:
         (tmp_path / "a.txt").write_text("before")
         with pytest.raises(error), writing(tmp_path / "a.txt") as part:
-            part.write_text("half")
-            raise error
+            _write_half(part, error)
         assert names(tmp_path) == ["a.txt"]
         assert (tmp_path / "a.txt").read_text() == "before"
 
@@ -137,7 +137,7 @@ class TestOverInputs:
         (tmp_path / "link.csv").symlink_to(file)
         (tmp_path / "hard.csv").hardlink_to(file)
         (tmp_path / "there").symlink_to(tmp_path)
-        with pytest.raises(MMERError, match="is an input, .*a.csv; write to another file"):
+        with pytest.raises(MMERError, match=r"is an input, .*a\.csv; write to another file"):
             check_output_file(tmp_path / name, ["nowhere", file])
 
     def test_files_of_a_folder(self, tmp_path: Path) -> None:
