@@ -43,7 +43,8 @@ def _one_line_errors() -> Iterator[None]:
         if debug:
             raise
         tell(f"mmer: {str(interruption) or 'interrupted'}")
-        sys.exit(143 if isinstance(interruption, _Terminated) else 130)
+        terminated = any(isinstance(each, _Terminated) for each in (interruption, interruption.__context__))
+        sys.exit(143 if terminated else 130)
 
 
 def _abandon_output() -> None:
@@ -58,7 +59,7 @@ def _abandon_output() -> None:
 def _refusal(error: OSError) -> str:
     """What the system refused, and of which file."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return f"{' and '.join(names) or 'cannot go on'}: {error.strerror or error}"
+    return f"{' and '.join(names) or 'an output cannot be written'}: {error.strerror or error}"
 
 
 class _Terminated(KeyboardInterrupt):
@@ -437,5 +438,8 @@ def _renamed(pairs: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """Run the `mmer` command; an error a user can cause is one line and exit code 2."""
-    signal.signal(signal.SIGTERM, _terminate)
-    app()
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    finally:
+        signal.signal(signal.SIGTERM, before)

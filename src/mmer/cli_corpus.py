@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmer.files import check_output_file
+from mmer.files import check_output_file, check_output_folder
 from mmer.terminal import messages, results, tell
 
 if TYPE_CHECKING:
@@ -221,7 +221,10 @@ def corpus_audit(
 
     conditions = [Condition.parse(text) for text in fail_on or []]
     if json:
-        check_output_file(json, [corpus, *([views] if views else [])])
+        if json.parent.is_dir():
+            check_output_file(json, [corpus, *([views] if views else [])])
+        else:
+            check_output_folder(json.parent)
     made = None
     if views:
         from mmer.augment.views import read_views

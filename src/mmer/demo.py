@@ -11,6 +11,7 @@ from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.plots import plot_comparison
 from mmer.files import check_output_folder, write_json
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.picture import additional_picture
 from mmer.progress import counting
 from mmer.recipe import load_recipe
 from mmer.terminal import Table, messages, tell
@@ -58,12 +59,13 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         for system, figure in figures.items()
     }
     write_json(out / "demo.json", scores)
-    plot_comparison(
-        {name: scores[system] for system, (_, name) in SYSTEMS.items()},
-        out / "comparison.png",
-        title="Emotion on voices never heard in training",
-        chance=0.25,
-    )
+    with additional_picture("comparison.png"):
+        plot_comparison(
+            {name: scores[system] for system, (_, name) in SYSTEMS.items()},
+            out / "comparison.png",
+            title="Emotion on voices never heard in training",
+            chance=0.25,
+        )
     _conclude(out, scores, console)
     return scores
 

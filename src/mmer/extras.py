@@ -20,5 +20,10 @@ def import_extra(package: str, purpose: str, extra: str | None = None) -> Module
     try:
         return import_module(package)
     except ImportError:
-        wanted = f"'mmer[{extra}]'" if extra else package
-        raise MissingExtraError(f"{purpose} needs {package}; install it: pip install {wanted}") from None
+        command = install_command(extra) if extra else f"pip install {package}"
+        raise MissingExtraError(f"{purpose} needs {package}; install it: {command}") from None
+
+
+def install_command(extra: str) -> str:
+    """Give the command that adds an extra; PyPI's project of the name mmer is another one."""
+    return f"pip install -c constraints.txt '.[{extra}]' in the source folder of mmer"

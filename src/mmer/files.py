@@ -45,6 +45,8 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
             yield path
             return
         target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise _without_folder(target.parent, path)
         name = f"{target.name}{PART}" if keep else f".{target.name[:50]}.{token_hex(4)}{PART}"
         part = target.with_name(name)
         try:
@@ -75,8 +77,14 @@ def writable(path: Paths) -> Iterator[None]:
 
 def unwritable(path: Paths, error: OSError) -> MMERError:
     """Say that a file or folder cannot be written."""
-    # Pillow and pyarrow give errors without strerror.
-    return MMERError(f"{os.fspath(path)}: cannot be written ({error.strerror or error})")
+    # strerror of pyarrow's errors names the file under which it was being written.
+    reason = os.strerror(error.errno) if error.errno else error.strerror or str(error)
+    return MMERError(f"{os.fspath(path)}: cannot be written ({reason})")
+
+
+def _without_folder(folder: Path, path: Path) -> MMERError:
+    what = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+    return MMERError(f"{path}: cannot be written, {what}")
 
 
 def write_text(path: Paths, text: str) -> None:
@@ -142,8 +150,7 @@ def check_output_file(path: Paths, inputs: Iterable[Paths] = ()) -> None:
                         device.write(b"\n")  # /dev/full tells so
             return
         if above is None or not stat.S_ISDIR(above.st_mode):
-            what = f"there is no folder {path.parent}" if above is None else f"{path.parent} is a file"
-            raise MMERError(f"{path}: cannot be written, {what}")
+            raise _without_folder(path.parent, path)
         check_not_input(path, inputs)
         target = Path(os.path.realpath(path))
         if found is not None:

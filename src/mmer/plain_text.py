@@ -5,9 +5,12 @@ import re
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 # What a terminal obeys, and what turns the direction of the text after it. Line feeds and tabs stay.
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What JSON need not escape, but terminals obey and other programs take for the end of a line.
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def valid(text: str) -> str:
@@ -22,6 +25,14 @@ def valid(text: str) -> str:
 def _without_surrogate(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "\ufffd"
+
+
+def whole(value: Any) -> Any:
+    """Give a value that a JSON file held, with U+FFFD in place of halves of characters in its text.
+
+    Halves that stand for bytes of a file name stay, so that the file is found.
+    """
+    return _HALF.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 def shown(text: str) -> str:
@@ -51,10 +62,11 @@ def lines_of(text: str) -> list[str]:
 
 
 def json_text(content: Any, *, indent: int | None = None, allow_nan: bool = False) -> str:
-    """Give `content` as JSON that UTF-8 can encode, with its text changed as by `valid`.
+    """Give `content` as JSON that UTF-8 can encode and a terminal can show, with its text changed as by `valid`.
 
     Raises:
         ValueError: a number is not finite, and `allow_nan` is false.
     """
     text = json.dumps(content, ensure_ascii=False, allow_nan=allow_nan, indent=indent)
-    return _SURROGATE.sub(lambda found: json.dumps(_without_surrogate(found), ensure_ascii=False)[1:-1], text)
+    text = _SURROGATE.sub(lambda found: json.dumps(_without_surrogate(found), ensure_ascii=False)[1:-1], text)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

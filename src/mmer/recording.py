@@ -239,7 +239,8 @@ def source_name(source: AudioSource) -> str:
 def _open_sound_file(source: str | BinaryIO) -> soundfile.SoundFile | None:
     """Null for what is left to FFmpeg."""
     try:
-        file = soundfile.SoundFile(_rewound(source))
+        # Encoded by us, since soundfile cannot encode names that are not UTF-8.
+        file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else _rewound(source))
     except soundfile.LibsndfileError as error:
         # Code 3: a format that libsndfile knows, malformed. It says so too of sound Ogg files of less than a second,
         # which FFmpeg writes as a single page.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from mmer.errors import CorpusError
+from mmer.plain_text import valid
 
 WAV2VEC2_ALPHABET: tuple[str, ...] = (
     *("<pad>", "<s>", "</s>", "<unk>", "|"),
@@ -25,7 +26,7 @@ def strip_annotations(text: str) -> str:
     >>> strip_annotations("Well. [LAUGHTER] I know. (sighs)")
     'Well. I know.'
     """
-    return " ".join(_ROUND_TAG.sub(" ", _SQUARE_TAG.sub(" ", text)).split())
+    return " ".join(_ROUND_TAG.sub(" ", _SQUARE_TAG.sub(" ", valid(text))).split())
 
 
 def normalize_transcript(text: str) -> str:

@@ -95,7 +95,7 @@ class TestCommand:
             (["--fail-on", "speaker>0"], "mmer: condition 'speaker>0': no figure 'speaker', the nearest is"),
             (["--by", "sesion"], "mmer: cannot audit by 'sesion', the nearest is 'session'"),
             (["--similarity", "0"], "mmer: similarity 0 of near duplicates: allowed is above 0"),
-            (["--json", "."], "mmer: .: cannot be written (Is a directory); name a file elsewhere"),
+            (["--json", "."], "mmer: .: cannot be written, a folder is there; name a file"),
         ],
     )
     def test_wrong_options(

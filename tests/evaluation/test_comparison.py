@@ -259,7 +259,10 @@ class TestCommand:
             (["{mine}", "nowhere.csv"], "nowhere.csv: no such file"),
             (["{mine}", "{theirs}", "--figure", "f1"], "unknown figure 'f1'"),
             (["{mine}", "{theirs}", "--rename", "joy=happy"], "no run has the emotion 'joy'"),
-            (["{mine}", "{theirs}", "--json", "{folder}/no/x.json"], "cannot write the comparison to"),
+            (
+                ["{mine}", "{theirs}", "--json", "{folder}/no/x.json"],
+                "x.json: cannot be written, there is no folder",
+            ),
         ],
     )
     def test_errors(self, mmer: Command, tables: list[Path], arguments: list[str], message: str) -> None:

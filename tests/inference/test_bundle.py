@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import run
 
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer
 from mmer.inference import bundle as bundles
 from mmer.inference.bundle import model_folder as unpacked
@@ -180,7 +180,7 @@ def test_what_is_no_bundle(packed: Path, model_folder: Path, tmp_path: Path) -> 
         write_bundle(model_folder, tmp_path / "model.zip")
     with pytest.raises(CheckpointError, match="no model folder at"):
         write_bundle(tmp_path / "nowhere", tmp_path / "out.mmer")
-    with pytest.raises(CheckpointError, match="cannot write the bundle"):
+    with pytest.raises(MMERError, match="cannot be written, there is no folder"):
         write_bundle(model_folder, tmp_path / "nowhere" / "out.mmer")
 
     def newer(files: dict[str, bytes]) -> None:

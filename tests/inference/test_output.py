@@ -90,9 +90,12 @@ def test_rows_are_in_the_file_as_soon_as_they_come(tmp_path: Path, name: str) ->
     def rows() -> Iterator[Prediction]:
         for number in range(5):
             yield example(str(number))
-            assert len(path.read_text().splitlines()) == number + 1 + header
+            part = tmp_path / f"{name}.part"
+            assert len(part.read_text().splitlines()) == number + 1 + header
+            assert not path.exists()
 
     write_predictions(rows(), path, labels=LABELS)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
 def test_parquet_is_written_in_groups(tmp_path: Path) -> None:

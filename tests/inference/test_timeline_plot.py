@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 from PIL import Image
 
 from mmer.inference import Prediction
 from mmer.inference.timeline import Timeline
 from mmer.inference.timeline_plot import BINS, _are_many, _averaged, _clock, _tick
+from mmer.picture import Picture
 
 LABELS = ["happy", "sad"]
 
@@ -56,8 +56,8 @@ def test_times_are_round() -> None:
 
 
 def test_bars_are_as_wide_and_as_high_as_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
     timeline = Timeline(
         recording="a.wav",
         duration=10.0,

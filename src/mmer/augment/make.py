@@ -1,6 +1,7 @@
 """Making the views of a corpus: words, sound, gates, and a journal that a killed run goes on from."""
 
 import hashlib
+import io
 import json
 import os
 from collections import Counter
@@ -23,7 +24,7 @@ from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.error_rates import word_errors
-from mmer.files import writing
+from mmer.files import write_bytes
 
 
 def make_views(
@@ -307,5 +308,6 @@ def _write(path: str, waveform: Waveform) -> None:
     """Write a recording that is there complete or not at all; one louder than full scale is turned down."""
     peak = float(np.abs(waveform).max())
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with writing(path) as part:
-        soundfile.write(part, waveform / max(1.0, peak), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    sound = io.BytesIO()
+    soundfile.write(sound, waveform / max(1.0, peak), SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    write_bytes(path, sound.getvalue())

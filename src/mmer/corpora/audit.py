@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
 from mmer.corpora.leaks import TRAIN, Sides, find_leaks
 from mmer.errors import CorpusError
-from mmer.files import write_json
+from mmer.files import writable, write_json
 
 if TYPE_CHECKING:
     from mmer.augment.views import View
@@ -116,6 +117,8 @@ class Audit:
         Raises:
             MMERError: the file cannot be written.
         """
+        with writable(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.to_dict())
 
     def __rich__(self) -> RenderableType:

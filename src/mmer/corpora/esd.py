@@ -8,6 +8,7 @@ from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.file_grammars import Grammar
 from mmer.corpora.file_names import read_grammar
 from mmer.corpora.releases import add_transcripts, release_files
+from mmer.plain_text import lines_of
 
 # The folds of EmoBox, which mix both languages.
 FOLDS = (
@@ -54,7 +55,7 @@ def read_esd(root: str | os.PathLike[str], *, progress: Progress | None = None) 
     transcripts: dict[str, str] = {}
     unreadable: list[str] = []
     for path in release_files(root, "[0-9][0-9][0-9][0-9].txt"):
-        for number, line in enumerate(_decode(path).splitlines(), 1):
+        for number, line in enumerate(lines_of(_decode(path)), 1):
             if match := _LINE.fullmatch(line.strip()):
                 transcripts[match[1]] = match[2]
             elif line.strip():

@@ -13,6 +13,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.errors import CorpusError
+from mmer.plain_text import lines_of
 
 CODES = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")
 DOCUMENTED = {
@@ -111,7 +112,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 def _lines(file: Path) -> list[str]:
     # Latin-1 as Windows writes it, where the bytes 0x80 to 0x9f are quotation marks and dashes.
-    return file.read_bytes().decode("cp1252", "replace").splitlines()
+    return lines_of(file.read_bytes().decode("cp1252", "replace"))
 
 
 def _turns(file: Path, unreadable: list[str]) -> Iterator[dict[str, Any]]:

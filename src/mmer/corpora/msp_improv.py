@@ -15,6 +15,7 @@ from mmer.corpora.releases import (
     read_text,
     release_files,
 )
+from mmer.plain_text import lines_of
 
 EMOTIONS = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad", "O": "other", "X": None}
 KINDS = {"T": 652, "R": 620, "S": 4381, "P": 2785}
@@ -59,7 +60,7 @@ def read_msp_improv(root: str | os.PathLike[str], *, progress: Progress | None =
     votes: dict[str, list[str]] = {}
     unreadable: list[str] = []
     repeated: list[str] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(lines_of(read_text(path)), 1):
         if line.startswith("UTD-"):
             votes = {}
             if match := _LABEL.match(line):

@@ -17,6 +17,7 @@ from mmer.corpora.releases import (
     release_files,
 )
 from mmer.errors import CorpusError
+from mmer.plain_text import lines_of
 
 EMOTIONS = {
     **{"A": "angry", "S": "sad", "H": "happy", "U": "surprised", "F": "fearful", "D": "disgusted"},
@@ -101,7 +102,7 @@ def _votes(folder: Path) -> dict[str, dict[str, list[str]]]:
     lines, detailed = folder / "Labels.txt", folder / "labels_detailed.csv"
     if lines.is_file():
         name = ""
-        for line in read_text(lines).splitlines():
+        for line in lines_of(read_text(lines)):
             if line.startswith("MSP-PODCAST"):
                 name = Path(line.partition(";")[0].strip()).stem
             elif vote := _WORKER.match(line):

@@ -7,6 +7,7 @@ and every setting of the prosody is used for a positive sentence and its negativ
 whoever knows the text alone, or the prosody alone, is right at most half of the time, exactly.
 """
 
+import io
 import itertools
 import os
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from mmer.audio import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.espeak import ESpeak, without_silence
 from mmer.errors import CorpusError
+from mmer.files import write_bytes
 
 EMOTIONS = {
     ("high", "positive"): "happy",
@@ -201,5 +203,7 @@ def _speak(synthesizer: ESpeak, voice: Voice, row: dict[str, Any], path: Path) -
     waveform = soxr.resample(
         without_silence(waveform), synthesizer.sampling_rate, SAMPLING_RATE, quality="HQ"
     )
-    soundfile.write(path, waveform, SAMPLING_RATE, subtype="PCM_16")
+    sound = io.BytesIO()
+    soundfile.write(sound, waveform, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    write_bytes(path, sound.getvalue())
     return len(waveform) / SAMPLING_RATE

@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from mmer.errors import CorpusError
 from mmer.files import writing
-from mmer.plain_text import json_text, valid
+from mmer.plain_text import json_text, valid, whole
 
 COLUMNS = (
     *("utterance_id", "audio_path", "start", "end", "transcript", "emotion", "speaker", "session"),
@@ -269,7 +269,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                 raise CorpusError(f"{path}: line {number} is not JSON ({error.msg})") from None
             if not isinstance(row, dict):
                 raise CorpusError(f'{path}: line {number} is no JSON object, as in {{"utterance_id": ...}}')
-            rows.append(row)
+            rows.append({name: whole(value) for name, value in row.items()})
     columns = dict.fromkeys(name for row in rows for name in row)
     return pd.DataFrame(
         {

@@ -35,6 +35,7 @@ from mmer.inference.calibration import (
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.output import Prediction
+from mmer.picture import additional_picture
 
 METHODS = ("none", "temperature", "vector", "isotonic")
 """Candidates, the simplest first."""
@@ -143,7 +144,8 @@ def calibrate(
         note="; ".join(notes) or None,
     )
     calibration.write(model_folder)
-    plot_calibration(calibration, model_folder / PICTURE)
+    with additional_picture(PICTURE):
+        plot_calibration(calibration, model_folder / PICTURE)
     return calibration
 
 

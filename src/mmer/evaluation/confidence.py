@@ -12,6 +12,7 @@ from mmer.evaluation.calibration_figures import answer_bins, calibration_figures
 from mmer.evaluation.trust_plots import plot_reliability, plot_risk_coverage
 from mmer.files import write_csv
 from mmer.inference.output import probability_column
+from mmer.picture import additional_picture
 
 
 class Confidence:
@@ -43,10 +44,12 @@ class Confidence:
         """Write `risk_coverage.csv`, `risk_coverage.png` and `reliability.png`."""
         write_csv(self.curve, folder / "risk_coverage.csv")
         area = area_under_risk_coverage(self.curve)
-        plot_risk_coverage(self.curve, folder / "risk_coverage.png", area=area, title=title)
+        with additional_picture("risk_coverage.png"):
+            plot_risk_coverage(self.curve, folder / "risk_coverage.png", area=area, title=title)
         name = "calibrated" if self._fitted else "as the network says"
         bins = answer_bins(self._probabilities, self._truth)
-        plot_reliability({name: bins}, folder / "reliability.png", title=title)
+        with additional_picture("reliability.png"):
+            plot_reliability({name: bins}, folder / "reliability.png", title=title)
 
 
 def risk_coverage(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> pd.DataFrame:

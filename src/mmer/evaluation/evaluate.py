@@ -20,6 +20,7 @@ from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files import check_output_folder, writable, write_csv, write_json, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.picture import additional_picture
 
 WRITTEN = (
     *("metrics.json", "predictions.parquet", "slices.csv", "confusion_matrix.png", "risk_coverage.csv"),
@@ -175,12 +176,16 @@ def evaluate(
         write_parquet(predictions, out / "predictions.parquet")
         write_csv(sliced, out / "slices.csv")
         title = split or "all utterances"
-        plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
+        with additional_picture("confusion_matrix.png"):
+            plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
         confidence.write(out, title=title)
         if figures.get("accuracy_by_word_error_rate"):
-            plot_accuracy_by_word_errors(
-                figures["accuracy_by_word_error_rate"], out / "accuracy_by_word_error_rate.png", title=title
-            )
+            with additional_picture("accuracy_by_word_error_rate.png"):
+                plot_accuracy_by_word_errors(
+                    figures["accuracy_by_word_error_rate"],
+                    out / "accuracy_by_word_error_rate.png",
+                    title=title,
+                )
     return figures
 
 

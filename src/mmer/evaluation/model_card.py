@@ -12,6 +12,7 @@ from mmer.evaluation import report_tables as tables
 from mmer.evaluation.report_run import Run, protocol, read_run, read_versions, warnings
 from mmer.files import check_output_file, write_text
 from mmer.inference.calibration import Calibration
+from mmer.plain_text import valid
 from mmer.recipe import Recipe
 
 CARD = "README.md"
@@ -64,7 +65,8 @@ def model_card(run: Run, calibration: Calibration | None) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    title = run.folder.resolve().name
+    environment.filters["plain"] = tables.markdown_text
+    title = valid(run.folder.resolve().name)
     groups, bias = tables.groups(run), run.metrics.get("selection_bias")
     body = environment.get_template("model_card.md.jinja").render(
         marker=MARKER,
@@ -127,7 +129,7 @@ def _corpora(run: Run) -> list[str]:
     for name in _names(run):
         facts = CATALOG.get(name)
         known = f"{facts.title}: license {facts.license}; {facts.where}" if facts else None
-        lines.append(known or f"{name}: license not known to mmer; ask whoever made it")
+        lines.append(known or f"{tables.markdown_text(name)}: license not known to mmer; ask whoever made it")
     if run.corpus.table["corpus"].isna().any():
         lines.append("recordings of no named corpus: license not known; ask whoever made them")
     return lines

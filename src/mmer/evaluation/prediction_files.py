@@ -9,6 +9,7 @@ import pandas as pd
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import SUFFIXES, read_table
 from mmer.errors import MMERError
+from mmer.plain_text import lines_of
 
 _EMOTIONS = ("emotion", "predicted")
 
@@ -151,7 +152,7 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         raise MMERError(f"{path}: no such file")
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines_of(path.read_text(encoding="utf-8")), 1):
         name, blank, label = line.rpartition(" ")
         if not blank or not name:
             raise MMERError(

@@ -1,5 +1,6 @@
 """Tables of a report, and the same as LaTeX and Markdown."""
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.report_run import Run
 from mmer.evaluation.show import FIGURES
 from mmer.evaluation.slices import slices
+from mmer.plain_text import shown
 
 MISTAKES = 12
 """Most confident mistakes that are listed."""
@@ -54,11 +56,11 @@ class ReportTable:
     def markdown(self) -> str:
         """The table in the Markdown of GitHub and Pandoc, its caption below."""
         rule = [":--" if place < self.words else "--:" for place in range(len(self.columns))]
-        lines = [[_markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
+        lines = [[markdown_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         for row in self.strong:
             lines[row + 1] = [f"**{cell}**" if cell else "" for cell in lines[row + 1]]
         lines.insert(1, rule)
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{_markdown(self.caption)}\n"
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{markdown_text(self.caption)}\n"
 
     def latex(self) -> str:
         """A table environment that needs the package booktabs."""
@@ -93,11 +95,17 @@ def latex_text(text: str) -> str:
     >>> latex_text("50% of A_1 & B")
     '50\\\\% of A\\\\_1 \\\\& B'
     """
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    return "".join(_LATEX.get(character, character) for character in " ".join(shown(text).split()))
 
 
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<>\[\]#~])", r"\\\1", " ".join(text.split()))
+def markdown_text(text: str) -> str:
+    r"""Text on one line with every character that Markdown, its HTML or its math takes for a mark escaped.
+
+    >>> markdown_text("<b> & a_b")
+    '&lt;b&gt; &amp; a\\_b'
+    """
+    escaped = html.escape(" ".join(shown(text).split()), quote=False)
+    return re.sub(r"([\\|*_`\[\]#~$])", r"\\\1", escaped)
 
 
 def results(run: Run) -> ReportTable:

@@ -22,6 +22,7 @@ from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.picture import additional_picture
 from mmer.terminal import Table
 
 Progress = Callable[..., None]
@@ -94,7 +95,8 @@ def measure(
     emotions = judged.table["emotion"].nunique()
     result = {**settings, "chance": 1 / emotions, "conditions": found}
     write_json(out / "robustness.json", result)
-    plot_robustness(result, out / "robustness.png")
+    with additional_picture("robustness.png"):
+        plot_robustness(result, out / "robustness.png")
     return result
 
 

@@ -8,14 +8,15 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from mmer.errors import CheckpointError
-from mmer.files import check_output_file, writing
+from mmer.files import PART, check_output_file, writable, writing
+from mmer.lock import LOCK
 
 SUFFIX = ".mmer"
 MANIFEST = "manifest.json"
@@ -74,6 +75,7 @@ def model_folder(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         CheckpointError: the bundle is damaged, or holds what it should not.
+        MMERError: the cache cannot be written to.
     """
     path = Path(path)
     if not path.is_file():
@@ -82,16 +84,24 @@ def model_folder(path: str | os.PathLike[str]) -> Path:
     folder = user_cache_path("mmer") / "models" / f"{path.stem}-{digest[:16]}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        unpacked = Path(scratch) / "model"
-        _unpack(path, unpacked)
-        try:
-            unpacked.replace(folder)
-        except OSError:  # another process was faster
-            if not folder.is_dir():
-                raise
+    with writable(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / LOCK):
+            for left in folder.parent.glob(f"*{PART}"):  # of a process that was killed
+                shutil.rmtree(left)
+            if not folder.is_dir():  # or another process was faster
+                _unpack_completely(path, folder)
     return folder
+
+
+def _unpack_completely(path: Path, folder: Path) -> None:
+    """Unpack into a folder that is there complete or not at all."""
+    part = folder.with_name(f"{folder.name}{PART}")
+    try:
+        _unpack(path, part)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """What `mmer listen` does: answers as they come, and what was heard at the end."""
 
-import json
 import signal
 import sys
 from collections import Counter
@@ -12,6 +11,8 @@ from typing import TextIO
 
 from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.plain_text import json_text, one_line
+from mmer.terminal import tell
 
 
 def listen_to(
@@ -49,7 +50,7 @@ def listen_to(
     emotions: Counter[str] = Counter()
     delays: list[float] = []
     with source as chunks, _interruption() as interrupted:
-        print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
+        tell("listening; Ctrl-C ends it")
         for heard in listen(listener, chunks, interrupted.is_set):
             show(heard, sys.stdout)
             if heard.final:
@@ -61,23 +62,23 @@ def listen_to(
             f"answered {sum(delays) / len(delays):.2f} s after the end of speech, at most {max(delays):.2f} s"
         )
     summary = ", ".join([f"{len(delays)} utterances in {listener.seconds:.1f} s", *told])
-    print(summary, file=sys.stderr, flush=True)
+    tell(summary)
 
 
 def _show_json(heard: Heard, file: TextIO) -> None:
-    print(json.dumps(heard.to_dict(), ensure_ascii=False, allow_nan=False), file=file, flush=True)
+    print(json_text(heard.to_dict()), file=file, flush=True)
 
 
 def _show_text(heard: Heard, file: TextIO) -> None:
     prediction = heard.prediction
     times = f"{prediction.start:7.1f} - {prediction.end:.1f} s"
     if prediction.label is None or prediction.confidence is None:
-        print(f"{times}  no answer: {prediction.error}", file=file, flush=True)
+        print(one_line(f"{times}  no answer: {prediction.error}"), file=file, flush=True)
         return
     answer = f"{prediction.label} {prediction.confidence:.0%}"
     when = f"{heard.delay:.2f} s after" if heard.final else "so far"
     words = f"  {prediction.transcript}" if prediction.transcript else ""
-    print(f"{times}  {answer:<16} {when}{words}", file=file, flush=True)
+    print(one_line(f"{times}  {answer:<16} {when}{words}"), file=file, flush=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from mmer.inference.inputs import Utterance
 from mmer.inference.score_shard import SPEAKERS, parquet_bytes
 from mmer.lock import LOCK, take_lock
 from mmer.model.processor import FeatureStatistics
+from mmer.plain_text import json_text, valid
 
 AUDIO = "_audio"
 """Folder of recordings that are no files yet, those of hf:."""
@@ -84,8 +85,12 @@ class ScoreFolder:
         manifest = {"source": source, "rows": len(rows), "inputs_sha256": asked, **settings}
         before = self._manifest()
         if before is None:
-            self.write(_INPUTS, parquet_bytes(pa.Table.from_pylist(rows, _INPUT_SCHEMA)))
-            self.write(_MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+            told = [
+                {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
+                for row in rows
+            ]
+            self.write(_INPUTS, parquet_bytes(pa.Table.from_pylist(told, _INPUT_SCHEMA)))
+            self.write(_MANIFEST, json_text(manifest, indent=2).encode())
             return
         names = {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
         different = {

@@ -12,6 +12,7 @@ import pandas as pd
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.inference.segmentation import Segment
+from mmer.plain_text import lines_of
 
 _SIDES = {"1": "left", "2": "right"}
 
@@ -59,7 +60,7 @@ def read_segments(path: str | Path, recording: str, tiers: list[str] | None = No
 
 def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
     found: dict[str, list[Segment]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(lines_of(path.read_text(encoding="utf-8-sig")), 1):
         fields = line.split()
         if not fields or fields[0] != "SPEAKER":
             continue

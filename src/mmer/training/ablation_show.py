@@ -12,8 +12,9 @@ from rich.console import Group
 from rich.text import Text
 
 from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
+from mmer.evaluation.report_tables import markdown_text
 from mmer.files import write_text
-from mmer.picture import Picture
+from mmer.picture import Picture, additional_picture
 from mmer.terminal import Table
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
@@ -43,8 +44,10 @@ def write_markdown(content: Mapping[str, Any], path: Path) -> None:
     parts = []
     for title, headings, rows, note in _tables(content):
         rule = ["---", *["---:"] * (len(headings) - 1)]
-        lines = "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
-        parts.append(f"## {title}\n\n{lines}\n\n{note}\n")
+        lines = "\n".join(
+            "| " + " | ".join(map(markdown_text, row)) + " |" for row in (headings, rule, *rows)
+        )
+        parts.append(f"## {title}\n\n{lines}\n\n{markdown_text(note)}\n")
     write_text(path, "\n".join(parts))
 
 
@@ -91,19 +94,20 @@ def plot(content: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     pictures = []
     if matrices := {row["title"]: row["pooled"] for row in content["rows"].values() if row["pooled"]}:
-        pictures.append(folder / "confusion_matrices.png")
-        _plot_matrices(matrices, pictures[-1])
+        with additional_picture("confusion_matrices.png"):
+            pictures.append(_plot_matrices(matrices, folder / "confusion_matrices.png"))
     if content["gradient_shares"]:
-        pictures.append(folder / "gradient_shares.png")
-        _plot_shares(content["gradient_shares"], pictures[-1])
+        with additional_picture("gradient_shares.png"):
+            pictures.append(_plot_shares(content["gradient_shares"], folder / "gradient_shares.png"))
     if content["transcripts"]:
-        pictures.append(folder / "transcripts.png")
         speech = content["rows"].get("speech", {}).get("pooled")
-        _plot_transcripts(content["transcripts"], speech and speech["balanced_accuracy"], pictures[-1])
+        score = speech and speech["balanced_accuracy"]
+        with additional_picture("transcripts.png"):
+            pictures.append(_plot_transcripts(content["transcripts"], score, folder / "transcripts.png"))
     return pictures
 
 
-def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
     labels = next(iter(matrices.values()))["labels"]
     side = max(2.1, 0.42 * len(labels))
     across = min(_ACROSS, len(matrices))
@@ -134,9 +138,10 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Non
     figure.supxlabel("predicted; in each cell percent of the true emotion", fontsize=10, color=INK)
     figure.supylabel("true", fontsize=10, color=INK)
     figure.savefig(path)
+    return path
 
 
-def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> None:
+def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> Path:
     figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     names = [name for name in NAMES if name in shares]
@@ -175,9 +180,10 @@ def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> None:
     )
     _clean(axes)
     figure.savefig(path)
+    return path
 
 
-def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, path: Path) -> None:
+def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, path: Path) -> Path:
     figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     curve = [
@@ -216,6 +222,7 @@ def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, pa
     axes.set_title("MMER: balanced accuracy", fontsize=11.5, color=INK, loc="left")
     _clean(axes)
     figure.savefig(path)
+    return path
 
 
 def _clean(axes: Axes) -> None:

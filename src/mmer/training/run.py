@@ -31,6 +31,7 @@ from mmer.lock import take_lock
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.picture import additional_picture
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import messages, tell
@@ -166,8 +167,25 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         write_recipe(recipe, folder)
     if not versions_file.exists():
         write_json(versions_file, _versions())
+    elif not (folder / "metrics.json").exists():
+        _note_other_software(versions_file, console)
     # Read back even if just written, so that a resumed run sees the very same table.
     return read_preparation(folder)
+
+
+def _note_other_software(file: Path, console: Console) -> None:
+    """Add what a run goes on with to what it was begun with, as in `2.8.0, then 2.9.1`."""
+    before = json.loads(file.read_text(encoding="utf-8"))
+    now = _versions()
+    changed = {
+        name: f"{before[name]}, then {version}" if name in before else version
+        for name, version in now.items()
+        if before.get(name, "").rpartition(", then ")[2] != version
+    }
+    if changed:
+        told = "; ".join(f"{name} {version}" for name, version in changed.items())
+        tell(f"warning: the run was begun with other software: {told}", console, style="yellow")
+        write_json(file, {**before, **changed})
 
 
 def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[str, dict[str, float]]:
@@ -341,12 +359,14 @@ def _judge(
     history = history_of(state.log_history)
     watched = "validation" if selection == "last" else selection
 
-    plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=_epoch(state, step))
+    with additional_picture("curves.png"):
+        plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=_epoch(state, step))
     shown = next(split for split in ("test", watched, "train") if judged[split])
     optimistic = ", which chose the epoch" if selection == shown else ""
     figures = judged[shown]
     assert figures is not None
-    plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
+    with additional_picture("confusion_matrix.png"):
+        plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
     bias = None
     if compared is not None and judged["test"]:
         MMERProcessor.from_pretrained(folder / "model").save_pretrained(folder / "validation_selected")

@@ -1,0 +1,161 @@
+"""Files that commands write: refused before the work, complete or not there, and never over an input."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmer.errors import MMERError
+from mmer.files import (
+    check_different,
+    check_not_input,
+    check_output_file,
+    check_output_folder,
+    write_json,
+    write_text,
+    writing,
+)
+
+as_another_user = pytest.mark.skipif(os.getuid() != 0, reason="only root can take another user's rights")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def unprivileged(program: str, *arguments: object) -> str:
+    """What a program prints as a user who owns nothing."""
+    program = f"import os, sys; from mmer.files import *; os.setuid(65534); {program}"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _write_half(path: Path, error: type[BaseException]) -> None:
+    path.write_text("half")
+    raise error
+
+
+class TestWriting:
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
+    def test_what_does_not_end_leaves_what_was_there(self, tmp_path: Path, error: type) -> None:
+        (tmp_path / "a.txt").write_text("before")
+        with pytest.raises(error), writing(tmp_path / "a.txt") as part:
+            _write_half(part, error)
+        assert names(tmp_path) == ["a.txt"]
+        assert (tmp_path / "a.txt").read_text() == "before"
+
+    def test_links_and_modes_stay(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        file, link = tmp_path / "real" / "a.txt", tmp_path / "link.txt"
+        file.write_text("before")
+        file.chmod(0o640)
+        link.symlink_to(file)
+        write_text(link, "ł\r\n")
+        assert link.is_symlink()
+        assert file.read_bytes() == "ł\r\n".encode()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+    def test_names_as_long_as_there_can_be(self, tmp_path: Path) -> None:
+        name = "ł" * 127
+        check_output_file(tmp_path / name)
+        write_text(tmp_path / name, "x")
+        assert names(tmp_path) == [name]
+
+    def test_devices_are_written_to_and_tell_that_they_are_full(self, tmp_path: Path) -> None:
+        write_text("/dev/null", "x")
+        assert Path("/dev/null").is_char_device()
+        (tmp_path / "a.json").symlink_to("/dev/full")
+        with pytest.raises(MMERError, match=r"a\.json: cannot be written \(No space left on device\)"):
+            write_json(tmp_path / "a.json", {})
+        assert names(tmp_path) == ["a.json"]
+
+    def test_file_names_that_are_not_utf8_in_json(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "a.json", {os.fsdecode(b"\xff"): "\ud83d"})
+        assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "\\\\xff": "\ufffd"\n}\n'
+
+
+class TestBeforeTheWork:
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("folder", "a folder is there; name a file"),
+            ("none/a.csv", "there is no folder"),
+            ("file/a.csv", "file is a file"),
+            ("full.csv", r"\(No space left on device\)"),
+            ("x" * 256, r"\(File name too long\)"),
+        ],
+    )
+    def test_files_that_cannot_be_written(self, tmp_path: Path, name: str, reason: str) -> None:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "full.csv").symlink_to("/dev/full")
+        before = names(tmp_path)
+        with pytest.raises(MMERError, match=rf"cannot be written,? .*{reason}"):
+            check_output_file(tmp_path / name)
+        assert names(tmp_path) == before
+
+    def test_folders_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x")
+        for name in ("file", "file/a/b"):
+            with pytest.raises(MMERError, match="file is a file; name a folder elsewhere"):
+                check_output_folder(tmp_path / name)
+        for name in ("/proc/a", "x" * 256, "/dev/null/a"):
+            with pytest.raises(MMERError, match="cannot be written"):
+                check_output_folder(tmp_path / name)
+        check_output_folder(tmp_path / "a" / "b")
+        assert names(tmp_path) == ["file"]
+
+    def test_a_working_folder_that_was_deleted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        for check in (check_output_file, check_output_folder):
+            with pytest.raises(MMERError, match=r"cannot be written \(No such file or directory\)"):
+                check("a.csv")
+
+    @as_another_user
+    def test_what_is_not_allowed(self, tmp_path: Path) -> None:
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o755)
+        (tmp_path / "a.csv").write_text("x")
+        program = "\ntry: check_output_{}(sys.argv[1])\nexcept MMERError as error: print(error)"
+        for kind, name in (("file", "a.csv"), ("file", "b.csv"), ("folder", "new")):
+            told = unprivileged(program.format(kind), tmp_path / name)
+            assert told == f"{tmp_path / name}: cannot be written (Permission denied)\n"
+
+
+class TestOverInputs:
+    @pytest.mark.parametrize("name", ["a.csv", "link.csv", "hard.csv", "folder/../a.csv", "there/a.csv"])
+    def test_an_input_by_any_name(self, tmp_path: Path, name: str) -> None:
+        file = tmp_path / "a.csv"
+        file.write_text("x")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "link.csv").symlink_to(file)
+        (tmp_path / "hard.csv").hardlink_to(file)
+        (tmp_path / "there").symlink_to(tmp_path)
+        with pytest.raises(MMERError, match=r"is an input, .*a\.csv; write to another file"):
+            check_output_file(tmp_path / name, ["nowhere", file])
+
+    def test_files_of_a_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "in" / "deep").mkdir(parents=True)
+        (tmp_path / "in" / "deep" / "a.csv").write_text("x")
+        (tmp_path / "a.csv").hardlink_to(tmp_path / "in" / "deep" / "a.csv")
+        with pytest.raises(MMERError, match="is an input"):
+            check_not_input(tmp_path / "a.csv", [tmp_path / "in"])
+        with pytest.raises(MMERError, match="is an input"):
+            check_output_folder(tmp_path / "in" / "deep", [tmp_path / "in"], files=["b.csv", "a.csv"])
+        check_output_file(tmp_path / "in" / "b.csv", [tmp_path / "in"])
+
+    def test_two_outputs_of_one_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        check_different(["a.csv", "b.csv"])
+        with pytest.raises(MMERError, match=r"\./a\.csv: is to be written twice, as a\.csv too"):
+            check_different(["a.csv", "b.csv", f"{'./'}a.csv"])
+        (tmp_path / "a.csv").write_text("x")
+        (tmp_path / "b.csv").symlink_to("a.csv")
+        with pytest.raises(MMERError, match="is to be written twice"):
+            check_different(["a.csv", "b.csv"])

@@ -1,0 +1,70 @@
+"""What users wrote is shown as it is, on every console, and never obeyed by a terminal."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from mmer.progress import counting, speed
+from mmer.terminal import PlainConsole, Table, tell
+
+NAMES = [
+    "[/angry]",
+    "[sad]",
+    "data [v1]",
+    "[bold]b[/bold]",
+    ":smile:",
+    "\x1b[31mred\x1b[0m",
+    "a\x07\x9b2J",
+    "\\[",
+]
+
+
+def printed(what: object, console: type[Console] = PlainConsole, **settings: object) -> str:
+    file = io.StringIO()
+    console(file=file, force_terminal=True, color_system=None, width=120, **settings).print(what)  # pyright: ignore
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_is_neither_markup_nor_a_command(name: str) -> None:
+    safe = name.replace("\x1b", "␛").replace("\x07", "␇").replace("\x9b", "\ufffd")
+    assert printed(name) == f"{safe}\n"
+    assert safe in printed(Text(name, style="bold"))
+    table = Table(title=name)
+    table.add_column(name)
+    table.add_row(name)
+    # On the console of a user of the library, too, who has markup on.
+    for console in (PlainConsole, Console):
+        shown = printed(table, console)
+        assert shown.count(safe) == 3
+        assert "\x1b" not in shown
+        assert "\x9b" not in shown
+    file = io.StringIO()
+    tell(f"{name}\nsecond", Console(file=file, width=10))
+    assert file.getvalue() == f"{safe} second\n"
+
+
+def test_a_bar_shows_names_as_they_are() -> None:
+    for bar in (counting, speed):
+        file = io.StringIO()
+        with bar(PlainConsole(file=file, force_terminal=True), "reading [/x] {name} \x1b[2J", 3):
+            print("a result", flush=True)
+        assert "reading [/x] {name} ␛[2J" in file.getvalue()
+        assert "a result" not in file.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii", "utf-8"])
+def test_output_is_utf8_whatever_the_locale(encoding: str) -> None:
+    program = (
+        "import os, sys; from mmer.terminal import *; use_utf8();"
+        "tell('ł 怒 \\udce9'); print_result('ł ' + os.fsdecode(b'\\xe9')); results().print('怒 \\udce9')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env={"PYTHONIOENCODING": encoding}, check=True
+    )
+    assert done.stderr == "ł 怒 \\xe9\n".encode()
+    assert done.stdout == "ł ".encode() + b"\xe9\n" + "怒 \\xe9\n".encode()
