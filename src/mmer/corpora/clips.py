@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import pandas as pd
 
-from mmer.audio import SAMPLING_RATE, load_audio, probe, quality_warnings
+from mmer.audio import SAMPLING_RATE, load_with_warnings
 from mmer.corpora.corpus import Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError
@@ -27,7 +27,7 @@ class Clip:
         content: the same for two clips that are the same bytes and the same part of them; null if unreadable.
         print: its fingerprint; null if unreadable, silent or too short for one.
         duration: seconds; null if unreadable.
-        warnings: of `quality_warnings`.
+        warnings: as in `LoadedAudio`.
         error: why it cannot be read; null if it can.
     """
 
@@ -63,15 +63,14 @@ def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[in
 def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], str]) -> Clip:
     path, start, end = part
     try:
-        waveform = load_audio(path, start=start, end=end)
-        rate = probe(path).sampling_rate
+        loaded = load_with_warnings(path, start=start, end=end)
     except AudioError as error:
         return Clip(None, None, None, (), str(error))
     return Clip(
         content=f"{digest(path)} {start or 0.0} {end}",
-        print=fingerprint(waveform),
-        duration=len(waveform) / SAMPLING_RATE,
-        warnings=tuple(quality_warnings(waveform, rate)),
+        print=fingerprint(loaded.waveform),
+        duration=len(loaded.waveform) / SAMPLING_RATE,
+        warnings=tuple(loaded.warnings),
         error=None,
     )
 
