@@ -1,8 +1,8 @@
 """Recordings as waveforms: decode, mix down, resample and judge; every error names the file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 import soxr
@@ -16,7 +16,7 @@ SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
 _SIDES = {"left": 0, "right": 1}
 _MAX_CHANNELS = 32
-_LONGEST = 3 * 3600  # s, of a waveform in memory: 0.7 GB
+_LONGEST = 2 * 3600  # s, of a waveform in memory: 0.5 GB, and as much again while it is made
 _BLOCK = 10  # s, that are mixed at a time
 _ROUNDING = 0.05  # s, by which an end in a table may lie behind the end of the file
 
@@ -66,7 +66,7 @@ def load_audio(
         start, end: seconds; the part to read, which is sought, so that what lies before it is not decoded.
             An end up to 0.05 s behind the end of the file counts as rounding.
         max_duration: seconds; a longer recording or part is refused from its header, before it is decoded. None
-            allows three hours.
+            allows two hours.
         channel: `mix`, all channels as `mmer.mixdown` mixes them, the mean of two; `left`, the first; `right`, the
             second; or the number of one, from 1.
 
@@ -116,7 +116,7 @@ def _loaded(
         _channel_index(channel, info.channels, name)
         mixer = Mixer()
         pieces = _mono(recording, first, None if last == info.duration else last, channel, mixer, name)
-        waveform = _whole(list(pieces), sampling_rate, name)
+        waveform = _whole(pieces, sampling_rate, name)
     return waveform, info.sampling_rate, mixer.warnings
 
 
@@ -137,19 +137,16 @@ def stream_audio(
     name = source_name(source)
     with open_recording(source) as recording:
         _channel_index(channel, recording.info.channels, name)
-        resampler, rate, done = None, 0, False
-        for samples, source_rate in _mono(recording, 0.0, None, channel, Mixer(), name):
-            done = True
-            if source_rate != rate:
-                if resampler:
-                    yield _rest(resampler)
-                rate = source_rate
-                resampler = _resampler(rate, sampling_rate)
-            yield resampler.resample_chunk(samples) if resampler else samples
+        done = False
+        for rate, run in groupby(
+            _mono(recording, 0.0, None, channel, Mixer(), name), key=lambda piece: piece[1]
+        ):
+            samples = (samples for samples, _ in run)
+            for piece in samples if rate == sampling_rate else _resampled(samples, rate, sampling_rate):
+                done = done or len(piece) > 0
+                yield piece
         if not done:
             raise AudioError(f"{name}: holds no samples")
-        if resampler:
-            yield _rest(resampler)
 
 
 def channel_names(source: AudioSource) -> list[str]:
@@ -336,22 +333,30 @@ def _mono(
         yield np.ascontiguousarray(samples), block.rate
 
 
-def _whole(pieces: list[tuple[NDArray[np.float32], int]], target_rate: int, name: str) -> NDArray[np.float32]:
-    """Pieces at one rate, those of another resampled."""
-    runs: list[NDArray[np.float32]] = []
+def _whole(
+    pieces: Iterable[tuple[NDArray[np.float32], int]], target_rate: int, name: str
+) -> NDArray[np.float32]:
+    """Pieces at one rate, those of another resampled as they come."""
+    found: list[NDArray[np.float32]] = []
     for rate, run in groupby(pieces, key=lambda piece: piece[1]):
-        samples = [samples for samples, _ in run]
-        together = samples[0] if len(samples) == 1 else np.concatenate(samples)
-        runs.append(together if rate == target_rate else soxr.resample(together, rate, target_rate, quality="HQ"))
-    waveform = runs[0] if len(runs) == 1 else np.concatenate([*runs, np.zeros(0, np.float32)])
-    if not len(waveform):
+        samples = (samples for samples, _ in run)
+        if rate == target_rate:
+            found += samples
+            continue
+        first, second = next(samples), next(samples, None)
+        if second is None:
+            found.append(soxr.resample(first, rate, target_rate, quality="HQ"))
+        else:
+            found += _resampled(chain([first, second], samples), rate, target_rate)
+    if not any(map(len, found)):
         raise AudioError(f"{name}: holds no samples")
-    return waveform
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _resampler(rate: int, target_rate: int) -> soxr.ResampleStream | None:
-    return soxr.ResampleStream(rate, target_rate, 1, "float32", "HQ") if rate != target_rate else None
-
-
-def _rest(resampler: soxr.ResampleStream) -> NDArray[np.float32]:
-    return resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+def _resampled(
+    pieces: Iterable[NDArray[np.float32]], rate: int, target_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    resampler = soxr.ResampleStream(rate, target_rate, 1, "float32", "HQ")
+    for piece in pieces:
+        yield resampler.resample_chunk(piece)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

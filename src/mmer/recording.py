@@ -195,6 +195,20 @@ class ContainerRecording:
             raise _truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
 
 
+class _Input:
+    """An open file as FFmpeg reads it, which is told -1 where it seeks to before the beginning."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self.name = file, name
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 class JoinedRecording:
     """Several recordings in one file, heard one after another."""
 
@@ -354,7 +368,7 @@ def _open_container(file: BinaryIO, name: str) -> InputContainer:
     }
     file.seek(0)
     try:
-        return av.open(file, mode="r", options=options, metadata_errors="replace")
+        return av.open(_Input(file, name), mode="r", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         known = "WAV, FLAC, Ogg, Opus, MP3, M4A, MP4, WebM or AVI"
         raise AudioError(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from mmer.audio import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
+from mmer.files import open_regular
 from mmer.inference.inputs import Utterance
 from mmer.inference.output import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
@@ -152,7 +153,7 @@ class _File:
     def at(cls, path: str) -> "_File":
         sha256 = info = None
         try:
-            with open(path, "rb") as content:
+            with open_regular(path) as content:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
             info = probe(path)
         except (OSError, AudioError):
