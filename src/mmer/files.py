@@ -27,13 +27,25 @@ def check_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioErr
     except (OSError, ValueError) as error:  # ValueError: a path with a null character or half a surrogate
         reason = error.strerror if isinstance(error, OSError) else error
         raise kind(f"{path}: cannot be read ({reason})") from None
-    mode = status.st_mode
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         raise kind(f"{path}: is a folder; give a file")
-    if not stat.S_ISREG(mode):
+    refuse_special(path, kind)
+    return status
+
+
+def refuse_special(path: str | os.PathLike[str], kind: type[MMERError]) -> None:
+    """Find out before it is opened whether a path leads to a pipe, a device or a socket; all else is left to the reader.
+
+    Raises:
+        MMERError: of that kind; it does.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         what = "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise kind(f"{path}: is {what}, not a file; write what it gives to a file first")
-    return status
 
 
 def open_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioError) -> FileIO:

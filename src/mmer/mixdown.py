@@ -27,7 +27,11 @@ _SAME = 0.8  # correlation from which a shifted channel is the same sound
 _INVERTED = 0.5  # the same for an inverted one, whose sum loses more
 _CLEAR = 0.3  # by which that correlation exceeds the one without shift, which the sum gains by
 _QUIET = 0.1  # of the power of the louder channel; less cannot cancel much
-_KEPT = 0.5  # of what was measured in the blocks before
+_SHORT = 2  # s; a block that is shorter, the end of a recording, is judged together with the one before
+_LOST = 0.1  # of the power of the louder channel, below what the mean of any two sounds that are not related has
+_WINDOW = 6  # segments, about one second, in which that is looked for
+_FAINT = 0.01  # of the power of the loudest window; in fainter ones nothing is looked for
+_KEPT = 0.5  # of the powers that were measured in the blocks before
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def channel_name(index: int) -> str:
 
 @dataclass
 class Mixer:
-    """Mixes the blocks of one recording, each by what was measured in it and, fading, in those before.
+    """Mixes the blocks of one recording, each by what is measured in it.
 
     Attributes:
         warnings: which channels were left out, and why.
@@ -60,7 +64,7 @@ class Mixer:
 
     warnings: list[str] = field(default_factory=list)
     _form: tuple[object, ...] | None = None
-    _spectra: NDArray[np.complex64] | None = None
+    _across: NDArray[np.complex64] | None = None
     _kept: tuple[int, ...] = ()
     _powers: NDArray[np.float64] | None = None
 
@@ -71,31 +75,36 @@ class Mixer:
             return block.samples[0]
         form = (channels, block.rate, block.layout)
         if form != self._form:
-            self._form, self._spectra, self._powers = form, None, None
+            self._form, self._across, self._powers = form, None, None
         weights = _weights(block)
         with np.errstate(all="ignore"):  # samples that are not finite are refused after mixing
-            spectra = _cross_spectra(block)
-            self._spectra = spectra if self._spectra is None else _KEPT * self._spectra + spectra
-            kept = self._keep(block.rate, weights)
+            spectra = _spectra(block)
+            kept = self._keep(block, spectra, weights)
             if channels > 2:
                 return self._level(block.samples, weights, kept)
             return block.samples.mean(axis=0) if len(kept) == 2 else block.samples[kept[0]]
 
-    def _keep(self, rate: int, weights: NDArray[np.float32]) -> tuple[int, ...]:
+    def _keep(
+        self, block: Block, spectra: NDArray[np.complex64], weights: NDArray[np.float32]
+    ) -> tuple[int, ...]:
         """The channels that are mixed, the loudest first."""
-        assert self._spectra is not None
-        correlations = np.fft.irfft(self._spectra, axis=-1)
+        across = _across(spectra)
+        if self._across is not None and block.samples.shape[1] < _SHORT * block.rate:
+            across += self._across
+        self._across, rate, windows = across, _decimated(block.rate), _windows(spectra)
+        correlations = np.fft.irfft(across, axis=-1)
         powers = np.einsum("cct->ct", correlations)[:, 0].clip(0)
         weighted = powers * np.square(weights)
-        reach = round(_SHIFT * _decimated(rate))
+        reach = round(_SHIFT * rate)
         kept: list[int] = []
         for channel in sorted(np.flatnonzero(weights).tolist(), key=lambda channel: -weighted[channel]):
             for other in kept:
                 if powers[other] and powers[channel] > _QUIET * powers[other]:
                     scale = np.sqrt(powers[channel] * powers[other])
                     found = _cancellation(correlations[channel, other] / scale, reach)
+                    found = found or _loss(windows, channel, other)
                     if found:
-                        self._warn(channel, other, *found, _decimated(rate))
+                        self._warn(channel, other, *found, rate)
                         break
             else:
                 kept.append(channel)
@@ -144,8 +153,8 @@ def _decimated(rate: int) -> float:
     return rate / _decimation(rate)
 
 
-def _cross_spectra(block: Block) -> NDArray[np.complex64]:
-    """(channels, channels, frequencies), summed over time, within `_BAND`, high frequencies raised by 6 dB an octave."""
+def _spectra(block: Block) -> NDArray[np.complex64]:
+    """(channels, segments, frequencies), within `_BAND`, high frequencies raised by 6 dB an octave."""
     step, channels = _decimation(block.rate), len(block.samples)
     whole = block.samples.shape[1] // step * step
     slow = block.samples[:, :whole].reshape(channels, -1, step).mean(axis=2) if step > 1 else block.samples
@@ -153,10 +162,31 @@ def _cross_spectra(block: Block) -> NDArray[np.complex64]:
     slow = np.pad(slow, ((0, 0), (0, segments * _SEGMENT - slow.shape[1])))
     spectra = np.fft.rfft(slow.reshape(channels, segments, _SEGMENT), 2 * _SEGMENT)
     frequencies = np.fft.rfftfreq(2 * _SEGMENT, 1 / _decimated(block.rate))
-    spectra *= np.where((frequencies > _BAND[0]) & (frequencies < _BAND[1]), frequencies, 0).astype(np.float32)
+    inside = (frequencies > _BAND[0]) & (frequencies < _BAND[1])
+    return spectra * np.where(inside, frequencies, 0).astype(np.float32)
+
+
+def _across(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Of each pair of channels, summed over time: (channels, channels, frequencies)."""
     by_frequency = spectra.transpose(2, 0, 1)
-    products = by_frequency @ by_frequency.conj().transpose(0, 2, 1)
-    return products.transpose(1, 2, 0)
+    return (by_frequency @ by_frequency.conj().transpose(0, 2, 1)).transpose(1, 2, 0)
+
+
+def _windows(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Covariances of the channels in each window: (windows, channels, channels)."""
+    cuts = [spectra[:, at : at + _WINDOW].reshape(len(spectra), -1) for at in range(0, spectra.shape[1], _WINDOW)]
+    return np.array([(cut @ cut.conj().T).real for cut in cuts])
+
+
+def _loss(windows: NDArray[np.float32], channel: int, other: int) -> tuple[float, int] | None:
+    """The correlation in the first window whose mean has lost what only an inverted copy takes."""
+    one, two, both = windows[:, channel, channel], windows[:, other, other], windows[:, channel, other]
+    louder = np.maximum(one, two)
+    lost = ((one + two + 2 * both) / 4 < _LOST * louder) & (louder > _FAINT * louder.max())
+    if not lost.any():
+        return None
+    at = int(np.argmax(lost))
+    return float(both[at] / np.sqrt(one[at] * two[at])), 0
 
 
 def _cancellation(correlation: NDArray[np.floating], reach: int) -> tuple[float, int] | None:
