@@ -80,23 +80,24 @@ def find_joined(file: BinaryIO, name: str) -> tuple[Span, ...]:
     return tuple((begin, end - begin) for begin, end in pairwise([*begins, size]))
 
 
-def stated_samples(file: BinaryIO) -> tuple[int, int] | None:
-    """How many bytes of samples a WAV file states, and how many bytes there are; None for other files."""
+def lacks_size(file: BinaryIO) -> bool:
+    """Whether a WAV file states no samples, but has some: a program that is ended while it writes leaves such."""
     size = file.seek(0, os.SEEK_END)
     head = _at(file, 0, 12)
     if head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
-        return None
+        return False
     order = "little" if head[:4] == b"RIFF" else "big"
     position = 12
     for _ in range(_MOST):
-        chunk = _at(file, position, 8)
-        if len(chunk) < 8:
-            return None
-        length = int.from_bytes(chunk[4:], order)
+        chunk = _at(file, position, 12)
+        length = int.from_bytes(chunk[4:8], order)
         if chunk[:4] == b"data":
-            return length, size - position - 8
+            another = len(chunk) == 12 and re.fullmatch(rb"[A-Za-z][\w ]{3}", chunk[8:])
+            return not length and position + 8 < size and not another
+        if len(chunk) < 8:
+            break
         position += 8 + length + length % 2
-    return None
+    return False
 
 
 def _begins(file: BinaryIO, size: int) -> Iterator[int]:

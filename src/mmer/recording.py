@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mmer.errors import AudioError, MMERError, TruncatedError
 from mmer.files import open_regular
-from mmer.joined import Slice, Span, find_joined, stated_samples
+from mmer.joined import Slice, Span, find_joined, lacks_size
 from mmer.mixdown import Block
 
 AudioSource: TypeAlias = str | os.PathLike[str] | BinaryIO
@@ -355,9 +355,7 @@ def _is_for_container(sound_file: soundfile.SoundFile, file: BinaryIO) -> bool:
         return True
     if sound_file.format in _WITH_LAYOUT and 2 < sound_file.channels <= _MOST_WITH_LAYOUT:
         return True
-    # A program that was ended while it wrote a WAV file leaves no length in it.
-    sizes = stated_samples(file) if not sound_file.frames else None
-    return sizes is not None and sizes[0] == 0 and sizes[1] > 0
+    return not sound_file.frames and lacks_size(file)
 
 
 def _open_container(file: BinaryIO, name: str) -> InputContainer:
