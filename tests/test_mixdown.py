@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_others_are_their_mean(tmp_path: Path, sides: list[Sound]) -> None:
 
 def test_real_voices_of_two_people_do_not_cancel(nemo_samples: Path) -> None:
     clips = [load_audio(path) for path in sorted(nemo_samples.glob("*.opus"))[::150]]
-    for left, right in zip(clips, clips[1:], strict=False):
+    for left, right in pairwise(clips):
         length = min(len(left), len(right))
         both = np.stack([left[:length], right[:length]])
         assert as_waveform_with_warnings(both, 16_000, name="call").warnings == []
@@ -127,7 +128,7 @@ def test_streams_decide_as_whole_files_do(tmp_path: Path) -> None:
         assert level(whole[part], voice[part]) == pytest.approx(0, abs=0.5)
 
 
-SURROUND = "FL FR FC LFE SL SR".split()
+SURROUND = ["FL", "FR", "FC", "LFE", "SL", "SR"]
 
 
 def in_surround(**channels: Sound) -> Sound:
@@ -152,7 +153,7 @@ def five_one(path: Path, sound: Sound) -> Path:
         in_surround(FC=VOICE),
         in_surround(FL=VOICE, FR=VOICE),
         in_surround(FL=VOICE),
-        in_surround(**dict.fromkeys("FL FR FC SL SR".split(), VOICE)),
+        in_surround(**dict.fromkeys(["FL", "FR", "FC", "SL", "SR"], VOICE)),
         in_surround(FC=VOICE, FL=0.05 * speech_like(2.0, seed=1), FR=0.05 * speech_like(2.0, seed=2)),
         in_surround(FC=VOICE, FL=-0.9 * VOICE, FR=-0.9 * VOICE),
     ],

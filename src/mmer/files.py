@@ -34,7 +34,7 @@ def check_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioErr
 
 
 def refuse_special(path: str | os.PathLike[str], kind: type[MMERError]) -> None:
-    """Find out before it is opened whether a path leads to a pipe, a device or a socket; all else is left to the reader.
+    """Refuse a path that leads to a pipe, a device or a socket, without opening it; all else is left to the reader.
 
     Raises:
         MMERError: of that kind; it does.

@@ -1,8 +1,8 @@
 """Find the recordings in a file that was joined from several, as `cat a.ogg b.ogg` joins them.
 
-Libraries read the first of them, or all of them at the rate of one. Each is therefore opened by itself. Where each begins
-is known from its first bytes; in WAV, AIFF, CAF, W64, MP4 and Matroska from the sizes that are stated, and in MP3 and AAC
-from the headers of the frames, whose rate may change midway too.
+Libraries read the first of them, or all of them at the rate of one. Each is therefore opened by itself. Where each
+begins is known from its first bytes; in WAV, AIFF, CAF, W64, MP4 and Matroska from the sizes that are stated, and in MP3
+and AAC from the headers of the frames, whose rate may change midway too.
 """
 
 import io
@@ -236,7 +236,7 @@ _SEARCHED = 1 << 20  # bytes in all that are searched for the next frame where t
 
 
 def _frames(file: BinaryIO, size: int) -> Iterator[int]:
-    """A recording begins where the settings change, or with the frame that states its length; or with the tag before."""
+    """A recording begins where the settings change or with a frame that states its length, or with the tag before."""
     source = _Reader(file)
     position, settings, tag = _after_tag(source, 0), None, None
     searched = 0

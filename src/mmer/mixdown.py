@@ -1,7 +1,7 @@
 """Mix the channels of a recording down to one, so that no channel cancels another.
 
-Two channels are mixed to their mean. More than two are mixed as ITU-R BS.775 mixes down to mono where the recording says
-which channel is which, with equal weights where it does not, and brought to the level of the loudest of them.
+Two channels are mixed to their mean. More than two are mixed as ITU-R BS.775 mixes down to mono where the recording
+says which channel is which, with equal weights where it does not, and brought to the level of the loudest of them.
 
 Channels that hold the same sound, inverted or shifted in time, would cancel in any sum. The louder of two such channels
 is kept and the other is left out.
@@ -28,7 +28,9 @@ _INVERTED = 0.5  # the same for an inverted one, whose sum loses more
 _CLEAR = 0.3  # by which that correlation exceeds the one without shift, which the sum gains by
 _QUIET = 0.1  # of the power of the louder channel; less cannot cancel much
 _SHORT = 2  # s; a block that is shorter, the end of a recording, is judged together with the one before
-_LOST = 0.1  # of the power of the louder channel, below what the mean of any two sounds that are not related has
+_LOST = (
+    0.1  # of the power of the louder channel, below what the mean of any two sounds that are not related has
+)
 _WINDOW = 6  # segments, about one second, in which that is looked for
 _FAINT = 0.01  # of the power of the loudest window; in fainter ones nothing is looked for
 _KEPT = 0.5  # of the powers that were measured in the blocks before
@@ -174,7 +176,9 @@ def _across(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:
 
 def _windows(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
     """Covariances of the channels in each window: (windows, channels, channels)."""
-    cuts = [spectra[:, at : at + _WINDOW].reshape(len(spectra), -1) for at in range(0, spectra.shape[1], _WINDOW)]
+    cuts = [
+        spectra[:, at : at + _WINDOW].reshape(len(spectra), -1) for at in range(0, spectra.shape[1], _WINDOW)
+    ]
     return np.array([(cut @ cut.conj().T).real for cut in cuts])
 
 

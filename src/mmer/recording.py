@@ -430,7 +430,8 @@ class _FrameReader:
 
     def _samples(self, frame: av.AudioFrame, channels: int) -> NDArray[np.float32]:
         if frame.format.name not in av.audio.frame.format_dtypes or (
-            frame.format.is_planar and channels > _MOST_WITH_LAYOUT  # PyAV looks for an end that these do not have
+            frame.format.is_planar
+            and channels > _MOST_WITH_LAYOUT  # PyAV looks for an end that these do not have
         ):
             self._converter = self._converter or av.AudioResampler(format="flt")
             (frame,) = self._converter.resample(frame)

@@ -138,10 +138,10 @@ def test_channels_that_cancel_are_answered_like_one_and_said(
     answered = json.loads(mmer("predict", model_folder, path).out)
     expected = recognizer(make(tmp_path, "mono.wav", said[None]))
     assert answered["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)
-    (warning,) = answered["warnings"]
+    warning = answered["warnings"][0]
     assert warning.startswith("channels cancel: right is left inverted")
     samples = recognizer(np.stack([said, -0.9 * said]), sampling_rate=48_000)
-    assert samples.warnings == [warning]
+    assert samples.warnings[0] == warning
     along = json.loads(mmer("timeline", model_folder, path).out)
     alone = json.loads(mmer("timeline", model_folder, tmp_path / "mono.wav").out)
     assert [(each["start"], each["end"]) for each in along["segments"]] == [
@@ -151,15 +151,13 @@ def test_channels_that_cancel_are_answered_like_one_and_said(
     assert along["segments"][0]["warnings"][0].startswith("channels cancel: ")
     for channel in ("left", "right"):
         alone = json.loads(mmer("predict", model_folder, path, "--channel", channel).out)
-        assert alone["warnings"] == []
+        assert "cancel" not in " ".join(alone["warnings"])
 
 
-def test_what_is_no_file_is_one_row(
-    mmer: Mmer, model_folder: Path, clips: list[str], tmp_path: Path
-) -> None:
+def test_what_is_no_file_is_one_row(mmer: Mmer, model_folder: Path, clips: list[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     paths = [clips[0], tmp_path / "pipe.wav", "/dev/zero", clips[1]]
-    table = pd.DataFrame({"audio_path": map(str, paths)})
+    table = pd.DataFrame({"utterance_id": list("abcd"), "audio_path": list(map(str, paths))})
     table.to_csv(tmp_path / "table.csv", index=False)
     done = mmer("predict", model_folder, tmp_path / "table.csv", "--device", "cpu")
     rows = [json.loads(line) for line in done.out.splitlines()]

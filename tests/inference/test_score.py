@@ -131,7 +131,7 @@ class TestRows:
         names = ["pipe.wav", "bomb.ogg", "tagged.mp3"]
         paths = [*(str(tmp_path / name) for name in names), "/dev/zero", clips[0]]
         table = tmp_path / "table.csv"
-        pd.DataFrame({"audio_path": paths}).to_csv(table, index=False)
+        pd.DataFrame({"utterance_id": list("abcde"), "audio_path": paths}).to_csv(table, index=False)
         score(model_folder, str(table), tmp_path / "out", device="cpu")
         rows = pd.read_parquet(tmp_path / "out").set_index("audio_path").loc[paths]
         assert rows["error"].isna().tolist() == [False, False, True, False, True]
