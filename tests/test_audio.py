@@ -46,10 +46,13 @@ def speech_like(seconds: float, rate: int = RATE, seed: int = 0) -> NDArray[np.f
 def encode(path: Path, codec: str, samples: NDArray[np.float32], rate: int = RATE, **options: str) -> Path:
     """Write (channels, samples) with FFmpeg; the option `video` adds a picture track."""
     video = options.pop("video", None)
-    layout = "stereo" if len(samples) == 2 else "mono"
+    layout = options.pop("layout", "stereo" if len(samples) == 2 else "mono")
+    bit_rate = options.pop("bit_rate", None)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
+        if bit_rate:
+            stream.bit_rate = int(bit_rate)
         if video:
             pictures = container.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
             assert isinstance(pictures, av.VideoStream)

@@ -1,19 +1,39 @@
 """Recordings as waveforms: decode, mix down, resample and judge; every error names the file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby
 
 import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
 from mmer.errors import AudioError
-from mmer.recording import AudioInfo, AudioSource, open_recording, source_name
+from mmer.mixdown import Block, Mixer, channel_name
+from mmer.recording import AudioInfo, AudioSource, Recording, open_recording, source_name
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
 _SIDES = {"left": 0, "right": 1}
 _MAX_CHANNELS = 32
+_LONGEST = 2 * 3600  # s, of a waveform in memory: 0.5 GB, and as much again while it is made
+_BLOCK = 10  # s, that are mixed at a time
 _ROUNDING = 0.05  # s, by which an end in a table may lie behind the end of the file
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedAudio:
+    """A waveform, and what there is to say about it.
+
+    Attributes:
+        waveform: (samples,), full scale = ±1.
+        source_rate: Hz of the recording it was made from.
+        warnings: of `quality_warnings`, and which channels would have cancelled others.
+    """
+
+    waveform: NDArray[np.float32]
+    source_rate: int
+    warnings: list[str]
 
 
 def probe(source: AudioSource) -> AudioInfo:
@@ -45,25 +65,59 @@ def load_audio(
         sampling_rate: Hz of the result; other recordings are resampled (soxr, high quality).
         start, end: seconds; the part to read, which is sought, so that what lies before it is not decoded.
             An end up to 0.05 s behind the end of the file counts as rounding.
-        max_duration: seconds; a longer recording or part is refused from its header, before it is decoded.
-        channel: `mix`, the mean of all channels; `left`, the first; `right`, the second; or the number of one, from 1.
+        max_duration: seconds; a longer recording or part is refused from its header, before it is decoded. None
+            allows two hours.
+        channel: `mix`, all channels as `mmer.mixdown` mixes them, the mean of two; `left`, the first; `right`, the
+            second; or the number of one, from 1.
 
     Returns:
         (samples,), full scale = ±1.
 
     Raises:
-        AudioError: no such file, a folder, not audio, truncated or corrupt, no samples, NaN or infinite
-            samples, longer than `max_duration`, no such channel, or `start` and `end` not in this order within the
-            file.
+        AudioError: no such file, a folder, a pipe or a device, not audio, truncated or corrupt, no samples, NaN or
+            infinite samples, longer than `max_duration`, no such channel, or `start` and `end` not in this order
+            within the file.
     """
+    return _loaded(source, sampling_rate, start, end, max_duration, channel)[0]
+
+
+def load_with_warnings(
+    source: AudioSource,
+    *,
+    sampling_rate: int = SAMPLING_RATE,
+    start: float | None = None,
+    end: float | None = None,
+    max_duration: float | None = None,
+    channel: str = "mix",
+) -> LoadedAudio:
+    """Read as `load_audio`, and say what is likely to spoil a prediction.
+
+    Raises:
+        AudioError: as `load_audio`.
+    """
+    waveform, rate, warnings = _loaded(source, sampling_rate, start, end, max_duration, channel)
+    return LoadedAudio(waveform, rate, [*quality_warnings(waveform, rate), *warnings])
+
+
+def _loaded(
+    source: AudioSource,
+    sampling_rate: int,
+    start: float | None,
+    end: float | None,
+    max_duration: float | None,
+    channel: str,
+) -> tuple[NDArray[np.float32], int, list[str]]:
+    """The waveform, the rate of the recording in Hz, and warnings about its channels."""
     name = source_name(source)
     with open_recording(source) as recording:
         info = recording.info
         first, last = _part(start, end, info.duration, name)
         _check_duration(last - first, max_duration, name)
-        chosen = _channel_index(channel, info.channels, name)
-        waveform = recording.read(first, None if last == info.duration else last, chosen)
-    return _finish(waveform, info.sampling_rate, sampling_rate, name)
+        _channel_index(channel, info.channels, name)
+        mixer = Mixer()
+        pieces = _mono(recording, first, None if last == info.duration else last, channel, mixer, name)
+        waveform = _whole(pieces, sampling_rate, name)
+    return waveform, info.sampling_rate, mixer.warnings
 
 
 def stream_audio(
@@ -82,20 +136,17 @@ def stream_audio(
     """
     name = source_name(source)
     with open_recording(source) as recording:
-        rate = recording.info.sampling_rate
-        chosen = _channel_index(channel, recording.info.channels, name)
-        resampler = (
-            soxr.ResampleStream(rate, sampling_rate, 1, "float32", "HQ") if rate != sampling_rate else None
-        )
-        done = 0
-        for block in recording.blocks(chosen):
-            _check_finite(block, rate, name, done)
-            done += len(block)
-            yield resampler.resample_chunk(block) if resampler else block
+        _channel_index(channel, recording.info.channels, name)
+        done = False
+        for rate, run in groupby(
+            _mono(recording, 0.0, None, channel, Mixer(), name), key=lambda piece: piece[1]
+        ):
+            samples = (samples for samples, _ in run)
+            for piece in samples if rate == sampling_rate else _resampled(samples, rate, sampling_rate):
+                done = done or len(piece) > 0
+                yield piece
         if not done:
             raise AudioError(f"{name}: holds no samples")
-        if resampler:
-            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def channel_names(source: AudioSource) -> list[str]:
@@ -105,7 +156,7 @@ def channel_names(source: AudioSource) -> list[str]:
         AudioError: as `probe`.
     """
     channels = probe(source).channels
-    return ["left", "right", *map(str, range(3, channels + 1))][:channels] if channels > 1 else ["mix"]
+    return [channel_name(index) for index in range(channels)] if channels > 1 else ["mix"]
 
 
 def as_waveform(
@@ -135,6 +186,37 @@ def as_waveform(
         AudioError: another shape or type, no samples, NaN or infinite samples, too long, no such channel, or a
             sampling rate that is not a whole number of Hz of at least 1000.
     """
+    return _from_memory(samples, sampling_rate, name, target_rate, max_duration, channel)[0]
+
+
+def as_waveform_with_warnings(
+    samples: ArrayLike,
+    sampling_rate: int,
+    *,
+    name: str,
+    target_rate: int = SAMPLING_RATE,
+    max_duration: float | None = None,
+    channel: str = "mix",
+) -> LoadedAudio:
+    """Read as `as_waveform`, and say what is likely to spoil a prediction.
+
+    Raises:
+        AudioError: as `as_waveform`.
+    """
+    waveform, warnings = _from_memory(samples, sampling_rate, name, target_rate, max_duration, channel)
+    rate = int(sampling_rate)
+    return LoadedAudio(waveform, rate, [*quality_warnings(waveform, rate), *warnings])
+
+
+def _from_memory(
+    samples: ArrayLike,
+    sampling_rate: int,
+    name: str,
+    target_rate: int,
+    max_duration: float | None,
+    channel: str,
+) -> tuple[NDArray[np.float32], list[str]]:
+    """The waveform, and warnings about its channels."""
     if sampling_rate != int(sampling_rate) or sampling_rate < 1000:
         raise AudioError(f"{name}: sampling rate {sampling_rate}; give a whole number of Hz, such as 16000")
     try:
@@ -154,11 +236,17 @@ def as_waveform(
     elif array.dtype.kind != "f":
         raise AudioError(f"{name}: samples of type {array.dtype}; give floats, int16, int32, int8 or uint8")
     chosen = _channel_index(channel, min(rows, columns), name)
-    if array.ndim == 2:
-        by_channel = array if rows < columns else array.T
-        array = by_channel.mean(axis=0) if chosen is None else by_channel[chosen]
-    _check_duration(len(array) / sampling_rate, max_duration, name)
-    return _finish(array.astype(np.float32), int(sampling_rate), target_rate, name)
+    by_channel = np.atleast_2d(array if rows < columns or array.ndim == 1 else array.T)
+    rate, length = int(sampling_rate), by_channel.shape[1]
+    _check_duration(length / rate, max_duration, name)
+    mixer, size = Mixer(), _BLOCK * rate
+    pieces = []
+    for begin in range(0, length, size):
+        block = Block(np.asarray(by_channel[:, begin : begin + size], np.float32), rate)
+        mixed = mixer.mix(block) if chosen is None else block.samples[chosen]
+        _check_finite(mixed, rate, name, begin / rate)
+        pieces.append((mixed, rate))
+    return _whole(pieces, target_rate, name), mixer.warnings
 
 
 def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[str]:
@@ -186,7 +274,7 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[st
 
 
 def _channel_index(channel: str, channels: int, name: str) -> int | None:
-    """From 0; null for the mean of all."""
+    """From 0; null for the mix of all."""
     if channel == "mix":
         return None
     if channel not in _SIDES and not (channel.isdecimal() and int(channel)):
@@ -213,25 +301,62 @@ def _part(start: float | None, end: float | None, duration: float, name: str) ->
 
 
 def _check_duration(duration: float, limit: float | None, name: str) -> None:
+    if limit is None and duration > _LONGEST:
+        raise AudioError(
+            f"{name}: {duration:.1f} s long, at most {_LONGEST} s are read at once; cut it, or give start and end"
+        )
     if limit is not None and duration > limit:
         raise AudioError(
             f"{name}: {duration:.1f} s long, at most {limit:g} s are allowed; cut it or raise max_duration"
         )
 
 
-def _check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: int = 0) -> None:
-    """`before`: samples that came before these."""
+def _check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: float) -> None:
+    """`before`: seconds that came before these."""
     wrong = np.flatnonzero(~np.isfinite(waveform))
     if len(wrong):
-        at = f"{(before + wrong[0]) / rate:.3f} s"
+        at = f"{before + wrong[0] / rate:.3f} s"
         raise AudioError(f"{name}: {len(wrong)} samples are NaN or infinite, the first at {at}")
 
 
-def _finish(waveform: NDArray[np.float32], rate: int, target_rate: int, name: str) -> NDArray[np.float32]:
-    """Check the samples and resample them."""
-    _check_finite(waveform, rate, name)
-    if rate != target_rate:
-        waveform = soxr.resample(waveform, rate, target_rate, quality="HQ")
-    if not len(waveform):
+def _mono(
+    recording: Recording, start: float, end: float | None, channel: str, mixer: Mixer, name: str
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Samples of one channel or of all, mixed, and their rate in Hz; some seconds at a time."""
+    seconds = start
+    for block in recording.blocks(start, end):
+        channels, length = block.samples.shape
+        chosen = _channel_index(channel, channels, name)
+        samples = mixer.mix(block) if chosen is None else block.samples[chosen]
+        _check_finite(samples, block.rate, name, seconds - start)
+        seconds += length / block.rate
+        yield np.ascontiguousarray(samples), block.rate
+
+
+def _whole(
+    pieces: Iterable[tuple[NDArray[np.float32], int]], target_rate: int, name: str
+) -> NDArray[np.float32]:
+    """Pieces at one rate, those of another resampled as they come."""
+    found: list[NDArray[np.float32]] = []
+    for rate, run in groupby(pieces, key=lambda piece: piece[1]):
+        samples = (samples for samples, _ in run)
+        if rate == target_rate:
+            found += samples
+            continue
+        first, second = next(samples), next(samples, None)
+        if second is None:
+            found.append(soxr.resample(first, rate, target_rate, quality="HQ"))
+        else:
+            found += _resampled(chain([first, second], samples), rate, target_rate)
+    if not any(map(len, found)):
         raise AudioError(f"{name}: holds no samples")
-    return waveform
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _resampled(
+    pieces: Iterable[NDArray[np.float32]], rate: int, target_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    resampler = soxr.ResampleStream(rate, target_rate, 1, "float32", "HQ")
+    for piece in pieces:
+        yield resampler.resample_chunk(piece)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,6 +1,7 @@
 """`mmer predict` on every container a user has, and on the channels of stereo recordings."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,47 @@ def test_speakers_and_what_has_no_channels(tmp_path: Path) -> None:
     ]
     left, _, text = in_channels([known, data, words], "left")
     assert (left.utterance_id, left.speaker, text.channel) == ("u#left", "anna", "mix")
+
+
+def test_channels_that_cancel_are_answered_like_one_and_said(
+    mmer: Mmer,
+    model_folder: Path,
+    recognizer: EmotionRecognizer,
+    sides: tuple[np.ndarray, ...],
+    tmp_path: Path,
+) -> None:
+    said = sides[0]
+    path = make(tmp_path, "a.wav", np.stack([said, -0.9 * said]))
+    answered = json.loads(mmer("predict", model_folder, path).out)
+    expected = recognizer(make(tmp_path, "mono.wav", said[None]))
+    assert answered["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)
+    warning = answered["warnings"][0]
+    assert warning.startswith("channels cancel: right is left inverted")
+    samples = recognizer(np.stack([said, -0.9 * said]), sampling_rate=48_000)
+    assert samples.warnings[0] == warning
+    along = json.loads(mmer("timeline", model_folder, path).out)
+    alone = json.loads(mmer("timeline", model_folder, tmp_path / "mono.wav").out)
+    assert [(each["start"], each["end"]) for each in along["segments"]] == [
+        (each["start"], each["end"]) for each in alone["segments"]
+    ]
+    assert along["segments"]
+    assert along["segments"][0]["warnings"][0].startswith("channels cancel: ")
+    for channel in ("left", "right"):
+        alone = json.loads(mmer("predict", model_folder, path, "--channel", channel).out)
+        assert "cancel" not in " ".join(alone["warnings"])
+
+
+def test_what_is_no_file_is_one_row(mmer: Mmer, model_folder: Path, clips: list[str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    paths = [clips[0], tmp_path / "pipe.wav", "/dev/zero", clips[1]]
+    table = pd.DataFrame({"utterance_id": list("abcd"), "audio_path": list(map(str, paths))})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    done = mmer("predict", model_folder, tmp_path / "table.csv", "--device", "cpu")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["error"] is None for row in rows] == [True, False, False, True]
+    assert rows[1]["error"].endswith("pipe.wav: is a pipe, not a file; write what it gives to a file first")
+    assert rows[2]["error"].startswith("/dev/zero: is a device")
+    for command in ("predict", "timeline"):
+        refused = mmer(command, model_folder, tmp_path / "pipe.wav")
+        assert refused.code == 2
+        assert "is a pipe, not a file" in refused.err

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,13 +107,13 @@ def test_a_batch_that_changes_answers(folder: Path, monkeypatch: pytest.MonkeyPa
 def test_a_decoder_that_mixes_channels_otherwise(folder: Path, monkeypatch: pytest.MonkeyPatch):
     from mmer import recording
 
-    original = recording.SoundFileRecording.read
+    original = recording.SoundFileRecording.blocks
 
-    def read(self, *arguments):
-        samples = original(self, *arguments)
-        return samples if self.info.channels == 1 else samples**3
+    def blocks(self, *arguments):
+        for block in original(self, *arguments):
+            yield block if self.info.channels == 1 else replace(block, samples=block.samples**3)
 
-    monkeypatch.setattr(recording.SoundFileRecording, "read", read)
+    monkeypatch.setattr(recording.SoundFileRecording, "blocks", blocks)
     assert named(examine(folder, device="cpu"))["48 kHz stereo against 16 kHz mono"].holds is False
 
 

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from filelock import FileLock
 from inference.conftest import save_model
+from test_audio import encode
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
@@ -116,6 +117,25 @@ class TestRows:
         assert set(rows["model_sha256"]) == {model_hash(model_folder)}
         for name in ("mmer", "torch", "transformers"):
             assert rows[f"{name}_version"].map(bool).all()
+
+    def test_files_that_no_decoder_likes_are_rows(
+        self, model_folder: Path, clips: list[str], tmp_path: Path
+    ) -> None:
+        """Pipes, devices, bombs, and a tag that is not UTF-8."""
+        os.mkfifo(tmp_path / "pipe.wav")
+        soundfile.write(tmp_path / "bomb.ogg", np.zeros((192_000, 255), np.float32), 192_000)
+        tagged = encode(tmp_path / "tagged.mp3", "libmp3lame", 0.1 * np.ones((1, 48_000), np.float32))
+        data = tagged.read_bytes()
+        tagged.write_bytes(data.replace(b"Lavf", b"caf\xe9"))
+        assert tagged.read_bytes() != data
+        names = ["pipe.wav", "bomb.ogg", "tagged.mp3"]
+        paths = [*(str(tmp_path / name) for name in names), "/dev/zero", clips[0]]
+        table = tmp_path / "table.csv"
+        pd.DataFrame({"utterance_id": list("abcde"), "audio_path": paths}).to_csv(table, index=False)
+        score(model_folder, str(table), tmp_path / "out", device="cpu")
+        rows = pd.read_parquet(tmp_path / "out").set_index("audio_path").loc[paths]
+        assert rows["error"].isna().tolist() == [False, False, True, False, True]
+        assert rows["audio_sha256"].isna().tolist() == [True, False, False, True, False]
 
     def test_of_texts_without_sound(self, versatile_folder: Path, tmp_path: Path) -> None:
         table = tmp_path / "texts.csv"

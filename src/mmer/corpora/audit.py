@@ -46,6 +46,7 @@ FAULTS = {
     "silent": "silent",
     "very_quiet": "very quiet",
     "clipped": "clipped",
+    "channels_cancel": "with channels that cancel each other",
     "unusual_duration": "unusually short or long",
     "no_fingerprint": "too short or silent for a fingerprint",
 }
@@ -291,7 +292,7 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, Clip]) -> dict[str, Any]:
                 for row, clip in heard.items()
                 if any(warning.startswith(kind) for warning in clip.warnings)
             ]
-            for kind in ("silent", "very quiet", "clipped")
+            for kind in ("silent", "very quiet", "clipped", "channels cancel")
         },
         "unusual_duration": durations.index[_outlying(durations)],
         "no_fingerprint": [row for row, clip in heard.items() if not clip.print],

@@ -11,7 +11,7 @@ from time import monotonic
 
 import pandas as pd
 
-from mmer.audio import SAMPLING_RATE, load_audio, probe, quality_warnings
+from mmer.audio import SAMPLING_RATE, load_audio, load_with_warnings, probe
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError
@@ -29,7 +29,7 @@ class Clip:
         content: the same for two clips that are the same bytes and the same part of them; null if unreadable.
         print: its fingerprint; null if unreadable, silent or too short for one.
         duration: seconds; null if unreadable.
-        warnings: of `quality_warnings`.
+        warnings: as in `LoadedAudio`.
         error: why it cannot be read; null if it can.
     """
 
@@ -123,15 +123,14 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
 def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], str]) -> Clip:
     path, start, end = part
     try:
-        waveform = load_audio(path, start=start, end=end)
-        rate = probe(path).sampling_rate
+        loaded = load_with_warnings(path, start=start, end=end)
     except AudioError as error:
         return Clip(None, None, None, (), str(error))
     return Clip(
         content=f"{digest(path)} {start or 0.0} {end}",
-        print=fingerprint(waveform),
-        duration=len(waveform) / SAMPLING_RATE,
-        warnings=tuple(quality_warnings(waveform, rate)),
+        print=fingerprint(loaded.waveform),
+        duration=len(loaded.waveform) / SAMPLING_RATE,
+        warnings=tuple(loaded.warnings),
         error=None,
     )
 

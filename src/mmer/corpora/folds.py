@@ -20,6 +20,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.overlap import near_duplicates, similarity
 from mmer.errors import CorpusError
+from mmer.regular_files import refuse_special
 from mmer.text import normalize_transcript
 
 
@@ -182,6 +183,7 @@ class Folds:
             CorpusError: no such file, not a file of folds, or one that was changed.
         """
         try:
+            refuse_special(path, CorpusError)
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             sha256 = content.pop("sha256")
             folds = {

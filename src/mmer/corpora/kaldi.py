@@ -12,6 +12,7 @@ from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.tables import COLUMNS, is_null, split_of, splits_of, typed, united
 from mmer.errors import CorpusError
 from mmer.files import write_text
+from mmer.regular_files import refuse_special
 
 _LISTS = {"transcript": "text", "speaker": "utt2spk", "emotion": "utt2emo", "duration": "utt2dur"} | {
     "language": "utt2lang"
@@ -121,6 +122,7 @@ def _read(folder: Path, audio: Path | None, notes: list[str]) -> pd.DataFrame:
 def _read_list(file: Path) -> dict[str, str]:
     """What follows each id."""
     entries: dict[str, str] = {}
+    refuse_special(file, CorpusError)
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:

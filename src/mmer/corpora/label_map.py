@@ -11,6 +11,7 @@ from mmer.corpora.labels import canonical, nearest
 from mmer.corpora.tables import DELIMITERS, read_table
 from mmer.errors import CorpusError, RecipeError
 from mmer.recipes import parse_yaml
+from mmer.regular_files import refuse_special
 
 LabelMap = Mapping[str, str | None]
 """New name of each emotion; None for utterances that are to have none."""
@@ -31,6 +32,7 @@ def read_label_map(path: Path) -> dict[str, str | None]:
             raise CorpusError(f"{path}: {repeated[0]!r} is given twice")
         entries: Any = dict(zip(table["from"].tolist(), table["to"].tolist(), strict=True))
     elif suffix in (".yaml", ".yml", ".json"):
+        refuse_special(path, CorpusError)
         try:
             entries = parse_yaml(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:

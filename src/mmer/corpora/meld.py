@@ -37,7 +37,7 @@ def read_meld(root: str | os.PathLike[str], *, progress: Progress | None = None)
     Dialogue and utterance numbers begin again in each split, so an id is `train_dia0_utt3`. The official split is
     kept (`dev` is validation); it does not keep speakers apart: 2501 of 2610 test utterances are of somebody who is
     in training too. Speakers are the roles as released, some of which are several people (`All`). Most clips have
-    six channels: `mmer.audio` takes their mean, others take the center channel alone. Users report that sound and text
+    six channels: `mmer.mixdown` mixes them, others take the center channel alone. Users report that sound and text
     of dialogues 241, 485 and 757 do not match.
 
     Extra columns: `original_emotion`; `sentiment`; `dialogue`; `season`, `episode`; `turn_start`, `turn_end`

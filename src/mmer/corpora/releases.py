@@ -11,6 +11,7 @@ import pandas as pd
 from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.errors import CorpusError
+from mmer.regular_files import refuse_special
 
 Row = dict[str, Any]
 """One utterance: value of each column."""
@@ -133,6 +134,7 @@ def add_transcripts(corpus: Corpus, transcripts: Mapping[str, str], notes: Itera
 
 def read_text(path: Path) -> str:
     """A text file in UTF-8, with or without byte order mark, or in the code page of western Windows."""
+    refuse_special(path, CorpusError)
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from mmer.audio import as_waveform, load_audio, probe, quality_warnings
+from mmer.audio import LoadedAudio, as_waveform_with_warnings, load_with_warnings
 from mmer.errors import AudioError, MMERError
 from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.model_folder import one_line
@@ -75,14 +75,15 @@ class ClipReader:
         if not listens and not recognizes:
             return clip
         try:
-            waveform, source_rate = self.load(utterance, prediction.utterance_id)
+            loaded = self.load(utterance, prediction.utterance_id)
+            waveform = loaded.waveform
             clip.features = self.processor.features(waveform) if listens else None
             clip.waveform = waveform if recognizes else None
         except (MMERError, OSError) as error:
             prediction.error = one_line(error)
             return clip
         prediction.duration = len(waveform) / self.processor.sampling_rate
-        prediction.warnings += quality_warnings(waveform, source_rate)
+        prediction.warnings += loaded.warnings
         shortest = self.processor.min_duration
         if prediction.duration < shortest:
             prediction.warnings.append(
@@ -105,8 +106,8 @@ class ClipReader:
                 statistics[speaker] = self.processor.speaker_statistics(chain(first_two, features))
         return statistics
 
-    def load(self, utterance: Utterance, name: str) -> tuple[NDArray[np.float32], int]:
-        """The waveform (samples,) at the model's rate, and the rate of the recording in Hz.
+    def load(self, utterance: Utterance, name: str) -> LoadedAudio:
+        """The waveform (samples,) at the model's rate.
 
         Args:
             utterance: with its audio.
@@ -125,7 +126,7 @@ class ClipReader:
                 raise AudioError(
                     f"{name}: samples need their sampling_rate in Hz (several files: use predict)"
                 )
-            waveform = as_waveform(
+            return as_waveform_with_warnings(
                 audio,
                 utterance.sampling_rate,
                 name=name,
@@ -133,17 +134,14 @@ class ClipReader:
                 max_duration=longest,
                 channel=utterance.channel,
             )
-            return waveform, utterance.sampling_rate
-        source = NamedBytes(audio, name) if isinstance(audio, bytes) else audio
-        waveform = load_audio(
-            source,
+        return load_with_warnings(
+            NamedBytes(audio, name) if isinstance(audio, bytes) else audio,
             sampling_rate=rate,
             start=utterance.start,
             end=utterance.end,
             max_duration=longest,
             channel=utterance.channel,
         )
-        return waveform, probe(source).sampling_rate
 
 
 @contextmanager

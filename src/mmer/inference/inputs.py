@@ -35,7 +35,7 @@ class Utterance:
         speaker: who speaks, for models whose features are standardized per speaker.
         start, end: seconds, the part of the file that is meant.
         utterance_id: name in the output; the path, or `utterance N`, unless given.
-        channel: of the recording: `mix` (the mean of all), `left`, `right` or the number of one, from 1.
+        channel: of the recording: `mix` (of all, see `mmer.mixdown`), `left`, `right` or the number of one, from 1.
     """
 
     audio: str | os.PathLike[str] | bytes | ArrayLike | None

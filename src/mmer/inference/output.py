@@ -27,7 +27,7 @@ class Prediction:
         utterance_id: name of the utterance.
         audio_path: its file, where it is one.
         start, end: seconds, the part of the file that was meant; None for its beginning and its end.
-        channel: of the file: `mix`, the mean of all, `left`, `right` or a number.
+        channel: of the file: `mix` (of all), `left`, `right` or a number.
         speaker: who speaks; None where nobody knows.
         label: the most probable emotion; None where there is an error.
         probabilities: of every emotion, adding up to 1; None where there is an error.

@@ -282,7 +282,7 @@ class EmotionRecognizer:
         Raises:
             AudioError: it cannot be read.
         """
-        return self._clips.load(utterance, utterance.utterance_id or utterance.path or "utterance")[0]
+        return self._clips.load(utterance, utterance.utterance_id or utterance.path or "utterance").waveform
 
     def _add_warnings(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
         """What is to be said of text and speaker."""

@@ -17,6 +17,7 @@ from mmer.inference.output import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import FeatureStatistics
 from mmer.recording import AudioInfo
+from mmer.regular_files import open_regular
 
 _INSPECTORS = 8  # threads that hash files and read headers; what they wait for is the disk
 SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
@@ -152,7 +153,7 @@ class _File:
     def at(cls, path: str) -> "_File":
         sha256 = info = None
         try:
-            with open(path, "rb") as content:
+            with open_regular(path) as content:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
             info = probe(path)
         except (OSError, AudioError):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from mmer.errors import RecipeError
+from mmer.regular_files import refuse_special
 
 
 def recipe_names() -> list[str]:
@@ -27,6 +28,7 @@ def read_recipe(name_or_path: str) -> tuple[str, str]:
     """
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
+        refuse_special(path, RecipeError)
         try:
             return f"recipe {name_or_path}", path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmer.errors import MMERError
+from mmer.regular_files import refuse_special
 
 SHORTEST_TOKEN = 16  # characters
 
@@ -56,6 +57,7 @@ def read_token(path: Path) -> str:
     Raises:
         MMERError: there is no such file, or it does not hold one line of at least 16 visible ASCII characters.
     """
+    refuse_special(path, MMERError)
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
