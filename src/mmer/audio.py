@@ -1,5 +1,6 @@
 """Recordings as waveforms: decode, mix down, resample and judge; every error names the file."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -135,11 +136,13 @@ def as_waveform(
         AudioError: another shape or type, no samples, NaN or infinite samples, too long, no such channel, or a
             sampling rate that is not a whole number of Hz of at least 1000.
     """
-    if sampling_rate != int(sampling_rate) or sampling_rate < 1000:
+    if not (
+        isinstance(sampling_rate, int | float) and 1000 <= sampling_rate < math.inf and sampling_rate % 1 == 0
+    ):
         raise AudioError(f"{name}: sampling rate {sampling_rate}; give a whole number of Hz, such as 16000")
     try:
         array = np.asarray(samples)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # of whatever has an array interface
         raise AudioError(f"{name}: samples are no array of numbers ({error})") from None
     if not array.size:
         raise AudioError(f"{name}: holds no samples")
@@ -158,7 +161,9 @@ def as_waveform(
         by_channel = array if rows < columns else array.T
         array = by_channel.mean(axis=0) if chosen is None else by_channel[chosen]
     _check_duration(len(array) / sampling_rate, max_duration, name)
-    return _finish(array.astype(np.float32), int(sampling_rate), target_rate, name)
+    with np.errstate(over="ignore"):  # what is out of range is infinite, and refused
+        array = array.astype(np.float32)
+    return _finish(array, int(sampling_rate), target_rate, name)
 
 
 def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[str]:
