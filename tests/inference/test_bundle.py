@@ -119,7 +119,9 @@ def test_nothing_is_written_elsewhere(packed: Path, name: str, cache: Path) -> N
 
 
 def test_no_pickle(packed: Path, model_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is not safe: pytorch_model\.bin may hold pickled Python objects"):
+    with pytest.raises(
+        CheckpointError, match=r"is not safe: pytorch_model\.bin may hold pickled Python objects"
+    ):
         unpacked(changed(packed, added("pytorch_model.bin")))
     copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     (copy / "old.pt").touch()

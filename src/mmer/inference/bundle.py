@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from mmer.damaged_files import check_no_pointer, one_line
 from mmer.errors import CheckpointError
 from mmer.files import check_output_file, writing
-from mmer.inference.damaged_files import check_no_pointer, one_line
 from mmer.inference.model_folder import MANIFEST, check_model_folder, model_files
 
 SUFFIX = ".mmer"

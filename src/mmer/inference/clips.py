@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from mmer.audio import as_waveform, load_audio, probe, quality_warnings
+from mmer.damaged_files import one_line
 from mmer.errors import AudioError, MMERError
-from mmer.inference.damaged_files import one_line
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance
 from mmer.inference.output import Prediction
 from mmer.inference.transcription import Transcription

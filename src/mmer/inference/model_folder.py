@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoTokenizer
 from transformers.utils import logging as hf_logging
 
+from mmer.damaged_files import check_no_pointer, damaged_file, read_json_object
 from mmer.errors import CheckpointError, MMERError
 from mmer.extras import import_extra
-from mmer.inference.damaged_files import check_no_pointer, damaged_file, read_json_object
 from mmer.inference.network import Network
 from mmer.inference.onnx_network import MODEL, read_onnx_network
 from mmer.model.configuration import MMERConfig

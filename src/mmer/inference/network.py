@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmer.damaged_files import one_line
 from mmer.errors import CheckpointError, MMERError
-from mmer.inference.damaged_files import one_line
 
 Array = NDArray[np.float32]
 Inputs = Mapping[str, NDArray]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from mmer.damaged_files import damaged_file
 from mmer.errors import MMERError
 from mmer.extras import import_extra
-from mmer.inference.damaged_files import damaged_file
 from mmer.inference.network import Answers, Array, Inputs, Network, Symbols
 
 MODEL = "model.onnx"

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
+from mmer.damaged_files import one_line
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
 from mmer.inference.clips import Clip, ClipReader, ahead, reading_threads
-from mmer.inference.damaged_files import one_line
 from mmer.inference.inputs import Audio, Utterance, as_utterance, contents, corpus_utterances
 from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Array, Inputs, Network, Symbols

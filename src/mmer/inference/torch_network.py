@@ -14,8 +14,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from mmer.damaged_files import damaged_file
 from mmer.errors import CheckpointError, MMERError
-from mmer.inference.damaged_files import damaged_file
 from mmer.inference.model_folder import CONFIG, WEIGHTS, silent_transformers
 from mmer.inference.network import Answers, Array, Inputs, Network, Symbols
 from mmer.model.encoding import Encoding
