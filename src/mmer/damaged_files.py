@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmer.errors import CheckpointError, MMERError
+from mmer.plain_text import shown
 
 _LONGEST = 300  # characters of a parser's own words
 _POINTER = b"version https://git-lfs.github.com/spec/v1"
@@ -14,9 +15,8 @@ _LARGEST_JSON = 64_000_000  # bytes; configurations have some thousands
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line and without control characters."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in said)
+    """What an error says, on one line and safe to show."""
+    return shown(" ".join(str(error).split())) or type(error).__name__
 
 
 @contextmanager

@@ -7,7 +7,6 @@ for text alone: what is known from one side is less, and how sure the network is
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

@@ -5,7 +5,6 @@ rhythm of syllables, with noise. What they sound like does not matter, only that
 `golden.json` in the model folder holds the levels of what is heard, mean and deviation of the features, and the logits.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
