@@ -7,6 +7,7 @@ names are sorted, dates are those of no day, and nothing is compressed, which we
 import hashlib
 import json
 import os
+import reprlib
 import shutil
 import stat
 import zipfile
@@ -159,7 +160,7 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str
         raise _damaged(path, f"it holds no readable {MANIFEST}") from None
     if version != VERSION:
         raise CheckpointError(
-            f"bundle {path} is of version {version!r}, this mmer reads {VERSION}; update mmer"
+            f"bundle {path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; update mmer"
         )
     if sorted(info.filename for info in infos) != sorted([MANIFEST, *sizes]):
         raise _damaged(path, f"its files are not those of its {MANIFEST}")

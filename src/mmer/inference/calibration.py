@@ -7,6 +7,7 @@ for text alone: what is known from one side is less, and how sure the network is
 """
 
 import hashlib
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,7 +75,9 @@ class Calibrator:
             "isotonic": {"x": None, "y": None},
         }
         if self.method not in wanted or set(self.parameters) != set(wanted[self.method]):
-            raise ValueError(f"no method {self.method!r} with the parameters {', '.join(self.parameters)}")
+            raise ValueError(
+                f"no method {reprlib.repr(self.method)} with the parameters {', '.join(self.parameters)}"
+            )
         if self.method == "isotonic":
             for x, y in zip(self.parameters["x"], self.parameters["y"], strict=True):
                 corners = np.array([x, y], np.float64)
@@ -225,7 +228,9 @@ class Calibration:
         again = "fit it again with mmer calibrate, or delete it"
         content = read_json_object(path, again)
         if (version := content.pop("version", None)) != VERSION:
-            raise CheckpointError(f"{path} is of version {version!r}, this mmer reads {VERSION}; {again}")
+            raise CheckpointError(
+                f"{path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; {again}"
+            )
         with damaged_file(path, again):
             calibration = TypeAdapter(cls).validate_python(content)
         weights = folder / "model.safetensors"

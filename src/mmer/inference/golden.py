@@ -5,6 +5,7 @@ rhythm of syllables, with noise. What they sound like does not matter, only that
 `golden.json` in the model folder holds the levels of what is heard, mean and deviation of the features, and the logits.
 """
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,9 @@ def read_golden(folder: Path) -> dict[str, Any] | None:
     again = "train again, or delete it"
     content = read_json_object(path, again)
     if (version := content.get("version")) != VERSION:
-        raise CheckpointError(f"{path} is of version {version!r}, this mmer reads {VERSION}; delete it")
+        raise CheckpointError(
+            f"{path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; delete it"
+        )
     with damaged_file(path, again):
         numbers = {name: np.array(content[name], np.float64) for name in ("levels", "features", "logits")}
         return {"weights": content["weights"], **numbers}

@@ -86,6 +86,8 @@ def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
     channel = _plain(utterance.channel)
     path = os.fspath(audio) if isinstance(audio, str | os.PathLike) else None
     name = _plain(utterance.utterance_id)
+    if name is None or name == "":
+        name = path or f"utterance {number}"
     return Utterance(
         cast(Contents | None, audio),
         _plain(utterance.transcript),
@@ -93,7 +95,7 @@ def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
         _as_name(_plain(utterance.speaker)),
         _plain(utterance.start),
         _plain(utterance.end),
-        f"utterance {number}" if not name and not path else str(name or path),
+        str(name),
         "mix" if channel is None else _as_name(channel),
     )
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,11 +87,17 @@ def read_processor(folder: Path) -> MMERProcessor:
                 AutoTokenizer.from_pretrained(folder, **settings)
             with damaged_file(folder / PROCESSOR):
                 raise error
+    if processor.uses_text:
+        with damaged_file(folder / "tokenizer_config.json"):
+            try:
+                processor.tokenize(["a", None], "np")
+            except MMERError as error:
+                raise ValueError(error) from error
     with damaged_file(folder / CONFIG):
         names = {int(number): name for number, name in config["id2label"].items()}
         labels = [names[number] for number in range(len(names))]
     if labels != processor.labels:
-        found, known = ", ".join(map(str, labels)), ", ".join(processor.labels)
+        found, known = (reprlib.repr(names).strip("[]") for names in (labels, processor.labels))
         raise CheckpointError(
             f"model folder {folder}: {CONFIG} knows the emotions {found}, and {PROCESSOR} {known}; they are not of the "
             "same model"
@@ -121,7 +128,9 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     config = read_json_object(folder / CONFIG)
     model_type = config.get("model_type")
     if model_type != MMERConfig.model_type:
-        raise CheckpointError(f"{folder} holds a model of type {model_type!r}, not {MMERConfig.model_type}")
+        raise CheckpointError(
+            f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MMERConfig.model_type}"
+        )
     with damaged_file(folder / CONFIG):
         _check_numbers(folder / CONFIG, config, _LARGEST_BY_NAME)
     for name in (PROCESSOR, "preprocessor_config.json"):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
 from mmer.inference.clips import Clip, ClipReader, ahead, reading_threads
-from mmer.inference.inputs import Audio, Utterance, as_utterance, contents, corpus_utterances
+from mmer.inference.inputs import Audio, Contents, Utterance, as_utterance, corpus_utterances
 from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Array, Inputs, Network, Symbols
 from mmer.inference.output import Prediction, probability_column
@@ -142,7 +142,7 @@ class EmotionRecognizer:
         Raises:
             MMERError: there is no answer, and why, in one line.
         """
-        utterance = Utterance(contents(audio), transcript, sampling_rate, speaker)
+        utterance = Utterance(cast(Contents | None, audio), transcript, sampling_rate, speaker)
         (prediction,) = self.predict([utterance])
         if prediction.error is not None:
             raise MMERError(prediction.error)

@@ -1,5 +1,6 @@
 """From waveforms and transcripts to the tensors the network reads."""
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -105,7 +106,7 @@ class MMERProcessor(ProcessorMixin):
         _check_number("minimum_samples", minimum_samples, 1, rate * max_duration, whole=True)
         if normalization not in get_args(Normalization):
             allowed = " or ".join(get_args(Normalization))
-            raise MMERError(f"normalization {normalization!r} is not known; it must be {allowed}")
+            raise MMERError(f"normalization {reprlib.repr(normalization)} is not known; it must be {allowed}")
         for name, statistics in (("corpus_mean", corpus_mean), ("corpus_std", corpus_std)):
             for value in [] if statistics is None else statistics:
                 _check_number(name, value, -1e6, 1e6)
@@ -307,14 +308,16 @@ def _check_labels(labels: object) -> None:
         or not all(isinstance(label, str) and label for label in labels)
         or len(set(labels)) != len(labels)
     ):
-        raise MMERError(f"labels is {labels!r}; give a list of different names of emotions")
+        raise MMERError(f"labels is {reprlib.repr(labels)}; give a list of different names of emotions")
 
 
 def _check_number(name: str, value: object, smallest: float, largest: float, *, whole: bool = False) -> None:
     is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not is_number or not smallest <= value <= largest:  # pyright: ignore[reportOperatorIssue]
         kind = "a whole number" if whole else "a number"
-        raise MMERError(f"{name} is {value!r}; it must be {kind} from {smallest:g} to {largest:g}")
+        raise MMERError(
+            f"{name} is {reprlib.repr(value)}; it must be {kind} from {smallest:g} to {largest:g}"
+        )
 
 
 def _padded(rows: Sequence[NDArray], value: float) -> NDArray:
