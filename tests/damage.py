@@ -132,6 +132,7 @@ def damage_weights(draw: random.Random, folder: Path) -> None:
     else:
         tensors = {name: tensors[name] for name in draw.sample(sorted(tensors), draw.randrange(len(tensors)))}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "calibration.json").unlink()  # which is of other weights then
 
 
 def damage_bundle(draw: random.Random, file: Path) -> None:

@@ -258,7 +258,9 @@ class MMERProcessor(ProcessorMixin):
         texts = [strip_annotations(text) if text else "" for text in transcripts]
         try:
             encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
-        except Exception as error:  # of Python's and Rust's tokenizers; they have no common base
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # what panics in Rust is no Exception
             raise MMERError(
                 f"a transcript cannot be split into tokens ({type(error).__name__}: {error})"
             ) from error
