@@ -1,7 +1,6 @@
 """Published checkpoints, their old names, and files that are none."""
 
 import random
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -127,6 +126,7 @@ def test_files_that_are_no_checkpoints(text_folder: Path, tmp_path: Path) -> Non
         assert str(path) in str(error.value)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "content",
     [
@@ -147,8 +147,7 @@ def test_contents_that_are_no_checkpoint(text_folder: Path, tmp_path: Path, cont
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with warnings.catch_warnings(), pytest.raises(CheckpointError) as error:
-        warnings.simplefilter("error")
+    with pytest.raises(CheckpointError) as error:
         import_checkpoint(path, tmp_path / "model", text_encoder=str(text_folder))
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
