@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from mmer.inference.transcription import SpeechRecognizer
 from mmer.model.pretrained import encoder_config, encoder_feature_extractor, encoder_tokenizer
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
-FAST = 20
-"""Seconds: far below what building the network would take, far above what refusing it takes."""
 
 
 @pytest.fixture
@@ -42,10 +39,8 @@ def change(file: Path, *keys: str, to: Any) -> None:
 
 
 def refusal(folder: Path) -> str:
-    began = time.monotonic()
     with pytest.raises(CheckpointError) as error:
         EmotionRecognizer.from_pretrained(folder, "cpu")
-    assert time.monotonic() - began < FAST
     told = str(error.value)
     assert "\n" not in told
     assert str(folder) in told

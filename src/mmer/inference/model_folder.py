@@ -83,6 +83,8 @@ def read_processor(folder: Path) -> MMERProcessor:
             raise CheckpointError(f"{folder / PROCESSOR}: {error}") from error
         except BaseException as error:  # see `damaged_file`
             # Only now is it worth the time to find out which file is at fault.
+            with damaged_file(folder / CONFIG):
+                MMERConfig.from_pretrained(folder, local_files_only=True)
             with damaged_file(folder / "tokenizer.json"):
                 AutoTokenizer.from_pretrained(folder, **settings)
             with damaged_file(folder / PROCESSOR):
