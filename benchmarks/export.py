@@ -32,7 +32,7 @@ class Kept(Network):
         self.network, self.device = network, network.device
         self.batches: list[Inputs] = []
 
-    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> Answers:
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers:
         self.batches.append(dict(inputs))
         return self.network.answer(inputs, read)
 

@@ -9,6 +9,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mmer.telemetry import switch_off
+
 if TYPE_CHECKING:
     from mmer.corpora.corpus import Corpus
     from mmer.errors import MMERError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from mmer.training.run import train
 
 __version__ = "0.1.0"
+switch_off()
 
 _HOMES = {
     "Corpus": "mmer.corpora.corpus",

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
+from numbers import Real
 
 import numpy as np
 import soxr
@@ -217,11 +218,11 @@ def _from_memory(
     channel: str,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """The waveform, and warnings about its channels."""
-    if sampling_rate != int(sampling_rate) or sampling_rate < 1000:
+    if not (isinstance(sampling_rate, Real) and 1000 <= sampling_rate < np.inf and sampling_rate % 1 == 0):
         raise AudioError(f"{name}: sampling rate {sampling_rate}; give a whole number of Hz, such as 16000")
     try:
         array = np.asarray(samples)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # of whatever has an array interface
         raise AudioError(f"{name}: samples are no array of numbers ({error})") from None
     if not array.size:
         raise AudioError(f"{name}: holds no samples")
@@ -242,7 +243,8 @@ def _from_memory(
     mixer, size = Mixer(), _BLOCK * rate
     pieces = []
     for begin in range(0, length, size):
-        block = Block(np.asarray(by_channel[:, begin : begin + size], np.float32), rate)
+        with np.errstate(over="ignore"):  # what is out of range is infinite, and refused
+            block = Block(np.asarray(by_channel[:, begin : begin + size], np.float32), rate)
         mixed = mixer.mix(block) if chosen is None else block.samples[chosen]
         _check_finite(mixed, rate, name, begin / rate)
         pieces.append((mixed, rate))

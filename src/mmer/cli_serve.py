@@ -7,7 +7,10 @@ import typer
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model, or a file of mmer bundle."),
+    ],
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")
     ] = "127.0.0.1",

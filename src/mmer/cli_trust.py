@@ -12,7 +12,7 @@ from mmer.terminal import messages, print_result, results
 
 
 def calibrate(
-    model: ModelFolder,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")],
     corpus: CorpusPath,
     split: Annotated[
         str, typer.Option(help="Fit on this split: validation, test, or all for every utterance.")

@@ -1,8 +1,8 @@
 """Find the recordings in a file that was joined from several, as `cat a.ogg b.ogg` joins them.
 
 Libraries read the first of them, or all of them at the rate of one. Each is therefore opened by itself. Where each
-begins is known from its first bytes; in WAV, AIFF, CAF, W64, MP4 and Matroska from the sizes that are stated, and in MP3
-and AAC from the headers of the frames, whose rate may change midway too.
+begins is known from its first bytes; in WAV, AIFF, CAF, W64, MP4 and Matroska from the sizes that are stated, and in
+MP3 and AAC from the headers of the frames, whose rate may change midway too.
 """
 
 import io

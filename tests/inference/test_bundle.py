@@ -6,16 +6,29 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
+from copy import copy as copy_of
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from commands import run
+import typer.main
+from commands import make_recordings, run
+from transformers import pipeline
 
+from mmer.augment.judges import load_recognizer
+from mmer.cli import app
+from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
+from mmer.evaluation.calibration import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference import bundle as bundles
 from mmer.inference.bundle import model_folder as unpacked
 from mmer.inference.bundle import write_bundle
+from mmer.inference.export import export_onnx
+from mmer.inference.model_folder import model_hash
+from mmer.inference.pipeline import TASK
+from mmer.inference.score import score
 
 Change = Callable[[dict[str, bytes]], None]
 
@@ -25,8 +38,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of this test alone."""
     monkeypatch.setattr(bundles, "user_cache_path", lambda name: tmp_path / "cache" / name)
     yield tmp_path / "cache" / "mmer" / "models"
-    left = list((tmp_path / "cache").rglob("tmp*"))
-    assert left == []
+    assert list((tmp_path / "cache").rglob("*.part")) == []
+
+
+def visible(cache: Path) -> list[Path]:
+    """What is in the cache beside locks."""
+    return [path for path in cache.iterdir() if not path.name.startswith(".")]
 
 
 @pytest.fixture
@@ -77,7 +94,7 @@ def test_same_folder_same_bytes(model_folder: Path, packed: Path, tmp_path: Path
 def test_same_answers(recognizer: EmotionRecognizer, packed: Path, clips: list[str], cache: Path) -> None:
     loaded = EmotionRecognizer.from_pretrained(packed, "cpu")
     assert loaded(clips[0], "la").probabilities == recognizer(clips[0], "la").probabilities
-    (folder,) = cache.iterdir()
+    (folder,) = visible(cache)
     assert unpacked(packed) == folder
     assert folder.name.startswith("model-")
 
@@ -111,11 +128,13 @@ def test_commands(
 def test_nothing_is_written_elsewhere(packed: Path, name: str, cache: Path) -> None:
     with pytest.raises(CheckpointError, match="is not safe: it holds a file named"):
         unpacked(changed(packed, added(name)))
-    assert list(cache.iterdir()) == []
+    assert visible(cache) == []
 
 
 def test_no_pickle(packed: Path, model_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is not safe: pytorch_model\.bin may hold pickled objects"):
+    with pytest.raises(
+        CheckpointError, match=r"is not safe: pytorch_model\.bin may hold pickled Python objects"
+    ):
         unpacked(changed(packed, added("pytorch_model.bin")))
     copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     (copy / "old.pt").touch()
@@ -161,7 +180,7 @@ def test_damage_is_found(packed: Path, change: Change, reason: str, cache: Path)
     assert str(error.value) == (
         f"{file} is no bundle of a model, or is damaged: {reason}; ask for another copy"
     )
-    assert list(cache.iterdir()) == []
+    assert visible(cache) == []
 
 
 def test_what_grows_is_refused(packed: Path) -> None:
@@ -189,3 +208,168 @@ def test_what_is_no_bundle(packed: Path, model_folder: Path, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="is of version 2, this mmer reads 1; update mmer"):
         unpacked(changed(packed, newer))
     assert zipfile.is_zipfile(io.BytesIO(packed.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("modeling.py", "may hold code"),
+        ("sub/Modeling.PY", "may hold code"),
+        ("run.sh", "may hold code"),
+        ("kernel.so", "may hold code"),
+        ("weights.PT", "may hold pickled Python objects"),
+        ("weights.pkl.json", "may hold pickled Python objects"),
+        ("features.npy", "may hold pickled Python objects"),
+    ],
+)
+def test_no_code(packed: Path, model_folder: Path, tmp_path: Path, name: str, told: str, cache: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"is not safe: {name} {told}"):
+        unpacked(changed(packed, added(name)))
+    assert visible(cache) == []
+    copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).touch()
+    with pytest.raises(CheckpointError, match=f"{name} {told}"):
+        write_bundle(copy, tmp_path / "out.mmer")
+
+
+def test_no_links(packed: Path, model_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    (copy / "notes").symlink_to(tmp_path)
+    (tmp_path / "secret.txt").write_text("not to be handed over")
+    (copy / "notes.txt").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(CheckpointError, match=r"notes.* is a link, and bundles hold none"):
+        write_bundle(copy, tmp_path / "out.mmer")
+    with zipfile.ZipFile(packed) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    out = packed.with_name("linked.mmer")
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (stat.S_IFLNK | 0o777) << 16 if name == "config.json" else 0
+            archive.writestr(entry, data)
+    with pytest.raises(CheckpointError, match=r"is not safe: it holds a file named 'config\.json'"):
+        unpacked(out)
+
+
+def test_entries_that_share_their_bytes(packed: Path) -> None:
+    """Two names for the same bytes: small as a file, as large as one likes when unpacked."""
+    data = packed.read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        manifest, largest = json.loads(archive.read("manifest.json")), "model.safetensors"
+        infos = {info.filename: info for info in archive.infolist()}
+    names = [f"copy{number}.safetensors" for number in range(3)]
+    for name in names:
+        manifest["files"][name] = manifest["files"][largest]
+    out = packed.with_name("overlapping.mmer")
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, info in infos.items():
+            content = data[_start(data, info) :][: info.file_size]
+            archive.writestr(name, json.dumps(manifest) if name == "manifest.json" else content)
+        original = archive.getinfo(largest)
+        for name in names:
+            twin = copy_of(original)
+            twin.filename = name
+            archive.filelist.append(twin)
+            archive.NameToInfo[name] = twin
+    with pytest.raises(CheckpointError, match="its files together are larger than it"):
+        unpacked(out)
+
+
+def _start(data: bytes, info: zipfile.ZipInfo) -> int:
+    return info.header_offset + 30 + sum(data[info.header_offset + 26 + i] << (8 * (i % 2)) for i in range(4))
+
+
+def test_a_killed_unpacking_is_done_again(packed: Path, cache: Path) -> None:
+    folder = unpacked(packed)
+    shutil.rmtree(folder)
+    left = folder.with_name(f".{folder.name}.part")
+    left.mkdir()
+    (left / "half").touch()
+    assert unpacked(packed) == folder
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        json.loads(zipfile.ZipFile(packed).read("manifest.json"))["files"]
+    )
+
+
+def test_a_cache_that_cannot_be_written(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot unpack .* into .*: Not a directory"):
+            unpacked(packed)
+    finally:
+        (tmp_path / "cache").unlink()
+
+
+def test_a_bundle_and_its_folder_have_one_hash(packed: Path, model_folder: Path, tmp_path: Path) -> None:
+    assert model_hash(unpacked(packed)) == model_hash(model_folder)
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(tmp_path / "unzipped")
+    assert model_hash(tmp_path / "unzipped") == model_hash(model_folder)
+    write_bundle(tmp_path / "unzipped", tmp_path / "again.mmer")
+    assert (tmp_path / "again.mmer").read_bytes() == packed.read_bytes()
+    with pytest.raises(CheckpointError, match="there is no file to hash"):
+        model_hash(packed)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    make_recordings(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_every_command_that_takes_a_model_takes_a_bundle(
+    versatile_folder: Path,
+    recordings: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed = tmp_path / "versatile.mmer"
+    write_bundle(versatile_folder, packed)
+    monkeypatch.chdir(tmp_path)
+    clip = sorted(recordings.glob("*.wav"))[0]
+    asked = {
+        "predict": [packed, clip],
+        "timeline": [packed, clip, "-o", "t.json"],
+        "listen": [packed, clip],
+        "score": [packed, recordings, "--out", "scored"],
+        "evaluate": [packed, recordings],
+        "explain": [packed, clip, "--transcript", "yes", "-o", "why.json"],
+        "doctor": [packed, "--onnx", packed],
+        "robustness": [packed, recordings, "--out", "robust", "--axes", "loudness", "--sample", "2"],
+        "export": [packed, "--onnx", "-o", "onnx"],
+        "bundle": [packed, "-o", "again.mmer"],
+    }
+    refused = {"calibrate": [packed, recordings, "--split", "all"]}
+    elsewhere = {"serve"}  # tests/serving/test_command.py
+    takes = {
+        name
+        for name, command in typer.main.get_command(app).commands.items()  # pyright: ignore[reportAttributeAccessIssue]
+        if any(parameter.name == "model" for parameter in command.params)
+    }
+    assert takes == {*asked, *refused, *elsewhere}
+    for name, arguments in asked.items():
+        done = run(capfd, monkeypatch, [name, *arguments])
+        # Made recordings are all answered, and where a random model differs from itself is no matter here.
+        assert done.code in ((0, 1) if name == "doctor" else (0,)), (name, done.err)
+    assert (tmp_path / "again.mmer").read_bytes() == packed.read_bytes()
+    for name, arguments in refused.items():
+        done = run(capfd, monkeypatch, [name, *arguments])
+        assert done.code == 2
+        assert f"{packed} is a bundle, which nothing is added to; calibrate the model folder" in done.err
+    assert not list((tmp_path / "cache").rglob("calibration.json"))
+
+
+def test_every_function_that_takes_a_model_takes_a_bundle(
+    packed: Path, model_folder: Path, recordings: Path, clips: list[str], tmp_path: Path
+) -> None:
+    expected = EmotionRecognizer.from_pretrained(model_folder, "cpu")(clips[0], "la").ranking
+    recognize = pipeline(TASK, model=str(unpacked(packed)), device="cpu")  # pyright: ignore[reportCallIssue, reportArgumentType]
+    found: Any = recognize({"audio": clips[0], "transcript": "la"})
+    assert [(row["label"], row["score"]) for row in found] == expected
+    score(packed, str(recordings), tmp_path / "scored")
+    export_onnx(packed, tmp_path / "onnx")
+    assert load_recognizer(str(packed), "cpu")(0.1 * np.ones(16_000, np.float32)) is not None
+    with pytest.raises(CheckpointError, match="is a bundle, which nothing is added to"):
+        calibrate(packed, Corpus.read(recordings), None)

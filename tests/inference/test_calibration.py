@@ -98,8 +98,8 @@ def test_what_is_written_is_read(folder: Path):
             {"version": 7},
             "is of version 7, this mmer reads 1; fit it again with mmer calibrate, or delete it",
         ),
-        ({"conditions": {"both": {}}}, "calibration.json is damaged"),
-        ({"extra": 1}, "calibration.json is damaged"),
+        ({"conditions": {"both": {}}}, "calibration.json cannot be read, it may be damaged"),
+        ({"extra": 1}, "calibration.json cannot be read, it may be damaged"),
     ],
 )
 def test_a_calibration_of_something_else_is_refused(folder: Path, change: dict, told: str):

@@ -19,6 +19,7 @@ from mmer.errors import CheckpointError, ExportError, MissingExtraError, MMERErr
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.doctor import Check, examine
 from mmer.inference.export import export_onnx
+from mmer.inference.onnx_network import threads_asked_for
 from mmer.text import WAV2VEC2_ALPHABET
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
@@ -201,7 +202,7 @@ def test_what_cannot_be_loaded(exported: Path, tmp_path: Path, monkeypatch: pyte
         _ = EmotionRecognizer.from_pretrained(exported).model
     copy = shutil.copytree(exported, tmp_path / "copy")
     (copy / "model.onnx").write_bytes((exported / "model.onnx").read_bytes()[:-2000])
-    with pytest.raises(CheckpointError, match=r"exported model .*model\.onnx cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"model\.onnx cannot be read, it may be damaged"):
         EmotionRecognizer.from_pretrained(copy)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"needs onnxruntime; install it: .* '\.\[onnx\]'"):
@@ -256,3 +257,30 @@ def test_in_an_environment_without_torch(exported: Path, clips: Sequence[str], t
     assert done.returncode == 0, done.stderr
     expected = EmotionRecognizer.from_pretrained(exported)(clips[0], "What a day").probabilities
     assert json.loads(done.stdout)["probabilities"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [
+        (None, 0),
+        ("", 0),
+        (" 3 ", 3),
+        ("2,1", 2),
+        ("2 , 1", 2),
+        ("0", 0),
+        ("-1", 0),
+        ("many", 0),
+        ("²", 0),
+        ("1.5", 0),
+        ("99999999999", 0),
+    ],
+)
+def test_threads_that_are_asked_for(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, threads: int
+) -> None:
+    if asked is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert threads_asked_for() == threads
+    assert EmotionRecognizer.from_pretrained(exported).labels

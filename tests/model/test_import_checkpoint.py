@@ -1,5 +1,6 @@
 """Published checkpoints, their old names, and files that are none."""
 
+import random
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,51 @@ def test_files_that_are_no_checkpoints(text_folder: Path, tmp_path: Path) -> Non
         with pytest.raises(CheckpointError, match=message) as error:
             import_checkpoint(path, tmp_path / "model", text_encoder=str(text_folder))
         assert "\n" not in str(error.value)
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"these are only words\n" * 20,
+        "\xe9t\xe9".encode("latin-1") * 20,
+        b"{}",
+        b"PK\x03\x04",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
+        b"\x80\x02" + b"]" * 5000,
+        {1: torch.ones(2)},
+        {"a": torch.ones(2)},
+        torch.nn.Linear(2, 2),
+    ],
+)
+def test_contents_that_are_no_checkpoint(text_folder: Path, tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "other.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError) as error:
+        import_checkpoint(path, tmp_path / "model", text_encoder=str(text_folder))
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    assert "weights_only" not in str(error.value)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("protocol", ["zip", "legacy"])
+def test_damaged_checkpoints(text_folder: Path, tmp_path: Path, protocol: str) -> None:
+    path = tmp_path / "damaged.pt"
+    torch.save({"a": torch.ones(20)}, path, _use_new_zipfile_serialization=protocol == "zip")
+    whole, draw = path.read_bytes(), random.Random(0)
+    for _ in range(100):
+        changed = bytearray(whole[: draw.choice([len(whole), draw.randrange(len(whole))])])
+        for _ in range(draw.choice([1, 5, 30])):
+            if changed:
+                changed[draw.randrange(len(changed))] = draw.randrange(256)
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match=str(path)):
+            import_checkpoint(path, tmp_path / "model", text_encoder=str(text_folder))
 
 
 def test_without_the_text_encoder(official: dict[str, Tensor], tmp_path: Path) -> None:

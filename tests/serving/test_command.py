@@ -4,8 +4,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from commands import Outcome, run
+from serving.conftest import launch, wait_for
+
+from mmer.inference.bundle import write_bundle
+from mmer.inference.model_folder import model_hash
 
 
 @pytest.fixture
@@ -42,3 +47,18 @@ def test_no_model(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
     told = mmer("serve", tmp_path / "nothing", "--port", 0)
     assert told.code == 2
     assert f"no model folder at {tmp_path / 'nothing'}" in told.err
+
+
+def test_a_bundle_is_told_by_what_is_in_it(
+    versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(versatile_folder, tmp_path / "calls.mmer")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    process = launch(tmp_path / "calls.mmer")
+    try:
+        about = httpx2.get(f"{wait_for(process).url}/v1/model").json()
+    finally:
+        process.kill()
+        process.wait()
+    assert about["model"] == model_hash(versatile_folder)
+    assert about["name"] == "calls"

@@ -10,9 +10,10 @@ from mmer.audio import SAMPLING_RATE
 from mmer.augment.gates import Judges, Recognizer
 from mmer.augment.generators import Waveform
 from mmer.errors import MMERError
+from mmer.inference.bundle import is_bundle, model_folder
+from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.torch_network import best_symbols
 from mmer.inference.transcription import SpeechRecognizer, heard_by_ctc
-from mmer.model import MMERForEmotionRecognition, MMERProcessor
 from mmer.model.pretrained import encoder_config, fetch
 from mmer.progress import quiet_transformers
 
@@ -66,7 +67,7 @@ def load_recognizer(name: str, device: str | None = None) -> Recognizer:
     """A speech recognizer: the CTC head of a model of mmer, or any recognizer of transformers.
 
     Args:
-        name: name or folder.
+        name: name or folder, a model of mmer also as a bundle.
         device: `cpu`, `cuda`, ...; the first GPU if there is one.
 
     Raises:
@@ -74,12 +75,13 @@ def load_recognizer(name: str, device: str | None = None) -> Recognizer:
         MMERError: a model of mmer without CTC head.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if is_bundle(name):
+        name = str(model_folder(name))
     if encoder_config(name).model_type != "mmer":
         recognizer = SpeechRecognizer(name, device)
         return lambda waveform: recognizer(waveform, SAMPLING_RATE)
-    with quiet_transformers():
-        model = MMERForEmotionRecognition.from_pretrained(name).to(device).eval()  # pyright: ignore[reportArgumentType]
-    processor = MMERProcessor.from_pretrained(name)
+    hearing = EmotionRecognizer.from_pretrained(name, device, calibrated=False)
+    model, processor = hearing.model, hearing.processor
     if model.ctc_head is None:
         raise MMERError(f"--asr {name}: this model has no CTC head; train with objectives.ctc_weight above 0")
 

@@ -83,7 +83,7 @@ def calibrate(
     """Fit the calibration of a model, and write it into its folder.
 
     Args:
-        model_folder: as training writes it; a calibration that it holds is replaced.
+        model_folder: as training writes it, no bundle; a calibration that it holds is replaced.
         corpus: utterances with emotions, of speakers that training did not hear.
         split: the part of the corpus to fit on; null for all of it.
         methods: candidates among `METHODS`.
@@ -91,12 +91,18 @@ def calibrate(
         batch_size, device, progress: see `EmotionRecognizer`.
 
     Raises:
-        CheckpointError: the folder holds no model of PyTorch.
+        CheckpointError: the folder holds no model of PyTorch, or is a bundle.
         CorpusError: there is no such split, or too few of its utterances can be answered.
     """
     # Imported here, since torch comes along and takes seconds that reading a calibration need not.
+    from mmer.inference.bundle import is_bundle
     from mmer.inference.recognizer import EmotionRecognizer
 
+    if is_bundle(model_folder):
+        raise CheckpointError(
+            f"{model_folder} is a bundle, which nothing is added to; calibrate the model folder that it was made of, "
+            "or unzip it into one, and bundle that again"
+        )
     if not (model_folder / "model.safetensors").is_file():
         raise CheckpointError(
             f"{model_folder} is no model folder with model.safetensors; calibrate the folder that training wrote, then "

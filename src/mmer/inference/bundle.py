@@ -7,22 +7,48 @@ names are sorted, dates are those of no day, and nothing is compressed, which we
 import hashlib
 import json
 import os
+import reprlib
 import shutil
+import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from mmer.damaged_files import check_no_pointer, one_line
 from mmer.errors import CheckpointError
 from mmer.files import PART, check_output_file, writable, writing
+from mmer.inference.model_folder import MANIFEST, check_model_folder, model_files
 from mmer.lock import LOCK
 
 SUFFIX = ".mmer"
-MANIFEST = "manifest.json"
 VERSION = 1
-PICKLES = frozenset({".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"})
+PICKLES = frozenset(
+    {
+        ".bin",
+        ".ckpt",
+        ".dill",
+        ".joblib",
+        ".mar",
+        ".nemo",
+        ".npy",
+        ".npz",
+        ".pickle",
+        ".pkl",
+        ".pt",
+        ".pth",
+        ".torch",
+    }
+)
+CODE = frozenset(
+    {
+        *(".bat", ".cmd", ".com", ".dll", ".dylib", ".egg", ".exe", ".js", ".lnk", ".ps1", ".py", ".pyc"),
+        *(".pyd", ".pyo", ".pyw", ".scr", ".sh", ".so", ".vbs", ".whl"),
+    }
+)
 _LARGEST_MANIFEST = 1_000_000  # bytes
+_LONGEST_NAME = 200  # bytes of the name of a file or folder
 
 
 def write_bundle(folder: Path, out: Path) -> str:
@@ -36,35 +62,37 @@ def write_bundle(folder: Path, out: Path) -> str:
         SHA-256 of the file, 64 hexadecimal digits.
 
     Raises:
-        CheckpointError: the folder is no model folder, or has files that may hold pickled Python objects, or the file
-            has another suffix.
+        CheckpointError: the folder is no model folder, or has files that may hold pickled Python objects or code, or
+            links, or the bundle has another suffix.
         MMERError: the file cannot be written.
     """
-    # transformers comes along, which reading a bundle's checksums need not wait for
-    from mmer.inference.model_folder import check_model_folder
-
     if out.suffix != SUFFIX:
         raise CheckpointError(f"cannot write the bundle {out}: its name must end in {SUFFIX}")
     check_output_file(out, [folder])
     check_model_folder(folder)
-    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
-    names = sorted(name for name in files if not any(part.startswith(".") for part in name.split("/")))
-    for name in names:
-        if Path(name).suffix in PICKLES:
-            raise CheckpointError(
-                f"{files[name]} may hold pickled Python objects, which run code when read; bundles hold none: delete it"
-            )
-    entries = {name: {"size": files[name].stat().st_size, "sha256": _sha256(files[name])} for name in names}
+    files = model_files(folder)
+    for name, file in files.items():
+        if reason := _unwanted(name):
+            raise CheckpointError(f"{file} {reason}, and bundles hold none: delete it")
+        inside = [
+            folder.joinpath(*PurePosixPath(name).parts[:depth]) for depth in range(1, name.count("/") + 2)
+        ]
+        if any(place.is_symlink() for place in inside):
+            raise CheckpointError(f"{file} is a link, and bundles hold none: copy the folder with: cp -rL")
+        check_no_pointer(file)
+    entries = {name: {"size": file.stat().st_size, "sha256": _sha256(file)} for name, file in files.items()}
     manifest = json.dumps({"version": VERSION, "files": entries}, indent=2).encode()
     with writing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(MANIFEST), manifest)
-        for name in names:
-            with (
-                files[name].open("rb") as source,
-                archive.open(_entry(name), "w", force_zip64=True) as target,
-            ):
+        for name, file in files.items():
+            with file.open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
     return _sha256(out)
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a file, as a bundle is, and no folder."""
+    return Path(path).is_file()
 
 
 def model_folder(path: str | os.PathLike[str]) -> Path:
@@ -78,8 +106,9 @@ def model_folder(path: str | os.PathLike[str]) -> Path:
         MMERError: the cache cannot be written to.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_bundle(path):
         return path
+    check_no_pointer(path)
     digest = _sha256(path)
     folder = user_cache_path("mmer") / "models" / f"{path.stem}-{digest[:16]}"
     if folder.is_dir():
@@ -111,12 +140,14 @@ def _unpack(path: Path, folder: Path) -> None:
             for name, entry in entries.items():
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(name) as source, target.open("wb") as file:
+                with archive.open(name) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
                 if _sha256(target) != entry["sha256"]:
                     raise _damaged(path, f"{name} is not what its checksum says")
-    except zipfile.BadZipFile as error:
-        raise _damaged(path, str(error).rstrip(".")) from error
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:  # zipfile raises seven kinds
+        raise _damaged(path, one_line(error).rstrip(".")) from error
 
 
 def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, object]]:
@@ -129,11 +160,11 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str
         version, entries = manifest["version"], manifest["files"]
         sizes = {str(name): int(entry["size"]) for name, entry in entries.items()}
         _ = [str(entry["sha256"]) for entry in entries.values()]
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except Exception:
         raise _damaged(path, f"it holds no readable {MANIFEST}") from None
     if version != VERSION:
         raise CheckpointError(
-            f"bundle {path} is of version {version}, this mmer reads {VERSION}; update mmer"
+            f"bundle {path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; update mmer"
         )
     if sorted(info.filename for info in infos) != sorted([MANIFEST, *sizes]):
         raise _damaged(path, f"its files are not those of its {MANIFEST}")
@@ -144,18 +175,32 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str
             not parts
             or name != "/".join(parts)
             or ".." in parts
-            or set(name) & set("\\:\0")
+            or set(name) & set('\\:*?"<>|')
+            or not name.isprintable()
             or name[0] == "/"
+            or any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in parts)
+            or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG)
         ):
             raise CheckpointError(f"bundle {path} is not safe: it holds a file named {name!r}; do not use it")
-        if Path(name).suffix in PICKLES:
-            raise CheckpointError(
-                f"bundle {path} is not safe: {name} may hold pickled objects; do not use it"
-            )
+        if reason := _unwanted(name):
+            raise CheckpointError(f"bundle {path} is not safe: {name} {reason}; do not use it")
         # What is not compressed cannot grow when unpacked.
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != sizes.get(name, info.file_size):
             raise _damaged(path, f"{name} is not as large as its {MANIFEST} says")
+    # Nor can entries that share their bytes.
+    if sum(info.file_size for info in infos) > path.stat().st_size:
+        raise _damaged(path, "its files together are larger than it")
     return entries
+
+
+def _unwanted(name: str) -> str | None:
+    """Why a file is not to be in a bundle."""
+    suffixes = {suffix.lower() for suffix in PurePosixPath(name).suffixes}
+    if suffixes & PICKLES:
+        return "may hold pickled Python objects, which run code when read"
+    if suffixes & CODE:
+        return "may hold code"
+    return None
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -7,15 +7,17 @@ for text alone: what is known from one side is less, and how sure the network is
 """
 
 import hashlib
-import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter
 
+from mmer.damaged_files import damaged_file, read_json_object
 from mmer.errors import CheckpointError, MMERError
 from mmer.files import write_json
 
@@ -28,6 +30,7 @@ SMALLEST = 1e-30
 """Probability that stands for zero where its logarithm is taken."""
 
 Floats = NDArray[np.float64]
+_STRICT: ConfigDict = {"extra": "forbid", "allow_inf_nan": False}
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Calibrator:
             its function.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     method: str = "none"
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,6 +61,39 @@ class Calibrator:
         if self.method == "temperature":
             return _softmax(logs / self.parameters["temperature"])
         return _softmax(logs * np.array(self.parameters["weight"]) + np.array(self.parameters["bias"]))
+
+    def check(self, emotions: int) -> None:
+        """Find out whether the parameters are those of the method, for so many emotions.
+
+        Raises:
+            ValueError: they are not.
+        """
+        wanted = {
+            "none": {},
+            "temperature": {"temperature": ()},
+            "vector": {"weight": (emotions,), "bias": (emotions,)},
+            "isotonic": {"x": None, "y": None},
+        }
+        if self.method not in wanted or set(self.parameters) != set(wanted[self.method]):
+            raise ValueError(
+                f"no method {reprlib.repr(self.method)} with the parameters {', '.join(self.parameters)}"
+            )
+        if self.method == "isotonic":
+            for x, y in zip(self.parameters["x"], self.parameters["y"], strict=True):
+                corners = np.array([x, y], np.float64)
+                if corners.ndim != 2 or not corners.size or not np.isfinite(corners).all():
+                    raise ValueError("corners of an isotonic function are no pairs of numbers")
+                if (np.diff(corners) < 0).any() or corners[1, 0] <= 0:
+                    raise ValueError("an isotonic function does not rise, or begins at zero")
+            if len(self.parameters["x"]) != emotions:
+                raise ValueError(f"{len(self.parameters['x'])} isotonic functions for {emotions} emotions")
+            return
+        for name, shape in wanted[self.method].items():
+            value = np.array(self.parameters[name], np.float64)
+            if value.shape != shape or not np.isfinite(value).all() or (name == "temperature" and value <= 0):
+                raise ValueError(
+                    f"{name} {self.parameters[name]!r} is out of its range, or not of the shape {shape}"
+                )
 
 
 @dataclass(frozen=True)
@@ -76,6 +113,7 @@ class Condition:
             like those of `after`, in rising order. Conformal label sets are made from them.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     calibrator: Calibrator
     utterances: int
     folds: str
@@ -116,6 +154,7 @@ class Calibration:
         note: what to know before one relies on it; null where there is nothing to say.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     weights: str
     labels: Sequence[str]
     corpus: str
@@ -153,6 +192,19 @@ class Calibration:
             if place == 0 or 1 - probabilities[label] <= limits[label] + 1e-12
         ]
 
+    def check(self) -> None:
+        """Find out whether the parts fit each other, and make numbers of numbers.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if unknown := set(self.conditions) - set(CONDITIONS):
+            raise ValueError(f"no condition {min(unknown)!r}; it must be {', '.join(CONDITIONS)}")
+        for condition in self.conditions.values():
+            condition.calibrator.check(len(self.labels))
+            if sorted(condition.scores) != sorted(self.labels):
+                raise ValueError(f"scores are of {', '.join(condition.scores)}, not of every emotion")
+
     def write(self, folder: Path) -> Path:
         """Write `calibration.json` into a model folder, complete or not at all; gives its path."""
         path = folder / FILE
@@ -174,18 +226,13 @@ class Calibration:
         if not path.is_file():
             return None
         again = "fit it again with mmer calibrate, or delete it"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            version = content.pop("version")
-            conditions = {
-                name: Condition(**{**found, "calibrator": Calibrator(**found["calibrator"])})
-                for name, found in content.pop("conditions").items()
-            }
-            calibration = cls(**content, conditions=conditions)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); {again}") from error
-        if version != VERSION:
-            raise CheckpointError(f"{path} is of version {version}, this mmer reads {VERSION}; {again}")
+        content = read_json_object(path, again)
+        if (version := content.pop("version", None)) != VERSION:
+            raise CheckpointError(
+                f"{path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; {again}"
+            )
+        with damaged_file(path, again):
+            calibration = TypeAdapter(cls).validate_python(content)
         weights = folder / "model.safetensors"
         if weights.is_file() and weights_hash(folder) != calibration.weights:
             raise CheckpointError(
@@ -194,6 +241,8 @@ class Calibration:
         if list(calibration.labels) != list(labels):
             found, known = ", ".join(calibration.labels), ", ".join(labels)
             raise CheckpointError(f"{path} is for the emotions {found}, the model knows {known}; {again}")
+        with damaged_file(path, again):
+            calibration.check()
         return calibration
 
 

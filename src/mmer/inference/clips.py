@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from mmer.audio import LoadedAudio, as_waveform_with_warnings, load_with_warnings
+from mmer.damaged_files import one_line
 from mmer.errors import AudioError, MMERError
-from mmer.inference.inputs import NamedBytes, Utterance
-from mmer.inference.model_folder import one_line
+from mmer.inference.inputs import NamedBytes, Utterance, check_utterance
 from mmer.inference.output import Prediction
 from mmer.inference.transcription import Transcription
 from mmer.model.processor import FeatureStatistics, MMERProcessor
@@ -56,7 +56,13 @@ class ClipReader:
         self.transcription = transcription
 
     def read(self, utterance: Utterance) -> Clip:
-        """The sound of one utterance as features, or why there is none; safe in threads."""
+        """The sound of one utterance of `as_utterance` as features, or why there is none; safe in threads."""
+        try:
+            check_utterance(utterance)
+        except MMERError as error:
+            return Clip(
+                utterance, Prediction(utterance_id=utterance.utterance_id or "", error=one_line(error))
+            )
         is_heard = self.transcription.listens and utterance.audio is not None
         transcript = None if is_heard or self.transcription.kind == "none" else utterance.transcript
         prediction = Prediction(
@@ -95,7 +101,7 @@ class ClipReader:
         """Statistics of the speakers of whom there are at least two usable clips."""
         speakers = defaultdict(list)
         for utterance in utterances:
-            if utterance.speaker is not None:
+            if isinstance(utterance.speaker, str):
                 speakers[utterance.speaker].append(utterance)
         statistics = {}
         for speaker, said in speakers.items():

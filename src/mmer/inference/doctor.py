@@ -123,14 +123,14 @@ def _against_golden(
         same = weights_hash(folder) == golden["weights"]
         note = "" if same else "golden.json is of other weights than model.safetensors"
         checks.append(Check("golden clips, weights", float(not same), 0.0, "", note))
-    apart = _apart(np.array(golden_levels(clips)), np.array(golden["levels"]))
+    apart = _apart(np.array(golden_levels(clips)), golden["levels"])
     note = "" if apart <= SAMPLES else "this machine makes other clips: the rows below say little"
     checks.append(Check("golden clips, samples", apart, SAMPLES, "of full scale", note))
     features = golden_features(recognizer.processor, clips)
     if features:
-        apart = _apart(np.array(features), np.array(golden["features"]))
+        apart = _apart(np.array(features), golden["features"])
         checks.append(Check("golden clips, features", apart, EXACT, "mean, deviation"))
-    apart = _apart(logits, np.array(golden["logits"]))
+    apart = _apart(logits, golden["logits"])
     return [*checks, Check("golden clips, answers", apart, exact, "logits")]
 
 

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from mmer.errors import ExportError
 from mmer.extras import import_extra
 from mmer.files import check_output_folder
+from mmer.inference.bundle import model_folder
 from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Answers, Inputs
 from mmer.inference.onnx_network import MODEL, read_onnx_network
@@ -74,7 +75,7 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     What is written is run on made sound, alone and in a padded batch, and compared with PyTorch.
 
     Args:
-        model: a model folder.
+        model: a model folder, or a bundle.
         out: the folder to write; what it holds of an earlier export is replaced.
         int8: weights of linear layers and embeddings as 8-bit integers; smaller, and no longer the same answers.
 
@@ -87,6 +88,7 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "export to ONNX", "export")
     check_output_folder(out)
+    model = model_folder(model)
     network, processor = read_model_folder(model, "cpu")
     if not isinstance(network, TorchNetwork):
         raise ExportError(f"{model} is exported already; give the model folder that training wrote")

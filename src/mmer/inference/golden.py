@@ -5,7 +5,7 @@ rhythm of syllables, with noise. What they sound like does not matter, only that
 `golden.json` in the model folder holds the levels of what is heard, mean and deviation of the features, and the logits.
 """
 
-import json
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmer.audio import SAMPLING_RATE
+from mmer.damaged_files import damaged_file, read_json_object
 from mmer.errors import CheckpointError
 from mmer.files import write_json
 from mmer.inference.calibration import weights_hash
@@ -113,7 +114,7 @@ def write_golden(folder: Path) -> Path:
 
 
 def read_golden(folder: Path) -> dict[str, Any] | None:
-    """Contents of `golden.json`; null where the model folder has none.
+    """Contents of `golden.json`, its numbers as arrays; null where the model folder has none.
 
     Raises:
         CheckpointError: it is damaged, or of another version.
@@ -121,15 +122,12 @@ def read_golden(folder: Path) -> dict[str, Any] | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["version"]
-        if version == VERSION:
-            content = {name: content[name] for name in ("weights", "levels", "features", "logits")}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    again = "train again, or delete it"
+    content = read_json_object(path, again)
+    if (version := content.get("version")) != VERSION:
         raise CheckpointError(
-            f"{path} is damaged ({type(error).__name__}: {error}); train again, or delete it"
-        ) from error
-    if version != VERSION:
-        raise CheckpointError(f"{path} is of version {version}, this mmer reads {VERSION}; delete it")
-    return content
+            f"{path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; delete it"
+        )
+    with damaged_file(path, again):
+        numbers = {name: np.array(content[name], np.float64) for name in ("levels", "features", "logits")}
+        return {"weights": content["weights"], **numbers}

@@ -1,6 +1,7 @@
 """What a prediction is asked about, and how the command line finds it."""
 
 import glob
+import math
 import os
 import sys
 import warnings
@@ -10,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
@@ -17,7 +19,7 @@ from mmer.audio import channel_names
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.recordings import find_recordings, no_recording, unlisted
 from mmer.corpora.tables import SUFFIXES, has_metadata
-from mmer.errors import AudioError
+from mmer.errors import AudioError, MMERError
 
 Contents = str | os.PathLike[str] | bytes | ArrayLike
 Audio = Contents | BinaryIO
@@ -62,9 +64,93 @@ class NamedBytes(BytesIO):
 
 
 def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
-    """An utterance with a name; `number` counts from 1."""
-    utterance = item if isinstance(item, Utterance) else Utterance(contents(item))
-    return replace(utterance, utterance_id=utterance.utterance_id or utterance.path or f"utterance {number}")
+    """An utterance with a name, its values of the types that `Utterance` states where they can be.
+
+    What tables and NumPy make of a missing value (NaN, `pd.NA`, NaT) is None, their numbers are numbers of Python, and
+    tensors are arrays without gradients. Whatever has a type that cannot be meant is left to `check_utterance`.
+
+    Args:
+        item: of `EmotionRecognizer.predict`.
+        number: of the item, from 1.
+    """
+    utterance = item if isinstance(item, Utterance) else Utterance(cast(Contents, item))
+    try:
+        audio = _plain_audio(utterance.audio)
+    except Exception as error:  # of a file that is closed, a tensor without values, ...
+        audio = error
+    channel = _plain(utterance.channel)
+    path = os.fspath(audio) if isinstance(audio, str | os.PathLike) else None
+    name = _plain(utterance.utterance_id)
+    if name is None or name == "":
+        name = path or f"utterance {number}"
+    return Utterance(
+        cast(Contents | None, audio),
+        _plain(utterance.transcript),
+        _plain(utterance.sampling_rate),
+        _as_name(_plain(utterance.speaker)),
+        _plain(utterance.start),
+        _plain(utterance.end),
+        str(name),
+        "mix" if channel is None else _as_name(channel),
+    )
+
+
+def check_utterance(utterance: Utterance) -> None:
+    """Refuse values of types that cannot be meant.
+
+    Args:
+        utterance: of `as_utterance`.
+
+    Raises:
+        MMERError: there is such a value.
+    """
+    audio, name = utterance.audio, utterance.utterance_id
+    if isinstance(audio, Exception):
+        raise AudioError(f"{name}: cannot be read ({type(audio).__name__}: {audio})")
+    if isinstance(audio, str) and "\0" in audio:
+        raise AudioError(f"{audio!r}: is no file name, it holds a NUL")
+    has_part = utterance.start is not None or utterance.end is not None
+    if has_part and not isinstance(audio, str | bytes | None):
+        raise AudioError(f"{name}: start and end say which part of a file is meant; cut the samples instead")
+    wanted = {
+        "transcript": (str, "text or None"),
+        "speaker": (str, "a name or None"),
+        "start": (int | float, "seconds or None"),
+        "end": (int | float, "seconds or None"),
+        "sampling_rate": (int | float, "Hz, such as 16000"),
+        "channel": (str, "mix, left, right or a number from 1"),
+    }
+    for field, (kind, allowed) in wanted.items():
+        value = getattr(utterance, field)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise MMERError(f"{name}: {field} is of the type {type(value).__name__}; give {allowed}")
+
+
+def _plain(value: Any) -> Any:
+    """None for what is missing, and what is NumPy's or PyTorch's number as one of Python."""
+    if isinstance(value, np.generic) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0):
+        value = value.item()
+    is_missing = value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    return None if is_missing else value
+
+
+def _as_name(value: Any) -> Any:
+    """A whole number as text; anything else as it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _plain_audio(audio: Any) -> Any:
+    """The contents of what is open or bytes of another kind, and the values of a tensor."""
+    if isinstance(audio, str | os.PathLike | bytes | np.ndarray):
+        return os.fsdecode(audio) if isinstance(audio, str | os.PathLike) else audio
+    if isinstance(audio, bytearray) or (isinstance(audio, memoryview) and audio.format in ("B", "b", "c")):
+        return bytes(audio)
+    if hasattr(audio, "read"):
+        return contents(audio)
+    if hasattr(audio, "detach"):
+        audio = audio.detach().cpu()
+        return (audio.float() if audio.is_floating_point() else audio).numpy()  # NumPy knows no bfloat16
+    return _plain(audio)
 
 
 def in_channels(utterances: Iterable[Utterance], channel: str) -> list[Utterance]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmer.damaged_files import one_line
+from mmer.errors import CheckpointError, MMERError
+
 Array = NDArray[np.float32]
 Inputs = Mapping[str, NDArray]
 """A batch of `MMERProcessor.collate` as NumPy arrays."""
@@ -43,7 +46,6 @@ class Network(ABC):
 
     device: str
 
-    @abstractmethod
     def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> Answers:
         """Answer a batch.
 
@@ -53,7 +55,22 @@ class Network(ABC):
             read: for a network with a CTC head that reads what it hears: from what is heard in the batch to the
                 `input_ids` and `text_attention_mask` that replace those of `inputs`; not called where there is no
                 sound.
+
+        Raises:
+            CheckpointError: the network cannot compute an answer to these inputs.
         """
+        try:
+            return self._answer(inputs, read)
+        except MMERError:
+            raise
+        except Exception as error:  # of PyTorch and onnxruntime; they have no common base
+            raise CheckpointError(
+                f"the model cannot compute an answer ({type(error).__name__}: {one_line(error)[:200]}); "
+                "are its weights, its tokenizer and its config.json those of one model?"
+            ) from error
+
+    @abstractmethod
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers: ...
 
     @abstractmethod
     def probabilities(self, logits: Array) -> Array:

@@ -1,6 +1,7 @@
 """Answers of an exported model, by onnxruntime and without PyTorch."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from mmer.errors import CheckpointError, MMERError
+from mmer.damaged_files import damaged_file
+from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.inference.network import Answers, Array, Inputs, Network, Symbols
 
@@ -36,18 +38,15 @@ class OnnxNetwork(Network):
     def __init__(self, file: Path, shortest: int) -> None:
         runtime: Any = import_extra("onnxruntime", f"the exported model {file.parent}", "onnx")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))
+        options.intra_op_num_threads = threads_asked_for()
         options.log_severity_level = 3  # errors
-        try:
+        with damaged_file(file):
             self._session: Any = runtime.InferenceSession(file, options, ["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's have no common base
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"exported model {file} cannot be loaded: {reason}") from error
         self._inputs = {entry.name: entry for entry in self._session.get_inputs()}
         self._outputs = [entry.name for entry in self._session.get_outputs()]
         self._shortest = shortest
 
-    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> Answers:
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers:
         heard, was_read = "speech_attention_mask" in inputs, "input_ids" in inputs
         feeds = self._complete(inputs)
         if read is not None and heard:
@@ -82,6 +81,12 @@ class OnnxNetwork(Network):
 
     def _run(self, names: Sequence[str], feeds: dict[str, NDArray]) -> list[NDArray]:
         return self._session.run(names, {name: feeds[name] for name in self._inputs})
+
+
+def threads_asked_for() -> int:
+    """The number in `OMP_NUM_THREADS`; of a list such as `4,2`, which is for nested work, the first; 0 without one."""
+    asked = re.match(r"\s*\d{1,4}(?=\s*(,|$))", os.environ.get("OMP_NUM_THREADS", ""))
+    return int(asked.group()) if asked else 0
 
 
 def _given(mask: NDArray) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ The task `audio-classification` of transformers itself hands a network sound alo
 was trained on, so it does not suit models of mmer.
 """
 
+from dataclasses import fields
 from typing import Any
 
 from transformers import AutoModelForAudioClassification, Pipeline
@@ -19,6 +20,8 @@ TASK = "emotion-recognition"
 
 class EmotionRecognitionPipeline(Pipeline):
     """Emotions of recordings, most probable first.
+
+    A bundle is named as `model=model_folder("calls.mmer")`, with `mmer.inference.bundle.model_folder`.
 
     Each input is what `EmotionRecognizer.predict` takes, or a dictionary with the arguments of `Utterance`. The answer
     is that of `EmotionRecognizer`: a list of `{"label", "score"}`.
@@ -44,8 +47,12 @@ class EmotionRecognitionPipeline(Pipeline):
         return {}, {}, {}
 
     def preprocess(self, input_: Any, **kwargs: Any) -> dict[str, Any]:
-        item = Utterance(**input_) if isinstance(input_, dict) else input_
-        return {"utterance": as_utterance(item, 1)}
+        if isinstance(input_, dict):
+            known = [field.name for field in fields(Utterance)]
+            if unknown := sorted(map(str, set(input_) - set(known))):
+                raise MMERError(f"an input has no {unknown[0]!r}; give {', '.join(known)}")
+            input_ = Utterance(**{"audio": None, **input_})
+        return {"utterance": as_utterance(input_, 1)}
 
     def _forward(self, input_tensors: dict[str, Any], **kwargs: Any) -> Any:
         (prediction,) = self._recognizer.predict([input_tensors["utterance"]])

@@ -1,22 +1,24 @@
 """Emotions of recordings, with a trained model."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import MMERError
+from mmer.damaged_files import one_line
+from mmer.errors import CheckpointError, MMERError
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
 from mmer.inference.clips import Clip, ClipReader, ahead, reading_threads
-from mmer.inference.inputs import Audio, Utterance, as_utterance, contents, corpus_utterances
-from mmer.inference.model_folder import one_line, read_model_folder
+from mmer.inference.inputs import Audio, Contents, Utterance, as_utterance, corpus_utterances
+from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Array, Inputs, Network, Symbols
 from mmer.inference.output import Prediction, probability_column
 from mmer.inference.transcription import SpeechRecognizer, Transcription, heard_by_ctc
@@ -140,7 +142,7 @@ class EmotionRecognizer:
         Raises:
             MMERError: there is no answer, and why, in one line.
         """
-        utterance = Utterance(contents(audio), transcript, sampling_rate, speaker)
+        utterance = Utterance(cast(Contents | None, audio), transcript, sampling_rate, speaker)
         (prediction,) = self.predict([utterance])
         if prediction.error is not None:
             raise MMERError(prediction.error)
@@ -163,12 +165,15 @@ class EmotionRecognizer:
         Args:
             items: utterances, or recordings without further knowledge. A model that standardizes per speaker
                 needs them all before the first answer and reads each file twice.
-            batch_size: utterances that the model answers at a time.
+            batch_size: utterances that the model answers at a time, at least 1.
             progress: called with the number of utterances done so far.
             speakers: of `speaker_statistics`, where `items` are not all that is said; nothing is read twice then.
+
+        Raises:
+            MMERError: `items` is one recording in place of several, or `batch_size` is no whole number from 1.
         """
-        for clip in self._answered(items, batch_size, progress, speakers):
-            yield clip.prediction
+        answered = self._answered(items, batch_size, progress, speakers)
+        return (clip.prediction for clip in answered)
 
     def embed(
         self,
@@ -181,9 +186,11 @@ class EmotionRecognizer:
 
         Args:
             items, batch_size, progress: as for `predict`.
+
+        Raises:
+            MMERError: as for `predict`.
         """
-        for clip in self._answered(items, batch_size, progress):
-            yield clip.embedding
+        return (clip.embedding for clip in self._answered(items, batch_size, progress))
 
     def _answered(
         self,
@@ -192,7 +199,19 @@ class EmotionRecognizer:
         progress: Callable[[int], None] | None,
         speakers: Mapping[str, FeatureStatistics] | None = None,
     ) -> Iterator[Clip]:
-        utterances: Iterable[Utterance] = map(as_utterance, items, count(1))
+        """Check what is asked, now, and begin with the answers when the first is taken."""
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise MMERError(f"batch_size is {batch_size!r}; give a whole number from 1")
+        _check_several(items)
+        return self._answers(map(as_utterance, items, count(1)), int(batch_size), progress, speakers)
+
+    def _answers(
+        self,
+        utterances: Iterable[Utterance],
+        batch_size: int,
+        progress: Callable[[int], None] | None,
+        speakers: Mapping[str, FeatureStatistics] | None,
+    ) -> Iterator[Clip]:
         window, done = batch_size * WINDOW, 0
         report = progress or (lambda done: None)
         with reading_threads() as readers:
@@ -290,7 +309,12 @@ class EmotionRecognizer:
         if prediction.error:
             return
         if self._speech_recognizer is not None and clip.waveform is not None:
-            heard = self._speech_recognizer(clip.waveform, self.processor.sampling_rate)
+            try:
+                heard = self._speech_recognizer(clip.waveform, self.processor.sampling_rate)
+            except Exception as error:  # of any model of transformers
+                reason = f"{self.transcription.name} failed ({type(error).__name__}: {one_line(error)})"
+                prediction.error = f"{prediction.utterance_id}: {reason}"
+                return
             prediction.transcript, prediction.transcript_source = heard, self.transcription.name
             clip.waveform = None
         hears_itself = self.transcription.kind == "ctc" and clip.features is not None
@@ -306,6 +330,7 @@ class EmotionRecognizer:
                 clip.tokens = len(self.processor.tokenize([prediction.transcript], "np")["input_ids"][0])
             except MMERError as error:
                 prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
+                return
         if (
             self.processor.per_speaker
             and clip.features is not None
@@ -316,6 +341,18 @@ class EmotionRecognizer:
             )
 
     def _answer(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
+        """Answer a batch together, or one by one where that fails, so that only the culprit has no answer."""
+        try:
+            self._answer_together(batch, speakers)
+        except MMERError as error:
+            if len(batch) > 1:
+                for clip in batch:
+                    self._answer([clip], speakers)
+            else:
+                prediction = batch[0].prediction
+                prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
+
+    def _answer_together(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
         inputs = self.processor.collate(
             [clip.features for clip in batch] if self.processor.uses_speech else None,
             [clip.prediction.transcript for clip in batch],
@@ -324,6 +361,13 @@ class EmotionRecognizer:
         )
         read = partial(self._read_heard, batch) if self.transcription.kind == "ctc" else None
         answers = self.network.answer(inputs, read)
+        alone = [side for side in (answers.speech_alone, answers.text_alone) if side is not None]
+        shapes = {each.shape for each in (answers.logits, *alone)}
+        if shapes != {(len(batch), len(self.labels))} or len(answers.embeddings) != len(batch):
+            raise CheckpointError(
+                f"the model gives answers of shape {answers.logits.shape} for {len(batch)} utterances and "
+                f"{len(self.labels)} emotions; its files are not of one model"
+            )
         conditions = ["both"] * len(batch)
         if self.processor.stand_ins:
             conditions = [
@@ -337,11 +381,13 @@ class EmotionRecognizer:
             answers.embeddings,
             strict=True,
         ):
+            clip.features = None
+            if _is_nan(clip.prediction, probabilities):
+                continue
             clip.prediction.condition = condition
             clip.prediction.probabilities = probabilities
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
-            clip.features = None
         if answers.speech_alone is None or answers.text_alone is None:
             return
         sides = zip(
@@ -351,7 +397,7 @@ class EmotionRecognizer:
             strict=True,
         )
         for clip, (heard, read_alone, both) in zip(batch, sides, strict=True):
-            if both:
+            if both and not _is_nan(clip.prediction, heard) and not _is_nan(clip.prediction, read_alone):
                 clip.prediction.add_alone(heard, read_alone)
 
     def _read_heard(self, batch: Sequence[Clip], symbols: Symbols) -> Inputs:
@@ -377,3 +423,34 @@ class EmotionRecognizer:
                 chosen = np.array(conditions) == condition
                 rows[chosen] = self.calibration(rows[chosen], condition)
         return [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
+
+
+def _is_nan(prediction: Prediction, probabilities: Mapping[str, float]) -> bool:
+    """Take back an answer of which a probability is not a number, and say so."""
+    if all(map(math.isfinite, probabilities.values())):
+        return False
+    prediction.label = prediction.probabilities = None
+    prediction.error = (
+        f"{prediction.utterance_id}: the model's answer is not a number; its weights may be damaged, or the recording "
+        "far louder than full scale"
+    )
+    return True
+
+
+def _check_several(items: object) -> None:
+    """Refuse one recording where several are wanted: a path would be taken for its letters, samples one by one.
+
+    Raises:
+        MMERError: it is one recording, or nothing that can be gone through.
+    """
+    is_samples = isinstance(items, np.ndarray) and items.dtype.kind in "iuf" and items.ndim < 2
+    if (
+        isinstance(items, str | bytes | bytearray | memoryview | os.PathLike | Utterance | Mapping)
+        or is_samples
+        or hasattr(items, "detach")
+        or not isinstance(items, Iterable)
+    ):
+        raise MMERError(
+            f"predict answers several recordings and was given one {type(items).__name__}; put it into a list, or call "
+            "the recognizer itself"
+        )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mmer.corpora.exchange import read_from
 from mmer.errors import MMERError
+from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
 from mmer.inference.model_folder import model_hash, read_processor
 from mmer.inference.score_folder import AUDIO, ScoreFolder
@@ -90,6 +91,7 @@ def score(
     """
     if engine not in ENGINES:
         raise MMERError(f"no engine {engine!r}; it must be {' or '.join(ENGINES)}")
+    model = model_folder(model)
     processor = read_processor(model)
     Transcription.parse(transcription).check(processor)
     console, folder = messages(), ScoreFolder(out)

@@ -28,7 +28,6 @@ def on_ray(job: Job, workers: int) -> Iterator[Answer]:
         MissingExtraError: Ray is not installed.
         MMERError: there is no such cluster.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray: Any = import_extra("ray", "--engine ray", extra="ray")
     data: Any = import_extra("ray.data", "--engine ray", extra="ray")

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from mmer.errors import MMERError
+from mmer.inference.onnx_network import threads_asked_for
 from mmer.inference.score_shard import Job, Report, Shard, ShardScorer
 
 _LOOK = 0.2  # s between looks at how far the others are
@@ -35,8 +36,7 @@ def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
         return
     context = multiprocessing.get_context("spawn")
     steps, stop = context.SimpleQueue(), context.Event()
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    threads = max(1, (int(asked) if asked.isdigit() else os.cpu_count() or 1) // workers)
+    threads = max(1, (threads_asked_for() or os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, context, _begin, (job, threads, steps, stop)) as pool:
         try:
             yield lambda shards, report: _in_processes(pool, steps, shards, report)

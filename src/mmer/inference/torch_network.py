@@ -1,21 +1,25 @@
 """Answers of a model of PyTorch."""
 
-from collections.abc import Callable
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from torch import Tensor
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from mmer.damaged_files import damaged_file
 from mmer.errors import CheckpointError, MMERError
-from mmer.inference.model_folder import one_line
+from mmer.inference.model_folder import CONFIG, WEIGHTS, silent_transformers
 from mmer.inference.network import Answers, Array, Inputs, Network, Symbols
 from mmer.model.encoding import Encoding
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.progress import quiet_transformers
 
 
 class TorchNetwork(Network):
@@ -40,7 +44,7 @@ class TorchNetwork(Network):
         self.device = str(self.model.device)
 
     @torch.inference_mode()
-    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> Answers:
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers:
         speech = text = None
         if "speech_attention_mask" in inputs:
             sound = inputs["input_features" if "input_features" in inputs else "input_values"]
@@ -77,24 +81,77 @@ def read_torch_network(folder: Path, device: str | torch.device | None) -> Torch
         device: see `TorchNetwork`.
 
     Raises:
-        CheckpointError: a file is damaged, or weights are missing.
+        CheckpointError: a file is damaged, weights are missing, not finite or of other shapes than `config.json` says.
         MMERError: there is no such device.
     """
-    try:
-        with quiet_transformers():
-            loaded: Any = MMERForEmotionRecognition.from_pretrained(
-                folder, output_loading_info=True, local_files_only=True
-            )
-            model, report = loaded
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"model folder {folder} cannot be loaded: {one_line(error)}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; "
-            "its config.json and model.safetensors are not of the same model"
+    weights = folder / WEIGHTS
+    with damaged_file(weights):
+        shapes = _shapes(weights)
+    with damaged_file(folder / CONFIG), silent_transformers(), _no_larger_than(shapes, weights):
+        loaded: Any = MMERForEmotionRecognition.from_pretrained(
+            folder,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, and refused below
+            local_files_only=True,
+            dtype=torch.float32,
         )
+        model, report = loaded
+    another = f"{CONFIG} and {WEIGHTS} are not of the same model"
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; its {another}"
+        )
+    if unexpected := sorted(report["unexpected_keys"]):
+        raise CheckpointError(
+            f"model folder {folder}: {WEIGHTS} holds {len(unexpected)} weights that {CONFIG} knows nothing of, the "
+            f"first is {unexpected[0]}; {another}"
+        )
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, wanted = mismatched[0]
+        raise CheckpointError(
+            f"model folder {folder}: {name} has the shape {tuple(found)} in {WEIGHTS}, where {CONFIG} wants "
+            f"{tuple(wanted)}; {another}"
+        )
+    for name, weight in model.named_parameters():
+        if not all(bound.isfinite() for bound in weight.detach().aminmax()):
+            raise CheckpointError(f"{weights} holds NaN or infinite weights in {name}; ask for another copy")
     return TorchNetwork(model, device)
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """Of the tensors in a file of safetensors, from its header alone."""
+    with safe_open(weights, "pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _no_larger_than(shapes: Mapping[str, tuple[int, ...]], weights: Path) -> Iterator[None]:
+    """Stop building a network that has more weights than a file holds.
+
+    A config.json that asks for ten million layers would keep transformers busy for hours before it looks for their
+    weights. Twice as many are allowed, since some layers are made twice (weight normalization, LoRA,
+    `MaskedGroupNorm`).
+    """
+    number, size = 2 * len(shapes), 2 * sum(map(math.prod, shapes.values()))
+    thread = threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        nonlocal number, size
+        # What is loaded is registered again, and other threads may build other models meanwhile.
+        if parameter is None or not parameter.is_meta or threading.get_ident() != thread:
+            return
+        number, size = number - 1, size - parameter.numel()
+        if number < 0 or size < 0:
+            raise CheckpointError(
+                f"{weights.with_name(CONFIG)} describes a larger network than there are weights in {weights.name}; "
+                "they are not of the same model"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def best_symbols(model: MMERForEmotionRecognition, speech: Encoding) -> Symbols:

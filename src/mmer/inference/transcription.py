@@ -94,7 +94,9 @@ class SpeechRecognizer:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with quiet_transformers():
-                self._pipeline: Any = pipeline("automatic-speech-recognition", model=name, device=device)
+                self._pipeline: Any = pipeline(
+                    "automatic-speech-recognition", model=name, device=device, trust_remote_code=False
+                )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0].rstrip(".:")
             raise EncoderError(

@@ -1,5 +1,6 @@
 """Configuration of the MMER network and of its training objective."""
 
+import reprlib
 from dataclasses import field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -74,6 +75,11 @@ class MMERConfig(PreTrainedConfig):
         for side in ("speech", "text"):  # as older model folders have it
             if (frozen := kwargs.pop(f"freeze_{side}_encoder", None)) is not None:
                 setattr(self, f"{side}_train", "frozen" if frozen else "full")
+        for name, choices in (("fusion", Fusion), ("formulation", Formulation)):
+            if (chosen := getattr(self, name)) not in get_args(choices):
+                raise ValueError(
+                    f"{name} {reprlib.repr(chosen)} is not known; it must be {' or '.join(get_args(choices))}"
+                )
         self.speech_config = _as_config(self.speech_config)
         self.text_config = _as_config(self.text_config)
         size = self.hidden_size

@@ -2,14 +2,15 @@
 
 import os
 import re
+import warnings
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
+from mmer.damaged_files import check_no_pointer, one_line
 from mmer.errors import CheckpointError
 from mmer.files import check_output_folder
 from mmer.model import pretrained
@@ -111,7 +112,10 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
     """
     encoder = [text_encoder] if os.path.isdir(text_encoder) else []
     check_output_folder(out, encoder, files=("config.json", "model.safetensors", "tokenizer.json"))
-    state = translate_state_dict(_read_pickle(checkpoint))
+    try:
+        state = translate_state_dict(_read_pickle(checkpoint))
+    except CheckpointError as error:
+        raise error if str(checkpoint) in str(error) else CheckpointError(f"{checkpoint}: {error}") from error
     model = MMERForEmotionRecognition(official_config(text_config=pretrained.encoder_config(text_encoder)))
     pretrained.load_text_encoder(model, text_encoder)
     load_official(model, state, checkpoint)
@@ -135,7 +139,7 @@ def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], so
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip()
+        detail = one_line(error)[:200]
         raise CheckpointError(f"{source} is not of the published MMER model: {detail}") from error
     missing = [name for name in missing if not name.startswith("text_encoder.")]
     if missing or unexpected:
@@ -147,16 +151,24 @@ def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], so
 
 
 def _read_pickle(checkpoint: Path) -> dict[str, Tensor]:
+    if not checkpoint.exists():
+        raise CheckpointError(f"no such file: {checkpoint}")
+    check_no_pointer(checkpoint)
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no such file: {checkpoint}") from error
-    except (OSError, RuntimeError, UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not checkpoint.is_file():  # but a folder, or a pipe that would be waited for
+            raise ValueError("no regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Neither its type nor its words are told: PyTorch's advice is to read the file in a way that can run code.
         raise CheckpointError(
-            f"{checkpoint} cannot be read as a PyTorch checkpoint of tensors alone ({reason[:120]})"
+            f"{checkpoint} cannot be read as a PyTorch checkpoint of tensors alone: it is something else, holds other "
+            "Python objects, or is damaged; give the .pt file of the published code"
         ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise CheckpointError(f"{checkpoint} holds no state_dict of tensors")
     return content

@@ -11,7 +11,7 @@ from mmer.model.text_encoder import without_pooler
 
 
 def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **settings: Any) -> Any:
-    """Load something of transformers by name or from a folder.
+    """Load something of transformers by name or from a folder; code that comes along is not run.
 
     Args:
         load: a `from_pretrained`.
@@ -23,7 +23,7 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
         EncoderError: there is nothing of that name, or it cannot be fetched.
     """
     try:
-        return load(name, **settings)
+        return load(name, trust_remote_code=False, **settings)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise EncoderError(

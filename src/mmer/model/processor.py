@@ -1,7 +1,8 @@
 """From waveforms and transcripts to the tensors the network reads."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 Normalization = Literal["utterance", "speaker", "corpus"]
 Kind = Literal["pt", "np"]
 """Of the arrays of a batch: tensors of PyTorch, or of NumPy, which needs no PyTorch."""
+RATES = (1000, 768_000)
+"""Hz; lowest and highest sampling rate of waveforms."""
+LONGEST = 24 * 3600.0
+"""Seconds; longest clip that a model can be set to take."""
 LARGEST = 4.0
 """Standard deviations at which standardized features are cut."""
 
@@ -41,6 +46,9 @@ class MMERProcessor(ProcessorMixin):
         stand_ins: whether the model answers without a recording or without a transcript; a transcript without words is
             then a missing one.
         speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; null in older models.
+
+    Raises:
+        MMERError: an argument is out of its range, or the normalization does not suit the encoder.
     """
 
     def __init__(
@@ -62,6 +70,17 @@ class MMERProcessor(ProcessorMixin):
         speaker_prior: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
+        _check_labels(labels)
+        rate = feature_extractor.sampling_rate
+        _check_number("sampling_rate", rate, *RATES, whole=True)
+        _check_number("max_duration", max_duration, 0.1, LONGEST)
+        _check_number("minimum_samples", minimum_samples, 1, rate * max_duration, whole=True)
+        if normalization not in get_args(Normalization):
+            allowed = " or ".join(get_args(Normalization))
+            raise MMERError(f"normalization {reprlib.repr(normalization)} is not known; it must be {allowed}")
+        for name, statistics in (("corpus_mean", corpus_mean), ("corpus_std", corpus_std)):
+            for value in [] if statistics is None else statistics:
+                _check_number(name, value, -1e6, 1e6)
         self.labels = list(labels)
         self.ctc_symbols = list(ctc_symbols) if ctc_symbols else None
         self.minimum_samples = minimum_samples
@@ -232,10 +251,18 @@ class MMERProcessor(ProcessorMixin):
         The mask of a transcript without words is zero where the model has stand-ins.
 
         Raises:
-            MMERError: a transcript has more tokens than the text encoder can read.
+            MMERError: a transcript has more tokens than the text encoder can read, or characters that the tokenizer
+                cannot take, such as half a surrogate.
         """
         texts = [strip_annotations(text) if text else "" for text in transcripts]
-        encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
+        try:
+            encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # what panics in Rust is no Exception
+            raise MMERError(
+                f"a transcript cannot be split into tokens ({type(error).__name__}: {error})"
+            ) from error
         longest = encoded["input_ids"].shape[1]
         if longest > self.tokenizer.model_max_length:
             raise MMERError(
@@ -272,6 +299,26 @@ class MMERProcessor(ProcessorMixin):
             transcripts = [None] * len(waveforms or [])
         features = [self.features(waveform) for waveform in waveforms or []] if self.uses_speech else None
         return self.collate(features, transcripts, statistics, return_tensors)
+
+
+def _check_labels(labels: object) -> None:
+    if (
+        not isinstance(labels, Sequence)
+        or isinstance(labels, str)
+        or not labels
+        or not all(isinstance(label, str) and label for label in labels)
+        or len(set(labels)) != len(labels)
+    ):
+        raise MMERError(f"labels is {reprlib.repr(labels)}; give a list of different names of emotions")
+
+
+def _check_number(name: str, value: object, smallest: float, largest: float, *, whole: bool = False) -> None:
+    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not is_number or not smallest <= value <= largest:  # pyright: ignore[reportOperatorIssue]
+        kind = "a whole number" if whole else "a number"
+        raise MMERError(
+            f"{name} is {reprlib.repr(value)}; it must be {kind} from {smallest:g} to {largest:g}"
+        )
 
 
 def _padded(rows: Sequence[NDArray], value: float) -> NDArray:

@@ -118,7 +118,7 @@ class SpeechEncoder(nn.Module):
                 "speech encoders with an adapter are not supported, since its convolutions mix padding into frames; "
                 "set add_adapter to false in the encoder's config.json"
             )
-        self.model: Any = AutoModel.from_config(config)
+        self.model: Any = AutoModel.from_config(config, trust_remote_code=False)
         self.trained = train
         self.has_convolutions = config.model_type != "wav2vec2-bert"
         self._close_padding_leaks()

@@ -27,7 +27,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: PreTrainedConfig, *, train: str) -> None:
         super().__init__()
-        self.model: Any = AutoModel.from_config(config, **without_pooler(config))
+        self.model: Any = AutoModel.from_config(config, trust_remote_code=False, **without_pooler(config))
         self.model.config.use_cache = False  # nothing is generated
         self.trained = train
         choose_trainable(self.model, train, "text")

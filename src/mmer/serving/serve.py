@@ -26,7 +26,7 @@ def serve(
     """Answer requests until SIGINT or SIGTERM; those in flight are answered then, and new ones get 503.
 
     Args:
-        model: a model folder.
+        model: a model folder, or a bundle.
         host, port: to listen at; port 0 takes a free one.
         settings: limits and access.
         transcription, device: see `EmotionRecognizer`.
@@ -37,18 +37,21 @@ def serve(
     """
     import_extra("uvicorn", "mmer serve", "serve")
     import_extra("fastapi", "mmer serve", "serve")
+    from mmer.inference.bundle import SUFFIX, model_folder
+
+    folder = model_folder(model)
     with listening(host, port) as listener:
         from mmer.inference.model_folder import model_hash
         from mmer.inference.recognizer import EmotionRecognizer
         from mmer.serving.app import create_app
 
         def load() -> EmotionRecognizer:
-            return EmotionRecognizer.from_pretrained(model, device, transcription)
+            return EmotionRecognizer.from_pretrained(folder, device, transcription)
 
         place = model.resolve()
-        name = place.parent.name if place.name == "model" else place.name
+        name = (place.parent if place.name == "model" else place).name.removesuffix(SUFFIX)
         state = ServiceState()
-        app = create_app(load, name, model_hash(model), settings, state)
+        app = create_app(load, name, model_hash(folder), settings, state)
         tell(f"{name} answers at {_address(listener)} (API: {_address(listener)}docs); stop it with Ctrl+C")
         run_app(app, listener, settings, state)
 

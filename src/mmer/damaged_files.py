@@ -1,0 +1,73 @@
+"""The boundary to files that strangers made: whatever a parser raises becomes one line that names the file."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmer.errors import CheckpointError, MMERError
+from mmer.plain_text import shown
+
+_LONGEST = 300  # characters of a parser's own words
+_POINTER = b"version https://git-lfs.github.com/spec/v1"
+_LARGEST_JSON = 64_000_000  # bytes; configurations have some thousands
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line and safe to show."""
+    return shown(" ".join(str(error).split())) or type(error).__name__
+
+
+@contextmanager
+def damaged_file(path: Path, advice: str = "ask for another copy") -> Iterator[None]:
+    """Turn what is raised while a file is parsed into one error that names it.
+
+    Args:
+        path: of the file, or of the folder where it could be any file in it.
+        advice: what to do, the end of the message.
+
+    Raises:
+        CheckpointError: the file is damaged, or is the pointer that Git LFS leaves in its place.
+    """
+    try:
+        check_no_pointer(path)
+        yield
+    except (MMERError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # parsers have no common base, and what panics in Rust is no Exception
+        said = one_line(error)
+        said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
+        kind = type(error).__name__
+        reason = said if said == kind else f"{kind}: {said}"
+        raise CheckpointError(f"{path} cannot be read, it may be damaged ({reason}); {advice}") from error
+
+
+def check_no_pointer(path: Path) -> None:
+    """Refuse the few lines of text that Git leaves where large files were not fetched.
+
+    Raises:
+        CheckpointError: the file is such a pointer.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise CheckpointError(
+                f"{path} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
+            )
+
+
+def read_json_object(path: Path, advice: str = "ask for another copy") -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        CheckpointError: as `damaged_file`, or the file holds something else or is larger than 64 MB.
+    """
+    with damaged_file(path, advice):
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ValueError(f"it has more than {_LARGEST_JSON // 10**6} MB")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}, not a JSON object")
+    return content

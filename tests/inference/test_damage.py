@@ -1,0 +1,85 @@
+"""Model folders and bundles damaged at random: an answer, or one line that names the file; no trace and no hang."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmer.inference.bundle import write_bundle
+from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
+from mmer.inference.export import export_onnx
+from mmer.inference.golden import write_golden
+
+SCRIPT = Path(__file__).parents[1] / "damage.py"
+MEMORY = 1000  # MB at most, of which PyTorch and transformers take half
+KINDS = {
+    "folder of PyTorch": ("folder", 150, 2000),
+    "exported folder": ("folder", 60, 1000),
+    "weights": ("weights", 60, 1000),
+    "bundle": ("bundle", 150, 2000),
+}
+"""What is damaged, how many times, and how many when slow."""
+
+
+@pytest.fixture(scope="module")
+def sources(versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder with all that training writes, and what is made of it."""
+    folder = versatile_folder
+    write_golden(folder)
+    labels = ["angry", "happy", "neutral", "sad"]
+    figures = {"log_loss": 1.0, "brier": 0.5, "expected_calibration_error": 0.1}
+    calibrators = {
+        "both": Calibrator("isotonic", {"x": [[0.0, 1.0]] * 4, "y": [[0.1, 0.9]] * 4}),
+        "speech": Calibrator("temperature", {"temperature": 2.0}),
+        "text": Calibrator("vector", {"weight": [1.0] * 4, "bias": [0.0] * 4}),
+    }
+    conditions = {
+        name: Condition(
+            calibrator,
+            utterances=40,
+            folds="ten",
+            candidates={"none": 1.0},
+            before=figures,
+            after=figures,
+            bins={"before": [{"confidence": 1.0}], "after": []},
+            scores={label: [0.1, 0.2] for label in labels},
+        )
+        for name, calibrator in calibrators.items()
+    }
+    Calibration(weights_hash(folder), labels, "corpus", None, ["anna"], conditions).write(folder)
+    scratch = tmp_path_factory.mktemp("damage")
+    write_bundle(folder, scratch / "versatile.mmer")
+    export_onnx(folder, scratch / "onnx")
+    return {
+        "folder of PyTorch": folder,
+        "exported folder": scratch / "onnx",
+        "weights": folder,
+        "bundle": scratch / "versatile.mmer",
+    }
+
+
+def damage(kind: str, source: Path, scratch: Path, seed: int, count: int) -> None:
+    scratch.mkdir(exist_ok=True)
+    command = [sys.executable, str(SCRIPT), kind, str(source), str(scratch), str(seed), str(count)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, errors="replace")
+    assert done.returncode == 0, f"hung or died: {done.stderr[-2000:]}"
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["unexpected"] == []
+    assert result["peak_mb"] < MEMORY
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_models(kind: str, sources: dict[str, Path], tmp_path: Path) -> None:
+    how, few, _ = KINDS[kind]
+    damage(how, sources[kind], tmp_path / "scratch", 0, few)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_thousands_of_damaged_models(kind: str, sources: dict[str, Path], tmp_path: Path) -> None:
+    how, _, many = KINDS[kind]
+    damage(how, sources[kind], tmp_path / "scratch", 100_000, many)

@@ -1,0 +1,85 @@
+"""Runs the commands that neither serve nor download, and writes down who uses a socket: `python no_network.py FOLDER`.
+
+What Python uses is seen here; whoever starts this under `strace -e trace=network` sees native code too. Prints one JSON
+object: `ran`, the exit code of each command, and `used`, the command, the event and the address.
+"""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+from commands import SMALL, make_recordings
+
+MODEL = "run/model"
+SPLIT = "data.corpus=data protocol.test=[cleo] protocol.validation=[ben]"
+COMMANDS = (
+    "corpus list",
+    "corpus show data",
+    "corpus audit data",
+    "corpus convert data corpus.parquet",
+    "corpus merge corpus.parquet corpus.parquet --out merged.parquet",
+    f"train compact {SPLIT} {' '.join(SMALL)}",
+    "report run",
+    "card run",
+    f"bundle {MODEL} -o model.mmer",
+    f"export {MODEL} --onnx -o onnx",
+    "predict onnx data/{clip}",
+    f"predict {MODEL} data/{{clip}}",
+    "predict model.mmer data/{clip} -o answers.jsonl",
+    f"timeline {MODEL} data/{{clip}} -o timeline.json",
+    f"listen {MODEL} data/{{clip}}",
+    f"explain {MODEL} data/{{clip}} --transcript yes -o why.json",
+    f"evaluate {MODEL} data --out judged",
+    f"calibrate {MODEL} data --split all",
+    f"doctor {MODEL} --onnx onnx",
+    f"robustness {MODEL} data --out robust --axes loudness --sample 4",
+    f"score {MODEL} data --out scored",
+    "score onnx data --out scored-onnx --workers 2",
+    f"corpus transcribe data --with ctc:{MODEL} --out heard.parquet",
+    "compare run run",
+    f"baseline majority compact {SPLIT}",
+)
+SLOW = (
+    f"crossval compact data.corpus=data {' '.join(SMALL)}",
+    f"ablate compact data.corpus=data {' '.join(SMALL)} --rows text,mmer",
+    "augment corpus.parquet --out views --speech none --text perturb --sample 3",
+    "import-checkpoint nothing.pt imported",
+    "corpus prepare nemo data",
+    "demo",
+)
+
+
+def main(folder: Path, commands: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    make_recordings(Path("data"))
+    clip = sorted(path.name for path in Path("data").glob("*.wav"))[0]
+    used: list[tuple[str, str, str]] = []
+    current = "import"
+
+    def watch(event: str, arguments: tuple) -> None:
+        if event in ("socket.connect", "socket.sendto", "socket.bind"):
+            if arguments[0].family != socket.AF_UNIX:
+                used.append((current, event, str(arguments[1])))
+        elif event in ("socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
+            used.append((current, event, str(arguments[0])))
+
+    sys.addaudithook(watch)
+    from mmer.cli import app
+
+    ran = {}
+    for current in commands:
+        print("-----", current, file=sys.stderr, flush=True)
+        sys.argv = ["mmer", *current.format(clip=clip).split()]
+        try:
+            app(sys.argv[1:])
+            code = 0
+        except SystemExit as exit:
+            code = exit.code
+        ran[current] = code
+    print(json.dumps({"ran": ran, "used": used}), file=sys.__stdout__)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), COMMANDS + SLOW if "--slow" in sys.argv else COMMANDS)
