@@ -1,11 +1,16 @@
-"""What `mmer serve` says when it cannot begin."""
+"""What `mmer serve` serves, and what it says when it cannot begin."""
 
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from commands import Outcome, run
+from serving.conftest import launch, wait_for
+
+from mmer.inference.bundle import SUFFIX, model_folder, write_bundle
+from mmer.inference.model_folder import model_hash
 
 
 @pytest.fixture
@@ -42,3 +47,19 @@ def test_no_model(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
     told = mmer("serve", tmp_path / "nothing", "--port", 0)
     assert told.code == 2
     assert f"no model folder at {tmp_path / 'nothing'}" in told.err
+
+
+def test_bundle(versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers say of which files they are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle = tmp_path / f"emotions{SUFFIX}"
+    write_bundle(versatile_folder, bundle)
+    with launch(bundle) as begun:
+        url = wait_for(begun).url
+        card = httpx2.get(f"{url}/v1/model").json()
+        answer = httpx2.post(f"{url}/v1/predict", json={"transcript": "so"}, timeout=60).json()
+        begun.terminate()
+    assert card["name"] == "emotions"
+    assert (
+        card["model"] == answer["model"] == model_hash(model_folder(bundle)) == model_hash(versatile_folder)
+    )

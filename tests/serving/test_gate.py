@@ -18,6 +18,7 @@ ROUTES = (
     *("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/page/page.js", "/nothing"),
     *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain", "/v1/stream"),
 )
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # that of RFC 6455
 
 
 def ask(url: str, **headers: str) -> tuple[int, str]:
@@ -126,6 +127,38 @@ class TestNonsense:
         assert len(set(statuses)) >= 6
         assert "Traceback" not in caplog.text
         assert not [record for record in caplog.records if record.exc_info]
+
+    def test_of_websockets(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:
+        url = service(max_per_minute=0)
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+        handshakes: list[dict[str, str]] = [
+            upgrade,
+            *(upgrade | {"Sec_WebSocket_Key": key} for key in ("x", "\xff", "AAAA", "=" * 24)),
+            upgrade | {"Sec_WebSocket_Key": KEY, "Sec_WebSocket_Version": "\xb2"},
+            upgrade | {"Sec_WebSocket_Key": KEY, "Sec_WebSocket_Extensions": "\xff; ==,"},
+            upgrade | {"Sec_WebSocket_Key": KEY, "Origin": "http://["},
+        ]
+        for headers in handshakes:
+            for path in ("/v1/stream", "/v1/stream?rate=x", "/v1/stream?rate=" + "9" * 5000, "/nothing"):
+                data = request(url, path=path, **headers).replace(b"POST", b"GET", 1)
+                with connect(url, data) as client:
+                    assert int(read(client).split()[1]) < 500
+        whole = request(url, path="/v1/stream", **upgrade, Sec_WebSocket_Key=KEY).replace(b"POST", b"GET", 1)
+        mask = bytes(4)
+        for frame in (
+            b"\x81\x82" + mask + b"\xff\xfe",  # text that is not UTF-8
+            b"\x01\x81" + mask + b"\xff" + b"\x80\x81" + mask + b"\xff",  # the same in two parts
+            b"\x82\x02ab",  # without a mask
+            b"\x83\x80" + mask,  # of no known kind
+            b"\x80\x80" + mask,  # a part of nothing
+            b"\x82\xff" + b"\x7f" * 8 + mask,  # longer than anything
+            b"\x88\x81" + mask + b"x",  # a close code of one byte
+            (b"\x89\x80" + mask) * 1000 + b"\x88\x80" + mask,
+        ):
+            with connect(url, whole + frame) as client:
+                assert read(client).startswith("HTTP/1.1 101 ")
+        assert not [record for record in caplog.records if record.exc_info]
+        assert httpx2.get(f"{url}/ready").status_code == 200
 
     @pytest.mark.slow
     def test_much_of_it(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:

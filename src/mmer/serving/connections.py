@@ -126,7 +126,7 @@ class HTTPConnection(_Connection, H11Protocol):
         self._came += len(data)
         try:
             super().data_received(data)
-        except (ValueError, UnicodeError):  # h11 reads some numbers and targets unchecked
+        except ValueError:  # of h11, for numbers of thousands of digits
             self.logger.warning("Invalid HTTP request received.")
             self.refuse(400, "this is no HTTP request")
         if self.cycle is not request:
@@ -213,6 +213,17 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.guard.lost(self)
         super().connection_lost(exc)
+
+    def send_receive_event_to_app(self) -> None:
+        try:
+            if self.curr_msg_data_type == "text":
+                b"".join(self.frames).decode()
+        except UnicodeDecodeError:  # of which uvicorn would log a trace
+            self.frames = []
+            self.conn.send_close(1007)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
 
 
 def most_connections() -> int:
