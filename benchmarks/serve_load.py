@@ -74,24 +74,29 @@ def questions(model: Path, corpus: Path, number: int) -> list[Question]:
     return made
 
 
+def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Popen[bytes]", str]:
+    """`mmer serve` in a process of its own that writes into `log`, and its address, once it answers."""
+    command = [sys.executable, "-m", "mmer", "serve", str(model), "--port", "0", "--device", "cpu", *options]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stderr=file)
+    while not (found := re.search(r"answers at (http://\S+)/ ", said := log.read_text())):
+        if process.poll() is not None:
+            raise SystemExit(said)
+        time.sleep(0.1)
+    return process, found[1]
+
+
 @contextmanager
 def service(model: Path, batch_size: int) -> Iterator[str]:
     """`mmer serve` in a process of its own; gives its address."""
-    options = ["--port", "0", "--max-per-minute", "0", "--batch-size", str(batch_size), "--device", "cpu"]
-    command = [sys.executable, "-m", "mmer", "serve", str(model), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = ""
-    while not (found := re.search(r"answers at (http://\S+)/ ", said)):
-        line = process.stderr.readline()
-        if not line:
-            raise SystemExit(said)
-        said += line
-    try:
-        yield found[1]
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--max-per-minute", "0", "--batch-size", str(batch_size)]
+        process, url = started(model, options, Path(folder) / "log")
+        try:
+            yield url
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
 
 
 async def ask_for(url: str, asked: list[Question], seconds: float, load: Load) -> None:

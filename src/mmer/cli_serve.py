@@ -24,9 +24,25 @@ def serve(
         float, typer.Option(min=1, help="Seconds of a recording or stream that is divided into segments.")
     ] = 3600,
     max_concurrent: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 256,
+    max_streams: Annotated[int, typer.Option(min=1, help="Streams at a time.")] = 32,
     max_per_minute: Annotated[
         int, typer.Option(min=0, help="Requests from one address; 0 for no limit.")
     ] = 600,
+    time_limit: Annotated[
+        float, typer.Option(min=1, help="Seconds from the end of a request to its answer; then it gets 504.")
+    ] = 600,
+    grace: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds from the order to stop to the end of the process, at most."),
+    ] = 30,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name of the service in the header Host, such as emotion.example.org; may be given several times. "
+            "The names of this machine for itself and the address that is listened at are allowed already.",
+        ),
+    ] = None,
     trusted_proxy: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +70,10 @@ def serve(
         max_upload=round(max_upload * 1e6),
         max_duration=max_duration,
         max_concurrent=max_concurrent,
+        max_streams=max_streams,
+        answer_seconds=time_limit,
+        grace=grace,
+        allowed_hosts=frozenset(name.lower() for name in allow_host or ()),
         max_per_minute=max_per_minute,
         batch_size=batch_size,
         trusted_proxies=trusted_proxy,

@@ -116,13 +116,13 @@ def url(process: Process) -> str:
 
 @pytest.fixture
 def service(recognizer: EmotionRecognizer) -> Iterator[Callable[..., str]]:
-    """Starts a service with other settings in a thread; gives its address."""
+    """Starts a service with other settings, or of another recognizer, in a thread; gives its address."""
     running: list[tuple[ServiceState, threading.Thread]] = []
 
-    def start(**settings: object) -> str:
+    def start(load: Callable[[], EmotionRecognizer] = lambda: recognizer, **settings: object) -> str:
         state, chosen = ServiceState(), ServiceSettings(**settings)  # pyright: ignore[reportArgumentType]
         listener = listening("127.0.0.1", 0)
-        app = create_app(lambda: recognizer, "tiny", "0" * 64, chosen, state)
+        app = create_app(load, "tiny", "0" * 64, chosen, state)
         thread = threading.Thread(target=run_app, args=(app, listener, chosen, state), daemon=True)
         thread.start()
         running.append((state, thread))

@@ -1,6 +1,9 @@
 """Requests that are answered together, and what one of them may do to the others."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +44,11 @@ def test_at_once_in_one_batch_and_in_order(recognizer: EmotionRecognizer) -> Non
         assert prediction.probabilities == pytest.approx(recognizer(None, text).probabilities, abs=2e-6)
 
 
-def test_a_caller_who_goes_away_leaves_the_others_their_answers(recognizer: EmotionRecognizer) -> None:
+def test_a_caller_who_goes_away_is_left_out_and_the_others_are_answered(
+    recognizer: EmotionRecognizer,
+) -> None:
     found, sizes = answers(recognizer, WORDS, cancelled=1)
-    assert sizes == [4]
+    assert sizes == [3]
     assert isinstance(found[1], asyncio.CancelledError)
     assert [isinstance(prediction, Prediction) for prediction in found] == [True, False, True, True]
 
@@ -55,3 +60,21 @@ def test_a_defect_in_one_leaves_the_others_their_answers(recognizer: EmotionReco
         prediction = found[number]
         assert isinstance(prediction, Prediction)
         assert prediction.utterance_id == WORDS[number]
+
+
+def test_what_is_beside_a_defect_is_answered_in_few_batches(versatile_folder: Path) -> None:
+    """One by one it would be 17 more."""
+    asked: list[int] = []
+
+    class Counting(EmotionRecognizer):
+        def predict(self, items: Iterable[Any], **settings: Any) -> Iterator[Prediction]:
+            asked.append(len(items := list(items)))
+            yield from super().predict(items, **settings)
+
+    recognizer = Counting.from_pretrained(versatile_folder, device="cpu")
+    texts = WORDS * 4
+    texts[5] = DEFECT
+    found, sizes = answers(recognizer, texts)
+    assert sizes == [16]
+    assert [isinstance(prediction, Prediction) for prediction in found] == [text != DEFECT for text in texts]
+    assert sorted(asked, reverse=True) == [16, 8, 8, 4, 4, 2, 2, 1, 1]

@@ -1,4 +1,4 @@
-"""What `mmer serve` says when it cannot begin."""
+"""What `mmer serve` serves, and what it says when it cannot begin."""
 
 import socket
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from commands import Outcome, run
 from serving.conftest import launch, wait_for
 
-from mmer.inference.bundle import write_bundle
+from mmer.inference.bundle import SUFFIX, model_folder, write_bundle
 from mmer.inference.model_folder import model_hash
 
 
@@ -49,16 +49,17 @@ def test_no_model(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
     assert f"no model folder at {tmp_path / 'nothing'}" in told.err
 
 
-def test_a_bundle_is_told_by_what_is_in_it(
-    versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_bundle(versatile_folder, tmp_path / "calls.mmer")
+def test_bundle(versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers say of which files they are."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    process = launch(tmp_path / "calls.mmer")
-    try:
-        about = httpx2.get(f"{wait_for(process).url}/v1/model").json()
-    finally:
-        process.kill()
-        process.wait()
-    assert about["model"] == model_hash(versatile_folder)
-    assert about["name"] == "calls"
+    bundle = tmp_path / f"emotions{SUFFIX}"
+    write_bundle(versatile_folder, bundle)
+    with launch(bundle) as begun:
+        url = wait_for(begun).url
+        card = httpx2.get(f"{url}/v1/model").json()
+        answer = httpx2.post(f"{url}/v1/predict", json={"transcript": "so"}, timeout=60).json()
+        begun.terminate()
+    assert card["name"] == "emotions"
+    assert (
+        card["model"] == answer["model"] == model_hash(model_folder(bundle)) == model_hash(versatile_folder)
+    )

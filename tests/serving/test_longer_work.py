@@ -3,16 +3,20 @@
 import asyncio
 import base64
 import io
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 import soundfile
+from serving.hostile import connect, crowd, read, request
 
 from mmer.audio import load_audio
-from mmer.inference import EmotionRecognizer, Utterance
+from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.explain import explain
 from mmer.inference.timeline import timeline
 
@@ -119,3 +123,83 @@ def test_explanation_of_nothing(url: str) -> None:
     response = httpx2.post(f"{url}/v1/explain", json={}, timeout=120)
     assert response.status_code == 422
     assert "neither a recording nor a transcript" in response.json()["detail"]
+
+
+class Slow(EmotionRecognizer):
+    """A recognizer that takes its time, and counts what it did."""
+
+    answered = 0
+    passes = 0
+
+    @classmethod
+    def make(cls, folder: Path) -> "Slow":
+        """Of a model folder."""
+        made = cls.from_pretrained(folder, device="cpu")
+
+        def wait(*_: object) -> None:
+            made.passes += 1
+            time.sleep(0.02)
+
+        for part in made.model.children():
+            part.register_forward_pre_hook(wait)
+        return made
+
+    def predict(self, items: Any, **settings: Any) -> Iterator[Prediction]:
+        for item in items:
+            self.answered += 1
+            yield from super().predict([item], **settings)
+
+
+def until_still(count: Callable[[], int]) -> int:
+    """What it counts once it counts no further for a second."""
+    before = -1
+    while before != (now := count()):
+        before = now
+        time.sleep(1)
+    return before
+
+
+def test_work_ends_when_nobody_waits_for_it(
+    service: Callable[..., str], versatile_folder: Path, talk: bytes
+) -> None:
+    """A client leaves a timeline, and another one an explanation, after some of it."""
+    loaded: list[Slow] = []
+
+    def load() -> EmotionRecognizer:
+        loaded.append(Slow.make(versatile_folder))
+        return loaded[-1]
+
+    url = service(load=load)
+    long = io.BytesIO()
+    samples, _ = soundfile.read(io.BytesIO(talk))
+    soundfile.write(long, np.tile(samples[:, 0], 20), RATE, format="FLAC")
+    body = json.dumps({"audio": base64.b64encode(long.getvalue()).decode()}).encode()
+    with connect(url, request(url, body, path="/v1/timeline")):
+        while len(loaded) < 2 or not loaded[1].answered:
+            time.sleep(0.05)
+    assert until_still(lambda: loaded[1].answered) < 40
+    body = json.dumps({"transcript": "nie wiem, co robić " * 20}).encode()
+    with connect(url, request(url, body, path="/v1/explain")):
+        while len(loaded) < 3 or not loaded[2].passes:
+            time.sleep(0.05)
+    assert until_still(lambda: loaded[2].passes) < 100
+    short = request(url, json.dumps({"transcript": "so"}).encode(), path="/v1/explain", Connection="close")
+    with connect(url, short) as client:
+        assert read(client).startswith("HTTP/1.1 200 ")
+
+
+def test_no_more_wait_than_will_be_answered_soon(
+    service: Callable[..., str], versatile_folder: Path, clips: list[Path]
+) -> None:
+    """And single utterances are answered beside them."""
+    url = service(load=lambda: Slow.make(versatile_folder))
+    words = "nie wiem, co robić " * 20
+    body = json.dumps({"transcript": words}).encode()
+    with crowd(url, 8, request(url, body, path="/v1/explain")):
+        time.sleep(0.5)
+        refused = httpx2.post(f"{url}/v1/explain", json={"transcript": words}, timeout=60)
+        assert refused.status_code == 503
+        assert "8 requests of this kind are being answered" in refused.json()["detail"]
+        assert refused.headers["Retry-After"] == "10"
+        answer = httpx2.post(f"{url}/v1/predict", json={"transcript": words}, timeout=60)
+        assert answer.status_code == 200

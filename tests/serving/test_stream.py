@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import soxr
 from numpy.typing import NDArray
+from serving.hostile import connect as connect_raw
+from serving.hostile import read, request
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from mmer.audio import load_audio
 from mmer.inference import EmotionRecognizer, Utterance
@@ -121,3 +124,85 @@ def test_limits_and_token(service: Callable[..., str]) -> None:
             connection.recv(timeout=60)
     assert closed.value.rcvd is not None
     assert "at most 2 s are allowed" in closed.value.rcvd.reason
+
+
+def close_code(connection: ClientConnection) -> tuple[int, str]:
+    """Why the service closed a connection on which nothing else is sent."""
+    list(iter_messages(connection))
+    assert connection.close_code is not None
+    return connection.close_code, connection.close_reason or ""
+
+
+def iter_messages(connection: ClientConnection) -> Iterator[str | bytes]:
+    """All messages until the connection is closed, for whatever reason."""
+    try:
+        while True:
+            yield connection.recv(timeout=60)
+    except ConnectionClosed:
+        return
+
+
+def test_more_streams_than_threads_that_answer(
+    url: str, clips: list[Path], recognizer: EmotionRecognizer
+) -> None:
+    """Twelve people speak at once, more than the event loop has threads; a file is answered meanwhile."""
+    samples = pcm(spoken(clips[3:4]))
+    results: dict[int, tuple[list[dict[str, Any]], int]] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: results.update({n: stream(url, samples)}), daemon=True)
+        for n in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    body = json.dumps({"transcript": "What a day"}).encode()
+    asked = 0
+    while asked < 3 or any(thread.is_alive() for thread in threads):
+        with connect_raw(url, request(url, body, Connection="close")) as client:
+            assert read(client).startswith("HTTP/1.1 200 ")
+        asked += 1
+        for thread in threads:
+            thread.join(0.1)
+    assert len(results) == 12
+    finals = [[each["end"] for each in found if each["final"]] for found, _ in results.values()]
+    assert finals[0]
+    assert all(ends == finals[0] for ends in finals)
+
+
+def test_as_many_streams_as_are_allowed(service: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is silent gives its place to a new one; one that speaks does not."""
+    monkeypatch.setattr("mmer.serving.stream.PATIENCE", 60.0)
+    url = service(max_streams=2)
+    address = f"ws{url[4:]}/v1/stream"
+    second = bytes(2 * RATE)
+    with connect(address, open_timeout=60) as silent, connect(address, open_timeout=60) as speaking:
+        with connect(address, open_timeout=60) as third:
+            code, reason = close_code(third)
+            assert code == 1013
+            assert "2 streams are being answered" in reason
+        time.sleep(0.5)
+        speaking.send(second)
+        time.sleep(0.5)
+        monkeypatch.setattr("mmer.serving.stream.PATIENCE", 0.9)
+        speaking.send(second)
+        with connect(address, open_timeout=60) as third:
+            assert close_code(silent)[0] == 1013
+            third.send("end")
+            assert close_code(third)[0] == 1000
+        speaking.send("end")
+        assert close_code(speaking)[0] == 1000
+
+
+def test_streams_without_sound(service: Callable[..., str]) -> None:
+    """Of which one sends a sample now and then."""
+    url = service(silence_seconds=1)
+    address = f"ws{url[4:]}/v1/stream"
+    with connect(address, open_timeout=60) as silent, connect(address, open_timeout=60) as slow:
+        for _ in range(5):
+            time.sleep(0.3)
+            try:
+                slow.send(bytes(2))
+            except ConnectionClosed:
+                break
+        for connection in (silent, slow):
+            code, reason = close_code(connection)
+            assert (code, reason) == (1008, "less than a second of sound came in 1 s")

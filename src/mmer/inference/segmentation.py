@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil, inf
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ SPEECH, SILENCE = (
 SHORTEST = 0.25  # s of speech; less is a click or a cough
 PADDING = 0.1  # s before and after speech, where a consonant is easily missed
 PAUSE = 0.5  # s of silence that ends a segment
+_LOADING = Lock()  # of silero-vad, which changes what all threads use
 DIP = 0.3  # s over which the probability of speech is averaged to find a pause to cut at
 
 
@@ -155,15 +157,15 @@ def _load_silero() -> Callable[[NDArray[np.float32]], float]:
     """The network that ships with silero-vad: the probability that there is speech in the next frame of a stream."""
     # Imported here, so that given segments need no PyTorch.
     torch: Any = import_extra("torch", "finding speech")
-    threads = torch.get_num_threads()
-    with warnings.catch_warnings():
+    with _LOADING, warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
         )  # of torch.jit and importlib, which silero-vad uses
+        threads = torch.get_num_threads()
         from silero_vad import load_silero_vad
 
         network: Any = load_silero_vad()
-    torch.set_num_threads(threads)  # silero-vad sets it to 1 for the whole process
+        torch.set_num_threads(threads)  # silero-vad sets it to 1 for the whole process
 
     def probability(frame: NDArray[np.float32]) -> float:
         with torch.inference_mode():

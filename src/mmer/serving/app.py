@@ -14,6 +14,7 @@ from mmer.serving.batching import Batching
 from mmer.serving.gate import Gate
 from mmer.serving.longer_work import add_longer_work
 from mmer.serving.metrics import Metrics, Watch
+from mmer.serving.readiness import Readiness
 from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
@@ -52,6 +53,7 @@ def create_app(
     from fastapi.openapi.docs import get_swagger_ui_html
     from fastapi.responses import HTMLResponse, JSONResponse
     from fastapi.staticfiles import StaticFiles
+    from starlette.requests import ClientDisconnect
 
     recognizer, metrics = load(), Metrics(state)
     batching = Batching(
@@ -59,9 +61,13 @@ def create_app(
     )
     service = Service(recognizer, load, name, model, settings, state, metrics, batching)
 
+    is_ready = Readiness(batching, recognizer, settings.ready_seconds)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        for pool in service.pools:
+            pool.shutdown(wait=False, cancel_futures=True)
         await batching.stop()
 
     app = FastAPI(
@@ -71,8 +77,12 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses={status: {"model": Problem} for status in (401, 403, 429, 503)},
+        responses={status: {"model": Problem} for status in (400, 401, 403, 408, 429, 503, 504)},
     )
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # which nobody receives
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
@@ -118,19 +128,24 @@ def create_app(
                 timeline_seconds=settings.max_duration,
                 requests_per_minute=settings.max_per_minute,
                 concurrent=settings.max_concurrent,
+                streams=settings.max_streams,
+                answer_seconds=settings.answer_seconds,
             ),
         )
 
-    @app.get("/health", responses={401: {}, 403: {}, 429: {}, 503: {}})
+    open_to_all: dict[int | str, dict[str, Any]] = {status: {} for status in (401, 408, 429, 503, 504)}
+
+    @app.get("/health", responses=open_to_all)
     async def health() -> Status:
         """Whether the process lives."""
         return Status(status="ok")
 
-    @app.get("/ready", responses={503: {"model": Status}})
+    @app.get("/ready", responses=open_to_all | {503: {"model": Status}})
     async def ready(response: Response) -> Status:
-        """Whether it takes requests."""
-        response.status_code = 503 if state.draining else 200
-        return Status(status="stopping" if state.draining else "ok")
+        """Whether it takes requests, and the model answers."""
+        status = "stopping" if state.draining else "ok" if await is_ready() else "stuck"
+        response.status_code = 200 if status == "ok" else 503
+        return Status(status=status)
 
     @app.get("/metrics", include_in_schema=False)
     async def counters() -> Response:

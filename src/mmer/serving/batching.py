@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmer.extras import import_extra
@@ -13,12 +15,20 @@ if TYPE_CHECKING:
     from async_batcher.batcher import AsyncBatcher
 
 
-class Batching:
-    """Answers single utterances in batches, one batch at a time.
+@dataclass(eq=False, slots=True)
+class Asked:
+    """An utterance, and whether somebody still waits for its answer."""
 
-    While a batch is computed the next one gathers. An utterance that finds the model idle waits `wait` seconds for
-    company, at most twice that if some comes. Answers do not depend on the batch; an utterance that cannot be answered
-    does not disturb the others.
+    utterance: Utterance
+    is_wanted: bool = True
+
+
+class Batching:
+    """Answers single utterances in batches, one batch at a time, in a thread of their own.
+
+    While a batch is computed the next one gathers. An utterance that finds the model idle waits up to `wait` seconds
+    for more of them, at most twice that if some come. Answers do not depend on the batch; an utterance that cannot be
+    answered does not disturb the others, and one whose caller has been cancelled is left out.
 
     Args:
         recognizer: answers; utterances must not name speakers, whose clips would be standardized together.
@@ -36,26 +46,33 @@ class Batching:
         observe: Callable[[int], None],
     ) -> None:
         library = import_extra("async_batcher.batcher", "mmer serve", "serve")
+        self._thread = ThreadPoolExecutor(1, "mmer-batches")
 
-        def answer_all(batch: list[Utterance]) -> list[Prediction | Exception]:
-            observe(len(batch))
+        def answer_all(utterances: list[Utterance]) -> list[Prediction | Exception]:
+            """Halve a batch until what fails in it is alone."""
             try:
-                return list(recognizer.predict(batch, batch_size=batch_size))
-            except Exception:
-                return [answer_alone(utterance) for utterance in batch]
-
-        def answer_alone(utterance: Utterance) -> Prediction | Exception:
-            try:
-                return next(recognizer.predict([utterance]))
+                return list(recognizer.predict(utterances, batch_size=batch_size))
             except Exception as error:
-                return error
+                if len(utterances) == 1:
+                    return [error]
+                half = len(utterances) // 2
+                return answer_all(utterances[:half]) + answer_all(utterances[half:])
 
         class Batcher(library.AsyncBatcher):
-            async def process_batch(self, batch: list[Utterance]) -> list[Prediction | Exception]:
-                return await asyncio.to_thread(answer_all, batch)
+            async def process_batch(self, batch: list[Asked]) -> list[Prediction | Exception | None]:
+                wanted = [asked for asked in batch if asked.is_wanted]
+                if not wanted:
+                    return [None] * len(batch)
+                observe(len(wanted))
+                utterances = [asked.utterance for asked in wanted]
+                loop = asyncio.get_running_loop()
+                answers = await loop.run_in_executor(thread, answer_all, utterances)
+                found = dict(zip(wanted, answers, strict=True))
+                return [found.get(asked) for asked in batch]
 
+        thread = self._thread
         # The library refuses batches of one, which `recognizer.predict` then makes.
-        self._batcher: AsyncBatcher[Utterance, Prediction] = Batcher(
+        self._batcher: AsyncBatcher[Asked, Prediction] = Batcher(
             max_batch_size=max(batch_size, 2), max_queue_time=wait
         )
 
@@ -65,9 +82,15 @@ class Batching:
         Raises:
             Exception: what the recognizer raised for this utterance, which is a defect of it.
         """
+        asked = Asked(utterance)
         # Shielded, because the library leaves a batch unanswered if one of its callers has been cancelled.
-        return await asyncio.shield(asyncio.ensure_future(self._batcher.process(utterance)))
+        try:
+            return await asyncio.shield(asyncio.ensure_future(self._batcher.process(asked)))
+        except asyncio.CancelledError:
+            asked.is_wanted = False
+            raise
 
     async def stop(self) -> None:
         """End; what is still waiting is not answered."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
         await self._batcher.stop(force=True)

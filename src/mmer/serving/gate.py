@@ -1,16 +1,22 @@
-"""Who may ask, and how often: what is refused before a request is read."""
+"""Who may ask, how often, and for how long: what is refused before a request is read, or instead of its answer."""
 
+import asyncio
 import hmac
 import math
+import re
 import time
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from ipaddress import ip_address
+from typing import Any, Literal
 
 from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 GUARDED = ("/v1/", "/metrics")
+PATIENCE = 1.0  # s that an upload may take although others wait for its place
+AUTHORITY = r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?"
+HOST = re.compile(AUTHORITY, re.IGNORECASE | re.ASCII)
+ORIGIN = re.compile(rf"null|[a-z][a-z0-9+.-]*://{AUTHORITY}", re.IGNORECASE | re.ASCII)
 Scope = dict[str, Any]
 
 
@@ -23,8 +29,34 @@ class Refusal:
     headers: dict[str, str]
 
 
+@dataclass(eq=False, slots=True)
+class Request:
+    """A request that is being read or answered.
+
+    Attributes:
+        since: when its header had come, by the clock of the event loop.
+        limit: ends it.
+        state: `uploads` until all of it has come, then `waits` for its answer; or why it was ended.
+        begun: whether its answer has begun.
+    """
+
+    since: float
+    limit: asyncio.Timeout
+    state: Literal["uploads", "waits", "gone", "yields"] = "uploads"
+    begun: bool = False
+
+    def end(self, why: Literal["gone", "yields"]) -> None:
+        """Stop the work on it, unless its answer has begun."""
+        if not self.begun:
+            self.state = why
+            self.limit.reschedule(0)
+
+
 class Gate:
-    """ASGI middleware that lets a request in, or refuses it with 401, 403, 429 or 503.
+    """ASGI middleware that lets a request in, or refuses it with 400, 401, 403, 429, 503 or 504.
+
+    A request whose client has left, or whose answer takes too long, is ended: what works on it is cancelled. While all
+    places are taken, the request whose upload takes longest gives its place to the next one.
 
     Args:
         app: what it guards.
@@ -37,33 +69,116 @@ class Gate:
         self._app, self._settings, self._state = app, settings, state
         self._rate = limits.RateLimitItemPerMinute(settings.max_per_minute or 1)
         self._window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
+        self._requests: set[Request] = set()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer one request, as ASGI asks for it."""
-        if scope["type"] == "lifespan" or not scope["path"].startswith(GUARDED):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        is_guarded = scope["path"].startswith(GUARDED)
+        refusal = self._stranger(scope, headers)
+        if refusal is None and is_guarded:
+            refusal = self._refusal(scope, headers)
         if refusal is not None:
-            from starlette.responses import JSONResponse
+            await _refuse(refusal, scope, receive, send)
+        elif not is_guarded:
+            await self._app(scope, receive, send)
+        else:
+            self._state.in_flight += 1
+            try:
+                answer = self._answer if scope["type"] == "http" else self._follow
+                await answer(scope, receive, send)
+            finally:
+                self._state.in_flight -= 1
 
-            response = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
-            await response(scope, receive, send)
-            return
-        self._state.in_flight += 1
+    async def _answer(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer a request, unless its client leaves or it takes too long."""
+        clock, seconds = asyncio.get_running_loop().time, self._settings.answer_seconds
+        request = Request(clock(), asyncio.timeout(None))
+        watch: asyncio.Task[None] | None = None
+
+        async def watch_client() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            request.end("gone")
+
+        async def read() -> dict[str, Any]:
+            nonlocal watch
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body") and watch is None:
+                request.state = "waits"
+                request.limit.reschedule(clock() + seconds)
+                watch = asyncio.create_task(watch_client())
+            return message
+
+        async def write(message: dict[str, Any]) -> None:
+            request.begun = True
+            if request.state in ("uploads", "waits"):
+                request.limit.reschedule(None)
+            await send(message)
+
+        self._requests.add(request)
+        try:
+            async with request.limit:
+                await self._app(scope, read, write)
+        except TimeoutError:
+            if not request.limit.expired():
+                raise
+            if request.begun or request.state == "gone":
+                return
+            if request.state == "waits":
+                late = f"no answer within {seconds:g} s; send less at a time, or ask again later"
+                await _refuse(Refusal(504, late, {}), scope, receive, send)
+            else:
+                slow = "the service is busy, and this request was slow to come; ask again soon"
+                await _refuse(Refusal(503, slow, {"Retry-After": "1"}), scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._state.cut_off:
+                raise
+        finally:
+            self._requests.discard(request)
+            if watch is not None:
+                watch.cancel()
+
+    async def _follow(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer a stream."""
         try:
             await self._app(scope, receive, send)
-        finally:
-            self._state.in_flight -= 1
+        except asyncio.CancelledError:
+            if not self._state.cut_off:
+                raise
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if not self._knows(headers.get("authorization", "")):
+    def _stranger(self, scope: Scope, headers: list[tuple[str, str]]) -> Refusal | None:
+        """Why a page of another site asks, or a browser that was led here by a foreign name."""
+        host, origin = (_only(name, headers) for name in ("host", "origin"))
+        for name, value, form in (("Host", host, HOST), ("Origin", origin, ORIGIN)):
+            if value is not None and not form.fullmatch(value):
+                return Refusal(400, f"the header {name} is malformed", {})
+        if host is not None and not self._is_ours(host, scope):
+            return Refusal(403, f"this service is not called {host}; the operator can allow that name", {})
+        if origin is not None and origin.partition("://")[2].lower() != (host or "").lower():
+            return Refusal(403, f"pages of {origin} may not ask this service", {})
+        return None
+
+    def _is_ours(self, host: str, scope: Scope) -> bool:
+        """Whether a `Host` is a name of this service; a name that is none may lead to any address tomorrow."""
+        found = HOST.fullmatch(host)
+        assert found is not None
+        name = found["name"].strip("[]").rstrip(".").lower()
+        if name == "localhost" or name.endswith(".localhost") or name in self._settings.allowed_hosts:
+            return True
+        try:
+            address, own = ip_address(name), ip_address((scope.get("server") or ("",))[0])
+        except ValueError:
+            return False
+        return address.is_loopback or address == own
+
+    def _refusal(self, scope: Scope, headers: list[tuple[str, str]]) -> Refusal | None:
+        if not self._knows(_only("authorization", headers) or ""):
             wanted = "this service asks for a token: send the header 'Authorization: Bearer TOKEN'"
             return Refusal(401, wanted, {"WWW-Authenticate": "Bearer"})
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            return Refusal(403, f"pages of {origin} may not ask this service", {})
         if scope["path"] == "/metrics":
             return None
         if self._state.draining:
@@ -73,10 +188,21 @@ class Gate:
             allowed = f"at most {self._settings.max_per_minute} requests a minute are answered"
             again = {"Retry-After": str(wait)}
             return Refusal(429, f"too many requests: {allowed}; ask again in {wait} s", again)
-        if self._state.in_flight >= self._settings.max_concurrent:
-            busy = f"{self._state.in_flight} requests are being answered, and no more at a time"
+        if scope["type"] == "http" and not self._has_place():
+            busy = f"{len(self._requests)} requests are being answered, and no more at a time"
             return Refusal(503, f"the service is busy: {busy}; ask again soon", {"Retry-After": "1"})
         return None
+
+    def _has_place(self) -> bool:
+        if len(self._requests) < self._settings.max_concurrent:
+            return True
+        uploads = [request for request in self._requests if request.state == "uploads"]
+        slowest = min(uploads, key=lambda request: request.since, default=None)
+        if slowest is None or asyncio.get_running_loop().time() - slowest.since < PATIENCE:
+            return False
+        slowest.end("yields")
+        self._requests.discard(slowest)
+        return True
 
     def _knows(self, authorization: str) -> bool:
         if self._settings.token is None:
@@ -86,8 +212,21 @@ class Gate:
         return kind.lower() == "bearer" and same
 
     def _wait(self, address: str) -> int | None:
-        """Seconds until a request from there is answered again; null if it is now."""
+        """Seconds until a request from there is answered again; None if it is now."""
         if not self._settings.max_per_minute or self._window.hit(self._rate, address):
             return None
         reset = self._window.get_window_stats(self._rate, address).reset_time
         return max(1, math.ceil(reset - time.time()))
+
+
+def _only(name: str, headers: list[tuple[str, str]]) -> str | None:
+    """The value of a header; more than one are joined, as HTTP has it, and so malformed where one is wanted."""
+    values = [value for each, value in headers if each == name]
+    return ", ".join(values) if values else None
+
+
+async def _refuse(refusal: Refusal, scope: Scope, receive: Any, send: Any) -> None:
+    from starlette.responses import JSONResponse
+
+    response = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)
+    await response(scope, receive, send)

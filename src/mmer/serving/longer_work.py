@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import io
-from functools import cache
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import cached_property
+from threading import Event, local
+from typing import TYPE_CHECKING, TypeVar
 
 from mmer.audio import probe
 from mmer.errors import AudioError, MissingExtraError, MMERError
@@ -19,40 +22,98 @@ from mmer.serving.uploads import read_question
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+WAITING = 8  # requests for longer work of one kind that are worked on or wait for it
+T = TypeVar("T")
+
+
+class AbandonedError(Exception):
+    """Nobody waits for an answer any more."""
+
+
+class OneAtATime:
+    """Longer work of one kind, in a thread and with a recognizer of its own, which explaining changes for a moment.
+
+    Args:
+        thread: one.
+        load: gives a recognizer; called when there is something to do for the first time.
+    """
+
+    def __init__(self, thread: Executor, load: Callable[[], EmotionRecognizer]) -> None:
+        self._thread, self._load = thread, load
+        self._here = local()  # `abandoned` of what the thread is working on
+        self._waiting = 0
+
+    @cached_property
+    def _recognizer(self) -> EmotionRecognizer:
+        """Looks before each pass through the network whether the answer is still wanted."""
+        recognizer = self._load()
+        try:
+            model = recognizer.model
+        except MMERError:  # exported
+            return recognizer
+        for part in model.children():
+            part.register_forward_pre_hook(lambda *_: self.go_on())
+        return recognizer
+
+    def go_on(self) -> None:
+        """Raise `AbandonedError` if the answer is not wanted any more."""
+        abandoned: Event | None = getattr(self._here, "abandoned", None)
+        if abandoned is not None and abandoned.is_set():
+            raise AbandonedError
+
+    async def do(self, work: Callable[[EmotionRecognizer], T]) -> T:
+        """The result of `work`, which ends early if whoever waits for it is cancelled.
+
+        Raises:
+            HTTPException: 503, too many wait.
+            Exception: what `work` raises.
+        """
+        from starlette.exceptions import HTTPException
+
+        if self._waiting >= WAITING:
+            busy = f"{self._waiting} requests of this kind are being answered, one after the other"
+            raise HTTPException(
+                503, f"the service is busy: {busy}; ask again later", headers={"Retry-After": "10"}
+            )
+        abandoned = Event()
+
+        def begin() -> T:
+            self._here.abandoned = abandoned
+            return work(self._recognizer)
+
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, begin)
+        finally:
+            abandoned.set()
+            self._waiting -= 1
+
 
 def add_longer_work(app: "FastAPI", service: Service) -> None:
-    """Add `/v1/timeline` and `/v1/explain`, one of which works at a time, beside the answers to single utterances."""
+    """Add `/v1/timeline` and `/v1/explain`, each answering one request at a time, beside single utterances."""
     from fastapi import HTTPException, Request
 
-    one_at_a_time = asyncio.Semaphore(1)
+    timelines = OneAtATime(service.threads(1, "timelines"), service.load)
+    explanations = OneAtATime(service.threads(1, "explanations"), service.load)
 
-    @cache
-    def recognizer() -> EmotionRecognizer:
-        # Another one, because a tokenizer serves one thread at a time, and explaining changes the network for a moment.
-        return service.load()
-
-    def along(question: TimelineQuestion) -> Timeline:
+    def along(recognizer: EmotionRecognizer, question: TimelineQuestion) -> Timeline:
         longest = service.settings.max_duration
         duration = probe(NamedBytes(question.audio, question.name)).duration
         if duration > longest:
             raise AudioError(f"{question.name}: {duration:.1f} s long, at most {longest:g} s are allowed")
         return timeline(
-            recognizer(),
+            recognizer,
             question.audio,
             channel=question.channel,
             smoothing=question.smoothing,
             batch_size=service.settings.batch_size,
             name=question.name,
-            progress=lambda done, total: go_on(),
+            progress=lambda done, total: timelines.go_on(),
         )
 
-    def go_on() -> None:
-        if service.state.cut_off:
-            raise MMERError("the service is stopping; ask again later")
-
-    def why(question: Question) -> tuple[Explanation, bytes]:
+    def why(recognizer: EmotionRecognizer, question: Question) -> tuple[Explanation, bytes]:
         name = question.name if question.audio is not None else "transcript"
-        found = explain(recognizer(), Utterance(question.audio, question.transcript, utterance_id=name))
+        found = explain(recognizer, Utterance(question.audio, question.transcript, utterance_id=name))
         picture = io.BytesIO()
         found.plot(picture)
         return found, picture.getvalue()
@@ -61,23 +122,21 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
     async def follow(request: Request) -> TimelineAnswer:
         """An emotion for each segment of speech in a recording."""
         question = await read_question(request, TimelineQuestion, service.settings.max_upload)
-        async with one_at_a_time:
-            try:
-                found = await asyncio.to_thread(along, question)
-            except MMERError as error:
-                raise HTTPException(503 if service.state.cut_off else 422, str(error)) from None
+        try:
+            found = await timelines.do(lambda recognizer: along(recognizer, question))
+        except MMERError as error:
+            raise HTTPException(422, str(error)) from None
         return TimelineAnswer(model=service.model, **found.to_dict())
 
     @app.post("/v1/explain", responses=REFUSALS, openapi_extra=bodies(Question))
     async def account(request: Request) -> ExplanationAnswer:
         """What the answer for an utterance is owed to."""
         question = await read_question(request, Question, service.settings.max_upload)
-        async with one_at_a_time:
-            try:
-                found, picture = await asyncio.to_thread(why, question)
-            except MissingExtraError as error:
-                raise HTTPException(501, str(error)) from None
-            except MMERError as error:
-                raise HTTPException(422, str(error)) from None
+        try:
+            found, picture = await explanations.do(lambda recognizer: why(recognizer, question))
+        except MissingExtraError as error:
+            raise HTTPException(501, str(error)) from None
+        except MMERError as error:
+            raise HTTPException(422, str(error)) from None
         encoded = base64.b64encode(picture).decode()
         return ExplanationAnswer(model=service.model, explanation=found.to_dict(), picture=encoded)

@@ -1,19 +1,44 @@
 """What the service reads and answers, as JSON."""
 
+import base64
+import binascii
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from mmer.inference.output import Prediction
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Transcript = Annotated[str, Field(max_length=10_000)]
+DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+
+
+def _from_base64(value: Any) -> Any:
+    """The bytes of a text in Base64, as whole lines or broken ones, alone or in a `data:` URL."""
+    if not isinstance(value, str):
+        return value
+    prefix = DATA_URL.match(value[:1000])
+    text = "".join(value[prefix.end() if prefix else 0 :].split()).rstrip("=")
+    try:
+        standard = text.translate({ord("-"): "+", ord("_"): "/"})
+        return base64.b64decode(standard + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("base64", "this is neither Base64 nor a data: URL with Base64") from None
+
+
+Sound = Annotated[
+    bytes,
+    BeforeValidator(_from_base64, json_schema_input_type=str),
+    Field(json_schema_extra={"format": "byte"}),
+]
 
 
 class Upload(BaseModel):
     """What comes with a recording, `audio`."""
 
-    model_config = ConfigDict(extra="forbid", val_json_bytes="base64")
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field("recording", max_length=200, description="What errors call the recording.")
 
@@ -21,10 +46,8 @@ class Upload(BaseModel):
 class Question(Upload):
     """One utterance: a recording, what is said in it, or both."""
 
-    audio: bytes | None = Field(
-        None,
-        description="An audio or video file in Base64. Leave it out for a transcript alone.",
-        json_schema_extra={"format": "byte"},
+    audio: Sound | None = Field(
+        None, description="An audio or video file in Base64. Leave it out for a transcript alone."
     )
     transcript: Transcript | None = Field(None, description="What is said, if it is known.")
     min_confidence: float = Field(
@@ -35,9 +58,7 @@ class Question(Upload):
 class TimelineQuestion(Upload):
     """A recording in which several things are said, one after the other."""
 
-    audio: bytes = Field(
-        description="An audio or video file in Base64.", json_schema_extra={"format": "byte"}
-    )
+    audio: Sound = Field(description="An audio or video file in Base64.")
     channel: str = Field(
         "mix",
         max_length=20,
@@ -147,6 +168,8 @@ class Limits(BaseModel):
     timeline_seconds: float = Field(description="Of a recording or a stream that is divided; else 422.")
     requests_per_minute: int = Field(description="From one address; else 429. 0 for no limit.")
     concurrent: int = Field(description="Requests at a time; else 503.")
+    streams: int = Field(description="Streams at a time; else they are closed with code 1013.")
+    answer_seconds: float = Field(description="From the end of a request to its answer; else 504.")
 
 
 class ModelCard(BaseModel):
@@ -168,7 +191,9 @@ class ModelCard(BaseModel):
 class Status(BaseModel):
     """Whether the service works."""
 
-    status: Literal["ok", "stopping"]
+    status: Literal["ok", "stuck", "stopping"] = Field(
+        description="stuck: the model does not answer in time. stopping: no more requests are taken."
+    )
 
 
 class Problem(BaseModel):

@@ -1,17 +1,28 @@
 """What `mmer serve` does: from a model folder to a service that runs until it is told to stop."""
 
+import os
 import socket
+import sys
+import threading
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmer.errors import MMERError
 from mmer.extras import import_extra
+from mmer.serving.log import limit_log
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.terminal import tell
 
+if TYPE_CHECKING:
+    from mmer.serving.connections import Connections
+
 MESSAGE = 1_000_000  # bytes of one message of a stream
+BACKLOG = 128  # connections that wait to be accepted
+CLOSING = 3.0  # s, the last ones of the graceful time, to tell those who are not answered
 
 
 def serve(
@@ -24,6 +35,8 @@ def serve(
     device: str | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; those in flight are answered then, and new ones get 503.
+
+    After the graceful time the process ends, whatever it is doing.
 
     Args:
         model: a model folder, or a bundle.
@@ -51,9 +64,12 @@ def serve(
         place = model.resolve()
         name = (place.parent if place.name == "model" else place).name.removesuffix(SUFFIX)
         state = ServiceState()
+        settings = replace(settings, allowed_hosts=settings.allowed_hosts | {host.lower()})
         app = create_app(load, name, model_hash(folder), settings, state)
         tell(f"{name} answers at {_address(listener)} (API: {_address(listener)}docs); stop it with Ctrl+C")
+        limit_log()
         run_app(app, listener, settings, state)
+    _leave()
 
 
 def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state: ServiceState) -> None:
@@ -66,18 +82,29 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
         state: of the service.
     """
     uvicorn = import_extra("uvicorn", "mmer serve", "serve")
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    from mmer.serving.connections import Connections, HTTPConnection, StreamConnection, most_connections
+
+    proxies = settings.trusted_proxies or ""
+    trusted = ProxyHeadersMiddleware(app, proxies).trusted_hosts
+    connections = Connections(settings, trusted, most_connections())
     config = uvicorn.Config(
         app,
+        http=partial(HTTPConnection, guard=connections),  # pyright: ignore[reportArgumentType]
+        ws=partial(StreamConnection, guard=connections),  # pyright: ignore[reportArgumentType]
+        log_config=None,
         log_level="warning",
         ws_max_size=MESSAGE,
         ws_per_message_deflate=False,
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=1,
         proxy_headers=settings.trusted_proxies is not None,
         forwarded_allow_ips=settings.trusted_proxies,
     )
-    _server(config, state, settings.grace).run(sockets=[listener])
+    _server(config, connections, state, settings.grace).run(sockets=[listener])
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -88,7 +115,7 @@ def listening(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
         raise MMERError(
@@ -101,23 +128,42 @@ def _address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def _server(config: Any, state: ServiceState, grace: float) -> Any:
-    """A uvicorn server that answers what is in flight before it stops listening."""
+def _server(config: Any, connections: "Connections", state: ServiceState, grace: float) -> Any:
+    """A uvicorn server that answers what is in flight before it stops listening, and ends in time."""
     uvicorn = import_extra("uvicorn", "mmer serve", "serve")
 
     class DrainingServer(uvicorn.Server):
-        deadline: float | None = None
+        cut_off_at: float | None = None
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if state.draining:  # asked twice
                 self.should_exit = self.force_exit = state.cut_off = True
+            else:
+                # Whatever hangs by then, in a thread or in the event loop, hangs no longer.
+                last = threading.Timer(grace, os._exit, (0,))
+                last.daemon = True
+                last.start()
             state.draining = True
 
         async def on_tick(self, counter: int) -> bool:
+            if counter % 5 == 0:
+                connections.sweep()
             if state.draining:
-                self.deadline = self.deadline or time.monotonic() + grace
-                state.cut_off = state.cut_off or time.monotonic() > self.deadline
+                now = time.monotonic()
+                self.cut_off_at = self.cut_off_at or now + grace - min(CLOSING, grace / 2)
+                state.cut_off = state.cut_off or now > self.cut_off_at
                 self.should_exit = state.cut_off or not state.in_flight
             return await super().on_tick(counter)
 
     return DrainingServer(config)
+
+
+def _leave() -> None:
+    """End the process now if a thread hangs, for which Python would wait without end."""
+    until = time.monotonic() + 0.5
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(until - time.monotonic(), 0))
+            if thread.is_alive():
+                sys.stderr.flush()
+                os._exit(0)

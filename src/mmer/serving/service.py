@@ -1,7 +1,8 @@
 """What the routes of a service share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmer.inference.recognizer import EmotionRecognizer
@@ -27,6 +28,7 @@ class Service:
         state: shared with who stops the service.
         metrics: counters.
         batching: the way to the recognizer for single utterances.
+        pools: threads of the routes, which end with the service.
     """
 
     recognizer: EmotionRecognizer
@@ -37,6 +39,13 @@ class Service:
     state: ServiceState
     metrics: Metrics
     batching: Batching
+    pools: list[Executor] = field(default_factory=list)
+
+    def threads(self, number: int, name: str) -> Executor:
+        """Threads for one purpose; none of them may wait for another of the same."""
+        pool = ThreadPoolExecutor(number, f"mmer-{name}")
+        self.pools.append(pool)
+        return pool
 
 
 def bodies(asked: type[Upload]) -> dict[str, Any]:

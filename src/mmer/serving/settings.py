@@ -14,24 +14,42 @@ class ServiceSettings:
     """Limits and access of a service.
 
     Attributes:
-        token: what clients must send as `Authorization: Bearer ...`; null lets everybody in.
+        token: what clients must send as `Authorization: Bearer ...`; None lets everybody in.
+        allowed_hosts: names of the service in the header `Host`, besides those of this machine and the address that
+            a client connected to; lower case, without port.
         max_upload: bytes of a request.
         max_duration: seconds of a recording or a stream that is divided into segments; a clip is bounded by the model.
-        max_concurrent: requests and streams at a time.
+        max_concurrent: requests at a time.
+        max_streams: streams at a time.
+        max_waiting: connections of one address that may keep the service waiting for longer than a second.
         max_per_minute: requests from one address; 0 for no limit.
         batch_size: utterances that the model answers at a time.
-        batch_wait: seconds that an utterance waits for company.
-        grace: seconds that requests in flight have to end after the service was told to stop.
-        trusted_proxies: addresses, separated by commas, whose X-Forwarded-For is believed; null for none.
+        batch_wait: seconds that an utterance waits for more requests.
+        header_seconds: until the header of a request has come.
+        body_seconds: until the body of a request has come, and one more for each 20 kB of it; also until a client
+            takes more of its answer.
+        silence_seconds: in which a stream must bring a second of sound.
+        answer_seconds: from the end of a request to its answer.
+        ready_seconds: in which the model must answer for the service to be ready.
+        grace: seconds from the order to stop to the end of the process, at most.
+        trusted_proxies: addresses, separated by commas, whose X-Forwarded-For is believed; None for none.
     """
 
     token: str | None = None
+    allowed_hosts: frozenset[str] = frozenset()
     max_upload: int = 25_000_000
     max_duration: float = 3600.0
     max_concurrent: int = 256
+    max_streams: int = 32
+    max_waiting: int = 64
     max_per_minute: int = 600
     batch_size: int = 16
     batch_wait: float = 0.005
+    header_seconds: float = 10.0
+    body_seconds: float = 20.0
+    silence_seconds: float = 30.0
+    answer_seconds: float = 600.0
+    ready_seconds: float = 10.0
     grace: float = 30.0
     trusted_proxies: str | None = None
 
@@ -42,7 +60,7 @@ class ServiceState:
 
     Attributes:
         draining: it was told to stop, and takes no more requests.
-        cut_off: time is over for what is in flight; long work ends.
+        cut_off: time is over for what is in flight.
         in_flight: requests and streams that are being answered.
     """
 

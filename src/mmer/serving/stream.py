@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -16,13 +17,17 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 from mmer.serving.schemas import Answer, StreamAnswer
 from mmer.serving.service import Service
+from mmer.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 RATES = (8_000, 48_000)  # Hz
 END = "end"
-POLICY, RESTART = 1008, 1012  # why a connection is closed: RFC 6455 and its registry
+POLICY, RESTART, LATER = 1008, 1012, 1013  # why a connection is closed: RFC 6455 and its registry
+LOOK = 0.5  # s after which a stream that waits for sound looks at the clock
+T = TypeVar("T")
+PATIENCE = 5.0  # s that a stream may be silent although others wait for its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,51 @@ class Together:
             ).result()
 
 
+class Pace:
+    """Whether a stream goes on: what it brings, and what its service waits for.
+
+    Args:
+        settings: of the service.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._waited = 0.0
+        self._since, self._sound = (
+            time.monotonic(),
+            0.0,
+        )  # when the last second of sound was complete, and what came
+        self.must_yield = False
+
+    def came(self, seconds: float) -> None:
+        """Count sound."""
+        self._sound += seconds
+        if self._sound >= 1:
+            self._since, self._sound = time.monotonic(), 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Count time in which the service had nothing to do for the stream."""
+        self._waited += seconds
+
+    def worked(self, seconds: float) -> None:
+        """Leave time out of account in which the service was at work."""
+        self._since += seconds
+
+    @property
+    def silence(self) -> float:
+        """Seconds in which there was less than a second of sound."""
+        return time.monotonic() - self._since
+
+    def end(self) -> tuple[int, str] | None:
+        """Why the stream is closed."""
+        longest = self._settings.max_duration
+        if self.silence > self._settings.silence_seconds:
+            return POLICY, f"less than a second of sound came in {self._settings.silence_seconds:g} s"
+        if self._waited > longest:
+            return POLICY, f"the stream is too long: at most {longest:g} s are allowed"
+        return (LATER, "the service is busy, and this stream was silent") if self.must_yield else None
+
+
 def add_stream(app: "FastAPI", service: Service) -> None:
     """Add `/v1/stream`: a WebSocket that takes 16-bit little-endian mono PCM and gives `StreamAnswer` messages.
 
@@ -57,6 +107,22 @@ def add_stream(app: "FastAPI", service: Service) -> None:
     closes the connection after it.
     """
     from fastapi import WebSocket, WebSocketDisconnect
+
+    settings = service.settings
+    # Each stream has a thread, in which it waits for batches; those have another.
+    threads = service.threads(settings.max_streams, "streams")
+    streams: set[Pace] = set()
+
+    def has_place() -> bool:
+        """Whether there is room for one more, which a silent stream makes if need be."""
+        if len(streams) < settings.max_streams:
+            return True
+        most_silent = max(streams, key=lambda pace: pace.silence)
+        if most_silent.silence < PATIENCE:
+            return False
+        most_silent.must_yield = True
+        streams.discard(most_silent)
+        return True
 
     def told(heard: Heard) -> str:
         prediction = heard.prediction
@@ -76,44 +142,71 @@ def add_stream(app: "FastAPI", service: Service) -> None:
             error=prediction.error,
         ).model_dump_json()
 
+    async def in_thread(function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, function)
+
     @app.websocket("/v1/stream")
     async def stream(websocket: WebSocket, rate: int = SAMPLING_RATE) -> None:
-        await websocket.accept()
-        wrong = _refusal(rate, service)
-        if wrong:
-            await websocket.close(POLICY, wrong)
+        pace = Pace(settings)
+        try:
+            await websocket.accept()
+            wrong = _refusal(rate, service)
+            if wrong:
+                await websocket.close(POLICY, wrong)
+            elif not has_place():
+                busy = f"{settings.max_streams} streams are being answered, and no more at a time"
+                await websocket.close(LATER, f"{busy}; ask again later")
+            else:
+                streams.add(pace)
+                await follow(websocket, rate, pace)
+        except WebSocketDisconnect:
             return
+        finally:
+            streams.discard(pace)
+
+    async def follow(websocket: WebSocket, rate: int, pace: Pace) -> None:
         recognizer = cast(EmotionRecognizer, Together(service, asyncio.get_running_loop()))
-        listener = await asyncio.to_thread(Listener, recognizer)
+        listener = await in_thread(lambda: Listener(recognizer))
         resample = Resampler(rate)
 
         def hear(pcm: bytes, came: float) -> list[Heard]:
             samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
             return list(listener.feed(resample(samples), came))
 
-        try:
-            while not service.state.draining:
-                message = await websocket.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                pcm, came = message.get("bytes"), time.monotonic()
-                if pcm is None and message.get("text") == END:
-                    break
-                if pcm is None or len(pcm) % 2:
-                    wanted = f"send whole samples of 16 bits as binary messages, and the text {END} at last"
-                    await websocket.close(POLICY, wanted)
-                    return
-                for heard in await asyncio.to_thread(hear, pcm, came):
-                    await websocket.send_text(told(heard))
-                if listener.seconds > service.settings.max_duration:
-                    longest = f"at most {service.settings.max_duration:g} s"
-                    await websocket.close(POLICY, f"the stream is too long: {longest} are allowed")
-                    return
-            for heard in await asyncio.to_thread(lambda: list(listener.finish())):
+        while not service.state.draining:
+            before = time.monotonic()
+            try:
+                async with asyncio.timeout(LOOK):
+                    message = await websocket.receive()
+            except TimeoutError:
+                message = None
+            came = time.monotonic()
+            pace.waited(came - before)
+            if end := pace.end():
+                await websocket.close(*end)
+                return
+            if message is None:
+                continue
+            if message["type"] == "websocket.disconnect":
+                return
+            pcm = message.get("bytes")
+            if pcm is None and message.get("text") == END:
+                break
+            if pcm is None or len(pcm) % 2:
+                wanted = f"send whole samples of 16 bits as binary messages, and the text {END} at last"
+                await websocket.close(POLICY, wanted)
+                return
+            pace.came(len(pcm) / 2 / rate)
+            for heard in await in_thread(partial(hear, pcm, came)):
                 await websocket.send_text(told(heard))
-            await websocket.close(RESTART if service.state.draining else 1000)
-        except WebSocketDisconnect:
-            return
+            pace.worked(time.monotonic() - came)
+            if listener.seconds > settings.max_duration:
+                longest = f"at most {settings.max_duration:g} s"
+                await websocket.close(POLICY, f"the stream is too long: {longest} are allowed")
+                return
+        for heard in await in_thread(lambda: list(listener.finish())):
+            await websocket.send_text(told(heard))
+        await websocket.close(RESTART if service.state.draining else 1000)
 
 
 def _refusal(rate: int, service: Service) -> str | None:

@@ -58,16 +58,31 @@ async def _bounded(request: "Request", limit: int) -> AsyncIterator[bytes]:
 
 async def _form(request: "Request", body: AsyncIterator[bytes]) -> dict[str, Any]:
     """The fields of a form as those of a question."""
+    from python_multipart.multipart import parse_options_header
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
     from starlette.formparsers import MultiPartException, MultiPartParser
+    from starlette.requests import ClientDisconnect
 
-    parser = MultiPartParser(request.headers, body, max_files=1, max_fields=10)  # pyright: ignore[reportArgumentType]
+    class Parser(MultiPartParser):
+        def on_headers_finished(self) -> None:
+            # A recording that is sent without a file name is one still, not a text.
+            part = self._current_part
+            _, options = parse_options_header(part.content_disposition)
+            if options.get(b"name") == b"file" and b"filename" not in options:
+                part.content_disposition = b'form-data; name="file"; filename=""'
+            super().on_headers_finished()
+
+    parser = Parser(request.headers, body, max_files=1, max_fields=10)  # pyright: ignore[reportArgumentType]
     parser.spool_max_size = 0  # a temporary file of Python that never leaves memory
     try:
         form = await parser.parse()
+    except (HTTPException, ClientDisconnect):
+        raise
     except MultiPartException as error:
         raise HTTPException(422, f"the form cannot be read: {error.message}") from None
+    except Exception as error:  # parsers of a stranger's bytes
+        raise HTTPException(422, f"the form cannot be read ({type(error).__name__})") from None
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):

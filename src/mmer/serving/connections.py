@@ -1,0 +1,236 @@
+"""Connections of a service, and what becomes of clients that keep it waiting.
+
+uvicorn closes idle connections between two requests, but waits without end for the rest of a header, the rest of a
+body, and for a client to take its answer. The protocols here end such connections, twice a second.
+"""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from mmer.serving.settings import ServiceSettings
+
+SLOWEST = 20_000  # bytes a second of a body
+PATIENCE = 1.0  # s that a client may be waited for, however many others of its address are
+MOST = 10_000  # connections, where the system allows so many files
+FILES = 256  # that the process opens besides connections
+
+
+class Connections:
+    """The connections of one service.
+
+    Args:
+        settings: of the service.
+        trusted: addresses of proxies, each of which stands for many clients.
+        most: connections at a time.
+    """
+
+    def __init__(self, settings: ServiceSettings, trusted: Any, most: int) -> None:
+        self.settings, self._trusted, self._most = settings, trusted, most
+        self._all: set[HTTPConnection | StreamConnection] = set()
+
+    def made(self, connection: "HTTPConnection | StreamConnection") -> bool:
+        """Take a new connection, in place of the one that has waited longest where there are too many."""
+        if len(self._all) >= self._most:
+            waiting = self._waiting(self._all)
+            if not waiting:
+                return False
+            self._lost_patience(waiting[0])
+        self._all.add(connection)
+        return True
+
+    def lost(self, connection: "HTTPConnection | StreamConnection") -> None:
+        """Forget a connection."""
+        self._all.discard(connection)
+
+    def sweep(self) -> None:
+        """End what has kept the service waiting for too long."""
+        now = time.monotonic()
+        by_address = defaultdict(list)
+        for connection in list(self._all):
+            connection.end_if_late(now)
+            if connection.address not in self._trusted:
+                by_address[connection.address].append(connection)
+        for connections in by_address.values():
+            if len(connections) > self.settings.max_waiting:
+                waiting = self._waiting(connections)
+                for connection in waiting[: max(len(waiting) - self.settings.max_waiting, 0)]:
+                    if now - (connection.waits_since or now) > PATIENCE:
+                        self._lost_patience(connection)
+
+    def _waiting(self, connections: Any) -> "list[HTTPConnection]":
+        """Those that wait for their client, longest first."""
+        http = [each for each in connections if isinstance(each, HTTPConnection)]
+        waiting = [(each.waits_since, each) for each in http]
+        return [each for since, each in sorted(waiting, key=lambda pair: pair[0] or 0) if since is not None]
+
+    def _lost_patience(self, connection: "HTTPConnection") -> None:
+        connection.give_up(503, "too many connections wait for their clients; ask again soon")
+        self.lost(connection)
+
+
+class _Connection(asyncio.Protocol):
+    """What both kinds of connections share: a client must take what is sent to it."""
+
+    guard: Connections
+    transport: asyncio.Transport
+    client: tuple[str, int] | None
+    _unsent_since: float | None = None
+    _unsent = 0  # bytes, the most since then
+
+    @property
+    def address(self) -> str:
+        """Of the other side."""
+        return self.client[0] if self.client else "unknown"
+
+    def end_if_late(self, now: float) -> None:
+        """End the connection if its client is too slow."""
+        unsent = self.transport.get_write_buffer_size()
+        self._unsent_since = (self._unsent_since or now) if unsent else None
+        self._unsent = max(self._unsent, unsent) if unsent else 0
+        allowed = self.guard.settings.body_seconds + self._unsent / SLOWEST
+        if now - (self._unsent_since or now) > allowed:
+            self.transport.abort()
+
+
+class HTTPConnection(_Connection, H11Protocol):
+    """A connection for requests."""
+
+    def __init__(self, *args: Any, guard: Connections, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.guard = guard
+        self._since = time.monotonic()
+        self._came = 0  # bytes since then
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        if not self.guard.made(self):
+            self.refuse(503, "the service has no connection left; ask again soon")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.guard.lost(self)
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self.guard.lost(self)
+        super().handle_websocket_upgrade(event)
+
+    def data_received(self, data: bytes) -> None:
+        request = self.cycle
+        self._came += len(data)
+        try:
+            super().data_received(data)
+        except ValueError:  # of h11, for numbers of thousands of digits
+            self.logger.warning("Invalid HTTP request received.")
+            self.refuse(400, "this is no HTTP request")
+        if self.cycle is not request:
+            self._since, self._came = time.monotonic(), 0
+
+    def on_response_complete(self) -> None:
+        self._since, self._came = time.monotonic(), 0
+        super().on_response_complete()
+
+    @property
+    def waits_since(self) -> float | None:
+        """When the service began to wait for this client; None while it answers."""
+        state = self.conn.their_state
+        between = self.cycle is None or self.cycle.response_complete
+        if self.transport.is_closing():
+            return None
+        return self._since if (state is h11.IDLE and between) or self._uploads else None
+
+    @property
+    def _uploads(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused
+
+    def end_if_late(self, now: float) -> None:
+        super().end_if_late(now)
+        since, limits = self.waits_since, self.guard.settings
+        if since is None:
+            return
+        if not self._uploads:
+            if now - since > limits.header_seconds:
+                self.give_up(408, f"no request came within {limits.header_seconds:g} s")
+        elif now - since > limits.body_seconds + self._came / SLOWEST:
+            allowed = f"{limits.body_seconds:g} s, and one more for each {SLOWEST // 1000} kB"
+            self.give_up(408, f"the request did not come in time; it may take {allowed}")
+
+    def give_up(self, status: int, detail: str) -> None:
+        """Refuse what has come so far of a request, or end a connection on which nothing has."""
+        if self.conn.our_state is h11.IDLE and not self._came:
+            self.transport.close()
+        else:
+            self.refuse(status, detail)
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer what is being asked, unless that has begun, and close."""
+        if self.transport.is_closing():
+            return
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps({"detail": detail}).encode()
+            headers = [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(body))),
+                ("Connection", "close"),
+            ]
+            wanted = self.conn.our_state is h11.IDLE or self.scope["method"] != "HEAD"
+            for event in (
+                h11.Response(status_code=status, headers=headers),
+                h11.Data(data=body if wanted else b""),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(400, msg)
+
+    def shutdown(self) -> None:
+        """Close; the service ends."""
+        self.give_up(503, "the service is stopping; ask again later")
+
+
+class StreamConnection(_Connection, WebSocketsSansIOProtocol):
+    """A connection for a stream."""
+
+    def __init__(self, *args: Any, guard: Connections, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.guard = guard
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.guard.made(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.guard.lost(self)
+        super().connection_lost(exc)
+
+    def send_receive_event_to_app(self) -> None:
+        try:
+            if self.curr_msg_data_type == "text":
+                b"".join(self.frames).decode()
+        except UnicodeDecodeError:  # of which uvicorn would log a trace
+            self.frames = []
+            self.conn.send_close(1007)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
+
+def most_connections() -> int:
+    """Connections that the process may have at a time."""
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit
+    except ImportError:  # Windows, which has no such limit
+        return MOST
+    allowed = getrlimit(RLIMIT_NOFILE)[0]
+    return MOST if allowed < 0 else min(max(allowed - FILES, allowed // 2), MOST)
