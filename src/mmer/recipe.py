@@ -223,7 +223,9 @@ class Objectives(Section):
     """What the network learns from: cross-entropy and three weighted auxiliary objectives."""
 
     formulation: Literal["paper", "official"] = "paper"
-    """Auxiliary objectives as the paper defines them, or as the published code computes them."""
+    """Auxiliary objectives as the paper defines them, or as the published code computes them. With `official`, layers
+    outside the encoders also start as PyTorch has them, weight decay is on all weights, the last, incomplete
+    accumulation of an epoch is divided by `accumulation` too, and CTC learns laughter and breathing as LG and BR."""
     ctc_weight: NonNegativeFloat = 0.1
     """α, weight of CTC on the transcript; 0 = off."""
     supervised_contrastive_weight: NonNegativeFloat = 0.1
@@ -314,7 +316,8 @@ class Augment(Section):
     features: AugmentFeatures = AugmentFeatures()
     """Changes to the features of both views."""
     views: Path | None = None
-    """A `views.parquet` of `mmer augment`: second views that are drawn anew for each utterance in each epoch."""
+    """Second views that are drawn anew for each utterance in each epoch: a `views.parquet` of `mmer augment`, or a
+    CSV file with the columns `FileName` and `AugmentedText`, the other words of the published code."""
     views_use: Literal["beside", "instead"] = "beside"
     """`beside` the views made on the fly, which are drawn as often as each of the others and stand in where there are
     none; or `instead` of them: an utterance without a view then has itself as its second view."""
@@ -350,7 +353,7 @@ class Training(Section):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rate after the warm-up."""
     weight_decay: NonNegativeFloat = 0.01
-    """AdamW weight decay; biases and normalization weights have none."""
+    """AdamW weight decay; biases and normalization weights have none, except with `formulation: official`."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm; null = no clipping."""
     recompute: Recompute = "none"

@@ -17,6 +17,7 @@ WAV2VEC2_ALPHABET: tuple[str, ...] = (
 
 _SQUARE_TAG = re.compile(r"\[[^\[\]]*\]")
 _ROUND_TAG = re.compile(r"\([^()]*\)")
+_SOUNDS = {"laughter": " LG ", "lg": " LG ", "breathing": " BR ", "br": " BR "}
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4", "'"))
 
 
@@ -27,6 +28,15 @@ def strip_annotations(text: str) -> str:
     'Well. I know.'
     """
     return " ".join(_ROUND_TAG.sub(" ", _SQUARE_TAG.sub(" ", valid(text))).split())
+
+
+def spell_sounds(text: str) -> str:
+    """Write laughter and breathing as the words LG and BR, as the CTC targets of the published code of MMER do.
+
+    >>> spell_sounds("Cat babies. [LAUGHTER]")
+    'Cat babies.  LG '
+    """
+    return _SQUARE_TAG.sub(lambda tag: _SOUNDS.get(tag[0][1:-1].strip().lower(), tag[0]), text)
 
 
 def normalize_transcript(text: str) -> str:

@@ -76,6 +76,36 @@ def test_sessions_and_named_groups() -> None:
     assert splits(assigned) == {"test": {"1F", "1M"}, "train": {"2F", "2M"}, "validation": {"3F"}}
 
 
+SESSIONS = {"speakers": ["1F", "1M", "2F", "2M", "3F", "3M"], "session": list("112233")}
+
+
+def test_speakers_of_training_sessions_validate_without_their_session() -> None:
+    table = corpus(SESSIONS["speakers"], session=SESSIONS["session"])
+    drawn = set()
+    for seed in range(20):
+        assigned = assign_splits(
+            table, group="session", test=["1"], validation=1, validation_group="speaker", seed=seed
+        )
+        found = splits(assigned)
+        assert found["test"] == {"1F", "1M"}
+        assert len(found["train"]) == 3
+        drawn |= found["validation"]
+    assert drawn == {"2F", "2M", "3F", "3M"}
+    named = assign_splits(table, group="session", test=["1"], validation=["3M"], validation_group="speaker")
+    assert splits(named) == {"test": {"1F", "1M"}, "train": {"2F", "2M", "3F"}, "validation": {"3M"}}
+    with pytest.raises(CorpusError, match="speaker 1F is named for both validation and test"):
+        assign_splits(table, group="session", test=["1"], validation=["1F"], validation_group="speaker")
+
+
+def test_one_message_says_what_two_speakers_allow() -> None:
+    with pytest.raises(CorpusError) as caught:
+        assign_splits(corpus(["a", "b"]), test=["a"], validation=1)
+    assert str(caught.value) == (
+        "table: has 1 speaker besides the tested, too few for 1 to validate and one to train; "
+        "keep the last epoch without validation: protocol.validation=0 and protocol.selection=last"
+    )
+
+
 class TestOwnSplits:
     speakers: tuple[str, ...] = ("a", "b", "c", "d")
 
@@ -108,7 +138,7 @@ class TestOwnSplits:
         (["Anna", "Bo"], {}, {"test": ["Ana"]}, "no speaker 'Ana', the nearest is 'Anna'"),
         (list("abc"), {}, {"test": ["a"], "validation": ["x"]}, "no speaker 'x'"),
         (list("abc"), {}, {"test": ["a"], "validation": ["a"]}, "speaker a is named for both validation and test"),
-        (list("abc"), {}, {"test": ["a"], "validation": 2}, "2 speakers are left to train on, and 2 of them"),
+        (list("abc"), {}, {"test": ["a"], "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),
         (list("abc"), {}, {"test": ["a"], "group": "dialog"}, "no column 'dialog' to group by; its columns are utt"),
         (
             list("abab"),
@@ -239,6 +269,33 @@ def test_each_group_validates_in_the_fold_before_its_own() -> None:
     }
 
 
+def test_the_seed_draws_the_order_in_which_groups_validate() -> None:
+    table = corpus(list("abcdef"))
+    folds = {seed: make_folds(table, "leave-one-out", seed=seed).folds for seed in range(4)}
+    assert all(list(each) == list("abcdef") for each in folds.values())
+    orders = {tuple(fold.validation for fold in each.values()) for each in folds.values()}
+    assert len(orders) > 2
+    for order in orders:  # still each group once
+        assert sorted(order) == [(name,) for name in "abcdef"]
+
+
+def test_folds_by_session_are_validated_by_speakers_of_other_sessions(tmp_path: Path) -> None:
+    table = corpus(SESSIONS["speakers"], session=SESSIONS["session"])
+    made = [
+        make_folds(table, "leave-one-out", group="session", validation_group="speaker", seed=seed)
+        for seed in range(9)
+    ]
+    for name, fold in made[0].folds.items():
+        (validator,) = fold.validation
+        assert fold.test == (name,)
+        assert not validator.startswith(name)
+    assert len({tuple(fold.validation for fold in each.folds.values()) for each in made}) > 4
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps(made[0].content()))
+    assert Folds.read(file) == made[0]
+    assert "validation_group" not in make_folds(table, "leave-one-out").content()
+
+
 class TestOfficialFolds:
     def test_are_those_of_the_fold_column(self) -> None:
         table = corpus(list("abcd"), fold=["1", "1", "2", "3"], split=["train", "train", "test", "train"])
@@ -266,7 +323,7 @@ class TestOfficialFolds:
     [
         (list("aa"), {"folds": "leave-one-out"}, "has one speaker, a; a cross-validation needs two"),
         (list("ab"), {"folds": 3}, "has 2 speakers and at most 2 utterances of an emotion, too few for 3 folds"),
-        (list("abc"), {"folds": 3, "validation": 2}, "2 speakers are left to train on, and 2 of them cannot"),
+        (list("abc"), {"folds": 3, "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),
         (["a", None], {"folds": 2}, "1 of 2 utterances have no speaker"),
         (list("abc"), {"folds": 2, "group": "Speaker"}, "no column 'Speaker' to group by, the nearest is 'speaker'"),
     ],

@@ -18,7 +18,7 @@ from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.show import render
 from mmer.training import ablation_show
-from mmer.training.ablation import ROWS, ablate, neutral_bias
+from mmer.training.ablation import ROWS, ablate, learns, neutral_bias, row_recipe
 from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.preparation import prepare
 
@@ -68,6 +68,7 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     assert list(rows) == ["mmer", "majority"]
     assert rows["mmer"]["accuracy"] == (predictions["predicted"] == predictions["emotion"]).mean()
     assert rows["majority"]["accuracy"] == pytest.approx(1 / 3)
+    assert (rows["mmer"]["learns"], rows["majority"]["learns"]) == ("speech, text", "")
     assert (rows["mmer"]["paper_accuracy"], rows["majority"]["paper_accuracy"]) == (0.812, None)
     gold, *_, none = content["transcripts"]
     assert (gold["condition"], gold["word_error_rate"]) == ("gold", 0)
@@ -86,9 +87,10 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     assert sum(shares[0] for shares in content["gradient_shares"].values()) == pytest.approx(1)
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {"confusion_matrices.png", "gradient_shares.png", "transcripts.png"}
-    # The same call again trains nothing and says the same.
+    # The same call again trains nothing and says the same, whatever changes no answer.
     trained = (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns
-    assert ablate(recipe_file, [], out, ["mmer", "majority"], console=quiet()) == content
+    how = ["training.recompute=layers"]
+    assert ablate(recipe_file, how, out, ["mmer", "majority"], console=quiet()) == content
     assert (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns == trained
     with pytest.raises(TrainingError, match="an ablation with other folds"):
         ablate(recipe_file, ["protocol.folds=2", "protocol.validation=1"], out, ["majority"], console=quiet())
@@ -138,6 +140,7 @@ def content_of(rows: list[str], epochs: int, neutral: bool) -> dict[str, Any]:
         figures = compute_metrics(truth, predicted, labels)
         results[name] = {
             "title": ROWS[name].title,
+            "learns": "speech, text frozen",
             "paper_accuracy": ROWS[name].paper,
             "note": None,
             "accuracy": figures["accuracy"],
@@ -174,7 +177,15 @@ def test_table_and_pictures(tmp_path: Path, rows: list[str], epochs: int, neutra
     lines = (tmp_path / "ablation.md").read_text().splitlines()
     mmer = content["rows"]["mmer"]
     bias = f"{100 * mmer['neutral_bias']:+.1f}" if neutral else ""
-    shown = ["MMER", f"{mmer['accuracy']:.1%}", "+0.0", f"{mmer['balanced_accuracy']:.1%}", bias, "81.2%"]
+    shown = [
+        "MMER",
+        "speech, text frozen",
+        f"{mmer['accuracy']:.1%}",
+        "+0.0",
+        f"{mmer['balanced_accuracy']:.1%}",
+        bias,
+        "81.2%",
+    ]
     assert "| " + " | ".join(shown) + " |" in lines
     assert "| wer:0.2 | 19.0% | 80.0% | 80.0% |" in lines
     assert "another corpus" in printed(ablation_show.render(content))
@@ -185,6 +196,47 @@ def test_table_and_pictures(tmp_path: Path, rows: list[str], epochs: int, neutra
             [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3)]
         )
         assert (border == 255).all(), "something is cut off at the edge"
+
+
+def test_what_learns_in_the_rows_of_the_paper() -> None:
+    plain = ["model.fusion=mmer"]
+    rows = {
+        (recipe, name): row_recipe(recipe, plain, ROWS[name])
+        for recipe in ("iemocap-paper", "iemocap-official", "iemocap-beyond", "compact")
+        for name in ("text", "text-frozen", "speech", "naive", "naive-frozen", "mmer")
+    }
+    told = {key: learns(row) for key, row in rows.items() if row is not None}
+    for recipe in ("iemocap-paper", "iemocap-official"):
+        names = ("text", "text-frozen", "speech", "naive", "naive-frozen", "mmer")
+        shown = (
+            "text",
+            "text frozen",
+            "speech",
+            "speech, text",
+            "speech, text frozen",
+            "speech, text frozen",
+        )
+        assert [told[recipe, name] for name in names] == list(shown)
+    assert told["iemocap-beyond", "text"] == "text by LoRA"
+    assert told["iemocap-beyond", "naive-frozen"] == "speech, text frozen"
+    assert ("compact", "text-frozen") not in told
+
+    # Of the published text-only script.
+    text = rows["iemocap-paper", "text"]
+    assert text is not None
+    assert text.training.model_dump(
+        include={"learning_rate", "batch_size", "accumulation", "epochs", "schedule"}
+    ) == {
+        **{"learning_rate": 2.2e-5, "batch_size": 32, "accumulation": 1, "epochs": 50},
+        "schedule": "linear",
+    }
+    naive = rows["iemocap-paper", "naive"]
+    assert naive is not None
+    assert (naive.training.learning_rate, naive.training.text_learning_rate) == (1e-5, 2.2e-5)
+    # What the caller sets holds in every row.
+    quick = row_recipe("iemocap-paper", [*plain, "training.epochs=1"], ROWS["text"])
+    assert quick is not None
+    assert (quick.training.epochs, quick.training.batch_size) == (1, 32)
 
 
 def test_a_row_that_the_recipe_is_already_is_not_trained_again(recipe_file: str, tmp_path: Path) -> None:

@@ -278,6 +278,44 @@ def test_folds_of_a_file(tones: Path, tiny: Callable[..., Recipe], tmp_path: Pat
     assert not (tmp_path / "changed").exists()
 
 
+def test_speakers_validate_in_folds_of_sessions(tones: Path, tiny: Callable[..., Recipe], tmp_path: Path):
+    table = Corpus.read(tones).table
+    Corpus(table.assign(session=table["speaker"].map({"A": "1", "B": "1", "C": "2", "D": "2"}))).write(
+        tmp_path / "sessions.parquet"
+    )
+    protocol = "protocol={test: [], validation: 1, group: session, validation_group: speaker}"
+    folds, recipes = prepared(tiny(protocol, corpus=tmp_path / "sessions.parquet"), tmp_path / "run")
+    for name, fold in folds.folds.items():
+        splits = json.loads((tmp_path / "run" / "folds" / name / "splits.json").read_text())["speakers"]
+        assert splits["test"] == {"1": ["A", "B"], "2": ["C", "D"]}[name]
+        assert splits["validation"] == list(fold.validation)
+        assert len(splits["train"]) == 1
+        assert recipes[name].protocol.validation_group == "speaker"
+
+
+def test_folds_go_on_with_settings_that_change_no_answer(
+    recipe: Recipe, resumed: tuple[CrossValidation, str]
+):
+    folder = resumed[0].folder
+    models = {path: path.stat().st_mtime_ns for path in folder.glob("folds/*/model/*")}
+    changed = recipe.model_copy(
+        update={"training": recipe.training.model_copy(update={"recompute": "layers", "workers": 2})}
+    )
+    assert cross_validate(changed, folder, console=quiet()).metrics == resumed[0].metrics
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("folds/*/model/*")} == models
+
+
+def test_folds_that_are_still_to_be_trained_run_as_the_recipe_says_now(
+    tiny: Callable[..., Recipe], tmp_path: Path
+):
+    prepared(tiny("protocol={test: [], validation: 1}"), tmp_path / "run")
+    changed = ["training.recompute=cheap", "training.report_to=[]"]
+    _, recipes = prepared(tiny("protocol={test: [], validation: 1}", *changed), tmp_path / "run")
+    assert {(each.training.recompute, len(each.training.report_to)) for each in recipes.values()} == {
+        ("cheap", 0)
+    }
+
+
 def test_official_folds(tones: Path, tiny: Callable[..., Recipe], tmp_path: Path):
     table = Corpus.read(tones).table
     table["fold"] = table["speaker"].map({"A": "1", "B": "1", "C": "2", "D": "3"})
@@ -331,7 +369,7 @@ def test_what_a_fold_must_not_read_is_listed(tones: Path, tiny: Callable[..., Re
             ["protocol.validation=[C]"],
             r'protocol.validation is \["C"\]; in a cross-validation it must be the number',
         ),
-        (["protocol.validation=3"], "3 speakers are left to train on, and 3 of them cannot validate"),
+        (["protocol.validation=3"], "3 speakers besides the tested, too few for 3 to validate"),
         (["protocol={validation: 1, folds: 5}"], "has 4 speakers and .* too few for 5 folds"),
         (["protocol={validation: 1, text_disjoint: true}"], "fold A: .*no utterance is left to train on"),
         (["protocol={validation: 1, group: dialogue}"], "no column 'dialogue' to group by"),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from mmer.corpora.tables import DELIMITERS, read_table
 from mmer.errors import CorpusError
 from mmer.files import writing
 
@@ -97,10 +98,15 @@ def write_views(views: Iterable[View], path: str | os.PathLike[str]) -> None:
 def read_views(path: str | os.PathLike[str]) -> list[View]:
     """Read the table, rejected views included; audio paths are absolute.
 
+    A CSV or TSV file is read as the one of the published code of MMER: its `AugmentedText` is the words of a view of
+    the utterance `FileName`, whose sound stays.
+
     Raises:
         CorpusError: it cannot be read, a column is missing, an id is not unique, or a recording is not there.
     """
     path = Path(path)
+    if path.suffix.lower() in DELIMITERS:
+        return _published_words(path)
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -123,6 +129,38 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
         found = f"{len(gone)} of {len(paths)} recordings are not there, the first is {gone[0]}"
         raise CorpusError(f"{path}: {found}; keep the table beside its folder audio, or make the views again")
     return views
+
+
+def _published_words(path: Path) -> list[View]:
+    """A view for each row that has other words; it is fit for the folds that its utterance is fit for."""
+    table = read_table(path)
+    if missing := [name for name in (_UTTERANCE, _WORDS) if name not in table]:
+        found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
+        raise CorpusError(f"{path}: {found}; a table of other words has {_UTTERANCE} and {_WORDS}")
+    rows = table[[_UTTERANCE, _WORDS]].dropna().astype(str)
+    if len(repeated := rows[_UTTERANCE][rows[_UTTERANCE].duplicated()]):
+        raise CorpusError(f"{path}: {_UTTERANCE} {repeated.iloc[0]!r} has more than one row; leave one")
+    return [
+        View(
+            view_id=f"{name}#{_WORDS}",
+            source_utterance=name,
+            audio_path=None,
+            transcript=words,
+            speech_generator="none",
+            text_generator=_WORDS,
+            settings="{}",
+            voice=None,
+            voices=(),
+            texts=(),
+            donor=None,
+            seed=0,
+        )
+        for name, words in rows.itertuples(index=False, name=None)
+    ]
+
+
+_UTTERANCE, _WORDS = "FileName", "AugmentedText"
+"""Columns of the table of the published code."""
 
 
 def _values(row: dict[Any, Any], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.model.speech_encoder import receptive_field
 from mmer.recipe import Recipe
-from mmer.text import WAV2VEC2_ALPHABET, CTCAlphabet
+from mmer.text import WAV2VEC2_ALPHABET, CTCAlphabet, spell_sounds
 
 COMPACT = "compact"
 
@@ -95,7 +95,8 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
 
     alphabet = None
     if uses_speech and objectives.ctc_weight and transcripts:
-        alphabet = ctc_alphabet(transcripts)
+        official = objectives.formulation == "official"
+        alphabet = ctc_alphabet([spell_sounds(text) for text in transcripts] if official else transcripts)
 
     config = MMERConfig(
         speech_config=speech_config if uses_speech else None,

@@ -137,7 +137,13 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.config.lora = None
 
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
+        if self.config.formulation == "official" and isinstance(module, nn.Linear):
+            # As PyTorch has it: uniform between plus and minus 1 / sqrt(inputs), biases too.
+            bound = module.in_features**-0.5
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+        else:
+            super()._init_weights(module)
         if module is self and self.config.stand_ins:
             init.normal_(self.missing_speech, std=self.config.initializer_range)
             init.normal_(self.missing_text, std=self.config.initializer_range)

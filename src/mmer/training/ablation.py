@@ -20,11 +20,13 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files import check_output_folder, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.build import COMPACT
 from mmer.progress import counting
-from mmer.recipe import Recipe, load_recipe
+from mmer.recipe import Lora, Recipe, load_recipe
 from mmer.terminal import messages, tell
 from mmer.training import ablation_show
 from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
 from mmer.training.gradient_shares import PREFIX
 from mmer.training.preparation import write_json
@@ -37,6 +39,23 @@ _ALONE = [
 ]
 
 
+# What the published text-only script does, from which the paper's figure presumably comes.
+_FINE_TUNED_TEXT = (
+    *("model.text.train=full", "training.learning_rate=2.2e-5", "training.text_learning_rate=null"),
+    *("training.epochs=50", "training.batch_size=32", "training.accumulation=1"),
+    *("training.micro_batch_size=null", "training.schedule=linear", "training.warmup_ratio=0"),
+)
+_FINE_TUNED_NAIVE = ("model.text.train=full", "training.text_learning_rate=2.2e-5")
+_LINEAR_PROBE = (
+    *("training.learning_rate=1.0e-3", "training.epochs=50", "training.batch_size=32"),
+    *("training.accumulation=1", "training.micro_batch_size=null", "training.schedule=linear"),
+)
+_FROZEN = (
+    *("model.text.train=frozen", "training.text_learning_rate=null"),
+    *(f"model.lora.{name}={value}" for name, value in Lora().model_dump().items()),
+)
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the table.
@@ -45,17 +64,27 @@ class Row:
         title: what it is called.
         settings: overrides that make it of the recipe for MMER; null for a baseline that is not trained.
         paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1, where it is there.
+        usual: overrides that the caller's own go over, for rows that learn badly with MMER's settings.
+        pretrained_text: whether it wants a pretrained text encoder.
     """
 
     title: str
     settings: tuple[str, ...] | None
     paper: float | None = None
+    usual: tuple[str, ...] = ()
+    pretrained_text: bool = False
 
 
 ROWS = {
-    "text": Row("text only", ("model.fusion=text", *_ALONE), 0.781),
+    "text": Row("text only", ("model.fusion=text", *_ALONE), 0.781, _FINE_TUNED_TEXT),
+    "text-frozen": Row(
+        "text only, frozen", ("model.fusion=text", *_ALONE, *_FROZEN), None, _LINEAR_PROBE, True
+    ),
     "speech": Row("speech only", ("model.fusion=speech", *_ALONE), 0.789),
-    "naive": Row("naive fusion", ("model.fusion=naive", *_ALONE), 0.798),
+    "naive": Row("naive fusion", ("model.fusion=naive", *_ALONE), 0.798, _FINE_TUNED_NAIVE),
+    "naive-frozen": Row(
+        "naive fusion, text frozen", ("model.fusion=naive", *_ALONE, *_FROZEN), None, (), True
+    ),
     "mmer": Row("MMER", ("training.log_gradient_shares=true",), 0.812),
     "no-ctc": Row("without CTC", ("objectives.ctc_weight=0",)),
     "no-scl": Row("without supervised contrastive", ("objectives.supervised_contrastive_weight=0",)),
@@ -69,7 +98,8 @@ ROWS = {
     "egemaps": Row("eGeMAPS + SVM", None),
     "egemaps-speaker": Row("eGeMAPS + SVM, per speaker", None),
 }
-"""The rows, in order. Text, speech and naive fusion learn from cross-entropy alone, as in the paper."""
+"""The rows, in order. Text, speech and naive fusion learn from cross-entropy alone, as in the paper. Where the recipe
+freezes a pretrained text encoder, it learns in `text` and `naive` all the same, by settings of their own."""
 
 
 def ablate(
@@ -95,10 +125,10 @@ def ablate(
         console: where progress is shown; standard error unless given.
 
     Returns:
-        What `ablation.json` holds: `rows`, by name, each with `title`, `paper_accuracy`, the mean `accuracy` and
-        `balanced_accuracy` over folds (null where skipped, and why in `note`), `pooled` of `compute_metrics`, and
-        `neutral_bias`; `transcripts`, a list of conditions with their word errors and figures of MMER;
-        `gradient_shares`, objective -> share before each epoch of MMER, mean over folds.
+        What `ablation.json` holds: `rows`, by name, each with `title`, `learns`, the encoders and how much of each
+        learns, `paper_accuracy`, the mean `accuracy` and `balanced_accuracy` over folds (null where skipped, and why in
+        `note`), `pooled` of `compute_metrics`, and `neutral_bias`; `transcripts`, a list of conditions with their word
+        errors and figures of MMER; `gradient_shares`, objective -> share before each epoch of MMER, mean over folds.
 
     Raises:
         RecipeError: no such row, or the recipe cannot be followed.
@@ -114,6 +144,7 @@ def ablate(
         overrides.append(f"data.corpus={json.dumps(str(make_spoken_once(folder, seed, console)))}")
     base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.without=[]"])
     overrides += ["model.fusion=mmer", "model.without=[]", *_protocol(folder, base)]
+    _check_space(folder, wanted, base, jobs)
     results: dict[str, Any] = {}
     for name in wanted:
         console.rule(Text(ROWS[name].title, style="bold"))
@@ -235,8 +266,9 @@ def _result(
     name: str, recipe: str, overrides: Sequence[str], folder: Path, jobs: int, console: Console
 ) -> dict[str, Any]:
     row = ROWS[name]
-    shown = {"title": row.title, "paper_accuracy": row.paper}
+    shown = {"title": row.title, "learns": "", "paper_accuracy": row.paper}
     if row.settings is None:
+        shown["learns"] = "" if name == "majority" else "SVM"
         metrics = cross_validate_baseline(
             "majority" if name == "majority" else "egemaps",
             load_recipe(recipe, overrides),
@@ -246,19 +278,57 @@ def _result(
             console=console,
         ).metrics
     else:
-        plain, changed = load_recipe(recipe, overrides), load_recipe(recipe, [*overrides, *row.settings])
-        if changed == plain and name != "mmer":
-            tell("the recipe is without it already", console)
-            return {
-                **shown,
-                "note": "the recipe is without it already",
-                **dict.fromkeys(FIGURES),
-                "pooled": None,
-            }
+        changed, reason = row_recipe(recipe, overrides, row), None
+        if changed is None:
+            reason = "its text encoder starts from random weights, which cannot stay so"
+        elif changed == load_recipe(recipe, overrides) and name != "mmer":
+            reason = "the recipe is without it already"
+        if changed is None or reason:
+            tell(reason, console)
+            return {**shown, "note": reason, **dict.fromkeys(FIGURES), "pooled": None}
+        shown["learns"] = learns(changed)
         metrics = cross_validate(changed, folder / name, None, jobs, console=console).metrics
     means = {figure: metrics["mean"][figure] for figure in ("accuracy", "balanced_accuracy")}
     pooled = metrics["pooled"]
     return {**shown, "note": None, **means, "neutral_bias": neutral_bias(pooled), "pooled": pooled}
+
+
+def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None:
+    """The recipe of a row that is trained; null where it wants a pretrained text encoder and there is none.
+
+    Args:
+        recipe: name or path, of MMER.
+        overrides: the caller's; they go over those that are usual for the row, and below those that make it.
+        row: of `ROWS`, with settings.
+    """
+    assert row.settings is not None
+    text = load_recipe(recipe, overrides).model.text
+    if row.pretrained_text and text.encoder == COMPACT:
+        return None
+    usual = row.usual if row.pretrained_text or text.train == "frozen" else ()
+    return load_recipe(recipe, [*usual, *overrides, *row.settings])
+
+
+def learns(recipe: Recipe) -> str:
+    """The encoders of a recipe, and how much of each learns where it is not all: `speech, text frozen`."""
+    model, told = recipe.model, []
+    for side, other, encoder in (("speech", "text", model.speech), ("text", "speech", model.text)):
+        if model.fusion != other:
+            part = {"full": "", "frozen": " frozen", "lora": " by LoRA"}.get(encoder.train)
+            told.append(side + (f", {encoder.train[5:]} layers" if part is None else part))
+    return ", ".join(told)
+
+
+def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -> None:
+    """Make sure that there is room for all rows, each of which takes MMER's space at most."""
+    assert recipe.data.corpus is not None
+    labeled, _ = Corpus.read(recipe.data.corpus).with_labels(recipe.data.labels, recipe.data.label_map)
+    folds = Folds.read(folder / "folds.json").folds
+    runs = [folder / row / "folds" / fold for row in rows if ROWS[row].settings is not None for fold in folds]
+    todo = [run for run in runs if not (run / "metrics.json").exists()]
+    if todo:
+        needed = space_needed(recipe, labeled, recipe.data.labels or labeled.emotions)
+        check_space(folder, needed, todo, jobs)
 
 
 def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any]]:

@@ -60,9 +60,18 @@ def _tables(content: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[
         accuracy = row["accuracy"]
         less = "" if full is None or accuracy is None else f"{100 * (accuracy - full):+.1f}"
         figures = [_percent(accuracy), less, _percent(row["balanced_accuracy"])]
-        cells.append([row["title"], *figures, _points(row["neutral_bias"]), _percent(row["paper_accuracy"])])
+        cells.append(
+            [
+                row["title"],
+                row["learns"],
+                *figures,
+                _points(row["neutral_bias"]),
+                _percent(row["paper_accuracy"]),
+            ]
+        )
     headings = [
         "system",
+        "what learns",
         "accuracy (WA)",
         "to MMER",
         "balanced accuracy (UA)",

@@ -1,12 +1,14 @@
 """A recipe's training settings as `transformers.Trainer` wants them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
 
 from mmer.errors import RecipeError
+from mmer.extras import import_extra
 from mmer.recipe import Recipe
 
 LOGS_PER_EPOCH = 10
@@ -25,6 +27,7 @@ def training_arguments(
 
     Raises:
         RecipeError: float16 without a GPU.
+        MissingExtraError: a package that `training.report_to` names is not installed.
     """
     settings, gpu = recipe.training, torch.cuda.is_available()
     if settings.precision == "float16" and not gpu:
@@ -58,5 +61,14 @@ def training_arguments(
         eval_strategy="epoch" if judged else "no",
         save_strategy="epoch",
         disable_tqdm=True,
-        report_to="none",
+        report_to=_loggers(settings.report_to),
+        run_name=folder.parent.name,
     )
+
+
+def _loggers(wanted: Sequence[str]) -> list[str]:
+    """Those that log for the Trainer; TensorBoard's events go to the run folder by a callback of our own."""
+    others = [name for name in wanted if name != "tensorboard"]
+    for name in others:
+        import_extra(name, f"training.report_to: [{name}]")
+    return others

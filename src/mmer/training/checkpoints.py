@@ -68,21 +68,24 @@ def _text_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
     return min(states, int(recipe.training.text_cache_gb * _GB))
 
 
-def check_space(folder: Path, needed: int, runs: Sequence[Path]) -> None:
-    """Make sure that the disk of a folder has room.
+def check_space(folder: Path, needed: Space, runs: Sequence[Path], at_a_time: int = 1) -> None:
+    """Make sure that the disk of a folder has room for runs that are still to be finished.
 
     Args:
         folder: which exists.
-        needed: bytes of the runs.
-        runs: their folders, whose files count as part of what is needed.
+        needed: by each run.
+        runs: their folders, one or more, whose files count as part of what is needed.
+        at_a_time: runs that are trained at the same time.
 
     Raises:
         TrainingError: there is less.
     """
+    beside = min(at_a_time, len(runs))
+    total = beside * needed.training + (len(runs) - beside) * needed.finished
     held = sum(file.stat().st_size for run in runs for file in run.rglob("*") if file.is_file())
     free = shutil.disk_usage(folder).free
-    if needed - held > free:
-        more = f"about {(needed - held) / _GB:.1f} GB more for checkpoints and models"
+    if total - held > free:
+        more = f"about {(total - held) / _GB:.1f} GB more for checkpoints and models"
         found = f"{free / _GB:.1f} GB are free on its disk"
         raise TrainingError(
             f"{folder}: training needs {more}, and {found}; make room, or use a folder on another disk"

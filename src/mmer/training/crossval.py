@@ -120,8 +120,7 @@ def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
     """Make sure that there is room for the folds that are trained at a time, and for the models of all."""
     first = read_preparation(todo[0])
     needed = space_needed(load_recipe(str(todo[0] / "recipe.yaml")), first.part("train"), first.labels)
-    beside = min(jobs, len(todo))
-    check_space(folder, beside * needed.training + (len(todo) - beside) * needed.finished, todo)
+    check_space(folder, needed, todo, jobs)
 
 
 def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:

@@ -17,7 +17,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.processor import MMERProcessor
 from mmer.recipe import Recipe
-from mmer.text import strip_annotations
+from mmer.text import spell_sounds, strip_annotations
 
 Features = NDArray[np.float32]
 MEMORY = 4 << 30  # bytes of features that are kept
@@ -202,7 +202,7 @@ class SpeechEmotionDataset(Dataset[Item]):
             "utterance_id": utterance.utterance_id,
             "features": features,
             "text": text if reads else None,
-            "transcript": utterance.transcript,
+            "transcript": self._said(utterance),
             "label": self._classes[utterance.emotion],
             "has_second_view": self.augmented,
             "augmented_features": augmented_features,
@@ -218,6 +218,12 @@ class SpeechEmotionDataset(Dataset[Item]):
         share, draw = self.recipe.data.recognized, self._seed(utterance, "recognized") / 2**32
         is_heard = self.training and utterance.recognized is not None and draw < share
         return utterance.recognized if is_heard else utterance.transcript
+
+    def _said(self, utterance: Utterance) -> str | None:
+        """What CTC learns."""
+        if utterance.transcript is None or self.recipe.objectives.formulation == "paper":
+            return utterance.transcript
+        return spell_sounds(utterance.transcript)
 
     def _modalities(self, utterance: Utterance, text: str | None) -> tuple[bool, bool]:
         """Whether the utterance is heard, and whether it is read, in this epoch."""

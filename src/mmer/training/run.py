@@ -219,6 +219,8 @@ def _train(
     train_part = preparation.part("train")
     watched = preparation.part("validation" if selection == "last" else selection)
     compared = preparation.part("validation" if selection == "test" else "none")
+    if PartialState().is_main_process:
+        check_space(folder, space_needed(recipe, train_part, preparation.labels), [folder])
     set_seed(recipe.training.seed)
     model, processor = build_model(recipe, train_part, preparation.labels)
     made = [view for those in views.of.values() for view in those] if views else []
@@ -251,8 +253,6 @@ def _train(
         judged(compared),
         schedule_epochs,
     )
-    if PartialState().is_main_process:
-        check_space(folder, space_needed(recipe, train_part, preparation.labels).training, [folder])
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:

@@ -105,7 +105,7 @@ class MMERTrainer(Trainer):
             compute_metrics=self._judge,
             callbacks=[_Epochs(self), Patience(recipe.training.patience), Checkpoints(), *callbacks],
         )
-        if self.is_world_process_zero():
+        if self.is_world_process_zero() and "tensorboard" in recipe.training.report_to:
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
         self.remove_callback(PrinterCallback)
         self.text_cache: TextCache | None = None
@@ -140,7 +140,9 @@ class MMERTrainer(Trainer):
         if self.optimizer is None:
             unwrapped = self.accelerator.unwrap_model(self.model if model is None else model)
             assert isinstance(unwrapped, MMERForEmotionRecognition)
-            decayed = self.get_decay_parameter_names(unwrapped)
+            official = self.recipe.objectives.formulation == "official"
+            everything = [name for name, _ in unwrapped.named_parameters()]
+            decayed = everything if official else self.get_decay_parameter_names(unwrapped)
             groups = parameter_groups(unwrapped, self.recipe.training, decayed)
             optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args, unwrapped)
             self.optimizer = optimizer(groups, **settings)
@@ -181,6 +183,9 @@ class MMERTrainer(Trainer):
             TrainingError: the loss of a batch since the last optimizer step is not finite; the weights are as the
                 last step left them.
         """
+        if self.recipe.objectives.formulation == "official":
+            # The Trainer has the number of batches that are added up, of which the last step may have fewer.
+            self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         utterance_ids = inputs.pop("utterance_ids")
         self._read_texts(inputs)
         epoch = round(self.state.epoch or 0, 6)
