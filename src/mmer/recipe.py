@@ -302,9 +302,6 @@ class ModalityDropout(Section):
 class Augment(Section):
     """Changes in training, and the second view of the augmented contrastive objective."""
 
-    unknown_speakers: Fraction = 0.0
-    """With `model.speech.normalization: speaker`, the share of training utterances that are standardized in an epoch as
-    those of a speaker of whom this clip alone is known."""
     missing: ModalityDropout = ModalityDropout()
     """Modality dropout."""
     speech: AugmentSpeech = AugmentSpeech()
