@@ -1,8 +1,8 @@
 """What a model that standardizes features per speaker answers when the speaker is not named.
 
 Each speaker of `--test` is held out in turn. One model is trained with `normalization=corpus` and one with `=speaker`.
-Both answer the held-out speaker; the one per speaker with the speaker named (statistics over all of the speaker's clips),
-not named, and not named as it was before there was a `SpeakerPrior`, when a clip was standardized over itself alone.
+Both answer the held-out speaker: the one per speaker with the speaker named (statistics over all his or her clips), not
+named, and not named as it was before there was a `SpeakerPrior`, when a clip was standardized over itself alone.
 Figures are balanced accuracies over all held-out speakers, with 95 % intervals over speakers.
 
     python benchmarks/unknown_speakers.py OUT data.corpus=nemo.parquet --test EB0,KS0,KD0 [SETTING=VALUE ...]

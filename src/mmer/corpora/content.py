@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus
+from mmer.files import writable, write_parquet
 
 FOLDER = "content"
 """In the folder of what was made."""
 
 _ROWS, _FILES = "rows.parquet", "files.parquet"
-_COLUMNS = ("path", "setting", "size", "modified", "changed", "sha256")
+STATE = ("path", "size", "modified", "changed")
+"""Columns of `file_states`."""
 _THREADS = 8
 _SHOWN = 5
 Files = Mapping[str, Sequence[str | os.PathLike[str]]]
@@ -50,12 +52,11 @@ def keep_content(folder: Path, corpus: Corpus, files: Files | None = None) -> No
         files: other files that it is made of.
     """
     place = folder / FOLDER
-    place.mkdir(parents=True, exist_ok=True)
+    with writable(place):
+        place.mkdir(parents=True, exist_ok=True)
     (place / _FILES).unlink(missing_ok=True)
     corpus.write(place / _ROWS)
-    part = place / f"{_FILES}.part"
-    _sha256_of(_states(corpus, files or {}), None).to_parquet(part, index=False)
-    part.replace(place / _FILES)
+    write_parquet(_sha256_of(_states(corpus, files or {}), None), place / _FILES)
 
 
 def has_content(folder: Path) -> bool:
@@ -134,15 +135,23 @@ def _recordings(corpus: Corpus, files: pd.DataFrame) -> list[str | None]:
 
 
 def _states(corpus: Corpus, files: Files) -> pd.DataFrame:
-    """Size and dates of every file, -1 where there is none."""
+    """`file_states` of the recordings and of the other files, with the setting that names them."""
     named = {os.path.abspath(path): "" for path in corpus.table["audio_path"].dropna().unique()}
     for setting, paths in files.items():
         named |= {os.path.abspath(path): setting for path in _all_files(paths)}
+    return file_states(list(named)).assign(setting=list(named.values()))
+
+
+def file_states(paths: Sequence[str]) -> pd.DataFrame:
+    """What tells, without reading it, that a file is what it was.
+
+    Returns:
+        A row for each file: `path`, `size` in bytes, `modified` and `changed` in nanoseconds, -1 where there is none.
+    """
     with ThreadPoolExecutor(_THREADS) as threads:
-        states = list(threads.map(_state, named))
-    table = pd.DataFrame(states, columns=["size", "modified", "changed"], dtype=np.int64)
-    table.insert(0, "setting", list(named.values()))
-    table.insert(0, "path", list(named))
+        states = list(threads.map(_state, paths))
+    table = pd.DataFrame(states, columns=list(STATE[1:]), dtype=np.int64)
+    table.insert(0, "path", list(paths))
     return table
 
 
@@ -169,7 +178,7 @@ def _state(path: str) -> tuple[int, int, int]:
 
 def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
     """The states with the SHA-256 of each file; that of `known` where the state is the same."""
-    key = ["path", "size", "modified", "changed"]
+    key = list(STATE)
     before = (
         {}
         if known is None
@@ -180,7 +189,7 @@ def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
     with ThreadPoolExecutor(_THREADS) as threads:
         for row, digest in zip(todo, threads.map(file_sha256, states["path"].iloc[todo]), strict=True):
             digests[row] = digest
-    return states.assign(sha256=digests)[list(_COLUMNS)]
+    return states.assign(sha256=digests)
 
 
 def file_sha256(path: str) -> str:

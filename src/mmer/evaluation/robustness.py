@@ -1,5 +1,6 @@
 """How answers hold when recordings and transcripts are worse than those that were trained on."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmer.audio import SAMPLING_RATE
+from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.disturbances import AXES, Disturbance, disturb, disturbances
@@ -68,9 +70,12 @@ def measure(
     recognizer = EmotionRecognizer.from_pretrained(folder, device)
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
+    vocabulary = training_words(corpus)
     settings = {
         "model": model_hash(folder),
         "corpus": Path(corpus.source).name if corpus.source else "",
+        "content": corpus_fingerprint(judged),
+        "words_sha256": hashlib.sha256(" ".join(vocabulary).encode()).hexdigest(),
         "split": split,
         "sample": sample,
         "seed": seed,
@@ -83,9 +88,7 @@ def measure(
     for disturbance in chosen:
         file = out / "answers" / f"{disturbance.name}.parquet"
         if not file.exists():
-            answers = _answers(
-                recognizer, judged, disturbance, training_words(corpus), batch_size, progress, done, total
-            )
+            answers = _answers(recognizer, judged, disturbance, vocabulary, batch_size, progress, done, total)
             write_parquet(answers, file)
         done += len(judged)
         if progress:
@@ -154,6 +157,8 @@ def _open(out: Path, settings: Mapping[str, Any]) -> None:
     file = out / "settings.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
+        # What earlier versions did not note is not known to differ.
+        before = {**{name: settings[name] for name in ("content", "words_sha256")}, **before}
         if different := [name for name in settings if before.get(name) != settings[name]]:
             raise MMERError(
                 f"{out} holds results of something else, different in {', '.join(different)}; use another folder"

@@ -28,7 +28,8 @@ def source_changes(folder: Path, recipe: Recipe, console: Console) -> list[str]:
         recipe: of the run.
         console: where the note is shown.
     """
-    place = next((each for each in (folder, folder.parent.parent) if has_content(each)), None)
+    places = (folder, folder.parent.parent) if folder.parent.name == "folds" else (folder,)
+    place = next((each for each in places if has_content(each)), None)
     corpus = recipe.data.corpus
     if place is None or corpus is None or not os.path.exists(corpus):
         reason = "an earlier version began it" if place is None else f"{corpus} is not there"

@@ -55,6 +55,7 @@ from mmer.training.preparation import (
     write_recipe,
 )
 from mmer.training.progress import TrainingProgress, summary
+from mmer.training.reuse import keep_sources, source_changes
 from mmer.training.selection import COMPARED, SELECTED, best_step, out_of_patience
 from mmer.training.selection_bias import selection_bias
 from mmer.training.trainer import TEXT_CACHE, MMERTrainer
@@ -149,8 +150,10 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         raise TrainingError(f"{folder} holds a cross-validation; use another folder")
     if recipe_file.exists():
         different = recipe.differences(load_recipe(str(recipe_file)))
+        if (folder / "splits.json").exists():
+            different += source_changes(folder, recipe, console)
         # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.
-        if different and _last_checkpoint(folder)[1] is not None:
+        if different and ((folder / "metrics.json").exists() or _last_checkpoint(folder)[1] is not None):
             keys = ", ".join(different)
             raise RecipeError(
                 f"{folder} holds a run of another recipe, different in {keys}; use another folder"
@@ -161,6 +164,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
         write_preparation(preparation, recipe, folder)
+        keep_sources(folder, recipe)
         versions_file.unlink(missing_ok=True)
     elif not (folder / "metrics.json").exists():
         write_recipe(recipe, folder)
