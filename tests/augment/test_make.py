@@ -231,7 +231,7 @@ def test_other_settings_or_another_corpus_want_another_folder(table, tmp_path):
     with pytest.raises(MMERError, match=r"made otherwise, different in seed; use another folder"):
         make_views(Corpus(table), tmp_path / "v", [ESpeakVoices()], seed=1)
     changed = table.assign(transcript="other words")
-    with pytest.raises(MMERError, match="different in corpus"):
+    with pytest.raises(MMERError, match="different in what is in the corpus"):
         make_views(Corpus(changed), tmp_path / "v", [ESpeakVoices()])
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.txt").write_text("mine")

@@ -127,6 +127,7 @@ def test_a_replaced_recording_or_model_is_heard_again(
     heard = Corpus.read(out).table["recognized"].tolist()
     assert [text == "heard before" for text in heard[:3]] == [False, True, True]
     interrupt()
-    (model / "generation_config.json").write_text("{}")
+    with (model / "generation_config.json").open("a") as file:
+        file.write("\n")
     transcribe(corpus, f"whisper:{model}", out, device="cpu")
     assert "heard before" not in Corpus.read(out).table["recognized"].tolist()

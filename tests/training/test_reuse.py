@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import RecipeError
+from mmer.evaluation.evaluate import evaluate
 from mmer.recipe import Recipe
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.crossval import cross_validate
@@ -121,5 +122,17 @@ def test_a_baseline_is_judged_anew(tiny: Callable[..., Recipe], own: Path, tmp_p
     relabel(own)
     again = cross_validate_baseline("majority", recipe, tmp_path / "majority", console=quiet()).metrics
     answers = pd.read_parquet(tmp_path / "majority" / "predictions.parquet")
-    assert (answers["emotion"] == "sad").sum() == (Corpus.read(own).table["emotion"] == "sad").sum() == 15
+    assert (answers["emotion"] == "sad").sum() == (Corpus.read(own).table["emotion"] == "sad").sum() == 16
     assert again["pooled"]["confusion_matrix"] != first["pooled"]["confusion_matrix"]
+
+
+def test_a_trained_model_knows_what_it_was_trained_on(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    run = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
+    whole = Corpus.read(tones)
+    figures = evaluate(run.model_folder, whole, device="cpu")
+    assert figures["in_training"] == {"utterances": 36, "train": 18, "validation": 9}
+    again = train(tiny("training.epochs=1", "protocol.refit=true"), tmp_path / "refitted", console=quiet())
+    figures = evaluate(again.model_folder, whole, device="cpu")
+    assert figures["in_training"] == {"utterances": 36, "train": 27, "validation": 0}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.text import Text
 
 from mmer.audio import SAMPLING_RATE
 from mmer.corpora.content import corpus_fingerprint
@@ -17,6 +18,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness_plot import plot_robustness
+from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files import check_output_folder, writable, write_json, write_parquet
@@ -24,6 +26,7 @@ from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 from mmer.terminal import Table
 
 Progress = Callable[..., None]
@@ -56,7 +59,8 @@ def measure(
         progress: called with the number of answers so far and of all.
 
     Returns:
-        What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `chance`, and
+        What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
+        (null where the model keeps no record of what it was trained on), `chance`, and
         `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
         speakers and the `worst_group` of `slices`, null where there are no groups.
 
@@ -71,6 +75,7 @@ def measure(
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
     vocabulary = training_words(corpus)
+    trained = TrainedOn.read(folder)
     settings = {
         "model": model_hash(folder),
         "corpus": Path(corpus.source).name if corpus.source else "",
@@ -95,7 +100,8 @@ def measure(
             progress(done, total)
         found.append(_figures(pd.read_parquet(file), disturbance, recognizer.labels))
     emotions = judged.table["emotion"].nunique()
-    result = {**settings, "chance": 1 / emotions, "conditions": found}
+    in_training = None if trained is None else overlap(trained.splits_of(judged))
+    result = {**settings, "in_training": in_training, "chance": 1 / emotions, "conditions": found}
     write_json(out / "robustness.json", result)
     plot_robustness(result, out / "robustness.png")
     return result
@@ -104,7 +110,9 @@ def measure(
 def render(result: Mapping[str, Any]) -> Table:
     """A table of what `measure` returned."""
     title = f"{result['utterances']} utterances of {result['speakers']} speakers"
-    table = Table(title=title, title_justify="left")
+    seen = overlap_note(result.get("in_training"))
+    caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("disturbed")
     table.add_column("by", justify="right")
     for heading in ("balanced accuracy (UA)", "95% interval"):

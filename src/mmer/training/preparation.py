@@ -16,7 +16,7 @@ from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
-from mmer.files import check_not_input, write_csv, write_json
+from mmer.files import check_not_input, write_csv, write_json, write_text
 from mmer.recipe import Recipe
 from mmer.text import strip_annotations
 from mmer.training.views import choose_views

@@ -27,6 +27,7 @@ from mmer.files import check_output_folder, write_parquet
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 from mmer.lock import take_lock
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -317,13 +318,18 @@ def _judge(
     step = state.global_step if selection == "last" else best
     assert step is not None
     chooser = None
+    with counting(console, "noting what was trained on", len(corpus)) as progress:
+        trained_on = TrainedOn.of(preparation.corpus, progress)
     if recipe.protocol.refit:
         chooser = _keep(folder, step, folder / "validation_selected")
+        trained_on.write(folder / "validation_selected")
         _, refitted = _last_checkpoint(folder / REFIT)
         assert refitted is not None
         recognizer = _keep(folder / REFIT, refitted.global_step, folder / "model")
+        trained_on.refitted.write(folder / "model")
     else:
         recognizer = _keep(folder, step, folder / "model")
+        trained_on.write(folder / "model")
         if _calibrate(recipe, corpus, folder / "model", console):
             recognizer = EmotionRecognizer.from_pretrained(folder / "model")
     write_golden(folder / "model")
@@ -355,6 +361,7 @@ def _judge(
     if compared is not None and judged["test"]:
         MMERProcessor.from_pretrained(folder / "model").save_pretrained(folder / "validation_selected")
         other = _keep(folder, compared, folder / "validation_selected")
+        trained_on.write(folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
         answers = predict_labeled(other, tested, batch_size=recipe.training.batch_size)
         by_validation = judge(answers, labels)
