@@ -160,8 +160,8 @@ class SpeechEncoder(Section):
     """Mask spans of frames and channels in training."""
     normalization: Literal["utterance", "speaker", "corpus"] = "utterance"
     """What log-mel features are standardized over. `speaker` takes all clips of a speaker in the corpus, test
-    speakers included (transductive; no label is used), and needs a speaker for every clip. In use, the clips of a speaker
-    of whom few are known are standardized between their own statistics and those of the average training speaker."""
+    speakers included (transductive; no label is used), and needs a speaker for every clip. In use, few clips of a
+    speaker are standardized between their own statistics and those of the average training speaker."""
     compact: CompactSpeech = CompactSpeech()
     """Sizes of the `compact` encoder."""
 
