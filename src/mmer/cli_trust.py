@@ -17,6 +17,9 @@ def calibrate(
     split: Annotated[
         str, typer.Option(help="Fit on this split: validation, test, or all for every utterance.")
     ] = "validation",
+    on_training: Annotated[
+        bool, typer.Option("--on-training", help="Fit on utterances that the model was trained on, too.")
+    ] = False,
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
@@ -32,6 +35,7 @@ def calibrate(
             model,
             table,
             None if split == "all" else split,
+            on_training=on_training,
             batch_size=batch_size,
             device=device,
             progress=progress,

@@ -160,7 +160,8 @@ class SpeechEncoder(Section):
     """Mask spans of frames and channels in training."""
     normalization: Literal["utterance", "speaker", "corpus"] = "utterance"
     """What log-mel features are standardized over. `speaker` takes all clips of a speaker in the corpus, test
-    speakers included (transductive; no label is used), and needs a speaker for every clip."""
+    speakers included (transductive; no label is used), and needs a speaker for every clip. In use, few clips of a
+    speaker are standardized between their own statistics and those of the average training speaker."""
     compact: CompactSpeech = CompactSpeech()
     """Sizes of the `compact` encoder."""
 
@@ -304,9 +305,6 @@ class ModalityDropout(Section):
 class Augment(Section):
     """Changes in training, and the second view of the augmented contrastive objective."""
 
-    unknown_speakers: Fraction = 0.0
-    """With `model.speech.normalization: speaker`, the share of training utterances that are standardized in an epoch as
-    those of a speaker of whom this clip alone is known."""
     missing: ModalityDropout = ModalityDropout()
     """Modality dropout."""
     speech: AugmentSpeech = AugmentSpeech()

@@ -231,7 +231,7 @@ def test_other_settings_or_another_corpus_want_another_folder(table, tmp_path):
     with pytest.raises(MMERError, match=r"made otherwise, different in seed; use another folder"):
         make_views(Corpus(table), tmp_path / "v", [ESpeakVoices()], seed=1)
     changed = table.assign(transcript="other words")
-    with pytest.raises(MMERError, match="different in corpus"):
+    with pytest.raises(MMERError, match="different in what is in the corpus"):
         make_views(Corpus(changed), tmp_path / "v", [ESpeakVoices()])
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.txt").write_text("mine")
@@ -266,3 +266,21 @@ def test_a_table_that_cannot_be_used(table, tmp_path):
         CorpusError, match=r"1 of 11 recordings are not there, the first is .*angry.espeak-1.flac"
     ):
         read_views(tmp_path / "v" / "views.parquet")
+
+
+def test_views_of_a_corpus_that_has_changed_are_refused(table, tmp_path):
+    sounds = [tmp_path / f"{row}.wav" for row in range(3)]
+    for path, source in zip(sounds, table["audio_path"], strict=False):
+        path.write_bytes(Path(source).read_bytes())
+    own = table.iloc[:3].assign(audio_path=[*map(str, sounds)])
+    made = make_views(Corpus(own), tmp_path / "v", [World()])
+    assert make_views(Corpus(own), tmp_path / "v", [World()]) == made
+    with pytest.raises(
+        MMERError, match=r"different in what is in the corpus: transcript of 1 utterances.*another folder"
+    ):
+        make_views(
+            Corpus(own.assign(transcript=["new words", *own["transcript"][1:]])), tmp_path / "v", [World()]
+        )
+    sounds[1].write_bytes(sounds[0].read_bytes())
+    with pytest.raises(MMERError, match=r"what is in the corpus: 1 recording \(.*1\.wav\)"):
+        make_views(Corpus(own), tmp_path / "v", [World()])

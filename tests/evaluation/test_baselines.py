@@ -116,3 +116,31 @@ def test_egemaps_of_real_recordings_are_cached(
     )
     monkeypatch.setitem(sys.modules, "opensmile", None)
     pd.testing.assert_frame_equal(egemaps_features(corpus, cache), features)
+
+
+def test_features_are_those_of_the_recording_whatever_it_is_called(
+    nemo_samples: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("opensmile")
+    samples = sorted(nemo_samples.glob("*.opus"))[:3]
+    paths = [tmp_path / f"{number}.opus" for number in range(2)]
+    for path, sample in zip(paths, samples, strict=False):
+        path.write_bytes(sample.read_bytes())
+    corpus, cache = corpus_of(LABELS[:2], ["A"] * 2, "test", [*map(str, paths)]), tmp_path / "egemaps.parquet"
+    before = egemaps_features(corpus, cache)
+    paths[0].write_bytes(samples[2].read_bytes())
+    done: list[int] = []
+    after = egemaps_features(corpus, cache, done.append)
+    assert done == [1]
+    assert (after.iloc[0] != before.iloc[0]).any()
+    pd.testing.assert_series_equal(after.iloc[1], before.iloc[1])
+    paths[0].write_bytes(samples[0].read_bytes())
+    done.clear()
+    pd.testing.assert_frame_equal(egemaps_features(corpus, cache, done.append), before)
+    assert not done  # what other corpora need is kept
+    old = pd.DataFrame(
+        {"utterance_id": ["test0", "test1"], "audio_path": [*map(str, paths)], "start": None, "end": None}
+    )
+    old.assign(**{name: 0.0 for name in before.columns}).to_parquet(cache)
+    pd.testing.assert_frame_equal(egemaps_features(corpus, cache, done.append), before)
+    assert done == [1, 2]

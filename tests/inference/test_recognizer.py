@@ -24,6 +24,7 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.clips import reading_threads
 from mmer.model import FeatureStatistics
+from mmer.model.feature_statistics import SpeakerPrior
 
 Make = Callable[..., EmotionRecognizer]
 RATE = 16_000
@@ -173,6 +174,42 @@ class TestSpeakers:
             assert [warning.split(":")[0] for warning in prediction.warnings] == [
                 "standardized over this clip alone"
             ]
+
+    def test_a_clip_of_an_unknown_speaker_is_answered_from_itself_and_the_prior(
+        self, recognizer_of: Make, clips: list[str]
+    ) -> None:
+        recognizer = recognizer_of(speech="wav2vec2-bert", normalization="speaker")
+        processor = recognizer.processor
+        features = [processor.features(load_audio(path)) for path in clips[:12]]
+        prior = SpeakerPrior.of([features[start : start + 4] for start in (0, 4, 8)])
+        processor.speaker_prior = prior.to_dict()
+        statistics = prior.complete(FeatureStatistics.of([features[0]]), 1)
+        alone = recognizer(clips[0], "la")
+        assert numbers(alone) == pytest.approx(
+            logits_by_hand(recognizer, clips[0], "la", statistics), abs=1e-5
+        )
+        assert [warning.split(",")[0] for warning in alone.warnings] == ["speaker not known"]
+        together = list(
+            recognizer.predict(
+                [
+                    Utterance(clips[0], "la"),
+                    Utterance(clips[1], "la", speaker="a"),
+                    Utterance(clips[2], "la", speaker="a"),
+                    Utterance(clips[0], "la", speaker="alone"),
+                ]
+            )
+        )
+        for prediction in (together[0], together[3]):
+            assert numbers(prediction) == pytest.approx(numbers(alone), abs=1e-5)
+        known = prior.complete(FeatureStatistics.of(features[1:3]), 2)
+        expected = logits_by_hand(recognizer, clips[1], "la", known)
+        assert numbers(together[1]) == pytest.approx(expected, abs=1e-5)
+        assert [bool(prediction.warnings) for prediction in together] == [True, False, False, True]
+        table = pd.DataFrame(
+            {"utterance_id": ["a", "b"], "audio_path": clips[:2], "emotion": recognizer.labels[0]}
+        )
+        predictions = predict_labeled(recognizer, Corpus(table))
+        assert predictions["warnings"].str.contains("speaker not known").all()
 
 
 class TestDoubtfulRecordings:

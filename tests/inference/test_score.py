@@ -386,3 +386,28 @@ def test_ray_gives_the_same_though_a_worker_is_killed(
     assert "300 rows in 38 files" in said
     score(per_speaker, str(long_archive), other, shard_rows=8, batch_size=4, device="cpu")
     assert pd.read_parquet(out).equals(pd.read_parquet(other))
+
+
+def test_replaced_recordings_are_not_taken_for_answered(
+    clips: list[str], model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    for clip in clips[:4]:
+        shutil.copy(clip, folder)
+    out, names = tmp_path / "scores", sorted(folder.iterdir())
+    score(model_folder, str(folder), out, shard_rows=2, device="cpu")
+    os.utime(names[0])
+    assert score(model_folder, str(folder), out, shard_rows=2, device="cpu").new_rows == 0
+    shutil.copy(names[1], names[0])
+    for _ in range(2):
+        with pytest.raises(
+            MMERError, match=rf"1 recordings have changed since \({names[0]}\); use another folder"
+        ):
+            score(model_folder, str(folder), out, shard_rows=2, device="cpu")
+    (out / "_recordings.parquet").unlink()  # as an earlier version left it
+    with pytest.raises(MMERError, match="1 recordings have changed since"):
+        score(model_folder, str(folder), out, shard_rows=2, device="cpu")
+    for part in out.glob("part-00000*"):
+        part.unlink()  # not answered yet
+    assert score(model_folder, str(folder), out, shard_rows=2, device="cpu").new_rows == 2

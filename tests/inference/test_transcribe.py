@@ -1,6 +1,7 @@
 """What is heard in a corpus, beside its transcripts."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,3 +100,34 @@ def test_the_ctc_head_of_a_model(
 def test_no_such_source(corpus: Corpus, source: str, tmp_path: Path) -> None:
     with pytest.raises(MMERError, match=r"cannot transcribe with .*; give whisper:NAME-OR-FOLDER of"):
         transcribe(corpus, source, tmp_path / "heard.parquet")
+
+
+def test_a_replaced_recording_or_model_is_heard_again(
+    corpus: Corpus, clips: Sequence[str], whisper: Path, tmp_path: Path
+) -> None:
+    model, out = shutil.copytree(whisper, tmp_path / "whisper"), tmp_path / "heard.csv"
+    path = tmp_path / "own.wav"
+    shutil.copy(clips[0], path)
+    corpus.table.loc[0, "audio_path"] = str(path)
+    kept, counted = out.with_name("heard.csv.part.jsonl"), list[int]()
+
+    def interrupt() -> None:
+        def stop(done: int) -> None:
+            if done == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            transcribe(corpus, f"whisper:{model}", out, device="cpu", progress=stop)
+        rows = [json.loads(line) | {"recognized": "heard before"} for line in kept.read_text().splitlines()]
+        kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    interrupt()
+    shutil.copy(clips[5], path)
+    transcribe(corpus, f"whisper:{model}", out, device="cpu", progress=counted.append)
+    heard = Corpus.read(out).table["recognized"].tolist()
+    assert [text == "heard before" for text in heard[:3]] == [False, True, True]
+    interrupt()
+    with (model / "generation_config.json").open("a") as file:
+        file.write("\n")
+    transcribe(corpus, f"whisper:{model}", out, device="cpu")
+    assert "heard before" not in Corpus.read(out).table["recognized"].tolist()

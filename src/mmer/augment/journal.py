@@ -8,28 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from mmer.augment.views import View
+from mmer.corpora.content import FOLDER, content_changes, has_content, keep_content
+from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.files import is_part, write_json
 from mmer.plain_text import json_text
 
 
-def open_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Begin a folder of views, or take up one of the same settings.
+def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
+    """Begin a folder of views, or take up one of the same settings and the same corpus.
+
+    Of one that an earlier version began it is not known what its recordings were; it is taken up as it is.
 
     Raises:
-        MMERError: it holds views of other settings, or something else.
+        MMERError: it holds views of other settings or of a corpus that has changed since, or something else.
     """
     file = folder / "settings.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         different = [name for name in settings if before.get(name) != settings[name]]
+        if has_content(folder) and (changes := content_changes(folder, corpus)):
+            different = [name for name in different if name != "corpus"]
+            different.append(f"what is in the corpus: {'; '.join(changes)}")
         if different:
             found = f"holds views made otherwise, different in {', '.join(different)}"
             raise MMERError(f"{folder}: {found}; use another folder")
         return
-    if folder.exists() and (not folder.is_dir() or any(not is_part(path) for path in folder.iterdir())):
+    mine = {folder / FOLDER}
+    if folder.exists() and (
+        not folder.is_dir() or any(not is_part(path) and path not in mine for path in folder.iterdir())
+    ):
         raise MMERError(f"{folder} is neither a folder of views nor an empty one; use another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    keep_content(folder, corpus)
     write_json(file, settings)
 
 

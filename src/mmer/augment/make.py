@@ -88,7 +88,7 @@ def make_views(
     table = corpus.table.assign(language=languages).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
     maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), gates, judges, views, seed)
-    open_folder(folder, settings)
+    open_folder(folder, settings, corpus)
     done = read_journal(folder)
     with open(folder / "journal.jsonl", "a", encoding="utf-8") as journal:
         for first in range(0, len(sources), batch_size):

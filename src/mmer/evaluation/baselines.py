@@ -1,6 +1,7 @@
 """What any system must beat: the most frequent emotion, and acoustic functionals with a support vector machine."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
 from mmer.extras import import_extra
@@ -18,7 +20,8 @@ from mmer.files import write_parquet
 from mmer.inference.output import probability_column
 
 Features = NDArray[np.float32]
-_WHERE = ["utterance_id", "audio_path", "start", "end"]
+_WHAT = ["sha256", "start", "end"]
+"""What a recording is known by in a file of features: its bytes, whatever it is called."""
 
 
 def predict_majority(train: Corpus, test: Corpus, labels: Sequence[str]) -> pd.DataFrame:
@@ -86,7 +89,8 @@ def egemaps_features(
 
     Args:
         corpus: with recordings.
-        cache: a Parquet file that keeps them; what it has is not computed again.
+        cache: a Parquet file that keeps them; what it has of the same recordings is not computed again. Of a file of an
+            earlier version, which tells recordings by their paths, nothing is taken.
         progress: called with the number of utterances done so far.
 
     Returns:
@@ -96,26 +100,34 @@ def egemaps_features(
         MissingExtraError: openSMILE is not installed.
         AudioError: a recording cannot be read.
     """
-    where = corpus.table[_WHERE]
+    paths = corpus.table["audio_path"].tolist()
+    with ThreadPoolExecutor() as threads:
+        named = list(dict.fromkeys(paths))
+        digests = dict(zip(named, threads.map(file_sha256, named), strict=True))
+    what = corpus.table[["start", "end"]].assign(sha256=[digests[path] for path in paths])[_WHAT]
     known = pd.read_parquet(cache) if cache is not None and cache.exists() else None
-    kept = {} if known is None else {row[:4]: row[4:] for row in _rows(known)}
-    todo = [row for row in _rows(where) if row not in kept]
-    names = [] if known is None else list(known.columns[4:])
+    if known is not None and list(known.columns[: len(_WHAT)]) != _WHAT:
+        known = None
+    kept = {} if known is None else {row[: len(_WHAT)]: row[len(_WHAT) :] for row in _rows(known)}
+    where = dict(zip(_rows(what), paths, strict=True))
+    todo = [row for row in where if row not in kept]
+    names = [] if known is None else list(known.columns[len(_WHAT) :])
     if todo:
         opensmile: Any = import_extra("opensmile", "the eGeMAPS baseline")
         smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
         names = list(smile.feature_names)
         for done, row in enumerate(todo, start=1):
-            _, path, start, end = row
-            signal = load_audio(path, start=start, end=end)
+            _, start, end = row
+            signal = load_audio(where[row], start=start, end=end)
             kept[row] = tuple(smile.process_signal(signal, SAMPLING_RATE).to_numpy()[0].tolist())
             if progress is not None:
                 progress(done)
-    table = pd.DataFrame([kept[row] for row in _rows(where)], columns=names, dtype=np.float32)
     if cache is not None and todo:
-        write_parquet(pd.concat([where.reset_index(drop=True), table], axis=1), cache)
+        rows = pd.DataFrame([[*row, *values] for row, values in kept.items()], columns=[*_WHAT, *names])
+        write_parquet(rows.astype(dict.fromkeys(names, np.float32)), cache)
+    table = pd.DataFrame([kept[row] for row in _rows(what)], columns=names, dtype=np.float32)
     table = table.replace([np.inf, -np.inf], np.nan)
-    return table.set_index(pd.Index(where["utterance_id"]))
+    return table.set_index(pd.Index(corpus.table["utterance_id"]))
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:

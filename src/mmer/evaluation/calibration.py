@@ -23,6 +23,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError
 from mmer.evaluation.calibration_figures import Integers, answer_bins, calibration_figures, log_loss
 from mmer.evaluation.calibration_show import PICTURE, plot_calibration
+from mmer.evaluation.seen import overlap
 from mmer.files import check_output_folder
 from mmer.inference.calibration import (
     CONDITIONS,
@@ -35,6 +36,7 @@ from mmer.inference.calibration import (
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.output import Prediction
+from mmer.inference.trained_on import TrainedOn
 from mmer.picture import additional_picture
 
 METHODS = ("none", "temperature", "vector", "isotonic")
@@ -76,6 +78,7 @@ def calibrate(
     *,
     methods: Sequence[str] = METHODS,
     note: str | None = None,
+    on_training: bool = False,
     batch_size: int = 16,
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
@@ -88,11 +91,13 @@ def calibrate(
         split: the part of the corpus to fit on; null for all of it.
         methods: candidates among `METHODS`.
         note: what to know of the speakers, for the file.
+        on_training: fit on utterances that the model was trained on, too.
         batch_size, device, progress: see `EmotionRecognizer`.
 
     Raises:
         CheckpointError: the folder holds no model of PyTorch, or is a bundle.
-        CorpusError: there is no such split, or too few of its utterances can be answered.
+        CorpusError: there is no such split, too few of its utterances can be answered, or the model was trained on
+            some of them.
     """
     # Imported here, since torch comes along and takes seconds that reading a calibration need not.
     from mmer.inference.bundle import is_bundle
@@ -119,6 +124,13 @@ def calibrate(
         )
     speakers = corpus.table["speaker"]
     answered = corpus.select(chosen)
+    trained = TrainedOn.read(model_folder)
+    seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
+    if seen and not on_training:
+        raise CorpusError(
+            f"{seen} of {len(answered)} utterances are among those that {model_folder} was trained on, of which it is "
+            "surer than of others; calibrate on utterances that it has not met, or set on_training to take these"
+        )
     predictions = recognizer.predict(
         corpus_utterances(answered),
         batch_size=batch_size,
@@ -134,10 +146,10 @@ def calibrate(
     )
     notes = [note] if note else []
     named = sorted(set(answered.table["speaker"].dropna()))
-    if trained := sorted(set(named) & set(speakers[splits == "train"].dropna())):
-        notes.append(
-            f"{len(trained)} of the speakers are in the split train too, on which networks are surer"
-        )
+    if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
+        notes.append(f"{len(both)} of the speakers are in the split train too, on which networks are surer")
+    if seen:
+        notes.append(f"{seen} of {len(answered)} utterances are among those that the model was trained on")
     if len(named) < 2:
         notes.append("fewer than two speakers: how it holds for others is not known")
     calibration = Calibration(

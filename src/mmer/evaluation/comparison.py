@@ -36,6 +36,7 @@ from mmer.evaluation.intervals import (
     weighted_figure,
 )
 from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.show import FIGURES as HEADINGS
 from mmer.files import write_json
 from mmer.terminal import Table
@@ -79,7 +80,8 @@ class Comparison:
         utterances: how many all runs answered.
         left_out: how many were answered by some of the runs alone.
         baseline: name of the first run.
-        runs: name of each run -> its `compute_metrics`, and under `interval` that of `figure`.
+        runs: name of each run -> its `compute_metrics`, under `interval` that of `figure`, and under `in_training` how
+            many of the utterances its model was trained on, of `overlap`; null where that is not known.
         differences: one for each run after the first.
     """
 
@@ -144,7 +146,9 @@ def compare(
     for name, table in joined.items():
         found = interval(table, figure, cluster, labels, confidence, resamples, seed)
         metrics = compute_metrics(table["emotion"].tolist(), table["predicted"].tolist(), labels)
-        figures[name] = {**metrics, "interval": asdict(found)}
+        figures[name] = {**metrics, "interval": asdict(found), "in_training": None}
+        if "in_training" in table:
+            figures[name]["in_training"] = overlap(table["in_training"])
     baseline, *others = joined
     differences = [
         _difference(
@@ -286,6 +290,8 @@ def _render(comparison: Comparison) -> list[RenderableType]:
         found = Interval(**figures["interval"])
         if found.note:
             notes.append(found.note)
+        if (seen := overlap_note(figures["in_training"])) is not None:
+            notes.append(f"{name}: {seen}")
         between = _between(found.low, found.high, "{:.1f}")
         shown = (found.estimate, *(figures[other] for other in others))
         first, *rest = (f"{100 * value:.1f}" for value in shown)

@@ -16,10 +16,13 @@ from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
+from mmer.evaluation.seen import overlap
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files import check_output_folder, writable, write_csv, write_json, write_parquet
+from mmer.inference.bundle import model_folder as find_model_folder
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 from mmer.picture import additional_picture
 
 WRITTEN = (
@@ -94,7 +97,10 @@ def evaluate(
 
     Returns:
         `compute_metrics`; `left_out`: how many utterances of the split have no emotion the model knows
-        (`other_emotion`) or no answer (`no_answer`); `intervals` of `with_intervals` over speakers; `worst_groups` of
+        (`other_emotion`) or no answer (`no_answer`); `in_training` of `overlap`: how many of the judged utterances the
+        model was trained on, null where it keeps no record, and `unseen`: `compute_metrics` of the others, null where
+        there are no others or all are; `unknown_speakers`: how many have a speaker of whom a model that standardizes
+        per speaker knows nothing else; `intervals` of `with_intervals` over speakers; `worst_groups` of
         `slices`; `confidence` of `Confidence.figures`. Unless transcripts are gold and given, `transcripts`: the
         condition or transcription, and `WordErrors.to_dict` against the transcripts of the corpus; and
         `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with stand-ins, `modalities` of
@@ -148,6 +154,20 @@ def evaluate(
     if figures is None:
         raise CorpusError(f"no utterance could be answered; the first: {predictions['error'].iloc[0]}")
     unanswered = len(predictions) - figures["utterances"]
+    figures["in_training"] = figures["unseen"] = None
+    if (trained := TrainedOn.read(find_model_folder(model_folder))) is not None:
+        splits = trained.splits_of(judged)
+        predictions = predictions.assign(in_training=splits.to_numpy())
+        figures["in_training"] = overlap(splits)
+        if splits.notna().any():
+            figures["unseen"] = judge(predictions[predictions["in_training"].isna()], recognizer.labels)
+    unknown = 0
+    if recognizer.processor.per_speaker:
+        marked = (
+            predictions["warnings"].fillna("").str.contains(recognizer.processor.unknown_speaker, regex=False)
+        )
+        unknown = int(marked.sum())
+    figures["unknown_speakers"] = unknown
     figures["left_out"] = {"other_emotion": int(wanted.sum() - known.sum()), "no_answer": unanswered}
     if condition.name != "gold" or transcription != "given":
         source = condition.name if transcription == "given" else transcription

@@ -1,5 +1,6 @@
 """How answers hold when recordings and transcripts are worse than those that were trained on."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -8,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.text import Text
 
 from mmer.audio import SAMPLING_RATE
+from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness_plot import plot_robustness
+from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files import check_output_folder, writable, write_json, write_parquet
@@ -22,6 +26,7 @@ from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 from mmer.picture import additional_picture
 from mmer.terminal import Table
 
@@ -55,7 +60,8 @@ def measure(
         progress: called with the number of answers so far and of all.
 
     Returns:
-        What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `chance`, and
+        What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
+        (null where the model keeps no record of what it was trained on), `chance`, and
         `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
         speakers and the `worst_group` of `slices`, null where there are no groups.
 
@@ -69,9 +75,13 @@ def measure(
     recognizer = EmotionRecognizer.from_pretrained(folder, device)
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
+    vocabulary = training_words(corpus)
+    trained = TrainedOn.read(folder)
     settings = {
         "model": model_hash(folder),
         "corpus": Path(corpus.source).name if corpus.source else "",
+        "content": corpus_fingerprint(judged),
+        "words_sha256": hashlib.sha256(" ".join(vocabulary).encode()).hexdigest(),
         "split": split,
         "sample": sample,
         "seed": seed,
@@ -84,16 +94,15 @@ def measure(
     for disturbance in chosen:
         file = out / "answers" / f"{disturbance.name}.parquet"
         if not file.exists():
-            answers = _answers(
-                recognizer, judged, disturbance, training_words(corpus), batch_size, progress, done, total
-            )
+            answers = _answers(recognizer, judged, disturbance, vocabulary, batch_size, progress, done, total)
             write_parquet(answers, file)
         done += len(judged)
         if progress:
             progress(done, total)
         found.append(_figures(pd.read_parquet(file), disturbance, recognizer.labels))
     emotions = judged.table["emotion"].nunique()
-    result = {**settings, "chance": 1 / emotions, "conditions": found}
+    in_training = None if trained is None else overlap(trained.splits_of(judged))
+    result = {**settings, "in_training": in_training, "chance": 1 / emotions, "conditions": found}
     write_json(out / "robustness.json", result)
     with additional_picture("robustness.png"):
         plot_robustness(result, out / "robustness.png")
@@ -103,7 +112,9 @@ def measure(
 def render(result: Mapping[str, Any]) -> Table:
     """A table of what `measure` returned."""
     title = f"{result['utterances']} utterances of {result['speakers']} speakers"
-    table = Table(title=title, title_justify="left")
+    seen = overlap_note(result.get("in_training"))
+    caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("disturbed")
     table.add_column("by", justify="right")
     for heading in ("balanced accuracy (UA)", "95% interval"):
@@ -156,6 +167,8 @@ def _open(out: Path, settings: Mapping[str, Any]) -> None:
     file = out / "settings.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
+        # What earlier versions did not note is not known to differ.
+        before = {**{name: settings[name] for name in ("content", "words_sha256")}, **before}
         if different := [name for name in settings if before.get(name) != settings[name]]:
             raise MMERError(
                 f"{out} holds results of something else, different in {', '.join(different)}; use another folder"

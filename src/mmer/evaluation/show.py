@@ -8,6 +8,7 @@ from rich.text import Text
 
 from mmer.evaluation import error_rates, modalities
 from mmer.evaluation.annotators import render as render_annotators
+from mmer.evaluation.seen import overlap_note
 from mmer.terminal import Table
 
 FIGURES = {
@@ -41,6 +42,14 @@ def render(figures: Mapping[str, Any]) -> Group:
         classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures["labels"]))
     notes = dict.fromkeys(found["note"] for found in intervals.values() if found["note"])
     parts: list[RenderableType] = [overall, *(Text(note, style="yellow") for note in notes), classes]
+    if (seen := overlap_note(figures.get("in_training"))) is not None:
+        parts.append(Text(f"warning: {seen}", style="yellow"))
+        if unseen := figures["unseen"]:
+            score = f"balanced accuracy {unseen['balanced_accuracy']:.1%}, accuracy {unseen['accuracy']:.1%}"
+            parts.append(Text(f"of the {unseen['utterances']} others: {score}", style="yellow"))
+    if unknown := figures.get("unknown_speakers"):
+        few = "are of speakers of whom the model knows nothing else; it expects several clips of a named speaker"
+        parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
     if "modalities" in figures:
         parts.append(modalities.render(figures["modalities"]))
     for name, worst in figures.get("worst_groups", {}).items():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmer.corpora.content import STATE, file_sha256, file_states
 from mmer.errors import MMERError
 from mmer.files import is_part, write_bytes
 from mmer.inference.inputs import Utterance
@@ -22,6 +24,8 @@ from mmer.plain_text import json_text, valid
 AUDIO = "_audio"
 """Folder of recordings that are no files yet, those of hf:."""
 _MANIFEST, _INPUTS = "_manifest.json", "_inputs.parquet"
+_RECORDINGS = "_recordings.parquet"
+_SHOWN = 5  # recordings that were replaced
 _INPUT_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("utterance_id", "audio", "transcript", "speaker", "channel")),
@@ -47,7 +51,7 @@ class ScoreFolder:
         Raises:
             MMERError: another process writes there, it cannot be written to, or it holds something else.
         """
-        mine = {_MANIFEST, _INPUTS, LOCK, AUDIO}
+        mine = {_MANIFEST, _INPUTS, _RECORDINGS, LOCK, AUDIO}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             others = [
@@ -78,7 +82,7 @@ class ScoreFolder:
         """Note what is asked, and with what; or find it noted already.
 
         Raises:
-            MMERError: something else is noted.
+            MMERError: something else is noted, or recordings that were answered have been replaced since.
         """
         rows = [{name: getattr(utterance, name) for name in _INPUT_SCHEMA.names} for utterance in utterances]
         asked = hashlib.sha256("\n".join(map(json.dumps, rows)).encode()).hexdigest()
@@ -90,6 +94,7 @@ class ScoreFolder:
                 for row in rows
             ]
             self.write(_INPUTS, parquet_bytes(pa.Table.from_pylist(told, _INPUT_SCHEMA)))
+            self._check_recordings(utterances)
             self.write(_MANIFEST, json_text(manifest, indent=2).encode())
             return
         names = {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
@@ -101,6 +106,39 @@ class ScoreFolder:
         if different:
             found = f"holds answers to something else, different in {', '.join(sorted(different))}"
             raise MMERError(f"{self.folder}: {found}; use another folder")
+        self._check_recordings(utterances)
+
+    def _check_recordings(self, utterances: Sequence[Utterance]) -> None:
+        """Refuse recordings that are others than those that were answered, and note what they are.
+
+        Only those are read whose size or dates have changed; of a folder of an earlier version, all that are answered.
+        """
+        file = self.folder / _RECORDINGS
+        paths = dict.fromkeys(os.path.abspath(each.path) for each in utterances if each.path is not None)
+        now = file_states(list(paths))
+        before = set[Any]()
+        if file.exists():
+            before = set(pq.read_table(file).to_pandas()[list(STATE)].itertuples(index=False, name=None))
+        touched = {
+            state[0] for state in now[list(STATE)].itertuples(index=False, name=None) if state not in before
+        }
+        answered: dict[str, str] = {}
+        for part in self.folder.glob("part-*.parquet") if touched else ():
+            for row in pq.read_table(part, columns=["audio_path", "audio_sha256"]).to_pylist():
+                if row["audio_path"] is not None:
+                    answered[os.path.abspath(row["audio_path"])] = row["audio_sha256"] or ""
+        replaced = [
+            path for path in paths if path in touched & set(answered) and file_sha256(path) != answered[path]
+        ]
+        if not replaced and before and any(self.folder.glob("_speakers-*.parquet")):
+            replaced = [path for path in paths if path in touched - set(answered)]  # heard for their speakers
+        if replaced:
+            more = ", …" if len(replaced) > _SHOWN else ""
+            found = f"{len(replaced)} recordings have changed since ({', '.join(replaced[:_SHOWN])}{more})"
+            raise MMERError(
+                f"{self.folder}: holds answers to what they were before, {found}; use another folder"
+            )
+        self.write(_RECORDINGS, parquet_bytes(pa.Table.from_pandas(now, preserve_index=False)))
 
     def has(self, name: str) -> bool:
         """Whether a file is done."""

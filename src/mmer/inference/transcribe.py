@@ -2,17 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
 from mmer.evaluation.error_rates import WordErrors, word_errors
 from mmer.files import check_output_file
 from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer
 from mmer.plain_text import json_text
@@ -56,7 +59,9 @@ def transcribe(
         out, [*([corpus.source] if corpus.source else []), *([model] if os.path.isdir(model) else [])]
     )
     kept = out.with_name(f"{out.name}.part.jsonl")
-    heard = _kept(kept, source)
+    contents = _contents(corpus)
+    source_content = model_hash(model) if os.path.isdir(model) else None
+    heard = _kept(kept, source, source_content, contents)
     utterances = [
         utterance
         for utterance in corpus_utterances(corpus)
@@ -66,7 +71,13 @@ def transcribe(
         hear = _with_whisper if kind == "whisper" else _with_ctc
         with kept.open("a", encoding="utf-8") as file:
             for name, text in hear(utterances, model, device):
-                line = {"utterance_id": name, "source": source, RECOGNIZED: text}
+                line = {
+                    "utterance_id": name,
+                    "source": source,
+                    "model": source_content,
+                    "content": contents[name],
+                }
+                line[RECOGNIZED] = text
                 print(json_text(line), file=file, flush=True)
                 heard[name] = text
                 if progress:
@@ -84,8 +95,21 @@ def transcribe(
     return written, word_errors([said for said, _ in pairs], [text for _, text in pairs])
 
 
-def _kept(path: Path, source: str) -> dict[str, str | None]:
-    """What an interrupted call of the same source has heard; a last line that is not complete is heard again."""
+def _contents(corpus: Corpus) -> dict[str, str]:
+    """What is to be heard in each utterance: SHA-256 of its recording, and the part that is meant."""
+    table = corpus.table[corpus.table["audio_path"].notna()]
+    paths = table["audio_path"].unique().tolist()
+    with ThreadPoolExecutor() as threads:
+        digests = dict(zip(paths, threads.map(file_sha256, paths), strict=True))
+    rows = zip(table["utterance_id"], table["audio_path"], table["start"], table["end"], strict=True)
+    return {name: f"{digests[path]} {start} {end}" for name, path, start, end in rows}
+
+
+def _kept(path: Path, source: str, model: str | None, contents: Mapping[str, str]) -> dict[str, str | None]:
+    """What an interrupted call has heard with the same model in the same recordings.
+
+    A last line that is not complete is heard again, and so is what an earlier version kept, without its content.
+    """
     heard: dict[str, str | None] = {}
     if not path.exists():
         return heard
@@ -95,8 +119,14 @@ def _kept(path: Path, source: str) -> dict[str, str | None]:
             if not line.endswith(b"\n"):
                 break
             row = json.loads(line)
-            if row["source"] == source:
-                heard[row["utterance_id"]] = row[RECOGNIZED]
+            name = row["utterance_id"]
+            same = (row["source"], row.get("model"), row.get("content")) == (
+                source,
+                model,
+                contents.get(name),
+            )
+            if same and name in contents:
+                heard[name] = row[RECOGNIZED]
             whole += len(line)
     os.truncate(path, whole)
     return heard

@@ -112,8 +112,19 @@ class SpeakerPrior:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Sequence[float]]) -> Self:
-        """What `to_dict` made."""
-        return cls(**{name: np.array(content[name], np.float32) for name in cls.__slots__})
+        """What `to_dict` made.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if set(content) != set(cls.__slots__):
+            raise ValueError(f"a speaker prior has {', '.join(cls.__slots__)}, found {', '.join(content)}")
+        arrays = {name: np.array(content[name], np.float32) for name in cls.__slots__}
+        if len({array.shape for array in arrays.values()}) != 1 or not all(
+            array.ndim == 1 and np.isfinite(array).all() for array in arrays.values()
+        ):
+            raise ValueError("a speaker prior has a finite number for each bin")
+        return cls(**arrays)
 
 
 def _of_clip(clip: Features) -> NDArray[np.float64]:

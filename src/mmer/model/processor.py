@@ -92,7 +92,9 @@ class MMERProcessor(ProcessorMixin):
         self.uses_text = uses_text
         self.adds_prosody = adds_prosody
         self.stand_ins = stand_ins
-        self.speaker_prior = dict(speaker_prior) if speaker_prior is not None else None
+        self.speaker_prior = None
+        if speaker_prior is not None:
+            self.speaker_prior = SpeakerPrior.from_dict(speaker_prior).to_dict()
         if normalization != "utterance" and not self.reads_features:
             raise MMERError(
                 f"normalization '{normalization}' needs a speech encoder of log-mel features (w2v-BERT or compact); "

@@ -34,6 +34,7 @@ from mmer.training.preparation import (
     write_preparation,
     write_recipe,
 )
+from mmer.training.reuse import keep_sources, source_changes
 from mmer.training.selection_bias import bias_table, mean_selection_bias
 
 CONTENT = {
@@ -44,6 +45,7 @@ CONTENT = {
     "recipe.yaml": "the complete recipe",
     "corpus.parquet": "the utterances used, with the fold that tests them",
     "skipped.csv": "utterances not used as they are, and why",
+    "content": "what the corpus held, to see whether it has changed",
 }
 """What the folder of a cross-validation holds."""
 
@@ -134,13 +136,17 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
     different: list[str] = []
     if recipe_file.exists() and not (folder / "splits.json").exists():
         different = recipe.differences(load_recipe(str(recipe_file)))
+        if folds_file.exists():
+            different += source_changes(folder, recipe, console)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
     if folds_file.exists() and not different:
         _run_as(folder, recipe)
         return Folds.read(folds_file)
     # One that saved no epoch, because its recipe was wrong, say, is nothing to lose.
-    if any(folder.glob("folds/*/checkpoints/checkpoint-*")):
+    if any(folder.glob("folds/*/checkpoints/checkpoint-*")) or any(
+        folder.glob("folds/*/model/*.safetensors")
+    ):
         keys = (
             f"is of another recipe, different in {', '.join(different)}" if different else "lacks folds.json"
         )
@@ -153,6 +159,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         shutil.rmtree(folder / "folds", ignore_errors=True)
         write_recipe(recipe, folder)
         folds = _begin(folder, recipe, usable, folds)
+        keep_sources(folder, recipe)
     write_json(folds_file, folds.content())
     return folds
 

@@ -263,11 +263,7 @@ class SpeechEmotionDataset(Dataset[Item]):
 
     def _changed(self, features: Features, utterance: Utterance, view: str, speaker: str | None) -> Features:
         """Standardized features, changed in training."""
-        unknown = (
-            self._seed(utterance, f"{view} unknown speaker") / 2**32 < self.recipe.augment.unknown_speakers
-        )
-        known = None if self.training and unknown else self.statistics.get(speaker or "")
-        features = self.store.processor.standardize(features, known)
+        features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
         if self._augment_features is None:
             return features
         return self._augment_features(features, self._seed(utterance, f"{view} features"))

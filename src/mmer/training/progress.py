@@ -186,6 +186,7 @@ CONTENT = {
     "corpus.parquet": "the utterances used, with their splits",
     "splits.json": "the utterances and speakers of each split",
     "skipped.csv": "utterances not used as they are, and why",
+    "content": "what the corpus held, to see whether it has changed",
     "versions.json": "software the run was made with",
     "tensorboard": "events, for tensorboard --logdir",
     "checkpoints": "the log of training; until the end, what is needed to resume",

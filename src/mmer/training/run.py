@@ -27,6 +27,7 @@ from mmer.files import check_output_folder, write_parquet
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 from mmer.lock import take_lock
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -56,6 +57,7 @@ from mmer.training.preparation import (
     write_recipe,
 )
 from mmer.training.progress import TrainingProgress, summary
+from mmer.training.reuse import keep_sources, source_changes
 from mmer.training.selection import COMPARED, SELECTED, best_step, out_of_patience
 from mmer.training.selection_bias import selection_bias
 from mmer.training.trainer import TEXT_CACHE, MMERTrainer
@@ -150,8 +152,10 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         raise TrainingError(f"{folder} holds a cross-validation; use another folder")
     if recipe_file.exists():
         different = recipe.differences(load_recipe(str(recipe_file)))
+        if (folder / "splits.json").exists():
+            different += source_changes(folder, recipe, console)
         # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.
-        if different and _last_checkpoint(folder)[1] is not None:
+        if different and ((folder / "metrics.json").exists() or _last_checkpoint(folder)[1] is not None):
             keys = ", ".join(different)
             raise RecipeError(
                 f"{folder} holds a run of another recipe, different in {keys}; use another folder"
@@ -162,6 +166,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
         write_preparation(preparation, recipe, folder)
+        keep_sources(folder, recipe)
         versions_file.unlink(missing_ok=True)
     elif not (folder / "metrics.json").exists():
         write_recipe(recipe, folder)
@@ -331,13 +336,18 @@ def _judge(
     step = state.global_step if selection == "last" else best
     assert step is not None
     chooser = None
+    with counting(console, "noting what was trained on", len(corpus)) as progress:
+        trained_on = TrainedOn.of(preparation.corpus, progress)
     if recipe.protocol.refit:
         chooser = _keep(folder, step, folder / "validation_selected")
+        trained_on.write(folder / "validation_selected")
         _, refitted = _last_checkpoint(folder / REFIT)
         assert refitted is not None
         recognizer = _keep(folder / REFIT, refitted.global_step, folder / "model")
+        trained_on.refitted.write(folder / "model")
     else:
         recognizer = _keep(folder, step, folder / "model")
+        trained_on.write(folder / "model")
         if _calibrate(recipe, corpus, folder / "model", console):
             recognizer = EmotionRecognizer.from_pretrained(folder / "model")
     write_golden(folder / "model")
@@ -371,6 +381,7 @@ def _judge(
     if compared is not None and judged["test"]:
         MMERProcessor.from_pretrained(folder / "model").save_pretrained(folder / "validation_selected")
         other = _keep(folder, compared, folder / "validation_selected")
+        trained_on.write(folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
         answers = predict_labeled(other, tested, batch_size=recipe.training.batch_size)
         by_validation = judge(answers, labels)

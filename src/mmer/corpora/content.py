@@ -1,0 +1,201 @@
+"""What a corpus held when something was made of it, so that what was made is not taken for that of another corpus.
+
+A folder keeps the rows of the corpus and, for each recording, its SHA-256. Later, the rows are compared value by value.
+A recording is read again only where its size, its date or the date of its directory entry has changed, as git does: for
+100 000 recordings that are as they were this takes a second. Copies are the same recording, whatever they are called.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmer.corpora.corpus import Corpus
+from mmer.files import writable, write_parquet
+
+FOLDER = "content"
+"""In the folder of what was made."""
+
+_ROWS, _FILES = "rows.parquet", "files.parquet"
+STATE = ("path", "size", "modified", "changed")
+"""Columns of `file_states`."""
+_THREADS = 8
+_SHOWN = 5
+Files = Mapping[str, Sequence[str | os.PathLike[str]]]
+"""Other files that something was made of, by the setting that names them."""
+
+
+def corpus_fingerprint(corpus: Corpus) -> str:
+    """SHA-256 over the rows of a corpus and the bytes of its recordings, wherever they are; reads all of them."""
+    together = hashlib.sha256()
+    digests = _sha256_of(_states(corpus, {}), None)
+    table = corpus.table
+    for name in sorted(set(table.columns) - {"audio_path"}):
+        together.update(f"{name}\n".encode())
+        together.update(
+            repr([None if value is None else str(value) for value in _values(table[name])]).encode()
+        )
+    together.update(repr(_recordings(corpus, digests)).encode())
+    return together.hexdigest()
+
+
+def keep_content(folder: Path, corpus: Corpus, files: Files | None = None) -> None:
+    """Write down what a corpus holds.
+
+    Args:
+        folder: of what is made of it.
+        corpus: all of it, as it was read.
+        files: other files that it is made of.
+    """
+    place = folder / FOLDER
+    with writable(place):
+        place.mkdir(parents=True, exist_ok=True)
+    (place / _FILES).unlink(missing_ok=True)
+    corpus.write(place / _ROWS)
+    write_parquet(_sha256_of(_states(corpus, files or {}), None), place / _FILES)
+
+
+def has_content(folder: Path) -> bool:
+    """Whether `keep_content` was called; earlier versions did not."""
+    return (folder / FOLDER / _FILES).is_file()
+
+
+def content_changes(folder: Path, corpus: Corpus, files: Files | None = None) -> list[str]:
+    """What has changed since `keep_content`, a phrase for each kind; empty where nothing has.
+
+    A column that the corpus did not have then was not read, and counts for nothing.
+
+    Args:
+        folder, corpus, files: see `keep_content`.
+    """
+    place = folder / FOLDER
+    before, kept = Corpus.read(place / _ROWS), pd.read_parquet(place / _FILES)
+    now = _sha256_of(_states(corpus, files or {}), kept)
+    changes = _row_changes(before.table, corpus.table)
+    old = dict(zip(before.table["utterance_id"], _recordings(before, kept), strict=True))
+    new = dict(zip(corpus.table["utterance_id"], _recordings(corpus, now), strict=True))
+    paths = dict(zip(corpus.table["utterance_id"], corpus.table["audio_path"], strict=True))
+    others = dict.fromkeys(paths[name] for name, sha in new.items() if name in old and old[name] != sha)
+    if others:
+        changes.append(
+            _told(f"{len(others)} {'recording' if len(others) == 1 else 'recordings'}", list(others))
+        )
+    for setting in files or {}:
+        mine, theirs = (set(table["sha256"][table["setting"] == setting]) for table in (kept, now))
+        if mine != theirs:
+            changes.append(f"the files of {setting}")
+    return changes
+
+
+def _row_changes(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
+    before, now = before.set_index("utterance_id"), now.set_index("utterance_id")
+    changes = []
+    gone, new = before.index.difference(now.index), now.index.difference(before.index)
+    for what, names in (("are gone", gone), ("are new", new)):
+        if len(names):
+            changes.append(_told(f"{len(names)} utterances {what}", names.tolist()))
+    both = before.index.intersection(now.index, sort=False)
+    for name in before.columns:
+        if name == "audio_path":
+            continue
+        if name not in now:
+            changes.append(f"the column {name} is gone")
+            continue
+        old, new_values = _values(before.loc[both, name]), _values(now.loc[both, name])
+        rows = [row for row, pair in enumerate(zip(old, new_values, strict=True)) if pair[0] != pair[1]]
+        if rows:
+            first = rows[0]
+            shown = f"{both[first]}: {old[first]!r} before, {new_values[first]!r} now"
+            changes.append(f"{name} of {len(rows)} utterances (first {shown})")
+    return changes
+
+
+def _values(column: pd.Series) -> list[object]:
+    """Values that are equal where they mean the same, whatever file they were read from."""
+    nulls = column.isna()
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return [None if null else float(value) for value, null in zip(column, nulls, strict=True)]
+    return [None if null else str(value) for value, null in zip(column, nulls, strict=True)]
+
+
+def _told(what: str, names: Sequence[str]) -> str:
+    more = ", …" if len(names) > _SHOWN else ""
+    return f"{what} ({', '.join(names[:_SHOWN])}{more})"
+
+
+def _recordings(corpus: Corpus, files: pd.DataFrame) -> list[str | None]:
+    """SHA-256 of the recording of each utterance; null where there is none."""
+    digests = dict(zip(files["path"], files["sha256"], strict=True))
+    paths = corpus.table["audio_path"]
+    return [None if path is None else digests.get(os.path.abspath(path)) for path in paths]
+
+
+def _states(corpus: Corpus, files: Files) -> pd.DataFrame:
+    """`file_states` of the recordings and of the other files, with the setting that names them."""
+    named = {os.path.abspath(path): "" for path in corpus.table["audio_path"].dropna().unique()}
+    for setting, paths in files.items():
+        named |= {os.path.abspath(path): setting for path in _all_files(paths)}
+    return file_states(list(named)).assign(setting=list(named.values()))
+
+
+def file_states(paths: Sequence[str]) -> pd.DataFrame:
+    """What tells, without reading it, that a file is what it was.
+
+    Returns:
+        A row for each file: `path`, `size` in bytes, `modified` and `changed` in nanoseconds, -1 where there is none.
+    """
+    with ThreadPoolExecutor(_THREADS) as threads:
+        states = list(threads.map(_state, paths))
+    table = pd.DataFrame(states, columns=list(STATE[1:]), dtype=np.int64)
+    table.insert(0, "path", list(paths))
+    return table
+
+
+def _all_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The files, and those in the folders."""
+    found: list[str] = []
+    for path in paths:
+        inside = (
+            sorted(str(each) for each in Path(path).rglob("*") if each.is_file())
+            if os.path.isdir(path)
+            else None
+        )
+        found += [os.fspath(path)] if inside is None else inside
+    return found
+
+
+def _state(path: str) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1, -1
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
+    """The states with the SHA-256 of each file; that of `known` where the state is the same."""
+    key = list(STATE)
+    before = (
+        {}
+        if known is None
+        else dict(zip(known[key].itertuples(index=False, name=None), known["sha256"], strict=True))
+    )
+    digests = [before.get(state) for state in states[key].itertuples(index=False, name=None)]
+    todo = [row for row, digest in enumerate(digests) if digest is None]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for row, digest in zip(todo, threads.map(file_sha256, states["path"].iloc[todo]), strict=True):
+            digests[row] = digest
+    return states.assign(sha256=digests)
+
+
+def file_sha256(path: str) -> str:
+    """SHA-256 of a file; the empty text where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

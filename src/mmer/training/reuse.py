@@ -1,0 +1,61 @@
+"""Whether a run that was begun is still one of the corpus, the views and the encoders that its recipe names."""
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from mmer.augment.views import read_views
+from mmer.corpora.content import Files, content_changes, has_content, keep_content
+from mmer.corpora.corpus import Corpus
+from mmer.recipe import Recipe
+
+
+def keep_sources(folder: Path, recipe: Recipe) -> None:
+    """Write down what is in the corpus and the other files that a recipe names, beside what is made of them."""
+    assert recipe.data.corpus is not None
+    keep_content(folder, Corpus.read(recipe.data.corpus), _files(recipe))
+
+
+def source_changes(folder: Path, recipe: Recipe, console: Console) -> list[str]:
+    """What has changed in them since, for the list of settings that differ; empty where nothing has.
+
+    Where that cannot be told, since an earlier version kept nothing or the corpus is no longer there, the user is told
+    so and the run is taken as it is.
+
+    Args:
+        folder: of a run, or of a fold in a cross-validation, which keeps it for all its folds.
+        recipe: of the run.
+        console: where the note is shown.
+    """
+    places = (folder, folder.parent.parent) if folder.parent.name == "folds" else (folder,)
+    place = next((each for each in places if has_content(each)), None)
+    corpus = recipe.data.corpus
+    if place is None or corpus is None or not os.path.exists(corpus):
+        reason = "an earlier version began it" if place is None else f"{corpus} is not there"
+        console.print(
+            f"note: whether the corpus of {folder} has changed since cannot be told: {reason}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return []
+    changes = content_changes(place, Corpus.read(corpus), _files(recipe))
+    return [f"what is in data.corpus: {'; '.join(changes)}"] if changes else []
+
+
+def _files(recipe: Recipe) -> Files:
+    """Files beside the corpus that decide answers, by the setting that names them."""
+    files: dict[str, list[str]] = {}
+    views = recipe.augment.views
+    if views is not None and os.path.exists(views):
+        recordings = (view.audio_path for view in read_views(views))
+        files["augment.views"] = [str(views), *(path for path in recordings if path is not None)]
+    folds = recipe.protocol.folds
+    if isinstance(folds, str) and os.path.isfile(folds):
+        files["protocol.folds"] = [folds]
+    for side in ("speech", "text"):
+        encoder = getattr(recipe.model, side).encoder
+        if os.path.isdir(encoder):
+            files[f"model.{side}.encoder"] = [encoder]
+    return files

@@ -1,0 +1,138 @@
+"""The same command on a corpus that has changed: no old figures."""
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import RecipeError
+from mmer.evaluation.evaluate import evaluate
+from mmer.recipe import Recipe
+from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.crossval import cross_validate
+from mmer.training.run import train
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def own(tones: Path, tmp_path: Path) -> Path:
+    """A copy of the corpus that may be changed."""
+    shutil.copytree(tones.parent, tmp_path / "corpus")
+    return tmp_path / "corpus" / tones.name
+
+
+def relabel(table: Path) -> None:
+    corpus = Corpus.read(table)
+    corpus.table.loc[:3, "emotion"] = "sad"
+    corpus.write(table)
+
+
+def test_a_finished_run_of_another_corpus_is_refused(
+    tiny: Callable[..., Recipe], own: Path, tmp_path: Path
+) -> None:
+    recipe, out = tiny("training.epochs=1", corpus=own), tmp_path / "run"
+    train(recipe, out, console=quiet())
+    for path in own.parent.glob("A_*"):  # as they were, under another date
+        path.touch()
+    console = quiet()
+    train(recipe, out, console=console)
+    assert "is complete" in printed(console)
+    assert "note:" not in printed(console)
+    before = own.read_bytes()
+    relabel(own)
+    with pytest.raises(
+        RecipeError,
+        match=r"emotion of 4 utterances \(first A_angry_0: 'angry' before, 'sad' now\).*another folder",
+    ):
+        train(recipe, out, console=quiet())
+    own.write_bytes(before)
+    corpus = Corpus.read(own)
+    corpus.table.loc[5, "transcript"] = "other words"
+    corpus.write(own)
+    with pytest.raises(RecipeError, match=r"transcript of 1 utterances"):
+        train(recipe, out, console=quiet())
+    own.write_bytes(before)
+    shutil.copy(own.parent / "A_sad_0.wav", own.parent / "A_angry_0.wav")
+    with pytest.raises(RecipeError, match=r"1 recording \(.*A_angry_0\.wav\)"):
+        train(recipe, out, console=quiet())
+    shutil.rmtree(out / "checkpoints")  # what remains is a finished run all the same
+    with pytest.raises(RecipeError, match=r"1 recording"):
+        train(recipe, out, console=quiet())
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_a_note(
+    tiny: Callable[..., Recipe], own: Path, tmp_path: Path
+) -> None:
+    recipe, out = tiny("training.epochs=1", corpus=own), tmp_path / "run"
+    train(recipe, out, console=quiet())
+    shutil.move(out / "content", tmp_path / "content")
+    console = quiet()
+    train(recipe, out, console=console)
+    assert "an earlier version began it" in printed(console)
+    assert "is complete" in printed(console)
+    shutil.move(tmp_path / "content", out / "content")
+    own.unlink()
+    console = quiet()
+    train(recipe, out, console=console)
+    assert "is not there" in printed(console)
+    assert "is complete" in printed(console)
+
+
+def test_an_encoder_that_was_replaced_is_another(
+    tiny: Callable[..., Recipe], own: Path, reader: Path, tmp_path: Path
+) -> None:
+    encoder = shutil.copytree(reader, tmp_path / "reader")
+    recipe = tiny("training.epochs=1", f"model.text.encoder={encoder}", "model.fusion=text", corpus=own)
+    train(recipe, tmp_path / "run", console=quiet())
+    config = encoder / "config.json"
+    config.write_text(
+        config.read_text().replace('"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2') + " "
+    )
+    with pytest.raises(RecipeError, match=r"the files of model\.text\.encoder"):
+        train(recipe, tmp_path / "run", console=quiet())
+
+
+@pytest.mark.slow
+def test_a_cross_validation_of_another_corpus_is_refused(
+    tiny: Callable[..., Recipe], own: Path, tmp_path: Path
+) -> None:
+    recipe = tiny("training.epochs=1", "protocol={test: [], folds: leave-one-out, validation: 1}", corpus=own)
+    cross_validate(recipe, tmp_path / "cv", ["A"], console=quiet())
+    relabel(own)
+    with pytest.raises(RecipeError, match=r"emotion of 4 utterances"):
+        cross_validate(recipe, tmp_path / "cv", ["A"], console=quiet())
+
+
+def test_a_baseline_is_judged_anew(tiny: Callable[..., Recipe], own: Path, tmp_path: Path) -> None:
+    recipe = tiny("protocol={test: [], folds: leave-one-out, validation: 1}", corpus=own)
+    first = cross_validate_baseline("majority", recipe, tmp_path / "majority", console=quiet()).metrics
+    relabel(own)
+    again = cross_validate_baseline("majority", recipe, tmp_path / "majority", console=quiet()).metrics
+    answers = pd.read_parquet(tmp_path / "majority" / "predictions.parquet")
+    assert (answers["emotion"] == "sad").sum() == (Corpus.read(own).table["emotion"] == "sad").sum() == 16
+    assert again["pooled"]["confusion_matrix"] != first["pooled"]["confusion_matrix"]
+
+
+def test_a_trained_model_knows_what_it_was_trained_on(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    run = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
+    whole = Corpus.read(tones)
+    figures = evaluate(run.model_folder, whole, device="cpu")
+    assert figures["in_training"] == {"utterances": 36, "train": 18, "validation": 9}
+    again = train(tiny("training.epochs=1", "protocol.refit=true"), tmp_path / "refitted", console=quiet())
+    figures = evaluate(again.model_folder, whole, device="cpu")
+    assert figures["in_training"] == {"utterances": 36, "train": 27, "validation": 0}
