@@ -10,6 +10,7 @@ from rich.table import Table
 from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.plots import plot_comparison
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import writes
 from mmer.progress import counting
 from mmer.recipe import load_recipe
 from mmer.training.run import train
@@ -21,6 +22,7 @@ SYSTEMS = {
 }
 
 
+@writes("mmer demo")
 def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dict[str, dict[str, float]]:
     """Make the corpus *spoken*, train the paper's baselines and MMER on it, and compare them on unheard voices.
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from mmer.augment.views import View
 from mmer.errors import MMERError
+from mmer.lock import LOCK
 
 
 def open_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Begin a folder of views, or take up one of the same settings.
+    """Begin a folder of views, which exists, or take up one of the same settings.
 
     Raises:
         MMERError: it holds views of other settings, or something else.
@@ -26,9 +27,8 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
             raise MMERError(f"{folder}: {found}; use another folder")
         return
     part = folder / "settings.part"
-    if folder.exists() and (not folder.is_dir() or any(path != part for path in folder.iterdir())):
+    if any(path.name not in (part.name, LOCK) for path in folder.iterdir()):
         raise MMERError(f"{folder} is neither a folder of views nor an empty one; use another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     part.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
     part.replace(file)
 

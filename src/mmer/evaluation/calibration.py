@@ -34,6 +34,7 @@ from mmer.inference.calibration import (
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.output import Prediction
+from mmer.lock import writes
 
 METHODS = ("none", "temperature", "vector", "isotonic")
 """Candidates, the simplest first."""
@@ -67,6 +68,7 @@ class Answers:
         return len(self.truth)
 
 
+@writes("mmer calibrate", "model_folder")
 def calibrate(
     model_folder: Path,
     corpus: Corpus,

@@ -20,6 +20,7 @@ from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_m
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import writes
 
 
 def predict_labeled(
@@ -55,6 +56,7 @@ def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any] | 
     return compute_metrics(answered["emotion"].tolist(), answered["predicted"].tolist(), labels)
 
 
+@writes("mmer evaluate")
 def evaluate(
     model_folder: str | Path,
     corpus: Corpus,

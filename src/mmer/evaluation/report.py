@@ -33,6 +33,7 @@ from mmer.evaluation.report_run import (
 )
 from mmer.evaluation.report_tables import ReportTable
 from mmer.evaluation.show import FIGURES
+from mmer.lock import writes
 from mmer.progress import counting
 
 MAPPED = 500
@@ -50,6 +51,7 @@ class Picture:
     svg: str | None = None
 
 
+@writes("mmer report")
 def write_report(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
 from mmer.errors import CheckpointError
+from mmer.lock import writes
 from mmer.model import pretrained
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -94,6 +95,7 @@ def official_config(**settings: Any) -> MMERConfig:
     )
 
 
+@writes("mmer import-checkpoint")
 def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "roberta-base") -> None:
     """Turn a published checkpoint into a model folder.
 

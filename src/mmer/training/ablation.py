@@ -19,6 +19,7 @@ from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import writes
 from mmer.progress import counting
 from mmer.recipe import Recipe, load_recipe
 from mmer.training import ablation_show
@@ -70,6 +71,7 @@ ROWS = {
 """The rows, in order. Text, speech and naive fusion learn from cross-entropy alone, as in the paper."""
 
 
+@writes("mmer ablate")
 def ablate(
     recipe: str,
     overrides: Sequence[str],

@@ -14,6 +14,7 @@ from mmer.errors import MMERError, TrainingError
 from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.show import FIGURES, render
+from mmer.lock import writes
 from mmer.progress import counting
 from mmer.recipe import Recipe
 from mmer.training.crossval import CrossValidation, open_folds, put_together
@@ -22,6 +23,7 @@ from mmer.training.preparation import read_preparation, write_json
 Baseline = Literal["majority", "egemaps"]
 
 
+@writes("mmer baseline")
 def cross_validate_baseline(
     baseline: Baseline,
     recipe: Recipe,

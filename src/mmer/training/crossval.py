@@ -20,6 +20,7 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
+from mmer.lock import is_vacant, writes
 from mmer.recipe import Recipe, load_recipe
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
@@ -57,6 +58,7 @@ class CrossValidation:
     metrics: dict[str, Any]
 
 
+@writes("mmer crossval")
 def cross_validate(
     recipe: Recipe,
     out: str | Path,
@@ -122,7 +124,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
     different: list[str] = []
     if recipe_file.exists() and not (folder / "splits.json").exists():
         different = recipe.differences(load_recipe(str(recipe_file)))
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_vacant(folder):
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
     if folds_file.exists() and not different:
         return Folds.read(folds_file)
