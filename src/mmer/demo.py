@@ -11,6 +11,7 @@ from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.plots import plot_comparison
 from mmer.files import check_output_folder, write_json
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import writes
 from mmer.picture import additional_picture
 from mmer.progress import counting
 from mmer.recipe import load_recipe
@@ -24,6 +25,7 @@ SYSTEMS = {
 }
 
 
+@writes("mmer demo")
 def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dict[str, dict[str, float]]:
     """Make the corpus *spoken*, train the paper's baselines and MMER on it, and compare them on unheard voices.
 

@@ -1,12 +1,20 @@
-"""One process at a time in a folder that is written over a long time."""
+"""One process at a time in a folder that is written to."""
 
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
 from mmer.errors import MMERError
 
 LOCK = ".lock"
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 def take_lock(folder: Path, command: str) -> FileLock:
@@ -28,3 +36,64 @@ def take_lock(folder: Path, command: str) -> FileLock:
             f"{folder}: another {command} is writing there; wait for it, or use another folder"
         ) from None
     return lock
+
+
+@contextmanager
+def only_writer(folder: Path, command: str) -> Iterator[None]:
+    """Be the only process that reads and changes a folder, from the first look at it to the last file.
+
+    The folder is made if it does not exist, and removed again if nothing was written to it. Of the processes of one
+    torchrun, the first takes the lock for all.
+
+    Args:
+        folder: to write to.
+        command: that writes there, as errors call it.
+
+    Raises:
+        MMERError: another process writes there, or nothing can be written there.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder, command)
+    except OSError as error:
+        raise MMERError(
+            f"{folder} cannot be written to ({error.strerror or error}); use another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            (folder / LOCK).unlink()
+            if not existed:
+                folder.rmdir()
+        lock.release()
+
+
+def writes(
+    command: str, folder: str = "out"
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Have a function be the `only_writer` of the folder that its argument of that name gives, unless it is None."""
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def alone(*args: Parameters.args, **named: Parameters.kwargs) -> Result:
+            out = signature.bind(*args, **named).arguments.get(folder)
+            if out is None:
+                return function(*args, **named)
+            with only_writer(Path(out).resolve(), command):
+                return function(*args, **named)
+
+        return alone
+
+    return decorate
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder does not exist, or holds nothing but its lock."""
+    return not folder.exists() or (folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()))

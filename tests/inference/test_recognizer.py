@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from mmer.audio import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
+from mmer.evaluation.evaluate import predict_labeled
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.clips import reading_threads
 from mmer.model import FeatureStatistics

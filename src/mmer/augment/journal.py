@@ -12,11 +12,12 @@ from mmer.corpora.content import FOLDER, content_changes, has_content, keep_cont
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.files import is_part, write_json
+from mmer.lock import LOCK
 from mmer.plain_text import json_text
 
 
 def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
-    """Begin a folder of views, or take up one of the same settings and the same corpus.
+    """Begin a folder of views, which exists, or take up one of the same settings and the same corpus.
 
     Of one that an earlier version began it is not known what its recordings were; it is taken up as it is.
 
@@ -34,10 +35,8 @@ def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
             found = f"holds views made otherwise, different in {', '.join(different)}"
             raise MMERError(f"{folder}: {found}; use another folder")
         return
-    mine = {folder / FOLDER}
-    if folder.exists() and (
-        not folder.is_dir() or any(not is_part(path) and path not in mine for path in folder.iterdir())
-    ):
+    mine = {folder / FOLDER, folder / LOCK}
+    if any(not is_part(path) and path not in mine for path in folder.iterdir()):
         raise MMERError(f"{folder} is neither a folder of views nor an empty one; use another folder")
     keep_content(folder, corpus)
     write_json(file, settings)

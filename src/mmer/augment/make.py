@@ -25,8 +25,10 @@ from mmer.corpora.folds import quoted
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.error_rates import word_errors
 from mmer.files import write_bytes
+from mmer.lock import writes
 
 
+@writes("mmer augment")
 def make_views(
     corpus: Corpus,
     out: str | os.PathLike[str],

@@ -37,6 +37,7 @@ from mmer.inference.calibration import (
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.output import Prediction
 from mmer.inference.trained_on import TrainedOn
+from mmer.lock import writes
 from mmer.picture import additional_picture
 
 METHODS = ("none", "temperature", "vector", "isotonic")
@@ -71,6 +72,7 @@ class Answers:
         return len(self.truth)
 
 
+@writes("mmer calibrate", "model_folder")
 def calibrate(
     model_folder: Path,
     corpus: Corpus,

@@ -23,6 +23,7 @@ from mmer.files import check_output_folder, writable, write_csv, write_json, wri
 from mmer.inference.bundle import model_folder as find_model_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
+from mmer.lock import writes
 from mmer.picture import additional_picture
 
 WRITTEN = (
@@ -65,6 +66,7 @@ def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any] | 
     return compute_metrics(answered["emotion"].tolist(), answered["predicted"].tolist(), labels)
 
 
+@writes("mmer evaluate")
 def evaluate(
     model_folder: str | Path,
     corpus: Corpus,

@@ -34,6 +34,7 @@ from mmer.evaluation.report_run import (
 from mmer.evaluation.report_tables import ReportTable
 from mmer.evaluation.show import FIGURES
 from mmer.files import check_output_folder, writable, write_text
+from mmer.lock import writes
 from mmer.progress import counting
 from mmer.terminal import messages
 
@@ -52,6 +53,7 @@ class Picture:
     svg: str | None = None
 
 
+@writes("mmer report")
 def write_report(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,

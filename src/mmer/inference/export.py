@@ -40,6 +40,7 @@ from mmer.inference.model_folder import read_model_folder
 from mmer.inference.network import Answers, Inputs
 from mmer.inference.onnx_network import MODEL, read_onnx_network
 from mmer.inference.torch_network import TorchNetwork
+from mmer.lock import writes
 from mmer.model.encoding import encode_every_row
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
@@ -69,6 +70,7 @@ class Exported:
     difference: float
 
 
+@writes("mmer export")
 def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     """Write a model folder that onnxruntime runs.
 

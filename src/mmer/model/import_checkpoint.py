@@ -13,6 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 from mmer.damaged_files import check_no_pointer, one_line
 from mmer.errors import CheckpointError
 from mmer.files import check_output_folder
+from mmer.lock import writes
 from mmer.model import pretrained
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -97,6 +98,7 @@ def official_config(**settings: Any) -> MMERConfig:
     )
 
 
+@writes("mmer import-checkpoint")
 def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "roberta-base") -> None:
     """Turn a published checkpoint into a model folder.
 

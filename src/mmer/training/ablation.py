@@ -20,6 +20,7 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files import check_output_folder, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.lock import writes
 from mmer.model.build import COMPACT
 from mmer.progress import counting
 from mmer.recipe import Lora, Recipe, load_recipe
@@ -102,6 +103,7 @@ ROWS = {
 freezes a pretrained text encoder, it learns in `text` and `naive` all the same, by settings of their own."""
 
 
+@writes("mmer ablate")
 def ablate(
     recipe: str,
     overrides: Sequence[str],

@@ -15,6 +15,7 @@ from mmer.evaluation.baselines import egemaps_features, predict_majority, predic
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.show import FIGURES, render
 from mmer.files import check_output_file, check_output_folder, write_parquet
+from mmer.lock import writes
 from mmer.progress import counting
 from mmer.recipe import Recipe
 from mmer.terminal import messages
@@ -24,6 +25,7 @@ from mmer.training.preparation import read_preparation, write_json
 Baseline = Literal["majority", "egemaps"]
 
 
+@writes("mmer baseline")
 def cross_validate_baseline(
     baseline: Baseline,
     recipe: Recipe,

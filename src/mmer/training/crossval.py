@@ -20,6 +20,7 @@ from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
 from mmer.files import check_not_input, check_output_folder, write_csv, write_parquet
+from mmer.lock import is_vacant, writes
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import Table, messages, tell
 from mmer.training.checkpoints import check_space, space_needed
@@ -63,6 +64,7 @@ class CrossValidation:
     metrics: dict[str, Any]
 
 
+@writes("mmer crossval")
 def cross_validate(
     recipe: Recipe,
     out: str | Path,
@@ -138,7 +140,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         different = recipe.differences(load_recipe(str(recipe_file)))
         if folds_file.exists():
             different += source_changes(folder, recipe, console)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_vacant(folder):
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
     if folds_file.exists() and not different:
         _run_as(folder, recipe)

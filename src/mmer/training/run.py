@@ -3,7 +3,6 @@
 import json
 import platform
 import shutil
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +27,7 @@ from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
-from mmer.lock import take_lock
+from mmer.lock import is_vacant, writes
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
@@ -87,6 +86,7 @@ class TrainingRun:
         return self.folder / "model"
 
 
+@writes("mmer train")
 def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) -> TrainingRun:
     """Train, keep the best epoch (or the last), and judge it once on each split.
 
@@ -123,9 +123,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         views = choose_views(preparation.corpus, recipe)
         if views:
             tell(told(views.counts), console)
-        with ExitStack() as held, quiet_transformers():
-            if process.is_main_process:
-                held.callback(take_lock(folder, "mmer train").release)
+        with quiet_transformers():
             if state is None or not _is_over(state, recipe):
                 model_folder = folder / ("validation_selected" if recipe.protocol.refit else "model")
                 state = _train(recipe, preparation, views, folder, model_folder, checkpoint, console)
@@ -160,7 +158,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
             raise RecipeError(
                 f"{folder} holds a run of another recipe, different in {keys}; use another folder"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif not is_vacant(folder):
         raise TrainingError(f"{folder} is neither a run nor an empty folder; use another folder")
     if different or not (folder / "splits.json").exists():
         with console.status("reading the corpus"):
