@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_every_setting_is_described():
     assert undescribed(Recipe) == []
 
 
-def test_overrides_are_yaml_and_the_last_wins():
+def test_the_last_override_wins():
     recipe = load_recipe(
         "demo",
         [
@@ -149,17 +150,17 @@ def test_empty_file_is_all_defaults(recipe_file):
         ("epochs=3", "unknown key epochs; did you mean training.epochs?"),
         ("model.speech.compact={hiden_size: 3}", "did you mean model.speech.compact.hidden_size?"),
         ("zzz=1", "the keys of a recipe are data, protocol"),
-        ("training.epochs.x=3", 'training.epochs is {"x": 3}; it must be a valid integer'),
+        ("training.epochs.x=3", 'training.epochs is {"x": "3"}; it must be a valid integer'),
         ("training.epochs=three", 'training.epochs is "three"; it must be a valid integer'),
-        ("training.epochs=true", "training.epochs is true; it must be a valid integer"),
+        ("training.epochs=true", 'training.epochs is "true"; it must be a valid integer'),
         ("training.seed=1.5", "training.seed is 1.5; it must be a valid integer"),
         ("training.epochs=0", "training.epochs is 0; it must be greater than 0"),
         (
             "training.precision=bf16",
             "training.precision is \"bf16\"; it must be 'float32', 'bfloat16' or 'float16'",
         ),
-        ("protocol.test=WK4", 'protocol.test is "WK4"; it must be a list such as [A, B]'),
-        ("protocol.validation=few", "it must be a valid integer or a list such as [A, B]"),
+        ("protocol.test=a,,b", 'protocol.test is ["a", null, "b"]; it must be text'),
+        ("protocol.validation=1.5", "it must be a valid integer or a list such as [A, B]"),
         ("data.labels=[sad]", "it must be a list of at least 2 items"),
         ("augment.speech.snr_db=[30, 10]", "it must be two numbers [smallest, largest]"),
         (
@@ -167,8 +168,9 @@ def test_empty_file_is_all_defaults(recipe_file):
             "hidden_size is 130, not a multiple of num_attention_heads (4)",
         ),
         ("model.speech=compact", 'model.speech is "compact", not a section; its settings are encoder,'),
-        ("training.learning_rate=[", "not YAML"),
+        ("training.learning_rate=[", 'training.learning_rate is "["; it must be a valid number'),
         ("training={seed: 1, seed: 2}", "'seed' is given twice"),
+        ("training={seed: 1", "not YAML"),
         ("training.max_grad_norm=.inf", "it must be a finite number"),
         ("training.seed", "is not of the form section.setting=value"),
     ],
@@ -265,3 +267,98 @@ def test_settings_of_lora_without_lora():
     assert load_recipe("demo", ["model.lora.rank=4", "model.text.train=lora"]).model.lora.rank == 4
     message = error_of("demo", "model.lora.rank=4")
     assert message.endswith("lora is set, but neither speech.train nor text.train is lora")
+
+
+TEXTS = [
+    "010",
+    "007",
+    "1_1",
+    "1:30",
+    "NO",
+    "on",
+    "y",
+    "true",
+    "1e3",
+    "0x1F",
+    "2024-05-01",
+    "null",
+    "~",
+    ".inf",
+    "=",
+    "<<",
+]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_names_are_text(recipe_file, name: str):
+    written = f"protocol: {{test: [{name}], validation: [x, {name}], group: {name}}}\n"
+    from_file = load_recipe(recipe_file(f"{written}data: {{label_map: {{{name}: {name} b}}}}\n"))
+    assert from_file.protocol.test == [name]
+    assert from_file.protocol.validation == ["x", name]
+    assert from_file.protocol.group == name
+    assert from_file.data.label_map == {name: f"{name} b"}
+    for override in (f"[{name}]", name, f'["{name}"]', f"'{name}'", f" [ {name} , ] "):
+        if override != name or not name.isdecimal():
+            assert load_recipe("demo", [f"protocol.test={override}"]).protocol.test == [name]
+    changed = load_recipe("demo", [f"protocol.validation=[{name}]", f"data.label_map={{a: {name} b}}"])
+    assert changed.protocol.validation == [name]
+    assert changed.data.label_map == {"a": f"{name} b"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["2024", "010.csv", "a #b.csv", "a: b.csv", "{x}.csv", "[x].csv", "it's.csv", '"a" b.csv', "*.csv", "&a", "!x",
+     "@x",
+     "%x", "- a", "? a", "a\\b", "true", "1e3", "2024-05-01", "a, b.csv", "ł ż.csv", "a=b.csv", "😀.csv"],
+)  # fmt: skip
+def test_paths_are_what_is_written(path: str):
+    assert load_recipe("demo", [f"data.corpus={path}"]).data.corpus == Path(path)
+    assert load_recipe("demo", [f"data.corpus={json.dumps(path)}"]).data.corpus == Path(path)
+    quoted = path.replace("'", "''")
+    assert load_recipe("demo", [f"data.corpus='{quoted}'"]).data.corpus == Path(path)
+
+
+def test_no_path():
+    for nothing in ("null", "~", ""):
+        assert load_recipe("demo", [f"data.corpus={nothing}"]).data.corpus is None
+    assert load_recipe("demo", ['data.corpus="null"']).data.corpus == Path("null")
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("anna", ["anna"]),
+        ("anna,ben", ["anna", "ben"]),
+        ("anna, ben", ["anna", "ben"]),
+        ('"Smith, Anna",ben', ["Smith, Anna", "ben"]),
+        ('["Smith, Anna", \'O\'\'Neil\']', ["Smith, Anna", "O'Neil"]),
+        ("[a: b, #c, {d}, [e], *f, &g, !h, @i]", ["a: b", "#c", "{d}", "[e]", "*f", "&g", "!h", "@i"]),
+        ("O'Neil,5' 2\"", ["O'Neil", "5' 2\""]),
+        ("[]", []),
+        ("5", ["5"]),
+        ("  Zoe\u0308\u00a0 K. ", ["Zo\u00eb K."]),
+    ],
+)  # fmt: skip
+def test_names_with_and_without_brackets(recipe_file, written: str, names: list[str]):
+    assert load_recipe("demo", [f"protocol.test={written}"]).protocol.test == names
+    assert load_recipe("demo", ["protocol.validation=2"]).protocol.validation == 2
+    assert load_recipe("demo", ["protocol.validation=[2]"]).protocol.validation == ["2"]
+    assert load_recipe(recipe_file("protocol: {test: anna}")).protocol.test == ["anna"]
+    assert load_recipe(recipe_file("protocol:\n  test: anna, ben\n")).protocol.test == ["anna", "ben"]
+    assert load_recipe(recipe_file("protocol: {test: 'Smith, Anna'}")).protocol.test == ["Smith, Anna"]
+
+
+def test_numbers_are_decimal():
+    for written, value in (("010", 10), ("+3", 3), ("1_000", 1000)):
+        assert load_recipe("demo", [f"training.epochs={written}"]).training.epochs == value
+    for written, value in (("1e-5", 1e-5), ("1.e2", 100.0), (".5", 0.5), ("3", 3.0)):
+        assert load_recipe("demo", [f"training.learning_rate={written}"]).training.learning_rate == value
+    for wrong in ("1:30", "0x10", '"3"', "3 # x", "nan", "9" * 5000):
+        assert "training.epochs is" in error_of("demo", f"training.epochs={wrong}")
+    for truth in ("true", "yes", "On"):
+        assert load_recipe("demo", [f"protocol.text_disjoint={truth}"]).protocol.text_disjoint is True
+
+
+def test_a_label_that_is_there_twice():
+    for labels in ("[angry, sad, angry]", "angry,sad,angry\u00a0"):
+        assert "a list that has each name once" in error_of("demo", f"data.labels={labels}")

@@ -1,5 +1,8 @@
 """Errors a user of mmer can cause. Each message is one line: what is wrong, what was found, what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MMERError(ValueError):
     """Base of every error a user can cause; the command line prints it as one line and exits with 2."""
@@ -39,3 +42,36 @@ class TrainingError(MMERError):
 
 class MissingExtraError(MMERError):
     """An optional part of mmer is not installed; the message gives the command that adds it."""
+
+
+def reason_of(error: BaseException, longest: int = 200) -> str:
+    """Say in one line what an error of a parser says, in at most so many characters."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+@contextmanager
+def reading(source: object, what: str, kind: type[MMERError]) -> Iterator[None]:
+    """Turn whatever parsers raise on a user's file into one error of one line that names the file.
+
+    Args:
+        source: what the error calls the file.
+        what: what the file should be, as in "cannot be read as `what`".
+        kind: the error to raise; an `MMERError` raised inside passes as it is.
+
+    Raises:
+        MMERError: of this kind.
+    """
+    try:
+        yield
+    except MMERError:
+        raise
+    except OSError as error:
+        raise kind(f"{source}: cannot be read: {error.strerror or reason_of(error)}") from error
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise kind(f"{source}: is not UTF-8 ({found}); save it in UTF-8") from error
+    except RecursionError as error:
+        raise kind(f"{source}: cannot be read as {what} (it is nested too deeply)") from error
+    except Exception as error:  # whatever a parser raises on a damaged file
+        raise kind(f"{source}: cannot be read as {what} ({reason_of(error)})") from error

@@ -6,6 +6,7 @@ one line that says where it was found.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -25,7 +26,20 @@ from pydantic import (
 
 from mmer.errors import RecipeError
 from mmer.recipe_errors import check_keys, explain, sections
-from mmer.recipe_values import Folds, Fraction, Name, Order, Probability, Recompute, Seed, Span, Train
+from mmer.recipe_values import (
+    Folds,
+    Fraction,
+    Name,
+    Order,
+    Probability,
+    Recompute,
+    Seed,
+    Span,
+    Train,
+    Unique,
+    read_as,
+    read_override,
+)
 from mmer.recipes import parse_yaml, read_recipe
 
 
@@ -40,7 +54,7 @@ class Data(Section):
 
     corpus: Path | None = None
     """The corpus: a table (Parquet, CSV, TSV, JSONL) or a folder of audio with metadata.csv."""
-    labels: Annotated[list[Name], Field(min_length=2)] | None = None
+    labels: Annotated[list[Name], Field(min_length=2), Unique] | None = None
     """Emotions to tell apart, in the order of the model's classes; null = every emotion of the corpus."""
     label_map: dict[Name, Name] = {}
     """Emotions to rename before `labels` is applied, as `excited: happy`."""
@@ -428,7 +442,11 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name_or_path: a name of `recipe_names()`, or the path of a YAML file with the same sections.
-        overrides: settings as `a.b=c`, later ones winning; `c` is YAML, as in `protocol.test=[F01, M02]`.
+        overrides: settings as `a.b=c`, later ones winning. `c` is what is written, so that a path or a name may hold
+            anything; for a list, items with commas between them, as `protocol.test=F01,M02` or `[F01, M02]`, of which
+            one with a comma is in quotation marks; for a section or a mapping, YAML.
+
+    Text is never a number, a date, true, false or null but for a setting that is such.
 
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key, or a value that is not allowed; says where.
@@ -438,24 +456,37 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if settings is None:
         settings = {}
     check_keys(settings, Recipe, source)
+    settings = read_as(settings, Recipe)
     set_by_override: dict[str, str] = {}
     for override in overrides:
         path, equals, value = override.partition("=")
-        if not equals or not path.strip():
-            raise RecipeError(f"override {override!r} is not of the form section.setting=value")
-        keys = path.strip().split(".")
         place = f"override {override!r}"
-        layer = parse_yaml(value, place)
+        if not equals or not path.strip():
+            raise RecipeError(f"{place} is not of the form section.setting=value")
+        if re.search("[\ud800-\udfff]", value):
+            raise RecipeError(f"{place}: a recipe is UTF-8 text, which cannot hold it")
+        keys = path.strip().split(".")
+        layer = read_override(value, _kind_of(keys), place)
         for key in reversed(keys):
             layer = {key: layer}
         check_keys(layer, Recipe, place)
-        _merge(settings, layer, Recipe)
+        _merge(settings, read_as(layer, Recipe), Recipe)
         set_by_override[path.strip()] = place
     try:
         # From JSON, strict validation takes a list for a tuple and text for a path but no text for a number.
         return Recipe.model_validate_json(json.dumps(settings, default=str), strict=True)
     except ValidationError as error:
         raise RecipeError(explain(error, settings, Recipe, source, set_by_override)) from None
+
+
+def _kind_of(keys: Sequence[str]) -> Any:
+    """The annotation of the setting at a path; text where there is none."""
+    kind: Any = Recipe
+    for key in keys:
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields):
+            return str
+        kind = kind.model_fields[key].annotation
+    return kind
 
 
 def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -60,8 +60,16 @@ def explain(
     for key in path.split("."):
         found = found[key]
     is_section = any(other.startswith(f"{path}.") for other in paths)
-    value = "" if is_section else f" is {json.dumps(found, default=str, ensure_ascii=False)}"
+    value = "" if is_section else f" is {_shown(found)}"
     return f"{place}: {path}{value}; it must be {allowed}"
+
+
+def _shown(value: Any) -> str:
+    return _cut(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _paths(model: Model, prefix: str = "") -> Iterator[str]:
@@ -75,12 +83,12 @@ def _paths(model: Model, prefix: str = "") -> Iterator[str]:
 def _check_section(settings: Any, model: Model, source: str, prefix: str, paths: Sequence[str]) -> None:
     if not isinstance(settings, dict):
         at = f"{prefix.rstrip('.')} is" if prefix else "found"
-        found, allowed = json.dumps(settings, default=str), ", ".join(model.model_fields)
+        found, allowed = _shown(settings), ", ".join(model.model_fields)
         raise RecipeError(f"{source}: {at} {found}, not a section; its settings are {allowed}")
     for key, value in settings.items():
         if key not in model.model_fields:
-            near = _nearest_key(str(key), model, prefix, paths)
-            raise RecipeError(f"{source}: unknown key {prefix}{key}{near}")
+            near = _nearest_key(str(key)[:100], model, prefix, paths)
+            raise RecipeError(f"{source}: unknown key {prefix}{_cut(str(key))}{near}")
         if key in sections(model):
             _check_section(value, sections(model)[key], source, f"{prefix}{key}.", paths)
 

@@ -26,6 +26,7 @@ def names(corpus: Corpus, column: str = "emotion") -> list[str | None]:
         ("map.json", '{"excited": "happy", "other": null}'),
         ("map.csv", "from,to\nexcited,happy\nother,\n"),
         ("map.tsv", "from\tto\nexcited\thappy\nother\t\n"),
+        ("map.csv", " From,To \n excited,happy\u00a0\nother,\n"),
     ],
 )
 def test_files(tmp_path: Path, name: str, content: str) -> None:
@@ -38,11 +39,12 @@ def test_files(tmp_path: Path, name: str, content: str) -> None:
     [
         ("map.txt", b"", "unknown kind of label map '.txt'; known are .yaml, .json, .csv, .tsv"),
         ("map.yaml", b"a: b\na: c\n", "line 2: not YAML: 'a' is given twice"),
-        ("map.yaml", b"a: caf\xe9\n", "cannot be read: it is not UTF-8 text"),
+        ("map.yaml", b"a: caf\xe9\n", "is not UTF-8 (byte 0xe9)"),
         ("map.yaml", b"- a\n", "holds no entries such as excited: happy"),
         ("map.yaml", b"", "holds no entries such as excited: happy"),
-        ("map.yaml", b"01: happy\n", "1 is no text; put it in quotes"),
-        ("map.yaml", b"happy: yes\n", "True is no text; put it in quotes"),
+        ("map.yaml", b"happy: [a]\n", "'happy' becomes ['a']; both must be names"),
+        ("map.yaml", b"[a]: happy\n", "a key is no text"),
+        ("map.yaml", "Zoe\u0308: a\nZo\u00eb: b\n".encode(), "'Zo\u00eb' is given twice"),
         ("map.csv", b"excited,happy\n", "has the columns excited, happy; a label map has from, to"),
         ("map.csv", b"from,to\na,b\na,c\n", "'a' is given twice"),
     ],
@@ -53,6 +55,14 @@ def test_refused_files(tmp_path: Path, name: str, content: bytes, expected: str)
         read_label_map(tmp_path / name)
     assert str(caught.value).startswith(str(tmp_path / name))
     assert expected in str(caught.value)
+
+
+def test_names_are_text(tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text("01: no\n1e3: 2024-05-01\nnull: 1:30\n'y': ~\n")
+    (tmp_path / "map.csv").write_text("from,to\n01,no\n1e3,2024-05-01\nnull,1:30\ny,\n")
+    wanted = {"01": "no", "1e3": "2024-05-01", "null": "1:30", "y": None}
+    assert read_label_map(tmp_path / "map.yaml") == wanted
+    assert read_label_map(tmp_path / "map.csv") == wanted
 
 
 def test_the_four_classes_of_iemocap() -> None:

@@ -25,7 +25,7 @@ from mmer.corpora.pavoque import read_pavoque
 from mmer.corpora.resd import read_resd
 from mmer.corpora.shemo import read_shemo
 from mmer.corpora.spoken import make_spoken
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, reading
 
 __all__ = ["READERS", "Corpus", "make_spoken", "read_corpus", "read_iemocap", "read_nemo"]
 
@@ -65,4 +65,5 @@ def read_corpus(name: str, root: str | os.PathLike[str], *, progress: Progress |
     """
     if name not in READERS:
         raise CorpusError(f"unknown corpus {name!r}{nearest(name, READERS)}; known are {', '.join(READERS)}")
-    return READERS[name](root, progress=progress)
+    with reading(root, f"the corpus {name}", CorpusError):
+        return READERS[name](root, progress=progress)

@@ -1,18 +1,22 @@
 """Databases in audformat (audeering): a header `db.yaml`, tables beside it, and the files they are about."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import COLUMNS, NAMES, is_null, split_of
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, reading
 from mmer.extras import import_extra
 
+# The parser of audformat, so that both see the same, but one that makes no Python objects.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 
 
@@ -37,19 +41,31 @@ def read_audformat(folder: Path, table: str | None = None) -> Corpus:
     audformat = import_extra("audformat", f"{folder}: reading audformat")
     if not (folder / "db.yaml").is_file():
         raise CorpusError(f"{folder}: no db.yaml; give the folder of an audformat database")
-    if pickled := sorted(folder.glob("db.*.pkl")):
-        advice = (
-            "which may run any code; remove it where there is a .csv or .parquet of it, or save it as such"
-        )
-        raise CorpusError(f"{pickled[0]}: is a pickled table, {advice}")
-    try:
+    with reading(folder, "audformat", CorpusError):
+        _check_runs_no_code(folder)
         db = audformat.Database.load(str(folder), load_data=True)
-    except Exception as error:
-        raise CorpusError(f"{folder}: cannot be read as audformat ({_first_line(error)})") from error
     if table is not None and table not in db.tables:
         known = ", ".join(db.tables)
         raise CorpusError(f"{folder}: no table {table!r}{nearest(table, db.tables)}; it has {known}")
     return _Reader(audformat, db, folder).corpus(table)
+
+
+def _check_runs_no_code(folder: Path) -> None:
+    """Refuse what audformat would run code from: tags for Python objects in the header, and pickled tables.
+
+    Raises:
+        CorpusError: such a thing is there, or a table whose name leads to another folder.
+        yaml.YAMLError: the header is no YAML without tags.
+    """
+    with open(folder / "db.yaml", encoding="utf-8") as file:
+        header = yaml.load(file, Loader=_Loader)
+    tables = [name for kind in ("tables", "misc_tables") for name in (header.get(kind) or ())]
+    if outside := [name for name in tables if re.search(r"[/\\]", str(name))]:
+        raise CorpusError(f"{folder / 'db.yaml'}: table {outside[0]!r} lies in another folder")
+    names = [name for name in sorted(os.listdir(folder)) if re.fullmatch(r"(?is)db\..*\.pkl", name)]
+    if names:
+        advice = "remove it where there is a .csv or .parquet of it, or save it as such"
+        raise CorpusError(f"{folder / names[0]}: is a pickled table, which may run any code; {advice}")
 
 
 def write_audformat(corpus: Corpus, folder: Path) -> list[str]:

@@ -1,6 +1,8 @@
 """A corpus: one table with a row for each utterance."""
 
+import math
 import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,12 +13,22 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmer.audio import probe
+from mmer.corpora.audio_files import files_on_disk
 from mmer.corpora.labels import nearest
 from mmer.corpora.summary import CorpusSummary, summarize
-from mmer.corpora.tables import COLUMNS, read_audio_folder, read_table, write_table
-from mmer.errors import AudioError, CorpusError
+from mmer.corpora.tables import (
+    COLUMNS,
+    SECONDS,
+    brief,
+    is_null,
+    read_audio_folder,
+    read_table,
+    with_columns,
+    write_table,
+)
+from mmer.errors import AudioError, CorpusError, reading
+from mmer.names import folded, meant, tidy
 
-SECONDS = ("start", "end", "duration")
 SPLITS = ("train", "validation", "test")
 RECOGNIZED = "recognized"
 """The column with what a speech recognizer heard, beside the transcript; not every corpus has it."""
@@ -24,6 +36,7 @@ RECOGNIZED = "recognized"
 Progress = Callable[[int, int], None]
 """Called with the number of files read so far and the number of all files."""
 
+_JOINED = ("emotion", "speaker", "session", "dialogue")
 _PROBES = 8  # threads that read headers; what they wait for is the disk
 
 
@@ -33,6 +46,11 @@ class Corpus:
     A null is None in a text column and NaN in a column of seconds. `start` and `end` delimit the utterance in its
     file; null is the beginning or the end of the file. A null transcript means that nobody wrote down what is said;
     the empty transcript, that nothing is. A null `audio_path` is a transcript without sound.
+
+    Names have one spelling: see `mmer.names.tidy`. Emotions, speakers, sessions and dialogues whose names differ in
+    case alone, or in a form of the same characters, are one, by the most frequent name. This never lets a speaker into
+    training and test; a note says which names they are. Utterance ids keep their case, which some corpora tell
+    utterances apart by.
 
     Args:
         table: `utterance_id` and `audio_path`, any other of `COLUMNS`, and extra columns, which are kept.
@@ -50,27 +68,30 @@ class Corpus:
     def __init__(self, table: pd.DataFrame, *, source: str = "table", notes: Iterable[str] = ()) -> None:
         self.source = source
         self.notes = list(notes)
-        self.table = _checked(table, source)
+        self.table = _checked(table, source, self.notes)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """Read a table (.parquet, .csv, .tsv, .jsonl) or a folder of audio with a `metadata.csv`.
 
-        Relative audio paths are relative to the table's folder. In the folder's `metadata.csv` (or .jsonl, .parquet;
-        the `audiofolder` convention of Hugging Face) `file_name` is the path and the utterance's id,
-        `transcription` or `text` the transcript, and `label` the emotion.
+        Relative audio paths are relative to the table's folder. A file that is not there by the name in the table, but
+        by one that differs in case, blanks or Unicode form, is taken, and a note counts them. In the folder's
+        `metadata.csv` (or .jsonl, .parquet; the `audiofolder` convention of Hugging Face) `file_name` is the path and
+        the utterance's id, `transcription` or `text` the transcript, and `label` the emotion.
 
         Raises:
             CorpusError: nothing there, an unknown suffix, a file that cannot be read, no row, or as `Corpus`.
         """
-        path = Path(path)
-        table = read_audio_folder(path) if path.is_dir() else read_table(path)
-        if not len(table):
-            raise CorpusError(f"{path}: holds no utterances")
-        corpus = cls(table, source=str(path))
-        folder = path if path.is_dir() else path.parent
-        paths = corpus.table["audio_path"]
-        corpus.table["audio_path"] = _texts([None if p is None else os.path.join(folder, p) for p in paths])
+        path, notes = Path(path), []
+        with reading(path, "a corpus", CorpusError):
+            table = read_audio_folder(path, notes) if path.is_dir() else read_table(path, notes)
+            if not len(table):
+                raise CorpusError(f"{path}: holds no utterances")
+            corpus = cls(table, source=str(path), notes=notes)
+            folder = path if path.is_dir() else path.parent
+            paths, note = files_on_disk(corpus.table["audio_path"].tolist(), folder)
+            corpus.table["audio_path"] = _texts(paths)
+            corpus.notes += note
         return corpus
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -114,7 +135,9 @@ class Corpus:
         Raises:
             CorpusError: an emotion that does not occur, with the nearest that does.
         """
-        label_map = label_map or {}
+        label_map = {
+            meant(before, self.emotions) or before: after for before, after in (label_map or {}).items()
+        }
         self._check_emotions(label_map, self.emotions)
         emotions = self.table["emotion"].replace(dict(label_map))
         present = sorted(emotions.dropna().unique())
@@ -184,22 +207,29 @@ def listing(what: str, items: Sequence[str], shown: int = 20) -> str:
     return f"{len(items)} {what}: {', '.join(items[:shown])}{more}"
 
 
-def _checked(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    names = [str(name) for name in table.columns]
-    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise CorpusError(
-            f"{source}: column {repeated[0]} occurs {names.count(repeated[0])} times; rename one"
-        )
+def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame:
+    given = [tidy(str(name)) for name in table.columns]
+    for name, count in Counter(given).items():
+        if count > 1:
+            raise CorpusError(f"{source}: column {name} occurs {count} times; rename one")
+    table = with_columns(table.set_axis(given, axis=1), COLUMNS).reset_index(drop=True)
+    names = list(table.columns)
+    if renamed := [
+        f"{before} as {after}" for before, after in zip(given, names, strict=True) if before != after
+    ]:
+        notes.append(listing("columns are taken by the names that a corpus has", renamed))
     for name in ("utterance_id", "audio_path"):
         if name not in names:
             found = f"no column {name}{nearest(name, names)}; found {', '.join(names) or 'no columns'}"
             raise CorpusError(f"{source}: {found}; add or rename it")
-    table = table.set_axis(names, axis=1).reset_index(drop=True)
     columns: dict[str, pd.Series] = {}
     for name in COLUMNS:
         column = table[name] if name in names else pd.Series([None] * len(table), dtype=object)
         columns[name] = _seconds(column, source) if name in SECONDS else _text(column, source)
     checked = pd.DataFrame(columns).join(table[[name for name in names if name not in COLUMNS]])
+    for name in _JOINED:
+        if name in checked:
+            checked[name] = _joined(checked[name], notes)
     _check_ids(checked["utterance_id"], source)
     _check_spans(checked, source)
     wrong = checked["split"].dropna()
@@ -212,22 +242,42 @@ def _checked(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 def _text(column: pd.Series, source: str) -> pd.Series:
     """Text or None. Numbers that name something (speaker 3) are written out, but ids must come as text."""
-    nulls, is_id = column.isna(), column.name == "utterance_id"
-    if pd.api.types.is_float_dtype(column) and not is_id and (column[~nulls] % 1 == 0).all():
-        column = column.astype("Int64")  # whole numbers that a null in the column made floats
-    values = [None if null else value for value, null in zip(column, nulls, strict=True)]
+    is_id = column.name == "utterance_id"
+    values = [None if is_null(value) else value for value in column]
+    if pd.api.types.is_float_dtype(column) and not is_id:
+        # Whole numbers that a null in the column made floats; longer ones have lost digits.
+        whole = [value is None or (value % 1 == 0 and abs(value) < 2**53) for value in values]
+        values = [None if value is None else int(value) for value in values] if all(whole) else values
     for row, value in enumerate(values, 1):
         if value is None or isinstance(value, str):
             continue
         if is_id or not isinstance(value, int | np.integer) or isinstance(value, bool):
-            found = f"{column.name} is {value!r} ({type(value).__name__}) in row {row}"
+            found = f"{column.name} is {brief(value)} ({type(value).__name__}) in row {row}"
             raise CorpusError(
                 f"{source}: {found}; it must be text, so that ids such as 007 stay what they are"
             )
     texts = [None if value is None else str(value) for value in values]
+    if column.name not in ("transcript", "audio_path"):
+        texts = [None if text is None else tidy(text) for text in texts]
     if column.name != "transcript":
         texts = [text or None for text in texts]
     return _texts(texts)
+
+
+def _joined(column: pd.Series, notes: list[str]) -> pd.Series:
+    """Names that differ in case or in a form of the same characters become the most frequent of them."""
+    counts = Counter(name for name in column if isinstance(name, str))
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name, _ in counts.most_common():
+        alike[folded(name)].append(name)
+    several = {names[0]: names[1:] for names in alike.values() if len(names) > 1}
+    if not several:
+        return column
+    said = [f"{name!r} (also {', '.join(map(repr, others))})" for name, others in several.items()]
+    notes.append(
+        listing(f"names in the column {column.name} are written in several ways and taken as one", said)
+    )
+    return column.replace({other: name for name, others in several.items() for other in others})
 
 
 def _texts(values: list[str | None]) -> pd.Series:
@@ -235,13 +285,17 @@ def _texts(values: list[str | None]) -> pd.Series:
 
 
 def _seconds(column: pd.Series, source: str) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = (column.notna() & numbers.isna()) | np.isinf(numbers) | (numbers < 0)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        found = f"{column.name} is {column.tolist()[row]!r} in row {row + 1}"
-        raise CorpusError(f"{source}: {found}; it must be a number of seconds, 0 or more")
-    return numbers
+    numbers = []
+    for row, value in enumerate(column, 1):
+        try:
+            number = math.nan if is_null(value) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.inf
+        if number < 0 or math.isinf(number) or isinstance(value, bool):
+            found = f"{column.name} is {brief(value)} in row {row}"
+            raise CorpusError(f"{source}: {found}; it must be a number of seconds, 0 or more")
+        numbers.append(number)
+    return pd.Series(numbers, dtype=float)
 
 
 def _check_ids(ids: pd.Series, source: str) -> None:

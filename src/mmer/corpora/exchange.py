@@ -12,7 +12,7 @@ from mmer.corpora.kaldi import read_kaldi, write_kaldi
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import COLUMNS, FORMATS, SUFFIXES, check_table_name, metadata_files, read_table
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, reading
 from mmer.files import check_not_input, check_output_file, check_output_folder
 
 _WRITERS = {  # with what shows that the folder holds such a corpus already
@@ -47,14 +47,15 @@ def read_from(source: str, audio: Path | None = None, progress: Progress | None 
     part = None
     if kind in ("audformat", "hf") and ":" in place and not Path(place).exists():
         place, _, part = place.rpartition(":")
-    if kind == "kaldi":
-        corpus = read_kaldi(Path(place), audio)
-    elif kind == "emobox":
-        corpus = read_emobox(Path(place), audio)
-    elif kind == "audformat":
-        corpus = read_audformat(Path(place), part)
-    else:
-        corpus = read_hugging_face(place, part, audio, progress)
+    with reading(source, f"a corpus of the format {kind}", CorpusError):
+        if kind == "kaldi":
+            corpus = read_kaldi(Path(place), audio)
+        elif kind == "emobox":
+            corpus = read_emobox(Path(place), audio)
+        elif kind == "audformat":
+            corpus = read_audformat(Path(place), part)
+        else:
+            corpus = read_hugging_face(place, part, audio, progress)
     if not len(corpus):
         raise CorpusError(f"{source}: holds no utterances")
     return with_canonical_emotions(corpus).with_durations(progress)

@@ -124,7 +124,7 @@ def _read_list(file: Path) -> dict[str, str]:
     entries: dict[str, str] = {}
     refuse_special(file, CorpusError)
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise CorpusError(f"{file}: is not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
     for number, line in enumerate(lines, 1):

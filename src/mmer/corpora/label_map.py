@@ -7,9 +7,12 @@ from typing import Any
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus, listing
+from mmer.corpora.delimited import DELIMITERS, read_delimited
 from mmer.corpora.labels import canonical, nearest
-from mmer.corpora.tables import DELIMITERS, read_table
-from mmer.errors import CorpusError, RecipeError
+from mmer.corpora.tables import brief
+from mmer.errors import CorpusError, RecipeError, reading
+from mmer.names import folded, header, meant, tidy
+from mmer.recipe_values import read_as
 from mmer.recipes import parse_yaml
 from mmer.regular_files import refuse_special
 
@@ -20,35 +23,42 @@ LabelMap = Mapping[str, str | None]
 def read_label_map(path: Path) -> dict[str, str | None]:
     """Read a label map: YAML or JSON with `excited: happy`, or CSV or TSV with the columns `from` and `to`.
 
+    Names are text, also `01`, `no` and `1e3`. An empty cell is None, and so is `null` without quotation marks in YAML
+    and JSON.
+
     Raises:
         CorpusError: no such file, not readable as what its suffix says, or an entry that is no text.
     """
     suffix = path.suffix.lower()
+    pairs: list[tuple[Any, Any]]
     if suffix in DELIMITERS:
-        table = read_table(path)
-        if list(table.columns) != ["from", "to"]:
-            raise CorpusError(f"{path}: has the columns {', '.join(table.columns)}; a label map has from, to")
-        if repeated := table["from"][table["from"].duplicated()].tolist():
-            raise CorpusError(f"{path}: {repeated[0]!r} is given twice")
-        entries: Any = dict(zip(table["from"].tolist(), table["to"].tolist(), strict=True))
+        with reading(path, suffix[1:], CorpusError):
+            columns, _ = read_delimited(path)
+        names = {header(name): values for name, values in columns.items()}
+        if list(names) != ["from", "to"]:
+            raise CorpusError(f"{path}: has the columns {', '.join(columns)}; a label map has from, to")
+        pairs = list(zip(names["from"], names["to"], strict=True))
     elif suffix in (".yaml", ".yml", ".json"):
         refuse_special(path, CorpusError)
         try:
-            entries = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise CorpusError(f"{path}: cannot be read: {reason}") from None
+            with reading(path, suffix[1:], CorpusError):
+                entries = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
         except RecipeError as error:
             raise CorpusError(str(error)) from None
+        read = read_as(entries, dict[str, str | None])
+        pairs = list(read.items()) if isinstance(read, dict) else []
     else:
         raise CorpusError(f"{path}: unknown kind of label map {suffix!r}; known are .yaml, .json, .csv, .tsv")
-    if not isinstance(entries, dict) or not entries:
+    if not pairs:
         raise CorpusError(f"{path}: holds no entries such as excited: happy")
-    for before, after in entries.items():
+    label_map: dict[str, str | None] = {}
+    for before, after in pairs:
         if not isinstance(before, str) or not isinstance(after, str | None):
-            wrong = before if not isinstance(before, str) else after
-            raise CorpusError(f"{path}: {wrong!r} is no text; put it in quotes")
-    return entries
+            raise CorpusError(f"{path}: {brief(before)} becomes {brief(after)}; both must be names")
+        if tidy(before) in label_map:
+            raise CorpusError(f"{path}: {tidy(before)!r} is given twice")
+        label_map[tidy(before)] = None if after is None else tidy(after) or None
+    return label_map
 
 
 def rename_emotions(corpus: Corpus, label_map: LabelMap) -> Corpus:
@@ -85,10 +95,16 @@ def _relabeled(corpus: Corpus, emotions: pd.Series, notes: Sequence[str] = ()) -
 
 
 def _rows(corpus: Corpus, label: str) -> pd.Series:
-    table = corpus.table
-    for column, name in (("emotion", label), ("emotion", _canonical_or(label)), ("original_emotion", label)):
-        if column in table and (found := table[column] == name).any():
-            return found
+    emotions = corpus.table["emotion"]
+    known = meant(label, corpus.emotions) or _canonical_or(label)
+    if (found := emotions == known).any():
+        return found
+    if "original_emotion" in corpus.table:
+        names = corpus.table["original_emotion"]
+        alike = [isinstance(name, str) and folded(name) == folded(label) for name in names]
+        exact = names == label
+        if any(alike):
+            return exact if exact.any() else pd.Series(alike, index=names.index)
     raise CorpusError(
         f"{corpus.source}: no utterance is {label!r}{nearest(label, corpus.emotions)}; "
         f"its emotions are {', '.join(corpus.emotions) or 'not given'}"

@@ -1,21 +1,23 @@
 """Corpus tables on disk: Parquet, CSV, TSV, JSON lines, and folders of audio with a `metadata.csv`."""
 
-import csv
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
-from pyarrow import parquet
 
-from mmer.errors import CorpusError
+from mmer.corpora.delimited import DELIMITERS, read_delimited
+from mmer.errors import CorpusError, MMERError, reading, reason_of
 from mmer.files import writing
+from mmer.names import header, tidy
 from mmer.plain_text import json_text, valid, whole
 
 COLUMNS = (
@@ -24,7 +26,7 @@ COLUMNS = (
 )
 """Columns that every corpus has. `start`, `end` and `duration` are seconds, everything else is text."""
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+SECONDS = ("start", "end", "duration")
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 FORMATS = ("audformat", "emobox", "kaldi", "hf")
 """Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
@@ -44,17 +46,30 @@ NAMES = {
 }
 """Names that a column has in audio folders and other formats; the first found is taken."""
 
-_AS_TEXT = {*COLUMNS, *(name for names in NAMES.values() for name in names)}
+_AS_TEXT = {
+    *(*COLUMNS, "file_name", "dialogue", "original_emotion"),
+    *(name for names in NAMES.values() for name in names),
+}
+_LONGEST_NUMBER = 18  # characters of a whole number; a longer one is an id
+_MOST_COLUMNS = 20_000
+_LEAST_REFUSED = 2**28  # bytes; a smaller table is never too large
+_MOST_TIMES = 100  # as large in memory as on disk
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[str] = ()) -> pd.DataFrame:
     """Read a table by its suffix, as it is.
 
-    CSV and TSV are UTF-8; a field that is empty is null, a quoted empty one is the empty text. Their columns are
-    text, except those beyond `COLUMNS` where every value is a number without leading zeros, or true or false.
+    CSV and TSV are read as `read_delimited` says. Their columns are text, except those beyond `COLUMNS` where every
+    value is a number without leading zeros, or true or false.
+
+    Args:
+        path: ends in one of `SUFFIXES`.
+        notes: gets what was assumed of the file.
+        as_text: columns whose numbers stay text in CSV and TSV, beside `COLUMNS`.
 
     Raises:
-        CorpusError: no such file, an unknown suffix, or not readable as what the suffix says.
+        CorpusError: no such file, an unknown suffix, not readable as what the suffix says, two columns of one name, or
+            a file that would take very much more memory than disk space.
     """
     suffix = path.suffix.lower()
     if str(path).partition(":")[0] in FORMATS:
@@ -64,20 +79,26 @@ def read_table(path: Path) -> pd.DataFrame:
     check_table_name(path)
     if not path.is_file():
         raise CorpusError(f"{path}: is no file")
-    try:
+    with reading(path, suffix[1:], CorpusError):
         if suffix == ".parquet":
-            return parquet.read_table(path).to_pandas()
-        if suffix == ".jsonl":
-            return _read_json_lines(path)
-        return _read_delimited(path, DELIMITERS[suffix])
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{error.object[error.start]:02x}"
-        raise CorpusError(f"{path}: is not UTF-8 ({found}); save it in UTF-8") from None
-    except (pa.ArrowException, csv.Error, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        if "invalid UTF8" in reason:
-            raise CorpusError(f"{path}: is not UTF-8; save it in UTF-8") from None
-        raise CorpusError(f"{path}: cannot be read as {suffix[1:]} ({reason})") from None
+            table = _read_parquet(path)
+        elif suffix == ".jsonl":
+            table = _read_json_lines(path)
+        else:
+            columns, commas_are_decimal = read_delimited(path, notes)
+            _check_width(path, len(columns))
+            table = _of_text(columns, commas_are_decimal, {*_AS_TEXT, *map(header, as_text)})
+        table.columns = [tidy(str(name)) for name in table.columns]
+        for name, count in Counter(table.columns).items():
+            if count > 1:
+                raise CorpusError(f"{path}: column {name} occurs {count} times; rename one")
+    return table
+
+
+def with_columns(table: pd.DataFrame, known: Sequence[str]) -> pd.DataFrame:
+    """Call columns by their known names where they are written like them but for case, blanks or hyphens."""
+    names = {header(str(name)): name for name in reversed(table.columns)}
+    return table.rename(columns={names[name]: name for name in known if name not in table and name in names})
 
 
 def check_table_name(path: Path) -> None:
@@ -114,12 +135,13 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         raise CorpusError(
             f"{path}: cannot hold {valid(error.object)!r}, which is not UTF-8; rename that file"
         ) from None
-    except pa.ArrowException as error:
-        reason = str(error).partition("\n")[0]
-        raise CorpusError(f"{path}: cannot be written ({reason})") from None
+    except MMERError:
+        raise
+    except Exception as error:  # a value that the format cannot hold
+        raise CorpusError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
-def read_audio_folder(folder: Path) -> pd.DataFrame:
+def read_audio_folder(folder: Path, notes: list[str] | None = None) -> pd.DataFrame:
     """Read the `metadata.csv`, `.jsonl` or `.parquet` of a folder with audio files, or those of its split folders.
 
     Split folders are called `train`, `validation` or `test`, or as Hugging Face calls them (`dev`, `eval`, ...), and
@@ -131,7 +153,7 @@ def read_audio_folder(folder: Path) -> pd.DataFrame:
     """
     for base in (folder, folder / "data"):
         if found := _metadata(base):
-            return _read_metadata(found, folder)
+            return _read_metadata(found, folder, notes)
         parts = _split_folders(base)
         files = {name: found for name, part in parts.items() if (found := _metadata(part))}
         if files and len(files) < len(parts):
@@ -140,7 +162,7 @@ def read_audio_folder(folder: Path) -> pd.DataFrame:
                 f"{parts[lacking]}: is a split without metadata.csv, which {next(iter(files))} has"
             )
         if files:
-            tables = [_read_metadata(file, folder).assign(split=name) for name, file in files.items()]
+            tables = [_read_metadata(file, folder, notes).assign(split=name) for name, file in files.items()]
             table = united(tables)
             return table.assign(split=splits_of(table["split"]))
     raise CorpusError(f"{folder}: is a folder without metadata.csv; give a table or add one with file_name")
@@ -198,13 +220,26 @@ def is_null(value: Any) -> bool:
 
 
 def typed(values: list[str | None]) -> pd.Series:
-    """Numbers, or true and false, where all values are such; else the texts. A null is None or NaN."""
+    """Numbers, or true and false, where all values are such and lose nothing; else the texts."""
     known = [value for value in values if value is not None]
     if known and all(value in ("true", "false") for value in known):
         return pd.Series([None if value is None else value == "true" for value in values], dtype="boolean")
-    if known and all(_NUMBER.fullmatch(value) for value in known):
-        return pd.to_numeric(pd.Series(values, dtype=object))
-    return pd.Series(values, dtype=object)
+    numbers: list[float | None] = []
+    for value in values:
+        if value is None:
+            numbers.append(None)
+        elif not _NUMBER.fullmatch(value):
+            return pd.Series(values, dtype=object)
+        elif set(value) & set(".eE"):
+            numbers.append(float(value))
+        elif len(value) <= _LONGEST_NUMBER:
+            numbers.append(int(value))
+        else:
+            return pd.Series(values, dtype=object)
+    long = any(isinstance(number, int) and abs(number) > 2**53 for number in numbers)
+    if not known or (long and any(isinstance(number, float) for number in numbers)):
+        return pd.Series(values, dtype=object)
+    return _column(numbers)
 
 
 def _split_folders(base: Path) -> dict[str, Path]:
@@ -216,12 +251,15 @@ def _metadata(folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _read_metadata(file: Path, folder: Path) -> pd.DataFrame:
+def _read_metadata(file: Path, folder: Path, notes: list[str] | None) -> pd.DataFrame:
     """The utterances of a `metadata.csv`, with paths relative to `folder`."""
-    table = read_table(file)
+    table = with_columns(read_table(file, notes), [*COLUMNS, *sorted(_AS_TEXT)])
     if "file_name" not in table:
         columns = ", ".join(map(str, table.columns))
         raise CorpusError(f"{file}: no column file_name with the path of each audio file; found {columns}")
+    for row, name in enumerate(table["file_name"], 1):
+        if not is_null(name) and not isinstance(name, str):
+            raise CorpusError(f"{file}: file_name is {brief(name)} in row {row}; it must be text")
     names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
     tops = [name.parts[0] if name and name.parts else "" for name in names]
     if "split" not in table and all(map(split_of, tops)):
@@ -232,29 +270,83 @@ def _read_metadata(file: Path, folder: Path) -> pd.DataFrame:
     return table if "utterance_id" in table else table.assign(utterance_id=table["audio_path"])
 
 
-def _read_delimited(path: Path, delimiter: str) -> pd.DataFrame:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file, delimiter=delimiter), [])
-    if len(set(header)) < len(header):
-        repeated = next(name for name in header if header.count(name) > 1)
-        raise CorpusError(f"{path}: column {repeated} occurs {header.count(repeated)} times; rename one")
-    table = arrow_csv.read_csv(
-        path,
-        parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-        ),
+def _of_text(
+    columns: dict[str, list[str | None]], commas_are_decimal: bool, as_text: Collection[str]
+) -> pd.DataFrame:
+    series = {}
+    for name, values in columns.items():
+        is_text = header(name) in as_text
+        if commas_are_decimal and (not is_text or header(name) in SECONDS):
+            values = with_points(values)
+        series[name] = pd.Series(values, dtype=object) if is_text else typed(values)
+    return pd.DataFrame(series)
+
+
+def with_points(values: list[str | None]) -> list[str | None]:
+    """Decimal points for decimal commas, where all values are numbers."""
+    pointed = [value and re.sub(r"(?<=\d),(?=\d+$)", ".", value) for value in values]
+    return pointed if all(value is None or _NUMBER.fullmatch(value) for value in pointed) else values
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file without what pandas wrote about it: a damaged note is harmless, an index is columns."""
+    with parquet.ParquetFile(path) as file:
+        _check_parquet_size(path, file)
+        table = file.read()
+    for number, field in enumerate(table.schema):
+        column = table.column(number)
+        if pa.types.is_dictionary(field.type):
+            column = column.cast(field.type.value_type)
+        elif pa.types.is_decimal(field.type):
+            column = column.cast(pa.float64() if field.type.scale else pa.string())
+        table = table.set_column(number, field.name, column)
+    unnamed = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
+    return table.drop_columns(unnamed).to_pandas(ignore_metadata=True, integer_object_nulls=True)
+
+
+def _check_parquet_size(path: Path, file: parquet.ParquetFile) -> None:
+    """Refuse a file that repeats long texts so often that they fill the memory."""
+    _check_width(path, len(file.schema_arrow))
+    leaves = [file.schema.column(number) for number in range(len(file.schema))]
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    values = (
+        group.column(number).num_values * max(8, leaf.length)
+        for group in groups
+        for number, leaf in enumerate(leaves)
     )
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    return pd.DataFrame(
-        {
-            name: pd.Series(values, dtype=object) if name in _AS_TEXT else typed(values)
-            for name, values in columns.items()
-        }
-    )
+    size = max(sum(values), 8 * file.metadata.num_rows * len(leaves))
+    _check_size(path, size)
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    # Read as a dictionary, a repeated text takes its space once.
+    with parquet.ParquetFile(path, read_dictionary=texts) as repeated:
+        for batch in repeated.iter_batches(columns=texts, use_threads=False) if texts else ():
+            size += sum(map(_length_of_texts, batch.columns))
+            _check_size(path, size)
+
+
+def _length_of_texts(array: pa.Array) -> int:
+    if pa.types.is_dictionary(array.type):
+        lengths = compute.call_function("binary_length", [array.dictionary])
+        return compute.call_function("sum", [lengths.take(array.indices)]).as_py() or 0
+    if pa.types.is_struct(array.type):
+        return sum(map(_length_of_texts, array.flatten()))
+    if pa.types.is_nested(array.type):
+        return _length_of_texts(array.flatten())
+    return array.nbytes
+
+
+def _check_size(path: Path, size: int) -> None:
+    most = max(_LEAST_REFUSED, _MOST_TIMES * path.stat().st_size)
+    if size > most:
+        found = (
+            f"would take {size / 1e9:.1f} GB of memory, {size // max(path.stat().st_size, 1)} times its size"
+        )
+        raise CorpusError(f"{path}: {found}; it is damaged or made to fill the memory")
+
+
+def _check_width(path: Path, columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        raise CorpusError(f"{path}: has {columns} columns; a table has at most {_MOST_COLUMNS}")
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -264,19 +356,39 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise CorpusError(f"{path}: line {number} is not JSON ({error.msg})") from None
+                row = json.loads(line, object_pairs_hook=_without_repeats)
+                json.dumps(row, ensure_ascii=False).encode()
+            except RecursionError:
+                raise CorpusError(f"{path}: line {number} is nested too deeply") from None
+            except ValueError as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else reason_of(error)
+                raise CorpusError(f"{path}: line {number} is not JSON ({reason})") from None
             if not isinstance(row, dict):
                 raise CorpusError(f'{path}: line {number} is no JSON object, as in {{"utterance_id": ...}}')
             rows.append({name: whole(value) for name, value in row.items()})
     columns = dict.fromkeys(name for row in rows for name in row)
+    _check_width(path, len(columns))
+    _check_size(path, 8 * len(rows) * len(columns))
     return pd.DataFrame(
-        {
-            name: pd.Series([row.get(name) for row in rows], dtype=object if name in _AS_TEXT else None)
-            for name in columns
-        }
+        {name: _column([row.get(name) for row in rows], header(name) in _AS_TEXT) for name in columns}
     )
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{repeated!r} is given twice")
+    return entries
+
+
+def _column(values: list[Any], is_text: bool = False) -> pd.Series:
+    """A column in which whole numbers stay as they are, however long and with a null beside them."""
+    numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    if any(abs(number) >= 2**63 for number in numbers):
+        values = [str(value) if isinstance(value, int) else value for value in values]
+    exact = is_text or None in values or any(abs(number) > 2**53 for number in numbers)
+    return pd.Series(values, dtype=object if (numbers and exact) or is_text else None)
 
 
 def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
@@ -284,6 +396,12 @@ def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
         for row in table.to_dict("records"):
             values = {str(name): plain(value) for name, value in row.items()}
             file.write(json_text(values, allow_nan=True) + "\n")
+
+
+def brief(value: Any) -> str:
+    """A value in an error: on one line, and not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def plain(value: Any) -> Any:

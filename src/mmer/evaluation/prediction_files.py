@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import SUFFIXES, read_table
-from mmer.errors import MMERError
+from mmer.corpora.tables import SUFFIXES, read_table, with_columns
+from mmer.errors import MMERError, reading
+from mmer.names import folded, tidy
 from mmer.plain_text import lines_of
 
 _EMOTIONS = ("emotion", "predicted")
@@ -43,21 +44,22 @@ def read_predictions(
             an utterance without truth, or a table with training utterances beside others.
     """
     path = Path(path)
-    if path.is_dir():
-        table = _read_run(path)
-    elif path.suffix == ".txt":
-        table = _read_s3prl(path)
-    else:
-        columns = {
-            id_column: "utterance_id",
-            truth_column: "emotion",
-            prediction_column: "predicted",
-            speaker_column: "speaker",
-        }
-        table = _read_columns(path, columns)
-    for name in ("utterance_id", *_EMOTIONS):
-        table[name] = _names(table[name])
-    _check(table, path)
+    with reading(path, "predictions", MMERError):
+        if path.is_dir():
+            table = _read_run(path)
+        elif path.suffix == ".txt":
+            table = _read_s3prl(path)
+        else:
+            columns = {
+                id_column: "utterance_id",
+                truth_column: "emotion",
+                prediction_column: "predicted",
+                speaker_column: "speaker",
+            }
+            table = _read_columns(path, columns)
+        for name in ("utterance_id", *_EMOTIONS, *(("speaker",) if "speaker" in table else ())):
+            table[name] = _names(table[name])
+        _check(table, path)
     return table
 
 
@@ -88,6 +90,13 @@ def read_runs(
     for run in runs.values():
         for name in _EMOTIONS:
             run[name] = run[name].replace(dict(renamed or {}))
+    spelled: dict[str, str] = {}
+    for emotion in sorted(
+        {emotion for run in runs.values() for name in _EMOTIONS for emotion in run[name].dropna()}
+    ):
+        if (other := spelled.setdefault(folded(emotion), emotion)) != emotion:
+            found = f"the emotions {other!r} and {emotion!r} differ in case or in a form of the same characters alone"
+            raise MMERError(f"{', '.join(runs)}: {found}; rename one as the other")
     return runs
 
 
@@ -98,8 +107,13 @@ def _read_run(folder: Path) -> pd.DataFrame:
             f"{folder}: holds no predictions.parquet; give a finished run or a file of predictions"
         )
     table = read_table(file)
+    if missing := {"utterance_id", *_EMOTIONS} - set(table.columns):
+        raise MMERError(f"{file}: no column {min(missing)}; found {', '.join(table.columns)}")
     metrics_file = folder / "metrics.json"
-    metrics = json.loads(metrics_file.read_text(encoding="utf-8")) if metrics_file.is_file() else {}
+    metrics = {}
+    if metrics_file.is_file():
+        with reading(metrics_file, "JSON", MMERError):
+            metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     if "test" not in metrics:  # a cross-validation or an evaluation: all of it was judged
         return table
     if not (table["split"] == "test").any():
@@ -111,7 +125,7 @@ def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     if path.suffix.lower() not in SUFFIXES and path.exists():
         known = ", ".join(SUFFIXES)
         raise MMERError(f"{path}: give a run folder, a table ({known}) or a ..._predict.txt of s3prl")
-    table = read_table(path)
+    table = with_columns(read_table(path, as_text=[*columns, *columns.values()]), list(columns))
     found = [str(name) for name in table.columns]
     for name, meaning in columns.items():
         if name not in found and name != "speaker":
@@ -152,8 +166,10 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         raise MMERError(f"{path}: no such file")
     pairs = []
-    for number, line in enumerate(lines_of(path.read_text(encoding="utf-8")), 1):
-        name, blank, label = line.rpartition(" ")
+    for number, line in enumerate(lines_of(path.read_text(encoding="utf-8-sig")), 1):
+        if not line.strip():
+            continue
+        name, blank, label = line.strip().rpartition(" ")
         if not blank or not name:
             raise MMERError(
                 f"{path}: line {number} is not an id and an emotion, as in Ses01F_impro01_F000 neu"
@@ -164,10 +180,11 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
 
 def _names(column: pd.Series) -> pd.Series:
     """Text or None; whole numbers, as classes often are, are written out."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+    known = column.dropna()
+    if pd.api.types.is_float_dtype(column) and (known % 1 == 0).all() and (known.abs() < 2**53).all():
         column = column.astype("Int64")  # whole numbers that a null in the column made floats
     nulls = column.isna()
-    values = [None if null else str(value) for value, null in zip(column, nulls, strict=True)]
+    values = [None if null else tidy(str(value)) or None for value, null in zip(column, nulls, strict=True)]
     return pd.Series(values, column.index, dtype=object)
 
 

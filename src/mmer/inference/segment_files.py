@@ -3,15 +3,17 @@
 import re
 from collections.abc import Callable
 from html import unescape
+from io import StringIO
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from mmer.errors import MMERError
+from mmer.corpora.delimited import read_delimited
+from mmer.corpora.tables import brief, with_points
+from mmer.errors import MMERError, reading
 from mmer.extras import import_extra
 from mmer.inference.segmentation import Segment
+from mmer.names import header, tidy
 from mmer.plain_text import lines_of
 
 _SIDES = {"1": "left", "2": "right"}
@@ -42,12 +44,8 @@ def read_segments(path: str | Path, recording: str, tiers: list[str] | None = No
         raise MMERError(f"{path}: no file of segments; its name must end in one of {', '.join(_READERS)}")
     if not path.is_file():
         raise MMERError(f"{path}: no such file of segments")
-    try:
-        segments = _READERS[suffix](path, recording, tiers or [])
-    except UnicodeDecodeError as error:
-        raise MMERError(
-            f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from None
+    with reading(path, _READERS[suffix][0], MMERError):
+        segments = _READERS[suffix][1](path, recording, tiers or [])
     if not segments:
         raise MMERError(f"{path}: holds no segments")
     for segment in segments:
@@ -64,12 +62,10 @@ def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
         fields = line.split()
         if not fields or fields[0] != "SPEAKER":
             continue
-        try:
-            name, channel, start, length, speaker = fields[1], fields[2], *map(float, fields[3:5]), fields[7]
-        except (IndexError, ValueError):
+        if (read := _rttm_fields(fields)) is None:
             expected = "SPEAKER FILE CHANNEL START LENGTH <NA> <NA> SPEAKER <NA> <NA>"
-            raise MMERError(f"{path}, line {number}: found {line.strip()!r}; expected {expected}") from None
-        speaker = None if speaker == "<NA>" else speaker
+            raise MMERError(f"{path}, line {number}: found {line.strip()!r}; expected {expected}")
+        name, channel, start, length, speaker = read
         segment = Segment(start, start + length, _SIDES.get(channel, "mix"), speaker)
         found.setdefault(name, []).append(segment)
     stem = rttm_name(recording)
@@ -79,20 +75,42 @@ def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
     return found.get(stem) or [segment for segments in found.values() for segment in segments]
 
 
+def _rttm_fields(fields: list[str]) -> tuple[str, str, float, float, str | None] | None:
+    """Name, channel, start, length and speaker of a SPEAKER line, whose names may have blanks in them.
+
+    Null where the line cannot be read, or in more than one way.
+    """
+    ways: list[tuple[bool, int]] = []
+    for place in range(2, len(fields) - 5):
+        channel, start, length, words = fields[place : place + 4]
+        is_channel = channel.isdecimal() or channel == "<NA>"
+        if is_channel and _is_seconds(start) and _is_seconds(length):
+            ways.append((words == "<NA>", place))
+    if sum(usual for usual, _ in ways) == 1:
+        ways = [way for way in ways if way[0]]
+    if len(ways) != 1:
+        return None
+    place = ways[0][1]
+    name, who = "_".join(fields[1:place]), fields[place + 5 :]
+    for _ in range(2):  # a confidence and a look-ahead time, of which either may not be there
+        if len(who) > 1 and (who[-1] == "<NA>" or _is_seconds(who[-1])):
+            who = who[:-1]
+    start, length = float(fields[place + 1]), float(fields[place + 2])
+    return tidy(name), fields[place], start, length, None if who == ["<NA>"] else " ".join(who)
+
+
+def _is_seconds(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+", text) is not None
+
+
 def rttm_name(recording: str) -> str:
     """What an RTTM file calls a recording: its name without folder and suffix, in one word."""
-    return re.sub(r"\s+", "_", Path(recording).stem)
+    return tidy(Path(recording).stem).replace(" ", "_")
 
 
 def _read_textgrid(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
     textgrid: Any = import_extra("praatio.textgrid", f"{path}: a TextGrid", "annotation")
-    errors: Any = import_extra("praatio.utilities.errors", f"{path}: a TextGrid", "annotation")
-    try:
-        grid = textgrid.openTextgrid(str(path), False, "silence", "rename")
-    except UnicodeDecodeError:
-        raise
-    except (errors.PraatioException, ValueError, IndexError, KeyError, AssertionError) as error:
-        raise MMERError(f"{path}: is no TextGrid that can be read ({' '.join(str(error).split())})") from None
+    grid = textgrid.openTextgrid(str(path), False, "silence", "rename")
     names = [tier.name for tier in grid.tiers if isinstance(tier, textgrid.IntervalTier)]
     for name in tiers:
         if name not in names:
@@ -106,44 +124,50 @@ def _read_textgrid(path: Path, recording: str, tiers: list[str]) -> list[Segment
 
 
 def _read_csv(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
-    try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise MMERError(f"{path}: is no CSV table ({' '.join(str(error).split())})") from None
-    missing = {"start", "end"} - set(table.columns)
-    if missing:
-        found = ", ".join(map(str, table.columns))
+    cells, commas_are_decimal = read_delimited(path)
+    columns = {header(name): values for name, values in cells.items()}
+    if missing := {"start", "end"} - set(columns):
+        found = ", ".join(cells)
         raise MMERError(
             f"{path}: has no column {min(missing)}; found {found}; start and end in seconds are needed"
         )
-    try:
-        times = table[["start", "end"]].astype(float)
-    except ValueError as error:
-        raise MMERError(f"{path}: start and end must be seconds ({error})") from None
+    times = {}
+    for name in ("start", "end"):
+        values = with_points(columns[name]) if commas_are_decimal else columns[name]
+        times[name] = [_seconds(path, name, row, value) for row, value in enumerate(values, 1)]
+    nothing = [None] * len(times["start"])
+    rest = (columns.get(name, nothing) for name in ("channel", "speaker", "transcript"))
     return [
-        Segment(
-            start,
-            end,
-            row.get("channel") or "mix",
-            row.get("speaker") or None,
-            row.get("transcript") or None,
-        )
-        for (start, end), row in zip(times.itertuples(index=False), table.to_dict("records"), strict=True)
+        Segment(start, end, channel or "mix", (speaker and tidy(speaker)) or None, transcript or None)
+        for start, end, channel, speaker, transcript in zip(times["start"], times["end"], *rest, strict=True)
     ]
+
+
+def _seconds(path: Path, name: str, row: int, value: str | None) -> float:
+    try:
+        return float(value or "")
+    except ValueError:
+        found = "empty" if value is None else brief(value)
+        raise MMERError(f"{path}: {name} is {found} in row {row}; start and end must be seconds") from None
 
 
 def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
     # Imported here, so that the command line starts without it.
     import webvtt
-    from webvtt.errors import MalformedCaptionError, MalformedFileError
 
     is_srt = path.suffix.lower() == ".srt"
-    try:
-        captions = webvtt.from_srt(str(path)) if is_srt else webvtt.read(str(path))
-    except (MalformedFileError, MalformedCaptionError) as error:
-        kind = "SubRip" if is_srt else "WebVTT"
-        reason = " ".join(str(error).split()) or "malformed"
-        raise MMERError(f"{path}: is no {kind} file that can be read ({reason})") from None
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    times = [number for number, line in enumerate(lines) if "-->" in line]
+    for number in times:
+        if not _CUE_TIMES.match(lines[number]):
+            raise MMERError(f"{path}, line {number + 1}: {brief(lines[number])} are no times of a subtitle")
+        lines[number] = re.sub(r"(?<=:\d\d),(?=\d)", ".", lines[number])
+    captions = webvtt.from_buffer(StringIO("\n".join(lines)), "srt" if is_srt else "vtt")
+    if len(captions) != len(times):
+        found = f"{len(captions)} of its {len(times)} subtitles can be read"
+        raise MMERError(
+            f"{path}: {found}; each needs its times on a line of their own, and an empty line before it"
+        )
     segments = []
     for caption in captions:
         words = " ".join((caption.text if is_srt else unescape(caption.text)).split())
@@ -152,10 +176,12 @@ def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segmen
     return segments
 
 
-_READERS: dict[str, Callable[[Path, str, list[str]], list[Segment]]] = {
-    ".rttm": _read_rttm,
-    ".textgrid": _read_textgrid,
-    ".csv": _read_csv,
-    ".srt": _read_subtitles,
-    ".vtt": _read_subtitles,
+_CUE_TIME = r"(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}"
+_CUE_TIMES = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}")
+_READERS: dict[str, tuple[str, Callable[[Path, str, list[str]], list[Segment]]]] = {
+    ".rttm": ("RTTM", _read_rttm),
+    ".textgrid": ("TextGrid", _read_textgrid),
+    ".csv": ("CSV", _read_csv),
+    ".srt": ("SubRip", _read_subtitles),
+    ".vtt": ("WebVTT", _read_subtitles),
 }

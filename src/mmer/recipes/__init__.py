@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
-from mmer.errors import RecipeError
+from mmer.errors import RecipeError, reason_of
 from mmer.regular_files import refuse_special
+
+_MOST_VALUES = 1_000_000
 
 
 def recipe_names() -> list[str]:
@@ -43,27 +45,46 @@ def read_recipe(name_or_path: str) -> tuple[str, str]:
     return f"recipe {name_or_path}", (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
 
 
+class Plain(str):
+    """A YAML scalar without quotation marks; the setting it is for decides whether it is text, a number or null."""
+
+
 def parse_yaml(text: str, source: str) -> Any:
-    """The value of a YAML text; `source` is what messages call it.
+    """Read a YAML text.
+
+    Every scalar is text, so that `010`, `no`, `1:30` and `2024-05-01` stay what is written: one without quotation marks
+    is `Plain`, and an empty one None.
+
+    Args:
+        text: YAML; JSON is YAML too.
+        source: what messages call it.
 
     Raises:
-        RecipeError: not YAML, or a key given twice.
+        RecipeError: not YAML, a key given twice or that is no text, a tag, or far more content than text.
     """
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+        _check_extent(value)
+        return value
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None and not source.startswith("override") else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or reason_of(error)
         raise RecipeError(f"{source}{where}: not YAML: {problem}") from None
+    except RecursionError:
+        raise RecipeError(f"{source}: not YAML: it is nested too deeply") from None
+    except Exception as error:  # whatever PyYAML raises on a damaged text
+        raise RecipeError(f"{source}: not YAML: {reason_of(error)}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-5 as a number (YAML 1.1 takes it for text) and refuses a key given twice."""
+    """Safe YAML whose scalars are text, that refuses a key given twice and every tag."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key_node.value!r} is given twice", key_node.start_mark
@@ -71,10 +92,36 @@ class _Loader(yaml.SafeLoader):
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
+    def construct_text(self, node: yaml.ScalarNode) -> str | None:
+        # JSON writes a character beyond the first 65536 as two halves.
+        text = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        if node.style is not None:
+            return text
+        return Plain(text) if text else None
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+
+_Loader.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("^<<$"))]}
+_Loader.yaml_constructors = {
+    "tag:yaml.org,2002:str": _Loader.construct_text,
+    "tag:yaml.org,2002:merge": _Loader.construct_text,
+    "tag:yaml.org,2002:seq": yaml.SafeLoader.construct_yaml_seq,
+    "tag:yaml.org,2002:map": yaml.SafeLoader.construct_yaml_map,
+    None: yaml.SafeLoader.construct_undefined,
+}
+
+
+def _check_extent(value: Any) -> None:
+    """Refuse aliases that make a short text a huge or an endless value."""
+    rest, count = [value], 0
+    while rest:
+        count += 1
+        if count > _MOST_VALUES:
+            raise yaml.YAMLError("its aliases make it too large")
+        part = rest.pop()
+        if isinstance(part, dict):
+            rest.extend(part.values())
+        elif isinstance(part, list):
+            rest.extend(part)
 
 
 def _shipped() -> Traversable:

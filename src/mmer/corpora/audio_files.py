@@ -1,0 +1,71 @@
+"""The files that a table names, on a disk that may write their names otherwise."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmer.names import folded
+
+
+def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str | None], list[str]]:
+    """Find the files that a table names.
+
+    macOS and archives made there write accents in another Unicode form than tables, Windows does not tell `A.WAV` from
+    `a.wav` and separates folders with a backslash, and a cell may have a blank at its end.
+
+    Args:
+        paths: as the table has them, relative to `folder`; null for an utterance without sound.
+        folder: of the table.
+
+    Returns:
+        The path of each, and a note where some have another name on disk. A path is as the table has it where there is
+        no such file, or where several names are meant equally.
+    """
+    listings: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, str] = {}
+    renamed: list[str] = []
+    for path in dict.fromkeys(path for path in paths if path is not None):
+        found[path] = os.path.join(folder, path)
+        if not os.path.exists(found[path]) and (other := _other_name(folder, path, listings)):
+            found[path] = other
+            renamed.append(path)
+    notes = []
+    if renamed:
+        example = f"{renamed[0]} is {os.path.basename(found[renamed[0]])}"
+        notes.append(
+            f"{len(renamed)} recordings have another name on disk, which differs in case, blanks or Unicode form; "
+            f"the first: {example}"
+        )
+    return [None if path is None else found[path] for path in paths], notes
+
+
+def _other_name(folder: Path, path: str, listings: dict[str, dict[str, list[str]]]) -> str | None:
+    """The one file that this name can mean, part by part; null where there is none or several."""
+    place = str(folder)
+    if os.path.isabs(path):
+        place, path = os.path.splitdrive(path)[0] + os.sep, os.path.splitdrive(path)[1]
+    for part in re.split(r"[/\\]", path):
+        if part in ("", ".", ".."):
+            place = os.path.join(place, part)
+            continue
+        if not os.path.exists(os.path.join(place, part)):
+            names = _listed(place, listings).get(folded(part), [])
+            if len(names) != 1:
+                return None
+            part = names[0]
+        place = os.path.join(place, part)
+    return place
+
+
+def _listed(place: str, listings: dict[str, dict[str, list[str]]]) -> dict[str, list[str]]:
+    """What a folder holds, by the form in which names are compared."""
+    if place not in listings:
+        listings[place] = defaultdict(list)
+        try:
+            for name in os.listdir(place):
+                listings[place][folded(name)].append(name)
+        except OSError:  # no folder, or not readable: nothing is found there
+            pass
+    return listings[place]

@@ -1,0 +1,158 @@
+"""CSV and TSV as spreadsheets, corpora and other programs write them."""
+
+import codecs
+import csv
+import io
+import re
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from mmer.errors import CorpusError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_LINE_ENDS = re.compile("\r\n|\r|\n")
+
+csv.field_size_limit(2**30)  # the limit of 128 KB is for programs that cannot take a longer cell
+
+
+def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str, list[str | None]], bool]:
+    """Read a CSV or TSV file as text.
+
+    The text is UTF-8, or UTF-16 with its mark. A cell that is empty is null, a quoted empty one is the empty text; a
+    row of empty cells is no row, and a column without name and content is no column. A `.csv` whose header has
+    semicolons or tabs and no comma is read with these. In a TSV, a quotation mark is a character like any other unless
+    the file as a whole is quoted, or a cell of several lines is.
+
+    Args:
+        path: ends in `.csv` or `.tsv`.
+        notes: gets what was assumed.
+
+    Returns:
+        The cells by column, and whether semicolons delimit them, so that commas may be decimal.
+
+    Raises:
+        CorpusError: two columns of one name, a row with more or fewer cells than the header, or a quotation mark that
+            is not closed; with the number of the line.
+        UnicodeDecodeError: it is neither UTF-8 nor UTF-16 with a mark.
+    """
+    text = _decoded(path.read_bytes())
+    first = _LINE_ENDS.split(text, maxsplit=1)[0]
+    delimiter = _delimiter(first, path.suffix.lower())
+    if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:
+        notes.append(f"{path.name} is read with {_WORDS[delimiter]} between its columns")
+    if delimiter == "\t" and (lines := _plain_lines(text)):
+        rows = [line.split("\t") for line in lines]
+        quoted = all(_is_quoted(cell) for cell in rows[0])
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        names = [_unquoted(column[0], quoted) or "" for column in columns]
+        cells = [[_unquoted(cell, quoted) for cell in column[1:]] for column in columns]
+    else:
+        _check_quotes(path, text, delimiter)
+        names, cells = _parsed(text, delimiter)
+    return _columns(path, names, cells), delimiter == ";"
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
+def _delimiter(line: str, suffix: str) -> str:
+    usual = DELIMITERS[suffix]
+    if suffix == ".tsv" or usual in line:
+        return usual
+    return next((mark for mark in (";", "\t") if mark in line), usual)
+
+
+def _plain_lines(text: str) -> list[str] | None:
+    """The lines of a TSV that has a row on each; null where cells go over several lines."""
+    lines = [line for line in _LINE_ENDS.split(text) if line]
+    return lines if len({line.count("\t") for line in lines}) == 1 else None
+
+
+def _is_quoted(cell: str) -> bool:
+    """Whether a cell is in quotation marks, and those inside it are doubled."""
+    inner = cell[1:-1]
+    return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
+
+
+def _unquoted(cell: str, all_are: bool) -> str | None:
+    # Where not all are quoted, only a cell with doubled marks inside, or nothing, shows that it is.
+    if _is_quoted(cell) and (all_are or cell == '""' or '""' in cell[1:-1]):
+        return cell[1:-1].replace('""', '"')
+    return cell or None
+
+
+def _check_quotes(path: Path, text: str, delimiter: str) -> None:
+    """Make sure that each row has as many cells as the header, and that no quotation mark takes other rows in."""
+    lines = _LINE_ENDS.split(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    width, begun = 0, 1
+    try:
+        for row in reader:
+            width = width or len(row)
+            if row and len(row) != width:
+                found = f"line {begun} has {len(row)} cells, and the header {width}"
+                raise CorpusError(f"{path}: {found}; quote a cell that has a delimiter or a line break in it")
+            if reader.line_num > begun:
+                _check_lines_of_row(path, lines[begun - 1 : reader.line_num], delimiter, row, begun)
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            found = f"a quotation mark that opens in line {begun} is not closed"
+        else:
+            found = f"a quotation mark in line {begun} is closed within a cell, in line {reader.line_num}"
+        raise CorpusError(f"{path}: {found}; close it, or double each mark that belongs to a text") from None
+
+
+def _check_lines_of_row(path: Path, lines: list[str], delimiter: str, row: list[str], begun: int) -> None:
+    """Refuse a row of several lines of which one looks like a row of its own."""
+    first = next(number for number, cell in enumerate(row) if _LINE_ENDS.search(cell))
+    # The last line of a cell in the first column is followed by all other cells in any case.
+    inner = lines[1:-1] if first == 0 else lines[1:]
+    for number, line in enumerate(inner, begun + 1):
+        cells = line.split(delimiter)
+        if len(cells) == len(row) > 1 and not any(cell.startswith(" ") for cell in cells):
+            found = (
+                f"a quotation mark that opens in line {begun} takes in line {number}, which looks like a row"
+            )
+            raise CorpusError(f"{path}: {found}; close it, or write the cell in one line")
+
+
+def _parsed(text: str, delimiter: str) -> tuple[list[str], list[list[str | None]]]:
+    header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    data = text.encode()
+    table = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        read_options=arrow_csv.ReadOptions(
+            column_names=[str(number) for number in range(len(header))],
+            block_size=max(1 << 20, min(len(data) + 1, 2**31 - 1)),  # a cell may be as long as the file
+        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={str(number): pa.string() for number in range(len(header))},
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        ),
+    )
+    cells = [column.to_pylist()[1:] for column in table.columns]
+    return header, cells
+
+
+def _columns(path: Path, names: list[str], cells: list[list[str | None]]) -> dict[str, list[str | None]]:
+    filled = [any(value and value.strip() for value in row) for row in zip(*cells, strict=True)]
+    columns: dict[str, list[str | None]] = {}
+    for number, (name, values) in enumerate(zip(names, cells, strict=True), 1):
+        if not name.strip() and not any(values):
+            continue
+        if name in columns:
+            raise CorpusError(f"{path}: column {name} occurs {names.count(name)} times; rename one")
+        if not name.strip():
+            raise CorpusError(f"{path}: column {number} has no name; name it")
+        columns[name] = [value for value, is_row in zip(values, filled, strict=True) if is_row]
+    return columns

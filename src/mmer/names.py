@@ -1,0 +1,55 @@
+"""Names as people write them: of speakers, emotions, columns and files."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+# Characters without width that editors, web pages and spreadsheets leave behind; joiners inside a word are spelling.
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]|^[\u200c\u200d]+|[\u200c\u200d]+$"
+)
+
+
+def tidy(name: str) -> str:
+    r"""Write a name in one way: Unicode form C, single blanks, none at the ends, nothing invisible.
+
+    Names that differ in nothing else look the same, so they are the same name.
+
+    >>> tidy("  Zoe\u0308\u00a0 K. \u200b")
+    'Zoë K.'
+    """
+    if name.isascii() and " ".join(name.split()) == name:
+        return name
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", name)).split())
+
+
+def folded(name: str) -> str:
+    """Bring a name into the form in which names are compared: without case, and in Unicode form KC.
+
+    >>> folded("ANNA\\u00a0K.") == folded("Anna k.")
+    True
+    """
+    text = unicodedata.normalize("NFKC", tidy(name)).casefold()
+    return unicodedata.normalize("NFKC", " ".join(text.replace("\u200c", "").replace("\u200d", "").split()))
+
+
+def meant(name: str, known: Iterable[str]) -> str | None:
+    """Find the known name that is written like this one but for case, blanks or Unicode form.
+
+    Returns:
+        None where there is no such name, or several.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    like = [other for other in known if folded(other) == folded(name)]
+    return like[0] if len(like) == 1 else None
+
+
+def header(name: str) -> str:
+    """Bring the name of a column into the form in which columns are compared.
+
+    >>> header(" Utterance ID")
+    'utterance_id'
+    """
+    return re.sub(r"[ -]", "_", folded(name))
