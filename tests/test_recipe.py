@@ -362,3 +362,33 @@ def test_numbers_are_decimal():
 def test_a_label_that_is_there_twice():
     for labels in ("[angry, sad, angry]", "angry,sad,angry\u00a0"):
         assert "a list that has each name once" in error_of("demo", f"data.labels={labels}")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "reason"),
+    [
+        (
+            "{refit: true, selection: last}",
+            "refit wants selection: validation; last trains on all it may already",
+        ),
+        ("{refit: true, selection: test}", "refit wants selection: validation; test has read the test split"),
+        (
+            "{refit: true, validation: 0}",
+            "refit wants a validation split to choose the epoch, and validation is 0",
+        ),
+    ],
+)
+def test_what_refit_cannot_be_joined_with(protocol: str, reason: str):
+    assert reason in error_of("compact", f"protocol={protocol}")
+
+
+def test_settings_that_change_no_answer_are_no_difference():
+    recipe = load_recipe("iemocap-paper")
+    how = ["training.recompute=none", "training.workers=3", "training.log_gradient_shares=true"]
+    how += ["training.report_to=[]", "training.text_cache_gb=0"]
+    changed = load_recipe("iemocap-paper", how)
+    assert changed != recipe
+    assert changed.differences(recipe) == []
+    assert recipe.run_as(changed) == changed
+    other = load_recipe("iemocap-paper", [*how, "training.micro_batch_size=2", "protocol.seed=1"])
+    assert other.differences(recipe) == ["protocol.seed", "training.micro_batch_size"]

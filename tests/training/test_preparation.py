@@ -112,7 +112,12 @@ def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
     ("overrides", "told"),
     [
         (["data.corpus=null"], "data.corpus is not set"),
-        (["protocol.validation=0"], "protocol.selection is validation, but the validation split is empty"),
+        (
+            ["protocol.validation=0"],
+            "validation split is empty; set protocol.validation=1 or more, or protocol.selection=last, which keeps",
+        ),
+        (["protocol={test: [A, B, C], validation: 1}"], "has 1 speaker besides the tested, too few for 1 to"),
+        (["protocol={test: [A, B, C, D], validation: 1}"], "no utterance is left to train on"),
         (["protocol={test: [], validation: 0, selection: test}"], "split column is empty"),
         (["protocol={test: [A, B], validation: [C, D]}"], "no utterance is left to train on"),
         (["data.labels=[sad, hapy]"], "no utterance is 'hapy'"),
@@ -128,6 +133,31 @@ def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
 def test_recipes_that_cannot_be_followed(tiny, overrides: list[str], told: str):
     with pytest.raises((RecipeError, CorpusError), match=told):
         prepare(tiny(*overrides))
+
+
+def test_an_entry_of_the_label_map_that_meets_nothing_is_a_note(tiny):
+    recipe = tiny(
+        "data={label_map: {excited: calm, sadd: sad, angry: furious}, labels: [calm, furious, sad]}"
+    )
+    preparation = prepare(recipe)
+    assert preparation.notes == (
+        "data.label_map: no utterance is 'excited', so none of them becomes 'calm'",
+        "data.label_map: no utterance is 'sadd', the nearest is 'sad', so none of them becomes 'sad'",
+    )
+    assert preparation.corpus.emotions == ["calm", "furious", "sad"]
+    assert len(preparation.corpus) == 36
+
+
+def test_the_split_has_a_seed_of_its_own(tiny):
+    def validating(*overrides: str) -> str:
+        (speaker,) = (
+            prepare(tiny("protocol.validation=1", *overrides)).part("validation").table["speaker"].unique()
+        )
+        return speaker
+
+    drawn = {validating(f"protocol.seed={seed}") for seed in range(6)}
+    assert len(drawn) > 1
+    assert len({validating(f"training.seed={seed}") for seed in range(6)}) == 1
 
 
 def test_emotion_that_nobody_trains(tones: Path, tiny, tmp_path: Path):

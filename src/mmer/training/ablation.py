@@ -30,7 +30,7 @@ from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
 from mmer.training.gradient_shares import PREFIX
-from mmer.training.preparation import write_json
+from mmer.training.preparation import labeled, write_json
 
 NEUTRAL = "neutral"
 FIGURES = ("accuracy", "balanced_accuracy", "neutral_bias")
@@ -202,17 +202,17 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
     if recipe.data.corpus is None:
         raise RecipeError("data.corpus is not set; name the corpus, as data.corpus=corpus.parquet")
     corpus = Corpus.read(recipe.data.corpus)
-    labeled, _ = corpus.with_labels(recipe.data.labels, recipe.data.label_map)
+    usable, _ = labeled(corpus, recipe)
     protocol, file = recipe.protocol, folder / "folds.json"
     # The folds are of usable utterances, but the file is checked against the whole corpus.
     if protocol.folds is None:
-        folds = _single_split(labeled, recipe)
+        folds = _single_split(usable, recipe)
     elif isinstance(protocol.folds, str) and protocol.folds.endswith(".json"):
         folds = Folds.read(protocol.folds)
         folds.check_corpus(corpus, protocol.folds)
     elif isinstance(protocol.validation, int):
         folds = make_folds(
-            labeled,
+            usable,
             protocol.folds,
             group=protocol.group,
             validation=protocol.validation,
@@ -324,12 +324,12 @@ def learns(recipe: Recipe) -> str:
 def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -> None:
     """Make sure that there is room for all rows, each of which takes MMER's space at most."""
     assert recipe.data.corpus is not None
-    labeled, _ = Corpus.read(recipe.data.corpus).with_labels(recipe.data.labels, recipe.data.label_map)
+    usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
     folds = Folds.read(folder / "folds.json").folds
     runs = [folder / row / "folds" / fold for row in rows if ROWS[row].settings is not None for fold in folds]
     todo = [run for run in runs if not (run / "metrics.json").exists()]
     if todo:
-        needed = space_needed(recipe, labeled, recipe.data.labels or labeled.emotions)
+        needed = space_needed(recipe, usable, recipe.data.labels or usable.emotions)
         check_space(folder, needed, todo, jobs)
 
 

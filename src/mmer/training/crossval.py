@@ -163,6 +163,8 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         folds = _begin(folder, recipe, usable, folds)
         keep_sources(folder, recipe)
     write_json(folds_file, folds.content())
+    for note in usable.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     return folds
 
 

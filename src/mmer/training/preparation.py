@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
+from mmer.corpora.labels import nearest
 from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.files import check_not_input, write_csv, write_json, write_text
 from mmer.recipe import Recipe
@@ -37,11 +38,13 @@ class Preparation:
         labels: emotions, in the order of the model's classes.
         skipped: `utterance_id`, `audio_path`, `what` ("left out" or "cut"), `kind` and `reason` of every utterance
             of the corpus that is not used as it is.
+        notes: what whoever trains should know of it, in lines.
     """
 
     corpus: Corpus
     labels: list[str]
     skipped: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def part(self, split: str) -> Corpus:
         """The utterances of one split."""
@@ -100,7 +103,7 @@ def read_usable(recipe: Recipe) -> Preparation:
             f"{data.corpus}: data.recognized is {data.recognized:g}, but nothing is in a column {RECOGNIZED}; write it "
             "with mmer corpus transcribe, or set data.recognized=0"
         )
-    usable, _ = corpus.with_labels(data.labels, data.label_map)
+    usable, notes = labeled(corpus, recipe)
     skipped = [_left_out_for_label(row) for row in _missing(corpus, usable)]
     if recipe.protocol.style != "all":
         usable, others = _of_style(usable, recipe.protocol.style)
@@ -112,7 +115,23 @@ def read_usable(recipe: Recipe) -> Preparation:
         reasons = pd.Series([row["reason"] for row in skipped], dtype=str).value_counts()
         most = f"; the most frequent reason: {reasons.index[0]}" if len(reasons) else ""
         raise CorpusError(f"{data.corpus}: none of {len(corpus)} utterances can be used{most}")
-    return Preparation(usable, data.labels or usable.emotions, _table(skipped))
+    return Preparation(usable, data.labels or usable.emotions, _table(skipped), notes)
+
+
+def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
+    """The utterances of a corpus that have an emotion of a recipe, and notes on what its label map does not meet.
+
+    Raises:
+        CorpusError: an emotion of `data.labels` does not occur.
+    """
+    data, emotions = recipe.data, corpus.emotions
+    met = {before: after for before, after in data.label_map.items() if before in emotions}
+    notes = tuple(
+        f"data.label_map: no utterance is {before!r}{nearest(before, emotions)}, so none of them becomes {after!r}"
+        for before, after in data.label_map.items()
+        if before not in met
+    )
+    return corpus.with_labels(data.labels, met)[0], notes
 
 
 def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
@@ -146,7 +165,7 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
         used = used.select(~same)
     labels = recipe.data.labels or used.emotions
     all_skipped = pd.concat([usable.skipped, _table(skipped)], ignore_index=True)
-    preparation = Preparation(used, labels, all_skipped)
+    preparation = Preparation(used, labels, all_skipped, usable.notes)
     _check_splits(preparation, recipe)
     choose_views(preparation.corpus, recipe)
     return preparation

@@ -163,6 +163,8 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     if different or not (folder / "splits.json").exists():
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
+        for note in preparation.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         write_preparation(preparation, recipe, folder)
         keep_sources(folder, recipe)
         versions_file.unlink(missing_ok=True)

@@ -1,0 +1,159 @@
+"""Every recipe that ships, unchanged but for its length, with small encoders under the names that it gives them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from tiny import speech_config, text_config
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
+
+from mmer.model.compact import compact_tokenizer
+from mmer.recipe import CompactText, load_recipe
+from mmer.recipes import recipe_names
+
+Mmer = Callable[..., str]
+WORDS = {
+    "angry": "no never",
+    "excited": "yes yes oh",
+    "happy": "yes we go",
+    "neutral": "it is so",
+    "sad": "gone so gone",
+}
+SESSIONS = ("Ses01", "Ses02", "Ses05")
+QUICK = ["training.epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the Hugging Face Hub as downloads leave it, with small encoders of the true classes."""
+    cache = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    for name, kind in (
+        ("facebook/wav2vec2-base", "wav2vec2-group"),
+        ("microsoft/wavlm-base", "wavlm-group"),
+    ):
+        folder = _snapshot(cache, name)
+        AutoModel.from_config(speech_config(kind)).save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    folder = _snapshot(cache, "roberta-base")
+    # As wide as twelve heads want it.
+    AutoModel.from_config(text_config(24)).save_pretrained(folder)
+    compact_tokenizer(list(WORDS.values()), CompactText(vocabulary_size=90)).save_pretrained(folder)
+    return cache
+
+
+def _snapshot(cache: Path, name: str) -> Path:
+    folder = cache / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    return folder / "snapshots" / ("0" * 40)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sessions of two speakers, five emotions, with what a speech recognizer heard."""
+    folder, rows = tmp_path_factory.mktemp("corpus"), []
+    for session in SESSIONS:
+        for gender in "FM":
+            for number, (emotion, words) in enumerate(WORDS.items()):
+                name = f"{session}{gender}_{emotion}"
+                noise = 0.1 * np.random.default_rng(len(rows)).standard_normal(12_000)
+                tone = np.sin(np.arange(12_000) * (number + 1) * (0.02 if gender == "F" else 0.01))
+                soundfile.write(folder / f"{name}.wav", 0.3 * (tone + noise), 16_000)
+                rows.append(
+                    {
+                        "utterance_id": name,
+                        "audio_path": f"{name}.wav",
+                        "transcript": words,
+                        "recognized": words.replace("no", "so"),
+                        "emotion": emotion,
+                        "speaker": f"{session}{gender}",
+                        "session": session,
+                    }
+                )
+    path = folder / "corpus.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def mmer(hub: Path) -> Mmer:
+    """Runs the command; gives what it printed, and fails where it did."""
+
+    def run(*arguments: object) -> str:
+        command = [sys.executable, "-m", "mmer", *map(str, arguments)]
+        environment = {**os.environ, "HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_the_ablation_of_the_paper_goes_on_with_another_activation_checkpointing(
+    corpus: Path, mmer: Mmer, tmp_path: Path
+) -> None:
+    """What `recompute: cheap` of the recipe and the gradient shares of MMER's row ask for together."""
+    settings = ["iemocap-paper", f"data.corpus={corpus}", *QUICK, "--rows", "text,mmer", "--out", tmp_path]
+    assert load_recipe("iemocap-paper").training.recompute == "cheap"
+    told = mmer("ablate", *settings)
+    assert "MMER" in told
+    content = json.loads((tmp_path / "ablation.json").read_text())
+    assert [row["learns"] for row in content["rows"].values()] == ["text", "speech, text frozen"]
+    assert len(content["gradient_shares"]) == 4
+    models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/folds/*/model/*")}
+    mmer("ablate", settings[0], "training.recompute=none", "training.workers=0", *settings[1:])
+    assert json.loads((tmp_path / "ablation.json").read_text()) == content
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/folds/*/model/*")} == models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_a_recipe_goes_through_every_command(recipe: str, corpus: Path, mmer: Mmer, tmp_path: Path) -> None:
+    settings = [recipe, f"data.corpus={corpus}", "protocol.group=session", "protocol.test=[Ses05]", *QUICK]
+    run, crossval, ablation = (tmp_path / name for name in ("run", "crossval", "ablation"))
+    assert "balanced accuracy (UA)" in mmer("train", *settings, "--out", run)
+    model = run / "model"
+    mmer("evaluate", model, run / "corpus.parquet", "--split", "test", "--out", tmp_path / "judged")
+    judged = json.loads((tmp_path / "judged" / "metrics.json").read_text())
+    assert judged["accuracy"] == json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
+    mmer("report", run)
+    mmer("doctor", model)
+    if find_spec("onnxscript") and find_spec("onnxruntime"):
+        mmer("export", model, "--onnx", "--out", tmp_path / "onnx")
+        mmer("doctor", model, "--onnx", tmp_path / "onnx")
+    folds = ["protocol.folds=leave-one-out", "protocol.test=[]"]
+    mmer("crossval", *settings, *folds, "--out", crossval, "--jobs", "2")
+    assert len(json.loads((crossval / "metrics.json").read_text())["folds"]) == 3
+    assert not list(tmp_path.rglob("optimizer.pt"))
+    mmer("report", crossval)
+    mmer("ablate", *settings, "--out", ablation)
+    rows = json.loads((ablation / "ablation.json").read_text())["rows"]
+    assert all(row["note"] or row["pooled"] for row in rows.values())
+    mmer("report", ablation / "mmer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["iemocap-paper", "iemocap-beyond"])
+def test_a_recipe_is_refitted_by_folds(recipe: str, corpus: Path, mmer: Mmer, tmp_path: Path) -> None:
+    protocol = (
+        "protocol={folds: leave-one-out, test: [], refit: true, validation_group: speaker, metric: macro_f1}"
+    )
+    settings = [recipe, f"data.corpus={corpus}", protocol, *QUICK, "--out", tmp_path / "crossval"]
+    mmer("crossval", *settings)
+    for fold in (tmp_path / "crossval" / "folds").iterdir():
+        splits = json.loads((fold / "splits.json").read_text())["speakers"]
+        assert (len(splits["train"]), len(splits["validation"]), len(splits["test"])) == (3, 1, 2)
+        assert json.loads((fold / "metrics.json").read_text())["refit"] is True
+    mmer("report", tmp_path / "crossval")
+    page = (tmp_path / "crossval" / "report" / "report.html").read_text()
+    assert "A model trained anew for as many epochs, on training and validation, was tested." in page
