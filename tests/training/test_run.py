@@ -448,11 +448,15 @@ def test_complete_run_is_not_repeated(tiny, learned: tuple[TrainingRun, str]):
     run = learned[0]
     before = (run.model_folder / "model.safetensors").stat().st_mtime_ns
     console = quiet()
+    # As if the process had been killed while it pruned the run.
+    left = last_checkpoint(run.folder) / "optimizer.pt"
+    left.touch()
     # What changes no answer may be another.
     how = ["training.recompute=layers", "training.workers=1", "training.log_gradient_shares=true"]
     again = train(tiny(*LEARNING, *how), run.folder, console=console)
     assert again.metrics == run.metrics
     assert "is complete; nothing is left to do" in printed(console)
+    assert not left.exists()
     assert (run.model_folder / "model.safetensors").stat().st_mtime_ns == before
 
 

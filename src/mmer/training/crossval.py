@@ -164,7 +164,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         keep_sources(folder, recipe)
     write_json(folds_file, folds.content())
     for note in usable.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        tell(note, console)
     return folds
 
 

@@ -135,8 +135,9 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
                     metrics_file, {**metrics, **shared, "views": dict(views.counts) if views else None}
                 )
                 shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)
-                prune(folder)
             process.wait_for_everyone()
+    if process.is_main_process:
+        prune(folder)
     metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
     console.print(summary(folder, metrics, preparation.skipped))
     return TrainingRun(folder, metrics)
@@ -164,7 +165,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
         for note in preparation.notes:
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
+            tell(note, console)
         write_preparation(preparation, recipe, folder)
         keep_sources(folder, recipe)
         versions_file.unlink(missing_ok=True)
@@ -288,7 +289,7 @@ def _refit(
     if state is None or not _is_over(state, again):
         trained = len(together.part("train"))
         told = f"training anew on {trained} utterances of training and validation, {epochs} epochs"
-        console.print(told, highlight=False, soft_wrap=True)
+        tell(told, console)
         views = choose_views(together.corpus, again)
         stage.mkdir(exist_ok=True)
         _train(again, together, views, stage, folder / "model", checkpoint, console, recipe.training.epochs)
