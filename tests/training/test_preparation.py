@@ -116,6 +116,10 @@ def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
             ["protocol.validation=0"],
             "validation split is empty; set protocol.validation=1 or more, or protocol.selection=last, which keeps",
         ),
+        (
+            ["protocol={test: [A, B, C], validation: 0}"],
+            "validation split is empty; set protocol.selection=last, which keeps the last epoch",
+        ),
         (["protocol={test: [A, B, C], validation: 1}"], "has 1 speaker besides the tested, too few for 1 to"),
         (["protocol={test: [A, B, C, D], validation: 1}"], "no utterance is left to train on"),
         (["protocol={test: [], validation: 0, selection: test}"], "split column is empty"),

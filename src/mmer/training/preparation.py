@@ -241,7 +241,10 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
     if selection != "last" and not len(preparation.part(selection)):
         need = "protocol.test"
         if selection == "validation":
-            need = "protocol.validation=1 or more, or protocol.selection=last, which keeps the last epoch"
+            column = recipe.protocol.validation_group or recipe.protocol.group
+            several = column in train.table and train.table[column].nunique() > 1
+            need = "protocol.validation=1 or more, or " if several else ""
+            need += "protocol.selection=last, which keeps the last epoch"
         raise RecipeError(
             f"protocol.selection is {selection}, but the {selection} split is empty; set {need}{also}"
         )
