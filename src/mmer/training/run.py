@@ -35,6 +35,7 @@ from mmer.picture import additional_picture
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import messages, tell
+from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
 from mmer.training.data import (
     Collator,
@@ -256,6 +257,8 @@ def _train(
         judged(compared),
         schedule_epochs,
     )
+    for line in devices_told(recipe):
+        tell(line, console)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
@@ -351,7 +354,10 @@ def _judge(
     write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
-            recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
+            recognizer,
+            corpus,
+            batch_size=recipe.training.batch_size,
+            progress=progress,
         )
     if chooser is not None:  # the refitted model was trained on the validation split
         validated = as_judged(preparation.part("validation"), recipe)
