@@ -121,7 +121,7 @@ class TrainingProgress(TrainerCallback):
             self._told = time.monotonic()
             parts = (f"step {state.global_step}/{state.max_steps}", self._values(self._objectives))
             line = "  ".join(part for part in (*parts, self._outlook(state)) if part)
-            self.console.print(line, highlight=False, soft_wrap=True)
+            tell(line, self.console)
 
     def _view(self, state: TrainerState) -> Group:
         line = Table.grid(padding=(0, 1))

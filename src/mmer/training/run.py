@@ -354,10 +354,7 @@ def _judge(
     write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
-            recognizer,
-            corpus,
-            batch_size=recipe.training.batch_size,
-            progress=progress,
+            recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
         )
     if chooser is not None:  # the refitted model was trained on the validation split
         validated = as_judged(preparation.part("validation"), recipe)
