@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from mmer.recipe import Recipe
 
 LOGS_PER_EPOCH = 10
 MOST_WORKERS = 4
+_NO_MEMORY = re.compile(r"out of memory|you tried to allocate|ALLOC_FAILED")
+"""What CUDA, PyTorch's CPU allocator, and cuBLAS or cuDNN say."""
 
 
 class OneDeviceArguments(TrainingArguments):
@@ -44,6 +47,9 @@ def training_arguments(
     settings, gpu = recipe.training, torch.cuda.is_available()
     if settings.precision == "float16" and not gpu:
         raise RecipeError("training.precision is float16, which needs a CUDA GPU; use bfloat16 or float32")
+    workers = loading_processes(settings.workers, gpu=gpu)
+    if workers:  # otherwise each of them warns that it was forked
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     judged_at_a_time = settings.micro_batch_size or settings.batch_size
     steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
     return OneDeviceArguments(
@@ -64,7 +70,7 @@ def training_arguments(
         use_cpu=not gpu,
         bf16=settings.precision == "bfloat16",
         fp16=settings.precision == "float16",
-        dataloader_num_workers=loading_processes(settings.workers, gpu=gpu),
+        dataloader_num_workers=workers,
         dataloader_pin_memory=gpu,
         remove_unused_columns=False,
         label_names=["labels"],
@@ -138,4 +144,4 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))
