@@ -7,14 +7,20 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerState, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainerState, set_seed
 from transformers.training_args import ParallelMode
 
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.plots import NAMES
 from mmer.model.build import build_model
 from mmer.recipe import Recipe
-from mmer.training.arguments import devices_told, loading_processes, tf32, training_arguments
+from mmer.training.arguments import (
+    OneDeviceArguments,
+    devices_told,
+    loading_processes,
+    tf32,
+    training_arguments,
+)
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
 from mmer.training.selection import CHOICE, judge_epoch, out_of_patience, trained_conditions
@@ -273,9 +279,10 @@ def test_workers_change_nothing(make_trainer):
 def test_workers_may_be_spawned(make_trainer):
     """As on Windows and macOS, where a worker gets a copy and not the memory of this process."""
     trainer = make_trainer("training.epochs=1")
+    dataset, collate = trainer.train_dataset, trainer.data_collator
     loaders = [
-        DataLoader(trainer.train_dataset, 6, collate_fn=trainer.data_collator, num_workers=number, **how)
-        for number, how in ((0, {}), (1, {"multiprocessing_context": "spawn"}))
+        DataLoader(dataset, 6, collate_fn=collate, num_workers=number, multiprocessing_context=how)
+        for number, how in ((0, None), (1, "spawn"))
     ]
     trainer.train_dataset.set_epoch(2)
     for expected, found in zip(*loaders, strict=True):
@@ -302,7 +309,7 @@ def test_processes_that_load_follow_the_machine(monkeypatch: pytest.MonkeyPatch)
 def test_several_gpus_are_never_used_by_one_process(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = training_arguments(tiny(), tmp_path, 36)
     arguments._n_gpu = 4  # what the Trainer's own find where four are visible
-    assert TrainingArguments.n_gpu.fget(arguments) == 4
+    assert super(OneDeviceArguments, arguments).n_gpu == 4
     assert arguments.n_gpu == 1
     assert arguments.train_batch_size == 6
     assert arguments.parallel_mode is ParallelMode.NOT_PARALLEL
