@@ -82,17 +82,20 @@ def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Ca
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without the bars for each file read or written, and a note on checkpoints less than a second apart."""
+    """Without bars for each file, tables of weights that a checkpoint has beyond those wanted, and notes on saving."""
     # Imported here, so that the command line need not wait for transformers to say what is wrong.
     from transformers.utils import logging as hf_logging
 
-    shown, logger = hf_logging.is_progress_bar_enabled(), logging.getLogger("transformers.trainer_utils")
-    level = logger.level
+    shown = hf_logging.is_progress_bar_enabled()
+    loggers = [logging.getLogger(f"transformers.{name}") for name in ("trainer_utils", "modeling_utils")]
+    levels = [logger.level for logger in loggers]
     hf_logging.disable_progress_bar()
-    logger.setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if shown:
             hf_logging.enable_progress_bar()

@@ -380,8 +380,12 @@ class Training(Section):
     speakers, so that each has a positive in the supervised contrastive objective (`balanced`); or clips about equally
     long (`by_length`), which saves padding, but emotions differ in length too, which costs accuracy. null = `balanced`
     with the supervised contrastive objective, `shuffled` without."""
-    workers: NonNegativeInt = 0
-    """Processes that load audio; the result is the same for any number."""
+    tf32: bool = True
+    """Compute float32 products in TF32 on GPUs that have it, several times as fast, with 10 bits of mantissa in
+    training; judging is in full float32. false = full float32 in training too."""
+    workers: NonNegativeInt | None = None
+    """Processes that load audio; the result is the same for any number. null = on a GPU, one for each core but one, up
+    to 4; none where the CPU trains, whose cores are busy, or where processes cannot be forked."""
     text_cache_gb: NonNegativeFloat = 10.0
     """Disk space in the run folder, while training goes on, for what a frozen text encoder says about each transcript:
     it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""

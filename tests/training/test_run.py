@@ -407,6 +407,17 @@ def test_interrupted_and_resumed_is_uninterrupted(tiny, uninterrupted: TrainingR
         )
 
 
+def test_resumed_with_processes_that_load_is_uninterrupted(tiny, uninterrupted: TrainingRun, tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            tiny(*LIVELY, "training.workers=2"),
+            tmp_path / "run",
+            console=Console(file=Interrupting("epoch 2/4")),
+        )
+    resumed = train(tiny(*LIVELY, "training.workers=1"), tmp_path / "run", console=quiet())
+    assert identical(resumed, uninterrupted)
+
+
 def test_killed_process_is_resumed(tiny, uninterrupted: TrainingRun, tmp_path: Path):
     program = (
         "import sys; from mmer.recipe import load_recipe; from mmer.training.run import train;"

@@ -6,12 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerState, set_seed
+from transformers.training_args import ParallelMode
 
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.plots import NAMES
 from mmer.model.build import build_model
 from mmer.recipe import Recipe
+from mmer.training.arguments import (
+    OneDeviceArguments,
+    devices_told,
+    loading_processes,
+    tf32,
+    training_arguments,
+)
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
 from mmer.training.selection import CHOICE, judge_epoch, out_of_patience, trained_conditions
@@ -216,15 +225,46 @@ def test_non_finite_loss_stops_before_the_weights_move(make_trainer, accumulatio
     with pytest.raises(TrainingError) as caught:
         trainer.train()
     message = str(caught.value)
-    batch = {dataset.utterances[i].utterance_id for i in order[position : position + 2]}
-    listed = message.partition("utterances ")[2].partition(";")[0].split(", ")
-    assert set(listed) == batch
     steps = position // (2 * accumulation)
-    assert f"in step {steps + 1} (ctc)" in message
+    culprit = dataset.utterances[order[position]].utterance_id
+    assert message.startswith(
+        f"the loss is not finite in step {steps + 1} (ctc): utterance {culprit}: the transcript has more characters "
+        "than the encoder makes frames of the sound, so that no CTC alignment exists; "
+    )
     assert len(seen) == steps
     assert all(value.isfinite().all() for value in trainer.model.state_dict().values())
     if seen:
         assert all(torch.equal(value, seen[-1][name]) for name, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("micro", ["null", "1"])
+def test_an_answer_that_is_not_a_number_names_its_utterance(make_trainer, micro: str):
+    trainer = make_trainer(*STILL, f"training.micro_batch_size={micro}")
+    dataset = trainer.train_dataset
+    spoiled = dataset.utterances[7].utterance_id
+
+    def spoil(items: Any) -> dict[str, Any]:
+        batch = collate(items)
+        place = batch["utterance_ids"].index(spoiled) if spoiled in batch["utterance_ids"] else None
+        if place is not None:
+            batch["input_features"][place] = math.nan
+        return batch
+
+    collate, trainer.data_collator = trainer.data_collator, spoil
+    with pytest.raises(
+        TrainingError, match=f": utterance {spoiled}: the network's answer is not a number; look at"
+    ):
+        trainer.train()
+
+
+def test_a_loss_that_no_single_utterance_spoils_names_the_batch(make_trainer):
+    trainer = make_trainer(*STILL)
+    with torch.no_grad():
+        trainer.model.classifier.bias.fill_(math.inf)
+    with pytest.raises(
+        TrainingError, match=r"no single utterance is the cause among utterances \S+, .* and 1 more;"
+    ):
+        trainer.train()
 
 
 def test_workers_change_nothing(make_trainer):
@@ -234,6 +274,90 @@ def test_workers_change_nothing(make_trainer):
         trainer.train()
         results.append(weights(trainer))
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+def test_workers_may_be_spawned(make_trainer):
+    """As on Windows and macOS, where a worker gets a copy and not the memory of this process."""
+    trainer = make_trainer("training.epochs=1")
+    dataset, collate = trainer.train_dataset, trainer.data_collator
+    loaders = [
+        DataLoader(dataset, 6, collate_fn=collate, num_workers=number, multiprocessing_context=how)
+        for number, how in ((0, None), (1, "spawn"))
+    ]
+    trainer.train_dataset.set_epoch(2)
+    for expected, found in zip(*loaders, strict=True):
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            assert (
+                torch.equal(value, found[name]) if isinstance(value, torch.Tensor) else value == found[name]
+            )
+
+
+def test_processes_that_load_follow_the_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)), raising=False)
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda: "fork")
+    assert loading_processes(7, gpu=False) == 7
+    assert loading_processes(0, gpu=True) == 0
+    assert loading_processes(None, gpu=False) == 0
+    assert loading_processes(None, gpu=True) == 4
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert loading_processes(None, gpu=True) == 1
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda: "spawn")
+    assert loading_processes(None, gpu=True) == 0
+
+
+def test_several_gpus_are_never_used_by_one_process(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    arguments = training_arguments(tiny(), tmp_path, 36)
+    arguments._n_gpu = 4  # what the Trainer's own find where four are visible
+    assert super(OneDeviceArguments, arguments).n_gpu == 4
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == 6
+    assert arguments.parallel_mode is ParallelMode.NOT_PARALLEL
+
+
+def test_what_is_said_of_gpus(tiny, monkeypatch: pytest.MonkeyPatch):
+    assert devices_told(tiny()) == []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "GPU")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    several = "one of 2 GPUs is used; start the command with torchrun --nproc-per-node 2 -m to use all"
+    assert devices_told(tiny()) == [
+        "GPU: float32 in TF32; training.tf32=false for full float32",
+        several,
+    ]
+    assert devices_told(tiny("training.tf32=false"))[0] == "GPU: full float32"
+    assert devices_told(tiny("training.precision=bfloat16")) == [several]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert several not in devices_told(tiny())
+    before = torch.get_float32_matmul_precision()
+    with tf32(True):
+        assert torch.get_float32_matmul_precision() == "high"
+    with tf32(False):
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.get_float32_matmul_precision() == before
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), None]
+)
+def test_too_little_memory_is_one_line_with_the_way_out(make_trainer, error: Exception | None):
+    trainer = make_trainer("training.epochs=1")
+
+    def forward(*_: Any, **named: Any) -> None:
+        if error is not None:  # what a GPU raises
+            raise error
+        torch.empty(1 << 60)  # what the CPU raises
+
+    trainer.model.forward = forward
+    with pytest.raises(TrainingError) as told:
+        trainer.train()
+    assert str(told.value) == (
+        "this machine has not enough memory for 6 utterances at a time in step 1; set training.micro_batch_size=3, "
+        "which changes no gradient, training.recompute=cheap (activation checkpointing), data.crop_duration to cut "
+        "the longest utterances"
+    )
 
 
 def test_bfloat16_on_cpu(make_trainer):

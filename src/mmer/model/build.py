@@ -44,6 +44,12 @@ def build_model(
         pretrained.load_text_encoder(model, text.encoder)
     if (config.uses_speech and speech.train == "lora") or (config.uses_text and text.train == "lora"):
         model.add_lora(recipe.model.lora.model_dump())
+    pretrained.check_encoders(
+        model,
+        processor,
+        speech=speech.encoder if config.uses_speech and speech.encoder != COMPACT else None,
+        text=text.encoder if config.uses_text and text.encoder != COMPACT else None,
+    )
     return model, processor
 
 
@@ -82,14 +88,14 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         tokenizer = compact.compact_tokenizer([*transcripts, *heard], text.compact)
         text_config = compact.compact_text_config(text.compact, tokenizer)
     else:
-        tokenizer = pretrained.encoder_tokenizer(text.encoder)
-        text_config = pretrained.encoder_config(text.encoder)
+        text_config = pretrained.text_encoder_config(text.encoder)
+        tokenizer = pretrained.encoder_tokenizer(text.encoder, text_config)
 
     if speech.encoder == COMPACT:
         speech_config = compact.compact_speech_config(speech.compact)
         feature_extractor = compact.compact_feature_extractor(speech.compact)
     else:
-        speech_config = pretrained.encoder_config(speech.encoder)
+        speech_config = pretrained.speech_encoder_config(speech.encoder)
         feature_extractor = pretrained.encoder_feature_extractor(speech.encoder)
     speech_config.apply_spec_augment = speech.spec_augment
 

@@ -101,6 +101,11 @@ class MMERConfig(PreTrainedConfig):
                 f"fusion '{self.fusion}' has one side, which nothing stands in for; set stand_ins to false"
             )
         super().__post_init__(**kwargs)
+        for config in (self, self.speech_config, self.text_config):
+            if (
+                config is not None
+            ):  # parameters are float32, whatever an encoder was saved in; precision is autocast
+                config.dtype = "float32"
 
     @property
     def uses_speech(self) -> bool:

@@ -118,12 +118,13 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
         state = translate_state_dict(_read_pickle(checkpoint))
     except CheckpointError as error:
         raise error if str(checkpoint) in str(error) else CheckpointError(f"{checkpoint}: {error}") from error
-    model = MMERForEmotionRecognition(official_config(text_config=pretrained.encoder_config(text_encoder)))
+    text_config = pretrained.text_encoder_config(text_encoder)
+    model = MMERForEmotionRecognition(official_config(text_config=text_config))
     pretrained.load_text_encoder(model, text_encoder)
     load_official(model, state, checkpoint)
     processor = MMERProcessor(
         Wav2Vec2FeatureExtractor(return_attention_mask=True),
-        pretrained.encoder_tokenizer(text_encoder),
+        pretrained.encoder_tokenizer(text_encoder, text_config),
         labels=OFFICIAL_LABELS,
         ctc_symbols=WAV2VEC2_ALPHABET,
         minimum_samples=receptive_field(model.config.speech_config),

@@ -271,10 +271,14 @@ class MMERProcessor(ProcessorMixin):
                 f"a transcript has {longest} tokens and the text encoder reads {self.tokenizer.model_max_length}: "
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
-        mask = encoded["attention_mask"]
+        ids, mask = (np.asarray(encoded[name], np.int64) for name in ("input_ids", "attention_mask"))
         if self.stand_ins:
             mask = mask * np.array([[bool(text)] for text in texts])
-        return _as_kind({"input_ids": encoded["input_ids"], "text_attention_mask": mask}, return_tensors)
+        elif (empty := ~mask.any(axis=1)).any():  # a tokenizer without special tokens, as that of GPT-2
+            ids, mask = (np.pad(array, ((0, 0), (0, int(not longest)))) for array in (ids, mask))
+            end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+            ids[empty, 0], mask[empty, 0] = pad if end is None else end, 1
+        return _as_kind({"input_ids": ids, "text_attention_mask": mask}, return_tensors)
 
     def encode_ctc(self, transcripts: Sequence[str | None]) -> "Tensor":
         """CTC targets (batch, longest transcript) int64, padded with -100; a missing transcript is all -100."""

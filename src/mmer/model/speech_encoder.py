@@ -41,6 +41,23 @@ def receptive_field(config: PreTrainedConfig) -> int:
     return field
 
 
+def check_speech_config(config: PreTrainedConfig) -> None:
+    """Find out whether a configuration is of a supported speech encoder.
+
+    Raises:
+        EncoderError: it is of another kind, or has an adapter.
+    """
+    if config.model_type not in SUPPORTED:
+        raise EncoderError(
+            f"speech encoder of type '{config.model_type}' is not supported; supported are {', '.join(SUPPORTED)}"
+        )
+    if getattr(config, "add_adapter", False):
+        raise EncoderError(
+            "speech encoders with an adapter are not supported, since its convolutions mix padding into frames; "
+            "set add_adapter to false in the encoder's config.json"
+        )
+
+
 class MaskedGroupNormLayer(GradientCheckpointingLayer):
     """The first convolution of the group-norm kind, normalized over the valid frames alone.
 
@@ -109,15 +126,7 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, config: PreTrainedConfig, *, train: str, freeze_feature_extractor: bool) -> None:
         super().__init__()
-        if config.model_type not in SUPPORTED:
-            raise EncoderError(
-                f"speech encoder of type '{config.model_type}' is not supported; supported are {', '.join(SUPPORTED)}"
-            )
-        if getattr(config, "add_adapter", False):
-            raise EncoderError(
-                "speech encoders with an adapter are not supported, since its convolutions mix padding into frames; "
-                "set add_adapter to false in the encoder's config.json"
-            )
+        check_speech_config(config)
         self.model: Any = AutoModel.from_config(config, trust_remote_code=False)
         self.trained = train
         self.has_convolutions = config.model_type != "wav2vec2-bert"

@@ -1,7 +1,11 @@
 """A recipe's training settings as `transformers.Trainer` wants them."""
 
 import math
-from collections.abc import Sequence
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,6 +16,17 @@ from mmer.extras import import_extra
 from mmer.recipe import Recipe
 
 LOGS_PER_EPOCH = 10
+MOST_WORKERS = 4
+_NO_MEMORY = re.compile(r"out of memory|you tried to allocate|ALLOC_FAILED")
+"""What CUDA, PyTorch's CPU allocator, and cuBLAS or cuDNN say."""
+
+
+class OneDeviceArguments(TrainingArguments):
+    """Of a process that uses one device, however many GPUs it sees: the Trainer splits no batch over several."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(super().n_gpu, 1)
 
 
 def training_arguments(
@@ -32,12 +47,16 @@ def training_arguments(
     settings, gpu = recipe.training, torch.cuda.is_available()
     if settings.precision == "float16" and not gpu:
         raise RecipeError("training.precision is float16, which needs a CUDA GPU; use bfloat16 or float32")
+    workers = loading_processes(settings.workers, gpu=gpu)
+    if workers:  # otherwise each of them warns that it was forked
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    judged_at_a_time = settings.micro_batch_size or settings.batch_size
     steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
-    return TrainingArguments(
+    return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
+        per_device_eval_batch_size=judged_at_a_time,
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup_ratio,
@@ -51,7 +70,7 @@ def training_arguments(
         use_cpu=not gpu,
         bf16=settings.precision == "bfloat16",
         fp16=settings.precision == "float16",
-        dataloader_num_workers=settings.workers,
+        dataloader_num_workers=workers,
         dataloader_pin_memory=gpu,
         remove_unused_columns=False,
         label_names=["labels"],
@@ -72,3 +91,57 @@ def _loggers(wanted: Sequence[str]) -> list[str]:
     for name in others:
         import_extra(name, f"training.report_to: [{name}]")
     return others
+
+
+def loading_processes(workers: int | None, *, gpu: bool) -> int:
+    """Processes that load audio beside each process that trains.
+
+    Args:
+        workers: as the recipe says; null for what suits the machine, see `Training.workers`.
+        gpu: whether a GPU trains.
+    """
+    if workers is not None:
+        return workers
+    if not gpu or multiprocessing.get_start_method() != "fork":
+        return 0
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(0, min(MOST_WORKERS, cores // beside - 1))
+
+
+def devices_told(recipe: Recipe) -> list[str]:
+    """What to say of the devices before training begins, a line each."""
+    if not torch.cuda.is_available():
+        return []
+    settings, lines = recipe.training, []
+    if settings.precision == "float32":
+        how = "float32 in TF32; training.tf32=false for full float32" if settings.tf32 else "full float32"
+        lines.append(f"{torch.cuda.get_device_name()}: {how}")
+    count = torch.cuda.device_count()
+    if count > 1 and int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        lines.append(
+            f"one of {count} GPUs is used; start the command with torchrun --nproc-per-node {count} -m to use all"
+        )
+    return lines
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Let a GPU compute float32 products and convolutions in TF32, or not; afterwards it is as before."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))

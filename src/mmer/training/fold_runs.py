@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import torch
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from mmer.terminal import Table, tell
+from mmer.training.progress import INTERVAL
 
 LOG = "log.txt"
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
@@ -28,16 +31,19 @@ class _FoldRun:
     """A fold that is being trained; what it says goes to its log.
 
     Attributes:
+        gpu: the one it uses, as CUDA_VISIBLE_DEVICES names it; null where there are not several.
         progress: share of its epochs that are done.
         stage: how far it is, in words.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.progress, self.stage = 0.0, "starting"
+    def __init__(self, folder: Path, threads: int, gpu: str | None) -> None:
+        self.progress, self.stage, self.gpu = 0.0, "starting", gpu
         self._last = ""
         self._log = folder / LOG
         command = [sys.executable, "-m", "mmer", "train", str(folder / "recipe.yaml"), "--out", str(folder)]
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONIOENCODING": "utf-8"}
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         # Through a pipe: a fold whose parent was killed ends when it next tells how far it is.
         self.process = subprocess.Popen(
             command,
@@ -80,7 +86,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
     Args:
         folders: run folders, named like the folds.
         console: where progress is shown.
-        jobs: how many are trained at a time; they share the cores, unless OMP_NUM_THREADS is set.
+        jobs: how many are trained at a time; they share the cores, unless OMP_NUM_THREADS is set, and the GPUs.
         done: folds that were trained before.
 
     Returns:
@@ -92,6 +98,8 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
     waiting, running, failures = list(folders), dict[str, _FoldRun](), dict[str, str]()
     threads = max(1, (os.cpu_count() or 1) // jobs)
     total, ended = done + len(waiting), done
+    gpus, began = visible_gpus(), time.monotonic()
+    told = began
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(30),
@@ -114,7 +122,9 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
             while waiting or running:
                 while waiting and len(running) < jobs:
                     folder = waiting.pop(0)
-                    running[folder.name] = _FoldRun(folder, threads)
+                    busy = Counter(run.gpu for run in running.values())
+                    gpu = min(gpus, key=lambda name: busy[name]) if len(gpus) > 1 else None
+                    running[folder.name] = _FoldRun(folder, threads, gpu)
                 for name, run in list(running.items()):
                     if run.process.poll() is None:
                         continue
@@ -127,10 +137,29 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
                     tell(f"fold {name} {outcome} ({ended} of {total})", console)
                 share = ended + sum(run.progress for run in running.values())
                 overall.update(task, completed=share, description=f"{ended} of {total} folds")
+                if not console.is_terminal and time.monotonic() - told >= INTERVAL:
+                    told = time.monotonic()
+                    tell(_outlook(share, total, told - began, share - done), console)
                 time.sleep(0.2)
         finally:
             _end(running)
     return failures
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that processes may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return [name.strip() for name in named.split(",")][:count] if named else [str(i) for i in range(count)]
+
+
+def _outlook(share: float, total: int, seconds: float, done: float) -> str:
+    """How many folds are trained, and when the others will be at this speed."""
+    line = f"{share:.1f} of {total} folds"
+    if done:
+        left = round(seconds / done * (total - share))
+        line += f"  {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+    return line
 
 
 def _end(running: dict[str, _FoldRun]) -> None:

@@ -20,11 +20,14 @@ from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
 
+INTERVAL = 60.0
+"""Seconds after which progress is told again where there is no terminal."""
+
 
 class TrainingProgress(TrainerCallback):
     """One bar over the whole training with the time left, the objectives and the best score so far.
 
-    Where the output is not a terminal, one line after each epoch says the same.
+    Where the output is not a terminal, a line after each epoch, and at least every `INTERVAL`, says the same.
 
     Args:
         console: where it is shown.
@@ -39,6 +42,7 @@ class TrainingProgress(TrainerCallback):
         self._best: tuple[float, int] | None = None
         self._choice = 0.0
         self._began, self._first_step = 0.0, 0
+        self._told = time.monotonic()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -60,6 +64,12 @@ class TrainingProgress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._show(state)
+        self._tell(state)
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._tell(state)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -79,6 +89,7 @@ class TrainingProgress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self._live is None:
+            self._told = time.monotonic()
             epoch = history_of(state.log_history).iloc[-1]
             values = self._values({name: epoch[name] for name in NAMES if epoch[name] == epoch[name]})
             score = epoch["balanced_accuracy"]
@@ -104,6 +115,13 @@ class TrainingProgress(TrainerCallback):
     def _show(self, state: TrainerState) -> None:
         if self._live is not None:
             self._live.update(self._view(state))
+
+    def _tell(self, state: TrainerState) -> None:
+        if self._live is None and time.monotonic() - self._told >= INTERVAL:
+            self._told = time.monotonic()
+            parts = (f"step {state.global_step}/{state.max_steps}", self._values(self._objectives))
+            line = "  ".join(part for part in (*parts, self._outlook(state)) if part)
+            tell(line, self.console)
 
     def _view(self, state: TrainerState) -> Group:
         line = Table.grid(padding=(0, 1))

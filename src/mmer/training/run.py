@@ -35,6 +35,7 @@ from mmer.picture import additional_picture
 from mmer.progress import counting, quiet_transformers
 from mmer.recipe import Recipe, load_recipe
 from mmer.terminal import messages, tell
+from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
 from mmer.training.data import (
     Collator,
@@ -259,6 +260,8 @@ def _train(
         judged(compared),
         schedule_epochs,
     )
+    for line in devices_told(recipe):
+        tell(line, console)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:

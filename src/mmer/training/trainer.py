@@ -28,9 +28,10 @@ from mmer.model.recompute import enable_recompute
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe import Recipe
-from mmer.training.arguments import training_arguments
+from mmer.training.arguments import is_out_of_memory, tf32, training_arguments
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
+from mmer.training.non_finite import Suspects, found_out, suspects
 from mmer.training.order import EpochSampler
 from mmer.training.parameter_groups import parameter_groups
 from mmer.training.selection import (
@@ -91,7 +92,8 @@ class MMERTrainer(Trainer):
         self.conditions = trained_conditions(recipe)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._pending: list[tuple[list[str], Tensor]] = []
+        self._pending: list[tuple[list[str], Tensor, Suspects]] = []
+        self._suspects: list[Suspects] = []
         self._measured = -1
         enable_recompute(model, recipe.training.recompute)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
@@ -121,6 +123,36 @@ class MMERTrainer(Trainer):
             )
         # The model takes any keyword; without this the Trainer believes that it divides by the accumulated items.
         self.model_accepts_loss_kwargs = False
+
+    def train(self, *args: Any, **named: Any) -> Any:
+        """Train, in TF32 if the recipe says so.
+
+        Raises:
+            TrainingError: memory does not suffice, or the loss is not finite.
+        """
+        try:
+            with tf32(self.recipe.training.tf32):
+                return super().train(*args, **named)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(self._out_of_memory()) from error
+
+    def _out_of_memory(self) -> str:
+        settings = self.recipe.training
+        where = f"{torch.cuda.get_device_name()} has" if torch.cuda.is_available() else "this machine has"
+        at_a_time = settings.micro_batch_size or settings.batch_size
+        remedies = []
+        if at_a_time > 1:
+            remedies.append(f"set training.micro_batch_size={at_a_time // 2}, which changes no gradient")
+        if settings.recompute != "layers":
+            less = "cheap" if settings.recompute == "none" else "layers"
+            remedies.append(f"training.recompute={less} (activation checkpointing)")
+        remedies.append("data.crop_duration to cut the longest utterances")
+        return (
+            f"{where} not enough memory for {at_a_time} utterances at a time in step {self.state.global_step + 1}; "
+            f"{', '.join(remedies)}"
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         settings, dataset = self.recipe.training, self.train_dataset
@@ -163,6 +195,7 @@ class MMERTrainer(Trainer):
         """The weighted sum of the objectives; what each contributes is kept for the next log, on the device."""
         outputs = model(**inputs)
         self._count(outputs.objectives, outputs.infinite_ctc)
+        self._suspects.append(suspects(outputs.summary))
         loss = outputs.loss
         return (loss, outputs) if return_outputs else loss
 
@@ -193,11 +226,12 @@ class MMERTrainer(Trainer):
             self._measured = int(epoch)
             self._log_gradient_shares(inputs)
         size = self.recipe.training.micro_batch_size or len(inputs["labels"])
+        self._suspects.clear()
         if size < len(inputs["labels"]) or self.accelerator.num_processes > 1:
             loss = self._step_in_parts(model, inputs, size)
         else:
             loss = super().training_step(model, inputs, num_items_in_batch)
-        self._pending.append((utterance_ids, loss))
+        self._pending.append((utterance_ids, loss, Suspects.of(self._suspects, len(utterance_ids))))
         if self.accelerator.sync_gradients:
             self._check_losses()
         return loss
@@ -217,7 +251,9 @@ class MMERTrainer(Trainer):
 
         def summarize(part: Mapping[str, Tensor], kept: Kept | None) -> dict[str, Tensor]:
             with self.compute_loss_context_manager():
-                return model(**part, kept=kept).summary
+                summary = model(**part, kept=kept).summary
+            self._suspects.append(suspects(summary))
+            return summary
 
         several = self.accelerator.num_processes > 1
         loss, objectives, infinite_ctc = backward_in_parts(
@@ -249,17 +285,16 @@ class MMERTrainer(Trainer):
 
     def _check_losses(self) -> None:
         """Look at the losses before the optimizer does; one synchronization for all batches of the step."""
-        finite = torch.stack([loss for _, loss in self._pending]).isfinite().tolist()
-        bad = [
-            name for (names, _), good in zip(self._pending, finite, strict=True) if not good for name in names
-        ]
+        finite = torch.stack([loss for _, loss, _ in self._pending]).isfinite().tolist()
+        bad = [batch for batch, good in zip(self._pending, finite, strict=True) if not good]
         self._pending.clear()
         if bad:
             broken = [name for name, total in self._sums.items() if not math.isfinite(total.item())]
-            where = f"step {self.state.global_step + 1} ({', '.join(broken)})"
+            where = f"the loss is not finite in step {self.state.global_step + 1} ({', '.join(broken)})"
+            official = self.recipe.objectives.formulation == "official"
             raise TrainingError(
-                f"the loss is not finite in {where}, utterances {', '.join(bad)}; the weights are as the last step "
-                "left them: look at these utterances, lower training.learning_rate or set training.max_grad_norm"
+                f"{where}: {found_out([(names, each) for names, _, each in bad], infinite_ctc_counts=official)}; "
+                "the weights are as the last step left them"
             )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -1,0 +1,66 @@
+"""Folds side by side: which GPU each has, and what is said of them off a terminal."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mmer.training import fold_runs
+from mmer.training.fold_runs import train_folds, visible_gpus
+
+FOLD = """#!/bin/sh
+# Stands for `python -m mmer train RECIPE --out FOLDER`: tells its GPU, and ends once all have begun.
+printf %s "${CUDA_VISIBLE_DEVICES-none}" > "$6/gpu"
+while [ "$(cat "$6"/../*/gpu 2> /dev/null | wc -c)" -lt EXPECTED ]; do sleep 0.05; done
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("named", "count", "expected"),
+    [(None, 3, {"0", "1", "2"}), ("4,7", 2, {"4", "7"}), ("5", 1, {"5"}), (None, 0, {"none"})],
+)
+def test_each_fold_has_a_gpu_of_its_own(
+    named: str | None, count: int, expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if named is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    jobs = max(count, 2)
+    interpreter = tmp_path / "python"
+    written = jobs * len(next(iter(expected)))
+    interpreter.write_text(FOLD.replace("EXPECTED", str(written)))
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    folders = [tmp_path / "folds" / name for name in "abc"[:jobs]]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert train_folds(folders, Console(file=io.StringIO()), jobs=jobs) == {}
+    found = [(folder / "gpu").read_text() for folder in folders]
+    assert set(found) == expected
+    if count > 1:
+        assert len(set(found)) == len(found)
+
+
+def test_no_gpu_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_time_left_is_told_off_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_runs, "INTERVAL", 0.0)
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\necho 'epoch 1/2  best validation 50.0% (epoch 1)'\nsleep 1\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    (tmp_path / "a").mkdir()
+    console = Console(file=io.StringIO())
+    train_folds([tmp_path / "a"], console)
+    assert isinstance(console.file, io.StringIO)
+    assert re.search(r"^0\.5 of 1 folds  0:00:0\d left$", console.file.getvalue(), re.MULTILINE)
