@@ -21,6 +21,7 @@ from mmer.cli_serve import serve
 from mmer.cli_trust import add_trust_commands
 from mmer.errors import MMERError
 from mmer.files import check_not_input, check_output_file
+from mmer.plain_text import shown
 from mmer.terminal import messages, print_result, results, tell, use_utf8
 
 
@@ -45,6 +46,11 @@ def _one_line_errors() -> Iterator[None]:
         tell(f"mmer: {str(interruption) or 'interrupted'}")
         terminated = any(isinstance(each, _Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
+    except Exception as error:
+        # A usage error, whose message typer prints, may repeat what a pattern of the shell found.
+        if isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = shown(message)
+        raise
 
 
 def _abandon_output() -> None:
