@@ -286,7 +286,7 @@ def _refit(
     if state is None or not _is_over(state, again):
         trained = len(together.part("train"))
         told = f"training anew on {trained} utterances of training and validation, {epochs} epochs"
-        console.print(told, highlight=False, soft_wrap=True)
+        tell(told, console)
         views = choose_views(together.corpus, again)
         stage.mkdir(exist_ok=True)
         _train(again, together, views, stage, folder / "model", checkpoint, console, recipe.training.epochs)
