@@ -25,7 +25,6 @@ from mmer.files import check_not_input, check_output_file
 from mmer.plain_text import shown
 from mmer.terminal import messages, print_result, results, tell, use_utf8
 
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What the system says of standard output that goes to a full disk, without the name of a file."""
 
