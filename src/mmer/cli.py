@@ -1,5 +1,6 @@
 """The `mmer` command: one small function for each sub-command."""
 
+import errno
 import os
 import signal
 import sys
@@ -21,7 +22,11 @@ from mmer.cli_serve import serve
 from mmer.cli_trust import add_trust_commands
 from mmer.errors import MMERError
 from mmer.files import check_not_input, check_output_file
+from mmer.plain_text import shown
 from mmer.terminal import messages, print_result, results, tell, use_utf8
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says of standard output that goes to a full disk, without the name of a file."""
 
 
 @contextmanager
@@ -45,6 +50,11 @@ def _one_line_errors() -> Iterator[None]:
         tell(f"mmer: {str(interruption) or 'interrupted'}")
         terminated = any(isinstance(each, _Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
+    except Exception as error:
+        # A usage error, whose message typer prints, may repeat what a pattern of the shell found.
+        if isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = shown(message)
+        raise
 
 
 def _abandon_output() -> None:
@@ -59,7 +69,8 @@ def _abandon_output() -> None:
 def _refusal(error: OSError) -> str:
     """What the system refused, and of which file."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return f"{' and '.join(names) or 'an output cannot be written'}: {error.strerror or error}"
+    what = "an output cannot be written" if error.errno in _FULL else "cannot go on"
+    return f"{' and '.join(names) or what}: {error.strerror or error}"
 
 
 class _Terminated(KeyboardInterrupt):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PART = ".part"
 """What the name of a file ends in while it is being written."""
 
+_LONGEST = 255  # bytes of a name, on most file systems
+
 Paths = str | os.PathLike[str]
 
 
@@ -47,7 +49,8 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
         target = Path(os.path.realpath(path))
         if not target.parent.is_dir():
             raise _without_folder(target.parent, path)
-        name = f"{target.name}{PART}" if keep else f".{target.name[:50]}.{token_hex(4)}{PART}"
+        named = keep and len(os.fsencode(target.name)) <= _LONGEST - len(PART)
+        name = f"{target.name}{PART}" if named else f".{target.name[:50]}.{token_hex(4)}{PART}"
         part = target.with_name(name)
         try:
             yield part

@@ -62,3 +62,33 @@ def test_columns_of_several_tables() -> None:
         "b": [True, None],
         "c": [pytest.approx(float("nan"), nan_ok=True)] * 2,
     }
+
+
+def test_halves_of_characters_in_json_lines(tmp_path: Path) -> None:
+    """As programs write that cut text in the middle of an emoji."""
+    (tmp_path / "a.jsonl").write_text('{"utterance_id": "a", "transcript": "no \\ud83d", "emotion": "sad"}\n')
+    corpus = Corpus.read(tmp_path / "a.jsonl")
+    assert corpus.table["transcript"].tolist() == ["no \ufffd"]
+    for name in ("b.parquet", "b.csv", "b.jsonl"):
+        corpus.write(tmp_path / name)
+        assert Corpus.read(tmp_path / name).table["transcript"].tolist() == ["no \ufffd"]
+
+
+def test_cells_like_formulas_and_commands_come_back_as_they_are(tmp_path: Path) -> None:
+    """No quote is put before them: an id and a transcript such as `- no` are the same in every program."""
+    said = ["=1+1", "+1", "-no", "@x", "=cmd|'/c calc'!A1", "\x1b[2J", "a\u2028b"]
+    table = pd.DataFrame({"utterance_id": said, "transcript": said, "emotion": "sad"})
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.parquet"):
+        Corpus(table).write(tmp_path / name)
+        read = Corpus.read(tmp_path / name).table
+        assert read["utterance_id"].tolist() == read["transcript"].tolist() == said
+
+
+def test_a_name_that_no_table_can_hold(tmp_path: Path) -> None:
+    corpus = Corpus(
+        pd.DataFrame({"utterance_id": ["a"], "audio_path": ["caf\udce9.wav"], "emotion": ["sad"]})
+    )
+    for name in ("a.parquet", "a.csv"):
+        with pytest.raises(CorpusError, match="which is not UTF-8; rename that file"):
+            corpus.write(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -153,6 +153,13 @@ class TestS3prl:
             read_predictions(path)
 
 
+def test_ids_of_s3prl_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    table = read_predictions(
+        s3prl(tmp_path, "a\u2028b\x85 hap\nc\x1c sad\n", "a\u2028b\x85 hap\nc\x1c hap\n")
+    )
+    assert sorted(table["utterance_id"]) == ["a\u2028b\x85", "c\x1c"]
+
+
 class TestRuns:
     def test_are_called_by_their_folder(self, tmp_path: Path) -> None:
         (tmp_path / "x").mkdir()

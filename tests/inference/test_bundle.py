@@ -373,3 +373,19 @@ def test_every_function_that_takes_a_model_takes_a_bundle(
     assert load_recognizer(str(packed), "cpu")(0.1 * np.ones(16_000, np.float32)) is not None
     with pytest.raises(CheckpointError, match="is a bundle, which nothing is added to"):
         calibrate(packed, Corpus.read(recordings), None)
+
+
+def test_what_a_killed_unpacking_left_is_removed(packed: Path, cache: Path) -> None:
+    """Its folder has another name, so that the bundle is unpacked again, and goes."""
+    left = cache / "model-0123456789abcdef.part"
+    left.mkdir(parents=True)
+    (left / "config.json").write_text("half")
+    folder = unpacked(packed)
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_a_cache_that_cannot_be_written_to(packed: Path, cache: Path) -> None:
+    cache.parent.parent.mkdir(parents=True)
+    cache.parent.write_text("a file where the folder should be")
+    with pytest.raises(MMERError, match=r"models: cannot be written \((Not a directory|File exists)\)"):
+        unpacked(packed)

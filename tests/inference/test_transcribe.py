@@ -131,3 +131,20 @@ def test_a_replaced_recording_or_model_is_heard_again(
         file.write("\n")
     transcribe(corpus, f"whisper:{model}", out, device="cpu")
     assert "heard before" not in Corpus.read(out).table["recognized"].tolist()
+
+
+def test_ids_with_other_line_ends_go_on_too(corpus: Corpus, whisper: Path, tmp_path: Path) -> None:
+    names = ["a\u2028b", "c\x85d", "e\x1cf", "g\x0bh", "i", "j"]
+    odd = Corpus(corpus.table.assign(utterance_id=names))
+    out, source = tmp_path / "heard.parquet", f"whisper:{whisper}"
+
+    def interrupted(done: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        transcribe(odd, source, out, device="cpu", progress=interrupted)
+    done: list[int] = []
+    written, _ = transcribe(odd, source, out, device="cpu", progress=done.append)
+    assert done == [4, 5]
+    assert written.table["utterance_id"].tolist() == names

@@ -642,3 +642,43 @@ def test_a_full_disk_is_told_before_training(tiny, tmp_path: Path, monkeypatch: 
     ):
         train(tiny(), tmp_path / "run", console=quiet())
     assert not list((tmp_path / "run").rglob("checkpoint-*"))
+
+
+def test_software_of_a_resumed_run_is_told(tiny, tmp_path: Path) -> None:
+    recipe, folder = tiny("training.epochs=2"), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, folder, console=Console(file=Interrupting("epoch 1/2")))
+    file = folder / "versions.json"
+    now = json.loads(file.read_text())
+    file.write_text(json.dumps({**now, "torch": "0.1"}))
+    console = quiet()
+    train(recipe, folder, console=console)
+    assert f"was begun with other software: torch 0.1, then {now['torch']}" in printed(console)
+    assert json.loads(file.read_text()) == {**now, "torch": f"0.1, then {now['torch']}"}
+    console = quiet()
+    train(recipe, folder, console=console)  # complete: whoever looks at it changes nothing
+    assert "other software" not in printed(console)
+
+
+def test_a_picture_that_fails_loses_no_run(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("mmer.picture.Picture.savefig", fail)
+    done = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
+    assert done.metrics["test"]["utterances"]
+    assert "no picture confusion_matrix.png: no font" in caplog.text
+
+
+def test_a_corpus_in_the_run_folder_is_not_written_over(tiny, tones: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    Corpus.read(tones).write(folder / "corpus.parquet")
+    recipe = tiny(corpus=folder / "corpus.parquet")
+    (folder / "recipe.yaml").write_text(recipe.dump())
+    before = (folder / "corpus.parquet").read_bytes()
+    with pytest.raises(MMERError, match=r"corpus\.parquet: is an input"):
+        train(recipe, folder, console=quiet())
+    assert (folder / "corpus.parquet").read_bytes() == before

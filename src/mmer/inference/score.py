@@ -22,7 +22,7 @@ from mmer.inference.score_shard import Job, Shard
 from mmer.inference.score_workers import Answer, on_this_machine
 from mmer.inference.transcription import Transcription
 from mmer.progress import counting, speed
-from mmer.terminal import messages
+from mmer.terminal import messages, tell
 
 ENGINES = {"local": on_this_machine, "ray": on_ray}
 
@@ -133,7 +133,7 @@ def _inputs(source: str, folder: ScoreFolder, console: Console) -> list[Utteranc
             "an archive is a table, a folder or hf:NAME, not standard input; use mmer predict MODEL -"
         )
     if not source.startswith("hf:"):
-        return collect_inputs([source], partial(console.print, highlight=False, markup=False, soft_wrap=True))
+        return collect_inputs([source], partial(tell, console=console))
     known = folder.inputs_of(source)
     if known is not None:
         return known

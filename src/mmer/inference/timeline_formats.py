@@ -87,11 +87,11 @@ def _tiers(timeline: "Timeline") -> Tiers:
     tiers: Tiers = {}
     last: dict[str, float] = {}  # by tier, where it is free
     for start, end, segment in _shown(timeline):
-        who, number = voice(segment), 1
+        who, number = _on_one_line(voice(segment)), 1
         while last.get(base := f"{who} {number}".strip() if number > 1 else who, 0.0) > start:
             number += 1
         last[base] = end
-        tiers.setdefault(f"{base} emotion".strip(), []).append((start, end, answer_of(segment)))
+        tiers.setdefault(f"{base} emotion".strip(), []).append((start, end, _on_one_line(answer_of(segment))))
         if segment.transcript:
             tiers.setdefault(f"{base} words".strip(), []).append(
                 (start, end, _on_one_line(segment.transcript))

@@ -9,6 +9,7 @@ from mmer.augment.views import read_views
 from mmer.corpora.content import Files, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
 from mmer.recipe import Recipe
+from mmer.terminal import tell
 
 
 def keep_sources(folder: Path, recipe: Recipe) -> None:
@@ -33,12 +34,7 @@ def source_changes(folder: Path, recipe: Recipe, console: Console) -> list[str]:
     corpus = recipe.data.corpus
     if place is None or corpus is None or not os.path.exists(corpus):
         reason = "an earlier version began it" if place is None else f"{corpus} is not there"
-        console.print(
-            f"note: whether the corpus of {folder} has changed since cannot be told: {reason}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        tell(f"note: whether the corpus of {folder} has changed since cannot be told: {reason}", console)
         return []
     changes = content_changes(place, Corpus.read(corpus), _files(recipe))
     return [f"what is in data.corpus: {'; '.join(changes)}"] if changes else []
