@@ -29,7 +29,7 @@ COMMANDS = (
     f"predict {MODEL} data/{{clip}}",
     "predict model.mmer data/{clip} -o answers.jsonl",
     f"timeline {MODEL} data/{{clip}} -o timeline.json",
-    f"listen {MODEL} data/{{clip}}",
+    f"listen {MODEL} -",
     f"explain {MODEL} data/{{clip}} --transcript yes -o why.json",
     f"evaluate {MODEL} data --out judged",
     f"calibrate {MODEL} data --split all",
@@ -54,7 +54,7 @@ SLOW = (
 def main(folder: Path, commands: tuple[str, ...]) -> None:
     os.chdir(folder)
     make_recordings(Path("data"))
-    clip = sorted(path.name for path in Path("data").glob("*.wav"))[0]
+    clip = sorted(path.name for path in Path("data").glob("*.flac"))[0]
     used: list[tuple[str, str, str]] = []
     current = "import"
 

@@ -95,6 +95,7 @@ def watch(folder: Path, *arguments: str) -> None:
     outside = [strace, "--seccomp-bpf", "-f", "-e", "trace=network", "-o", str(trace)] if strace else []
     done = subprocess.run(
         [*outside, sys.executable, str(TESTS / "no_network.py"), str(data), *arguments],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         env=environment(home),

@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import shutil
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from copy import copy as copy_of
@@ -283,7 +286,7 @@ def _start(data: bytes, info: zipfile.ZipInfo) -> int:
 def test_a_killed_unpacking_is_done_again(packed: Path, cache: Path) -> None:
     folder = unpacked(packed)
     shutil.rmtree(folder)
-    left = folder.with_name(f".{folder.name}.part")
+    left = folder.with_name(f"{folder.name}.part")
     left.mkdir()
     (left / "half").touch()
     assert unpacked(packed) == folder
@@ -295,7 +298,7 @@ def test_a_killed_unpacking_is_done_again(packed: Path, cache: Path) -> None:
 def test_a_cache_that_cannot_be_written(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     try:
-        with pytest.raises(CheckpointError, match=r"cannot unpack .* into .*: Not a directory"):
+        with pytest.raises(MMERError, match=r"mmer/models: cannot be written \(Not a directory\)"):
             unpacked(packed)
     finally:
         (tmp_path / "cache").unlink()
@@ -328,11 +331,10 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
     packed = tmp_path / "versatile.mmer"
     write_bundle(versatile_folder, packed)
     monkeypatch.chdir(tmp_path)
-    clip = sorted(recordings.glob("*.wav"))[0]
+    clip = sorted(recordings.glob("*.flac"))[0]
     asked = {
         "predict": [packed, clip],
         "timeline": [packed, clip, "-o", "t.json"],
-        "listen": [packed, clip],
         "score": [packed, recordings, "--out", "scored"],
         "evaluate": [packed, recordings],
         "explain": [packed, clip, "--transcript", "yes", "-o", "why.json"],
@@ -342,7 +344,7 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
         "bundle": [packed, "-o", "again.mmer"],
     }
     refused = {"calibrate": [packed, recordings, "--split", "all"]}
-    elsewhere = {"serve"}  # tests/serving/test_command.py
+    elsewhere = {"listen", "serve"}  # below, and in tests/serving/test_command.py
     takes = {
         name
         for name, command in typer.main.get_command(app).commands.items()  # pyright: ignore[reportAttributeAccessIssue]
@@ -359,6 +361,13 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
         assert done.code == 2
         assert f"{packed} is a bundle, which nothing is added to; calibrate the model folder" in done.err
     assert not list((tmp_path / "cache").rglob("calibration.json"))
+
+
+def test_listen_takes_a_bundle(packed: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mmer", "listen", str(packed), "-", "--device", "cpu"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, input=bytes(32_000), capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_function_that_takes_a_model_takes_a_bundle(

@@ -3,8 +3,9 @@
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def utterance(**values: Any) -> Utterance:
         ({"transcript": np.str_("never")}, {"transcript": "never"}),
         ({"audio": torch.tensor(NOISE, requires_grad=True)}, {}),
         ({"audio": torch.tensor(NOISE)[None]}, {}),
-        ({"audio": memoryview(NOISE)}, {}),
+        ({"audio": memoryview(cast(Any, NOISE))}, {}),
         ({"audio": list(NOISE)}, {}),
         ({"audio": NOISE.astype(">f4")}, {}),
         ({"sampling_rate": np.int64(RATE)}, {}),
@@ -66,7 +67,10 @@ def test_what_is_meant_is_taken(
     recognizer: EmotionRecognizer, given: dict[str, Any], same: dict[str, Any]
 ) -> None:
     ours, theirs = recognizer.predict([utterance(**given)]), recognizer.predict([utterance(**same)])
-    assert list(ours) == list(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.error is None
+        assert one.probabilities == pytest.approx(other.probabilities, rel=1e-4)
+        assert replace(one, probabilities=None) == replace(other, probabilities=None)
 
 
 def test_files_in_memory_and_numbers_of_their_parts(recognizer: EmotionRecognizer, wav: Path) -> None:
@@ -79,7 +83,7 @@ def test_files_in_memory_and_numbers_of_their_parts(recognizer: EmotionRecognize
         ours, theirs = recognizer.predict(
             [utterance(audio=wav, channel=each, **named) for each in (channel, same)]
         )
-        assert ours.probabilities == theirs.probabilities
+        assert ours.probabilities == pytest.approx(theirs.probabilities, rel=1e-4)
     (part,) = recognizer.predict([utterance(audio=wav, start=np.float32(0.25), end=np.float64(0.5), **named)])
     assert part.duration == 0.25
     assert json.dumps(part.to_dict(), allow_nan=False)
@@ -121,7 +125,7 @@ def test_a_bad_item_has_its_own_error(recognizer: EmotionRecognizer, bad: str) -
     assert told in wrong.error
     assert "\n" not in wrong.error
     assert first.error is last.error is None
-    assert first.probabilities == pytest.approx(last.probabilities)
+    assert first.probabilities == pytest.approx(last.probabilities, rel=1e-4)
     json.dumps(wrong.to_dict(), allow_nan=False)
 
 
@@ -143,7 +147,7 @@ def test_all_at_once_for_a_model_that_knows_speakers(
     )
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(

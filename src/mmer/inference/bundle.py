@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from mmer.damaged_files import check_no_pointer, one_line
+from mmer.damaged_files import check_no_pointer, damaged_file, one_line
 from mmer.errors import CheckpointError
 from mmer.files import PART, check_output_file, writable, writing
 from mmer.inference.model_folder import MANIFEST, check_model_folder, model_files
@@ -108,8 +108,8 @@ def model_folder(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not is_bundle(path):
         return path
-    check_no_pointer(path)
-    digest = _sha256(path)
+    with damaged_file(path):
+        digest = _sha256(path)
     folder = user_cache_path("mmer") / "models" / f"{path.stem}-{digest[:16]}"
     if folder.is_dir():
         return folder

@@ -147,8 +147,8 @@ def _plain_audio(audio: Any) -> Any:
         return bytes(audio)
     if hasattr(audio, "read"):
         return contents(audio)
-    if hasattr(audio, "detach"):
-        audio = audio.detach().cpu()
+    if callable(getattr(audio, "detach", None)):
+        audio = cast(Any, audio).detach().cpu()
         return (audio.float() if audio.is_floating_point() else audio).numpy()  # NumPy knows no bfloat16
     return _plain(audio)
 

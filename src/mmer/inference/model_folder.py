@@ -83,6 +83,8 @@ def read_processor(folder: Path) -> MMERProcessor:
             raise CheckpointError(f"{folder / PROCESSOR}: {error}") from error
         except BaseException as error:  # see `damaged_file`
             # Only now is it worth the time to find out which file is at fault.
+            for file in sorted(folder.iterdir()):
+                check_no_pointer(file)
             with damaged_file(folder / CONFIG):
                 MMERConfig.from_pretrained(folder, local_files_only=True)
             with damaged_file(folder / "tokenizer.json"):
@@ -95,6 +97,8 @@ def read_processor(folder: Path) -> MMERProcessor:
                 processor.tokenize(["a", None], "np")
             except MMERError as error:
                 raise ValueError(error) from error
+    if "id2label" not in config:  # of two emotions with the names that transformers gives
+        return processor
     with damaged_file(folder / CONFIG):
         names = {int(number): name for number, name in config["id2label"].items()}
         labels = [names[number] for number in range(len(names))]

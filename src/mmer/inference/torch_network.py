@@ -112,9 +112,12 @@ def read_torch_network(folder: Path, device: str | torch.device | None) -> Torch
             f"model folder {folder}: {name} has the shape {tuple(found)} in {WEIGHTS}, where {CONFIG} wants "
             f"{tuple(wanted)}; {another}"
         )
-    for name, weight in model.named_parameters():
-        if not all(bound.isfinite() for bound in weight.detach().aminmax()):
-            raise CheckpointError(f"{weights} holds NaN or infinite weights in {name}; ask for another copy")
+    with damaged_file(weights):
+        for name, weight in model.named_parameters():
+            if not all(bound.isfinite() for bound in weight.detach().aminmax()):
+                raise CheckpointError(
+                    f"{weights} holds NaN or infinite weights in {name}; ask for another copy"
+                )
     return TorchNetwork(model, device)
 
 

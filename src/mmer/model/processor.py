@@ -71,7 +71,7 @@ class MMERProcessor(ProcessorMixin):
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
         _check_labels(labels)
-        rate = feature_extractor.sampling_rate
+        rate = self.sampling_rate
         _check_number("sampling_rate", rate, *RATES, whole=True)
         _check_number("max_duration", max_duration, 0.1, LONGEST)
         _check_number("minimum_samples", minimum_samples, 1, rate * max_duration, whole=True)
