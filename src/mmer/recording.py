@@ -19,6 +19,7 @@ import av
 import av.error
 import numpy as np
 import soundfile
+from av.audio.frame import format_dtypes
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.stream import Discard
@@ -45,7 +46,7 @@ _WITH_LAYOUT = {"WAVEX", "FLAC", "OGG", "CAF", "RF64"}  # formats that say which
 _MOST_WITH_LAYOUT = 8
 # Playlists and other formats that point to further files or addresses are not opened.
 _FORMATS = "aac,ac3,aiff,amr,ape,asf,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
-_FULL_SCALE = {"f4": 1, "f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
+_FULL_SCALE = {"f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,47 +151,44 @@ class ContainerRecording:
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
         """Samples from `start` to `end` seconds, to the last if null, some seconds at a time."""
-        gathered: list[Block] = []
-        samples = 0
         with _decoding(self._name):
-            for piece in self._decoded(start, end):
-                last = gathered[-1] if gathered else piece
-                form = (last.rate, last.layout, len(last.samples))
-                enough = samples >= _block_length(last.rate, len(last.samples))
-                if enough or form != (piece.rate, piece.layout, len(piece.samples)):
-                    yield _together(gathered)
-                    gathered, samples = [], 0
-                gathered.append(piece)
-                samples += piece.samples.shape[1]
-            if gathered:
-                yield _together(gathered)
+            yield from self._decoded(start, end)
 
     def _decoded(self, start: float, end: float | None) -> Iterator[Block]:
-        """Frames from `start` to `end`, the first and the last cut to that."""
         if start > 0:
             target = max(start - _PREROLL, 0.0) + self._offset
             self._container.seek(int(target / self._time_base), stream=self._stream)
-        read = _FrameReader()
-        rate, position = self.info.sampling_rate, None  # position: index of the frame's first sample
+        gathered: _Gathered | None = None
+        position = 0  # index of the frame's first sample
         reached = 0.0  # seconds of the last sample
         for frame in self._container.decode(self._stream):
+            rate, count = frame.sample_rate, frame.samples
             time = reached if frame.time is None else frame.time - self._offset
-            if position is None:
-                position = round(time * frame.rate) if start > 0 else 0
-            elif frame.rate != rate:
-                position = round(position * frame.rate / rate)
-            rate, reached = frame.rate, time + frame.samples / frame.rate
-            piece = read(frame, self._name)
-            first = max(round(start * rate) - position, 0)
-            last = frame.samples if end is None else min(round(end * rate) - position, frame.samples)
+            reached = time + count / rate
+            if gathered is None or not gathered.takes(frame):
+                if gathered:
+                    yield from gathered.block()
+                    position = round(position * rate / gathered.rate)
+                elif start > 0:
+                    position = round(time * rate)
+                gathered = _Gathered(frame, self._name)
+                begin, stop = round(start * rate), None if end is None else round(end * rate)
+                longest = (self.info.duration + 1) * rate
+            first = max(begin - position, 0)
+            last = count if stop is None else min(stop - position, count)
             if first < last:
-                yield Block(piece.samples[:, first:last], rate, piece.layout)
-            position += frame.samples
-            if end is not None and position >= round(end * rate):
+                gathered.add(frame, first, last)
+                if gathered.is_full:
+                    yield from gathered.block()
+            position += count
+            if stop is not None and position >= stop:
+                yield from gathered.block()
                 return
-            if position > (self.info.duration + 1) * rate:
+            if position > longest:
                 stated = f"{self.info.duration:.2f} s that its header states"
                 raise AudioError(f"{self._name}: corrupt or joined from several, longer than the {stated}")
+        if gathered:
+            yield from gathered.block()
         if self._stated is not None and reached < self._stated - 0.25:
             raise _truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
 
@@ -411,45 +409,60 @@ def _end_of_packets(container: InputContainer) -> float:
     return end * float(stream.time_base)
 
 
-class _FrameReader:
-    """The samples of decoded frames."""
+class _Gathered:
+    """The samples of decoded frames of one rate, layout and format."""
 
-    def __init__(self) -> None:
-        self._layouts: dict[str, tuple[str, ...] | None] = {}
+    def __init__(self, frame: av.AudioFrame, name: str) -> None:
+        self.rate, self._channels = frame.sample_rate, frame.layout.nb_channels
+        _checked(AudioInfo(self.rate, self._channels, 0.0), name)
+        self._form = (self.rate, frame.layout.name, frame.format.name)
+        names = tuple(channel.name for channel in frame.layout.channels)
+        self._layout = None if self._channels < 3 or "NONE" in names else names
+        self._room = _block_length(self.rate, self._channels)
+        self._planar = frame.format.is_planar
+        self._kind = format_dtypes.get(frame.format.name)
         self._converter: av.AudioResampler | None = None
+        # PyAV looks for an end of the planes, which more than eight do not have.
+        if self._kind is None or (self._planar and self._channels > _MOST_WITH_LAYOUT):
+            self._converter = av.AudioResampler(format="flt")
+            self._planar, self._kind = False, "f4"
+        self._pieces: list[list[NDArray[Any]]] = []
+        self._held = 0
 
-    def __call__(self, frame: av.AudioFrame, name: str) -> Block:
-        channels = frame.layout.nb_channels
-        if channels > _MOST_CHANNELS or frame.rate > _HIGHEST_RATE:
-            _checked(AudioInfo(frame.rate, channels, 0.0), name)
-        layout = frame.layout.name
-        if layout not in self._layouts:
-            names = tuple(channel.name for channel in frame.layout.channels)
-            self._layouts[layout] = None if channels < 3 or "NONE" in names else names
-        return Block(self._samples(frame, channels), frame.rate, self._layouts[layout])
+    def takes(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame is of the same rate, layout and format."""
+        return (frame.sample_rate, frame.layout.name, frame.format.name) == self._form
 
-    def _samples(self, frame: av.AudioFrame, channels: int) -> NDArray[np.float32]:
-        if frame.format.name not in av.audio.frame.format_dtypes or (
-            frame.format.is_planar
-            and channels > _MOST_WITH_LAYOUT  # PyAV looks for an end that these do not have
-        ):
-            self._converter = self._converter or av.AudioResampler(format="flt")
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough for a block."""
+        return self._held >= self._room
+
+    def add(self, frame: av.AudioFrame, first: int, last: int) -> None:
+        """Keep the samples from `first` to before `last`."""
+        if self._converter:
             (frame,) = self._converter.resample(frame)
-        samples: NDArray[Any] = frame.to_ndarray()
-        if not frame.format.is_planar:
-            samples = samples.reshape(-1, channels).T
-        kind = samples.dtype.str[1:]
-        if kind == "f4":
-            return samples
-        floats = samples.astype(np.float32)
-        if kind == "u1":
-            floats -= _FULL_SCALE[kind]
-        return floats / np.float32(_FULL_SCALE[kind])
+        step = 1 if self._planar else self._channels
+        planes = [
+            np.frombuffer(plane, self._kind, frame.samples * step)[first * step : last * step]  # pyright: ignore[reportArgumentType, reportCallIssue]
+            for plane in frame.planes
+        ]
+        self._pieces.append(planes)
+        self._held += last - first
 
-
-def _together(pieces: list[Block]) -> Block:
-    samples = np.concatenate([piece.samples for piece in pieces], axis=1)
-    return Block(samples, pieces[0].rate, pieces[0].layout)
+    def block(self) -> Iterator[Block]:
+        """What was kept, if anything; it is forgotten."""
+        if not self._pieces:
+            return
+        planes = [np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True)]
+        self._pieces, self._held = [], 0
+        samples = np.stack(planes) if self._planar else planes[0].reshape(-1, self._channels).T
+        if self._kind != "f4":
+            samples = samples.astype(np.float32)
+            if self._kind == "u1":
+                samples -= 128
+            samples /= np.float32(_FULL_SCALE[self._kind])
+        yield Block(samples, self.rate, self._layout)
 
 
 def _block_length(rate: int, channels: int) -> int:
