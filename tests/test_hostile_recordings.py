@@ -61,7 +61,7 @@ def wav(path: Path, rate: int, channels: int, data: bytes, stated: int | None = 
     return path
 
 
-def ogg_checksum(page: bytes) -> int:
+def ogg_checksum(page: bytes | bytearray) -> int:
     value = 0
     for byte in page:
         value ^= byte << 24
@@ -340,7 +340,7 @@ class TestNothingElseIsOpened:
                 requests.append(self.path)
                 self.send_error(404)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *_: object) -> None:
                 pass
 
         server = HTTPServer(("127.0.0.1", 0), Answer)
