@@ -11,7 +11,7 @@ import soundfile
 from mmer.errors import AudioError, MMERError, TruncatedError
 from mmer.joined import Span
 
-HIGHEST_RATE = 768_000  # Hz
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MOST_CHANNELS = 32
 _BLOCK = 10  # s, that are decoded at a time
 _BLOCK_VALUES = 1 << 23  # samples of all channels, at most, that are decoded at a time
@@ -64,8 +64,10 @@ def checked(info: AudioInfo, name: str) -> AudioInfo:
     Raises:
         AudioError: it may not.
     """
-    if not 0 < info.sampling_rate <= HIGHEST_RATE:
-        raise AudioError(f"{name}: states {info.sampling_rate} Hz; at most {HIGHEST_RATE} Hz can be read")
+    if not LOWEST_RATE <= info.sampling_rate <= HIGHEST_RATE:
+        raise AudioError(
+            f"{name}: states {info.sampling_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be read"
+        )
     if not 0 < info.channels <= MOST_CHANNELS:
         raise AudioError(f"{name}: states {info.channels} channels; at most {MOST_CHANNELS} can be read")
     return info

@@ -97,7 +97,7 @@ class Mixer:
         correlations = np.fft.irfft(across, axis=-1)
         powers = np.einsum("cct->ct", correlations)[:, 0].clip(0)
         weighted = powers * np.square(weights)
-        reach = round(_SHIFT * rate)
+        reach = max(round(_SHIFT * rate), 1)
         kept: list[int] = []
         for channel in sorted(np.flatnonzero(weights).tolist(), key=lambda channel: -weighted[channel]):
             for other in kept:

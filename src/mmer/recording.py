@@ -123,8 +123,8 @@ def open_recording(source: AudioSource) -> Iterator[Recording]:
     """Open a recording by what it holds, whatever its suffix says.
 
     Raises:
-        AudioError: no such file, a folder, a pipe or a device, not audio, truncated or corrupt, of more than 768 kHz
-            or 32 channels; also while it is read inside the `with` block.
+        AudioError: no such file, a folder, a pipe or a device, not audio, truncated or corrupt, of less than 1 or
+            more than 768 kHz or of more than 32 channels; also while it is read inside the `with` block.
     """
     name = source_name(source)
     if not isinstance(source, str | os.PathLike):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import av
+import av.format
 import numpy as np
 import pytest
 import soundfile
