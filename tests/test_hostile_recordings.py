@@ -1,5 +1,6 @@
 """Recordings made to do harm, or damaged until they do: each is read or is one line, in bounded time and memory."""
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from test_audio import RATE, encode, make, message, speech_like
 from test_joined import write
 
 from mmer.audio import load_audio, probe, stream_audio
+from mmer.corpora.content import file_sha256
 from mmer.errors import AudioError
 
 PEAK = """
@@ -323,6 +325,10 @@ class TestWhatIsNoFile:
         text = message(Path(special))
         expected = "is a (pipe|socket|device|folder)|is empty|cannot be read"
         assert re.search(expected, text), text
+
+    def test_is_not_hashed(self, special: str) -> None:
+        assert file_sha256(special) == ""
+        assert file_sha256(__file__) == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
     @pytest.mark.parametrize("path", ["a\0b.wav", "\ud800.wav"])
     def test_names_that_no_file_can_have(self, path: str) -> None:
