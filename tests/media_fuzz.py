@@ -83,7 +83,7 @@ def main(folder: Path, first: int, last: int) -> None:
             "peak": peak_memory(),
         }
         print(json.dumps(found), flush=True)
-    path.unlink(missing_ok=True)
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def joined(folder: Path, name: str, first: tuple[int, int], second: tuple[int, i
 
 SAME = [
     *(".opus", ".ogg", ".flac", ".wav", ".aiff", ".mp3", ".aac", ".m4a", ".webm", ".mka", ".avi", ".w64"),
-    *(".caf", ".wma", ".tta", ".ac3"),
+    *(".caf", ".wma", ".tta", ".ac3", ".au", ".rf64"),
 ]
 OTHER = [".opus", ".ogg", ".flac", ".wav", ".aiff", ".mp3", ".aac", ".m4a", ".mka"]
 

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def hum(sound: Sound) -> Sound:
 
 
 VOICE = speech_like(2.0)
-CANCELLING: dict[str, Callable[[Sound], list[Sound]]] = {
+CANCELLING: dict[str, Callable[[Sound], list[Any]]] = {
     "inverted": lambda voice: [voice, -voice],
     "inverted and quieter": lambda voice: [voice, -0.9 * voice],
     "the left one is quieter": lambda voice: [-0.9 * voice, voice],

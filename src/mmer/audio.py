@@ -9,9 +9,10 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
+from mmer.decoding import AudioInfo
 from mmer.errors import AudioError
 from mmer.mixdown import Block, Mixer, channel_name
-from mmer.recording import AudioInfo, AudioSource, Recording, open_recording, source_name
+from mmer.recording import AudioSource, Recording, open_recording, source_name
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 

@@ -1,8 +1,8 @@
 """Find the recordings in a file that was joined from several, as `cat a.ogg b.ogg` joins them.
 
 Libraries read the first of them, or all of them at the rate of one. Each is therefore opened by itself. Where each
-begins is known from its first bytes; in WAV, AIFF, CAF, W64, MP4 and Matroska from the sizes that are stated, and in
-MP3 and AAC from the headers of the frames, whose rate may change midway too.
+begins is known from its first bytes; in WAV, AIFF, AU, CAF, W64, MP4 and Matroska from the sizes that are stated, and
+in MP3 and AAC from the headers of the frames, whose rate may change midway too.
 """
 
 import io
@@ -27,6 +27,7 @@ _HEADS = [
     re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"),  # ASF
     re.compile(rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09\x00\x00\x00\x00"),
     re.compile(rb"TTA1[\x01\x02]\x00"),
+    re.compile(rb"MAC [\x00-\xff]\x0f"),  # Monkey's Audio
 ]
 _W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _SIZED = {b"WAVE", b"AVI ", b"AIFF", b"AIFC"}
@@ -104,8 +105,10 @@ def _begins(file: BinaryIO, size: int) -> Iterator[int]:
     head = _at(file, 0, 64)
     if head[:4] == b"OggS":
         yield from _ogg(file)
-    elif head[:4] in (b"RIFF", b"RIFX", b"FORM") and head[8:12] in _SIZED:
+    elif head[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM") and head[8:12] in _SIZED:
         yield from _sized(file, _riff_size)
+    elif head[:4] == b".snd":
+        yield from _sized(file, _au_size)
     elif head[:16] == _W64:
         yield from _sized(file, _w64_size)
     elif head[:4] == b"caff":
@@ -159,6 +162,8 @@ def _sized(file: BinaryIO, size_of: Callable[[BinaryIO, int], int | None]) -> It
 
 def _riff_size(file: BinaryIO, position: int) -> int | None:
     head = _at(file, position, 12)
+    if head[:4] == b"RF64" and head[8:] == b"WAVE":
+        return 8 + int.from_bytes(_at(file, position + 20, 8), "little")
     if head[:4] not in (b"RIFF", b"RIFX", b"FORM") or head[8:] not in _SIZED:
         return None
     size = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
@@ -167,6 +172,12 @@ def _riff_size(file: BinaryIO, position: int) -> int | None:
         size = int.from_bytes(_at(file, end + 4, 4), "little")
         end += 8 + size + size % 2
     return end - position
+
+
+def _au_size(file: BinaryIO, position: int) -> int | None:
+    head = _at(file, position, 12)
+    begin, size = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:], "big")
+    return begin + size if head[:4] == b".snd" and size != 0xFFFF_FFFF else None
 
 
 def _w64_size(file: BinaryIO, position: int) -> int | None:

@@ -97,7 +97,7 @@ class Mixer:
         correlations = np.fft.irfft(across, axis=-1)
         powers = np.einsum("cct->ct", correlations)[:, 0].clip(0)
         weighted = powers * np.square(weights)
-        reach = round(_SHIFT * rate)
+        reach = max(round(_SHIFT * rate), 1)
         kept: list[int] = []
         for channel in sorted(np.flatnonzero(weights).tolist(), key=lambda channel: -weighted[channel]):
             for other in kept:
@@ -165,7 +165,7 @@ def _spectra(block: Block) -> NDArray[np.complex64]:
     spectra = np.fft.rfft(slow.reshape(channels, segments, _SEGMENT), 2 * _SEGMENT)
     frequencies = np.fft.rfftfreq(2 * _SEGMENT, 1 / _decimated(block.rate))
     inside = (frequencies > _BAND[0]) & (frequencies < _BAND[1])
-    return spectra * np.where(inside, frequencies, 0).astype(np.float32)
+    return (spectra * np.where(inside, frequencies, 0)).astype(np.complex64)
 
 
 def _across(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:

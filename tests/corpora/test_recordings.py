@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import av
+import av.format
 import numpy as np
 import pytest
 import soundfile
@@ -69,7 +70,7 @@ def test_what_ffmpeg_decodes_is_found_and_read(tmp_path: Path, name: str) -> Non
 
 def test_suffixes_of_every_format_that_is_opened_are_known() -> None:
     """Those that FFmpeg gives its formats, but for pictures, subtitles and fragments."""
-    from mmer.recording import _FORMATS  # pyright: ignore[reportPrivateUsage]
+    from mmer.container import _FORMATS  # pyright: ignore[reportPrivateUsage]
 
     known = set[str]()
     for name in _FORMATS.split(","):

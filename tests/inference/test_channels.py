@@ -134,7 +134,7 @@ def test_channels_that_cancel_are_answered_like_one_and_said(
     tmp_path: Path,
 ) -> None:
     said = sides[0]
-    path = make(tmp_path, "a.wav", np.stack([said, -0.9 * said]))
+    path = make(tmp_path, "a.wav", np.stack([said, -0.9 * said]).astype(np.float32))
     answered = json.loads(mmer("predict", model_folder, path).out)
     expected = recognizer(make(tmp_path, "mono.wav", said[None]))
     assert answered["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus
+from mmer.errors import AudioError
 from mmer.files import writable, write_parquet
+from mmer.regular_files import open_regular
 
 FOLDER = "content"
 """In the folder of what was made."""
@@ -195,7 +197,7 @@ def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
 def file_sha256(path: str) -> str:
     """SHA-256 of a file; the empty text where it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, AudioError):
         return ""

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmer.audio import load_audio, probe
+from mmer.decoding import AudioInfo
 from mmer.errors import AudioError, TruncatedError
 from mmer.inference.inputs import Utterance
 from mmer.inference.output import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import FeatureStatistics
-from mmer.recording import AudioInfo
 from mmer.regular_files import open_regular
 
 _INSPECTORS = 8  # threads that hash files and read headers; what they wait for is the disk
