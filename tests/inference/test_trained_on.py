@@ -13,7 +13,7 @@ from inference.conftest import LABELS, save_model
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CheckpointError, CorpusError
+from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.calibration import calibrate
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.evaluate import evaluate
@@ -186,5 +186,7 @@ def test_robustness_tells_it(model: Path, corpus: Corpus, tmp_path: Path) -> Non
     assert result["in_training"]["train"] == 20
     assert "28 of 40 utterances were in the training" in shown(render_robustness(result))
     relabeled = changed(corpus, emotion=[LABELS[0]] * 39 + [LABELS[1]])
-    with pytest.raises(Exception, match=r"different in content"):
+    with pytest.raises(
+        MMERError, match=r"different in the rows or recordings of the corpus; use another folder"
+    ):
         measure(model, relabeled, tmp_path, axes=["length"], device="cpu")
