@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from mmer.audio import load_audio
-from mmer.inference import EmotionRecognizer
+from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.model_folder import model_hash
 
 Service = Callable[..., str]
