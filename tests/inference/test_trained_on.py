@@ -3,6 +3,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def expected() -> list[str | None]:
     return [None if split == "test" else split for split in SPLITS]
 
 
-def changed(corpus: Corpus, **columns: object) -> Corpus:
+def changed(corpus: Corpus, **columns: Any) -> Corpus:
     return Corpus(corpus.table.assign(**columns), source=corpus.source)
 
 
