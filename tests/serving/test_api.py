@@ -381,12 +381,9 @@ class TestOperation:
 
 
 def test_a_speaker_is_named(
-    service: Callable[..., str], recognizer_of: Callable[..., EmotionRecognizer], clips: list[Path]
+    service: Callable[..., str], per_speaker: EmotionRecognizer, clips: list[Path]
 ) -> None:
-    recognizer = recognizer_of(speech="wav2vec2-bert", normalization="speaker")
-    recognizer.speakers = recognizer.speaker_statistics(
-        [Utterance(path, speaker="anna") for path in clips[:3]]
-    )
+    recognizer = per_speaker
     url = service(lambda: recognizer)
     sound = clips[4].read_bytes()
     for speaker in ("anna", "ben"):

@@ -1,7 +1,7 @@
 """Requests that are answered together, and what one of them may do to the others."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,9 @@ def test_what_is_beside_a_defect_is_answered_in_few_batches(versatile_folder: Pa
 
 
 def test_of_a_named_speaker_the_known_clips_count_and_not_other_requests(
-    recognizer_of: Callable[..., EmotionRecognizer], clips: list[Path]
+    per_speaker: EmotionRecognizer, clips: list[Path]
 ) -> None:
-    recognizer = recognizer_of(speech="wav2vec2-bert", normalization="speaker")
-    known = recognizer.speaker_statistics([Utterance(path, speaker="anna") for path in clips[:3]])
-    recognizer.speakers = known
+    recognizer = per_speaker
     asked = [Utterance(path, "la", speaker=who) for path in clips[3:5] for who in ("anna", "ben", None)]
 
     async def ask() -> list[Prediction]:
@@ -96,7 +94,7 @@ def test_of_a_named_speaker_the_known_clips_count_and_not_other_requests(
 
     for utterance, found in zip(asked, asyncio.run(ask()), strict=True):
         named = utterance.speaker == "anna"
-        (alone,) = recognizer.predict([utterance], speakers=known if named else {})
+        (alone,) = recognizer.predict([utterance], speakers=recognizer.speakers if named else {})
         assert found.probabilities == pytest.approx(alone.probabilities, abs=2e-6)
         assert found.speaker == utterance.speaker
         assert any("standardized" in warning for warning in found.warnings) == (not named)
