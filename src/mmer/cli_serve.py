@@ -56,6 +56,13 @@ def serve(
             help="Where the words come from: given, none, ctc (heard by the model itself) or whisper:NAME-OR-FOLDER."
         ),
     ] = "given",
+    speakers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CORPUS",
+            help="Clips of speakers that requests may name, for a model that standardizes per speaker.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")] = 16,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")
@@ -78,4 +85,12 @@ def serve(
         batch_size=batch_size,
         trusted_proxies=trusted_proxy,
     )
-    serve_model(model, host=host, port=port, settings=settings, transcription=transcription, device=device)
+    serve_model(
+        model,
+        host=host,
+        port=port,
+        settings=settings,
+        transcription=transcription,
+        speakers=speakers,
+        device=device,
+    )

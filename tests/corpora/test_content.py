@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -32,7 +33,7 @@ def corpus(tmp_path: Path) -> Corpus:
     return Corpus(table, source="corpus")
 
 
-def changed(corpus: Corpus, **columns: object) -> Corpus:
+def changed(corpus: Corpus, **columns: Any) -> Corpus:
     return Corpus(corpus.table.assign(**columns), source=corpus.source)
 
 

@@ -8,12 +8,14 @@ import av.format
 import numpy as np
 import pytest
 import soundfile
+from av.format import ContainerFormat
 from commands import run
 
 from mmer.audio import load_audio
 from mmer.corpora.clips import listened_to
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.recordings import SUFFIXES, find_recordings, read_recordings
+from mmer.corpora.releases import release_files
 from mmer.errors import AudioError
 from mmer.inference import collect_inputs
 
@@ -74,7 +76,7 @@ def test_suffixes_of_every_format_that_is_opened_are_known() -> None:
 
     known = set[str]()
     for name in _FORMATS.split(","):
-        known |= {f".{suffix}" for suffix in av.format.ContainerFormat(name, "r").extensions}
+        known |= {f".{suffix}" for suffix in ContainerFormat(name, "r").extensions}
     assert known - SUFFIXES <= {".apl", ".mac", ".avif", ".heic", ".heif", ".mj2", ".mks"}
 
 
@@ -210,3 +212,10 @@ def test_parts_of_a_recording_are_looked_at_one_by_one(tmp_path: Path) -> None:
     found = listened_to(Corpus.read(tmp_path / "corpus.csv"))
     assert found.table["duration"].tolist()[:2] == [0.5, 0.5]
     assert any("not within the file" in note for note in found.notes)
+
+
+def test_releases_are_searched_through_links_too(tmp_path: Path) -> None:
+    sound(tmp_path / "disk" / "Session1" / "a.wav")
+    sound(tmp_path / "release" / "__MACOSX" / "a.wav")
+    (tmp_path / "release" / "Session1").symlink_to(tmp_path / "disk" / "Session1")
+    assert release_files(tmp_path / "release", "*.wav") == [tmp_path / "release" / "Session1" / "a.wav"]

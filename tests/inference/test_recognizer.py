@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from mmer.audio import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
-from mmer.evaluation.evaluate import predict_labeled
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.clips import reading_threads
 from mmer.model import FeatureStatistics
@@ -209,7 +208,7 @@ class TestSpeakers:
         table = pd.DataFrame(
             {"utterance_id": ["a", "b"], "audio_path": clips[:2], "emotion": recognizer.labels[0]}
         )
-        predictions = predict_labeled(recognizer, Corpus(table))
+        predictions = recognizer.predict_corpus(Corpus(table))
         assert predictions["warnings"].str.contains("speaker not known").all()
 
 

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from inference.conftest import save_model
 
-from mmer.inference import EmotionRecognizer
+from mmer.inference import EmotionRecognizer, Utterance
 from mmer.serving.app import create_app
 from mmer.serving.serve import listening, run_app
 from mmer.serving.settings import ServiceSettings, ServiceState
@@ -112,6 +112,19 @@ def doomed(launched: list["subprocess.Popen[str]"]) -> Process:
 def url(process: Process) -> str:
     """Of the service that most tests ask."""
     return process.url
+
+
+@pytest.fixture(scope="session")
+def per_speaker(tmp_path_factory: pytest.TempPathFactory, clips: list[Path]) -> EmotionRecognizer:
+    """Standardizes per speaker, and knows three clips of anna."""
+    folder = save_model(
+        tmp_path_factory.mktemp("per-speaker"), speech="wav2vec2-bert", normalization="speaker"
+    )
+    recognizer = EmotionRecognizer.from_pretrained(folder, device="cpu")
+    recognizer.speakers = recognizer.speaker_statistics(
+        [Utterance(path, speaker="anna") for path in clips[:3]]
+    )
+    return recognizer
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from mmer.audio import load_audio
-from mmer.inference import EmotionRecognizer
+from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.model_folder import model_hash
 
 Service = Callable[..., str]
@@ -378,3 +378,27 @@ class TestOperation:
         assert doomed.process.wait(30) == 0
         assert doomed.process.stderr is not None
         assert doomed.process.stderr.read() == ""
+
+
+def test_a_speaker_is_named(
+    service: Callable[..., str], per_speaker: EmotionRecognizer, clips: list[Path]
+) -> None:
+    recognizer = per_speaker
+    url = service(lambda: recognizer)
+    sound = clips[4].read_bytes()
+    for speaker in ("anna", "ben"):
+        for answer in (
+            httpx2.post(
+                f"{url}/v1/predict", files={"file": ("clip", sound)}, data={"speaker": speaker}, timeout=60
+            ),
+            httpx2.post(
+                f"{url}/v1/predict",
+                json={"audio": base64.b64encode(sound).decode(), "speaker": speaker},
+                timeout=60,
+            ),
+        ):
+            assert answer.status_code == 200, answer.text
+            known = recognizer.speakers if speaker == "anna" else {}
+            (expected,) = recognizer.predict([Utterance(sound, speaker=speaker)], speakers=known)
+            assert answer.json()["probabilities"] == pytest.approx(expected.probabilities, abs=2e-6)
+            assert answer.json()["warnings"] == expected.warnings

@@ -78,3 +78,23 @@ def test_what_is_beside_a_defect_is_answered_in_few_batches(versatile_folder: Pa
     assert sizes == [16]
     assert [isinstance(prediction, Prediction) for prediction in found] == [text != DEFECT for text in texts]
     assert sorted(asked, reverse=True) == [16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
+def test_of_a_named_speaker_the_known_clips_count_and_not_other_requests(
+    per_speaker: EmotionRecognizer, clips: list[Path]
+) -> None:
+    recognizer = per_speaker
+    asked = [Utterance(path, "la", speaker=who) for path in clips[3:5] for who in ("anna", "ben", None)]
+
+    async def ask() -> list[Prediction]:
+        batching = Batching(recognizer, batch_size=16, wait=0.05, observe=lambda size: None)
+        found = await asyncio.gather(*map(batching.answer, asked))
+        await batching.stop()
+        return found
+
+    for utterance, found in zip(asked, asyncio.run(ask()), strict=True):
+        named = utterance.speaker == "anna"
+        (alone,) = recognizer.predict([utterance], speakers=recognizer.speakers if named else {})
+        assert found.probabilities == pytest.approx(alone.probabilities, abs=2e-6)
+        assert found.speaker == utterance.speaker
+        assert any("standardized" in warning for warning in found.warnings) == (not named)

@@ -63,3 +63,14 @@ def test_bundle(versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert (
         card["model"] == answer["model"] == model_hash(model_folder(bundle)) == model_hash(versatile_folder)
     )
+
+
+def test_clips_of_speakers_for_a_model_that_knows_none(
+    mmer: Callable[..., Outcome], versatile_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "speakers.csv").write_text("utterance_id,audio_path,speaker\nu1,a.wav,anna\n")
+    refused = mmer(
+        "serve", versatile_folder, "--port", "0", "--device", "cpu", "--speakers", tmp_path / "speakers.csv"
+    )
+    assert refused.code == 2
+    assert "does not standardize per speaker" in refused.err

@@ -90,6 +90,7 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
         except AudioError as error:
             return "decoded", error
 
+    durations = table["duration"].to_dict()
     kinds: list[str] = []
     reasons: dict[str, None] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -98,13 +99,14 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
                 kinds.append(kind)
                 if isinstance(found, AudioError):
                     reasons[str(found)] = None
-                elif found is not None and math.isnan(table.loc[index, "duration"]):
-                    table.loc[index, "duration"] = found
+                elif found is not None and math.isnan(durations[index]):
+                    durations[index] = found
                 if progress:
                     progress(len(kinds), len(rows))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
+    table["duration"] = pd.Series(durations, dtype=float)
     notes = list(corpus.notes)
     if reasons:
         notes.append(f"{len(reasons)} recordings cannot be read:")

@@ -191,7 +191,7 @@ def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
     with ThreadPoolExecutor(_THREADS) as threads:
         for row, digest in zip(todo, threads.map(file_sha256, states["path"].iloc[todo]), strict=True):
             digests[row] = digest
-    return states.assign(sha256=digests)
+    return states.assign(sha256=pd.Series(digests, index=states.index, dtype=object))
 
 
 def file_sha256(path: str) -> str:

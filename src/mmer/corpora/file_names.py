@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.file_grammars import GRAMMARS, Grammar
+from mmer.corpora.folders import files_below
 from mmer.corpora.labels import canonical
 from mmer.errors import CorpusError
 
@@ -109,7 +110,7 @@ def _find(root: Path, grammar: Grammar) -> _Found:
     # The shortest beginning that will do, so that optional folders in the pattern are matched by it.
     pattern = re.compile(rf"(?:.*?/)??(?:{grammar.pattern})")
     order = {suffix: i for i, suffix in enumerate(grammar.suffixes)}
-    paths = [path for path in _files(root) if path.suffix.lower() in order]
+    paths = [path for path in map(Path, files_below(root)) if path.suffix.lower() in order]
     found = _Found()
     for path in sorted(paths, key=lambda path: (order[path.suffix.lower()], len(path.parts), path)):
         relative = path.relative_to(root)
@@ -133,13 +134,6 @@ def _find(root: Path, grammar: Grammar) -> _Found:
         else:
             found.recordings[utterance] = (path, groups)
     return found
-
-
-def _files(root: Path) -> Iterator[Path]:
-    for folder, inner, names in os.walk(root):
-        # What macOS adds to archives repeats the names of real files.
-        inner[:] = [name for name in inner if not name.startswith(".") and name != "__MACOSX"]
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _row(

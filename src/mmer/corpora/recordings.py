@@ -9,62 +9,20 @@ from pathlib import Path
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus, listing
+from mmer.corpora.folders import files_below
 from mmer.corpora.tables import has_metadata
 from mmer.errors import AudioError
 
-SUFFIXES = frozenset(
-    {
-        *(".8svx", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avr", ".awb", ".bwf"),
-        *(".caf", ".ec3", ".eac3", ".flac", ".ircam", ".m2a", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mpa"),
-        *(".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sd2", ".sds", ".sf", ".snd"),
-        *(
-            ".sph",
-            ".spx",
-            ".svx",
-            ".tta",
-            ".voc",
-            ".w64",
-            ".wav",
-            ".wave",
-            ".weba",
-            ".wma",
-            ".wv",
-            ".wve",
-            ".xi",
-        ),
-        # video, whose first audio track is heard
-        *(
-            ".3g2",
-            ".3gp",
-            ".3gpp",
-            ".3gpp2",
-            ".asf",
-            ".avi",
-            ".f4v",
-            ".flv",
-            ".ism",
-            ".isma",
-            ".ismv",
-            ".m2ts",
-        ),
-        *(
-            ".m4v",
-            ".mk3d",
-            ".mkv",
-            ".mov",
-            ".mp4",
-            ".mpeg",
-            ".mpg",
-            ".mts",
-            ".ogv",
-            ".ogx",
-            ".psp",
-            ".qt",
-            ".vob",
-        ),
-        *(".webm", ".wmv"),
-    }
-)
+_SOUND = """
+    8svx aac ac3 aif aifc aiff amr ape au avr awb bwf caf eac3 ec3 flac ircam m2a m4a m4b mka mp2
+    mp3 mpa mpga nist oga ogg opus paf pvf rf64 sd2 sds sf snd sph spx svx tta voc w64 wav wave weba
+    wma wv wve xi
+"""
+_VIDEO = """
+    3g2 3gp 3gpp 3gpp2 asf avi f4v flv ism isma ismv m2ts m4v mk3d mkv mov mp4 mpeg mpg mts ogv ogx
+    psp qt vob webm wmv
+"""  # whose first audio track is heard
+SUFFIXES = frozenset(f".{name}" for name in (_SOUND + _VIDEO).split())
 """Of files that libsndfile or FFmpeg decode, in lower case."""
 
 _NO_SOUND = frozenset(
@@ -75,18 +33,9 @@ _TYPES = mimetypes.MimeTypes()  # what Python knows, whatever the machine has in
 _BEGINNINGS = (
     *(b"OggS", b"fLaC", b"ID3", b".snd", b"caff", b"#!AMR", b"NIST_1A", b"wvpk", b"MAC ", b"TTA1"),
     *(b"Creative Voice File", b"riff", b"RF64", b"\x1aE\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
-    *(
-        b"\xff\xfb",
-        b"\xff\xf3",
-        b"\xff\xf2",
-        b"\xff\xf1",
-        b"\xff\xf9",
-        b"#EXTM3U",
-        b"DSD ",
-        b".RMF",
-        b".ra\xfd",
-    ),
+    *(b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9", b"DSD ", b".RMF", b".ra\xfd"),
 )
+"""First bytes of formats of sound and video."""
 _SHOWN = 5
 
 
@@ -113,42 +62,15 @@ class Found:
 
 
 def find_recordings(folder: str | os.PathLike[str]) -> Found:
-    """Search a folder through all its levels.
-
-    Linked folders are searched too, each folder once, however many links lead to it. Files and folders whose names
-    begin with a dot are skipped.
-    """
-    found, seen = Found(), set[str]()
-    places = [os.fspath(folder)]
-    while places:  # folders first and links afterwards, so that a folder keeps its own name
-        links: list[str] = []
-        for place in places:
-            _search(place, found, seen, links)
-        places = sorted(links)
+    """Search a folder as `files_below`."""
+    found = Found()
+    for path in files_below(folder, lambda error: found.unopened.append(str(error.filename))):
+        if os.path.splitext(path)[1].lower() in SUFFIXES:
+            (found.files if os.path.isfile(path) else found.left_out).append(path)
+        elif _looks_like_sound(path):
+            found.left_out.append(path)
     found.files = [str(path) for path in sorted(map(Path, found.files))]
     return found
-
-
-def _search(place: str, found: Found, seen: set[str], links: list[str]) -> None:
-    def unopened(error: OSError) -> None:
-        found.unopened.append(str(error.filename))
-
-    for here, folders, files in os.walk(place, onerror=unopened):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        links += [path for name in folders if os.path.islink(path := os.path.join(here, name))]
-        for name in files:
-            path = os.path.join(here, name)
-            if name.startswith("."):
-                continue
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
-                (found.files if os.path.isfile(path) else found.left_out).append(path)
-            elif _looks_like_sound(path):
-                found.left_out.append(path)
 
 
 def _looks_like_sound(path: str) -> bool:

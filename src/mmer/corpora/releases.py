@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
+from mmer.corpora.folders import files_below
 from mmer.errors import CorpusError
 from mmer.regular_files import refuse_special
 
@@ -18,14 +20,9 @@ Row = dict[str, Any]
 
 
 def release_files(root: str | os.PathLike[str], pattern: str) -> list[Path]:
-    """Files below a folder, in order, without what macOS adds to archives."""
-    root = Path(root)
-    return sorted(
-        path
-        for path in root.rglob(pattern)
-        if not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
-        and path.is_file()
-    )
+    """Files below a folder whose names match a pattern, in order."""
+    names = filter(lambda path: fnmatchcase(os.path.basename(path), pattern), files_below(root))
+    return sorted(Path(path) for path in names if os.path.isfile(path))
 
 
 def find_file(root: str | os.PathLike[str], names: Sequence[str], hint: str) -> Path:

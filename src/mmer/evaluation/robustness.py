@@ -30,6 +30,10 @@ from mmer.inference.trained_on import TrainedOn
 from mmer.picture import additional_picture
 from mmer.terminal import Table
 
+_CONTENT = {
+    "content_sha256": "the rows or recordings of the corpus",
+    "words_sha256": "its training transcripts",
+}
 Progress = Callable[..., None]
 
 
@@ -80,13 +84,13 @@ def measure(
     settings = {
         "model": model_hash(folder),
         "corpus": Path(corpus.source).name if corpus.source else "",
-        "content": corpus_fingerprint(judged),
-        "words_sha256": hashlib.sha256(" ".join(vocabulary).encode()).hexdigest(),
         "split": split,
         "sample": sample,
         "seed": seed,
         "utterances": len(judged),
         "speakers": int(judged.table["speaker"].nunique()),
+        "content_sha256": corpus_fingerprint(judged),
+        "words_sha256": hashlib.sha256(" ".join(vocabulary).encode("utf-8", "surrogatepass")).hexdigest(),
     }
     _open(out, settings)
     total, done = len(chosen) * len(judged), 0
@@ -168,11 +172,10 @@ def _open(out: Path, settings: Mapping[str, Any]) -> None:
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         # What earlier versions did not note is not known to differ.
-        before = {**{name: settings[name] for name in ("content", "words_sha256")}, **before}
+        before = {**{name: settings[name] for name in _CONTENT}, **before}
         if different := [name for name in settings if before.get(name) != settings[name]]:
-            raise MMERError(
-                f"{out} holds results of something else, different in {', '.join(different)}; use another folder"
-            )
+            told = ", ".join(_CONTENT.get(name, name) for name in different)
+            raise MMERError(f"{out} holds results of something else, different in {told}; use another folder")
     with writable(out):
         (out / "answers").mkdir(parents=True, exist_ok=True)
     write_json(file, settings)

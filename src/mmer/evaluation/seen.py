@@ -1,6 +1,6 @@
 """How many of the judged utterances a model was trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -8,10 +8,9 @@ import pandas as pd
 SPLITS = ("train", "validation")
 
 
-def overlap(splits: Sequence[str | None] | pd.Series) -> dict[str, int]:
+def overlap(splits: pd.Series) -> dict[str, int]:
     """How many utterances of `TrainedOn.splits_of` there are, and how many in each split."""
-    series = pd.Series(splits, dtype=object)
-    return {"utterances": len(series), **{split: int((series == split).sum()) for split in SPLITS}}
+    return {"utterances": len(splits), **{split: int((splits == split).sum()) for split in SPLITS}}
 
 
 def overlap_note(counts: Mapping[str, Any] | None) -> str | None:

@@ -47,6 +47,9 @@ class EmotionRecognizer:
             its own CTC head hears; `whisper:NAME`, what a speech-recognition model of transformers hears.
         calibration: of that model, applied to every probability; null for what the network says.
 
+    Attributes:
+        speakers: of `speaker_statistics`, of speakers who are known before they are asked about.
+
     Raises:
         MMERError: there is no such device, or no such transcription, or not with this model.
         EncoderError: the speech-recognition model cannot be loaded.
@@ -77,6 +80,7 @@ class EmotionRecognizer:
         name = self.transcription.model
         self._speech_recognizer = SpeechRecognizer(name, self.network.device) if name else None
         self._clips = ClipReader(processor, self.transcription)
+        self.speakers: Mapping[str, FeatureStatistics] = {}
 
     @classmethod
     def from_pretrained(
@@ -217,7 +221,7 @@ class EmotionRecognizer:
         with reading_threads() as readers:
             if speakers is None and self.processor.per_speaker:
                 utterances = list(utterances)
-                speakers = self._clips.statistics(utterances, readers)
+                speakers = {**self.speakers, **self._clips.statistics(utterances, readers)}
             speakers = speakers or {}
             clips = ahead(readers, self._clips.read, utterances, window)
             while group := list(islice(clips, window)):

@@ -15,7 +15,7 @@ from mmer.serving.gate import Gate
 from mmer.serving.longer_work import add_longer_work
 from mmer.serving.metrics import Metrics, Watch
 from mmer.serving.readiness import Readiness
-from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
+from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.stream import add_stream
@@ -91,13 +91,18 @@ def create_app(
     @app.post(
         "/v1/predict",
         responses=REFUSALS,
-        openapi_extra=bodies(Question),
+        openapi_extra=bodies(PredictQuestion),
     )
     async def predict(request: Request) -> Answer:
         """The emotion of one recording, of what is said in it, or of both."""
-        question = await read_question(request, Question, settings.max_upload)
+        question = await read_question(request, PredictQuestion, settings.max_upload)
         prediction = await batching.answer(
-            Utterance(question.audio, question.transcript, utterance_id=_name(question))
+            Utterance(
+                question.audio,
+                question.transcript,
+                speaker=question.speaker,
+                utterance_id=_name(question),
+            )
         )
         if prediction.error is not None:
             raise HTTPException(422, prediction.error)

@@ -31,7 +31,7 @@ class Batching:
     answered does not disturb the others, and one whose caller has been cancelled is left out.
 
     Args:
-        recognizer: answers; utterances must not name speakers, whose clips would be standardized together.
+        recognizer: answers; of a named speaker the clips count that it knows, not those that are asked about.
         batch_size: utterances in a batch, at most.
         wait: seconds.
         observe: called with the size of each batch.
@@ -51,7 +51,8 @@ class Batching:
         def answer_all(utterances: list[Utterance]) -> list[Prediction | Exception]:
             """Halve a batch until what fails in it is alone."""
             try:
-                return list(recognizer.predict(utterances, batch_size=batch_size))
+                known = recognizer.speakers
+                return list(recognizer.predict(utterances, batch_size=batch_size, speakers=known))
             except Exception as error:
                 if len(utterances) == 1:
                     return [error]

@@ -55,6 +55,17 @@ class Question(Upload):
     )
 
 
+class PredictQuestion(Question):
+    """One utterance, and who says it."""
+
+    speaker: str | None = Field(
+        None,
+        max_length=200,
+        description="Who speaks, where the service was started with clips of known speakers and the model standardizes "
+        "per speaker. Other clips that are asked about do not count.",
+    )
+
+
 class TimelineQuestion(Upload):
     """A recording in which several things are said, one after the other."""
 

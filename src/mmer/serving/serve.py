@@ -18,6 +18,8 @@ from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.terminal import tell
 
 if TYPE_CHECKING:
+    from mmer.inference.recognizer import EmotionRecognizer
+    from mmer.model.processor import FeatureStatistics
     from mmer.serving.connections import Connections
 
 MESSAGE = 1_000_000  # bytes of one message of a stream
@@ -32,6 +34,7 @@ def serve(
     port: int,
     settings: ServiceSettings,
     transcription: str = "given",
+    speakers: Path | None = None,
     device: str | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; those in flight are answered then, and new ones get 503.
@@ -42,11 +45,13 @@ def serve(
         model: a model folder, or a bundle.
         host, port: to listen at; port 0 takes a free one.
         settings: limits and access.
+        speakers: a corpus with clips of known speakers, for a model that standardizes per speaker.
         transcription, device: see `EmotionRecognizer`.
 
     Raises:
         MissingExtraError: the extra `serve` is not installed.
-        MMERError: the address cannot be listened at, or the model cannot be loaded.
+        MMERError: the address cannot be listened at, the model or the clips of the speakers cannot be loaded, or the
+            model does not standardize per speaker.
     """
     import_extra("uvicorn", "mmer serve", "serve")
     import_extra("fastapi", "mmer serve", "serve")
@@ -58,8 +63,14 @@ def serve(
         from mmer.inference.recognizer import EmotionRecognizer
         from mmer.serving.app import create_app
 
+        known: dict[str, FeatureStatistics] = {}
+        if speakers is not None:
+            known = _known(EmotionRecognizer.from_pretrained(folder, device), speakers)
+
         def load() -> EmotionRecognizer:
-            return EmotionRecognizer.from_pretrained(folder, device, transcription)
+            recognizer = EmotionRecognizer.from_pretrained(folder, device, transcription)
+            recognizer.speakers = known
+            return recognizer
 
         place = model.resolve()
         name = (place.parent if place.name == "model" else place).name.removesuffix(SUFFIX)
@@ -70,6 +81,22 @@ def serve(
         limit_log()
         run_app(app, listener, settings, state)
     _leave()
+
+
+def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureStatistics]":
+    """Statistics of the speakers of a corpus of whom there are at least two usable clips."""
+    from mmer.corpora.corpus import Corpus
+    from mmer.inference.inputs import corpus_utterances
+
+    if not recognizer.processor.per_speaker:
+        raise MMERError(
+            f"clips of known speakers ({corpus}) are of no use to this model: it does not standardize per speaker"
+        )
+    known = recognizer.speaker_statistics(corpus_utterances(Corpus.read(corpus)))
+    if not known:
+        raise MMERError(f"{corpus}: names no speaker of whom there are two readable recordings")
+    tell(f"{len(known)} speakers are known")
+    return known
 
 
 def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state: ServiceState) -> None:
