@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import COLUMNS, Corpus
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, MMERError
 from mmer.names import tidy
 
 SUFFIXES = [".parquet", ".csv", ".tsv", ".jsonl"]
@@ -128,7 +128,7 @@ class TestRefused:
             assert refused(tmp_path / name).endswith("no such file")
         with pytest.raises(CorpusError, match=r"unknown kind of table '\.txt'"):
             corpus().write(tmp_path / "a.txt")
-        with pytest.raises(CorpusError, match="cannot be written"):
+        with pytest.raises(MMERError, match="cannot be written"):
             corpus().write(tmp_path / "nowhere" / "a.csv")
 
     def test_missing_audio(self, tmp_path: Path) -> None:

@@ -154,6 +154,8 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         shutil.rmtree(folder / "folds", ignore_errors=True)
         write_recipe(recipe, folder)
         folds = _begin(folder, recipe, usable, folds)
+    for note in usable.corpus.notes:
+        tell(f"note: {note}", console)
     write_json(folds_file, folds.content())
     return folds
 

@@ -16,7 +16,7 @@ from mmer.audio import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, RecipeError
-from mmer.files import check_not_input, write_csv, write_json
+from mmer.files import check_not_input, write_csv, write_json, write_text
 from mmer.recipe import Recipe
 from mmer.text import strip_annotations
 from mmer.training.views import choose_views
@@ -87,7 +87,7 @@ def read_usable(recipe: Recipe) -> Preparation:
     Raises:
         RecipeError: no corpus is named.
         CorpusError: the corpus cannot be read, a label is not in it, it does not tell improvised from scripted
-            utterances or what was recognized, or no utterance is left.
+            utterances or what was recognized, or no utterance is left, or all have one emotion.
     """
     data = recipe.data
     if data.corpus is None:
@@ -112,7 +112,11 @@ def read_usable(recipe: Recipe) -> Preparation:
         reasons = pd.Series([row["reason"] for row in skipped], dtype=str).value_counts()
         most = f"; the most frequent reason: {reasons.index[0]}" if len(reasons) else ""
         raise CorpusError(f"{data.corpus}: none of {len(corpus)} utterances can be used{most}")
-    return Preparation(usable, data.labels or usable.emotions, _table(skipped))
+    labels = data.labels or usable.emotions
+    if len(labels) < 2:
+        found = f"every utterance that can be used is {labels[0]!r}" if labels else "no utterance has an emotion"
+        raise CorpusError(f"{data.corpus}: {found}; a model tells two emotions or more apart")
+    return Preparation(usable, labels, _table(skipped))
 
 
 def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
@@ -198,7 +202,8 @@ def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]
             continue
         table.loc[index, "duration"] = duration
         kept.append(index)
-    return Corpus(table.loc[kept].reset_index(drop=True), source=str(recipe.data.corpus)), skipped
+    kept_table = table.loc[kept].reset_index(drop=True)
+    return Corpus(kept_table, source=str(recipe.data.corpus), notes=corpus.notes), skipped
 
 
 def _duration(row: Row) -> float | AudioError | None:

@@ -160,6 +160,8 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     if different or not (folder / "splits.json").exists():
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
+        for note in preparation.corpus.notes:
+            tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)
         versions_file.unlink(missing_ok=True)
     elif not (folder / "metrics.json").exists():
