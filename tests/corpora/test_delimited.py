@@ -94,7 +94,8 @@ def test_tsv_that_is_quoted(tmp_path: Path) -> None:
 
 
 def test_what_spreadsheets_write(tmp_path: Path) -> None:
-    text = "Utterance ID; Audio-Path;EMOTION;start;end;score;transcript;;\nu1;a.wav;sad;0,5;1,25;2,5;1,5;;\n;;;;;;;;\n ;;;;;;;;\n"
+    text = "Utterance ID; Audio-Path;EMOTION;start;end;score;transcript;;\n"
+    text += "u1;a.wav;sad;0,5;1,25;2,5;1,5;;\n;;;;;;;;\n ;;;;;;;;\n"
     corpus = Corpus.read(written(tmp_path, text))
     (row,) = corpus.table.to_dict("records")
     assert (row["utterance_id"], row["emotion"], row["start"], row["end"]) == ("u1", "sad", 0.5, 1.25)
