@@ -255,4 +255,4 @@ def test_damaged_files(tmp_path: Path, name: str, count: int) -> None:
     for data in mutations([sample.encode()], count // 2, seed=6):
         path.write_bytes(data)
         read += check_one_line(lambda: read_segments(path, "call.wav"), path, data)
-    assert 0 < read < count // 2
+    assert read < count // 2
