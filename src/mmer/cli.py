@@ -265,6 +265,13 @@ def evaluate(
     from mmer.progress import counting
 
     table = Corpus.read(corpus)
+    for note in table.notes:
+        tell(f"note: {note}")
+    if len(table.emotions) == 1:
+        tell(
+            f"warning: every emotion in {corpus} is {table.emotions[0]!r}; figures of one emotion say little",
+            style="yellow",
+        )
     with counting(messages(), "judging") as progress:
         figures = evaluate_model(
             model,

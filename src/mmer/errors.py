@@ -57,15 +57,17 @@ def reading(source: object, what: str, kind: type[MMERError]) -> Iterator[None]:
     Args:
         source: what the error calls the file.
         what: what the file should be, as in "cannot be read as `what`".
-        kind: the error to raise; an `MMERError` raised inside passes as it is.
+        kind: the error to raise; an `MMERError` raised inside passes, cut to one line of 1000 characters.
 
     Raises:
         MMERError: of this kind.
     """
     try:
         yield
-    except MMERError:
-        raise
+    except MMERError as error:
+        if (line := reason_of(error, 1000)) == str(error).rstrip("."):
+            raise
+        raise type(error)(line) from error
     except OSError as error:
         raise kind(f"{source}: cannot be read: {error.strerror or reason_of(error)}") from error
     except UnicodeDecodeError as error:

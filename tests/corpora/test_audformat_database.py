@@ -9,6 +9,7 @@ import pytest
 
 from mmer.corpora.audformat_database import read_audformat, write_audformat
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.exchange import read_from
 from mmer.errors import CorpusError, MissingExtraError
 
 audformat = pytest.importorskip("audformat")
@@ -176,3 +177,36 @@ def test_without_the_package(emodb: Path, monkeypatch: pytest.MonkeyPatch) -> No
             MissingExtraError, match="audformat needs audformat; install it: pip install audformat"
         ):
             use()
+
+
+CODE = "!!python/object/apply:os.system ['touch {mark}']"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "name: {code}\n",
+        "name: x\nmeta: [&a {code}]\n",
+        "? {code}\n: x\n",
+        "name: x\ntables: {{t: {code}}}\n",
+        "%TAG ! tag:yaml.org,2002:\n---\nname: !python/object/apply:os.system ['touch {mark}']\n",
+        "name: !!python/name:os.system\n",
+        "name: !!python/tuple [a]\n",
+    ],
+)
+def test_a_header_that_runs_code_is_refused(tmp_path: Path, header: str) -> None:
+    mark = tmp_path / "ran"
+    text = header.format(code=CODE.format(mark=mark), mark=mark)
+    (tmp_path / "db.yaml").write_text(text)
+    with pytest.raises(CorpusError) as caught:
+        read_from(f"audformat:{tmp_path}")
+    assert not mark.exists()
+    assert "could not determine a constructor for the tag" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../t", "t/../../x", "sub/t", "a\\b"])
+def test_a_table_in_another_folder_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "db.yaml").write_text(f"name: x\nmisc_tables: {{'{name}': {{columns: {{}}}}}}\n")
+    with pytest.raises(CorpusError, match="lies in another folder"):
+        read_audformat(tmp_path)

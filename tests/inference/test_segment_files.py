@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from damage import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.errors import MMERError
 from mmer.inference.segment_files import read_segments
@@ -188,3 +189,70 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
             read_segments(path, "a.wav")
     with pytest.raises(MMERError, match="no such file of segments"):
         read_segments(tmp_path / "b.csv", "a.wav")
+
+
+@pytest.mark.parametrize("name", ["my call", "take 3", "a 1 2 3", "Zoe\u0308 1"])
+def test_rttm_with_blanks_in_names(tmp_path: Path, name: str) -> None:
+    lines = f"SPEAKER {name} 1 0.50 1.00 <NA> <NA> Dr. Anna <NA> <NA>\nSPEAKER {name} 1 2.5 1 <NA> sad ben 0.9 <NA>\n"
+    path = written(
+        tmp_path, "a.rttm", lines.replace("Dr. Anna", "anna") + "SPEAKER other 1 9 1 <NA> <NA> <NA> <NA>\n"
+    )
+    assert read_segments(path, f"{name}.wav") == [
+        Segment(0.5, 1.5, "left", "anna"),
+        Segment(2.5, 3.5, "left", "ben"),
+    ]
+    if name == "my call":
+        assert read_segments(written(tmp_path, "b.rttm", lines), "my call.wav")[0].speaker == "Dr. Anna"
+
+
+def test_subtitles_with_the_other_mark(tmp_path: Path) -> None:
+    vtt = written(
+        tmp_path, "a.vtt", "WEBVTT\n\n00:01,500 --> 00:02,000\nYes\n\n00:00:03.000 --> 00:00:04,5\nNo\n"
+    )
+    srt = written(
+        tmp_path, "a.srt", "1\n00:00:01.500 --> 00:00:02,000\nYes\n\n2\n00:00:03,000 --> 00:00:04.500\nNo\n"
+    )
+    for path in (vtt, srt):
+        assert read_segments(path, "a.wav") == [
+            Segment(1.5, 2.0, transcript="Yes"),
+            Segment(3.0, 4.5, transcript="No"),
+        ]
+    for times in ("soon --> later", "00:01 --> 00:02", "00:01.5 -> 00:02.0 --> "):
+        path = written(tmp_path, "b.vtt", f"WEBVTT\n\n00:01.000 --> 00:02.000\nYes\n\n{times}\nNo\n")
+        with pytest.raises(MMERError, match=r"b\.vtt, line 6: .* are no times of a subtitle"):
+            read_segments(path, "a.wav")
+    lost = written(
+        tmp_path, "c.srt", "1\n00:00:01,000 --> 00:00:02,000\nYes\n\n00:00:03,000 --> 00:00:04,000\nNo\n"
+    )
+    with pytest.raises(MMERError, match=r"c\.srt: 1 of its 2 subtitles can be read"):
+        read_segments(lost, "a.wav")
+
+
+def test_tables_of_segments(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", " Start;END;Speaker;transcript\n0,5;1,25; anna\u00a0;1,5\n;;;\n")
+    assert read_segments(path, "a.wav") == [Segment(0.5, 1.25, "mix", "anna", "1,5")]
+    ids = written(tmp_path, "b.csv", "start,end,speaker,channel\n0,1,010,1\n1,2,1e3,right\n")
+    assert [(each.speaker, each.channel) for each in read_segments(ids, "a")] == [
+        ("010", "1"),
+        ("1e3", "right"),
+    ]
+    for text, told in (
+        ('start,end,speaker\n0,1,"anna\n1,2,ben"\n', "opens in line 2 takes in line 3"),
+        ('start,end,speaker\n0,1,"anna\n1,2,ben\n', "opens in line 2 is not closed"),
+        ("start,end\n0,\n", "end is empty in row 1"),
+        ("start,end\n0," + "9" * 5000 + "\n", "to inf s"),
+    ):
+        with pytest.raises(MMERError, match=told):
+            read_segments(written(tmp_path, "c.csv", text), "a.wav")
+
+
+@FEW_OR_MANY
+@pytest.mark.parametrize("name", ["a.rttm", "a.TextGrid", "a.csv", "a.srt", "a.vtt"])
+def test_damaged_files(tmp_path: Path, name: str, count: int) -> None:
+    table = 'speaker,start,end,transcript\n"ben, dr.",2,3.5,"Well, no"\n,0.25,1,\n'
+    sample = {"a.rttm": RTTM, "a.TextGrid": TEXTGRID, "a.csv": table, "a.srt": SRT, "a.vtt": VTT}[name]
+    path, read = tmp_path / name, 0
+    for data in mutations([sample.encode()], count // 2, seed=6):
+        path.write_bytes(data)
+        read += check_one_line(lambda: read_segments(path, "call.wav"), path, data)
+    assert read < count // 2

@@ -255,3 +255,31 @@ def test_models_are_judged_on_what_is_recognized_where_they_read_nothing_else(to
     )
     read = as_judged(heard, tiny("data.recognized=1")).table["transcript"].tolist()
     assert read == [corpus.table["transcript"][0], "", *["yes"] * (len(corpus) - 2)]
+
+
+def test_one_emotion_is_refused(tones: Path, tmp_path: Path, tiny):
+    table = Corpus.read(tones).table
+    for emotions, told in (
+        ("sad", "every utterance that can be used is 'sad'"),
+        (["sad", "Sad "] * 18, "is 'sad'"),
+    ):
+        Corpus(table.iloc[:36].assign(emotion=emotions)).write(tmp_path / "one.parquet")
+        with pytest.raises(CorpusError, match=f"{told}; a model tells two emotions or more apart"):
+            prepare(tiny(corpus=tmp_path / "one.parquet"))
+
+
+def test_what_names_were_taken_for_is_told(tones: Path, tmp_path: Path, tiny):
+    table = Corpus.read(tones).table.rename(columns={"emotion": " Emotion"})
+    table.loc[::3, "speaker"] = [f"{name.lower()}\u00a0" for name in table.loc[::3, "speaker"]]
+    table.to_csv(tmp_path / "names.csv", index=False)
+    preparation = prepare(tiny(corpus=tmp_path / "names.csv"))
+    assert any(
+        "names in the column speaker are written in several ways" in note for note in preparation.corpus.notes
+    )
+    assert (
+        "1 columns are taken by the names that a corpus has: Emotion as emotion" in preparation.corpus.notes
+    )
+    sides = preparation.corpus.table.groupby(preparation.corpus.table["speaker"].str.casefold())[
+        "split"
+    ].nunique()
+    assert set(sides) == {1}

@@ -243,7 +243,7 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
 def _text(column: pd.Series, source: str) -> pd.Series:
     """Text or None. Numbers that name something (speaker 3) are written out, but ids must come as text."""
     is_id = column.name == "utterance_id"
-    values = [None if is_null(value) else value for value in column]
+    values = [None if null else value for value, null in zip(column, column.isna(), strict=True)]
     if pd.api.types.is_float_dtype(column) and not is_id:
         # Whole numbers that a null in the column made floats; longer ones have lost digits.
         whole = [value is None or (value % 1 == 0 and abs(value) < 2**53) for value in values]
@@ -258,7 +258,8 @@ def _text(column: pd.Series, source: str) -> pd.Series:
             )
     texts = [None if value is None else str(value) for value in values]
     if column.name not in ("transcript", "audio_path"):
-        texts = [None if text is None else tidy(text) for text in texts]
+        names = {text: tidy(text) for text in set(texts) if text is not None}
+        texts = [None if text is None else names[text] for text in texts]
     if column.name != "transcript":
         texts = [text or None for text in texts]
     return _texts(texts)
@@ -285,6 +286,8 @@ def _texts(values: list[str | None]) -> pd.Series:
 
 
 def _seconds(column: pd.Series, source: str) -> pd.Series:
+    if column.dtype == float and not (np.isinf(column) | (column < 0)).any():
+        return column
     numbers = []
     for row, value in enumerate(column, 1):
         try:

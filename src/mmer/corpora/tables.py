@@ -98,7 +98,8 @@ def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[s
 def with_columns(table: pd.DataFrame, known: Sequence[str]) -> pd.DataFrame:
     """Call columns by their known names where they are written like them but for case, blanks or hyphens."""
     names = {header(str(name)): name for name in reversed(table.columns)}
-    return table.rename(columns={names[name]: name for name in known if name not in table and name in names})
+    wanted = [(name, header(name)) for name in known if name not in table]
+    return table.rename(columns={names[like]: name for name, like in wanted if like in names})
 
 
 def check_table_name(path: Path) -> None:
@@ -292,7 +293,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet file without what pandas wrote about it: a damaged note is harmless, an index is columns."""
     with parquet.ParquetFile(path) as file:
         _check_parquet_size(path, file)
-        table = file.read()
+        table = file.read().replace_schema_metadata()
     for number, field in enumerate(table.schema):
         column = table.column(number)
         if pa.types.is_dictionary(field.type):
@@ -301,7 +302,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             column = column.cast(pa.float64() if field.type.scale else pa.string())
         table = table.set_column(number, field.name, column)
     unnamed = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
-    return table.drop_columns(unnamed).to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    return table.drop_columns(unnamed).to_pandas(integer_object_nulls=True)
 
 
 def _check_parquet_size(path: Path, file: parquet.ParquetFile) -> None:

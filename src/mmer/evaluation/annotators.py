@@ -221,9 +221,11 @@ _SHOWN = (
 def _parsed(text: str, corpus: Corpus, row: int) -> dict[str, list[str]]:
     try:
         votes = json.loads(text)
-    except (json.JSONDecodeError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         votes = None
-    if not isinstance(votes, dict) or not all(isinstance(given, list) for given in votes.values()):
+    if not isinstance(votes, dict) or not all(
+        isinstance(given, list) and all(isinstance(label, str) for label in given) for given in votes.values()
+    ):
         name = corpus.table["utterance_id"].iloc[row]
         raise CorpusError(f'{corpus.source}: votes of {name!r} are not of the form {{"rater": ["label"]}}')
     return votes

@@ -83,13 +83,14 @@ def read_runs(
         raise MMERError(f"{repeated[0]} is given twice; a run is not compared with itself")
     runs = {name: read_predictions(path, **columns) for name, path in zip(names, paths, strict=True)}
     emotions = {emotion for run in runs.values() for name in _EMOTIONS for emotion in run[name].dropna()}
-    for emotion in renamed or {}:
+    renamed = {tidy(before): tidy(after) for before, after in (renamed or {}).items()}
+    for emotion in renamed:
         if emotion not in emotions:
             listed = ", ".join(sorted(emotions))
             raise MMERError(f"no run has the emotion {emotion!r}{nearest(emotion, emotions)}; found {listed}")
     for run in runs.values():
         for name in _EMOTIONS:
-            run[name] = run[name].replace(dict(renamed or {}))
+            run[name] = run[name].replace(renamed)
     spelled: dict[str, str] = {}
     for emotion in sorted(
         {emotion for run in runs.values() for name in _EMOTIONS for emotion in run[name].dropna()}

@@ -163,8 +163,8 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         folds = _begin(folder, recipe, usable, folds)
         keep_sources(folder, recipe)
     write_json(folds_file, folds.content())
-    for note in usable.notes:
-        tell(note, console)
+    for note in (*usable.corpus.notes, *usable.notes):
+        tell(f"note: {note}", console)
     return folds
 
 

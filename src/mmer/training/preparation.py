@@ -90,7 +90,7 @@ def read_usable(recipe: Recipe) -> Preparation:
     Raises:
         RecipeError: no corpus is named.
         CorpusError: the corpus cannot be read, a label is not in it, it does not tell improvised from scripted
-            utterances or what was recognized, or no utterance is left.
+            utterances or what was recognized, or no utterance is left, or all have one emotion.
     """
     data = recipe.data
     if data.corpus is None:
@@ -115,7 +115,13 @@ def read_usable(recipe: Recipe) -> Preparation:
         reasons = pd.Series([row["reason"] for row in skipped], dtype=str).value_counts()
         most = f"; the most frequent reason: {reasons.index[0]}" if len(reasons) else ""
         raise CorpusError(f"{data.corpus}: none of {len(corpus)} utterances can be used{most}")
-    return Preparation(usable, data.labels or usable.emotions, _table(skipped), notes)
+    labels = data.labels or usable.emotions
+    if len(labels) < 2:
+        found = (
+            f"every utterance that can be used is {labels[0]!r}" if labels else "no utterance has an emotion"
+        )
+        raise CorpusError(f"{data.corpus}: {found}; a model tells two emotions or more apart")
+    return Preparation(usable, labels, _table(skipped), notes)
 
 
 def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
@@ -217,7 +223,8 @@ def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]
             continue
         table.loc[index, "duration"] = duration
         kept.append(index)
-    return Corpus(table.loc[kept].reset_index(drop=True), source=str(recipe.data.corpus)), skipped
+    kept_table = table.loc[kept].reset_index(drop=True)
+    return Corpus(kept_table, source=str(recipe.data.corpus), notes=corpus.notes), skipped
 
 
 def _duration(row: Row) -> float | AudioError | None:

@@ -165,8 +165,8 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     if different or not (folder / "splits.json").exists():
         with console.status("reading the corpus"):
             preparation = prepare(recipe)
-        for note in preparation.notes:
-            tell(note, console)
+        for note in (*preparation.corpus.notes, *preparation.notes):
+            tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)
         keep_sources(folder, recipe)
         versions_file.unlink(missing_ok=True)
