@@ -44,7 +44,7 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
     "demo": lambda folder: run_demo(folder, console=QUIET),
     "export": lambda folder: export_onnx(folder / "model", folder),
     "import-checkpoint": lambda folder: import_checkpoint(folder / "best.pt", folder),
-    "evaluate": lambda folder: evaluate(folder / "model", folder / "corpus.csv", out=folder),
+    "evaluate": lambda folder: evaluate(folder / "model", nobody, out=folder),  # pyright: ignore[reportArgumentType]
     "report": lambda folder: write_report(folder, folder),
     "calibrate": lambda folder: calibrate(folder, nobody),  # pyright: ignore[reportArgumentType]
 }

@@ -1,6 +1,7 @@
 """Names that look alike are one, at every place where a user writes them."""
 
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from mmer.names import folded, meant, tidy
 from mmer.recipe import load_recipe
 
 
-def corpus(**columns: list[str | None]) -> Corpus:
+def corpus(**columns: Sequence[str | None]) -> Corpus:
     ids = [f"u{number}" for number in range(len(next(iter(columns.values()))))]
     return Corpus(pd.DataFrame({"utterance_id": ids, "audio_path": ids, **columns}))
 

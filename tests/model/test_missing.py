@@ -56,7 +56,8 @@ def test_encoding_once_answers_three_questions() -> None:
     inputs = speech_inputs(model, [4800, 8000]) | text_inputs([3, 5])
     sound = {name: tensor for name, tensor in inputs.items() if name in SPEECH}
     words = {name: tensor for name, tensor in inputs.items() if name in TEXT}
-    heard, read = model.encode_speech(*sound.values()), model.encode_text(*words.values())
+    heard = model.encode_speech(sound["input_values"], sound["speech_attention_mask"])
+    read = model.encode_text(words["input_ids"], words["text_attention_mask"])
     for (speech, text), given in (
         ((heard, read), inputs),
         ((heard, None), sound),

@@ -309,6 +309,7 @@ def test_processes_that_load_follow_the_machine(monkeypatch: pytest.MonkeyPatch)
 def test_several_gpus_are_never_used_by_one_process(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = training_arguments(tiny(), tmp_path, 36)
     arguments._n_gpu = 4  # what the Trainer's own find where four are visible
+    assert isinstance(arguments, OneDeviceArguments)
     assert super(OneDeviceArguments, arguments).n_gpu == 4
     assert arguments.n_gpu == 1
     assert arguments.train_batch_size == 6

@@ -13,6 +13,7 @@ is neither probabilities nor a single logit, which may rise with all others.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ def integrated_gradients(
     embedded = None
     if inputs.tokens is not None:
         assert model.text_encoder is not None
-        table = model.text_encoder.embeddings
+        table: Any = model.text_encoder.embeddings
         with torch.no_grad():
             embedded = table(inputs.tokens)
             special = torch.from_numpy(inputs.special).to(embedded.device)
@@ -174,8 +175,9 @@ def _answer(model: MMERForEmotionRecognition, sound: Tensor | None, tokens: Tens
         speech = model.encode_speech(sound, mask)
     if tokens is not None:
         mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=tokens.device)
+        read = tokens
         if tokens.is_floating_point():
             assert model.text_encoder is not None
-            tokens = model.text_encoder(tokens, mask)
-        text = model.encode_text(tokens, mask)
+            read = model.text_encoder(tokens, mask)
+        text = model.encode_text(read, mask)
     return model.answer(speech, text)[1]
