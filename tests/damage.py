@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-PATIENCE = 30  # seconds for one folder
+PATIENCE = 120  # seconds for one folder
 NASTY: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 7, 10**7, 10**11, -(10**11), 2**63, 0.5, -0.5, 1e300, 1e-300),
     *(

@@ -6,6 +6,7 @@ object: `ran`, the exit code of each command, and `used`, the command, the event
 
 import json
 import os
+import shlex
 import socket
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ COMMANDS = (
     "corpus audit data",
     "corpus convert data corpus.parquet",
     "corpus merge corpus.parquet corpus.parquet --out merged.parquet",
-    f"train compact {SPLIT} {' '.join(SMALL)}",
+    f"train compact {SPLIT} {shlex.join(SMALL)}",
     "report run",
     "card run",
     f"bundle {MODEL} -o model.mmer",
@@ -42,8 +43,8 @@ COMMANDS = (
     f"baseline majority compact {SPLIT}",
 )
 SLOW = (
-    f"crossval compact data.corpus=data {' '.join(SMALL)}",
-    f"ablate compact data.corpus=data {' '.join(SMALL)} --rows text,mmer",
+    f"crossval compact data.corpus=data {shlex.join(SMALL)}",
+    f"ablate compact data.corpus=data {shlex.join(SMALL)} --rows text,mmer",
     "augment corpus.parquet --out views --speech none --text perturb --sample 3",
     "import-checkpoint nothing.pt imported",
     "corpus prepare nemo data",
@@ -71,7 +72,7 @@ def main(folder: Path, commands: tuple[str, ...]) -> None:
     ran = {}
     for current in commands:
         print("-----", current, file=sys.stderr, flush=True)
-        sys.argv = ["mmer", *current.format(clip=clip).split()]
+        sys.argv = ["mmer", *shlex.split(current.replace("{clip}", clip))]
         try:
             app(sys.argv[1:])
             code = 0

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import typer.main
 from commands import make_recordings, run
+from inference.conftest import save_model
 from transformers import pipeline
 
 from mmer.augment.judges import load_recognizer
@@ -32,6 +33,7 @@ from mmer.inference.export import export_onnx
 from mmer.inference.model_folder import model_hash
 from mmer.inference.pipeline import TASK
 from mmer.inference.score import score
+from mmer.text import WAV2VEC2_ALPHABET
 
 Change = Callable[[dict[str, bytes]], None]
 
@@ -371,8 +373,10 @@ def test_listen_takes_a_bundle(packed: Path, tmp_path: Path) -> None:
 
 
 def test_every_function_that_takes_a_model_takes_a_bundle(
-    packed: Path, model_folder: Path, recordings: Path, clips: list[str], tmp_path: Path
+    recordings: Path, clips: list[str], tmp_path: Path
 ) -> None:
+    model_folder, packed = tmp_path / "model", tmp_path / "model.mmer"
+    write_bundle(save_model(model_folder, ctc_symbols=WAV2VEC2_ALPHABET), packed)
     expected = EmotionRecognizer.from_pretrained(model_folder, "cpu")(clips[0], "la").ranking
     recognize = pipeline(TASK, model=str(unpacked(packed)), device="cpu")  # pyright: ignore[reportCallIssue, reportArgumentType]
     found: Any = recognize({"audio": clips[0], "transcript": "la"})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from commands import run
 from inference.conftest import raise_first_logit
+from safetensors.numpy import load_file, save_file
 
 from mmer.errors import CheckpointError
 from mmer.inference import EmotionRecognizer, Utterance
@@ -129,3 +130,11 @@ def test_no_golden_clips_and_damaged_ones(folder: Path, model_folder: Path):
     path.write_text(path.read_text()[:100])
     with pytest.raises(CheckpointError, match=r"golden\.json cannot be read, it may be damaged"):
         examine(folder, device="cpu")
+
+
+def test_a_model_whose_answers_are_no_numbers(folder: Path):
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"][:] = 3e38
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    found = named(examine(folder, device="cpu"))
+    assert found["48 kHz stereo against 16 kHz mono"].holds is False

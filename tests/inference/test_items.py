@@ -93,7 +93,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "number as words": ({"transcript": 5}, "transcript is of the type int; give text or None"),
     "bytes as words": ({"transcript": b"x"}, "transcript is of the type bytes; give text or None"),
     "list as words": ({"transcript": ["x"]}, "transcript is of the type list; give text or None"),
-    "half a surrogate": ({"transcript": "\ud800"}, "cannot be split into tokens"),
     "rate as text": ({"sampling_rate": "16000"}, "sampling_rate is of the type str; give Hz"),
     "no rate": ({"sampling_rate": float("nan")}, "samples need their sampling_rate"),
     "endless rate": ({"sampling_rate": float("inf")}, "sampling rate inf"),

@@ -82,7 +82,7 @@ def load_recognizer(name: str, device: str | None = None) -> Recognizer:
         return lambda waveform: recognizer(waveform, SAMPLING_RATE)
     hearing = EmotionRecognizer.from_pretrained(name, device, calibrated=False)
     model, processor = hearing.model, hearing.processor
-    if model.ctc_head is None:
+    if model.ctc_head is None or processor.ctc_symbols is None:
         raise MMERError(f"--asr {name}: this model has no CTC head; train with objectives.ctc_weight above 0")
 
     @torch.inference_mode()

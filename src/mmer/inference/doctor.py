@@ -149,8 +149,9 @@ def _stereo(recognizer: EmotionRecognizer, clips: list[tuple[NDArray[np.float32]
                 samples, rate = np.stack([1.3 * wide, 0.7 * wide], axis=1), 48_000
             soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
             utterances.append(Utterance(file.getvalue(), words, utterance_id="golden clip"))
-        answers = list(recognizer.predict(utterances))
-        probabilities.append([list((answer.probabilities or {}).values()) for answer in answers])
+        none = dict.fromkeys(recognizer.labels, float("nan"))
+        answers = recognizer.predict(utterances)
+        probabilities.append([list((answer.probabilities or none).values()) for answer in answers])
     apart = _apart(np.array(probabilities[0]), np.array(probabilities[1]))
     return Check(name, apart, ROUGH, "probability")
 

@@ -81,7 +81,7 @@ def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
     channel = _plain(utterance.channel)
     path = os.fspath(audio) if isinstance(audio, str | os.PathLike) else None
     name = _plain(utterance.utterance_id)
-    if name is None or name == "":
+    if name is None or (isinstance(name, str) and not name):
         name = path or f"utterance {number}"
     return Utterance(
         cast(Contents | None, audio),
