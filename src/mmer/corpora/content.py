@@ -149,7 +149,8 @@ def file_states(paths: Sequence[str]) -> pd.DataFrame:
     """What tells, without reading it, that a file is what it was.
 
     Returns:
-        A row for each file: `path` (as `valid` gives it), `size` in bytes, `modified` and `changed` in nanoseconds, -1 where there is none.
+        A row for each file: `path`, as `valid` gives it, `size` in bytes, `modified` and `changed` in nanoseconds, -1
+        where there is none.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
         states = list(threads.map(_state, paths))
