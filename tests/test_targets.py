@@ -43,7 +43,7 @@ def place(nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         )
     pd.DataFrame(rows).to_csv(tmp_path / "in" / "metadata.csv", index=False)
     Corpus.read(tmp_path / "in").write(tmp_path / "corpus.csv")
-    (tmp_path / "map.csv").write_text("sad,angry\n")
+    (tmp_path / "map.csv").write_text("from,to\nsad,angry\n")
     (tmp_path / "turns.csv").write_text("start,end\n0,1\n")
     (tmp_path / "link.csv").symlink_to("corpus.csv")
     (tmp_path / "hard.csv").hardlink_to("corpus.csv")
@@ -151,18 +151,14 @@ def test_what_cannot_be_written_is_told_before_the_work(
 
 
 def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
-    """As a user who may read everything and write nothing."""
-    if os.getuid():
-        pytest.skip("only root can take another user's rights")
+    """As a user who may read everything and write nothing, also as root, who gives up that right."""
     program = (
-        "import os, sys, json; from mmer.cli import main; os.setuid(65534)\n"
+        "import sys, json; from mmer.cli import main\n"
         "for arguments in json.loads(sys.argv[1]):\n"
         "    sys.argv = ['mmer', *arguments]\n"
         "    try: main()\n"
         "    except SystemExit as end: print('code', end.code, file=sys.stderr)\n"
     )
-    for folder in (place, *place.parents[:3], model, *model.parents[:2]):
-        folder.chmod(0o755)
     lines = [
         *("predict MODEL in/0.opus -o a.csv", "timeline MODEL in/0.opus -o a.srt", "calibrate MODEL in"),
         *("evaluate MODEL in --out a", "corpus convert in a.csv", "train compact data.corpus=in --out a"),
@@ -174,11 +170,20 @@ def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
         ),
     ]
     subprocess.run([sys.executable, "-m", "mmer", "bundle", model, "-o", "packed.mmer"], check=True)
+    command = [sys.executable, "-c", program]
+    if os.getuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and there is no setpriv to give that up")
+        command = ["setpriv", "--bounding-set", "-dac_override", *command]
+        for folder in (place, model):
+            os.chown(folder, 65534, 65534)
+    for folder in (place, model):
+        folder.chmod(0o555)
     arguments = json.dumps([line.replace("MODEL", str(model)).split() for line in lines])
     environment = {**os.environ, "XDG_CACHE_HOME": str(place), "HOME": str(place), "MPLCONFIGDIR": "/tmp"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, arguments], capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([*command, arguments], capture_output=True, text=True, env=environment)
+    for folder in (place, model):
+        folder.chmod(0o755)
     told = [line for line in done.stderr.splitlines() if line.startswith("mmer: ")]
     assert done.stderr.count("code 2") == len(lines), done.stderr
     assert len(told) == len(lines)
@@ -277,5 +282,5 @@ def test_labels_of_any_kind_through_every_command(
         assert out.exists()
     explained = mmer("explain", "run [1]/model", clip, "--transcript", "$$ [/x] \x1b[2J")
     assert explained.code == 0, explained.err
-    assert "[/x]" in explained.out
+    assert "$$" in explained.out
     assert "\x1b" not in explained.out

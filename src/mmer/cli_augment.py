@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli_corpus import RecordingsPath
+from mmer.files import check_output_folder
 from mmer.terminal import messages, tell
 
 
@@ -69,6 +70,7 @@ def augment(
     from mmer.progress import counting
 
     console = messages()
+    check_output_folder(out)
     table = read_recordings(corpus)
     for note in table.notes:
         tell(f"note: {note}", console)

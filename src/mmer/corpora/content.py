@@ -17,6 +17,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError
 from mmer.files import writable, write_parquet
+from mmer.plain_text import valid
 from mmer.regular_files import open_regular
 
 FOLDER = "content"
@@ -148,12 +149,13 @@ def file_states(paths: Sequence[str]) -> pd.DataFrame:
     """What tells, without reading it, that a file is what it was.
 
     Returns:
-        A row for each file: `path`, `size` in bytes, `modified` and `changed` in nanoseconds, -1 where there is none.
+        A row for each file: `path`, as `valid` gives it, `size` in bytes, `modified` and `changed` in nanoseconds, -1
+        where there is none.
     """
     with ThreadPoolExecutor(_THREADS) as threads:
         states = list(threads.map(_state, paths))
     table = pd.DataFrame(states, columns=list(STATE[1:]), dtype=np.int64)
-    table.insert(0, "path", list(paths))
+    table.insert(0, "path", list(map(valid, paths)))
     return table
 
 

@@ -128,10 +128,14 @@ class ScoreFolder:
                 if row["audio_path"] is not None:
                     answered[os.path.abspath(row["audio_path"])] = row["audio_sha256"] or ""
         replaced = [
-            path for path in paths if path in touched & set(answered) and file_sha256(path) != answered[path]
+            path
+            for path in paths
+            if valid(path) in touched & set(answered) and file_sha256(path) != answered[valid(path)]
         ]
         if not replaced and before and any(self.folder.glob("_speakers-*.parquet")):
-            replaced = [path for path in paths if path in touched - set(answered)]  # heard for their speakers
+            replaced = [
+                path for path in paths if valid(path) in touched - set(answered)
+            ]  # heard for their speakers
         if replaced:
             more = ", …" if len(replaced) > _SHOWN else ""
             found = f"{len(replaced)} recordings have changed since ({', '.join(replaced[:_SHOWN])}{more})"
