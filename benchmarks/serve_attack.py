@@ -104,6 +104,10 @@ class Attack:
                 code = None
             if self.over.is_set():
                 return
+            if code == 1013:
+                self.counts["streams told to ask again"] += 1
+                await asyncio.sleep(1)
+                continue
             if code != 1000:
                 self.counts["streams lost"] += 1
                 continue

@@ -1,6 +1,6 @@
 """Recordings as waveforms: decode, mix down, resample and judge; every error names the file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from numbers import Real
@@ -136,17 +136,52 @@ def stream_audio(
     Raises:
         AudioError: as `load_audio`; what was read before has been yielded then.
     """
+    for (samples,) in stream_channels(source, [channel], sampling_rate=sampling_rate):
+        yield samples
+
+
+def stream_channels(
+    source: AudioSource, channels: Sequence[str], *, sampling_rate: int = SAMPLING_RATE
+) -> Iterator[list[NDArray[np.float32]]]:
+    """Read several channels of a recording as `stream_audio` reads one, decoding it once.
+
+    Args:
+        source, sampling_rate: as for `load_audio`.
+        channels: each as `channel` of `load_audio`.
+
+    Yields:
+        For each channel (samples,), as many of each.
+
+    Raises:
+        AudioError: as `stream_audio`, for any of the channels.
+    """
     name = source_name(source)
     with open_recording(source) as recording:
-        _channel_index(channel, recording.info.channels, name)
-        done = False
-        for rate, run in groupby(
-            _mono(recording, 0.0, None, channel, Mixer(), name), key=lambda piece: piece[1]
-        ):
-            samples = (samples for samples, _ in run)
-            for piece in samples if rate == sampling_rate else _resampled(samples, rate, sampling_rate):
-                done = done or len(piece) > 0
-                yield piece
+        for channel in channels:
+            _channel_index(channel, recording.info.channels, name)
+        mixers, seconds, done = [Mixer() for _ in channels], 0.0, False
+        for rate, blocks in groupby(recording.blocks(), key=lambda block: block.rate):
+            resamplers = [
+                soxr.ResampleStream(rate, sampling_rate, 1, "float32", "HQ")
+                for _ in channels
+                if rate != sampling_rate
+            ]
+            for block in blocks:
+                pieces = [
+                    _one_of(block, channel, mixer, name, seconds)
+                    for channel, mixer in zip(channels, mixers, strict=True)
+                ]
+                seconds += block.samples.shape[1] / rate
+                if resamplers:
+                    both = zip(resamplers, pieces, strict=True)
+                    pieces = [resampler.resample_chunk(piece) for resampler, piece in both]
+                done = done or len(pieces[0]) > 0
+                yield pieces
+            if resamplers:
+                rest = np.zeros(0, np.float32)
+                pieces = [resampler.resample_chunk(rest, last=True) for resampler in resamplers]
+                done = done or len(pieces[0]) > 0
+                yield pieces
         if not done:
             raise AudioError(f"{name}: holds no samples")
 
@@ -328,12 +363,16 @@ def _mono(
     """Samples of one channel or of all, mixed, and their rate in Hz; some seconds at a time."""
     seconds = start
     for block in recording.blocks(start, end):
-        channels, length = block.samples.shape
-        chosen = _channel_index(channel, channels, name)
-        samples = mixer.mix(block) if chosen is None else block.samples[chosen]
-        _check_finite(samples, block.rate, name, seconds - start)
-        seconds += length / block.rate
-        yield np.ascontiguousarray(samples), block.rate
+        yield _one_of(block, channel, mixer, name, seconds - start), block.rate
+        seconds += block.samples.shape[1] / block.rate
+
+
+def _one_of(block: Block, channel: str, mixer: Mixer, name: str, before: float) -> NDArray[np.float32]:
+    """Samples of one channel of a block, or of all, mixed; `before`: seconds that came before them."""
+    chosen = _channel_index(channel, len(block.samples), name)
+    samples = mixer.mix(block) if chosen is None else block.samples[chosen]
+    _check_finite(samples, block.rate, name, before)
+    return np.ascontiguousarray(samples)
 
 
 def _whole(

@@ -22,6 +22,7 @@ from mmer.errors import AudioError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.segmentation import Segment
 from mmer.inference.timeline import Timeline, smoothed, timeline
+from mmer.recording import SoundFileRecording
 from mmer.text import WAV2VEC2_ALPHABET
 
 RATE = 16_000
@@ -197,6 +198,28 @@ class TestGiven:
         assert [s.speaker for s in together.segments] == ["a", "a", "the one speaker"]
         found = timeline(recognizer, call, channel="each")
         assert not any("alone" in w for s in found.segments for w in s.warnings)
+
+
+def test_all_channels_are_decoded_at_once(
+    recognizer: EmotionRecognizer, call: Path, whole_call: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole recording is gone through once, and each channel is what it is alone."""
+    read = SoundFileRecording.blocks
+    through: list[float | None] = []
+
+    def blocks(recording: SoundFileRecording, start: float = 0.0, end: float | None = None) -> Any:
+        through.append(end)
+        return read(recording, start, end)
+
+    monkeypatch.setattr(SoundFileRecording, "blocks", blocks)
+    again = timeline(recognizer, call, channel="each")
+    assert through.count(None) == 1
+    assert [segment.start for segment in again.segments] == [s.start for s in whole_call.segments]
+    for channel in ("left", "right"):
+        alone = timeline(recognizer, call, channel=channel)
+        found = [(s.start, s.end) for s in again.segments if s.channel == channel]
+        assert found == [(s.start, s.end) for s in alone.segments]
+        np.testing.assert_array_equal(again.peaks[channel], alone.peaks[channel])
 
 
 def test_a_recording_that_breaks_off_gives_what_there_is(

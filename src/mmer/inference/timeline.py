@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE, channel_names, probe, stream_audio
+from mmer.audio import SAMPLING_RATE, channel_names, probe, stream_channels
 from mmer.errors import AudioError, MMERError
 from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.output import Prediction, predictions_frame
@@ -169,22 +169,17 @@ def timeline(
     channels = names if channel == "each" else [channel]
     given = None if segments is None else _in_their_channels(segments, channel, channels, recording)
     total, answered = duration * len(channels), 0.0
-    scans = [_Scan(audio, each, recording) for each in channels]
+    longest = recognizer.processor.max_duration
+    scan = _Scan(audio, channels, recording)
 
     def report() -> None:
         if progress:
-            progress(int((sum(scan.seconds for scan in scans) + answered) / 2), int(total))
+            progress(int((scan.seconds * len(channels) + answered) / 2), int(total))
 
     def found() -> Iterator[Segment]:
-        for scan in scans:
-            speaker = scan.channel if len(channels) > 1 else None
-            finder = (
-                SpeechFinder(pause=pause, longest=recognizer.processor.max_duration)
-                if given is None
-                else None
-            )
-            for start, end in scan.read(finder, report):
-                yield Segment(start, end, scan.channel, speaker)
+        finders = [SpeechFinder(pause=pause, longest=longest) for _ in channels] if given is None else []
+        for channel, start, end in scan.read(finders, report):
+            yield Segment(start, end, channel, channel if len(channels) > 1 else None)
         yield from given or []
 
     def utterance(segment: Segment) -> Utterance:
@@ -202,13 +197,12 @@ def timeline(
     answers = []
     for answer in recognizer.predict(map(utterance, found()), batch_size=batch_size):
         answers.append(answer)
-        before = channels.index(answer.channel) * duration if given is None else 0.0
-        position = before + segment_end(answer) * (1 if given is None else len(channels))
+        position = segment_end(answer) * len(channels)
         answered = min(max(answered, position), total)
         report()
     answered = total
     report()
-    broken = [scan.broken(duration) for scan in scans if scan.error]
+    broken = scan.broken(duration)
     answers = smoothed(answers, smoothing) if smoothing else answers
     return Timeline(
         recording=recording,
@@ -216,7 +210,7 @@ def timeline(
         labels=recognizer.labels,
         segments=sorted([*answers, *broken], key=segment_start),
         smoothing=smoothing,
-        peaks={scan.channel: scan.peaks() for scan in scans},
+        peaks=scan.peaks(),
     )
 
 
@@ -277,48 +271,65 @@ def _in_their_channels(
 
 
 class _Scan:
-    """One channel read from its beginning to its end."""
+    """Channels of a recording, read together from its beginning to its end."""
 
-    def __init__(self, audio: str | os.PathLike[str] | bytes, channel: str, recording: str) -> None:
-        self.channel, self.seconds = channel, 0.0
-        self.error: str | None = None
-        self._recording = recording
+    def __init__(
+        self, audio: str | os.PathLike[str] | bytes, channels: Sequence[str], recording: str
+    ) -> None:
+        self.seconds = 0.0
+        self._error: str | None = None
+        self._channels, self._recording = channels, recording
         self._source = NamedBytes(audio, recording) if isinstance(audio, bytes) else audio
-        self._peaks: list[NDArray[np.float32]] = []
-        self._rest = np.zeros(0, np.float32)
+        self._peaks: list[list[NDArray[np.float32]]] = [[] for _ in channels]
+        self._rest = [np.zeros(0, np.float32) for _ in channels]
 
-    def read(self, finder: SpeechFinder | None, report: Callable[[], None]) -> Iterator[tuple[float, float]]:
-        """Start and end of each segment of speech."""
+    def read(
+        self, finders: Sequence[SpeechFinder], report: Callable[[], None]
+    ) -> Iterator[tuple[str, float, float]]:
+        """Channel, start and end of each segment of speech.
+
+        Args:
+            finders: one for each channel; none to look for no speech.
+            report: called after each 10 s.
+        """
         try:
-            for block in stream_audio(self._source, channel=self.channel):
-                self._keep_peaks(block)
-                self.seconds += len(block) / SAMPLING_RATE
+            for blocks in stream_channels(self._source, self._channels):
+                for number, block in enumerate(blocks):
+                    self._keep_peaks(number, block)
+                self.seconds += len(blocks[0]) / SAMPLING_RATE
                 report()
-                if finder:
-                    yield from finder.feed(block)
+                for channel, finder, block in zip(self._channels, finders, blocks, strict=False):
+                    yield from ((channel, *segment) for segment in finder.feed(block))
         except AudioError as error:
             if not self.seconds:
                 raise
-            self.error = str(error)
-        if finder:
-            yield from finder.finish()
+            self._error = str(error)
+        for channel, finder in zip(self._channels, finders, strict=False):
+            yield from ((channel, *segment) for segment in finder.finish())
 
-    def _keep_peaks(self, block: NDArray[np.float32]) -> None:
-        samples = np.concatenate([self._rest, np.abs(block)])
+    def _keep_peaks(self, number: int, block: NDArray[np.float32]) -> None:
+        samples = np.concatenate([self._rest[number], np.abs(block)])
         whole = len(samples) // PEAK * PEAK
-        self._peaks.append(samples[:whole].reshape(-1, PEAK).max(axis=1))
-        self._rest = samples[whole:]
+        self._peaks[number].append(samples[:whole].reshape(-1, PEAK).max(axis=1))
+        self._rest[number] = samples[whole:]
 
-    def peaks(self) -> NDArray[np.float32]:
+    def peaks(self) -> dict[str, NDArray[np.float32]]:
         """See `Timeline`."""
-        return np.concatenate(self._peaks) if self._peaks else np.zeros(0, np.float32)
+        return {
+            channel: np.concatenate(peaks) if peaks else np.zeros(0, np.float32)
+            for channel, peaks in zip(self._channels, self._peaks, strict=True)
+        }
 
-    def broken(self, duration: float) -> Prediction:
-        """A segment from where the recording breaks off, with the reason."""
-        return Prediction(
-            utterance_id=f"{self._recording} at {self.seconds:.2f} s",
-            start=self.seconds,
-            end=max(duration, self.seconds),
-            channel=self.channel,
-            error=self.error,
-        )
+    def broken(self, duration: float) -> list[Prediction]:
+        """If the recording breaks off, a segment of each channel from there on, with the reason."""
+        return [
+            Prediction(
+                utterance_id=f"{self._recording} at {self.seconds:.2f} s",
+                start=self.seconds,
+                end=max(duration, self.seconds),
+                channel=channel,
+                error=self._error,
+            )
+            for channel in self._channels
+            if self._error
+        ]
