@@ -2,7 +2,8 @@
 
 A folder keeps the rows of the corpus and, for each recording, its SHA-256. Later, the rows are compared value by value.
 A recording is read again only where its size, its date or the date of its directory entry has changed, as git does, so
-that a corpus that is as it was costs a look at the entry of each file. Copies are the same recording, whatever they are called.
+that a corpus that is as it was costs a look at the entry of each file. Copies are the same recording, whatever their
+names.
 """
 
 import hashlib
