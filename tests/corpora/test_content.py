@@ -119,3 +119,11 @@ def test_other_files_count_by_their_setting(corpus: Corpus, tmp_path: Path) -> N
     assert content_changes(tmp_path / "made", corpus, files) == []
     (folder / "config.json").write_text("[]")
     assert content_changes(tmp_path / "made", corpus, files) == ["the files of model.text.encoder"]
+
+
+def test_values_that_are_no_text_or_number_say_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    nested = changed(corpus, votes=[["a", "b"], [], None, ["c"]], more=[{"x": 1}, {"y": [2]}, None, {}])
+    keep_content(tmp_path / "made", nested)
+    assert content_changes(tmp_path / "made", nested) == []
+    nested.write(tmp_path / "corpus.jsonl")
+    assert content_changes(tmp_path / "made", Corpus.read(tmp_path / "corpus.jsonl")) == []

@@ -1,20 +1,23 @@
 """What a corpus held when something was made of it, so that what was made is not taken for that of another corpus.
 
 A folder keeps the rows of the corpus and, for each recording, its SHA-256. Later, the rows are compared value by value.
-A recording is read again only where its size, its date or the date of its directory entry has changed, as git does: for
-100 000 recordings that are as they were this takes a second. Copies are the same recording, whatever they are called.
+A recording is read again only where its size, its date or the date of its directory entry has changed, as git does, so
+that a corpus that is as it was costs a look at the entry of each file. Copies are the same recording, whatever their
+names.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.tables import write_table
 from mmer.errors import AudioError
 from mmer.files import writable, write_parquet
 from mmer.plain_text import valid
@@ -26,8 +29,9 @@ FOLDER = "content"
 _ROWS, _FILES = "rows.parquet", "files.parquet"
 STATE = ("path", "size", "modified", "changed")
 """Columns of `file_states`."""
-_THREADS = 8
+_THREADS, _PART = 8, 200
 _SHOWN = 5
+T = TypeVar("T")
 Files = Mapping[str, Sequence[str | os.PathLike[str]]]
 """Other files that something was made of, by the setting that names them."""
 
@@ -42,7 +46,7 @@ def corpus_fingerprint(corpus: Corpus) -> str:
         together.update(
             repr([None if value is None else str(value) for value in _values(table[name])]).encode()
         )
-    together.update(repr(_recordings(corpus, digests)).encode())
+    together.update(repr(_recordings(_absolute(corpus), digests)).encode())
     return together.hexdigest()
 
 
@@ -58,7 +62,7 @@ def keep_content(folder: Path, corpus: Corpus, files: Files | None = None) -> No
     with writable(place):
         place.mkdir(parents=True, exist_ok=True)
     (place / _FILES).unlink(missing_ok=True)
-    corpus.write(place / _ROWS)
+    write_table(corpus.table.assign(audio_path=_absolute(corpus)), place / _ROWS)
     write_parquet(_sha256_of(_states(corpus, files or {}), None), place / _FILES)
 
 
@@ -76,11 +80,11 @@ def content_changes(folder: Path, corpus: Corpus, files: Files | None = None) ->
         folder, corpus, files: see `keep_content`.
     """
     place = folder / FOLDER
-    before, kept = Corpus.read(place / _ROWS), pd.read_parquet(place / _FILES)
+    before, kept = pd.read_parquet(place / _ROWS), pd.read_parquet(place / _FILES)
     now = _sha256_of(_states(corpus, files or {}), kept)
-    changes = _row_changes(before.table, corpus.table)
-    old = dict(zip(before.table["utterance_id"], _recordings(before, kept), strict=True))
-    new = dict(zip(corpus.table["utterance_id"], _recordings(corpus, now), strict=True))
+    changes = _row_changes(before, corpus.table)
+    old = dict(zip(before["utterance_id"], _recordings(before["audio_path"], kept), strict=True))
+    new = dict(zip(corpus.table["utterance_id"], _recordings(_absolute(corpus), now), strict=True))
     paths = dict(zip(corpus.table["utterance_id"], corpus.table["audio_path"], strict=True))
     others = dict.fromkeys(paths[name] for name, sha in new.items() if name in old and old[name] != sha)
     if others:
@@ -118,11 +122,14 @@ def _row_changes(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
 
 
 def _values(column: pd.Series) -> list[object]:
-    """Values that are equal where they mean the same, whatever file they were read from."""
+    """Values that are equal where they mean the same, whatever file they were read from; lists and the like are not."""
     nulls = column.isna()
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return [None if null else float(value) for value, null in zip(column, nulls, strict=True)]
-    return [None if null else str(value) for value, null in zip(column, nulls, strict=True)]
+        return [None if null else float(value) for value, null in zip(column.tolist(), nulls, strict=True)]
+    return [
+        None if null or isinstance(value, list | dict | np.ndarray) else str(value)
+        for value, null in zip(column.tolist(), nulls, strict=True)
+    ]
 
 
 def _told(what: str, names: Sequence[str]) -> str:
@@ -130,16 +137,22 @@ def _told(what: str, names: Sequence[str]) -> str:
     return f"{what} ({', '.join(names[:_SHOWN])}{more})"
 
 
-def _recordings(corpus: Corpus, files: pd.DataFrame) -> list[str | None]:
+def _absolute(corpus: Corpus) -> pd.Series:
+    """Path of the recording of each utterance, null where there is none."""
+    paths = corpus.table["audio_path"]
+    absolute = {path: os.path.abspath(path) for path in paths.dropna().unique()}
+    return paths.map(absolute).astype(object).where(paths.notna(), None)
+
+
+def _recordings(paths: pd.Series, files: pd.DataFrame) -> list[str | None]:
     """SHA-256 of the recording of each utterance; null where there is none."""
     digests = dict(zip(files["path"], files["sha256"], strict=True))
-    paths = corpus.table["audio_path"]
-    return [None if path is None else digests.get(os.path.abspath(path)) for path in paths]
+    return [digests.get(path) for path in paths.tolist()]
 
 
 def _states(corpus: Corpus, files: Files) -> pd.DataFrame:
     """`file_states` of the recordings and of the other files, with the setting that names them."""
-    named = {os.path.abspath(path): "" for path in corpus.table["audio_path"].dropna().unique()}
+    named = dict.fromkeys(_absolute(corpus).dropna(), "")
     for setting, paths in files.items():
         named |= {os.path.abspath(path): setting for path in _all_files(paths)}
     return file_states(list(named)).assign(setting=list(named.values()))
@@ -152,8 +165,7 @@ def file_states(paths: Sequence[str]) -> pd.DataFrame:
         A row for each file: `path`, as `valid` gives it, `size` in bytes, `modified` and `changed` in nanoseconds, -1
         where there is none.
     """
-    with ThreadPoolExecutor(_THREADS) as threads:
-        states = list(threads.map(_state, paths))
+    states = list(_in_threads(_state, paths))
     table = pd.DataFrame(states, columns=list(STATE[1:]), dtype=np.int64)
     table.insert(0, "path", list(map(valid, paths)))
     return table
@@ -190,10 +202,17 @@ def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
     )
     digests = [before.get(state) for state in states[key].itertuples(index=False, name=None)]
     todo = [row for row, digest in enumerate(digests) if digest is None]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for row, digest in zip(todo, threads.map(file_sha256, states["path"].iloc[todo]), strict=True):
-            digests[row] = digest
+    for row, digest in zip(todo, _in_threads(file_sha256, states["path"].iloc[todo].tolist()), strict=True):
+        digests[row] = digest
     return states.assign(sha256=pd.Series(digests, index=states.index, dtype=object))
+
+
+def _in_threads(function: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
+    """Results in order; many paths are one task, since a task costs more than a look at a file."""
+    parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for results in threads.map(lambda part: [function(path) for path in part], parts):
+            yield from results
 
 
 def file_sha256(path: str) -> str:
