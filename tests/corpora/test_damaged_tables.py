@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from damage import FEW_OR_MANY, check_one_line, mutations
+from mutations import FEW_OR_MANY, check_one_line, mutations
 from pyarrow import parquet
 
 from mmer.corpora.corpus import Corpus

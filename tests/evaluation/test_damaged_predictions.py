@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from damage import FEW_OR_MANY, check_one_line, mutations
+from mutations import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.errors import MMERError
 from mmer.evaluation.prediction_files import read_predictions, read_runs

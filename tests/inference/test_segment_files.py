@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from damage import FEW_OR_MANY, check_one_line, mutations
+from mutations import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.errors import MMERError
 from mmer.inference.segment_files import read_segments
