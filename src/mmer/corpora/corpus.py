@@ -36,6 +36,7 @@ RECOGNIZED = "recognized"
 Progress = Callable[[int, int], None]
 """Called with the number of files read so far and the number of all files."""
 
+_NAMES = ("dialogue", "source_utterance")  # beside `COLUMNS`, where a corpus has them
 _JOINED = ("emotion", "speaker", "session", "dialogue")
 _PROBES = 8  # threads that read headers; what they wait for is the disk
 
@@ -227,6 +228,9 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
         column = table[name] if name in names else pd.Series([None] * len(table), dtype=object)
         columns[name] = _seconds(column, source) if name in SECONDS else _text(column, source)
     checked = pd.DataFrame(columns).join(table[[name for name in names if name not in COLUMNS]])
+    for name in _NAMES:
+        if name in checked:
+            checked[name] = checked[name].map(lambda value: tidy(value) if isinstance(value, str) else value)
     for name in _JOINED:
         if name in checked:
             checked[name] = _joined(checked[name], notes)

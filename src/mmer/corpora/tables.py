@@ -47,7 +47,7 @@ NAMES = {
 """Names that a column has in audio folders and other formats; the first found is taken."""
 
 _AS_TEXT = {
-    *(*COLUMNS, "file_name", "dialogue", "original_emotion"),
+    *(*COLUMNS, "file_name", "dialogue", "original_emotion", "source_utterance"),
     *(name for names in NAMES.values() for name in names),
 }
 _LONGEST_NUMBER = 18  # characters of a whole number; a longer one is an id
@@ -302,7 +302,12 @@ def _read_parquet(path: Path) -> pd.DataFrame:
             column = column.cast(pa.float64() if field.type.scale else pa.string())
         table = table.set_column(number, field.name, column)
     unnamed = [name for name in table.column_names if re.fullmatch(r"__index_level_\d+__", name)]
-    return table.drop_columns(unnamed).to_pandas(integer_object_nulls=True)
+    table = table.drop_columns(unnamed)
+    frame = table.to_pandas(integer_object_nulls=True)
+    for number, (field, column) in enumerate(zip(table.schema, table.columns, strict=True)):
+        if pa.types.is_signed_integer(field.type) and column.null_count:
+            frame.isetitem(number, pd.array(column.to_pylist(), dtype="Int64"))
+    return frame
 
 
 def _check_parquet_size(path: Path, file: parquet.ParquetFile) -> None:
@@ -385,11 +390,14 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _column(values: list[Any], is_text: bool = False) -> pd.Series:
     """A column in which whole numbers stay as they are, however long and with a null beside them."""
-    numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    known = [value for value in values if value is not None]
+    numbers = [value for value in known if isinstance(value, int) and not isinstance(value, bool)]
     if any(abs(number) >= 2**63 for number in numbers):
-        values = [str(value) if isinstance(value, int) else value for value in values]
-    exact = is_text or None in values or any(abs(number) > 2**53 for number in numbers)
-    return pd.Series(values, dtype=object if (numbers and exact) or is_text else None)
+        return pd.Series([str(value) if isinstance(value, int) else value for value in values], dtype=object)
+    if numbers and len(numbers) == len(known) < len(values) and not is_text:
+        return pd.Series(values, dtype="Int64")
+    mixed = any(abs(number) > 2**53 for number in numbers) and len(numbers) < len(known)
+    return pd.Series(values, dtype=object if mixed or is_text else None)
 
 
 def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
