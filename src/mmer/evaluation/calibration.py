@@ -8,6 +8,7 @@ calibration that does not hold for other speakers is worth less than none.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from mmer.inference.calibration import (
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.output import Prediction
 from mmer.inference.trained_on import TrainedOn
-from mmer.lock import writes
+from mmer.lock import Parameters, Result, writes
 from mmer.picture import additional_picture
 
 METHODS = ("none", "temperature", "vector", "isotonic")
@@ -72,6 +73,25 @@ class Answers:
         return len(self.truth)
 
 
+def _into_folders_only(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Refuse a bundle before its place is taken for a folder to write to."""
+
+    @wraps(function)
+    def checked(*args: Parameters.args, **named: Parameters.kwargs) -> Result:
+        from mmer.inference.bundle import is_bundle
+
+        model: Any = args[0] if args else named["model_folder"]
+        if is_bundle(model):
+            raise CheckpointError(
+                f"{model} is a bundle, which nothing is added to; calibrate the model folder that it was made of, "
+                "or unzip it into one, and bundle that again"
+            )
+        return function(*args, **named)
+
+    return checked
+
+
+@_into_folders_only
 @writes("mmer calibrate", "model_folder")
 def calibrate(
     model_folder: Path,
@@ -102,14 +122,8 @@ def calibrate(
             some of them.
     """
     # Imported here, since torch comes along and takes seconds that reading a calibration need not.
-    from mmer.inference.bundle import is_bundle
     from mmer.inference.recognizer import EmotionRecognizer
 
-    if is_bundle(model_folder):
-        raise CheckpointError(
-            f"{model_folder} is a bundle, which nothing is added to; calibrate the model folder that it was made of, "
-            "or unzip it into one, and bundle that again"
-        )
     if not (model_folder / "model.safetensors").is_file():
         raise CheckpointError(
             f"{model_folder} is no model folder with model.safetensors; calibrate the folder that training wrote, then "
