@@ -33,7 +33,7 @@ COMMANDS = (
     f"listen {MODEL} -",
     f"explain {MODEL} data/{{clip}} --transcript yes -o why.json",
     f"evaluate {MODEL} data --out judged",
-    f"calibrate {MODEL} data --split all",
+    f"calibrate {MODEL} data --split all --on-training",
     f"doctor {MODEL} --onnx onnx",
     f"robustness {MODEL} data --out robust --axes loudness --sample 4",
     f"score {MODEL} data --out scored",
