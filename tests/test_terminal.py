@@ -18,7 +18,7 @@ NAMES = [
     "[bold]b[/bold]",
     ":smile:",
     "\x1b[31mred\x1b[0m",
-    "a\x07\x9b2J",
+    "a\x9b2J",
     "\\[",
 ]
 

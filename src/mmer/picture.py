@@ -3,6 +3,7 @@
 import logging
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -40,11 +41,14 @@ class Picture(Figure):
         if path is not None:
             format = format or path.suffix[1:].lower()
         _draw_plainly(self, spelled=format != "svg" or matplotlib.rcParams["svg.fonttype"] != "none")
-        if path is None:
-            super().savefig(fname, format=format, **settings)
-            return
-        with writing(path) as part:
-            super().savefig(part, format=format, **settings)
+        with warnings.catch_warnings():
+            # Of text that stays text; where characters are shapes, none is missing.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            if path is None:
+                super().savefig(fname, format=format, **settings)
+                return
+            with writing(path) as part:
+                super().savefig(part, format=format, **settings)
 
 
 @contextmanager
@@ -126,7 +130,9 @@ def _drawn(character: str) -> str:
 @lru_cache
 def _fonts(path: str, characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Families of installed fonts with the characters that the font at `path` lacks, and those that none has."""
-    lacking = _lacking(path, frozenset(character for character in characters if character.isprintable()))
+    lacking = _lacking(
+        path, frozenset(each for each in characters if unicodedata.category(each) not in ("Cc", "Cf"))
+    )
     found: list[str] = []
     if lacking:
         # Of fonts that have as many, the first by name, so that the same machine draws the same picture.

@@ -60,9 +60,9 @@ def on_a_terminal(command: list[str], cwd: Path) -> str:
 
 
 def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str], tmp_path: Path) -> None:
-    model, rows = str(model_folder), "utterance_id,audio_path,emotion,speaker,split\n"
+    model, rows = str(model_folder), "utterance_id,audio_path,emotion,speaker,split,predicted\n"
     rows += "".join(
-        f"u{n},{clip},{'sad' if n % 2 else 'angry'},s{n % 3},test\n" for n, clip in enumerate(clips[:6])
+        f"u{n},{clip},{'sad' if n % 2 else 'angry'},s{n % 3},test,sad\n" for n, clip in enumerate(clips[:6])
     )
     (tmp_path / "corpus.csv").write_text(rows)
     commands = {
@@ -70,7 +70,7 @@ def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str],
         "timeline": ["timeline", model, clips[0]],
         "explain": ["explain", model, clips[0]],
         "evaluate": ["evaluate", model, "corpus.csv", "--out", "judged"],
-        "compare": ["compare", "corpus.csv", "same.csv", "--prediction-column", "emotion"],
+        "compare": ["compare", "corpus.csv", "same.csv"],
         "doctor": ["doctor", model],
         "show": ["corpus", "show", "corpus.csv"],
         "audit": ["corpus", "audit", "corpus.csv"],
