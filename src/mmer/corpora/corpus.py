@@ -230,7 +230,8 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
     checked = pd.DataFrame(columns).join(table[[name for name in names if name not in COLUMNS]])
     for name in _NAMES:
         if name in checked:
-            checked[name] = checked[name].map(lambda value: tidy(value) if isinstance(value, str) else value)
+            values = [tidy(value) if isinstance(value, str) else value for value in checked[name]]
+            checked[name] = pd.Series(values, dtype=object)
     for name in _JOINED:
         if name in checked:
             checked[name] = _joined(checked[name], notes)

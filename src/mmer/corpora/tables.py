@@ -363,7 +363,6 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                 continue
             try:
                 row = json.loads(line, object_pairs_hook=_without_repeats)
-                json.dumps(row, ensure_ascii=False).encode()
             except RecursionError:
                 raise CorpusError(f"{path}: line {number} is nested too deeply") from None
             except ValueError as error:
