@@ -1,8 +1,9 @@
 """Clients that do not behave: raw connections of which each sends what it is told, and no more."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 
 
 def connect(url: str, data: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
@@ -21,7 +22,11 @@ def crowd(url: str, number: int, data: bytes, source: str = "127.0.0.1") -> Iter
 
 
 def request(
-    url: str, body: bytes = b"", length: int | None = None, path: str = "/v1/predict", **headers: str
+    url: str,
+    body: bytes = b"",
+    length: int | None = None,
+    path: str = "/v1/predict",
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """A POST request, of whose body there may be less than is stated."""
     stated = {

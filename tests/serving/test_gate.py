@@ -140,10 +140,11 @@ class TestNonsense:
         ]
         for headers in handshakes:
             for path in ("/v1/stream", "/v1/stream?rate=x", "/v1/stream?rate=" + "9" * 5000, "/nothing"):
-                data = request(url, path=path, **headers).replace(b"POST", b"GET", 1)
+                data = request(url, path=path, headers=headers).replace(b"POST", b"GET", 1)
                 with connect(url, data) as client:
                     assert int(read(client).split()[1]) < 500
-        whole = request(url, path="/v1/stream", **upgrade, Sec_WebSocket_Key=KEY).replace(b"POST", b"GET", 1)
+        headers = upgrade | {"Sec_WebSocket_Key": KEY}
+        whole = request(url, path="/v1/stream", headers=headers).replace(b"POST", b"GET", 1)
         mask = bytes(4)
         for frame in (
             b"\x81\x82" + mask + b"\xff\xfe",  # text that is not UTF-8
@@ -240,6 +241,6 @@ def _nonsense(url: str, draw: random.Random) -> bytes:
         if draw.random() < 0.1:
             odd = ("http://[", "9" * 5000, "-1", "+5", "1, 2", "chunked", "100-continue", "websocket", text())
             headers[name] = draw.choice(odd)
-    data = request(url, body, path=draw.choice(ROUTES), **headers)
+    data = request(url, body, path=draw.choice(ROUTES), headers=headers)
     method = draw.choice((b"POST", b"POST", b"GET", b"HEAD", b"PUT", b"OPTIONS", b"TRACE", b"\xff", b"get"))
     return data.replace(b"POST", method, 1)

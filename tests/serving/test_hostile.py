@@ -60,7 +60,7 @@ def own(versatile_folder: Path) -> Iterator[Callable[..., Process]]:
 
 def answers(url: str, source: str = "127.0.0.1") -> bool:
     """Whether a client that behaves gets an answer."""
-    with connect(url, request(url, BODY, Connection="close"), source) as client:
+    with connect(url, request(url, BODY, headers={"Connection": "close"}), source) as client:
         return read(client).startswith("HTTP/1.1 200 ")
 
 
@@ -113,7 +113,8 @@ class TestSlowClients:
     def test_a_body_that_comes_steadily_has_its_time(self, service: Service) -> None:
         url = service(body_seconds=0.5)
         padding = b" " * 10_000
-        with connect(url, request(url, length=len(BODY) + 6 * len(padding), Connection="close")) as client:
+        closing = {"Connection": "close"}
+        with connect(url, request(url, length=len(BODY) + 6 * len(padding), headers=closing)) as client:
             for _ in range(6):
                 client.sendall(padding)
                 time.sleep(0.3)
@@ -183,7 +184,7 @@ class TestLeavingClients:
         process = own()
         url = process.url
         whole = request(url, BODY)
-        upgrade = request(url, path="/v1/stream", Connection="Upgrade", Upgrade="websocket")
+        upgrade = request(url, path="/v1/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
         upgrade = upgrade.replace(b"POST", b"GET").replace(
             b"\r\n\r\n",
             b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
