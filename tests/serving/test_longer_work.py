@@ -183,7 +183,9 @@ def test_work_ends_when_nobody_waits_for_it(
         while len(loaded) < 3 or not loaded[2].passes:
             time.sleep(0.05)
     assert until_still(lambda: loaded[2].passes) < 100
-    short = request(url, json.dumps({"transcript": "so"}).encode(), path="/v1/explain", Connection="close")
+    short = request(
+        url, json.dumps({"transcript": "so"}).encode(), path="/v1/explain", headers={"Connection": "close"}
+    )
     with connect(url, short) as client:
         assert read(client).startswith("HTTP/1.1 200 ")
 

@@ -157,7 +157,7 @@ def test_more_streams_than_threads_that_answer(
     body = json.dumps({"transcript": "What a day"}).encode()
     asked = 0
     while asked < 3 or any(thread.is_alive() for thread in threads):
-        with connect_raw(url, request(url, body, Connection="close")) as client:
+        with connect_raw(url, request(url, body, headers={"Connection": "close"})) as client:
             assert read(client).startswith("HTTP/1.1 200 ")
         asked += 1
         for thread in threads:
