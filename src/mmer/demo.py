@@ -109,7 +109,7 @@ def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) 
         "With your own recordings: put them into a folder with a metadata.csv of the columns",
         "  file_name,transcript,emotion,speaker",
         "then",
-        "  mmer train compact data.corpus=FOLDER protocol.test=[ONE-SPEAKER] --out my-run",
+        "  mmer train compact data.corpus=FOLDER protocol.test=ONE-SPEAKER --out my-run",
         "  mmer predict my-run/model NEW-RECORDINGS -o predictions.csv",
         "",
         "The voices and the emotions of this demo are made. What it shows is that the fusion works, not how well",
