@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmer.demo import make_spoken_once
+from mmer.corpora.spoken import make_spoken_once
 from mmer.recipe import load_recipe
 from mmer.training.run import train
 

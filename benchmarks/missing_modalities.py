@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.demo import make_spoken_once
+from mmer.corpora.spoken import make_spoken_once
 from mmer.evaluation.evaluate import evaluate
 from mmer.recipe import load_recipe
 from mmer.training.run import train

@@ -7,13 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from mmer.corpora.spoken import make_spoken
+from mmer.corpora.spoken import make_spoken_once
 from mmer.evaluation.plots import plot_comparison
 from mmer.files import check_output_folder, write_json
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.lock import writes
 from mmer.picture import additional_picture
-from mmer.progress import counting
 from mmer.recipe import load_recipe
 from mmer.terminal import Table, messages, tell
 from mmer.training.run import train
@@ -70,15 +69,6 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         )
     _conclude(out, scores, console)
     return scores
-
-
-def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
-    """The table of *spoken* in a folder, made unless it is there."""
-    table_path = out / "corpus.parquet"
-    if not table_path.exists():
-        with counting(console, "eSpeak NG is speaking") as progress:
-            make_spoken(out / "recordings", seed=seed, progress=progress).write(table_path)
-    return table_path.resolve()
 
 
 def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) -> None:

@@ -20,6 +20,8 @@ from matplotlib.text import Text
 from mmer.files import writing
 from mmer.plain_text import one_line, shown
 
+INK, FAINT = "#1f2933", "#c3cbd3"
+"""Colors of text and of what stays in the background."""
 _SPELLED = re.compile(r"(?:HIRAGANA|KATAKANA|HANGUL) (?:LETTER|SYLLABLE) (?:SMALL )?(\w+)$")
 _NOTE = 0.22  # inches for a line below the picture
 _CODES = 8  # characters without a font that are told one by one

@@ -19,12 +19,14 @@ import numpy as np
 import pandas as pd
 import soundfile
 import soxr
+from rich.console import Console
 
 from mmer.audio import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.espeak import ESpeak, without_silence
 from mmer.errors import CorpusError
 from mmer.files import write_bytes
+from mmer.progress import counting
 
 EMOTIONS = {
     ("high", "positive"): "happy",
@@ -146,6 +148,15 @@ def make_spoken(
                     if progress:
                         progress(len(rows), total)
     return Corpus(pd.DataFrame(rows), source=str(folder))
+
+
+def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
+    """Make *spoken* in a folder unless it is there, and return the path of its table."""
+    table_path = out / "corpus.parquet"
+    if not table_path.exists():
+        with counting(console, "eSpeak NG is speaking") as progress:
+            make_spoken(out / "recordings", seed=seed, progress=progress).write(table_path)
+    return table_path.resolve()
 
 
 def _voices(generator: np.random.Generator) -> Iterator[Voice]:

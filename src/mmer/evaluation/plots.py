@@ -11,9 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.evaluation.error_rates import bin_name
-from mmer.picture import Picture
+from mmer.picture import FAINT, INK, Picture
 
-INK, FAINT = "#1f2933", "#c3cbd3"
 # Okabe and Ito's colours, apart from each other for every kind of colour vision.
 COLORS = {
     "cross_entropy": "#0072b2",

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
-from mmer.picture import Picture, legend_name
+from mmer.evaluation.plots import COLORS, NAMES
+from mmer.picture import FAINT, INK, Picture, legend_name
 
 WIDTH = 4.4  # inches; the page shows pictures a little larger on a screen and smaller on a phone
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from mmer.evaluation.disturbances import UNITS
-from mmer.evaluation.plots import COLORS, FAINT, INK
-from mmer.picture import Picture
+from mmer.evaluation.plots import COLORS
+from mmer.picture import FAINT, INK, Picture
 
 _COLUMNS = 3
 

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
 from mmer.evaluation.calibration_figures import calibration_error
-from mmer.evaluation.plots import COLORS, FAINT, INK
+from mmer.evaluation.plots import COLORS
 from mmer.evaluation.report_plots import draw_reliability
-from mmer.picture import Picture
+from mmer.picture import FAINT, INK, Picture
 
 _FEW = 0.05  # share of the answers below which their risk may leave the picture
 

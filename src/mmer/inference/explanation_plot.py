@@ -10,9 +10,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mmer.audio import SAMPLING_RATE
-from mmer.evaluation.plots import FAINT, INK
 from mmer.inference.explain import Explanation
-from mmer.picture import Picture
+from mmer.picture import FAINT, INK, Picture
 
 FOR, AGAINST = "#0072b2", "#d55e00"
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])

@@ -11,9 +11,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
-from mmer.evaluation.plots import FAINT, INK
 from mmer.inference.output import Prediction
-from mmer.picture import Picture, legend_name
+from mmer.picture import FAINT, INK, Picture, legend_name
 
 if TYPE_CHECKING:
     from mmer.inference.timeline import Timeline

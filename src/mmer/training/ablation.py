@@ -14,7 +14,7 @@ from rich.text import Text
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, assign_splits, identify, make_folds
 from mmer.corpora.labels import nearest
-from mmer.demo import make_spoken_once
+from mmer.corpora.spoken import make_spoken_once
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition

@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
 from rich.text import Text
 
-from mmer.evaluation.plots import COLORS, FAINT, INK, NAMES
+from mmer.evaluation.plots import COLORS, NAMES
 from mmer.evaluation.report_tables import markdown_text
 from mmer.files import write_text
-from mmer.picture import Picture, additional_picture
+from mmer.picture import FAINT, INK, Picture, additional_picture
 from mmer.terminal import Table
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
