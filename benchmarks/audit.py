@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE, load_audio
-from mmer.corpora.audit import audit
+from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.corpora.audit.audit import audit
 from mmer.corpora.clips import read_clips
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.fingerprint import DIFFERENCE, Fingerprint, difference, fingerprint, same_recordings

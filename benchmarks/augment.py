@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.augment import SpeechAugmenter
-from mmer.augment.generators import speech_generators
+from mmer.augment.generators.generator import speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.corpora.spoken import make_spoken_once
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 
 MICRO = 16

@@ -19,15 +19,15 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from mmer.augment.generators import speech_generators
+from mmer.augment.generators.generator import speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.spoken import make_spoken_once
+from mmer.display.progress import counting
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.modalities import by_modality
-from mmer.progress import counting
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import TrainingRun, train
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmer.evaluation.calibration import METHODS, Answers, fit_condition
-from mmer.evaluation.calibration_figures import calibration_figures
+from mmer.evaluation.calibration.figures import calibration_figures
+from mmer.evaluation.calibration.fit import METHODS, Answers, fit_condition
 from mmer.inference.calibration import Condition
 
 FIGURES = ("log_loss", "brier", "expected_calibration_error")

@@ -20,7 +20,7 @@ import numpy as np
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.spoken import ADJECTIVES, EMOTIONS, VERBS
 from mmer.inference import EmotionRecognizer
-from mmer.inference.explain import explain
+from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import corpus_utterances
 
 TWINS = {word: twin for pair in (*ADJECTIVES, *VERBS) for word, twin in (pair, pair[::-1])}

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from mmer.corpora.corpus import Corpus
-from mmer.inference.export import export_onnx
+from mmer.inference.backends.export import export_onnx
+from mmer.inference.backends.network import Answers, Inputs, Network, Symbols
 from mmer.inference.inputs import corpus_utterances
-from mmer.inference.network import Answers, Inputs, Network, Symbols
 from mmer.inference.recognizer import EmotionRecognizer
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from transformers import AutoModel
 
 from mmer.evaluation.intervals import interval
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import TrainingRun, train
 
 RATES = {

@@ -16,7 +16,7 @@ from rich.console import Console
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.spoken import make_spoken_once
 from mmer.evaluation.evaluate import evaluate
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 
 MARGIN = 0.02

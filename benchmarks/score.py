@@ -19,13 +19,13 @@ import torch
 from transformers import RobertaConfig, Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
 from mmer.corpora.corpus import Corpus
-from mmer.inference.network import Inputs
-from mmer.inference.score import score
-from mmer.inference.torch_network import TorchNetwork
+from mmer.inference.archive.score import score
+from mmer.inference.backends.network import Inputs
+from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.model import MMERConfig, MMERForEmotionRecognition, MMERProcessor
-from mmer.model.compact import compact_tokenizer
-from mmer.model.speech_encoder import receptive_field
-from mmer.recipe import CompactText
+from mmer.model.encoders.compact import compact_tokenizer
+from mmer.model.encoders.speech import receptive_field
+from mmer.recipe.schema import CompactText
 
 EMOTIONS = ["angry", "fearful", "happy", "neutral", "sad", "surprised"]
 

@@ -29,7 +29,7 @@ from serve_load import TOLERANCE, Question, questions, started
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import Corpus
 
 GRACE = 15  # s

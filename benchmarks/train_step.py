@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.recompute import enable_recompute
-from mmer.recipe_values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_recompute
+from mmer.recipe.values import Recompute
 
 PUBLISHED_SECONDS = (4.8, 5.5)
 PUBLISHED_GB = 4.1

@@ -20,7 +20,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.evaluation.evaluate import predict_labeled
 from mmer.evaluation.intervals import interval
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 
 

@@ -6,7 +6,7 @@ import typer.main
 from mkdocs.structure.files import File, Files
 from typer.cli import get_docs_for_click
 
-from mmer.cli import app
+from mmer.cli.main import app
 
 
 def on_files(files: Files, config: Any) -> Files:

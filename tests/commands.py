@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmer.cli import main
+from mmer.cli.main import main
 from mmer.corpora.spoken import make_spoken
 
 SMALL = [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer.audio import load_with_warnings, stream_audio
+from mmer.audio.load import load_with_warnings, stream_audio
 from mmer.errors import AudioError
 
 _NUMBERS = [0, 1, 255, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2_000_000_000, 768_001, 33]

@@ -67,7 +67,7 @@ def main(folder: Path, commands: tuple[str, ...]) -> None:
             used.append((current, event, str(arguments[0])))
 
     sys.addaudithook(watch)
-    from mmer.cli import app
+    from mmer.cli.main import app
 
     ran = {}
     for current in commands:

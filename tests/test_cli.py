@@ -42,7 +42,9 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_there_without_waiting_for_pytorch() -> None:
-    program = "import sys; from mmer.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    program = (
+        "import sys; from mmer.cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    )
     for arguments in (["--help"], ["corpus", "--help"], ["train", "--help"], ["predict", "--help"]):
         done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from commands import Outcome, make_recordings, run
 
-from mmer.augment.gates import Gates
-from mmer.cli_augment import augment
-from mmer.recipe import Augment
+from mmer.augment.quality_filters import Gates
+from mmer.cli.augment import augment
+from mmer.recipe.schema import Augment
 
 Command = Callable[..., Outcome]
 

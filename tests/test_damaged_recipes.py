@@ -5,7 +5,7 @@ from mutations import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.corpora.label_map import read_label_map
 from mmer.errors import RecipeError
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.recipes import read_recipe, recipe_names
 
 

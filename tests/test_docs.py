@@ -14,7 +14,7 @@ import typer.main
 from code_blocks import blocks
 from commands import SMALL, make_recordings, run
 
-from mmer.cli import app
+from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -39,7 +39,7 @@ TRAINING = ("train", "crossval", "ablate")
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a small model on the recordings of three speakers."""
-    from mmer.recipe import load_recipe
+    from mmer.recipe.schema import load_recipe
     from mmer.training.run import train
 
     folder = tmp_path_factory.mktemp("docs")

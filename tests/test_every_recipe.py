@@ -16,8 +16,8 @@ import torch
 from tiny import speech_config, text_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
-from mmer.model.compact import compact_tokenizer
-from mmer.recipe import CompactText, load_recipe
+from mmer.model.encoders.compact import compact_tokenizer
+from mmer.recipe.schema import CompactText, load_recipe
 from mmer.recipes import recipe_names
 
 Mmer = Callable[..., str]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmer.errors import MMERError
-from mmer.files import (
+from mmer.files.writing import (
     check_different,
     check_not_input,
     check_output_file,

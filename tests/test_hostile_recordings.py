@@ -20,13 +20,13 @@ import soundfile
 from test_audio import RATE, encode, make, message, speech_like
 from test_joined import write
 
-from mmer.audio import load_audio, probe, stream_audio
+from mmer.audio.load import load_audio, probe, stream_audio
 from mmer.corpora.content import file_sha256
 from mmer.errors import AudioError
 
 PEAK = """
 import re, sys
-from mmer.audio import load_audio, stream_audio
+from mmer.audio.load import load_audio, stream_audio
 from mmer.errors import AudioError
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024

@@ -8,9 +8,9 @@ import soundfile
 from numpy.typing import NDArray
 from test_audio import encode, message
 
-from mmer.audio import SAMPLING_RATE, channel_names, load_audio, probe, stream_audio
+from mmer.audio.joined import find_joined
+from mmer.audio.load import SAMPLING_RATE, channel_names, load_audio, probe, stream_audio
 from mmer.errors import AudioError
-from mmer.joined import find_joined
 
 LOW, HIGH = 500, 1500  # Hz
 

@@ -15,13 +15,13 @@ from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 from mmer.demo import run_demo
 from mmer.errors import MMERError
-from mmer.evaluation.calibration import calibrate
+from mmer.evaluation.calibration.fit import calibrate
 from mmer.evaluation.evaluate import evaluate
-from mmer.evaluation.report import write_report
-from mmer.inference.export import export_onnx
-from mmer.lock import LOCK, is_vacant, only_writer
+from mmer.evaluation.report.page import write_report
+from mmer.files.lock import LOCK, is_vacant, only_writer
+from mmer.inference.backends.export import export_onnx
 from mmer.model.import_checkpoint import import_checkpoint
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.ablation import ablate
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.crossval import cross_validate
@@ -69,7 +69,7 @@ def test_the_second_is_refused_before_it_reads_or_changes_anything(command: str,
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from mmer.lock import only_writer
+from mmer.files.lock import only_writer
 
 with only_writer(Path(sys.argv[1]), "mmer train"):
     child = os.fork()  # as a process that loads data is

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_audio import RATE, encode, speech_like
 
-from mmer.audio import as_waveform, as_waveform_with_warnings, load_audio, load_with_warnings, stream_audio
+from mmer.audio.load import (
+    as_waveform,
+    as_waveform_with_warnings,
+    load_audio,
+    load_with_warnings,
+    stream_audio,
+)
 from mmer.corpora.clips import read_clips
 from mmer.corpora.corpus import Corpus
 

@@ -13,8 +13,8 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import assign_splits
 from mmer.corpora.label_map import rename_emotions
 from mmer.errors import CorpusError
-from mmer.names import folded, meant, tidy
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
+from mmer.text.names import folded, meant, tidy
 
 
 def corpus(**columns: Sequence[str | None]) -> Corpus:

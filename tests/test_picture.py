@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from PIL import Image
 
+from mmer.display.picture import Picture, additional_picture, legend_name
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import plot_confusion_matrix
-from mmer.evaluation.report_plots import embedding_map
-from mmer.picture import Picture, additional_picture, legend_name
+from mmer.evaluation.report.plots import embedding_map
 
 LABELS = [
     "$a^$_",
@@ -41,12 +41,12 @@ def texts(picture: Picture) -> list[str]:
 
 def without_fonts_for(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
     """As on a machine where no installed font has it."""
-    import mmer.picture
+    import mmer.display.picture
 
-    lacking = mmer.picture._lacking
-    mmer.picture._fonts.cache_clear()
+    lacking = mmer.display.picture._lacking
+    mmer.display.picture._fonts.cache_clear()
     monkeypatch.setattr(
-        mmer.picture, "_lacking", lambda path, wanted: lacking(path, wanted) | (wanted & {character})
+        mmer.display.picture, "_lacking", lambda path, wanted: lacking(path, wanted) | (wanted & {character})
     )
 
 
@@ -92,18 +92,18 @@ def test_what_no_font_has_is_spelled_with_a_note(
 
 
 def test_kana_and_hangul_are_transliterated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mmer.picture
+    import mmer.display.picture
 
     monkeypatch.setattr(
-        mmer.picture, "_lacking", lambda path, wanted: frozenset(c for c in wanted if c > "\u3000")
+        mmer.display.picture, "_lacking", lambda path, wanted: frozenset(c for c in wanted if c > "\u3000")
     )
-    mmer.picture._fonts.cache_clear()
+    mmer.display.picture._fonts.cache_clear()
     picture = Picture()
     picture.text(0, 0, "かなし")
     picture.text(0, 0.5, "가나")
     picture.savefig(tmp_path / "a.png")
     assert {"kanasi", "gana"} <= set(texts(picture))
-    mmer.picture._fonts.cache_clear()
+    mmer.display.picture._fonts.cache_clear()
 
 
 def test_another_installed_font_is_taken(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_commands_and_code(
 
 def test_the_iemocap_commands_name_a_reader_a_recipe_and_settings_that_exist() -> None:
     from mmer.corpora import READERS
-    from mmer.recipe import load_recipe
+    from mmer.recipe.schema import load_recipe
 
     prepare, train = (shlex.split(command)[1:] for command in IEMOCAP)
     assert prepare[:2] == ["corpus", "prepare"]

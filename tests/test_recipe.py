@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer.errors import RecipeError
-from mmer.recipe import Recipe, Section, load_recipe
+from mmer.recipe.schema import Recipe, Section, load_recipe
 from mmer.recipes import recipe_names
 
 

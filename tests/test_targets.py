@@ -140,7 +140,7 @@ def test_what_cannot_be_written_is_told_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was done for nothing")
 
-    for name in ("mmer.inference.recognizer.EmotionRecognizer.from_pretrained", "mmer.audio.load_audio"):
+    for name in ("mmer.inference.recognizer.EmotionRecognizer.from_pretrained", "mmer.audio.load.load_audio"):
         monkeypatch.setattr(name, work)
     before = sorted(contents(place))
     done = mmer(*line.replace("MODEL", str(model)).split())
@@ -153,7 +153,7 @@ def test_what_cannot_be_written_is_told_before_the_work(
 def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
     """As a user who may read everything and write nothing, also as root, who gives up that right."""
     program = (
-        "import sys, json; from mmer.cli import main\n"
+        "import sys, json; from mmer.cli.main import main\n"
         "for arguments in json.loads(sys.argv[1]):\n"
         "    sys.argv = ['mmer', *arguments]\n"
         "    try: main()\n"

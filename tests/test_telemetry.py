@@ -12,7 +12,7 @@ import pytest
 from no_network import COMMANDS, SLOW
 from typer.main import get_command
 
-from mmer.cli import app
+from mmer.cli.main import app
 from mmer.telemetry import VARIABLES
 
 TESTS = Path(__file__).parent
@@ -45,7 +45,7 @@ def test_onnxruntime_leaves_nothing_in_the_home(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "model.onnx")
     (tmp_path / "home").mkdir()
     code = (
-        "import sys; from pathlib import Path; from mmer.inference.onnx_network import OnnxNetwork; "
+        "import sys; from pathlib import Path; from mmer.inference.backends.onnx_network import OnnxNetwork; "
         "OnnxNetwork(Path(sys.argv[1]), 1)"
     )
     given = {**environment(tmp_path / "home"), "ORT_DISABLE_TELEMETRY": "0"}

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from mmer.progress import counting, speed
-from mmer.terminal import PlainConsole, Table, tell
+from mmer.display.progress import counting, speed
+from mmer.display.terminal import PlainConsole, Table, tell
 
 NAMES = [
     "[/angry]",
@@ -60,7 +60,7 @@ def test_a_bar_shows_names_as_they_are() -> None:
 @pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii", "utf-8"])
 def test_output_is_utf8_whatever_the_locale(encoding: str) -> None:
     program = (
-        "import os, sys; from mmer.terminal import *; use_utf8();"
+        "import os, sys; from mmer.display.terminal import *; use_utf8();"
         "tell('ł 怒 \\udce9'); print_result('ł ' + os.fsdecode(b'\\xe9')); results().print('怒 \\udce9')"
     )
     done = subprocess.run(

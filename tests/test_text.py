@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mmer.text
+import mmer.text.transcripts
 from mmer.errors import CorpusError
-from mmer.text import WAV2VEC2_ALPHABET, CTCAlphabet, normalize_transcript, strip_annotations
+from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet, normalize_transcript, strip_annotations
 
 
 def test_examples() -> None:
-    result = doctest.testmod(mmer.text)
+    result = doctest.testmod(mmer.text.transcripts)
     assert result.attempted >= 4
     assert not result.failed
 

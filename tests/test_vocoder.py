@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmer.vocoder import flatten
+from mmer.audio.vocoder import flatten
 
 pyworld = pytest.importorskip("pyworld")
 RATE = 16_000

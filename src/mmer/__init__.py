@@ -14,10 +14,10 @@ from mmer.telemetry import switch_off
 if TYPE_CHECKING:
     from mmer.corpora.corpus import Corpus
     from mmer.errors import MMERError
-    from mmer.inference.output import Prediction
+    from mmer.inference.prediction import Prediction
     from mmer.inference.recognizer import EmotionRecognizer
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
-    from mmer.recipe import Recipe, load_recipe
+    from mmer.recipe.schema import Recipe, load_recipe
     from mmer.training.run import train
 
 __version__ = "0.1.0"
@@ -31,9 +31,9 @@ _HOMES = {
     "MMERForEmotionRecognition": "mmer.model",
     "MMEROutput": "mmer.model",
     "MMERProcessor": "mmer.model",
-    "Prediction": "mmer.inference.output",
-    "Recipe": "mmer.recipe",
-    "load_recipe": "mmer.recipe",
+    "Prediction": "mmer.inference.prediction",
+    "Recipe": "mmer.recipe.schema",
+    "load_recipe": "mmer.recipe.schema",
     "train": "mmer.training.run",
 }
 

@@ -1,6 +1,6 @@
 """`python -m mmer` is the `mmer` command."""
 
-from mmer.cli import main
+from mmer.cli.main import main
 
 if __name__ == "__main__":
     main()

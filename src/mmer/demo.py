@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from mmer.corpora.spoken import make_spoken_once
+from mmer.display.picture import additional_picture
+from mmer.display.terminal import Table, messages, tell
 from mmer.evaluation.plots import plot_comparison
-from mmer.files import check_output_folder, write_json
+from mmer.files.lock import writes
+from mmer.files.writing import check_output_folder, write_json
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.lock import writes
-from mmer.picture import additional_picture
-from mmer.recipe import load_recipe
-from mmer.terminal import Table, messages, tell
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 
 SYSTEMS = {

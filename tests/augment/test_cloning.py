@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from mmer.audio import load_audio
-from mmer.augment.cloning import YourTTS
-from mmer.augment.generators import Perturbation, speech_generators
+from mmer.audio.load import load_audio
+from mmer.augment.generators.cloning import YourTTS
+from mmer.augment.generators.generator import Perturbation, speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.espeak import ESpeak

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmer.augment.gates import Gates, length_ratio
+from mmer.augment.quality_filters import Gates, length_ratio
 
 GATES = Gates()
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmer.augment.effects import CODECS, Effects, through_codec
-from mmer.augment.espeak_voices import ESpeakVoices
-from mmer.augment.generators import Material, Perturbation, speech_generators, text_generator
-from mmer.augment.world import World
+from mmer.audio.vocoder import resynthesize
+from mmer.augment.generators.effects import CODECS, Effects, through_codec
+from mmer.augment.generators.espeak_voices import ESpeakVoices
+from mmer.augment.generators.generator import Material, Perturbation, speech_generators, text_generator
+from mmer.augment.generators.world import World
 from mmer.errors import MissingExtraError, MMERError
-from mmer.vocoder import resynthesize
 
 RATE = 16_000
 

@@ -14,15 +14,15 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
-from mmer.augment.generators import Perturbation
-from mmer.augment.judges import TextSimilarity, load_judges, load_recognizer
+from mmer.augment.generators.generator import Perturbation
+from mmer.augment.generators.world import World
 from mmer.augment.make import make_views
-from mmer.augment.world import World
+from mmer.augment.measures import TextSimilarity, load_judges, load_recognizer
 from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError, MMERError
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import build_model
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ACDEGIKNORSTWY"]
 

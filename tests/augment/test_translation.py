@@ -11,9 +11,9 @@ import sentencepiece
 import torch
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
-from mmer.augment.generators import text_generator
+from mmer.augment.generators.generator import text_generator
+from mmer.augment.generators.translation import BackTranslation
 from mmer.augment.make import make_views
-from mmer.augment.translation import BackTranslation
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.spoken import FRAMES, PERSONS, THINGS
 from mmer.errors import EncoderError, MissingExtraError, MMERError

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mmer.corpora.audformat_database import read_audformat, write_audformat
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.exchange import read_from
+from mmer.corpora.formats.audformat_database import read_audformat, write_audformat
+from mmer.corpora.formats.exchange import read_from
 from mmer.errors import CorpusError, MissingExtraError
 
 audformat = pytest.importorskip("audformat")

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mmer.corpora.audit import Audit, audit
+from mmer.corpora.audit.audit import Audit, audit
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.meld import read_meld
 from mmer.corpora.overlap import similarity
+from mmer.corpora.readers.meld import read_meld
 from mmer.errors import CorpusError
-from mmer.text import normalize_transcript
+from mmer.text.transcripts import normalize_transcript
 
 
 def corpus(count: int, **columns: Sequence[Any]) -> Corpus:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from commands import run
 
-from mmer.corpora.audit import audit
-from mmer.corpora.audit_conditions import Condition
+from mmer.corpora.audit.audit import audit
+from mmer.corpora.audit.conditions import Condition
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.errors import MMERError

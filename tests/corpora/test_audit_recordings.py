@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from mmer.audio import load_audio
-from mmer.corpora.audit import Audit, audit
+from mmer.audio.load import load_audio
+from mmer.corpora.audit.audit import Audit, audit
 from mmer.corpora.corpus import Corpus
 
 

@@ -9,10 +9,10 @@ import pytest
 from commands import run
 from rich.console import Console
 
-from mmer.augment.views import View, write_views
-from mmer.corpora.audit import audit
-from mmer.corpora.audit_conditions import Condition
+from mmer.corpora.audit.audit import audit
+from mmer.corpora.audit.conditions import Condition
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import View, write_views
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from commands import run
 
 from mmer.corpora import READERS
 from mmer.corpora.catalog import CATALOG, CorpusFacts, compare_counts
-from mmer.corpora.iemocap import CODES, DOCUMENTED
 from mmer.corpora.labels import ALIASES, canonical
+from mmer.corpora.readers.iemocap import CODES, DOCUMENTED
 
 THE_31 = """iemocap meld crema-d ravdess emodb savee tess esd emov-db jl-corpus emns mead msp-podcast msp-improv nemo
 cafe emovo enterface shemo subesco turev-db urdu aesdd oreau mesd asvp-esd emozionalmente pavoque casia m3ed resd"""

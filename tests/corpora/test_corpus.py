@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmer.corpora.corpus import COLUMNS, Corpus
 from mmer.errors import CorpusError, MMERError
-from mmer.names import tidy
+from mmer.text.names import tidy
 
 SUFFIXES = [".parquet", ".csv", ".tsv", ".jsonl"]
 

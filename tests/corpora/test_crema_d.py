@@ -10,7 +10,7 @@ from corpora.release_trees import POINTER, write_wav
 
 from mmer.corpora import read_corpus
 from mmer.corpora.catalog import CATALOG
-from mmer.corpora.crema_d import read_crema_d
+from mmer.corpora.readers.crema_d import read_crema_d
 from mmer.errors import CorpusError
 
 CLIPS = ("1001_IEO_HAP_LO", "1001_DFA_ANG_XX", "1040_ITH_SAD_X", "1076_MTI_SAD_XX", "1076_MTI_NEU_XX")

@@ -13,7 +13,7 @@ from mutations import FEW_OR_MANY, check_one_line, mutations
 from pyarrow import parquet
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.exchange import read_from
+from mmer.corpora.formats.exchange import read_from
 from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError
 

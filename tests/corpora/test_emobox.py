@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.emobox import read_emobox, with_emobox_folds, write_emobox
+from mmer.corpora.formats.emobox import read_emobox, with_emobox_folds, write_emobox
 from mmer.errors import AudioError, CorpusError
 
 

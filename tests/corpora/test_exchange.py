@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.exchange import read_from, write_to
-from mmer.corpora.nemo import read_nemo
+from mmer.corpora.formats.exchange import read_from, write_to
+from mmer.corpora.readers.nemo import read_nemo
 from mmer.corpora.tables import COLUMNS
 from mmer.errors import CorpusError
 

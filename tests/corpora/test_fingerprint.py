@@ -12,7 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.fingerprint import DIFFERENCE, Fingerprint, difference, fingerprint, same_recordings
 
 Waveform = NDArray[np.float32]

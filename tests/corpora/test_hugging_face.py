@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.exchange import read_from
-from mmer.corpora.hugging_face import read_hugging_face
+from mmer.corpora.formats.exchange import read_from
+from mmer.corpora.formats.hugging_face import read_hugging_face
 from mmer.errors import CorpusError, MissingExtraError
 
 datasets = pytest.importorskip("datasets")

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.iemocap import CODES, DOCUMENTED, read_iemocap
+from mmer.corpora.readers.iemocap import CODES, DOCUMENTED, read_iemocap
 from mmer.errors import CorpusError
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"

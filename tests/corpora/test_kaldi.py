@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.kaldi import read_kaldi, write_kaldi
+from mmer.corpora.formats.kaldi import read_kaldi, write_kaldi
 from mmer.errors import CorpusError
 
 

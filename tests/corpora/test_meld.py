@@ -8,10 +8,10 @@ import pytest
 import soundfile
 from corpora.release_trees import write_wav
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora import read_corpus
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.meld import read_meld
+from mmer.corpora.readers.meld import read_meld
 from mmer.errors import CorpusError
 
 HEADER = (

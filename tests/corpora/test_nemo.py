@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from mmer.corpora import read_corpus
-from mmer.corpora.nemo import read_nemo
+from mmer.corpora.readers.nemo import read_nemo
 from mmer.errors import CorpusError
 
 HEADER = "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage\n"

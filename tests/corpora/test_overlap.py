@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer.corpora.meld import read_meld
 from mmer.corpora.overlap import TranscriptIndex, near_duplicates, similarity
+from mmer.corpora.readers.meld import read_meld
 from mmer.errors import CorpusError
-from mmer.text import normalize_transcript
+from mmer.text.transcripts import normalize_transcript
 
 words = st.lists(st.sampled_from(["i", "you", "know", "do", "not"]), max_size=12).map(" ".join)
 many_words = st.lists(st.integers(0, 4000).map(str), min_size=30, max_size=60).map(" ".join)

@@ -11,11 +11,11 @@ import soundfile
 from av.format import ContainerFormat
 from commands import run
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.clips import listened_to
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.readers.releases import release_files
 from mmer.corpora.recordings import SUFFIXES, find_recordings, read_recordings
-from mmer.corpora.releases import release_files
 from mmer.errors import AudioError
 from mmer.inference import collect_inputs
 
@@ -72,7 +72,7 @@ def test_what_ffmpeg_decodes_is_found_and_read(tmp_path: Path, name: str) -> Non
 
 def test_suffixes_of_every_format_that_is_opened_are_known() -> None:
     """Those that FFmpeg gives its formats, but for pictures, subtitles and fragments."""
-    from mmer.container import _FORMATS  # pyright: ignore[reportPrivateUsage]
+    from mmer.audio.container import _FORMATS  # pyright: ignore[reportPrivateUsage]
 
     known = set[str]()
     for name in _FORMATS.split(","):

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from mmer.audio import load_audio, probe, quality_warnings
+from mmer.audio.load import load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.espeak import ESpeak
 from mmer.corpora.spoken import ACCENTS, ADJECTIVES, EMOTIONS, PROSODY, VARIANTS, VERBS, _twins, make_spoken

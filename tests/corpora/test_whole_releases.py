@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmer.corpora.catalog import CATALOG
-from mmer.corpora.file_grammars import GRAMMARS
-from mmer.corpora.file_names import read_grammar
+from mmer.corpora.readers.file_grammars import GRAMMARS
+from mmer.corpora.readers.file_names import read_grammar
 
 
 def ravdess() -> Iterable[str]:

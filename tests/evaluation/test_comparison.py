@@ -243,9 +243,7 @@ class TestCommand:
         assert json.loads(out.read_text())["baseline"] == "mine.csv"
 
     def test_needs_no_pytorch(self, tables: list[Path]) -> None:
-        program = (
-            "import sys; from mmer.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-        )
+        program = "import sys; from mmer.cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
         done = subprocess.run(
             [sys.executable, "-c", program, "compare", *tables], capture_output=True, text=True
         )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mmer.evaluation.error_rates import (
+from mmer.text.error_rates import (
     accuracy_by_word_errors,
     bin_name,
     render,

@@ -11,13 +11,13 @@ from rich.console import Console
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
-from mmer.evaluation.error_rates import accuracy_by_word_errors, word_errors
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.show import render
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.inference import EmotionRecognizer
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.text.error_rates import accuracy_by_word_errors, word_errors
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 
 @pytest.fixture(scope="module")

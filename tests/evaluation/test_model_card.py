@@ -17,7 +17,7 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.model_card import write_model_card
 from mmer.inference import EmotionRecognizer
 from mmer.inference.calibration import VERSION, weights_hash
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 
 

@@ -157,7 +157,7 @@ def test_ids_of_s3prl_end_at_line_feeds_alone(tmp_path: Path) -> None:
     table = read_predictions(
         s3prl(tmp_path, "a\u2028b\x85 hap\nc\x1c sad\n", "a\u2028b\x85 hap\nc\x1c hap\n")
     )
-    assert sorted(table["utterance_id"]) == ["a b", "c"]  # as `mmer.names.tidy` writes them
+    assert sorted(table["utterance_id"]) == ["a b", "c"]  # as `mmer.text.names.tidy` writes them
 
 
 class TestRuns:

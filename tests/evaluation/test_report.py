@@ -21,13 +21,14 @@ from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
-from mmer.evaluation import report, report_tables
-from mmer.evaluation.report import write_report
-from mmer.evaluation.report_run import Run, protocol, read_run, warnings
-from mmer.evaluation.report_tables import ReportTable, latex_text
+from mmer.evaluation.report import page as report
+from mmer.evaluation.report import tables as report_tables
+from mmer.evaluation.report.page import write_report
+from mmer.evaluation.report.run import Run, protocol, read_run, warnings
+from mmer.evaluation.report.tables import ReportTable, latex_text
 from mmer.inference import EmotionRecognizer
 from mmer.inference.inputs import corpus_utterances
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training import crossval
 from mmer.training.run import train
 

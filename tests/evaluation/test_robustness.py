@@ -13,10 +13,10 @@ from PIL import Image
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
-from mmer.evaluation import robustness
-from mmer.evaluation.disturbances import AXES, Disturbance, disturb, disturbances, pink_noise
 from mmer.evaluation.intervals import interval
-from mmer.evaluation.robustness import measure
+from mmer.evaluation.robustness import robustness
+from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances, pink_noise
+from mmer.evaluation.robustness.robustness import measure
 
 
 def tone(seconds: float = 1.0) -> np.ndarray:

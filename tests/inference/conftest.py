@@ -21,9 +21,9 @@ from transformers import (
 
 from mmer.inference import EmotionRecognizer
 from mmer.model import MMERProcessor
-from mmer.model.compact import compact_text_config, compact_tokenizer
-from mmer.model.speech_encoder import receptive_field
-from mmer.recipe import CompactText
+from mmer.model.encoders.compact import compact_text_config, compact_tokenizer
+from mmer.model.encoders.speech import receptive_field
+from mmer.recipe.schema import CompactText
 
 SHORTEST_LOG_MEL = 880  # samples of four log-mel frames
 LABELS = ["angry", "happy", "neutral", "sad"]

@@ -20,20 +20,20 @@ from commands import make_recordings, run
 from inference.conftest import save_model
 from transformers import pipeline
 
-from mmer.augment.judges import load_recognizer
-from mmer.cli import app
+from mmer.augment.measures import load_recognizer
+from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
-from mmer.evaluation.calibration import calibrate
+from mmer.evaluation.calibration.fit import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference import bundle as bundles
+from mmer.inference.archive.score import score
+from mmer.inference.backends.export import export_onnx
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.bundle import model_folder as unpacked
 from mmer.inference.bundle import write_bundle
-from mmer.inference.export import export_onnx
-from mmer.inference.model_folder import model_hash
 from mmer.inference.pipeline import TASK
-from mmer.inference.score import score
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 Change = Callable[[dict[str, bytes]], None]
 

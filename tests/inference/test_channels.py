@@ -12,7 +12,7 @@ import soundfile
 from commands import Outcome, run
 from test_audio import make
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.inputs import in_channels

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mmer.inference.backends.export import export_onnx
 from mmer.inference.bundle import write_bundle
 from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
-from mmer.inference.export import export_onnx
 from mmer.inference.golden import write_golden
 
 SCRIPT = Path(__file__).parents[1] / "damage.py"

@@ -106,7 +106,7 @@ def test_a_batch_that_changes_answers(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_decoder_that_mixes_channels_otherwise(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    from mmer import recording
+    from mmer.audio import recording
 
     original = recording.SoundFileRecording.blocks
 

@@ -13,13 +13,13 @@ from commands import run
 from PIL import Image
 from tiny import model_config
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.errors import MissingExtraError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
-from mmer.inference import attribution as attribution_module
-from mmer.inference.alignment import attention_weights
-from mmer.inference.attribution import Inputs, evidence, integrated_gradients, log_odds
-from mmer.inference.explain import NEUTRAL, explain
+from mmer.inference.explain import attribution as attribution_module
+from mmer.inference.explain.alignment import attention_weights
+from mmer.inference.explain.attribution import Inputs, evidence, integrated_gradients, log_odds
+from mmer.inference.explain.explain import NEUTRAL, explain
 from mmer.model.fusion import CrossModalEncoder
 
 WORDS = "What a day,  what a DAY."

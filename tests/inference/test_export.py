@@ -17,10 +17,10 @@ from tiny import SPEECH_ENCODERS
 
 from mmer.errors import CheckpointError, ExportError, MissingExtraError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference.backends.export import export_onnx
+from mmer.inference.backends.onnx_network import threads_asked_for
 from mmer.inference.doctor import Check, examine
-from mmer.inference.export import export_onnx
-from mmer.inference.onnx_network import threads_asked_for
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
 

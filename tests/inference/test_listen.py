@@ -17,11 +17,11 @@ import soundfile
 from commands import Outcome, run
 from numpy.typing import NDArray
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.errors import MMERError
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.listen import KEPT, Heard, Listener, listen, microphone, pipe
-from mmer.inference.timeline import timeline
+from mmer.inference.timeline.timeline import timeline
 
 RATE = 16_000
 

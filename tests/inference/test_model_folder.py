@@ -12,11 +12,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import BertConfig
 
-from mmer.augment.judges import TextSimilarity
+from mmer.augment.measures import TextSimilarity
 from mmer.errors import CheckpointError, EncoderError
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.transcription import SpeechRecognizer
-from mmer.model.pretrained import encoder_config, encoder_feature_extractor, encoder_tokenizer
+from mmer.model.encoders.pretrained import encoder_config, encoder_feature_extractor, encoder_tokenizer
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
 

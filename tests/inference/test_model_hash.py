@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmer.inference.model_folder import model_hash
+from mmer.inference.backends.model_folder import model_hash
 
 
 @pytest.fixture

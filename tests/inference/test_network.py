@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from mmer.inference import EmotionRecognizer
-from mmer.inference.torch_network import TorchNetwork
+from mmer.inference.backends.torch_network import TorchNetwork
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
+from mmer.audio.speech_segments import Segment
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
-from mmer.inference.segmentation import Segment
-from mmer.inference.timeline import timeline
+from mmer.inference.timeline.timeline import timeline
 
 
 def played(html: str) -> tuple[np.ndarray, int] | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmer.errors import MMERError
 from mmer.inference import Prediction, write_predictions
-from mmer.inference.output import check_output
+from mmer.inference.prediction import check_output
 
 LABELS = ["happy", "sad"]
 

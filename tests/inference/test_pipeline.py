@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForAudioClassification, AutoProcessor, pipeline
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.errors import MMERError
 from mmer.inference import EmotionRecognizer
 from mmer.inference.pipeline import TASK, EmotionRecognitionPipeline

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
-from mmer.inference.clips import reading_threads
+from mmer.inference.reading import reading_threads
 from mmer.model import FeatureStatistics
 from mmer.model.feature_statistics import SpeakerPrior
 

@@ -23,9 +23,9 @@ from test_audio import encode
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.inference import EmotionRecognizer
+from mmer.inference.archive.score import Scored, score
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import corpus_utterances
-from mmer.inference.model_folder import model_hash
-from mmer.inference.score import Scored, score
 
 SPEAKERS = ("anna", "ben", None, "cleo")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from mutations import FEW_OR_MANY, check_one_line, mutations
 
+from mmer.audio.speech_segments import Segment
 from mmer.errors import MMERError
-from mmer.inference.segment_files import read_segments
-from mmer.inference.segmentation import Segment
+from mmer.inference.timeline.segment_files import read_segments
 
 
 def written(folder: Path, name: str, text: str) -> Path:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmer.audio import load_audio
-from mmer.inference.segmentation import PADDING, SHORTEST, SpeechFinder
+from mmer.audio.load import load_audio
+from mmer.audio.speech_segments import PADDING, SHORTEST, SpeechFinder
 
 RATE = 16_000
 
@@ -104,7 +104,7 @@ class Told(SpeechFinder):
 
     def __init__(self, probabilities: Sequence[float], **settings: float) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mmer.inference.segmentation._load_silero", lambda: None)
+            patch.setattr("mmer.audio.speech_segments._load_silero", lambda: None)
             super().__init__(**settings)
         values: Iterator[float] = iter(probabilities)
         self._probability = lambda frame: next(values)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 
 # Runs commands one after the other in one process, each with its own kind of standard output.
 PROGRAM = """
 import json, os, subprocess, sys
-from mmer.cli import main
+from mmer.cli.main import main
 for kind, path, arguments in json.loads(sys.argv[1]):
     reader = None
     if kind == "terminal":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmer.inference import EmotionRecognizer
-from mmer.inference.explain import explain
+from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import Utterance
 
 

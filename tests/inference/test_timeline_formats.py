@@ -16,11 +16,11 @@ from praatio import textgrid
 from pympi.Elan import Eaf
 from pympi.Praat import TextGrid
 
+from mmer.audio.speech_segments import Segment
 from mmer.errors import MMERError
 from mmer.inference import Prediction
-from mmer.inference.segment_files import read_segments
-from mmer.inference.segmentation import Segment
-from mmer.inference.timeline import Timeline
+from mmer.inference.timeline.segment_files import read_segments
+from mmer.inference.timeline.timeline import Timeline
 
 
 def segment(start: float, end: float, **settings: Any) -> Prediction:

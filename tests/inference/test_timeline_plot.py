@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mmer.display.picture import Picture
 from mmer.inference import Prediction
-from mmer.inference.timeline import Timeline
-from mmer.inference.timeline_plot import BINS, _are_many, _averaged, _clock, _tick
-from mmer.picture import Picture
+from mmer.inference.timeline.plot import BINS, _are_many, _averaged, _clock, _tick
+from mmer.inference.timeline.timeline import Timeline
 
 LABELS = ["happy", "sad"]
 

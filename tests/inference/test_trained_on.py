@@ -15,11 +15,11 @@ from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError
-from mmer.evaluation.calibration import calibrate
+from mmer.evaluation.calibration.fit import calibrate
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.evaluate import evaluate
-from mmer.evaluation.robustness import measure
-from mmer.evaluation.robustness import render as render_robustness
+from mmer.evaluation.robustness.robustness import measure
+from mmer.evaluation.robustness.robustness import render as render_robustness
 from mmer.evaluation.seen import overlap
 from mmer.evaluation.show import render
 from mmer.inference.bundle import model_folder, write_bundle

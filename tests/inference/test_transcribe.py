@@ -10,14 +10,14 @@ import pytest
 from commands import run
 from inference.conftest import save_model
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
-from mmer.evaluation.error_rates import word_errors
 from mmer.inference import EmotionRecognizer
 from mmer.inference.transcribe import transcribe
 from mmer.inference.transcription import SpeechRecognizer
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.text.error_rates import word_errors
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.errors import EncoderError, MMERError
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.transcription import SpeechRecognizer, Transcription
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 RATE = 16_000
 

@@ -12,9 +12,9 @@ from transformers import AutoModel, BertConfig, SeamlessM4TFeatureExtractor, Wav
 from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError, RecipeError
 from mmer.model.build import build_model, ctc_alphabet
-from mmer.model.compact import compact_tokenizer
-from mmer.recipe import CompactText, Recipe, load_recipe
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.model.encoders.compact import compact_tokenizer
+from mmer.recipe.schema import CompactText, Recipe, load_recipe
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 LABELS = ["angry", "happy", "sad"]
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]

@@ -13,7 +13,7 @@ from mmer.errors import RecipeError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.configuration import Part
 from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion, masked_max
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 
 DOUBLE = torch.float64
 

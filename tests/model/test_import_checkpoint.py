@@ -13,7 +13,7 @@ from transformers import AutoModel
 
 from mmer.errors import CheckpointError, EncoderError
 from mmer.model import MMERForEmotionRecognition, MMERProcessor
-from mmer.model.compact import compact_tokenizer
+from mmer.model.encoders.compact import compact_tokenizer
 from mmer.model.import_checkpoint import (
     BLOCKS,
     LAYER_PARTS,
@@ -22,7 +22,7 @@ from mmer.model.import_checkpoint import (
     official_config,
     translate_name,
 )
-from mmer.recipe import CompactText
+from mmer.recipe.schema import CompactText
 
 
 @pytest.fixture(scope="module")

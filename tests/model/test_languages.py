@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.nemo import read_nemo
+from mmer.corpora.readers.nemo import read_nemo
 from mmer.model.build import build_model
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
-from mmer.recipe import load_recipe
-from mmer.text import normalize_transcript
+from mmer.recipe.schema import load_recipe
+from mmer.text.transcripts import normalize_transcript
 
 SMALL = [
     "model.speech.normalization=utterance",

@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForAudioClassification, PreTrained
 
 from mmer.errors import EncoderError
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.recompute import enable_recompute
-from mmer.recipe_values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_recompute
+from mmer.recipe.values import Recompute
 
 LENGTHS, TOKENS = [8000, 4800, 6400], [4, 6, 3]
 

@@ -40,8 +40,8 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError
 from mmer.model import MMERForEmotionRecognition, MMERProcessor
 from mmer.model.build import build_model
-from mmer.model.compact import compact_tokenizer
-from mmer.recipe import CompactText, load_recipe
+from mmer.model.encoders.compact import compact_tokenizer
+from mmer.recipe.schema import CompactText, load_recipe
 
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]
 LABELS = ["angry", "calm"]

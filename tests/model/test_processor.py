@@ -14,9 +14,9 @@ from transformers import AutoProcessor, SeamlessM4TFeatureExtractor, Wav2Vec2Fea
 
 from mmer.errors import MMERError
 from mmer.model import FeatureStatistics, MMERProcessor
-from mmer.model.compact import compact_feature_extractor, compact_tokenizer
-from mmer.recipe import CompactSpeech, CompactText
-from mmer.text import CTCAlphabet
+from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
+from mmer.recipe.schema import CompactSpeech, CompactText
+from mmer.text.transcripts import CTCAlphabet
 
 LABELS = ["angry", "calm", "happy", "sad"]
 SENTENCES = ["What a lovely day", "I never said that!", "Nie waśńmy się ze sobą."]

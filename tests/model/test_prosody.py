@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mmer.audio import load_audio
-from mmer.model.prosody import prosody
+from mmer.audio.load import load_audio
+from mmer.model.encoders.prosody import prosody
 
 
 def buzz(pitch: float, seconds: float = 1.0, amplitude: float = 0.1) -> NDArray[np.float32]:

@@ -7,9 +7,9 @@ import pytest
 from transformers import SeamlessM4TFeatureExtractor
 
 from mmer.model import FeatureStatistics, MMERProcessor
-from mmer.model.compact import compact_tokenizer
+from mmer.model.encoders.compact import compact_tokenizer
 from mmer.model.feature_statistics import MOST_CLIPS, SpeakerPrior
-from mmer.recipe import CompactText
+from mmer.recipe.schema import CompactText
 
 
 def made(speakers: int, clips: int, between: float, within: float, seed: int = 0) -> list[list[np.ndarray]]:

@@ -10,9 +10,9 @@ import torch
 from tiny import SPEECH_ENCODERS, speech_inputs, text_inputs, tiny_model
 from torch import Tensor
 
-from mmer.model.compact import compact_feature_extractor, compact_tokenizer
+from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.processor import MMERProcessor
-from mmer.recipe import CompactSpeech, CompactText
+from mmer.recipe.schema import CompactSpeech, CompactText
 
 THREADS, ROUNDS = 4, 8
 Answer = TypeVar("Answer")

@@ -21,10 +21,10 @@ from torch import Tensor
 from transformers import AlbertConfig, DistilBertConfig, PreTrainedConfig
 
 from mmer.errors import EncoderError, MissingExtraError
-from mmer.inference.torch_network import read_torch_network
+from mmer.inference.backends.torch_network import read_torch_network
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.recompute import enable_recompute
-from mmer.recipe_values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_recompute
+from mmer.recipe.values import Recompute
 
 LORA = {"rank": 3, "alpha": 6.0, "dropout": 0.0}
 BOTH: dict[str, Any] = {"speech_train": "lora", "text_train": "lora", "lora": LORA}

@@ -21,9 +21,9 @@ from serving.conftest import TOKEN, Process
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.inference import EmotionRecognizer, Utterance
-from mmer.inference.model_folder import model_hash
+from mmer.inference.backends.model_folder import model_hash
 
 Service = Callable[..., str]
 RATE = 16_000

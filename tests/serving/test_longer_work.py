@@ -15,10 +15,10 @@ import pytest
 import soundfile
 from serving.hostile import connect, crowd, read, request
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
-from mmer.inference.explain import explain
-from mmer.inference.timeline import timeline
+from mmer.inference.explain.explain import explain
+from mmer.inference.timeline.timeline import timeline
 
 RATE = 16_000
 

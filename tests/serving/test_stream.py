@@ -16,7 +16,7 @@ from serving.hostile import read, request
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.inference import EmotionRecognizer, Utterance
 
 RATE = 16_000

@@ -12,8 +12,8 @@ from tiny import text_config
 from transformers import AutoModel
 
 from mmer.corpora.corpus import Corpus
-from mmer.model.compact import compact_tokenizer
-from mmer.recipe import CompactText, Recipe, load_recipe
+from mmer.model.encoders.compact import compact_tokenizer
+from mmer.recipe.schema import CompactText, Recipe, load_recipe
 
 EMOTIONS = {"angry": (440, "no never go"), "calm": (150, "yes we stay"), "sad": (250, "no it is gone")}
 SPEAKERS = ("A", "B", "C", "D")

@@ -24,8 +24,8 @@ from mmer.corpora.spoken import make_spoken
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
-from mmer.recipe import Recipe, load_recipe
-from mmer.text import normalize_transcript
+from mmer.recipe.schema import Recipe, load_recipe
+from mmer.text.transcripts import normalize_transcript
 from mmer.training.crossval import CONTENT, CrossValidation, cross_validate
 from mmer.training.run import train
 from mmer.training.selection_bias import mean_selection_bias, selection_bias

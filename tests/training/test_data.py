@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.model.build import build_model
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 from mmer.training.data import (
     Collator,
     FeatureStore,

@@ -14,8 +14,8 @@ from tiny import speech_config, speech_inputs, text_inputs, tiny_model
 from torch import Tensor
 
 from mmer.model import MMERForEmotionRecognition
-from mmer.model.recompute import enable_recompute
-from mmer.recipe_values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_recompute
+from mmer.recipe.values import Recompute
 from mmer.training.gradient_shares import gradient_shares
 from mmer.training.run import train
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from mmer.errors import EncoderError, RecipeError
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 from mmer.training.run import TrainingRun, train
 
 LORA = [

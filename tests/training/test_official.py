@@ -11,13 +11,13 @@ from tiny import model_config
 from torch import nn
 from transformers import set_seed
 
-from mmer.augment.views import read_views
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import read_views
 from mmer.errors import CorpusError, MissingExtraError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.build import build_model
-from mmer.recipe import Recipe
-from mmer.text import WAV2VEC2_ALPHABET, CTCAlphabet
+from mmer.recipe.schema import Recipe
+from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
 from mmer.training.run import train

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer.recipe_values import Order
+from mmer.recipe.values import Order
 from mmer.training.order import EpochSampler
 
 LENGTHS = [7, 1, 5, 3, 9, 2, 8, 4, 6, 10] * 4

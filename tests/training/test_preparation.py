@@ -7,7 +7,7 @@ import soundfile
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, RecipeError
-from mmer.recipe import load_recipe
+from mmer.recipe.schema import load_recipe
 from mmer.training.preparation import as_judged, prepare, read_preparation, write_preparation
 
 RATE = 16_000

@@ -21,10 +21,10 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
+from mmer.files.lock import LOCK
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.lock import LOCK
 from mmer.model.processor import MMERProcessor
-from mmer.recipe import Recipe, load_recipe
+from mmer.recipe.schema import Recipe, load_recipe
 from mmer.training.progress import CONTENT
 from mmer.training.run import TrainingRun, train
 
@@ -420,7 +420,7 @@ def test_resumed_with_processes_that_load_is_uninterrupted(tiny, uninterrupted: 
 
 def test_killed_process_is_resumed(tiny, uninterrupted: TrainingRun, tmp_path: Path):
     program = (
-        "import sys; from mmer.recipe import load_recipe; from mmer.training.run import train;"
+        "import sys; from mmer.recipe.schema import load_recipe; from mmer.training.run import train;"
         "train(load_recipe(sys.argv[1]), sys.argv[2])"
     )
     (tmp_path / "recipe.yaml").write_text(tiny(*LIVELY).dump())
@@ -667,7 +667,7 @@ def test_a_picture_that_fails_loses_no_run(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("mmer.picture.Picture.savefig", fail)
+    monkeypatch.setattr("mmer.display.picture.Picture.savefig", fail)
     done = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
     assert done.metrics["test"]["utterances"]
     assert "no picture confusion_matrix.png: no font" in caplog.text

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import set_seed
 
 from mmer.model.build import build_model
-from mmer.model.text_encoder import TextEncoder
-from mmer.recipe import Recipe
+from mmer.model.encoders.text import TextEncoder
+from mmer.recipe.schema import Recipe
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
 from mmer.training.run import TrainingRun, train

@@ -13,7 +13,7 @@ from transformers.training_args import ParallelMode
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.plots import NAMES
 from mmer.model.build import build_model
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 from mmer.training.arguments import (
     OneDeviceArguments,
     devices_told,

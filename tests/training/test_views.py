@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mmer.audio import load_audio
-from mmer.augment.espeak_voices import ESpeakVoices
-from mmer.augment.generators import Perturbation
+from mmer.audio.load import load_audio
+from mmer.augment.generators.espeak_voices import ESpeakVoices
+from mmer.augment.generators.generator import Perturbation
+from mmer.augment.generators.world import World
 from mmer.augment.make import make_views
-from mmer.augment.views import View, read_views, write_views
-from mmer.augment.world import World
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import View, read_views, write_views
 from mmer.errors import CorpusError, RecipeError
 from mmer.model.build import build_model
 from mmer.training.crossval import cross_validate, open_folds

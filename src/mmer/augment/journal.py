@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmer.augment.views import View
 from mmer.corpora.content import FOLDER, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import View
 from mmer.errors import MMERError
-from mmer.files import is_part, write_json
-from mmer.lock import LOCK
+from mmer.files.lock import LOCK
+from mmer.files.writing import is_part, write_json
 from mmer.plain_text import json_text
 
 

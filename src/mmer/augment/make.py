@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
-from mmer.augment.gates import Gates, Judges, length_ratio
-from mmer.augment.generators import Material, Sound, SpeechGenerator, TextGenerator, Waveform
+from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, TextGenerator, Waveform
 from mmer.augment.journal import journal_line, open_folder, read_journal
-from mmer.augment.views import View, write_views
+from mmer.augment.quality_filters import Gates, Judges, length_ratio
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
+from mmer.corpora.views import View, write_views
 from mmer.errors import CorpusError, MMERError
-from mmer.evaluation.error_rates import word_errors
-from mmer.files import write_bytes
-from mmer.lock import writes
+from mmer.files.lock import writes
+from mmer.files.writing import write_bytes
+from mmer.text.error_rates import word_errors
 
 
 @writes("mmer augment")

@@ -18,7 +18,7 @@ from audiomentations import (
 )
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE
 
 
 class SpeechAugmenter:

@@ -5,25 +5,25 @@ from collections.abc import Callable
 from functools import partial
 
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.crema_d import read_crema_d
-from mmer.corpora.emns import read_emns
-from mmer.corpora.emov_db import read_emov_db
-from mmer.corpora.emozionalmente import read_emozionalmente
-from mmer.corpora.esd import read_esd
-from mmer.corpora.file_grammars import GRAMMARS
-from mmer.corpora.file_names import read_file_names
-from mmer.corpora.iemocap import read_iemocap
-from mmer.corpora.jl_corpus import read_jl_corpus
 from mmer.corpora.labels import nearest
-from mmer.corpora.m3ed import read_m3ed
-from mmer.corpora.mead import read_mead
-from mmer.corpora.meld import read_meld
-from mmer.corpora.msp_improv import read_msp_improv
-from mmer.corpora.msp_podcast import read_msp_podcast
-from mmer.corpora.nemo import read_nemo
-from mmer.corpora.pavoque import read_pavoque
-from mmer.corpora.resd import read_resd
-from mmer.corpora.shemo import read_shemo
+from mmer.corpora.readers.crema_d import read_crema_d
+from mmer.corpora.readers.emns import read_emns
+from mmer.corpora.readers.emov_db import read_emov_db
+from mmer.corpora.readers.emozionalmente import read_emozionalmente
+from mmer.corpora.readers.esd import read_esd
+from mmer.corpora.readers.file_grammars import GRAMMARS
+from mmer.corpora.readers.file_names import read_file_names
+from mmer.corpora.readers.iemocap import read_iemocap
+from mmer.corpora.readers.jl_corpus import read_jl_corpus
+from mmer.corpora.readers.m3ed import read_m3ed
+from mmer.corpora.readers.mead import read_mead
+from mmer.corpora.readers.meld import read_meld
+from mmer.corpora.readers.msp_improv import read_msp_improv
+from mmer.corpora.readers.msp_podcast import read_msp_podcast
+from mmer.corpora.readers.nemo import read_nemo
+from mmer.corpora.readers.pavoque import read_pavoque
+from mmer.corpora.readers.resd import read_resd
+from mmer.corpora.readers.shemo import read_shemo
 from mmer.corpora.spoken import make_spoken
 from mmer.errors import CorpusError, reading
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmer.names import folded
+from mmer.text.names import folded
 
 
 def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str | None], list[str]]:

@@ -11,7 +11,7 @@ from time import monotonic
 
 import pandas as pd
 
-from mmer.audio import SAMPLING_RATE, load_audio, load_with_warnings, probe
+from mmer.audio.load import SAMPLING_RATE, load_audio, load_with_warnings, probe
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError

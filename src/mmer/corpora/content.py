@@ -19,9 +19,9 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.tables import write_table
 from mmer.errors import AudioError
-from mmer.files import writable, write_parquet
+from mmer.files.regular import open_regular
+from mmer.files.writing import writable, write_parquet
 from mmer.plain_text import valid
-from mmer.regular_files import open_regular
 
 FOLDER = "content"
 """In the folder of what was made."""

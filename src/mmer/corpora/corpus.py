@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mmer.audio import probe
+from mmer.audio.load import probe
 from mmer.corpora.audio_files import files_on_disk
 from mmer.corpora.labels import nearest
 from mmer.corpora.summary import CorpusSummary, summarize
@@ -27,7 +27,7 @@ from mmer.corpora.tables import (
     write_table,
 )
 from mmer.errors import AudioError, CorpusError, reading
-from mmer.names import folded, meant, tidy
+from mmer.text.names import folded, meant, tidy
 
 SPLITS = ("train", "validation", "test")
 RECOGNIZED = "recognized"
@@ -48,9 +48,9 @@ class Corpus:
     file; null is the beginning or the end of the file. A null transcript means that nobody wrote down what is said;
     the empty transcript, that nothing is. A null `audio_path` is a transcript without sound.
 
-    Names have one spelling: see `mmer.names.tidy`. Emotions, speakers, sessions and dialogues whose names differ in
-    case alone, or in a form of the same characters, are one, by the most frequent name. This never lets a speaker into
-    training and test; a note says which names they are. Utterance ids keep their case, which some corpora tell
+    Names have one spelling: see `mmer.text.names.tidy`. Emotions, speakers, sessions and dialogues whose names differ
+    in case alone, or in a form of the same characters, are one, by the most frequent name. This never lets a speaker
+    into training and test; a note says which names they are. Utterance ids keep their case, which some corpora tell
     utterances apart by.
 
     Args:

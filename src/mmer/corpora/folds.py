@@ -20,8 +20,8 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.overlap import near_duplicates, similarity
 from mmer.errors import CorpusError
-from mmer.regular_files import refuse_special
-from mmer.text import normalize_transcript
+from mmer.files.regular import refuse_special
+from mmer.text.transcripts import normalize_transcript
 
 
 def assign_splits(

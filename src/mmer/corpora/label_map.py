@@ -11,10 +11,10 @@ from mmer.corpora.delimited import DELIMITERS, read_delimited
 from mmer.corpora.labels import canonical, nearest
 from mmer.corpora.tables import brief
 from mmer.errors import CorpusError, RecipeError, reading
-from mmer.names import folded, header, meant, tidy
-from mmer.recipe_values import read_as
+from mmer.files.regular import refuse_special
+from mmer.recipe.values import read_as
 from mmer.recipes import parse_yaml
-from mmer.regular_files import refuse_special
+from mmer.text.names import folded, header, meant, tidy
 
 LabelMap = Mapping[str, str | None]
 """New name of each emotion; None for utterances that are to have none."""

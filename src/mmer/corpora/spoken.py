@@ -21,12 +21,12 @@ import soundfile
 import soxr
 from rich.console import Console
 
-from mmer.audio import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.espeak import ESpeak, without_silence
+from mmer.display.progress import counting
 from mmer.errors import CorpusError
-from mmer.files import write_bytes
-from mmer.progress import counting
+from mmer.files.writing import write_bytes
 
 EMOTIONS = {
     ("high", "positive"): "happy",

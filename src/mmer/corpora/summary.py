@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from mmer.terminal import Table
+from mmer.display.terminal import Table
 
 NO_EMOTION, NO_SPLIT = "(none)", "(no split)"
 

@@ -16,9 +16,9 @@ from pyarrow import csv as arrow_csv
 
 from mmer.corpora.delimited import DELIMITERS, read_delimited
 from mmer.errors import CorpusError, MMERError, reading, reason_of
-from mmer.files import writing
-from mmer.names import header, tidy
+from mmer.files.writing import writing
 from mmer.plain_text import json_text, valid, whole
+from mmer.text.names import header, tidy
 
 COLUMNS = (
     *("utterance_id", "audio_path", "start", "end", "transcript", "emotion", "speaker", "session"),

@@ -19,8 +19,8 @@ from scipy.stats import entropy
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import canonical
+from mmer.display.terminal import Table
 from mmer.errors import CorpusError, MMERError
-from mmer.terminal import Table
 
 Floats = NDArray[np.float64]
 

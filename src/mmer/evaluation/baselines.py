@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
 from mmer.extras import import_extra
-from mmer.files import write_parquet
-from mmer.inference.output import probability_column
+from mmer.files.writing import write_parquet
+from mmer.inference.prediction import probability_column
 
 Features = NDArray[np.float32]
 _WHAT = ["sha256", "start", "end"]

@@ -18,6 +18,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from scipy.stats import binomtest
 
+from mmer.display.terminal import Table
 from mmer.errors import MMERError
 from mmer.evaluation.intervals import (
     FEWEST,
@@ -38,8 +39,7 @@ from mmer.evaluation.intervals import (
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.show import FIGURES as HEADINGS
-from mmer.files import write_json
-from mmer.terminal import Table
+from mmer.files.writing import write_json
 
 
 @dataclass(frozen=True)

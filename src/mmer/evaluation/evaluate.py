@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus
+from mmer.display.picture import additional_picture
 from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
-from mmer.evaluation.confidence import Confidence
-from mmer.evaluation.error_rates import accuracy_by_word_errors, with_word_errors
+from mmer.evaluation.calibration.confidence import Confidence
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.modalities import by_modality
@@ -19,12 +19,12 @@ from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_m
 from mmer.evaluation.seen import overlap
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
-from mmer.files import check_output_folder, writable, write_csv, write_json, write_parquet
+from mmer.files.lock import writes
+from mmer.files.writing import check_output_folder, writable, write_csv, write_json, write_parquet
 from mmer.inference.bundle import model_folder as find_model_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
-from mmer.lock import writes
-from mmer.picture import additional_picture
+from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
 
 WRITTEN = (
     *("metrics.json", "predictions.parquet", "slices.csv", "confusion_matrix.png", "risk_coverage.csv"),

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from mmer.display.terminal import Table
 from mmer.evaluation.intervals import FIGURES, with_intervals
 from mmer.evaluation.metrics import compute_metrics
-from mmer.terminal import Table
 
 CONDITIONS = {
     "both": ("predicted", "sound and text"),

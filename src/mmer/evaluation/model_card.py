@@ -8,12 +8,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmer.corpora.catalog import CATALOG
 from mmer.errors import CheckpointError, MMERError
-from mmer.evaluation import report_tables as tables
-from mmer.evaluation.report_run import Run, protocol, read_run, read_versions, warnings
-from mmer.files import check_output_file, write_text
+from mmer.evaluation.report import tables
+from mmer.evaluation.report.run import Run, protocol, read_run, read_versions, warnings
+from mmer.files.writing import check_output_file, write_text
 from mmer.inference.calibration import Calibration
 from mmer.plain_text import valid
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 
 CARD = "README.md"
 MARKER = "written by mmer card; take this line away, and it is not written over"

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mmer.evaluation.error_rates import bin_name
-from mmer.picture import FAINT, INK, Picture
+from mmer.display.picture import FAINT, INK, Picture
+from mmer.text.error_rates import bin_name
 
 # Okabe and Ito's colours, apart from each other for every kind of colour vision.
 COLORS = {

@@ -9,8 +9,8 @@ import pandas as pd
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import SUFFIXES, read_table, with_columns
 from mmer.errors import MMERError, reading
-from mmer.names import folded, tidy
 from mmer.plain_text import lines_of
+from mmer.text.names import folded, tidy
 
 _EMOTIONS = ("emotion", "predicted")
 

@@ -6,10 +6,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from mmer.evaluation import error_rates, modalities
+from mmer.display.terminal import Table
+from mmer.evaluation import modalities
 from mmer.evaluation.annotators import render as render_annotators
 from mmer.evaluation.seen import overlap_note
-from mmer.terminal import Table
+from mmer.text import error_rates
 
 FIGURES = {
     "accuracy": "accuracy (WA)",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mmer.evaluation.intervals import interval, known_labels
 from mmer.evaluation.metrics import compute_metrics
-from mmer.text import normalize_transcript, strip_annotations
+from mmer.text.transcripts import normalize_transcript, strip_annotations
 
 SMALLEST = 20
 """Utterances below which a group is not named as the worst, since chance would name it."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
-from mmer.evaluation.error_rates import WordErrors, word_errors
-from mmer.text import normalize_transcript
+from mmer.text.error_rates import WordErrors, word_errors
+from mmer.text.transcripts import normalize_transcript
 
 SHARES = {"substitution": 0.6, "deletion": 0.2, "insertion": 0.2}
 """How often each kind of word error is made."""

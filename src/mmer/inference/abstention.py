@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from mmer.errors import MMERError
 from mmer.inference.calibration import Calibration, check_share
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from mmer.damaged_files import check_no_pointer, damaged_file, one_line
 from mmer.errors import CheckpointError
-from mmer.files import PART, check_output_file, writable, writing
-from mmer.inference.model_folder import MANIFEST, check_model_folder, model_files
-from mmer.lock import LOCK
+from mmer.files.damaged import check_no_pointer, damaged_file, one_line
+from mmer.files.lock import LOCK
+from mmer.files.writing import PART, check_output_file, writable, writing
+from mmer.inference.backends.model_folder import MANIFEST, check_model_folder, model_files
 
 SUFFIX = ".mmer"
 VERSION = 1

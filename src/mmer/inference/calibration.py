@@ -1,6 +1,6 @@
 """Probabilities that mean what they say: what a model folder's `calibration.json` holds, and how it is applied.
 
-A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration` fits, on
+A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration.fit` fits, on
 speakers that training did not hear, what has to be done about it; `EmotionRecognizer.from_pretrained` does it to
 every answer. A model with stand-ins has one calibrator for answers from both sides, one for sound alone and one
 for text alone: what is known from one side is less, and how sure the network is of it is wrong in its own way.
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
-from mmer.damaged_files import damaged_file, read_json_object
 from mmer.errors import CheckpointError, MMERError
-from mmer.files import write_json
+from mmer.files.damaged import damaged_file, read_json_object
+from mmer.files.writing import write_json
 
 FILE = "calibration.json"
 VERSION = 1

@@ -9,21 +9,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmer.audio import probe
+from mmer.audio.load import probe
+from mmer.audio.speech_segments import PAUSE
 from mmer.corpora.tables import metadata_files
+from mmer.display.progress import counting
+from mmer.display.terminal import PlainConsole, messages, tell
 from mmer.errors import MMERError
-from mmer.files import check_different
+from mmer.files.writing import check_different
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
-from mmer.inference.output import Prediction, check_output, write_predictions
+from mmer.inference.prediction import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.segment_files import read_segments
-from mmer.inference.segmentation import PAUSE
-from mmer.inference.timeline import timeline
-from mmer.inference.timeline_formats import check_timeline_output
+from mmer.inference.timeline.formats import check_timeline_output
+from mmer.inference.timeline.segment_files import read_segments
+from mmer.inference.timeline.timeline import timeline
 from mmer.plain_text import json_text
-from mmer.progress import counting
-from mmer.terminal import PlainConsole, messages, tell
 
 
 def predict_paths(
@@ -143,7 +143,7 @@ def timeline_of(
         model: a model folder.
         out: see `write_timeline`; JSON on standard output if there are none.
         segments, tiers: see `read_segments`.
-        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline`.
+        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Returns:

@@ -10,14 +10,14 @@ import soxr
 from numpy.typing import NDArray
 from rich.text import Text
 
-from mmer.audio import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE
+from mmer.display.terminal import Table
+from mmer.inference.backends.network import Array
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import weights_hash
 from mmer.inference.golden import golden_clips, golden_features, golden_levels, golden_logits, read_golden
 from mmer.inference.inputs import Utterance
-from mmer.inference.network import Array
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.terminal import Table
 
 SAMPLES = 1e-5
 """Allowed between the levels of the same clip, made on two machines."""

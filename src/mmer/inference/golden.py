@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE
-from mmer.damaged_files import damaged_file, read_json_object
+from mmer.audio.load import SAMPLING_RATE
 from mmer.errors import CheckpointError
-from mmer.files import write_json
+from mmer.files.damaged import damaged_file, read_json_object
+from mmer.files.writing import write_json
+from mmer.inference.backends.network import Array
 from mmer.inference.calibration import weights_hash
-from mmer.inference.network import Array
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 

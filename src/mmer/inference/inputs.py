@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mmer.audio import channel_names
+from mmer.audio.load import channel_names
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.recordings import find_recordings, no_recording, unlisted
 from mmer.corpora.tables import SUFFIXES, has_metadata
@@ -37,7 +37,8 @@ class Utterance:
         speaker: who speaks, for models whose features are standardized per speaker.
         start, end: seconds, the part of the file that is meant.
         utterance_id: name in the output; the path, or `utterance N`, unless given.
-        channel: of the recording: `mix` (of all, see `mmer.mixdown`), `left`, `right` or the number of one, from 1.
+        channel: of the recording: `mix` (of all, see `mmer.audio.mixdown`), `left`, `right` or the number of one,
+            from 1.
     """
 
     audio: str | os.PathLike[str] | bytes | ArrayLike | None

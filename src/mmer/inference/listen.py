@@ -14,13 +14,13 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from mmer.audio import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE
+from mmer.audio.speech_segments import PADDING, PAUSE, SpeechFinder
 from mmer.errors import AudioError
 from mmer.extras import import_extra
 from mmer.inference.inputs import Utterance
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.segmentation import PADDING, PAUSE, SpeechFinder
 
 INTERVAL = 1.0  # s of speech between provisional answers
 KEPT = 1.0  # s of silence that are remembered, since speech begins before it is noticed

@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import Event
 from typing import TextIO
 
+from mmer.display.terminal import tell
 from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.plain_text import json_text, one_line
-from mmer.terminal import tell
 
 
 def listen_to(

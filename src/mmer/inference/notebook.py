@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import soundfile
 
-from mmer.audio import SAMPLING_RATE, load_audio, probe
+from mmer.audio.load import SAMPLING_RATE, load_audio, probe
 from mmer.errors import AudioError
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 
 if TYPE_CHECKING:
-    from mmer.inference.timeline import Timeline
+    from mmer.inference.timeline.timeline import Timeline
 
 LONGEST = 30.0  # s of sound that is put into a notebook, about 32 kB a second as FLAC at worst
 SHOWN = 50  # segments of a timeline that are listed

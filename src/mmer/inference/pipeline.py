@@ -12,7 +12,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from mmer.errors import MMERError
 from mmer.inference.inputs import Utterance, as_utterance
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
 
 TASK = "emotion-recognition"

@@ -12,15 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
-from mmer.damaged_files import one_line
 from mmer.errors import CheckpointError, MMERError
+from mmer.files.damaged import one_line
+from mmer.inference.backends.model_folder import read_model_folder
+from mmer.inference.backends.network import Array, Inputs, Network, Symbols
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
-from mmer.inference.clips import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.inputs import Audio, Contents, Utterance, as_utterance, corpus_utterances
-from mmer.inference.model_folder import read_model_folder
-from mmer.inference.network import Array, Inputs, Network, Symbols
-from mmer.inference.output import Prediction, probability_column
+from mmer.inference.prediction import Prediction, probability_column
+from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription, heard_by_ctc
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 
@@ -72,7 +72,7 @@ class EmotionRecognizer:
         self.transcription = Transcription.parse(transcription)
         self.transcription.check(processor)
         if not isinstance(model, Network):
-            from mmer.inference.torch_network import TorchNetwork
+            from mmer.inference.backends.torch_network import TorchNetwork
 
             model = TorchNetwork(model, device)
         self.network = model
@@ -115,7 +115,7 @@ class EmotionRecognizer:
         Raises:
             MMERError: there is none, since the model was exported.
         """
-        from mmer.inference.torch_network import TorchNetwork
+        from mmer.inference.backends.torch_network import TorchNetwork
 
         if isinstance(self.network, TorchNetwork):
             return self.network.model

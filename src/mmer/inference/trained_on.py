@@ -16,11 +16,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError, CheckpointError
-from mmer.files import write_parquet
-from mmer.text import normalize_transcript
+from mmer.files.writing import write_parquet
+from mmer.text.transcripts import normalize_transcript
 
 FILE = "trained_on.parquet"
 SPLITS = ("train", "validation")

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
-from mmer.evaluation.error_rates import WordErrors, word_errors
-from mmer.files import check_output_file
+from mmer.files.writing import check_output_file
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
-from mmer.inference.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer
 from mmer.plain_text import json_text
+from mmer.text.error_rates import WordErrors, word_errors
 
 
 def transcribe(

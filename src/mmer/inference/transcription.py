@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.audio import as_waveform
+from mmer.audio.load import as_waveform
+from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError
 from mmer.extras import import_extra
 from mmer.model.processor import MMERProcessor
-from mmer.progress import quiet_transformers
 
 if TYPE_CHECKING:
     import torch

@@ -8,13 +8,13 @@ from transformers import PreTrainedConfig
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
-from mmer.model import compact, pretrained
 from mmer.model.configuration import MMERConfig
+from mmer.model.encoders import compact, pretrained
+from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.model.speech_encoder import receptive_field
-from mmer.recipe import Recipe
-from mmer.text import WAV2VEC2_ALPHABET, CTCAlphabet, spell_sounds
+from mmer.recipe.schema import Recipe
+from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet, spell_sounds
 
 COMPACT = "compact"
 

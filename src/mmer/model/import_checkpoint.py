@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
-from mmer.damaged_files import check_no_pointer, one_line
 from mmer.errors import CheckpointError
-from mmer.files import check_output_folder
-from mmer.lock import writes
-from mmer.model import pretrained
+from mmer.files.damaged import check_no_pointer, one_line
+from mmer.files.lock import writes
+from mmer.files.writing import check_output_folder
 from mmer.model.configuration import MMERConfig
+from mmer.model.encoders import pretrained
+from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
-from mmer.model.speech_encoder import receptive_field
-from mmer.text import WAV2VEC2_ALPHABET
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 OFFICIAL_LABELS = ("happy", "angry", "neutral", "sad")
 """Order of the published model's classes; happy includes excited."""

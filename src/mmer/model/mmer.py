@@ -14,11 +14,11 @@ from transformers.utils.generic import ModelOutput
 
 from mmer.model.baselines import NaiveFusion, SpeechPooling, TextPooling
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoding import Encoding, encode_given, nothing_like, stand_ins_for
+from mmer.model.encoders.speech import SpeechEncoder
+from mmer.model.encoders.text import TextEncoder
+from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion
-from mmer.model.speech_encoder import SpeechEncoder
-from mmer.model.text_encoder import TextEncoder
-from mmer.model.trainable import add_lora, merge_lora
+from mmer.model.missing_modalities import Encoding, encode_given, nothing_like, stand_ins_for
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from transformers import BatchFeature, FeatureExtractionMixin, PreTrainedTokenizerBase, ProcessorMixin
 
 from mmer.errors import MMERError
-from mmer.model.compact import compact_features
+from mmer.model.encoders.compact import compact_features
+from mmer.model.encoders.log_mel import log_mel
 from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
-from mmer.model.log_mel import log_mel
-from mmer.text import CTCAlphabet, strip_annotations
+from mmer.text.transcripts import CTCAlphabet, strip_annotations
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mmer.errors import RecipeError, reason_of
-from mmer.regular_files import refuse_special
+from mmer.files.regular import refuse_special
 
 _MOST_VALUES = 1_000_000
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmer.extras import import_extra
 from mmer.inference.inputs import Utterance
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from functools import cached_property
 from threading import Event, local
 from typing import TYPE_CHECKING, TypeVar
 
-from mmer.audio import probe
+from mmer.audio.load import probe
 from mmer.errors import AudioError, MissingExtraError, MMERError
-from mmer.inference.explain import Explanation, explain
+from mmer.inference.explain.explain import Explanation, explain
 from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline import Timeline, timeline
+from mmer.inference.timeline.timeline import Timeline, timeline
 from mmer.serving.schemas import ExplanationAnswer, Question, TimelineAnswer, TimelineQuestion
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.uploads import read_question

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from mmer.extras import import_extra
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 from mmer.serving.settings import ServiceState
 
 ROUTES = frozenset(

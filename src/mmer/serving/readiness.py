@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from mmer.audio import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.batching import Batching

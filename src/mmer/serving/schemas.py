@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Transcript = Annotated[str, Field(max_length=10_000)]

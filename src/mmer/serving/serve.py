@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from mmer.display.terminal import tell
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.serving.log import limit_log
 from mmer.serving.settings import ServiceSettings, ServiceState
-from mmer.terminal import tell
 
 if TYPE_CHECKING:
     from mmer.inference.recognizer import EmotionRecognizer
@@ -59,7 +59,7 @@ def serve(
 
     folder = model_folder(model)
     with listening(host, port) as listener:
-        from mmer.inference.model_folder import model_hash
+        from mmer.inference.backends.model_folder import model_hash
         from mmer.inference.recognizer import EmotionRecognizer
         from mmer.serving.app import create_app
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmer.errors import MMERError
-from mmer.regular_files import refuse_special
+from mmer.files.regular import refuse_special
 
 SHORTEST_TOKEN = 16  # characters
 

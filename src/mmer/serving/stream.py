@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
-from mmer.audio import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
-from mmer.inference.output import Prediction
+from mmer.inference.prediction import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 from mmer.serving.schemas import Answer, StreamAnswer

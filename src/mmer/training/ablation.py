@@ -15,16 +15,16 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, assign_splits, identify, make_folds
 from mmer.corpora.labels import nearest
 from mmer.corpora.spoken import make_spoken_once
+from mmer.display.progress import counting
+from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
-from mmer.files import check_output_folder, write_parquet
+from mmer.files.lock import writes
+from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.lock import writes
 from mmer.model.build import COMPACT
-from mmer.progress import counting
-from mmer.recipe import Lora, Recipe, load_recipe
-from mmer.terminal import messages, tell
+from mmer.recipe.schema import Lora, Recipe, load_recipe
 from mmer.training import ablation_show
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed

@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
 from rich.text import Text
 
+from mmer.display.picture import FAINT, INK, Picture, additional_picture
+from mmer.display.terminal import Table
 from mmer.evaluation.plots import COLORS, NAMES
-from mmer.evaluation.report_tables import markdown_text
-from mmer.files import write_text
-from mmer.picture import FAINT, INK, Picture, additional_picture
-from mmer.terminal import Table
+from mmer.evaluation.report.tables import markdown_text
+from mmer.files.writing import write_text
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
 PAPER_WITH_ASR = 0.750

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 
 from mmer.errors import RecipeError
 from mmer.extras import import_extra
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 
 LOGS_PER_EPOCH = 10
 MOST_WORKERS = 4

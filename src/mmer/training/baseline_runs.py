@@ -10,15 +10,15 @@ from rich.text import Text
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
+from mmer.display.progress import counting
+from mmer.display.terminal import messages
 from mmer.errors import MMERError, TrainingError
 from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.show import FIGURES, render
-from mmer.files import check_output_file, check_output_folder, write_parquet
-from mmer.lock import writes
-from mmer.progress import counting
-from mmer.recipe import Recipe
-from mmer.terminal import messages
+from mmer.files.lock import writes
+from mmer.files.writing import check_output_file, check_output_folder, write_parquet
+from mmer.recipe.schema import Recipe
 from mmer.training.crossval import CrossValidation, open_folds, put_together
 from mmer.training.preparation import read_preparation, write_json
 

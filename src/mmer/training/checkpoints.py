@@ -12,7 +12,7 @@ from mmer.errors import TrainingError
 from mmer.model.build import configure
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 
 FOLDER, LOG = "checkpoints", "trainer_state.json"
 REFIT = "refit"

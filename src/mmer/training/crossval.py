@@ -15,14 +15,14 @@ from rich.text import Text
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.labels import nearest
+from mmer.display.terminal import Table, messages, tell
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
-from mmer.files import check_not_input, check_output_folder, write_csv, write_parquet
-from mmer.lock import is_vacant, writes
-from mmer.recipe import Recipe, load_recipe
-from mmer.terminal import Table, messages, tell
+from mmer.files.lock import is_vacant, writes
+from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
+from mmer.recipe.schema import Recipe, load_recipe
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (

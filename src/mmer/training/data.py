@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from mmer.audio import load_audio
+from mmer.audio.load import load_audio
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
-from mmer.augment.views import View
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import View
 from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.processor import MMERProcessor
-from mmer.recipe import Recipe
-from mmer.text import spell_sounds, strip_annotations
+from mmer.recipe.schema import Recipe
+from mmer.text.transcripts import spell_sounds, strip_annotations
 
 Features = NDArray[np.float32]
 MEMORY = 4 << 30  # bytes of features that are kept

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from mmer.terminal import Table, tell
+from mmer.display.terminal import Table, tell
 from mmer.training.progress import INTERVAL
 
 LOG = "log.txt"

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from mmer.recipe_values import Order
+from mmer.recipe.values import Order
 
 
 class EpochSampler(Sampler[int]):

@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from mmer.errors import RecipeError
+from mmer.model.encoders.trainable import transformer_layers
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.model.trainable import transformer_layers
-from mmer.recipe import Training
+from mmer.recipe.schema import Training
 
 Group = dict[str, Any]
 

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mmer.audio import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.corpora.labels import nearest
 from mmer.errors import AudioError, CorpusError, RecipeError
-from mmer.files import check_not_input, write_csv, write_json, write_text
-from mmer.recipe import Recipe
-from mmer.text import strip_annotations
+from mmer.files.writing import check_not_input, write_csv, write_json, write_text
+from mmer.recipe.schema import Recipe
+from mmer.text.transcripts import strip_annotations
 from mmer.training.views import choose_views
 
 Row = dict[Hashable, Any]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmer.augment.views import read_views
 from mmer.corpora.content import Files, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
-from mmer.recipe import Recipe
-from mmer.terminal import tell
+from mmer.corpora.views import read_views
+from mmer.display.terminal import tell
+from mmer.recipe.schema import Recipe
 
 
 def keep_sources(folder: Path, recipe: Recipe) -> None:

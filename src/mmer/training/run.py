@@ -14,27 +14,27 @@ from accelerate import PartialState
 from rich.console import Console
 from transformers import TrainerState, set_seed
 
-from mmer.augment.views import View
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import shared_speakers, shared_transcripts
+from mmer.corpora.views import View
+from mmer.display.picture import additional_picture
+from mmer.display.progress import counting, quiet_transformers
+from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, MMERError, RecipeError, TrainingError
-from mmer.evaluation.calibration import FEWEST, LABEL_KEEPING, calibrate
+from mmer.evaluation.calibration.fit import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
-from mmer.files import check_output_folder, write_parquet
+from mmer.files.lock import is_vacant, writes
+from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
-from mmer.lock import is_vacant, writes
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.picture import additional_picture
-from mmer.progress import counting, quiet_transformers
-from mmer.recipe import Recipe, load_recipe
-from mmer.terminal import messages, tell
+from mmer.recipe.schema import Recipe, load_recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
 from mmer.training.data import (

@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mmer.evaluation.metrics import compute_metrics
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 
 CHOICE = "choice"
 """What the best epoch is best in: `protocol.metric` and, of equal ones, the lower cross-entropy."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mmer.display.terminal import Table
 from mmer.evaluation.show import FIGURES
-from mmer.terminal import Table
 
 JUDGED = ("accuracy", "balanced_accuracy")
 ROWS = {

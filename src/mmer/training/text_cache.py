@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmer.model.text_encoder import TextEncoder
+from mmer.model.encoders.text import TextEncoder
 
 _RECORD = np.dtype(
     [("key", "V16"), ("offset", "<i8"), ("tokens", "<i4"), ("epoch", "<i4"), ("checksum", "<u4")], align=False

@@ -23,11 +23,11 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
 from mmer.errors import TrainingError
+from mmer.model.encoders.activation_checkpointing import enable_recompute
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.model.recompute import enable_recompute
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 from mmer.training.arguments import is_out_of_memory, tf32, training_arguments
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mmer.augment.views import View, read_views
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import View, read_views
 from mmer.errors import CorpusError, RecipeError
-from mmer.recipe import Recipe
+from mmer.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

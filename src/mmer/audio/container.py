@@ -1,0 +1,232 @@
+"""Recordings that FFmpeg (PyAV) reads: everything that is no WAV, FLAC or Ogg file, and what has surround sound."""
+
+import os
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Any, BinaryIO, cast
+
+import av
+import av.error
+import numpy as np
+from av.audio.frame import format_dtypes
+from av.codec.codec import UnknownCodecError
+from av.container import InputContainer
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from mmer.audio.decoding import AudioInfo, Key, block_length, checked, decoding, truncated
+from mmer.audio.joined import Slice
+from mmer.audio.mixdown import Block
+from mmer.errors import AudioError
+from mmer.files.regular import open_regular
+
+MOST_PLANES = 8
+"""Channels of frames whose planes PyAV can tell apart: it looks for an end that more do not have."""
+
+# Playlists and other formats that point to further files or addresses are not opened.
+_FORMATS = "aac,ac3,aiff,amr,ape,asf,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+_HEADERLESS = {"aac", "ac3", "amr", "eac3", "mp3"}  # FFmpeg guesses the length of these from the bit rate
+_PREROLL = 0.5  # s, decoded before the wanted part: codecs need a few frames to settle after a seek
+_FULL_SCALE = {"f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
+
+
+class ContainerRecording:
+    """The first audio track of a recording that FFmpeg reads."""
+
+    def __init__(self, container: InputContainer, name: str, key: "Key | None") -> None:
+        self._container, self._name = container, name
+        if not container.streams.audio:
+            raise AudioError(f"{name}: has no audio track; found {container.format.long_name}")
+        self._stream = stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise AudioError(f"{name}: its audio track is of a kind that cannot be decoded")
+        if not stream.rate or not stream.channels or stream.time_base is None:
+            raise AudioError(f"{name}: holds no samples")
+        for other in container.streams:
+            if other is not stream:
+                other.discard = Discard.all
+        self._time_base = float(stream.time_base)
+        self._offset = (stream.start_time or 0) * self._time_base
+        self._stated: float | None = None
+        # An MP3 with a Xing header has a start time, its encoder's delay, and states its length as well.
+        if container.format.name not in _HEADERLESS or stream.start_time:
+            if stream.duration and stream.duration > 0:
+                self._stated = stream.duration * self._time_base
+            elif container.duration and not container.streams.video:
+                self._stated = container.duration / av.time_base
+        duration = self._measured(key) if self._stated is None else self._stated
+        self.info = checked(AudioInfo(stream.rate, stream.channels, duration), name)
+
+    def _measured(self, key: "Key | None") -> float:
+        """Seconds to the end of the last packet."""
+        if key is not None:
+            return _end_of_file(key) - self._offset
+        end = _end_of_packets(self._container)
+        self._container.seek(0)
+        return end - self._offset
+
+    def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
+        """Samples from `start` to `end` seconds, to the last if null, some seconds at a time."""
+        with decoding(self._name):
+            yield from self._decoded(start, end)
+
+    def _decoded(self, start: float, end: float | None) -> Iterator[Block]:
+        if start > 0:
+            target = max(start - _PREROLL, 0.0) + self._offset
+            self._container.seek(int(target / self._time_base), stream=self._stream)
+        gathered: _Gathered | None = None
+        begin, stop, longest = 0, None, 0.0  # of the samples that are wanted, at the rate of `gathered`
+        position = 0  # index of the frame's first sample
+        reached = 0.0  # seconds of the last sample
+        for frame in self._container.decode(self._stream):
+            rate, count = frame.sample_rate, frame.samples
+            time = reached if frame.time is None else frame.time - self._offset
+            reached = time + count / rate
+            if gathered is None or not gathered.takes(frame):
+                if gathered:
+                    yield from gathered.block()
+                    position = round(position * rate / gathered.rate)
+                elif start > 0:
+                    position = round(time * rate)
+                gathered = _Gathered(frame, self._name)
+                begin, stop = round(start * rate), None if end is None else round(end * rate)
+                longest = (self.info.duration + 1) * rate
+            first = max(begin - position, 0)
+            last = count if stop is None else min(stop - position, count)
+            if first < last:
+                gathered.add(frame, first, last)
+                if gathered.is_full:
+                    yield from gathered.block()
+            position += count
+            if stop is not None and position >= stop:
+                yield from gathered.block()
+                return
+            if position > longest:
+                stated = f"{self.info.duration:.2f} s that its header states"
+                raise AudioError(f"{self._name}: corrupt or joined from several, longer than the {stated}")
+        if gathered:
+            yield from gathered.block()
+        if self._stated is not None and reached < self._stated - 0.25:
+            raise truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
+
+
+class _Input:
+    """An open file as FFmpeg reads it, which is told -1 where it seeks to before the beginning."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self.name = file, name
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
+def open_container(file: BinaryIO, name: str) -> InputContainer:
+    """Open what an open file holds, and nothing else.
+
+    Raises:
+        AudioError: it holds no recording.
+    """
+    options = {
+        "format_whitelist": _FORMATS,
+        "protocol_whitelist": "none",  # no file or address that a recording names is opened
+        "codec_whitelist": _audio_codecs(),  # pictures are not decoded to find out about them
+    }
+    file.seek(0)
+    try:
+        return av.open(_Input(file, name), mode="r", options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        known = "WAV, FLAC, Ogg, Opus, MP3, M4A, MP4, WebM or AVI"
+        raise AudioError(
+            f"{name}: is no audio or video file that can be read ({error.strerror}); give {known}"
+        ) from None
+
+
+@cache
+def _audio_codecs() -> str:
+    names = []
+    for name in sorted(av.codecs_available):
+        try:
+            codec = av.Codec(name, "r")
+        except UnknownCodecError:
+            continue  # it only encodes
+        if codec.type == "audio":
+            names.append(codec.name)
+    return ",".join(names)
+
+
+@lru_cache(maxsize=256)
+def _end_of_file(key: Key) -> float:
+    """As `_end_of_packets`, once for a file of which many parts are read."""
+    with open_regular(key[0]) as file:
+        part = cast(BinaryIO, Slice(cast(BinaryIO, file), key[3]))
+        with open_container(part, key[0]) as container:
+            return _end_of_packets(container)
+
+
+def _end_of_packets(container: InputContainer) -> float:
+    """Seconds at which the last packet ends; packets are read, not decoded."""
+    stream, end = container.streams.audio[0], 0
+    assert stream.time_base is not None
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            end = max(end, packet.pts + (packet.duration or 0))
+    return end * float(stream.time_base)
+
+
+class _Gathered:
+    """The samples of decoded frames of one rate, layout and format."""
+
+    def __init__(self, frame: av.AudioFrame, name: str) -> None:
+        self.rate, self._channels = frame.sample_rate, frame.layout.nb_channels
+        checked(AudioInfo(self.rate, self._channels, 0.0), name)
+        self._form = (self.rate, frame.layout.name, frame.format.name)
+        names = tuple(channel.name for channel in frame.layout.channels)
+        self._layout = None if self._channels < 3 or "NONE" in names else names
+        self._room = block_length(self.rate, self._channels)
+        self._planar = frame.format.is_planar
+        self._kind: str = format_dtypes.get(frame.format.name, "")
+        self._converter: av.AudioResampler | None = None
+        if not self._kind or (self._planar and self._channels > MOST_PLANES):
+            self._converter = av.AudioResampler(format="flt")
+            self._planar, self._kind = False, "f4"
+        self._pieces: list[list[NDArray[Any]]] = []
+        self._held = 0
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame is of the same rate, layout and format."""
+        return (frame.sample_rate, frame.layout.name, frame.format.name) == self._form
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough for a block."""
+        return self._held >= self._room
+
+    def add(self, frame: av.AudioFrame, first: int, last: int) -> None:
+        """Keep the samples from `first` to before `last`."""
+        if self._converter:
+            (frame,) = self._converter.resample(frame)
+        step = 1 if self._planar else self._channels
+        planes = [
+            np.frombuffer(plane, self._kind, frame.samples * step)[first * step : last * step]  # pyright: ignore[reportArgumentType, reportCallIssue]
+            for plane in frame.planes
+        ]
+        self._pieces.append(planes)
+        self._held += last - first
+
+    def block(self) -> Iterator[Block]:
+        """What was kept, if anything; it is forgotten."""
+        if not self._pieces:
+            return
+        planes = [np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True)]
+        self._pieces, self._held = [], 0
+        samples = np.stack(planes) if self._planar else planes[0].reshape(-1, self._channels).T
+        if self._kind != "f4":
+            samples = samples.astype(np.float32)
+            if self._kind == "u1":
+                samples -= 128
+            samples /= np.float32(_FULL_SCALE[self._kind])
+        yield Block(samples, self.rate, self._layout)

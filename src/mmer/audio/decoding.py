@@ -1,0 +1,80 @@
+"""What all readers of recordings share: what they tell, how much they read at a time, and how they fail."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import av.error
+import soundfile
+
+from mmer.audio.joined import Span
+from mmer.errors import AudioError, MMERError, TruncatedError
+
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
+MOST_CHANNELS = 32
+_BLOCK = 10  # s, that are decoded at a time
+_BLOCK_VALUES = 1 << 23  # samples of all channels, at most, that are decoded at a time
+
+Key: TypeAlias = tuple[str, int, int, Span]
+"""Path, when it was changed (ns), bytes, and the part of it that is meant: what measured things are remembered by."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What the header of a recording says.
+
+    Attributes:
+        sampling_rate: Hz; of several recordings joined in one file, that of the first.
+        channels: 1 = mono; the most that one of them has.
+        duration: seconds, of all together.
+    """
+
+    sampling_rate: int
+    channels: int
+    duration: float
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Whatever a library raises about a file is one error that names the file."""
+    try:
+        yield
+    except (MMERError, MemoryError):
+        raise
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{name}: truncated or corrupt ({error.error_string.rstrip('.')})") from None
+    except av.error.FFmpegError as error:
+        raise AudioError(f"{name}: truncated or corrupt ({error.strerror})") from None
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise AudioError(f"{name}: truncated or corrupt ({reason})") from None
+
+
+def block_length(rate: int, channels: int) -> int:
+    """Samples of each channel that are read at a time."""
+    return max(min(_BLOCK * rate, _BLOCK_VALUES // channels), 1)
+
+
+def checked(info: AudioInfo, name: str) -> AudioInfo:
+    """The same, if a recording may have this rate and so many channels.
+
+    Raises:
+        AudioError: it may not.
+    """
+    if not LOWEST_RATE <= info.sampling_rate <= HIGHEST_RATE:
+        raise AudioError(
+            f"{name}: states {info.sampling_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be read"
+        )
+    if not 0 < info.channels <= MOST_CHANNELS:
+        raise AudioError(f"{name}: states {info.channels} channels; at most {MOST_CHANNELS} can be read")
+    return info
+
+
+def truncated(name: str, stated: str, found: str) -> TruncatedError:
+    """Say what is missing."""
+    return TruncatedError(
+        f"{name}: truncated, its header states {stated} and it holds {found}; copy it again"
+    )

@@ -1,0 +1,96 @@
+"""Models that measure views: how alike two texts are in meaning, and what a recognizer understands of a sound."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from transformers import AutoModel, AutoTokenizer
+
+from mmer.audio.load import SAMPLING_RATE
+from mmer.augment.generators.generator import Waveform
+from mmer.augment.quality_filters import Judges, Recognizer
+from mmer.display.progress import quiet_transformers
+from mmer.errors import MMERError
+from mmer.inference.backends.torch_network import best_symbols
+from mmer.inference.bundle import is_bundle, model_folder
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.transcription import SpeechRecognizer, heard_by_ctc
+from mmer.model.encoders.pretrained import encoder_config, fetch
+
+
+class TextSimilarity:
+    """Cosine of the mean hidden states of two texts in an encoder, such as a sentence transformer.
+
+    Args:
+        name: name or folder of any text encoder of transformers.
+        device: `cpu`, `cuda`, ...; the first GPU if there is one.
+
+    Raises:
+        EncoderError: it cannot be loaded.
+    """
+
+    def __init__(self, name: str, device: str | None = None) -> None:
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        with quiet_transformers():
+            self._tokenizer = fetch(AutoTokenizer.from_pretrained, name, "text encoder")
+            model = fetch(AutoModel.from_pretrained, name, "text encoder")
+        self._model = model.to(self.device).eval()
+
+    def __call__(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
+        """(texts,) between -1 and 1."""
+        return F.cosine_similarity(self._embed(texts), self._embed(others)).tolist()
+
+    @torch.inference_mode()
+    def _embed(self, texts: Sequence[str]) -> torch.Tensor:
+        inputs = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(
+            self.device
+        )
+        hidden = self._model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"][..., None]
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def load_judges(similarity: str | None, recognizer: str | None, device: str | None = None) -> Judges:
+    """The models of these names; null for none.
+
+    Raises:
+        EncoderError, MMERError: as `TextSimilarity` and `load_recognizer`.
+    """
+    return Judges(
+        TextSimilarity(similarity, device) if similarity else None,
+        load_recognizer(recognizer, device) if recognizer else None,
+        (similarity, recognizer),
+    )
+
+
+def load_recognizer(name: str, device: str | None = None) -> Recognizer:
+    """A speech recognizer: the CTC head of a model of mmer, or any recognizer of transformers.
+
+    Args:
+        name: name or folder, a model of mmer also as a bundle.
+        device: `cpu`, `cuda`, ...; the first GPU if there is one.
+
+    Raises:
+        EncoderError: it cannot be loaded.
+        MMERError: a model of mmer without CTC head.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if is_bundle(name):
+        name = str(model_folder(name))
+    if encoder_config(name).model_type != "mmer":
+        recognizer = SpeechRecognizer(name, device)
+        return lambda waveform: recognizer(waveform, SAMPLING_RATE)
+    hearing = EmotionRecognizer.from_pretrained(name, device, calibrated=False)
+    model, processor = hearing.model, hearing.processor
+    if model.ctc_head is None or processor.ctc_symbols is None:
+        raise MMERError(f"--asr {name}: this model has no CTC head; train with objectives.ctc_weight above 0")
+
+    @torch.inference_mode()
+    def recognize(waveform: Waveform) -> str:
+        features = processor.standardize(processor.features(waveform))
+        inputs = torch.from_numpy(features)[None].to(device)
+        speech = model.encode_speech(inputs, torch.ones(inputs.shape[:2], dtype=torch.long, device=device))
+        (symbols,) = best_symbols(model, speech)
+        return heard_by_ctc(processor, symbols or [])
+
+    return recognize

@@ -1,0 +1,82 @@
+"""What a view must be like to be used: measures of its words and its sound, and why it is rejected."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmer.audio.load import SAMPLING_RATE, quality_warnings
+from mmer.augment.generators.generator import Waveform
+from mmer.text.transcripts import normalize_transcript
+
+Similarity = Callable[[Sequence[str], Sequence[str]], list[float]]
+"""How alike in meaning each of the first texts and its other words are, up to 1."""
+
+Recognizer = Callable[[Waveform], str]
+"""What a speech recognizer understands of (samples,) at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Bounds within which a view is good.
+
+    Attributes:
+        max_length_ratio: of the characters of the view's words to those of the source's, or the other way round.
+        min_similarity: cosine of the two texts in an encoder, where one is given.
+        max_duration_ratio: of the view to the source, or the other way round.
+        max_error_rate: character error rate of a recognizer on the view, where one is given.
+    """
+
+    max_length_ratio: float = 2.0
+    min_similarity: float = 0.6
+    max_duration_ratio: float = 2.5
+    max_error_rate: float = 0.5
+
+    def judge_text(self, source: str, text: str, similarity: float | None) -> str | None:
+        """Why other words for `source` are rejected; null if they are good."""
+        if not normalize_transcript(text):
+            return "text: empty"
+        if normalize_transcript(text) == normalize_transcript(source):
+            return "text: unchanged"
+        ratio = length_ratio(source, text)
+        if not 1 / self.max_length_ratio <= ratio <= self.max_length_ratio:
+            return "text: much longer" if ratio > 1 else "text: much shorter"
+        if similarity is not None and similarity < self.min_similarity:
+            return "text: other meaning"
+        return None
+
+    def judge_sound(self, waveform: Waveform, duration_ratio: float, error_rate: float | None) -> str | None:
+        """Why a sound is rejected; null if it is good."""
+        if not len(waveform) or not np.isfinite(waveform).all():
+            return "sound: none"
+        if any(
+            warning.startswith(("silent", "very quiet"))
+            for warning in quality_warnings(waveform, SAMPLING_RATE)
+        ):
+            return "sound: silent"
+        if not 1 / self.max_duration_ratio <= duration_ratio <= self.max_duration_ratio:
+            return "sound: much longer" if duration_ratio > 1 else "sound: much shorter"
+        if error_rate is not None and error_rate > self.max_error_rate:
+            return "sound: unintelligible"
+        return None
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Models that measure views; null for those that nobody gave.
+
+    Attributes:
+        similarity: of words.
+        recognizer: of speech.
+        names: what they were loaded from, as JSON knows it.
+    """
+
+    similarity: Similarity | None = None
+    recognizer: Recognizer | None = None
+    names: tuple[str | None, ...] = ()
+
+
+def length_ratio(source: str, text: str) -> float:
+    """Characters of the text to those of the source, both normalized; infinite for a source of none."""
+    characters = len(normalize_transcript(source))
+    return len(normalize_transcript(text)) / characters if characters else float("inf")

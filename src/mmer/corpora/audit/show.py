@@ -1,0 +1,185 @@
+"""An audit on one page: tables, and what they mean in words."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from mmer.corpora.audit.audit import FAULTS, OVERLAPS, Audit
+from mmer.display.terminal import Table
+from mmer.plain_text import shown
+
+_FOLDS = 12  # on a page
+_SHOWN = 3  # of the clips that have a fault
+_NOTES = 5
+_COLUMNS = {
+    "speaker_overlap": "speaker",
+    "dialogue_overlap": "dialogue",
+    "transcript_overlap": "same words",
+    "near_transcript_overlap": "nearly same",
+    "copy_overlap": "copy",
+    "audio_overlap": "same bytes",
+    "near_audio_overlap": "same sound",
+    "view_overlap": "views",
+    "lookup_accuracy": "look-up",
+    "majority_accuracy": "majority",
+}
+_THINGS = {
+    "speaker_overlap": "speakers",
+    "dialogue_overlap": "dialogues",
+    "transcript_overlap": "transcripts",
+    "copy_overlap": "augmented copies",
+    "near_audio_overlap": "recordings",
+}
+
+
+def verdict(audit: Audit) -> list[str]:
+    """What the figures mean, in sentences: for each split, or for all groups together with the worst of them."""
+    if audit.by == "split":
+        sentences = [f"{name}: {said}" for name, fold in audit.folds.items() for said in _judge(fold, audit)]
+    else:
+        sentences = _judge(audit.total, audit)
+        for figure in ("speaker_overlap", "transcript_overlap", "near_audio_overlap"):
+            shares = {name: fold[figure] or 0 for name, fold in audit.folds.items()}
+            worst = max(shares, key=shares.__getitem__)
+            if shares[worst] > (audit.total[figure] or 0):
+                what = figure.replace("_", " ")
+                sentences.append(f"the greatest {what} is that of {audit.by} {worst}, {shares[worst]:.1%}")
+    faults = [f"{len(ids)} {said}" for name, said in FAULTS.items() if (ids := audit.clips[name])]
+    if faults:
+        sentences.append(f"clips: {', '.join(faults)}")
+    return sentences
+
+
+def _judge(figures: Mapping[str, Any], audit: Audit) -> list[str]:
+    counts, sentences = figures["counts"], []
+
+    def found(name: str) -> str:
+        return f"{figures[name]:.1%} of the utterances ({counts[name][0]} of {counts[name][1]})"
+
+    if figures["speaker_overlap"]:
+        sentences.append(
+            f"{found('speaker_overlap')} are of speakers who are in training too, so this is no test on new voices"
+        )
+    if figures["dialogue_overlap"]:
+        sentences.append(f"{found('dialogue_overlap')} are of dialogues that are in training too")
+    if figures["near_transcript_overlap"] or figures["transcript_overlap"]:
+        sentences.append(_judge_transcripts(figures, audit.settings))
+    if figures["lookup_accuracy"] is not None:
+        sentences.append(
+            f"the emotion most frequent for the same words in training is right for {figures['lookup_accuracy']:.1%} "
+            f"of these, the most frequent of all for {figures['majority_accuracy']:.1%}: knowing the words by heart is "
+            f"worth {100 * figures['lookup_gain']:+.1f} points of accuracy"
+        )
+    if figures["copy_overlap"]:
+        sentences.append(
+            f"{found('copy_overlap')} have an augmented copy in training, or are one of what is there: take them out"
+        )
+    if figures["near_audio_overlap"]:
+        bytes_too = (
+            f", {counts['audio_overlap'][0]} of them byte for byte" if figures["audio_overlap"] else ""
+        )
+        sentences.append(f"{found('near_audio_overlap')} are recordings that training has too{bytes_too}")
+    if figures["view_overlap"]:
+        broken, known = counts["view_overlap"]
+        sentences.append(
+            f"{figures['view_overlap']:.1%} of the views of training utterances ({broken} of {known}) used the voice "
+            "or the words of somebody who is not in training: leave them out"
+        )
+    for share, words in ((0, "not in training"), (None, "not known")):
+        things = [thing for name, thing in _THINGS.items() if figures[name] == share]
+        if things:
+            sentences.append(f"{words}: {', '.join(things)}")
+    return sentences
+
+
+def _judge_transcripts(figures: Mapping[str, Any], settings: Mapping[str, float]) -> str:
+    exact, known = figures["counts"]["transcript_overlap"]
+    near, long = figures["counts"]["near_transcript_overlap"]
+    sentence = f"{exact / known:.1%} of the transcripts ({exact} of {known}) are in training word for word"
+    if not long:
+        return sentence
+    words, similarity = f"{settings['min_words']:g}", settings["similarity"]
+    same = figures["transcript_overlap_by_words"][words]
+    nearly = f"{near / long:.1%} with a similarity of {similarity:g} or more"
+    return f"{sentence}; of those of {words} words or more {same:.1%} are, and {nearly}"
+
+
+def render(audit: Audit) -> RenderableType:
+    """Tables and sentences for the terminal."""
+    facts = audit.transcripts
+    said = (
+        f"{facts['distinct']} different transcripts; {facts['redundant']} utterances repeat one; {facts['repeated']} "
+        f"are said more than once, {facts['ambiguous']} of these with several emotions"
+    )
+    leaked = ", ".join(f"{text!r} {count}" for text, count in facts["most_leaked"].items())
+    parts: list[RenderableType] = [_folds(audit), _emotions(audit), Text(said)]
+    if leaked:
+        parts.append(Text(f"most often tested and trained on: {leaked}"))
+    for name, description in FAULTS.items():
+        if ids := audit.clips[name]:
+            parts.append(Text(f"{description}: {_some(ids)}"))
+    if audit.recordings:
+        pairs = [f"{row['utterance']} is {row['same_as']}" for row in audit.recordings]
+        parts.append(Text(f"recordings that training has too: {_some(pairs)}"))
+    if audit.broken_views:
+        said = [f"{row['view']} in {row['fold']}: {row['reason']}" for row in audit.broken_views]
+        parts.append(Text(f"views that break a fold: {_some(said)}"))
+    parts += [Text(f"note: {note}") for note in audit.notes[:_NOTES]]
+    if len(audit.notes) > _NOTES:
+        parts.append(Text(f"note: {len(audit.notes) - _NOTES} more in the file of --json"))
+    parts.append(Text("Verdict", style="bold"))
+    parts += [Text(f"- {sentence}") for sentence in audit.verdict]
+    return Group(*(Padding(part, (0, 1)) for part in parts))
+
+
+def _folds(audit: Audit) -> Table:
+    columns = {name: title for name, title in _COLUMNS.items() if audit.total[name] is not None}
+    where = "training" if audit.by == "split" else f"the other {audit.by}s"
+    table = Table(
+        title=Text.assemble(
+            (shown(audit.source), "bold"), f": share of each {audit.by} that is found again in {where}"
+        )
+    )
+    table.title_justify, table.title_style = "left", ""
+    table.add_column(audit.by)
+    for title in ("utterances", *columns.values()):
+        table.add_column(title, justify="right")
+    leaky = sorted(audit.folds, key=lambda name: -max(audit.folds[name][figure] or 0 for figure in OVERLAPS))
+    rows = {name: fold for name, fold in audit.folds.items() if name in leaky[:_FOLDS]}
+    kinds = {kind: audit.total[kind] for kind in ("scripted", "improvised") if kind in audit.total}
+    for part in (rows, {"all": audit.total, **kinds}):
+        table.add_section()
+        for name, figures in part.items():
+            shares = (_percent(figures.get(column)) for column in columns)
+            table.add_row(name, str(figures["test_utterances"]), *shares)
+    if len(rows) < len(audit.folds):
+        table.caption = f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; --json writes all"
+        table.caption_justify = "left"
+    return table
+
+
+def _emotions(audit: Audit) -> Table:
+    names = list(audit.emotions) if len(audit.emotions) <= _FOLDS else []
+    totals: Counter[str] = Counter()
+    for counts in audit.emotions.values():
+        totals.update(counts)
+    table = Table()
+    table.add_column("emotion")
+    for name in (*names, "all"):
+        table.add_column(name, justify="right")
+    for emotion, total in sorted(totals.items()):
+        table.add_row(emotion, *(str(audit.emotions[name].get(emotion, 0)) for name in names), str(total))
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{', '.join(items[:_SHOWN])}{more}"

@@ -1,0 +1,119 @@
+"""Datasets of Hugging Face, from its hub or a folder: recordings become files as they are, to be decoded by mmer."""
+
+import os
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import pandas as pd
+
+from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.tables import own_names, split_of, splits_of, united
+from mmer.errors import CorpusError, MissingExtraError
+from mmer.extras import import_extra
+from mmer.files.writing import write_bytes
+
+_SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3\x03": ".mp3", b"ID3\x04": ".mp3"}
+
+
+def read_hugging_face(
+    name: str, config: str | None = None, audio: Path | None = None, progress: Progress | None = None
+) -> Corpus:
+    """Read a dataset that has a column of audio.
+
+    Recordings inside the dataset's own files are written to `audio/<split>/` byte for byte; those that are files stay
+    where they are. Without a column `utterance_id`, an id is the split and the name of the file. Splits that are not
+    for training, validation or test are null, with their names in the column `original_split`.
+
+    Args:
+        name: on the hub, as `owner/name`, or a folder.
+        config: of the dataset, where it has several.
+        audio: folder to write recordings to.
+        progress: called with the number of recordings done so far and of all.
+
+    Raises:
+        MissingExtraError: the package datasets, or one that it needs for this, is not installed.
+        CorpusError: it cannot be loaded (not there, no network, another config), has no audio or lacks some, or has to
+            be written and `audio` is null or cannot be written to.
+    """
+    datasets = import_extra("datasets", f"hf:{name}: reading datasets of Hugging Face")
+    try:
+        splits = datasets.load_dataset(name, config)
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ImportError) and cause.name:
+            install = f"pip install {cause.name}; a folder of audio files is also read without hf:"
+            raise MissingExtraError(
+                f"hf:{name}: datasets cannot load it without {cause.name}: {install}"
+            ) from error
+        reason = str(cause).partition("\n")[0].rstrip(".")
+        raise CorpusError(f"hf:{name}: cannot be loaded ({reason})") from error
+    total, done, tables = sum(map(len, splits.values())), 0, []
+    for split, dataset in splits.items():
+        column = next(
+            (name for name, kind in dataset.features.items() if isinstance(kind, datasets.Audio)), None
+        )
+        if column is None:
+            found = ", ".join(dataset.features)
+            raise CorpusError(f"hf:{name}: has no column of audio in split {split}; found {found}")
+        table = _described(datasets, dataset.remove_columns(column))
+        sounds = dataset.select_columns(column).cast_column(column, datasets.Audio(decode=False))
+        recordings, files = _Files(f"hf:{name}", audio and audio / split), []
+        for row, sound in enumerate(sounds):
+            files.append(recordings.path(sound[column], row))
+            done += 1
+            if progress:
+                progress(done, total)
+        table["audio_path"] = files
+        if "utterance_id" not in table:
+            table["utterance_id"] = [f"{split}/{Path(file).name}" for file in files]
+        if "corpus" not in table:
+            table["corpus"] = Path(name).name
+        tables.append(table.assign(original_split=split))
+    table = united(tables)
+    table["split"] = splits_of(table["original_split"])
+    if all(map(split_of, splits)):
+        table = table.drop(columns="original_split")
+    return Corpus(table, source=f"hf:{name}")
+
+
+def _described(datasets: Any, dataset: Any) -> pd.DataFrame:
+    """What is said of the recordings, by the names of a corpus; classes by their names."""
+    table = dataset.to_pandas() if dataset.column_names else pd.DataFrame(index=range(len(dataset)))
+    for name, kind in dataset.features.items():
+        if isinstance(kind, datasets.ClassLabel):
+            names = dict(enumerate(kind.names))
+            table[name] = table[name].map(names).astype(object)
+    return own_names(table)
+
+
+class _Files:
+    """Files of the recordings of a split, written where they are not files yet."""
+
+    def __init__(self, source: str, folder: Path | None) -> None:
+        self._source, self._folder = source, folder
+        self._names: set[str] = set()
+
+    def path(self, sound: dict[str, Any] | None, row: int) -> str:
+        """The file of the recording in a row."""
+        content, path = (sound or {}).get("bytes"), (sound or {}).get("path")
+        if content is None:
+            if path is None or not os.path.isfile(path):
+                advice = "load the dataset where its files are"
+                raise CorpusError(f"{self._source}: row {row} has no recording (path {path}); {advice}")
+            return path
+        if self._folder is None:
+            advice = "name a folder for them with --audio"
+            raise CorpusError(f"{self._source}: its recordings have to become files; {advice}")
+        name = PureWindowsPath(path or "").name or f"{row:06d}{_SUFFIXES.get(content[:4], '')}"
+        if name in self._names:
+            name = f"{row:06d}-{name}"
+        self._names.add(name)
+        file = self._folder / name
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(file, content)
+        except OSError as error:
+            raise CorpusError(f"{file}: cannot be written ({error.strerror})") from None
+        return str(file)

@@ -1,0 +1,130 @@
+"""CREMA-D (Cao et al., IEEE TAFFC 2014): 91 actors, 12 sentences, six emotions, judged by a crowd."""
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.readers.file_grammars import Grammar
+from mmer.corpora.readers.file_names import is_pointer, read_grammar
+from mmer.corpora.tables import read_table
+from mmer.errors import CorpusError
+
+LETTERS = ("A", "D", "F", "H", "N", "S")
+"""Anger, disgust, fear, happy, neutral, sad, as the tables of votes call them."""
+
+_SENTENCES = {
+    "IEO": "It's eleven o'clock",
+    "TIE": "That is exactly what happened",
+    "IOM": "I'm on my way to the meeting",
+    "IWW": "I wonder what this is about",
+    "TAI": "The airplane is almost full",
+    "MTI": "Maybe tomorrow it will be cold",
+    "IWL": "I would like a new alarm clock",
+    "ITH": "I think I have a doctor's appointment",
+    "DFA": "Don't forget a jacket",
+    "ITS": "I think I've seen this before",
+    "TSI": "The surface is slick",
+    "WSI": "We'll stop in a couple of minutes",
+}
+_GRAMMAR = Grammar(
+    r"(?P<speaker>1\d{3})_"
+    rf"(?P<sentence>{'|'.join(_SENTENCES)})_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<intensity>LO|MD|HI|XX?)",
+    example="AudioWAV/1001_DFA_ANG_XX.wav",
+    codes={"intensity": {"XX": None, "X": None}},
+    sentences=_SENTENCES,
+    unusable={"1076_MTI_SAD_XX": "no signal"},
+    flawed=dict.fromkeys(("1076_MTI_NEU_XX", "1064_TIE_SAD_XX", "1064_IEO_DIS_MD"), "reported by its users"),
+)
+_VOICE = 1  # kind of query in which raters heard the clip and did not see it
+
+
+def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
+    """Read CREMA-D from a clone of its repository, which holds `AudioWAV/` and the tables beside it.
+
+    The emotion is what the actor was asked for. What raters who only heard the clip took it for is in `votes`.
+
+    Extra columns: `original_emotion`, `sentence` (code), `intensity` (LO, MD or HI; null where none was asked for),
+    `age` (years), `votes` (JSON: letters of `LETTERS` given by each rater), `voice_vote`, `face_vote` and
+    `multimodal_vote` (the majority of those who heard, saw, or heard and saw the clip; `A:D` is a tie). Those that
+    come from a table that is not there are null.
+
+    Args:
+        root: folder of the clone.
+        progress: called with the number of recordings whose header was read so far and of all.
+
+    Raises:
+        CorpusError: no recording named as in CREMA-D, git-lfs pointers instead of recordings, or a table without
+            the columns that it should have.
+    """
+    root = Path(root)
+    notes: list[str] = []
+
+    def table(path: str, *columns: str) -> pd.DataFrame | None:
+        """A table of the release; none, with a note, where it is not there."""
+        if not (root / path).is_file():
+            notes.append(f"no {path}")
+        elif is_pointer(root / path):
+            notes.append(f"{path} is a git-lfs pointer; run git lfs pull")
+        else:
+            return _columns(root / path, columns)
+        return None
+
+    people = table("VideoDemographics.csv", "ActorID", "Age", "Sex")
+    grammar = _GRAMMAR
+    if people is not None:
+        actors = people["ActorID"].astype(str)
+        genders, ages = people["Sex"].str.lower(), people["Age"].astype(int)
+        grammar = replace(
+            grammar,
+            genders=dict(zip(actors, genders, strict=True)),
+            ages=dict(zip(actors, ages, strict=True)),
+        )
+    corpus = read_grammar("crema-d", grammar, root)
+
+    votes: dict[str, dict[str, list[str]]] = {}
+    columns = ("localid", "queryType", "clipName", "respEmo")
+    if (responses := table("finishedResponses.csv", *columns)) is not None:
+        votes = _responses(responses)
+    elif (counts := table("processedResults/tabulatedVotes.csv", "", "fileName", *LETTERS)) is not None:
+        votes = _counted(counts)
+    ids = corpus.table["utterance_id"]
+    given = [json.dumps(votes[name]) if name in votes else None for name in ids]
+    corpus.table["votes"] = pd.Series(given, dtype=object)
+    columns = ("FileName", "VoiceVote", "FaceVote", "MultiModalVote")
+    majority = table("processedResults/summaryTable.csv", *columns)
+    for name, column in zip(("voice_vote", "face_vote", "multimodal_vote"), columns[1:], strict=True):
+        known = {} if majority is None else dict(zip(majority["FileName"], majority[column], strict=True))
+        corpus.table[name] = pd.Series([known.get(utterance) for utterance in ids], dtype=object)
+    corpus.notes += notes
+    return corpus.with_durations(progress)
+
+
+def _columns(path: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
+    table = read_table(path)
+    if missing := [name for name in wanted if name not in table]:
+        raise CorpusError(f"{path}: no column {missing[0]}; found {', '.join(table.columns)}")
+    return table[list(wanted)]
+
+
+def _responses(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """Letters that each rater gave to the voice alone."""
+    votes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
+    heard = table[table["queryType"] == _VOICE]
+    for rater, clip, letter in zip(heard["localid"], heard["clipName"], heard["respEmo"], strict=True):
+        votes[clip].setdefault(str(rater), []).append(letter)
+    return votes
+
+
+def _counted(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """The same from counts of each letter; nobody knows which rater gave which."""
+    heard = table[table[""] // 100_000 == _VOICE]  # rows are numbered from 100001, those of faces from 200001
+    votes = {}
+    for clip, *counts in heard[["fileName", *LETTERS]].itertuples(index=False):
+        letters = [letter for letter, count in zip(LETTERS, counts, strict=True) for _ in range(count)]
+        votes[str(clip)] = {str(rater): [letter] for rater, letter in enumerate(letters, 1)}
+    return votes

@@ -1,0 +1,175 @@
+"""The table of views that `mmer augment` writes, and the fold guard: which of them may train where."""
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from mmer.corpora.tables import DELIMITERS, read_table
+from mmer.errors import CorpusError
+from mmer.files.writing import writing
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A second view of an utterance: other words, another sound, or both.
+
+    Attributes:
+        view_id: its name.
+        source_utterance: id of the utterance it was made of.
+        audio_path: its recording, mono FLAC at 16 kHz; null where only words were made, or where it is rejected.
+        transcript: its words as the text path reads them.
+        speech_generator, text_generator: what made its sound and its words; `none` where they are the source's.
+        settings: what was drawn to make the sound, as JSON.
+        voice: whose voice is heard: a speaker of the corpus, or `espeak:NAME`; null where that is not known.
+        voices, texts: every speaker of the corpus whose voice, and whose words, were used.
+        donor: id of the utterance whose voice was cloned; null for generators that clone none.
+        seed: of its generators.
+        duration: seconds.
+        duration_ratio: of its duration to the source's.
+        error_rate: character error rate of the recognizer that was asked; null without one.
+        length_ratio: of the characters of its words to the source's.
+        similarity: of its words to the source's, as the encoder sees them that was asked; null without one.
+        rejected: why it is not to be used; null for a good view.
+    """
+
+    view_id: str
+    source_utterance: str
+    audio_path: str | None
+    transcript: str | None
+    speech_generator: str
+    text_generator: str
+    settings: str
+    voice: str | None
+    voices: tuple[str, ...]
+    texts: tuple[str, ...]
+    donor: str | None
+    seed: int
+    duration: float | None = None
+    duration_ratio: float | None = None
+    error_rate: float | None = None
+    length_ratio: float | None = None
+    similarity: float | None = None
+    rejected: str | None = None
+
+    def breaks(self, trained: Collection[str], speakers: Collection[str]) -> str | None:
+        """Why the view may not train in a fold; null if it may.
+
+        Args:
+            trained: ids of the utterances that the fold trains on.
+            speakers: those who say them.
+        """
+        if self.source_utterance not in trained:
+            return f"it is made of {self.source_utterance}, which is not in training"
+        for what, used in (("voice", self.voices), ("words", self.texts)):
+            for speaker in used:
+                if speaker not in speakers:
+                    return f"it has the {what} of {speaker}, who is not in training"
+        if self.donor is not None and self.donor not in trained:
+            return f"it has the voice of the recording {self.donor}, which is not in training"
+        return None
+
+
+COLUMNS = tuple(field.name for field in fields(View))
+
+
+def write_views(views: Iterable[View], path: str | os.PathLike[str]) -> None:
+    """Write the table; audio inside its folder gets a relative path. It is there complete or not at all."""
+    path = Path(path)
+    folder = path.parent.resolve()
+    rows = [{name: getattr(view, name) for name in COLUMNS} for view in views]
+    for row in rows:
+        if row["audio_path"] is not None:
+            row["audio_path"] = Path(os.path.relpath(row["audio_path"], folder)).as_posix()
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    kinds = {"voices": pa.list_(pa.string()), "texts": pa.list_(pa.string()), "seed": pa.int64()}
+    numbers = ("duration", "duration_ratio", "error_rate", "length_ratio", "similarity")
+    kinds |= dict.fromkeys(numbers, pa.float64())
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    with writing(path) as part:
+        table.to_parquet(part, index=False, schema=schema)
+
+
+def read_views(path: str | os.PathLike[str]) -> list[View]:
+    """Read the table, rejected views included; audio paths are absolute.
+
+    A CSV or TSV file is read as the one of the published code of MMER: its `AugmentedText` is the words of a view of
+    the utterance `FileName`, whose sound stays.
+
+    Raises:
+        CorpusError: it cannot be read, a column is missing, an id is not unique, or a recording is not there.
+    """
+    path = Path(path)
+    if path.suffix.lower() in DELIMITERS:
+        return _published_words(path)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorpusError(
+            f"{path}: cannot be read ({reason}); name the views.parquet of mmer augment"
+        ) from None
+    if missing := [name for name in COLUMNS if name not in table]:
+        found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
+        raise CorpusError(f"{path}: {found}; name the views.parquet of mmer augment")
+    if len(repeated := table["view_id"][table["view_id"].duplicated()]):
+        raise CorpusError(
+            f"{path}: view ids are not unique, the first is {repeated.iloc[0]}; make the views again"
+        )
+    folder = path.parent.resolve()
+    views = [View(**_values(row, folder)) for row in table[list(COLUMNS)].to_dict("records")]
+    paths = [view.audio_path for view in views if view.audio_path is not None]
+    gone = [name for name in paths if not os.path.isfile(name)]
+    if gone:
+        found = f"{len(gone)} of {len(paths)} recordings are not there, the first is {gone[0]}"
+        raise CorpusError(f"{path}: {found}; keep the table beside its folder audio, or make the views again")
+    return views
+
+
+def _published_words(path: Path) -> list[View]:
+    """A view for each row that has other words; it is fit for the folds that its utterance is fit for."""
+    table = read_table(path)
+    if missing := [name for name in (_UTTERANCE, _WORDS) if name not in table]:
+        found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
+        raise CorpusError(f"{path}: {found}; a table of other words has {_UTTERANCE} and {_WORDS}")
+    rows = table[[_UTTERANCE, _WORDS]].dropna().astype(str)
+    if len(repeated := rows[_UTTERANCE][rows[_UTTERANCE].duplicated()]):
+        raise CorpusError(f"{path}: {_UTTERANCE} {repeated.iloc[0]!r} has more than one row; leave one")
+    return [
+        View(
+            view_id=f"{name}#{_WORDS}",
+            source_utterance=name,
+            audio_path=None,
+            transcript=words,
+            speech_generator="none",
+            text_generator=_WORDS,
+            settings="{}",
+            voice=None,
+            voices=(),
+            texts=(),
+            donor=None,
+            seed=0,
+        )
+        for name, words in rows.itertuples(index=False, name=None)
+    ]
+
+
+_UTTERANCE, _WORDS = "FileName", "AugmentedText"
+"""Columns of the table of the published code."""
+
+
+def _values(row: dict[Any, Any], folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in ("voices", "texts"):
+            values[name] = tuple(np.asarray(value).tolist())
+        else:
+            values[name] = None if pd.isna(value) else value
+    if values["audio_path"] is not None:
+        values["audio_path"] = os.path.join(folder, values["audio_path"])
+    return values

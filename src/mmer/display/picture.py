@@ -1,0 +1,171 @@
+"""The figure that every picture is drawn on: text that users wrote is drawn as it is, in a font that has it."""
+
+import logging
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+
+from mmer.files.writing import writing
+from mmer.plain_text import one_line, shown
+
+INK, FAINT = "#1f2933", "#c3cbd3"
+"""Colors of text and of what stays in the background."""
+_SPELLED = re.compile(r"(?:HIRAGANA|KATAKANA|HANGUL) (?:LETTER|SYLLABLE) (?:SMALL )?(\w+)$")
+_NOTE = 0.22  # inches for a line below the picture
+_CODES = 8  # characters without a font that are told one by one
+_BOXES = "LastResort"  # the font of matplotlib that draws a box for every character
+
+_logger = logging.getLogger(__name__)
+
+
+class Picture(Figure):
+    """A figure on which no text is mathematics, and no character an empty box.
+
+    Characters that matplotlib's font lacks are drawn in an installed font that has them. Where there is none, they are
+    spelled (kana, Hangul) or given as code points, and a line below the picture and in the log says so.
+    """
+
+    def savefig(self, fname: Any, *, format: str | None = None, **settings: Any) -> None:
+        """Write the picture to a path, complete or not at all, or to an open file."""
+        path = Path(fname) if isinstance(fname, str | Path) else None
+        if path is not None:
+            format = format or path.suffix[1:].lower()
+        _draw_plainly(self, spelled=format != "svg" or matplotlib.rcParams["svg.fonttype"] != "none")
+        with warnings.catch_warnings():
+            # Of text that stays text; where characters are shapes, none is missing.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            if path is None:
+                super().savefig(fname, format=format, **settings)
+                return
+            with writing(path) as part:
+                super().savefig(part, format=format, **settings)
+
+
+@contextmanager
+def additional_picture(what: str) -> Iterator[None]:
+    """Draw a picture of results that are worth keeping without it: a failure is logged, not raised.
+
+    Args:
+        what: the picture, as the log calls it.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = one_line(str(error)) or type(error).__name__
+        _logger.warning("no picture %s: %s", one_line(what), reason)
+
+
+def legend_name(name: str) -> str:
+    """Give a name that a legend shows: matplotlib leaves out what begins with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
+def _draw_plainly(figure: Figure, *, spelled: bool) -> None:
+    """Make every text of a figure plain.
+
+    Args:
+        figure: drawn completely.
+        spelled: the file holds shapes, so that each character needs a font here.
+    """
+    replaced: set[str] = set()
+    for axis in figure.findobj(Axis):
+        assert isinstance(axis, Axis)
+        ticks = axis.get_majorticklabels()
+        plain = [_plain(label, spelled)[0] for label in ticks]
+        if plain != [label.get_text() for label in ticks]:
+            replaced.update(*(_plain(label, spelled)[2] for label in ticks))
+            axis.set_ticks(axis.get_majorticklocs(), labels=plain)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+        plain, families, without = _plain(text, spelled)
+        replaced |= without
+        if plain != text.get_text():
+            text.set_text(plain)
+        if families:
+            text.set_fontfamily([*text.get_fontfamily(), *families])
+    if replaced:
+        characters = "".join(sorted(replaced)[:_CODES])
+        _logger.warning("no font here has the characters %s; install one that has, such as Noto", characters)
+        _add_note(
+            figure, "Some characters are spelled or given as code points: no font on this machine has them."
+        )
+
+
+def _add_note(figure: Figure, note: str) -> None:
+    """Write a line below everything else."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + _NOTE)
+    share = _NOTE / (height + _NOTE)
+    if engine := figure.get_layout_engine():
+        engine.set(rect=(0, share, 1, 1 - share))  # pyright: ignore[reportCallIssue]
+    figure.text(0.01, share / 4, note, fontsize=7, ha="left", va="bottom", parse_math=False)
+
+
+def _plain(text: Text, spelled: bool) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """What to draw in place of a text, the further fonts that it needs, and the characters that none has."""
+    safe = "".join(map(_drawn, shown(text.get_text())))
+    if not spelled or safe.isascii():
+        return safe, (), frozenset()
+    families, without = _fonts(findfont(text.get_fontproperties()), frozenset(safe))
+    return _spell(safe, without), families, without
+
+
+def _drawn(character: str) -> str:
+    if "\u2400" <= character <= "\u2421":  # of a control character; few fonts have it
+        return "\ufffd"
+    return " " if character != "\n" and (character.isspace() or character == "\ufeff") else character
+
+
+@lru_cache
+def _fonts(path: str, characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Families of installed fonts with the characters that the font at `path` lacks, and those that none has."""
+    lacking = _lacking(
+        path, frozenset(each for each in characters if unicodedata.category(each) not in ("Cc", "Cf"))
+    )
+    found: list[str] = []
+    if lacking:
+        # Of fonts that have as many, the first by name, so that the same machine draws the same picture.
+        for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.weight != 400, entry.name)):
+            if lacking and _BOXES not in Path(entry.fname).name:
+                rest = _lacking(entry.fname, lacking)
+                if rest < lacking:
+                    found.append(entry.name)
+                    lacking = rest
+    return tuple(found), lacking
+
+
+def _lacking(path: str, characters: frozenset[str]) -> frozenset[str]:
+    try:
+        font = FT2Font(path)
+    except (OSError, RuntimeError):  # of a kind that matplotlib cannot read
+        return characters
+    return frozenset(character for character in characters if not font.get_char_index(ord(character)))
+
+
+def _spell(text: str, without: frozenset[str]) -> str:
+    """The text with each run of `without` as letters or code points."""
+    if not without:
+        return text
+    run = re.compile(f"[{re.escape(''.join(sorted(without)))}]+")
+    return run.sub(lambda found: _spelled(found[0]), text)
+
+
+def _spelled(run: str) -> str:
+    names = [_SPELLED.search(unicodedata.name(character, "")) for character in run]
+    if all(names):
+        return "".join(name[1].lower() for name in names if name)
+    codes = " ".join(f"U+{ord(character):04X}" for character in run[:_CODES])
+    return codes if len(run) <= _CODES else f"{codes} and {len(run) - _CODES} more"

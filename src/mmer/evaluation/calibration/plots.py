@@ -1,0 +1,73 @@
+"""Pictures of how far answers can be trusted: reliability before and after calibration, risk against coverage."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.ticker import PercentFormatter
+
+from mmer.display.picture import FAINT, INK, Picture
+from mmer.evaluation.calibration.figures import calibration_error
+from mmer.evaluation.plots import COLORS
+from mmer.evaluation.report.plots import draw_reliability
+
+_FEW = 0.05  # share of the answers below which their risk may leave the picture
+
+
+def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str) -> None:
+    """Draw reliability diagrams side by side.
+
+    Args:
+        bins: what each is of -> `confidence_bins`.
+        path: where the picture (PNG) goes.
+        title: what was judged.
+    """
+    figure = Picture(figsize=(0.4 + 4.6 * len(bins), 5.2), dpi=200, layout="constrained")
+    figure.suptitle(title, fontsize=12.5, color=INK, x=0.01, ha="left")
+    parts = figure.subfigures(1, len(bins), squeeze=False)[0]
+    for part, (name, table) in zip(parts, bins.items(), strict=True):
+        axes = draw_reliability(part, table)
+        error = calibration_error(table)
+        axes.set_title(f"{name}: calibration error {error:.1%}", fontsize=11, color=INK, loc="left")
+    figure.savefig(path)
+
+
+def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: str) -> None:
+    """Draw how often answers are wrong when only the surest ones are given.
+
+    Args:
+        curve: of `risk_coverage`.
+        path: where the picture (PNG) goes.
+        area: under the curve.
+        title: what was judged.
+    """
+    figure = Picture(figsize=(8, 4.4), dpi=200, layout="constrained")
+    axes = figure.subplots()
+    color = COLORS["cross_entropy"]
+    axes.plot(curve["coverage"], curve["risk"], color=color, lw=2)
+    axes.fill_between(curve["coverage"], curve["risk"], color=color, alpha=0.12, lw=0)
+    overall = float(curve["risk"].iloc[-1])
+    axes.axhline(overall, color=FAINT, lw=1.2, ls="--")
+    axes.text(0.99, overall, f"all: {overall:.1%}", color=INK, fontsize=10, ha="right", va="bottom")
+    for share in (0.3, 0.6):
+        row = curve[curve["coverage"] >= share].iloc[0]
+        axes.plot(row["coverage"], row["risk"], "o", ms=7, color="#e69f00", mec=INK, zorder=4)
+        told = f"{row['risk']:.1%} wrong, confidence ≥ {row['confidence']:.2f}"
+        axes.annotate(
+            told, (row["coverage"], row["risk"]), (4, -15), textcoords="offset points", fontsize=10, color=INK
+        )
+    axes.set_xlim(0, 1)
+    # The first few answers are too few to tell a share of.
+    many = curve["risk"][curve["coverage"] >= _FEW]
+    axes.set_ylim(0, max(0.05, 1.25 * float(many.max())))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_title(f"{title}\narea under the curve {area:.3f}", fontsize=12.5, color=INK, loc="left")
+    axes.set_xlabel("answers that are given, the surest first", fontsize=11, color=INK)
+    axes.set_ylabel("of these are wrong", fontsize=11, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=10, length=3)
+    axes.grid(axis="y", color="#e8ecef", lw=0.8)
+    axes.set_axisbelow(True)
+    figure.savefig(path)

@@ -1,0 +1,316 @@
+"""One page about a run that can be attached to a paper: protocol, audit, figures with intervals, pictures."""
+
+import base64
+import io
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from rich.console import Console
+
+from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.corpora.audit.audit import Audit, audit
+from mmer.corpora.corpus import Corpus
+from mmer.display.progress import counting
+from mmer.display.terminal import messages
+from mmer.errors import MMERError
+from mmer.evaluation.calibration.figures import BINS
+from mmer.evaluation.report import plots, tables
+from mmer.evaluation.report.run import (
+    Run,
+    protocol,
+    read_histories,
+    read_run,
+    read_versions,
+    warnings,
+)
+from mmer.evaluation.report.tables import ReportTable
+from mmer.evaluation.show import FIGURES
+from mmer.files.lock import writes
+from mmer.files.writing import check_output_folder, writable, write_text
+
+MAPPED = 500
+"""Utterances on the embedding map, at most."""
+
+_FEW = 50  # utterances below which neighbors say little, so that the map is of principal components
+_Bar = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inline SVG with its caption; or, where there is none, why."""
+
+    caption: str
+    svg: str | None = None
+
+
+@writes("mmer report")
+def write_report(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    audio: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Write `report.html`, which needs no other file, and each of its tables as `tables/NAME.tex` and `tables/NAME.md`.
+
+    Every figure comes from the files of the run. Recordings and the model are used where they are still there: for the
+    audit of recordings, the embedding map and `audio`.
+
+    Args:
+        run: the folder of a finished run or cross-validation.
+        out: the folder to write to; `report` in that of the run unless given.
+        audio: put the recordings of the most confident mistakes into the page.
+        console: where progress is shown; standard error unless given.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        MMERError: no run folder, not finished, damaged, or the report cannot be written.
+    """
+    console = console or messages()
+    read = read_run(run)
+    folder = read.folder / "report" if out is None else Path(out)
+    check_output_folder(folder)
+    context, written = _content(read, audio, console)
+    environment = Environment(
+        loader=PackageLoader("mmer", "evaluation/report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    page = environment.get_template("report.html.jinja").render(context)
+    with writable(folder):
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
+    for table in written:
+        write_text(folder / "tables" / f"{table.name}.tex", table.latex())
+        write_text(folder / "tables" / f"{table.name}.md", table.markdown())
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], list[ReportTable]]:
+    """What the page shows, and the tables in it."""
+    speakers, bins, wrong = (
+        tables.speaker_figures(run),
+        tables.reliability_bins(run),
+        tables.confident_mistakes(run),
+    )
+    leaks, verdict = _audit(run, console)
+    bias = run.metrics.get("selection_bias")
+    shown = {
+        "results": tables.results(run),
+        "bias": tables.selection_bias(bias) if bias else None,
+        "emotions": tables.classes(run),
+        "confusion": tables.confusion(run.figures, "confusion", _judged(run)),
+        "speakers": tables.speakers(speakers) if len(speakers) else None,
+        "groups": tables.groups(run),
+        "audit": leaks,
+        "splits": tables.splits(run),
+        "skipped": tables.skipped(run),
+        "reliability": tables.reliability(bins),
+        "mistakes": tables.mistakes(wrong) if len(wrong) else None,
+        "software": tables.software(read_versions(run)),
+    }
+    folds = [
+        tables.confusion(
+            figures, f"confusion-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', name)[:50]}", f"fold {name}"
+        )
+        for number, (name, figures) in enumerate(run.metrics.get("folds", {}).items(), 1)
+    ]
+    content = {
+        "title": run.folder.resolve().name,
+        "kind": "run" if run.folds is None else "cross-validation",
+        "judged": _judged(run),
+        "tiles": _tiles(run),
+        "warnings": warnings(run),
+        "protocol": protocol(run),
+        "verdict": verdict,
+        "tables": shown,
+        "fold_confusions": folds,
+        "dots": _dots(run, speakers),
+        "curves": _curves(run),
+        "map": _map(run, console),
+        "calibration": _calibration(bins),
+        "sounds": _sounds(run, wrong) if audio else [],
+        "recipe": _recipe(run),
+        "seed": run.recipe.training.seed,
+        "versions": read_versions(run),
+    }
+    return content, [table for table in (*shown.values(), *folds) if table]
+
+
+def _judged(run: Run) -> str:
+    return f"the {run.judged} split" if run.folds is None else "all folds pooled"
+
+
+def _tiles(run: Run) -> list[tuple[str, str, str]]:
+    """Heading, figure and a remark of what matters most."""
+    tiles = []
+    for name in ("balanced_accuracy", "accuracy", "macro_f1"):
+        found = run.intervals[name]
+        remark = ""
+        if found["low"] is not None:
+            remark = (
+                f"{100 * found['low']:.1f} to {100 * found['high']:.1f}% ({found['confidence']:.0%} interval)"
+            )
+        tiles.append((FIGURES[name], tables.percent(run.figures[name]), remark))
+    emotions = sum(share is not None for share in run.figures["recall"].values())
+    speakers = run.predictions["speaker"].nunique()
+    remark = f"of {speakers} speaker{'' if speakers == 1 else 's'}"
+    tiles.append(("utterances", str(run.figures["utterances"]), remark))
+    tiles.append(("guessing", f"{1 / emotions:.1%}", f"balanced accuracy, {emotions} emotions"))
+    return tiles
+
+
+def _audit(run: Run, console: Console) -> tuple[ReportTable | None, list[str]]:
+    """The table of leaks, and the verdict in sentences."""
+    try:
+        audits = _audits(run, console)
+    except MMERError as error:
+        return None, [f"no audit: {error}"]
+    said = []
+    for title, found in audits.items():
+        if not found.clips["read"]:
+            said.append("recordings were not compared" + (f" ({title})" if title else ""))
+        said += [f"{title}: {sentence}" if title else sentence for sentence in found.verdict]
+    return tables.leaks(audits), said
+
+
+def _audits(run: Run, console: Console) -> dict[str, Audit]:
+    """One audit, or one for each fold where training is not simply all other folds."""
+    removed = run.folds is not None and any(fold.removed for fold in run.folds.folds.values())
+    if run.folds is not None and (removed or run.folds.group == "split"):
+        corpora = {
+            f"fold {name}": Corpus.read(folder / "corpus.parquet") for name, folder in run.runs.items()
+        }
+        return {name: audit(corpus, "split", listen=len(corpora) == 1) for name, corpus in corpora.items()}
+    paths = run.corpus.table["audio_path"].dropna()
+    listen = len(paths) > 0 and all(map(os.path.isfile, paths))
+    with counting(console, "auditing") as progress:
+        by = "split" if run.folds is None else "fold"
+        return {"": audit(run.corpus, by, listen=listen, progress=progress)}
+
+
+def _dots(run: Run, speakers: pd.DataFrame) -> Picture:
+    if speakers.empty:
+        return Picture("No dots: no speaker is known.")
+    found = run.intervals["balanced_accuracy"]
+    svg = plots.speaker_dots(speakers, run.figures["balanced_accuracy"], found)
+    band = "; band: its interval" if found["low"] is not None else ""
+    return Picture(f"Balanced accuracy of each tested speaker. Line: all together{band}.", svg)
+
+
+def _curves(run: Run) -> Picture:
+    histories = read_histories(run)
+    if not histories:
+        return Picture(
+            "No learning curves: the folder checkpoints, which holds the log of training, was deleted."
+        )
+    kept = {name: _kept_epoch(run.runs[name]) for name in histories}
+    selection = "validation" if run.metrics["selection"] == "last" else run.metrics["selection"]
+    lines = "Thin: each fold; thick: their mean; dots" if len(histories) > 1 else "Dot"
+    missing = (
+        f" {len(run.runs) - len(histories)} folds have no log." if len(histories) < len(run.runs) else ""
+    )
+    svg = plots.learning_curves(histories, kept, selection)
+    return Picture(f"Objectives in training, unweighted. {lines}: the epoch that is kept.{missing}", svg)
+
+
+def _kept_epoch(folder: Path) -> int:
+    return pd.read_json(folder / "metrics.json", typ="series")["kept_epoch"]
+
+
+def _calibration(bins: pd.DataFrame) -> Picture:
+    error = tables.calibration_error(bins)
+    caption = (
+        f"Above: how often the model is right, against how sure it is; the dashed line is perfect. Below: utterances. "
+        f"Expected calibration error (ECE, {BINS} bins of equal width): {error:.1%}."
+    )
+    return Picture(caption, plots.reliability_diagram(bins, error))
+
+
+def _map(run: Run, console: Console) -> Picture:
+    """The fused embeddings of judged utterances on a plane; of a cross-validation, those of its first fold."""
+    name, folder = next(iter(run.runs.items()))
+    rows = run.predictions if run.folds is None else run.predictions[run.predictions["fold"] == name]
+    chosen = rows.sample(min(MAPPED, len(rows)), random_state=0).sort_index()
+    known = run.corpus.table.set_index("utterance_id", drop=False).loc[chosen["utterance_id"]]
+    paths = known["audio_path"].dropna()
+    if missing := sum(not os.path.isfile(path) for path in paths):
+        return Picture(f"No embedding map: {missing} of {len(paths)} recordings are not there any more.")
+    try:
+        embeddings = _embed(folder / "model", Corpus(known), console)
+    except MMERError as error:
+        return Picture(f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}")
+    kept = [place for place, embedding in enumerate(embeddings) if embedding is not None]
+    if len(kept) < 3:
+        return Picture(f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed.")
+    chosen = chosen.iloc[kept]
+    places, method = _on_a_plane(np.stack([embeddings[place] for place in kept]))  # pyright: ignore
+    svg = plots.embedding_map(places, chosen["emotion"].tolist(), chosen["predicted"].tolist(), run.labels)
+    of = f"the {run.judged} split" if run.folds is None else f"fold {name} alone, by its own model"
+    of = f"{len(rows)} utterances of {of}"
+    if len(kept) < len(rows):
+        of = f"{len(kept)} of the {of}, drawn at random"
+    caption = f"Fused embeddings of {of}: {method}. Filled: recognized; hollow: mistaken."
+    return Picture(f"{caption} Distances between groups mean little.", svg)
+
+
+def _embed(model: Path, corpus: Corpus, console: Console) -> list[NDArray[np.float32] | None]:
+    # Imported here, since torch takes seconds that a wrong folder need not.
+    from mmer.inference.inputs import corpus_utterances
+    from mmer.inference.recognizer import EmotionRecognizer
+
+    recognizer = EmotionRecognizer.from_pretrained(model)
+    with counting(console, "embedding", len(corpus)) as progress:
+        return list(recognizer.embed(corpus_utterances(corpus), progress=progress))
+
+
+def _on_a_plane(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.floating], str]:
+    """Each embedding as (x, y), and how they came there."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if len(embeddings) < _FEW:
+        return PCA(2, random_state=0).fit_transform(embeddings), "two principal components"
+    perplexity = min(30.0, len(embeddings) / 4)
+    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embeddings)
+    return places, f"t-SNE (perplexity {perplexity:g}, seed 0)"
+
+
+def _sounds(run: Run, wrong: pd.DataFrame) -> list[str]:
+    """Each recording as the address of a FLAC inside the page; empty where it cannot be read."""
+    known = run.corpus.table.set_index("utterance_id")
+    sounds = []
+    for name in wrong["utterance_id"]:
+        row = known.loc[name]
+        start, end = (None if pd.isna(row[column]) else float(row[column]) for column in ("start", "end"))
+        try:
+            if pd.isna(row["audio_path"]):
+                raise MMERError(f"{name}: no recording is named")
+            waveform = load_audio(row["audio_path"], start=start, end=end)
+        except MMERError:
+            sounds.append("")
+            continue
+        file = io.BytesIO()
+        soundfile.write(file, waveform, SAMPLING_RATE, format="FLAC")
+        sounds.append(f"data:audio/flac;base64,{base64.b64encode(file.getvalue()).decode()}")
+    return sounds
+
+
+def _recipe(run: Run) -> str:
+    """The complete recipe as YAML; of the corpus the file's name alone, since its folder is nobody's business."""
+    data = run.recipe.data
+    named = data.model_copy(update={"corpus": Path(data.corpus.name)}) if data.corpus else data
+    return run.recipe.model_copy(update={"data": named}).dump()

@@ -1,0 +1,203 @@
+"""Pictures of a report as inline SVG: text stays text, and colors follow the page from light to dark."""
+
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from mmer.display.picture import FAINT, INK, Picture, legend_name
+from mmer.evaluation.plots import COLORS, NAMES
+
+WIDTH = 4.4  # inches; the page shows pictures a little larger on a screen and smaller on a phone
+_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+_MARKERS = "osD^vP*X"
+_NAMED = 30  # speakers up to which each has a line of its own
+_PAGE_COLORS = {INK: "currentColor", FAINT: "var(--rule)", "#0072b2": "var(--blue)"}
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Mapping[str, Any]) -> str:
+    """The balanced accuracy of each tested speaker beside that of all.
+
+    Args:
+        speakers: of `speaker_figures`.
+        pooled: balanced accuracy of all utterances, 0 to 1.
+        found: its interval.
+    """
+    count = len(speakers)
+    figure = Picture(
+        figsize=(WIDTH, 1.0 + (0.26 * count if count <= _NAMED else 2.6)), dpi=72, layout="constrained"
+    )
+    axes = _axes(figure.subplots(), "x")
+    if found["low"] is not None:
+        axes.axvspan(found["low"], found["high"], color="#0072b2", alpha=0.15, lw=0)
+    axes.axvline(pooled, color="#0072b2", lw=1.5)
+    rows = np.arange(count)[::-1]
+    for place, (gender, who) in enumerate(speakers.groupby(speakers["gender"].fillna(""))):
+        dots: dict[str, Any] = {
+            "color": _PALETTE[1 + place % 6],
+            "marker": _MARKERS[place % 8],
+            "label": legend_name(str(gender)) or "unknown",
+        }
+        axes.scatter(who["balanced_accuracy"], rows[who.index], s=34, zorder=3, **dots)
+    if count <= _NAMED:
+        axes.set_yticks(rows, speakers["speaker"].tolist())
+    else:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{count} speakers", color=INK)
+    axes.set_ylim(-0.7, count - 0.3)
+    axes.set_xlim(0, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("balanced accuracy", color=INK)
+    if speakers["gender"].notna().any():
+        _legend(figure, axes, 3)
+    words = f"Balanced accuracy of {count} speakers, from {speakers['balanced_accuracy'].min():.1%} to "
+    return _svg(
+        figure, "dots", f"{words}{speakers['balanced_accuracy'].max():.1%}; all together {pooled:.1%}."
+    )
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, int], selection: str) -> str:
+    """How the objectives fell, and the score after each epoch, a line for each fold and their mean.
+
+    Args:
+        histories: by fold, of `history_of`.
+        kept: by fold, the epoch whose model is kept.
+        selection: the split that was judged after each epoch.
+    """
+    table = pd.concat(histories.values(), keys=list(histories), names=["fold"]).reset_index("fold")
+    panels = [name for name in (*NAMES, "balanced_accuracy") if table[name].notna().any()]
+    rows = -(-len(panels) // 2)
+    figure = Picture(figsize=(WIDTH, 0.3 + 1.7 * rows), dpi=72, layout="constrained")
+    grid = figure.subplots(rows, min(2, len(panels)), sharex=True, squeeze=False).ravel()
+    for axes, name in zip(grid, panels, strict=False):
+        _axes(axes, "y")
+        color = COLORS.get(name, INK)
+        for fold, history in histories.items():
+            alone = len(histories) == 1
+            axes.plot(history["epoch"], history[name], color=color, lw=1.8 if alone else 0.7)
+            at = history[history["epoch"] == kept[fold]]
+            axes.plot(at["epoch"], at[name], "o", color=color, ms=5 if alone else 2.5)
+        if len(histories) > 1:
+            mean = table.groupby("epoch")[name].mean()
+            axes.plot(mean.index, mean.to_numpy(), color=color, lw=2.4)
+        title = NAMES.get(name, f"score on {selection}")
+        axes.set_title(title, loc="left", fontsize=9, color=color, fontweight="bold")
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("epoch", color=INK, fontsize=9)
+        if name == "balanced_accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    named = ", ".join(NAMES.get(name, f"balanced accuracy on {selection}") for name in panels)
+    return _svg(figure, "curves", f"Learning curves over {table['epoch'].max()} epochs: {named}.")
+
+
+def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
+    """How often the model is right, against how sure it is.
+
+    Args:
+        bins: of `confidence_bins`.
+        error: of `calibration_error`.
+    """
+    figure = Picture(figsize=(WIDTH, WIDTH), dpi=72, layout="constrained")
+    draw_reliability(figure, bins)
+    words = f"Reliability diagram; the expected calibration error is {error:.1%}."
+    return _svg(figure, "calibration", words)
+
+
+def draw_reliability(figure: Figure | SubFigure, bins: pd.DataFrame) -> Axes:
+    """Draw accuracy against confidence, and how many utterances there are, below; gives the upper axes.
+
+    Args:
+        figure: empty.
+        bins: of `confidence_bins`.
+    """
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    _axes(above, "y").plot([0, 1], [0, 1], color=FAINT, lw=1.2, ls="--")
+    above.vlines(bins["confidence"], bins["confidence"], bins["accuracy"], color="#d55e00", lw=2)
+    above.plot(bins["confidence"], bins["accuracy"], "o-", color="#0072b2", lw=1.8, ms=6)
+    above.set_ylim(0, 1.02)
+    above.set_ylabel("accuracy", color=INK)
+    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    widths = bins["high"] - bins["low"]
+    _axes(below, "y").bar(
+        bins["low"], bins["utterances"], widths * 0.94, align="edge", color="#0072b2", alpha=0.6
+    )
+    below.set_xlim(0, 1)
+    below.set_xlabel("confidence", color=INK)
+    below.set_ylabel("utterances", color=INK)
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return above
+
+
+def embedding_map(
+    places: NDArray[np.floating], emotions: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
+) -> str:
+    """Utterances on a plane, a color and a shape for each true emotion, hollow where the model is wrong.
+
+    Args:
+        places: (utterances, 2).
+        emotions, predicted: (utterances,).
+        labels: emotions in the order of the legend.
+    """
+    figure = Picture(figsize=(WIDTH, WIDTH + 0.2), dpi=72, layout="constrained")
+    axes = figure.subplots()
+    truth, answers = np.asarray(emotions), np.asarray(predicted)
+    for place, label in enumerate(labels):
+        color, marker = _PALETTE[place % len(_PALETTE)], _MARKERS[place % len(_MARKERS)]
+        style: dict[str, Any] = {"marker": marker, "s": 17, "linewidths": 0.9, "edgecolors": color}
+        right, wrong = (
+            places[(truth == label) & (answers == label)],
+            places[(truth == label) & (answers != label)],
+        )
+        axes.scatter(right[:, 0], right[:, 1], facecolors=color, label=legend_name(label), **style)
+        axes.scatter(wrong[:, 0], wrong[:, 1], facecolors="none", **style)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color(FAINT)
+    _legend(figure, axes, 3)
+    return _svg(figure, "map", f"Map of the embeddings of {len(places)} utterances, colored by true emotion.")
+
+
+def _axes(axes: Axes, grid: Any) -> Axes:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9, length=3)
+    axes.grid(axis=grid, color=FAINT, lw=0.5, alpha=0.6)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=columns, frameon=False, labelcolor=INK, fontsize=9
+    )
+
+
+def _svg(figure: Figure, name: str, alternative: str) -> str:
+    """The picture as an element of a page; its ids begin with `name`, so that they are unique there."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}):
+        figure.savefig(file, format="svg", transparent=True, metadata=_METADATA)
+    svg = file.getvalue()
+    opening, _, content = svg[svg.index("<svg") :].partition(">")
+    opening = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "", opening)
+    svg = f"{opening}>{re.sub(r'<style.*?</style>', '', content, flags=re.DOTALL)}"
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub("|".join(_PAGE_COLORS), lambda found: _PAGE_COLORS[found[0]], svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alternative)}"', 1)

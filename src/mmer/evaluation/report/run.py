@@ -1,0 +1,269 @@
+"""The files of a run, as its report needs them, and its protocol in words."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmer.corpora.corpus import SPLITS, Corpus
+from mmer.corpora.folds import Folds
+from mmer.errors import MMERError
+from mmer.evaluation.intervals import with_intervals
+from mmer.evaluation.plots import NAMES, history_of
+from mmer.evaluation.show import FIGURES
+from mmer.recipe.schema import Recipe, load_recipe
+
+_NAMED = 12  # groups that a sentence lists
+_MADE_BY = "a folder that mmer train or mmer crossval made"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run or cross-validation.
+
+    Attributes:
+        folder: where it is.
+        recipe, metrics: what `recipe.yaml` and `metrics.json` hold.
+        corpus: the utterances used, with their splits or folds.
+        folds: null for an ordinary run.
+        judged: what the figures are of: `test`, or the split that was judged where there is no test split.
+        figures: `compute_metrics` of these utterances.
+        intervals: of `with_intervals`, by figure.
+        predictions: rows of `predict_labeled` of these utterances that have an answer, with `transcript`, `gender`
+            and `session`.
+        unanswered: how many utterances of `judged` have no answer.
+        skipped: what `skipped.csv` holds.
+        runs: run folders by fold; of an ordinary run, itself by its own name.
+    """
+
+    folder: Path
+    recipe: Recipe
+    metrics: dict[str, Any]
+    corpus: Corpus
+    folds: Folds | None
+    judged: str
+    figures: dict[str, Any]
+    intervals: dict[str, dict[str, Any]]
+    predictions: pd.DataFrame
+    unanswered: int
+    skipped: pd.DataFrame
+    runs: dict[str, Path]
+
+    @property
+    def labels(self) -> list[str]:
+        """Emotions in the order of the confusion matrix."""
+        return self.figures["labels"]
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether the utterances that the figures are of chose the epoch."""
+        return self.metrics["selection"] == self.judged
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """Read the folder of a run or a cross-validation.
+
+    Raises:
+        MMERError: it is neither, it is not finished, a file is missing or damaged, or nothing but training was judged.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.yaml").is_file():
+        there = "holds no recipe.yaml" if folder.is_dir() else "is not there"
+        raise MMERError(f"{folder} is no run folder: it {there}; give {_MADE_BY}")
+    crossval = (folder / "folds.json").is_file()
+    if not (folder / "metrics.json").is_file():
+        command = "mmer crossval" if crossval else "mmer train"
+        raise MMERError(
+            f"{folder} is not finished, it holds no metrics.json; {command} with the same recipe goes on with it"
+        )
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        if crossval != (metrics.get("kind") == "cross-validation"):
+            raise ValueError("metrics.json is not that of this kind of run")
+        predictions = pd.read_parquet(folder / "predictions.parquet")
+        skipped = pd.read_csv(folder / "skipped.csv", dtype=str, keep_default_na=False)
+        judged = "test" if crossval else next((s for s in ("test", "validation") if metrics[s]), None)
+        figures = metrics["pooled"] if crossval else metrics[judged or "train"]
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise MMERError(
+            f"{folder}: a file of the run is missing or damaged ({reason}); use {_MADE_BY}"
+        ) from None
+    if judged is None:
+        raise MMERError(
+            f"{folder}: neither a test nor a validation split was judged; nothing can be reported"
+        )
+    corpus = Corpus.read(folder / "corpus.parquet")
+    rows = predictions[predictions["split"] == judged]
+    known = corpus.table.set_index("utterance_id")[["transcript", "gender", "session"]]
+    rows = rows.drop(columns=known.columns, errors="ignore").join(known, on="utterance_id")
+    answered = rows.dropna(subset=["predicted"]).reset_index(drop=True)
+    return Run(
+        folder=folder,
+        recipe=load_recipe(str(folder / "recipe.yaml")),
+        metrics=metrics,
+        corpus=corpus,
+        folds=Folds.read(folder / "folds.json") if crossval else None,
+        judged=judged,
+        figures=figures,
+        intervals=metrics.get("intervals") or with_intervals(answered, figures["labels"]),
+        predictions=answered,
+        unanswered=len(rows) - len(answered),
+        skipped=skipped,
+        runs={name: folder / "folds" / name for name in metrics["folds"]}
+        if crossval
+        else {folder.name: folder},
+    )
+
+
+def read_histories(run: Run) -> dict[str, pd.DataFrame]:
+    """The learning curves of each fold, of `history_of`; folds whose checkpoints were deleted have none."""
+    histories = {}
+    for name, folder in run.runs.items():
+        states = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
+        if newest := max(states, key=lambda path: int(path.parent.name.split("-")[1]), default=None):
+            histories[name] = history_of(json.loads(newest.read_text(encoding="utf-8"))["log_history"])
+    return histories
+
+
+def read_versions(run: Run) -> dict[str, str]:
+    """Software by name; where folds were trained with different versions, all of them."""
+    found: dict[str, dict[str, None]] = {}
+    for folder in run.runs.values():
+        file = folder / "versions.json"
+        for name, version in (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}).items():
+            found.setdefault(name, {})[version] = None
+    return {name: ", ".join(versions) for name, versions in found.items()}
+
+
+def protocol(run: Run, *, named: bool = True) -> list[str]:
+    """What was done, in sentences; each is a paragraph.
+
+    Args:
+        run: what it is about.
+        named: whether to name the speakers, where they are few.
+    """
+    return [_model(run), _split(run, named), _selection(run), *_exclusions(run), _intervals(run)]
+
+
+def warnings(run: Run) -> list[str]:
+    """What a reader must know before believing a figure."""
+    said = []
+    if run.optimistic:
+        known = " By how much is measured below." if run.metrics.get("selection_bias") else ""
+        said.append(f"The {run.judged} split chose the epoch: every figure of it is optimistic.{known}")
+    if missing := run.metrics.get("missing"):
+        said.append(
+            f"{_count(missing, 'fold')} not trained yet: {', '.join(missing)}. They are in no figure."
+        )
+    if run.unanswered:
+        said.append(f"{run.unanswered} utterances have no answer of the model and are in no figure.")
+    shared = run.metrics.get("shared_transcripts") or 0.0
+    share = shared.get(run.judged, 0.0) if isinstance(shared, Mapping) else shared
+    if share:
+        said.append(
+            f"{share:.1%} of the tested transcripts are said, word for word, in training too: "
+            "words may be remembered, not understood."
+        )
+    return said
+
+
+def _model(run: Run) -> str:
+    recipe, labels = run.recipe, run.labels
+    if system := run.metrics.get("system"):
+        return f"A baseline, {system}, tells {len(labels)} emotions apart: {', '.join(labels)}."
+    encoders = {"speech": recipe.model.speech.encoder, "text": recipe.model.text.encoder}
+    used = {name: path for name, path in encoders.items() if recipe.model.fusion in (name, "mmer", "naive")}
+    told = " and ".join(f"{Path(path).name} for {name}" for name, path in used.items())
+    weights = {name: getattr(recipe.objectives, f"{name}_weight", 0.0) for name in NAMES}
+    also = [f"{NAMES[name]} (weight {weight:g})" for name, weight in weights.items() if weight]
+    objectives = " with ".join([NAMES["cross_entropy"], *([", ".join(also)] if also else [])])
+    return (
+        f"A model of the kind “{recipe.model.fusion}” (encoders: {told}) tells {len(labels)} emotions apart: "
+        f"{', '.join(labels)}. It was trained for at most {recipe.training.epochs} epochs on {objectives}; "
+        f"the seed is {recipe.training.seed}."
+    )
+
+
+def _split(run: Run, named: bool) -> str:
+    group = run.recipe.protocol.group
+    if run.folds is None:
+        table = run.corpus.table
+        parts = []
+        for split in SPLITS:
+            rows = table[table["split"] == split]
+            if len(rows):
+                who = sorted(rows["speaker"].dropna().unique())
+                names = f" ({', '.join(who)})" if named and len(who) <= _NAMED else ""
+                parts.append(f"{split}: {len(rows)} utterances of {_count(who, 'speaker')}{names}")
+        return f"Speakers are kept apart: {'; '.join(parts)}."
+    folds = run.folds
+    if folds.group == "split":
+        how = "The split of the corpus itself is the only fold"
+    elif all(len(fold.test) == 1 for fold in folds.folds.values()):
+        how = f"Cross-validation leaves one {folds.group} out at a time, {len(folds.folds)} in all"
+    else:
+        how = f"Cross-validation in {len(folds.folds)} folds keeps each {folds.group} in one"
+    validators = {len(fold.validation) for fold in folds.folds.values()}
+    each = f"{max(validators)} other {group}s validate" if max(validators) else f"no {group} validates"
+    return (
+        f"{how}; {each}, and all others train. Every utterance is answered once, by the model that never "
+        "heard its speaker; “pooled” figures are of all these answers together."
+    )
+
+
+def _selection(run: Run) -> str:
+    selection, crossval = run.metrics["selection"], run.folds is not None
+    if "system" in run.metrics:
+        return "A baseline chooses nothing, so the groups that validate train too."
+    kept = "" if crossval else f" (epoch {run.metrics['kept_epoch']} of {run.metrics['epochs']})"
+    if selection == "last":
+        return f"The model of the last epoch{kept} was kept: nothing was chosen on any split that is judged here."
+    metric = run.recipe.protocol.metric
+    by = "" if metric == "balanced_accuracy" else f" by {FIGURES[metric]}"
+    where = f"The epoch{kept} was chosen on the {selection} split{by}"
+    if selection == "test":
+        return f"{where}, the utterances that are judged, as published code of this field does."
+    if run.judged == "test":
+        refit = run.recipe.protocol.refit
+        again = (
+            " A model trained anew for as many epochs, on training and validation, was tested."
+            if refit
+            else ""
+        )
+        return f"{where} alone; the test utterances were judged once, after that choice.{again}"
+    return f"{where}; there is no test split, so the figures are of the utterances that made the choice."
+
+
+def _exclusions(run: Run) -> list[str]:
+    recipe, said = run.recipe.protocol, []
+    if recipe.style != "all":
+        said.append(f"Only {recipe.style} utterances were used.")
+    if recipe.text_disjoint:
+        removed = sum(len(fold.removed) for fold in run.folds.folds.values()) if run.folds else None
+        count = f" ({removed} in all folds together)" if removed is not None else ""
+        said.append(
+            "Utterances whose transcript is like one of the test split (similarity from "
+            f"{recipe.text_similarity:g}) were taken out of training and validation{count}."
+        )
+    return said
+
+
+def _intervals(run: Run) -> str:
+    found = run.intervals["balanced_accuracy"]
+    if found["low"] is None:
+        return f"There are no intervals: {found['note'].removeprefix('no interval: ')}."
+    note = f" Note: {found['note']}." if found.get("note") else ""
+    return (
+        f"In brackets: intervals that hold the figure for other {found['cluster']}s like these in "
+        f"{found['confidence']:.0%} of such studies. They follow from how much the {found['clusters']} "
+        f"{found['cluster']}s differ, not the utterances.{note}"
+    )
+
+
+def _count(items: Sequence[Any], what: str) -> str:
+    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"

@@ -1,0 +1,330 @@
+"""Tables of a report, and the same as LaTeX and Markdown."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mmer.corpora.audit.audit import OVERLAPS, Audit
+from mmer.corpora.corpus import SPLITS
+from mmer.evaluation.calibration.figures import calibration_error, confidence_bins
+from mmer.evaluation.intervals import interval
+from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.report.run import Run
+from mmer.evaluation.show import FIGURES
+from mmer.evaluation.slices import slices
+from mmer.plain_text import shown
+
+MISTAKES = 12
+"""Most confident mistakes that are listed."""
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+}
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table; its cells are text.
+
+    Attributes:
+        name: of its files, and its anchor in the page.
+        caption: a sentence.
+        columns: headings.
+        rows: cells; the first of each row is its heading.
+        strong: rows that matter most.
+        words: how many of the first columns are words, not numbers.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    strong: tuple[int, ...] = ()
+    words: int = 1
+
+    def markdown(self) -> str:
+        """The table in the Markdown of GitHub and Pandoc, its caption below."""
+        rule = [":--" if place < self.words else "--:" for place in range(len(self.columns))]
+        lines = [[markdown_text(cell) for cell in row] for row in (self.columns, *self.rows)]
+        for row in self.strong:
+            lines[row + 1] = [f"**{cell}**" if cell else "" for cell in lines[row + 1]]
+        lines.insert(1, rule)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{markdown_text(self.caption)}\n"
+
+    def latex(self) -> str:
+        """A table environment that needs the package booktabs."""
+        lines = [[latex_text(cell) for cell in row] for row in (self.columns, *self.rows)]
+        for row in self.strong:
+            lines[row + 1] = [rf"\textbf{{{cell}}}" if cell else "" for cell in lines[row + 1]]
+        head, *body = [" & ".join(line) + r" \\" for line in lines]
+        alignment = "l" * self.words + "r" * (len(self.columns) - self.words)
+        return "\n".join(
+            [
+                "% \\usepackage{booktabs}",
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{latex_text(self.caption)}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{alignment}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def latex_text(text: str) -> str:
+    """Text with every character that LaTeX takes for a command written so that it is printed.
+
+    >>> latex_text("50% of A_1 & B")
+    '50\\\\% of A\\\\_1 \\\\& B'
+    """
+    return "".join(_LATEX.get(character, character) for character in " ".join(shown(text).split()))
+
+
+def markdown_text(text: str) -> str:
+    r"""Text on one line with every character that Markdown, its HTML or its math takes for a mark escaped.
+
+    >>> markdown_text("<b> & a_b")
+    '&lt;b&gt; &amp; a\\_b'
+    """
+    escaped = html.escape(" ".join(shown(text).split()), quote=False)
+    return re.sub(r"([\\|*_`\[\]#~$])", r"\\\1", escaped)
+
+
+def results(run: Run) -> ReportTable:
+    """The figures of each split of a run, or of each fold with mean and spread."""
+    judged, headings = run.figures, list(FIGURES.values())
+    total = [with_interval(judged[name], run.intervals[name]) for name in FIGURES]
+    if run.folds is None:
+        rows = []
+        for split in SPLITS:
+            if figures := run.metrics[split]:
+                shares = total if split == run.judged else [percent(figures[name]) for name in FIGURES]
+                chose = " (chose the epoch)" if split == run.metrics["selection"] else ""
+                rows.append([split + chose, str(figures["utterances"]), *shares])
+        strong = next(place for place, row in enumerate(rows) if row[0].startswith(run.judged))
+        return ReportTable(
+            "results", "Figures of each split.", ["split", "utterances", *headings], rows, (strong,)
+        )
+    metrics = run.metrics
+    rows = [
+        [name, str(figures["utterances"]), *(percent(figures[each]) for each in FIGURES)]
+        for name, figures in metrics["folds"].items()
+    ]
+    spread = [
+        percent(metrics["mean"][name])
+        + (f" ± {100 * std:.1f}" if (std := metrics["std"][name]) is not None else "")
+        for name in FIGURES
+    ]
+    rows += [["mean ± sd", "", *spread], ["pooled", str(judged["utterances"]), *total]]
+    caption = "Figures of each fold; mean and standard deviation over folds; all answers pooled."
+    return ReportTable("results", caption, ["fold", "utterances", *headings], rows, (len(rows) - 1,))
+
+
+def classes(run: Run) -> ReportTable:
+    """How much of each emotion is found, and what it is taken for."""
+    rows = []
+    for row, label in enumerate(run.labels):
+        counts, recall = run.figures["confusion_matrix"][row], run.figures["recall"][label]
+        found = ""
+        if recall is not None:
+            sure = interval(run.predictions, f"recall_{label}", labels=run.labels)
+            found = with_interval(recall, {"low": sure.low, "high": sure.high})
+        wrong = [(count, other) for count, other in zip(counts, run.labels, strict=True) if other != label]
+        count, other = max(wrong, key=lambda pair: pair[0], default=(0, ""))
+        rows.append([label, f"{other} ({count})" if count else "", str(sum(counts)), found])
+    columns = ["emotion", "most often taken for", "utterances", "recall"]
+    return ReportTable("emotions", "Recall of each emotion.", columns, rows, words=2)
+
+
+def confusion(figures: Mapping[str, Any], name: str, title: str) -> ReportTable:
+    """Counts; the page shades them by their share of the row."""
+    labels = figures["labels"]
+    rows = [
+        [label, *map(str, counts)] for label, counts in zip(labels, figures["confusion_matrix"], strict=True)
+    ]
+    return ReportTable(
+        name, f"Confusion matrix of {title}: a row for each true emotion.", ["true", *labels], rows
+    )
+
+
+def speaker_figures(run: Run) -> pd.DataFrame:
+    """`speaker`, `gender` (or None), `utterances`, `accuracy`, `balanced_accuracy`, worst speaker first."""
+    rows = []
+    for speaker, said in run.predictions.groupby("speaker"):
+        figures = compute_metrics(said["emotion"].tolist(), said["predicted"].tolist(), run.labels)
+        genders = said["gender"].dropna().unique()
+        about = {"speaker": str(speaker), "gender": genders[0] if len(genders) == 1 else None}
+        rows.append(about | {name: figures[name] for name in ("utterances", "accuracy", "balanced_accuracy")})
+    columns = ["speaker", "gender", "utterances", "accuracy", "balanced_accuracy"]
+    table = pd.DataFrame(rows, columns=columns).astype({"gender": object})
+    return table.sort_values("balanced_accuracy", kind="stable", ignore_index=True)
+
+
+def speakers(figures: pd.DataFrame) -> ReportTable:
+    """A row for each of `speaker_figures`."""
+    rows = [
+        [row["speaker"], row["gender"] or "", str(row["utterances"])]
+        + [percent(row[name]) for name in ("accuracy", "balanced_accuracy")]
+        for row in figures.to_dict("records")
+    ]
+    columns = ["speaker", "gender", "utterances", FIGURES["accuracy"], FIGURES["balanced_accuracy"]]
+    return ReportTable("speakers", "Figures of each tested speaker, the worst first.", columns, rows, words=2)
+
+
+def groups(run: Run) -> ReportTable | None:
+    """Figures by gender, session, duration and words, the worst of each in bold; None where there are no groups."""
+    found = slices(run.predictions, run.labels)
+    found = found[found["slice"] != "speaker"].astype(object)
+    rows = [
+        [
+            *(row["slice"], row["group"], str(row["utterances"])),
+            *(percent(row["accuracy"]), with_interval(row["balanced_accuracy"], row)),
+        ]
+        for row in found.where(found.notna(), None).to_dict("records")
+    ]
+    worst = tuple(place for place, bad in enumerate(found["worst"]) if bad)
+    columns = ["by", "group", "utterances", FIGURES["accuracy"], FIGURES["balanced_accuracy"]]
+    caption = "Figures of groups of utterances, the lowest balanced accuracy of each kind in bold."
+    return ReportTable("groups", caption, columns, rows, worst, words=2) if rows else None
+
+
+def selection_bias(bias: Mapping[str, Any]) -> ReportTable:
+    """How much better the figures look because the judged utterances chose the epoch."""
+    names = ("accuracy", "balanced_accuracy")
+    said = {"test_selected": "chosen on test", "validation_selected": "chosen on validation"}
+    rows = [
+        [
+            words + (f" (epoch {bias[row]['epoch']})" if "epoch" in bias[row] else ""),
+            *(percent(bias[row][name]) for name in names),
+        ]
+        for row, words in said.items()
+    ]
+    rows.append(["optimism, points", *(f"{100 * bias['difference'][name]:+.1f}" for name in names)])
+    caption = (
+        "Selection bias: the test figures of the epoch chosen on test and of the one chosen on validation."
+    )
+    return ReportTable("selection-bias", caption, ["epoch", *(FIGURES[name] for name in names)], rows, (2,))
+
+
+def leaks(audits: Mapping[str, Audit]) -> ReportTable:
+    """What is tested and in training too, for each fold or split of the audits."""
+    known = [name for name in OVERLAPS if any(audit.total[name] is not None for audit in audits.values())]
+    rows = []
+    for title, audit in audits.items():
+        for name, fold in audit.folds.items():
+            shares = ["not known" if fold[each] is None else percent(fold[each]) for each in known]
+            rows.append([f"{title} {name}".strip(), str(fold["test_utterances"]), *shares])
+    headings = [name.removesuffix("_overlap").replace("_", " ") for name in known]
+    caption = "Share of the tested utterances whose speaker, words or recording are in training too."
+    return ReportTable("audit", caption, ["tested", "utterances", *headings], rows)
+
+
+def splits(run: Run) -> ReportTable:
+    """Utterances, speakers and emotions of each split or fold."""
+    column = "split" if run.folds is None else "fold"
+    table = run.corpus.table
+    present = set(table[column].dropna())
+    names = [name for name in SPLITS if name in present] if column == "split" else sorted(present)
+    rows = []
+    for name in (*names, "all"):
+        part = table if name == "all" else table[table[column] == name]
+        counts = [str(int((part["emotion"] == label).sum())) for label in run.labels]
+        hours = f"{part['duration'].sum() / 3600:.2f}" if part["duration"].notna().all() else ""
+        rows.append([name, str(part["speaker"].nunique()), str(len(part)), hours, *counts])
+    caption = f"Utterances used, in each {column}."
+    columns = [column, "speakers", "utterances", "hours", *run.labels]
+    return ReportTable("splits", caption, columns, rows, (len(rows) - 1,))
+
+
+def skipped(run: Run) -> ReportTable | None:
+    """How many utterances were left out or cut, by reason; None where there are none."""
+    counts = run.skipped.groupby(["what", "kind"]).size().sort_values(ascending=False)
+    rows = [[str(what), str(kind), str(count)] for (what, kind), count in counts.items()]  # pyright: ignore
+    columns = ["what", "reason", "utterances"]
+    return (
+        ReportTable("skipped", "Utterances not used as they are.", columns, rows, words=2) if rows else None
+    )
+
+
+def confidences(run: Run) -> pd.Series:
+    """Probability of the predicted emotion of each answered utterance, 0 to 1."""
+    # Imported here, since torch comes along and takes seconds that a wrong folder need not.
+    from mmer.inference.prediction import probability_column
+
+    return run.predictions[[probability_column(label) for label in run.labels]].max(axis=1)
+
+
+def reliability_bins(run: Run) -> pd.DataFrame:
+    """`confidence_bins` of the answered utterances."""
+    right = run.predictions["emotion"] == run.predictions["predicted"]
+    return confidence_bins(confidences(run).to_numpy(), right.to_numpy())
+
+
+def reliability(bins: pd.DataFrame) -> ReportTable:
+    """The bins of the reliability diagram."""
+    rows = [
+        [
+            *(f"{row['low']:.0%}-{row['high']:.0%}", f"{row['utterances']:.0f}"),
+            *(percent(row["confidence"]), percent(row["accuracy"])),
+        ]
+        for row in bins.to_dict("records")
+    ]
+    caption = f"Confidence and accuracy; expected calibration error {percent(calibration_error(bins))}."
+    columns = ["confidence", "utterances", "mean confidence", "accuracy"]
+    return ReportTable("reliability", caption, columns, rows)
+
+
+def confident_mistakes(run: Run) -> pd.DataFrame:
+    """Rows of the predictions that are wrong, the most confident first, and their `confidence`."""
+    rows = run.predictions.assign(confidence=confidences(run))
+    wrong = rows[rows["emotion"] != rows["predicted"]]
+    return wrong.sort_values(["confidence", "utterance_id"], ascending=[False, True]).head(MISTAKES)
+
+
+def mistakes(rows: pd.DataFrame) -> ReportTable:
+    """A row for each of `confident_mistakes`."""
+    cells = [
+        [
+            *(row["utterance_id"], row["speaker"] or "", row["transcript"] or ""),
+            *(row["emotion"], row["predicted"], percent(row["confidence"])),
+        ]
+        for row in rows.astype(object).where(rows.notna(), None).to_dict("records")
+    ]
+    columns = ["utterance", "speaker", "transcript", "true", "predicted", "confidence"]
+    return ReportTable("mistakes", "The most confident mistakes.", columns, cells, words=5)
+
+
+def software(versions: Mapping[str, str]) -> ReportTable:
+    """What the run was made with."""
+    rows = [[name, version] for name, version in versions.items()]
+    return ReportTable("software", "Software the run was made with.", ["name", "version"], rows, words=2)
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 in percent."""
+    return f"{share:.1%}"
+
+
+def with_interval(share: float, found: Mapping[Any, Any]) -> str:
+    """A share and its interval, where there is one: `61.3% [52.2, 69.6]`."""
+    if found["low"] is None:
+        return percent(share)
+    return f"{percent(share)} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"

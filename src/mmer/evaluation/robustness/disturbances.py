@@ -1,0 +1,93 @@
+"""What happens to recordings and transcripts outside the laboratory, in stated amounts."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmer.audio.load import SAMPLING_RATE
+from mmer.augment.generators.effects import through_codec
+
+AXES: dict[str, tuple[str | float, ...]] = {
+    "noise": (20, 10, 5, 0, -5),
+    "codec": ("opus", "mp3", "gsm", "u-law"),
+    "loudness": (-40, -20, 10, 20),
+    "length": (4, 2, 1, 0.5),
+    "words": (0.1, 0.2, 0.4, 0.8, 1),
+}
+"""What is disturbed, and how much, from little to much: signal-to-noise ratio in dB; codecs as `through_codec`
+knows them, the last two those of a telephone, at 8 kHz; change of the level in dB, cut at full scale; seconds that
+are left of the beginning, all words with them; word error rate, where 1 is no transcript at all."""
+
+UNITS = {
+    "noise": "dB signal to noise, pink noise",
+    "codec": "codec",
+    "loudness": "dB louder, cut at full scale",
+    "length": "seconds that are left",
+    "words": "word error rate; 100% is no words",
+}
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A disturbance; `axis` is null for recordings and transcripts as they are."""
+
+    axis: str | None
+    level: str | float | None = None
+
+    @property
+    def name(self) -> str:
+        """For files and messages."""
+        return "as-it-is" if self.axis is None else f"{self.axis}-{self.level}"
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether it changes the sound."""
+        return self.axis not in (None, "words")
+
+
+def disturbances(axes: Sequence[str]) -> list[Disturbance]:
+    """Recordings as they are, then every level of these axes."""
+    return [Disturbance(None), *(Disturbance(axis, level) for axis in axes for level in AXES[axis])]
+
+
+def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -> NDArray[np.float32]:
+    """Change the sound of an utterance.
+
+    Args:
+        waveform: (samples,) 16 kHz, full scale = ±1.
+        disturbance: one that is heard; another leaves it as it is.
+        key: name of the utterance, from which its noise is drawn.
+
+    Returns:
+        (samples',).
+    """
+    level = disturbance.level
+    if disturbance.axis == "noise":
+        assert isinstance(level, int | float)
+        noise = pink_noise(len(waveform), key)
+        loud = np.sqrt(np.mean(np.square(waveform, dtype=float)))
+        return (waveform + noise * loud * 10 ** (-level / 20)).astype(np.float32)
+    if disturbance.axis == "codec":
+        assert isinstance(level, str)
+        return through_codec(np.clip(waveform, -1, 1), level)
+    if disturbance.axis == "loudness":
+        assert isinstance(level, int | float)
+        return np.clip(waveform * 10 ** (level / 20), -1, 1).astype(np.float32)
+    if disturbance.axis == "length":
+        assert isinstance(level, int | float)
+        return waveform[: round(level * SAMPLING_RATE)]
+    return waveform
+
+
+def pink_noise(samples: int, key: str) -> NDArray[np.float64]:
+    """(samples,) noise of as much power in every octave, root mean square 1; the same for the same key."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    white = np.random.default_rng(int.from_bytes(digest)).standard_normal(samples)
+    spectrum = np.fft.rfft(white)
+    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
+    spectrum[0] = 0
+    pink = np.fft.irfft(spectrum, samples)
+    return pink / max(float(np.sqrt(np.mean(pink**2))), 1e-12)

@@ -1,0 +1,243 @@
+"""How answers hold when recordings and transcripts are worse than those that were trained on."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.text import Text
+
+from mmer.audio.load import SAMPLING_RATE
+from mmer.corpora.content import corpus_fingerprint
+from mmer.corpora.corpus import Corpus
+from mmer.display.picture import additional_picture
+from mmer.display.terminal import Table
+from mmer.errors import CorpusError, MMERError
+from mmer.evaluation.intervals import interval
+from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances
+from mmer.evaluation.robustness.plot import plot_robustness
+from mmer.evaluation.seen import overlap, overlap_note
+from mmer.evaluation.slices import slices
+from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.files.writing import check_output_folder, writable, write_json, write_parquet
+from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.bundle import model_folder
+from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
+
+_CONTENT = {
+    "content_sha256": "the rows or recordings of the corpus",
+    "words_sha256": "its training transcripts",
+}
+Progress = Callable[..., None]
+
+
+def measure(
+    model: Path,
+    corpus: Corpus,
+    out: Path,
+    *,
+    split: str | None = None,
+    axes: Sequence[str] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    batch_size: int = 16,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge a model under every disturbance; the same call again goes on after an interruption.
+
+    Args:
+        model: a model folder or a bundle.
+        corpus: labeled utterances of speakers that training did not hear.
+        out: a folder for the answers under each disturbance, `robustness.json` and `robustness.png`.
+        split: judge this split alone.
+        axes: some of `AXES`; all that the model can be disturbed by unless given.
+        sample: judge so many utterances, drawn at random; all unless given.
+        seed: of the draw.
+        batch_size, device: see `EmotionRecognizer`.
+        progress: called with the number of answers so far and of all.
+
+    Returns:
+        What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
+        (null where the model keeps no record of what it was trained on), `chance`, and
+        `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
+        speakers and the `worst_group` of `slices`, null where there are no groups.
+
+    Raises:
+        MMERError: an unknown axis, or the folder holds results of something else.
+        CorpusError: no utterance to judge.
+        CheckpointError: `model` is neither.
+    """
+    folder = model_folder(model)
+    check_output_folder(out, [folder], files=("robustness.json", "robustness.png", "settings.json"))
+    recognizer = EmotionRecognizer.from_pretrained(folder, device)
+    judged = _judged(corpus, recognizer, split, sample, seed)
+    chosen = disturbances(_axes(axes, recognizer))
+    vocabulary = training_words(corpus)
+    trained = TrainedOn.read(folder)
+    settings = {
+        "model": model_hash(folder),
+        "corpus": Path(corpus.source).name if corpus.source else "",
+        "split": split,
+        "sample": sample,
+        "seed": seed,
+        "utterances": len(judged),
+        "speakers": int(judged.table["speaker"].nunique()),
+        "content_sha256": corpus_fingerprint(judged),
+        "words_sha256": hashlib.sha256(" ".join(vocabulary).encode("utf-8", "surrogatepass")).hexdigest(),
+    }
+    _open(out, settings)
+    total, done = len(chosen) * len(judged), 0
+    found = []
+    for disturbance in chosen:
+        file = out / "answers" / f"{disturbance.name}.parquet"
+        if not file.exists():
+            answers = _answers(recognizer, judged, disturbance, vocabulary, batch_size, progress, done, total)
+            write_parquet(answers, file)
+        done += len(judged)
+        if progress:
+            progress(done, total)
+        found.append(_figures(pd.read_parquet(file), disturbance, recognizer.labels))
+    emotions = judged.table["emotion"].nunique()
+    in_training = None if trained is None else overlap(trained.splits_of(judged))
+    result = {**settings, "in_training": in_training, "chance": 1 / emotions, "conditions": found}
+    write_json(out / "robustness.json", result)
+    with additional_picture("robustness.png"):
+        plot_robustness(result, out / "robustness.png")
+    return result
+
+
+def render(result: Mapping[str, Any]) -> Table:
+    """A table of what `measure` returned."""
+    title = f"{result['utterances']} utterances of {result['speakers']} speakers"
+    seen = overlap_note(result.get("in_training"))
+    caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("disturbed")
+    table.add_column("by", justify="right")
+    for heading in ("balanced accuracy (UA)", "95% interval"):
+        table.add_column(heading, justify="right")
+    table.add_column("worst group")
+    for found in result["conditions"]:
+        between, worst = found["interval"], found["worst_group"]
+        shown = "" if between["low"] is None else f"{between['low']:.1%} to {between['high']:.1%}"
+        group = f"{worst['slice']} {worst['group']}, {worst['balanced_accuracy']:.1%}" if worst else ""
+        table.add_row(
+            found["axis"] or "as it is",
+            "" if found["level"] is None else str(found["level"]),
+            *(f"{found['balanced_accuracy']:.1%}", shown, group),
+        )
+    return table
+
+
+def _axes(axes: Sequence[str] | None, recognizer: EmotionRecognizer) -> list[str]:
+    processor = recognizer.processor
+    possible = [axis for axis in AXES if (processor.uses_text if axis == "words" else processor.uses_speech)]
+    if unknown := [axis for axis in axes or [] if axis not in possible]:
+        reason = "this model cannot be disturbed by" if unknown[0] in AXES else "there is no axis"
+        raise MMERError(f"--axes: {reason} {unknown[0]!r}; choose among {', '.join(possible)}")
+    return list(axes or possible)
+
+
+def _judged(
+    corpus: Corpus, recognizer: EmotionRecognizer, split: str | None, sample: int | None, seed: int
+) -> Corpus:
+    table = corpus.table
+    kept = table["emotion"].isin(recognizer.labels)
+    if split is not None:
+        kept &= table["split"] == split
+    places = np.flatnonzero(kept)
+    if not len(places):
+        splits = ", ".join(sorted(set(table["split"].dropna()))) or "none"
+        emotions = ", ".join(sorted(set(table["emotion"].dropna()))) or "none"
+        raise CorpusError(
+            f"no utterance to judge: the corpus has the splits {splits} and the emotions {emotions}; the model knows "
+            f"{', '.join(recognizer.labels)}"
+        )
+    if sample is not None and sample < len(places):
+        places = np.sort(np.random.default_rng(seed).choice(places, sample, replace=False))
+    chosen = np.zeros(len(table), bool)
+    chosen[places] = True
+    return corpus.select(chosen)
+
+
+def _open(out: Path, settings: Mapping[str, Any]) -> None:
+    file = out / "settings.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        # What earlier versions did not note is not known to differ.
+        before = {**{name: settings[name] for name in _CONTENT}, **before}
+        if different := [name for name in settings if before.get(name) != settings[name]]:
+            told = ", ".join(_CONTENT.get(name, name) for name in different)
+            raise MMERError(f"{out} holds results of something else, different in {told}; use another folder")
+    with writable(out):
+        (out / "answers").mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)
+
+
+def _answers(
+    recognizer: EmotionRecognizer,
+    corpus: Corpus,
+    disturbance: Disturbance,
+    vocabulary: Sequence[str],
+    batch_size: int,
+    progress: Progress | None,
+    before: int,
+    total: int,
+) -> pd.DataFrame:
+    """A row for each utterance: what `slices` needs, and why there is no answer."""
+    changed = corpus
+    if disturbance.axis == "words":
+        rate = disturbance.level
+        condition = Condition("none") if rate == 1 else Condition.parse(f"wer:{rate}")
+        changed, _ = with_condition(corpus, condition, vocabulary)
+    predictions = recognizer.predict(
+        _disturbed(recognizer, corpus_utterances(changed), disturbance),
+        batch_size=batch_size,
+        progress=None if progress is None else lambda done: progress(before + done, total),
+    )
+    answered = [(each.label, each.duration, each.error) for each in predictions]
+    made = pd.DataFrame(answered, columns=["predicted", "duration", "error"])
+    for name in ("utterance_id", "speaker", "gender", "session", "emotion", "transcript"):
+        made[name] = corpus.table[name].to_numpy()
+    return made
+
+
+def _disturbed(
+    recognizer: EmotionRecognizer, utterances: Sequence[Utterance], disturbance: Disturbance
+) -> Iterator[Utterance]:
+    for utterance in utterances:
+        if not disturbance.is_heard or utterance.audio is None:
+            yield utterance
+            continue
+        try:
+            waveform = recognizer.waveform(utterance)
+        except (MMERError, OSError):
+            yield utterance  # whose answer is the reason
+            continue
+        changed = disturb(waveform, disturbance, f"{utterance.utterance_id}")
+        yield replace(utterance, audio=changed, sampling_rate=SAMPLING_RATE, start=None, end=None)
+
+
+def _figures(answers: pd.DataFrame, disturbance: Disturbance, labels: Sequence[str]) -> dict[str, Any]:
+    found = interval(answers, "balanced_accuracy", labels=labels)
+    groups = slices(answers, labels)
+    worst = None
+    if groups["worst"].any():
+        names = ["slice", "group", "utterances", "balanced_accuracy"]
+        rated = groups.loc[groups["worst"], names].sort_values("balanced_accuracy", kind="stable")
+        worst = json.loads(rated.iloc[0].to_json())
+    return {
+        "axis": disturbance.axis,
+        "level": disturbance.level,
+        "utterances": int(answers["predicted"].notna().sum()),
+        "balanced_accuracy": found.estimate,
+        "interval": asdict(found),
+        "worst_group": worst,
+    }

@@ -1,0 +1,180 @@
+"""The folder that an archive's answers are written to: what is asked, with what, and what is done."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmer.corpora.content import STATE, file_sha256, file_states
+from mmer.errors import MMERError
+from mmer.files.lock import LOCK, take_lock
+from mmer.files.writing import is_part, write_bytes
+from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
+from mmer.inference.inputs import Utterance
+from mmer.model.processor import FeatureStatistics
+from mmer.plain_text import json_text, valid
+
+AUDIO = "_audio"
+"""Folder of recordings that are no files yet, those of hf:."""
+_MANIFEST, _INPUTS = "_manifest.json", "_inputs.parquet"
+_RECORDINGS = "_recordings.parquet"
+_SHOWN = 5  # recordings that were replaced
+_INPUT_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("utterance_id", "audio", "transcript", "speaker", "channel")),
+        *((name, pa.float64()) for name in ("start", "end")),
+    ]
+)
+
+
+class ScoreFolder:
+    """`part-00000.parquet`, … hold the rows in the order of the inputs; nothing else in the folder is read with them.
+
+    Names of everything else begin with `_` or `.`, which readers of Parquet folders leave out. A file is written under
+    another name first and then renamed: it is there as a whole or not at all.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The only one that writes there; an unfinished file of one that was killed is removed.
+
+        Raises:
+            MMERError: another process writes there, it cannot be written to, or it holds something else.
+        """
+        mine = {_MANIFEST, _INPUTS, _RECORDINGS, LOCK, AUDIO}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            others = [
+                path.name for path in self.folder.iterdir() if path.name not in mine and not is_part(path)
+            ]
+            if others and not (self.folder / _MANIFEST).exists():
+                found = f"{self.folder} is no folder of scores and not empty, it holds {others[0]}"
+                raise MMERError(f"{found}; use another folder")
+            lock = take_lock(self.folder, "mmer score")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            for unfinished in filter(is_part, self.folder.iterdir()):
+                unfinished.unlink()
+            yield
+        finally:
+            lock.release()
+
+    def inputs_of(self, source: str) -> list[Utterance] | None:
+        """What was asked here before under this name; null if nothing was."""
+        manifest = self._manifest()
+        if manifest is None or manifest["source"] != source:
+            return None
+        rows = pq.read_table(self.folder / _INPUTS).to_pylist()
+        return [Utterance(**row) for row in rows]
+
+    def begin(self, source: str, utterances: Sequence[Utterance], settings: dict[str, Any]) -> None:
+        """Note what is asked, and with what; or find it noted already.
+
+        Raises:
+            MMERError: something else is noted, or recordings that were answered have been replaced since.
+        """
+        rows = [{name: getattr(utterance, name) for name in _INPUT_SCHEMA.names} for utterance in utterances]
+        asked = hashlib.sha256("\n".join(map(json.dumps, rows)).encode()).hexdigest()
+        manifest = {"source": source, "rows": len(rows), "inputs_sha256": asked, **settings}
+        before = self._manifest()
+        if before is None:
+            told = [
+                {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
+                for row in rows
+            ]
+            self.write(_INPUTS, parquet_bytes(pa.Table.from_pylist(told, _INPUT_SCHEMA)))
+            self._check_recordings(utterances)
+            self.write(_MANIFEST, json_text(manifest, indent=2).encode())
+            return
+        names = {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
+        different = {
+            names.get(name, f"--{name.replace('_', '-')} ({before.get(name)} before)")
+            for name, value in manifest.items()
+            if name not in ("source", "model") and before.get(name) != value
+        }
+        if different:
+            found = f"holds answers to something else, different in {', '.join(sorted(different))}"
+            raise MMERError(f"{self.folder}: {found}; use another folder")
+        self._check_recordings(utterances)
+
+    def _check_recordings(self, utterances: Sequence[Utterance]) -> None:
+        """Refuse recordings that are others than those that were answered, and note what they are.
+
+        Only those are read whose size or dates have changed; of a folder of an earlier version, all that are answered.
+        """
+        file = self.folder / _RECORDINGS
+        paths = dict.fromkeys(os.path.abspath(each.path) for each in utterances if each.path is not None)
+        now = file_states(list(paths))
+        before = set[Any]()
+        if file.exists():
+            before = set(pq.read_table(file).to_pandas()[list(STATE)].itertuples(index=False, name=None))
+        touched = {
+            state[0] for state in now[list(STATE)].itertuples(index=False, name=None) if state not in before
+        }
+        answered: dict[str, str] = {}
+        for part in self.folder.glob("part-*.parquet") if touched else ():
+            for row in pq.read_table(part, columns=["audio_path", "audio_sha256"]).to_pylist():
+                if row["audio_path"] is not None:
+                    answered[os.path.abspath(row["audio_path"])] = row["audio_sha256"] or ""
+        replaced = [
+            path
+            for path in paths
+            if valid(path) in touched & set(answered) and file_sha256(path) != answered[valid(path)]
+        ]
+        if not replaced and before and any(self.folder.glob("_speakers-*.parquet")):
+            replaced = [
+                path for path in paths if valid(path) in touched - set(answered)
+            ]  # heard for their speakers
+        if replaced:
+            more = ", …" if len(replaced) > _SHOWN else ""
+            found = f"{len(replaced)} recordings have changed since ({', '.join(replaced[:_SHOWN])}{more})"
+            raise MMERError(
+                f"{self.folder}: holds answers to what they were before, {found}; use another folder"
+            )
+        self.write(_RECORDINGS, parquet_bytes(pa.Table.from_pandas(now, preserve_index=False)))
+
+    def has(self, name: str) -> bool:
+        """Whether a file is done."""
+        return (self.folder / name).is_file()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, all of it or nothing.
+
+        Raises:
+            MMERError: the disk is full, or it is not allowed.
+        """
+        write_bytes(self.folder / name, content)
+
+    def speakers(self, files: Sequence[str]) -> dict[str, FeatureStatistics]:
+        """Statistics of speakers that `ShardScorer` wrote."""
+        tables = [pq.read_table(self.folder / name, schema=SPEAKERS) for name in files]
+        rows = [row for table in tables for row in table.to_pylist()]
+        return {
+            row["speaker"]: FeatureStatistics(
+                np.array(row["mean"], np.float32), np.array(row["std"], np.float32)
+            )
+            for row in rows
+        }
+
+    def _manifest(self) -> dict[str, Any] | None:
+        file = self.folder / _MANIFEST
+        if not file.exists():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise MMERError(f"{file} is damaged ({error}); use another folder") from None
+
+    def _unwritable(self, error: OSError) -> MMERError:
+        return MMERError(f"{self.folder} cannot be written to ({error.strerror}); what is done is kept")

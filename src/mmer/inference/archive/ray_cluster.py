@@ -1,0 +1,88 @@
+"""Shards of an archive answered on a Ray cluster."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mmer.errors import MMERError
+from mmer.extras import import_extra
+from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
+from mmer.inference.archive.workers import Answer
+
+_OBJECT_STORE = 128 * 2**20  # bytes; what passes through it are rows, not sound
+
+
+@contextmanager
+def on_ray(job: Job, workers: int) -> Iterator[Answer]:
+    """Answer shards with Ray Data, in `workers` actors; one that is lost is replaced, and its shard answered again.
+
+    The cluster is the one that `RAY_ADDRESS` names, or else an instance on this machine for as long as it takes. The
+    model and the recordings must be found under the same paths everywhere; files are written here alone.
+
+    Yields:
+        See `Answer`; it raises MMERError if the model cannot be loaded there. It reports whole shards.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        MMERError: there is no such cluster.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    ray: Any = import_extra("ray", "--engine ray", extra="ray")
+    data: Any = import_extra("ray.data", "--engine ray", extra="ray")
+    own = {"num_cpus": workers, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
+    try:
+        ray.init(
+            logging_level=logging.ERROR, log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else own)
+        )
+    except (ConnectionError, ValueError) as error:
+        raise _reason(error) from error
+    try:
+        data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        yield lambda shards, report: _on_ray(ray, job, workers, shards, report)
+    except ray.exceptions.RayError as error:
+        raise _reason(error) from error
+    finally:
+        ray.shutdown()
+
+
+def _on_ray(
+    ray: Any, job: Job, workers: int, shards: Sequence[Shard], report: Report
+) -> Iterator[tuple[str, bytes]]:
+    gpu = 1 if job.device != "cpu" and ray.cluster_resources().get("GPU") else 0
+    asked = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+    answered = asked.map(_Worker, fn_constructor_args=(job,), concurrency=workers, num_gpus=gpu)
+    for row in answered.iter_rows():
+        report(row["utterances"], row["seconds"])
+        yield row["file"], row["content"]
+
+
+class _Worker:
+    """An actor."""
+
+    def __init__(self, job: Job) -> None:
+        self._scorer = ShardScorer(job)
+
+    def __call__(self, row: dict[str, Shard]) -> dict[str, Any]:
+        done = [0.0, 0.0]
+
+        def add(utterances: int, seconds: float) -> None:
+            done[0] += utterances
+            done[1] += seconds
+
+        content = self._scorer(row["shard"], add)
+        return {"file": row["shard"].file, "content": content, "utterances": int(done[0]), "seconds": done[1]}
+
+
+def _reason(error: BaseException) -> MMERError:
+    """The error of mmer that Ray has wrapped, or what Ray says."""
+    cause: BaseException | None = error
+    while cause is not None:
+        inner = getattr(cause, "cause", None) or cause.__cause__
+        if isinstance(cause, MMERError):
+            return cause
+        cause = inner
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return MMERError(f"--engine ray: {first}; what is done is kept, the same command goes on")

@@ -1,0 +1,182 @@
+"""What `mmer score` does: an archive of recordings answered once, in any number of sittings."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from mmer.corpora.formats.exchange import read_from
+from mmer.display.progress import counting, speed
+from mmer.display.terminal import messages, tell
+from mmer.errors import MMERError
+from mmer.inference.archive.folder import AUDIO, ScoreFolder
+from mmer.inference.archive.ray_cluster import on_ray
+from mmer.inference.archive.shard import Job, Shard
+from mmer.inference.archive.workers import Answer, on_this_machine
+from mmer.inference.backends.model_folder import model_hash, read_processor
+from mmer.inference.bundle import model_folder
+from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
+from mmer.inference.transcription import Transcription
+
+ENGINES = {"local": on_this_machine, "ray": on_ray}
+
+
+@dataclass(slots=True)
+class Scored:
+    """What a folder of scores holds when it is complete, and what the call that completed it did.
+
+    Attributes:
+        folder: where it is.
+        files: the parts, in the order of the inputs.
+        rows: of all parts.
+        errors: why there is no answer, of each row that has none.
+        new_rows, new_sound, took: rows and seconds of sound that the call answered, and how many seconds that took.
+    """
+
+    folder: Path
+    files: list[Path]
+    rows: int = 0
+    errors: list[str] = field(default_factory=list)
+    new_rows: int = 0
+    new_sound: float = 0.0
+    took: float = 0.0
+
+    def __str__(self) -> str:
+        failed = f", {len(self.errors)} of them without an answer (column error)" if self.errors else ""
+        parts = f"{len(self.files)} {'file' if len(self.files) == 1 else 'files'}"
+        done = f"{self.rows} rows in {parts} in {self.folder}{failed}"
+        if not self.new_rows:
+            return done
+        sound = f"{self.new_sound / 60:.1f} min of sound in {self.took:.0f} s"
+        rates = f"{self.new_rows / self.took:.1f} a second, {self.new_sound / self.took:.0f} times real time"
+        return f"{done}\n{self.new_rows} recordings answered now, {sound}: {rates}"
+
+
+def score(
+    model: Path,
+    source: str,
+    out: Path,
+    *,
+    engine: str = "local",
+    shard_rows: int = 512,
+    transcription: str = "given",
+    batch_size: int = 16,
+    workers: int = 1,
+    device: str | None = None,
+) -> Scored:
+    """Predict the emotion of every recording of an archive, and keep what was answered through any interruption.
+
+    The answers are those of `EmotionRecognizer.predict` for all of it at once. Where a model standardizes per speaker,
+    the statistics of all clips of each speaker are computed first, and kept beside the answers.
+
+    Args:
+        model: a model folder.
+        source: a table, an audio folder, or `hf:NAME[:CONFIG]`, whose recordings are written to `out`.
+        out: the folder; the same call goes on where it stopped.
+        engine: `local`, or `ray` for a Ray cluster.
+        shard_rows: rows of a file; so many are answered again after an interruption, at most, for each worker.
+        workers: processes, or actors of Ray, each with the model.
+        transcription, batch_size, device: see `EmotionRecognizer`.
+
+    Raises:
+        MMERError: there is no such engine; the model or the inputs cannot be found; `out` holds answers of another
+            model, to other inputs or with other settings, or cannot be written to; a worker was lost.
+        MissingExtraError: the engine, or reading hf:, needs a package that is not installed.
+    """
+    if engine not in ENGINES:
+        raise MMERError(f"no engine {engine!r}; it must be {' or '.join(ENGINES)}")
+    model = model_folder(model)
+    processor = read_processor(model)
+    Transcription.parse(transcription).check(processor)
+    console, folder = messages(), ScoreFolder(out)
+    with folder.locked():
+        utterances = _inputs(source, folder, console)
+        job = Job(model, model_hash(model), transcription, batch_size, device)
+        settings = {"model": str(model), "model_sha256": job.model_sha256, "transcription": transcription}
+        folder.begin(source, utterances, {**settings, "shard_rows": shard_rows})
+        parts = {
+            f"part-{number:05d}.parquet": utterances[start : start + shard_rows]
+            for number, start in enumerate(range(0, len(utterances), shard_rows))
+        }
+        scored = Scored(out, [out / name for name in parts])
+        missing = {name: part for name, part in parts.items() if not folder.has(name)}
+        if missing:
+            began = time.monotonic()
+            with ENGINES[engine](job, workers) as answer:
+                speakers = {}
+                if processor.per_speaker:
+                    shards = _speaker_shards(utterances, shard_rows)
+                    _answer(answer, shards, folder, console, "hearing the speakers")
+                    speakers = folder.speakers([shard.file for shard in shards])
+                shards = []
+                for name, part in missing.items():
+                    names = {utterance.speaker for utterance in part}
+                    shards.append(Shard(name, part, {k: v for k, v in speakers.items() if k in names}))
+                scored.new_rows, scored.new_sound = _answer(answer, shards, folder, console, "scoring")
+            scored.took = time.monotonic() - began
+    for file in scored.files:
+        errors = pq.read_table(file, columns=["error"])["error"]
+        scored.rows += len(errors)
+        scored.errors += errors.drop_null().to_pylist()
+    return scored
+
+
+def _inputs(source: str, folder: ScoreFolder, console: Console) -> list[Utterance]:
+    if source == "-":
+        raise MMERError(
+            "an archive is a table, a folder or hf:NAME, not standard input; use mmer predict MODEL -"
+        )
+    if not source.startswith("hf:"):
+        return collect_inputs([source], partial(tell, console=console))
+    known = folder.inputs_of(source)
+    if known is not None:
+        return known
+    with counting(console, f"reading {source}") as progress:
+        return corpus_utterances(read_from(source, folder.folder / AUDIO, progress))
+
+
+def _speaker_shards(utterances: Sequence[Utterance], rows: int) -> list[Shard]:
+    """All utterances of some speakers in each, about so many."""
+    said: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        if utterance.speaker is not None:
+            said[utterance.speaker].append(utterance)
+    groups: list[list[list[Utterance]]] = [[]]
+    for clips in said.values():
+        if sum(map(len, groups[-1])) >= rows:
+            groups.append([])
+        groups[-1].append(clips)
+    return [
+        Shard(f"_speakers-{number:05d}.parquet", list(chain.from_iterable(group)), None)
+        for number, group in enumerate(groups)
+    ]
+
+
+def _answer(
+    answer: Answer, shards: Sequence[Shard], folder: ScoreFolder, console: Console, what: str
+) -> tuple[int, float]:
+    """Write the files of the shards that are not there yet: rows and seconds of sound."""
+    missing = [shard for shard in shards if not folder.has(shard.file)]
+    total = sum(len(shard.utterances) for shard in shards)
+    rows, sound = 0, 0.0
+    with speed(console, what, total, total - sum(len(shard.utterances) for shard in missing)) as show:
+
+        def report(utterances: int, seconds: float) -> None:
+            nonlocal rows, sound
+            rows, sound = rows + utterances, sound + seconds
+            show(utterances, seconds)
+
+        try:
+            for file, content in answer(missing, report):
+                folder.write(file, content)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted: what is done is in {folder.folder}; the same command goes on from there"
+            ) from None
+    return rows, sound

@@ -1,0 +1,197 @@
+"""One shard of an archive: its rows with their provenance, or the statistics of its speakers."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmer.audio.decoding import AudioInfo
+from mmer.audio.load import load_audio, probe
+from mmer.errors import AudioError, TruncatedError
+from mmer.files.regular import open_regular
+from mmer.inference.inputs import Utterance
+from mmer.inference.prediction import Prediction, row_schema
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.processor import FeatureStatistics
+
+_INSPECTORS = 8  # threads that hash files and read headers; what they wait for is the disk
+SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
+PROVENANCE = pa.schema(
+    [
+        ("audio_sha256", pa.string()),
+        ("sampling_rate", pa.int32()),
+        ("channels", pa.int32()),
+        ("file_duration", pa.float64()),
+        ("truncated", pa.bool_()),
+        ("model_sha256", pa.string()),
+        *((f"{name}_version", pa.string()) for name in SOFTWARE),
+    ]
+)
+"""Columns beside those of a prediction. The first four are of the whole file, null where there is none or its header
+cannot be read; `truncated` is null where the sound was not decoded, a version where the package is not installed."""
+SPEAKERS = pa.schema(
+    [("speaker", pa.string()), ("mean", pa.list_(pa.float32())), ("std", pa.list_(pa.float32()))]
+)
+
+Report = Callable[[int, float], None]
+"""Called with numbers of utterances, and of seconds of sound, that are done since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all shards of an archive are answered with; see `EmotionRecognizer`.
+
+    Attributes:
+        model_sha256: see `model_hash`.
+    """
+
+    model: Path
+    model_sha256: str
+    transcription: str
+    batch_size: int
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of the work, which ends as one file.
+
+    Attributes:
+        file: its name.
+        utterances: in the order of the rows; all of a speaker's where statistics are asked for.
+        speakers: statistics of those of the speakers who have some; null where they are asked for.
+    """
+
+    file: str
+    utterances: Sequence[Utterance]
+    speakers: Mapping[str, FeatureStatistics] | None
+
+
+class ShardScorer:
+    """Makes the files of shards, with a model that it loads once.
+
+    Raises:
+        MMERError: as `EmotionRecognizer.from_pretrained`.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
+        self._constant = {
+            "model_sha256": job.model_sha256,
+            **{f"{name}_version": _version(name) for name in SOFTWARE},
+        }
+
+    def __call__(self, shard: Shard, report: Report) -> bytes:
+        """The contents of the shard's Parquet file."""
+        if shard.speakers is None:
+            return parquet_bytes(self._statistics(shard.utterances, report))
+        return parquet_bytes(self._rows(shard.utterances, shard.speakers, report))
+
+    def _statistics(self, utterances: Sequence[Utterance], report: Report) -> pa.Table:
+        found = self.recognizer.speaker_statistics(utterances)
+        report(len(utterances), 0.0)
+        rows = [{"speaker": name, "mean": of.mean, "std": of.std} for name, of in found.items()]
+        return pa.Table.from_pylist(rows, SPEAKERS)
+
+    def _rows(
+        self, utterances: Sequence[Utterance], speakers: Mapping[str, FeatureStatistics], report: Report
+    ) -> pa.Table:
+        files = _inspected(utterances)
+        order = sorted(
+            range(len(utterances)), key=lambda i: _length(utterances[i], files.get(utterances[i].path))
+        )
+        rows: list[dict[str, object]] = [{}] * len(utterances)
+        counted = 0
+
+        def count(done: int) -> None:
+            nonlocal counted
+            report(done - counted, 0.0)
+            counted = done
+
+        answers = self.recognizer.predict(
+            [utterances[i] for i in order], batch_size=self.job.batch_size, progress=count, speakers=speakers
+        )
+        for i, prediction in zip(order, answers, strict=True):
+            file = files.get(utterances[i].path)
+            rows[i] = {
+                **prediction.to_row(self.recognizer.labels),
+                **(file.columns if file else {}),
+                "truncated": self._is_truncated(utterances[i], prediction),
+                **self._constant,
+            }
+            report(0, prediction.duration or 0.0)
+        schema = pa.unify_schemas([row_schema(self.recognizer.labels), PROVENANCE])
+        return pa.Table.from_pylist(rows, schema)
+
+    def _is_truncated(self, utterance: Utterance, prediction: Prediction) -> bool | None:
+        if prediction.error is None or utterance.path is None:
+            return None if prediction.duration is None else False
+        longest = self.recognizer.processor.max_duration
+        try:
+            load_audio(utterance.path, start=utterance.start, end=utterance.end, max_duration=longest)
+        except TruncatedError:
+            return True
+        except (OSError, AudioError):
+            return None
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is found out about a file without decoding it; null what cannot be."""
+
+    sha256: str | None
+    info: AudioInfo | None
+
+    @classmethod
+    def at(cls, path: str) -> "_File":
+        sha256 = info = None
+        try:
+            with open_regular(path) as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            info = probe(path)
+        except (OSError, AudioError):
+            pass  # the row's error says what is wrong
+        return cls(sha256, info)
+
+    @property
+    def columns(self) -> dict[str, object]:
+        info = self.info
+        return {
+            "audio_sha256": self.sha256,
+            "sampling_rate": info and info.sampling_rate,
+            "channels": info and info.channels,
+            "file_duration": info and info.duration,
+        }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _inspected(utterances: Sequence[Utterance]) -> dict[str | None, _File]:
+    paths = dict.fromkeys(utterance.path for utterance in utterances if utterance.path is not None)
+    with ThreadPoolExecutor(_INSPECTORS) as threads:
+        return dict(zip(paths, threads.map(_File.at, paths), strict=True))
+
+
+def _length(utterance: Utterance, file: _File | None) -> tuple[float, int]:
+    """Seconds of sound and characters, both negative: the longest first, so that memory runs out early or never."""
+    end = utterance.end if utterance.end is not None else (file.info.duration if file and file.info else 0.0)
+    return (utterance.start or 0.0) - end, -len(utterance.transcript or "")
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The contents of a Parquet file."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    return buffer.getvalue().to_pybytes()

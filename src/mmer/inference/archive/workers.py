@@ -1,0 +1,115 @@
+"""Shards of an archive answered on this machine: in this process, or in several."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from mmer.errors import MMERError
+from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
+from mmer.inference.backends.onnx_network import threads_asked_for
+
+_LOOK = 0.2  # s between looks at how far the others are
+
+
+Answer = Callable[[Sequence[Shard], Report], Iterator[tuple[str, bytes]]]
+"""Answers shards: names of files and their contents, as they are done."""
+
+
+@contextmanager
+def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
+    """Answer shards in `workers` processes, each with the model; one is this process.
+
+    Yields:
+        See `Answer`; it raises MMERError if the model cannot be loaded or a process was killed.
+    """
+    if workers == 1:
+        scorer = ShardScorer(job)
+        yield lambda shards, report: ((shard.file, scorer(shard, report)) for shard in shards)
+        return
+    context = multiprocessing.get_context("spawn")
+    steps, stop = context.SimpleQueue(), context.Event()
+    threads = max(1, (threads_asked_for() or os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, context, _begin, (job, threads, steps, stop)) as pool:
+        try:
+            yield lambda shards, report: _in_processes(pool, steps, shards, report)
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_processes(
+    pool: ProcessPoolExecutor, steps: Any, shards: Sequence[Shard], report: Report
+) -> Iterator[tuple[str, bytes]]:
+    try:
+        waiting = {pool.submit(_score, shard): shard.file for shard in shards}
+        while waiting:
+            done, _ = wait(waiting, _LOOK, FIRST_COMPLETED)
+            while not steps.empty():
+                report(*steps.get())
+            for future in done:
+                yield waiting.pop(future), future.result()
+    except BrokenProcessPool:
+        lost = "a process that answered was killed, or ran out of memory; what is done is kept"
+        raise MMERError(
+            f"{lost}; the same command goes on, with fewer --workers if memory is short"
+        ) from None
+
+
+@dataclass(slots=True)
+class _Process:
+    """What a process has from its beginning; the model is loaded with the first shard, where an error is told."""
+
+    job: Job
+    steps: Any
+    stop: Any
+    scorer: ShardScorer | None = None
+
+
+_process: _Process
+
+
+def _begin(job: Job, threads: int, steps: Any, stop: Any) -> None:
+    global _process
+    _process = _Process(job, steps, stop)
+    if find_spec("torch"):  # exported models do without
+        import torch
+
+        torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the first process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without it, processes would wait for ever after a kill -9 of the one that began them."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _score(shard: Shard) -> bytes:
+    _go_on()
+    _process.scorer = _process.scorer or ShardScorer(_process.job)
+    return _process.scorer(shard, _report)
+
+
+class _StoppedError(Exception):
+    """The first process wants no answer any more."""
+
+
+def _go_on() -> None:
+    if _process.stop.is_set():
+        raise _StoppedError
+
+
+def _report(utterances: int, seconds: float) -> None:
+    _go_on()
+    _process.steps.put((utterances, seconds))

@@ -1,0 +1,89 @@
+"""Which moments of the sound belong to which words, as the cross-modal attention of MMER sees it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmer.inference.explain.attribution import Inputs
+from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion
+from mmer.model.mmer import MMERForEmotionRecognition
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Attention between the tokens and the frames of an utterance, mean of the heads.
+
+    Attributes:
+        tokens: as the tokenizer splits the words.
+        times: (frames,) seconds, the middle of each frame.
+        to_frames: (tokens, frames) where each token looks in the sound; rows add up to 1 (block D). Null where
+            the model has none.
+        to_tokens: (frames, tokens) what each frame looks at in the text; rows add up to 1 (block B). Likewise.
+    """
+
+    tokens: list[str]
+    times: Floats
+    to_frames: Floats | None
+    to_tokens: Floats | None
+
+
+def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
+    """What `CrossModalEncoder.forward` computes inside and keeps to itself.
+
+    Args:
+        queries: (batch, query positions, d).
+        keys: (batch, key positions, d).
+        key_mask: (batch, key positions) bool.
+
+    Returns:
+        (batch, heads, query positions, key positions), adding up to 1 over the keys.
+    """
+
+    def heads(sequence: Tensor) -> Tensor:
+        return sequence.unflatten(-1, (block.num_heads, -1)).transpose(1, 2)
+
+    asked, offered = heads(block.query(queries)), heads(block.key(keys))
+    scores = asked @ offered.transpose(-1, -2) / asked.shape[-1] ** 0.5
+    return scores.masked_fill(~key_mask[:, None, None, :], -torch.inf).softmax(dim=-1)
+
+
+def align(
+    model: MMERForEmotionRecognition, inputs: Inputs, tokens: list[str], duration: float
+) -> Alignment | None:
+    """The alignment of one utterance; null where the network has no cross-modal attention, or one side is missing.
+
+    Args:
+        inputs: of the utterance.
+        tokens: names of its tokens.
+        duration: of its sound, in seconds.
+    """
+    fusion = model.fusion
+    if not isinstance(fusion, MultimodalDynamicFusion) or inputs.sound is None or inputs.tokens is None:
+        return None
+    with torch.inference_mode():
+        mask = torch.ones(inputs.sound.shape[:2], dtype=torch.int64, device=inputs.sound.device)
+        speech = model.encode_speech(inputs.sound, mask)
+        text = model.encode_text(inputs.tokens, torch.ones_like(inputs.tokens))
+        words = fusion.attended(text.hidden, text.mask)
+        to_frames = to_tokens = None
+        if fusion.block_b is not None and fusion.speech_to_queries is not None:
+            asking = fusion.speech_to_queries(speech.hidden)
+            to_tokens = _mean_of_heads(fusion.block_b, asking, words, text.mask)
+        if fusion.block_d is not None and fusion.speech_to_keys is not None:
+            offered = fusion.speech_to_keys(speech.hidden)
+            to_frames = _mean_of_heads(fusion.block_d, words, offered, speech.mask)
+    if to_frames is None and to_tokens is None:
+        return None
+    frames = speech.hidden.shape[1]
+    times = ((np.arange(frames) + 0.5) * duration / frames).astype(np.float32)
+    return Alignment(tokens, times, to_frames, to_tokens)
+
+
+def _mean_of_heads(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Floats:
+    """(query positions, key positions) of the one utterance of a batch."""
+    return attention_weights(block, queries, keys, key_mask)[0].mean(dim=0).float().cpu().numpy()

@@ -1,0 +1,291 @@
+"""Why a model gave an answer: sound and words, word by word, moment by moment, and what would have changed it."""
+
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmer.audio.load import SAMPLING_RATE
+from mmer.audio.vocoder import flatten
+from mmer.errors import MissingExtraError, MMERError
+from mmer.inference.explain.alignment import Alignment, align
+from mmer.inference.explain.attribution import (
+    Completeness,
+    Inputs,
+    average_sound,
+    evidence,
+    integrated_gradients,
+)
+from mmer.inference.inputs import Utterance
+from mmer.inference.prediction import Prediction
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.processor import MMERProcessor
+from mmer.text.transcripts import strip_annotations
+
+NEUTRAL = "the meeting is at nine o'clock"
+"""Other words that are put into the same voice, unless others are given."""
+
+FLAT = {"rate": 0.65, "level": 0.4}
+"""Factors on speed and level of the flat voice, beside which it has neither melody nor stress."""
+
+WINDOW = 0.25
+"""Seconds of sound that are looked at together."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """What the answer owes to a word.
+
+    Attributes:
+        word: as it is read.
+        share: of the log-odds, by integrated gradients.
+        drop: how much lower the log-odds are without it.
+    """
+
+    word: str
+    share: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the answer owes to a stretch of sound.
+
+    Attributes:
+        start, end: seconds.
+        share: of the log-odds, by integrated gradients.
+        drop: how much lower the log-odds are with `average_sound` in its place.
+    """
+
+    start: float
+    end: float
+    share: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """The answer to the same utterance, one side of it changed.
+
+    Attributes:
+        change: what was changed, in words.
+        transcript: what is read then.
+        label: the answer.
+        probabilities: of every emotion.
+    """
+
+    change: str
+    transcript: str | None
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What came of `explain`.
+
+    Attributes:
+        prediction: the answer that is explained.
+        words: in order; none for a model that does not read.
+        moments: in order; none for a model that does not listen.
+        sound_share, text_share: sums of the shares of the moments and of the words; null for a side that there is
+            none of.
+        completeness: whether the shares add up to what the answer is stronger than one about nothing in particular.
+        alignment: between words and sound; null where there is none.
+        counterfactuals: `other words, same voice`; `same words, monotone`, without melody and stress; `same words, flat
+            voice`, monotone, slower and quieter; as far as there are these sides.
+        notes: what is missing, and why.
+        waveform: (samples,) at 16 kHz, for the picture; null where there is none.
+    """
+
+    prediction: Prediction
+    words: list[Word]
+    moments: list[Moment]
+    sound_share: float | None
+    text_share: float | None
+    completeness: Completeness
+    alignment: Alignment | None
+    counterfactuals: dict[str, Counterfactual]
+    notes: list[str] = field(default_factory=list)
+    waveform: NDArray[np.float32] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the waveform, as JSON can hold it."""
+        told = {
+            name: value for name, value in asdict(replace(self, waveform=None)).items() if name != "waveform"
+        }
+        if self.alignment is not None:
+            matrices = ("times", "to_frames", "to_tokens")
+            told["alignment"] |= {
+                name: None if (matrix := getattr(self.alignment, name)) is None else matrix.round(5).tolist()
+                for name in matrices
+            }
+        return told
+
+    def plot(self, target: str | Path | IO[bytes]) -> None:
+        """Draw it as PNG into a path or an open binary file."""
+        from mmer.inference.explain.plot import plot_explanation
+
+        plot_explanation(self, target)
+
+
+def explain(
+    recognizer: EmotionRecognizer, utterance: Utterance, *, other_words: str | None = None
+) -> Explanation:
+    """Explain the answer to an utterance.
+
+    Args:
+        recognizer: of a model of PyTorch.
+        utterance: a recording, a transcript, or both, as the model answers.
+        other_words: what is put into the same voice for the counterfactual; `NEUTRAL` unless given.
+
+    Raises:
+        MissingExtraError: captum is not installed.
+        MMERError: there is no answer to explain, or the model was exported.
+    """
+    model, processor = recognizer.model, recognizer.processor
+    (prediction,) = recognizer.predict([utterance])
+    if prediction.error is not None or prediction.label is None:
+        raise MMERError(prediction.error or f"{prediction.utterance_id}: no answer")
+    place = recognizer.labels.index(prediction.label)
+    waveform = None
+    if processor.uses_speech and utterance.audio is not None:
+        waveform = recognizer.waveform(utterance)
+    text = strip_annotations(prediction.transcript or "") if processor.uses_text else ""
+    read = Reading(recognizer, waveform)
+    inputs = read(text)
+    sound, tokens, told = integrated_gradients(model, inputs, place)
+    full = evidence(model, [inputs], place)[0]
+
+    def drops(variants: list[Inputs]) -> list[float]:
+        return (full - evidence(model, variants, place)).tolist()
+
+    words: list[Word] = []
+    if tokens is not None:
+        spans = [found.span() for found in re.finditer(r"\S+", text)]
+        shares = _by_word(processor, text, spans, tokens)
+        without = drops([read(_without(text, span)) for span in spans])
+        words = [
+            Word(text[slice(*span)], share, drop)
+            for span, share, drop in zip(spans, shares, without, strict=True)
+        ]
+    moments: list[Moment] = []
+    if sound is not None and waveform is not None and inputs.sound is not None:
+        duration = len(waveform) / SAMPLING_RATE
+        edges = np.linspace(0, len(sound), max(1, round(duration / WINDOW)) + 1).round().astype(int)
+        stretches = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        blank = drops([replace(inputs, sound=_blank(inputs.sound, *stretch)) for stretch in stretches])
+        seconds = duration / len(sound)
+        moments = [
+            Moment(start * seconds, end * seconds, float(sound[start:end].sum()), drop)
+            for (start, end), drop in zip(stretches, blank, strict=True)
+        ]
+    counterfactuals, notes = _counterfactuals(recognizer, utterance, waveform, text, other_words or NEUTRAL)
+    if not told.holds:
+        miss = told.shared_out - (told.answer - told.baseline)
+        notes.append(f"shares miss the difference they should add up to by {miss:.3f}: take them as rough")
+    alignment = None
+    if waveform is not None and inputs.tokens is not None:
+        names = [_shown(processor, int(token)) for token in inputs.tokens[0]]
+        alignment = align(model, inputs, names, len(waveform) / SAMPLING_RATE)
+    return Explanation(
+        prediction=prediction,
+        words=words,
+        moments=moments,
+        sound_share=None if sound is None else float(sound.sum()),
+        text_share=None if tokens is None else float(tokens.sum()),
+        completeness=told,
+        alignment=alignment,
+        counterfactuals=counterfactuals,
+        notes=notes,
+        waveform=waveform,
+    )
+
+
+class Reading:
+    """Makes the network's inputs of a recording with any words."""
+
+    def __init__(self, recognizer: EmotionRecognizer, waveform: NDArray[np.float32] | None) -> None:
+        self.processor, self.device = recognizer.processor, recognizer.model.device
+        self.sound = None
+        if waveform is not None:
+            features = self.processor.standardize(self.processor.features(waveform))
+            self.sound = torch.from_numpy(features)[None].to(self.device)
+
+    def __call__(self, text: str) -> Inputs:
+        processor = self.processor
+        if not processor.uses_text or (processor.stand_ins and not text and self.sound is not None):
+            return Inputs(self.sound, None, np.zeros(0, bool))
+        tokens = torch.as_tensor(np.asarray(processor.tokenize([text])["input_ids"]))
+        special = np.isin(tokens[0].numpy(), processor.tokenizer.all_special_ids)
+        # An unknown word is not a mark of beginning or end.
+        special &= tokens[0].numpy() != (processor.tokenizer.unk_token_id if text else None)
+        return Inputs(self.sound, tokens.to(self.device), special)
+
+
+def _counterfactuals(
+    recognizer: EmotionRecognizer,
+    utterance: Utterance,
+    waveform: NDArray[np.float32] | None,
+    text: str,
+    other_words: str,
+) -> tuple[dict[str, Counterfactual], list[str]]:
+    processor = recognizer.processor
+    asked: dict[str, tuple[str, Utterance]] = {}
+    notes: list[str] = []
+    if processor.uses_text and text:
+        said = replace(utterance, transcript=other_words)
+        asked["other words, same voice"] = (f"read instead: {other_words!r}", said)
+    if waveform is not None and len(waveform) >= SAMPLING_RATE // 20:
+        voice = replace(utterance, sampling_rate=SAMPLING_RATE, start=None, end=None, transcript=text or None)
+        slower = f"{FLAT['rate']:.0%} of the speed, {20 * np.log10(FLAT['level']):.0f} dB"
+        try:
+            monotone = "heard instead: constant pitch, even energy (WORLD)"
+            asked["same words, monotone"] = (monotone, replace(voice, audio=flatten(waveform)))
+            flat = replace(voice, audio=flatten(waveform, **FLAT))
+            asked["same words, flat voice"] = (f"{monotone}, {slower}", flat)
+        except MissingExtraError as error:
+            notes.append(str(error))
+    given = EmotionRecognizer(recognizer.network, processor, calibration=recognizer.calibration)
+    answers = given.predict([changed for _, changed in asked.values()])
+    made = {}
+    for (name, (change, _)), answer in zip(asked.items(), answers, strict=True):
+        if answer.label is None or answer.probabilities is None:
+            notes.append(f"{name}: {answer.error}")
+        else:
+            made[name] = Counterfactual(change, answer.transcript, answer.label, answer.probabilities)
+    return made, notes
+
+
+def _without(text: str, span: tuple[int, int]) -> str:
+    """The text without the word at this place."""
+    return " ".join(f"{text[: span[0]]} {text[span[1] :]}".split())
+
+
+def _blank(sound: torch.Tensor, start: int, end: int) -> torch.Tensor:
+    """The sound with nothing in particular in one stretch."""
+    made = sound.clone()
+    made[:, start:end] = average_sound(sound)[:, start:end]
+    return made
+
+
+def _by_word(
+    processor: MMERProcessor, text: str, spans: list[tuple[int, int]], tokens: NDArray[np.float64]
+) -> list[float]:
+    """Sum of the shares of the tokens of each word."""
+    offsets = processor.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    shares = [0.0] * len(spans)
+    for (start, end), share in zip(offsets, tokens.tolist(), strict=True):
+        overlaps = [min(end, last) - max(start, first) for first, last in spans]
+        if start < end and overlaps and max(overlaps) > 0:
+            shares[int(np.argmax(overlaps))] += share
+    return shares
+
+
+def _shown(processor: MMERProcessor, token: int) -> str:
+    """A token without the marks that tokenizers put for spaces."""
+    return str(processor.tokenizer.convert_ids_to_tokens(token)).replace("▁", "").replace("Ġ", "") or "_"

@@ -1,0 +1,286 @@
+"""What a prediction says, and the files it is written to."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmer.errors import MMERError
+from mmer.files.writing import check_output_file, writing
+from mmer.plain_text import json_text, valid
+
+ROWS_PER_GROUP = 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class Prediction:
+    """The answer for one utterance.
+
+    Attributes:
+        utterance_id: name of the utterance.
+        audio_path: its file, where it is one.
+        start, end: seconds, the part of the file that was meant; None for its beginning and its end.
+        channel: of the file: `mix` (of all), `left`, `right` or a number.
+        speaker: who speaks; None where nobody knows.
+        label: the most probable emotion; None where there is an error.
+        probabilities: of every emotion, adding up to 1; None where there is an error.
+        transcript: what the model read.
+        transcript_source: `given` by the caller, heard by `ctc` or `whisper:NAME`, or `none` where there was no
+            transcript or an empty one.
+        duration: seconds of sound; None where no sound was read.
+        alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the model was given
+            both and has stand-ins for either.
+        contributions: what the answer owes to `speech` and to `text`, -1 to 1: the probability of `label` minus that in
+            the answer without this side. None for each where `alone` is.
+        condition: what the answer is made from, where the model has stand-ins: `both`, `speech` or `text`; `both`,
+            which is all that it uses, where it has none.
+        label_set: emotions of which one is true with the coverage that was asked for, most probable first; None unless
+            asked for.
+        abstained: whether the confidence is lower than asked for; `label` is then the guess that is not relied on.
+        warnings: one line each on why the answer may be worth less.
+        error: one line on why there is no answer.
+    """
+
+    utterance_id: str
+    audio_path: str | None = None
+    start: float | None = None
+    end: float | None = None
+    channel: str = "mix"
+    speaker: str | None = None
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+    transcript: str | None = None
+    transcript_source: str = "none"
+    duration: float | None = None
+    alone: dict[str, dict[str, float]] | None = None
+    contributions: dict[str, float | None] = field(default_factory=lambda: {"speech": None, "text": None})
+    condition: str = "both"
+    label_set: list[str] | None = None
+    abstained: bool = False
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of `label`, 0-1."""
+        return None if self.probabilities is None or self.label is None else self.probabilities[self.label]
+
+    @property
+    def ranking(self) -> list[tuple[str, float]]:
+        """Emotions and their probabilities, most probable first."""
+        return sorted((self.probabilities or {}).items(), key=lambda item: item[1], reverse=True)
+
+    def add_alone(self, speech: dict[str, float], text: dict[str, float]) -> None:
+        """Fill in `alone` and `contributions` from the probabilities of each side alone."""
+        assert self.label is not None
+        assert self.confidence is not None
+        self.alone = {"speech": speech, "text": text}
+        self.contributions = {
+            "speech": self.confidence - text[self.label],
+            "text": self.confidence - speech[self.label],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes, as JSON can hold them; names of files that are not UTF-8 as `valid` gives them."""
+        return {
+            name: valid(value) if isinstance(value, str) else value for name, value in asdict(self).items()
+        }
+
+    def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
+        """The attributes as one row of a table: a column for each of `labels`, warnings and label sets joined by `; `.
+
+        `contribution_speech` and `contribution_text` are the contributions, `label_speech_alone` and `label_text_alone`
+        the most probable emotions of `alone`. Names of files that are not UTF-8 are as `valid` gives them.
+        """
+        probabilities, alone = self.probabilities or {}, self.alone or {}
+        row = {
+            "utterance_id": self.utterance_id,
+            "audio_path": self.audio_path,
+            "start": self.start,
+            "end": self.end,
+            "channel": self.channel,
+            "speaker": self.speaker,
+            "label": self.label,
+            **{probability_column(label): probabilities.get(label) for label in labels},
+            "transcript": self.transcript,
+            "transcript_source": self.transcript_source,
+            "duration": self.duration,
+            **{f"contribution_{side}": value for side, value in self.contributions.items()},
+            **{f"label_{side}_alone": _most_probable(alone.get(side)) for side in ("speech", "text")},
+            "label_set": None if self.label_set is None else "; ".join(self.label_set),
+            "abstained": self.abstained,
+            "warnings": "; ".join(self.warnings),
+            "error": self.error,
+        }
+        return {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
+
+    def _repr_html_(self) -> str:
+        from mmer.inference.notebook import prediction_html
+
+        return prediction_html(self)
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Prediction({self.utterance_id}: error: {self.error})"
+        answer = ", ".join(f"{label} {probability:.3f}" for label, probability in self.ranking)
+        if self.label_set is not None:
+            answer += f"; one of {', '.join(self.label_set)}"
+        if self.abstained:
+            answer = f"abstained; {answer}"
+        return f"Prediction({self.utterance_id}: {'; '.join([answer, *self.warnings])})"
+
+
+def _most_probable(probabilities: dict[str, float] | None) -> str | None:
+    return max(probabilities, key=lambda label: probabilities[label]) if probabilities else None
+
+
+def probability_column(label: str) -> str:
+    """Name of the column with the probabilities of an emotion."""
+    return f"probability_{label}"
+
+
+def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table with a row for each prediction.
+
+    Args:
+        predictions: in the order the rows shall have.
+        labels: emotions of the model, in the order their columns shall have; those of the predictions unless given.
+
+    Returns:
+        The columns of `Prediction.to_row`; numbers that are not there are NaN, text None.
+    """
+    predictions = list(predictions)
+    if labels is None:
+        labels = list(dict.fromkeys(label for each in predictions for label in each.probabilities or {}))
+    return pa.Table.from_pylist([each.to_row(labels) for each in predictions], row_schema(labels)).to_pandas()
+
+
+def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> None:
+    """Find out before the work whether `write_predictions` can write there.
+
+    Args:
+        path: see `write_predictions`.
+        inputs: files and folders that are read, and must not be written over.
+
+    Raises:
+        MMERError: the suffix is none of `.jsonl`, `.csv` and `.parquet`, the file cannot be written, or is an input.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if path.suffix.lower() not in WRITERS:
+        raise MMERError(
+            f"cannot write predictions to {path}: its name must end in one of {', '.join(WRITERS)}"
+        )
+    check_output_file(path, inputs)
+
+
+def write_predictions(
+    predictions: Iterable[Prediction], path: str | Path | None, *, labels: Sequence[str]
+) -> tuple[int, int]:
+    """Write predictions as they come.
+
+    A file is there when it is complete. Until then, and after an interruption, what is done is in a file of the same
+    name that ends in `.part`; JSON lines and CSV hold each prediction there as soon as it has come.
+
+    Args:
+        predictions: read once.
+        path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for JSON lines on standard output.
+        labels: emotions of the model, in the order their columns shall have.
+
+    Returns:
+        How many predictions were written, and how many of those are errors.
+
+    Raises:
+        MMERError: the suffix is another, or the file cannot be written. Nothing has been read from
+            `predictions` then, unless the disk is full.
+        KeyboardInterrupt: the user interrupts; its message says where the predictions are.
+    """
+    check_output(path)
+    written = errors = 0
+    with _writer(path, labels) as (write, part):
+        try:
+            for prediction in predictions:
+                write(prediction)
+                written += 1
+                errors += prediction.error is not None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted: {written} predictions are in {part}") from None
+    return written, errors
+
+
+@contextmanager
+def _writer(
+    path: str | Path | None, labels: Sequence[str]
+) -> Iterator[tuple[Callable[[Prediction], object], str | Path]]:
+    """A function that writes a prediction, and where it is until all are there."""
+    if path is None:
+        yield lambda prediction: _write_json_line(prediction, sys.stdout), "standard output"
+        return
+    path = Path(path)
+    open_writer = WRITERS[path.suffix.lower()]
+    with writing(path, keep=True) as part, open_writer(part, labels) as write:
+        yield write, part
+
+
+@contextmanager
+def _json_lines_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    with path.open("w", encoding="utf-8") as file:
+        yield lambda prediction: _write_json_line(prediction, file)
+
+
+def _write_json_line(prediction: Prediction, file: TextIO) -> None:
+    print(json_text(prediction.to_dict()), file=file, flush=True)
+
+
+@contextmanager
+def _csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, row_schema(labels).names)
+        table.writeheader()
+        yield lambda prediction: table.writerow(prediction.to_row(labels)) and file.flush()
+
+
+@contextmanager
+def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+    schema, rows = row_schema(labels), []
+
+    def write_group() -> None:
+        table.write_table(pa.Table.from_pylist(rows, schema))
+        rows.clear()
+
+    def write(prediction: Prediction) -> None:
+        rows.append(prediction.to_row(labels))
+        if len(rows) == ROWS_PER_GROUP:
+            write_group()
+
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as table:
+        try:
+            yield write
+        finally:
+            write_group()
+
+
+WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}
+
+
+def row_schema(labels: Sequence[str]) -> pa.Schema:
+    """Names and types of the columns of `Prediction.to_row`."""
+    numbers = {
+        "start",
+        "end",
+        "duration",
+        "contribution_speech",
+        "contribution_text",
+        *map(probability_column, labels),
+    }
+    names = Prediction(utterance_id="").to_row(labels)
+    types = dict.fromkeys(numbers, pa.float64()) | {"abstained": pa.bool_()}
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])

@@ -1,0 +1,187 @@
+"""Segments that others found: diarization, annotation, subtitles, tables."""
+
+import re
+from collections.abc import Callable
+from html import unescape
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from mmer.audio.speech_segments import Segment
+from mmer.corpora.delimited import read_delimited
+from mmer.corpora.tables import brief, with_points
+from mmer.errors import MMERError, reading
+from mmer.extras import import_extra
+from mmer.plain_text import lines_of
+from mmer.text.names import header, tidy
+
+_SIDES = {"1": "left", "2": "right"}
+
+
+def read_segments(path: str | Path, recording: str, tiers: list[str] | None = None) -> list[Segment]:
+    """Read the segments of a recording.
+
+    Args:
+        path: by its suffix, one of
+            `.rttm`: SPEAKER lines of the recording, with their speakers; channels 1 and 2 are `left` and `right`;
+            `.TextGrid` of Praat: the intervals with text, whose text is the transcript and whose tier the speaker;
+            `.csv`: columns `start` and `end` in seconds, and, where they are, `speaker`, `transcript` and `channel`;
+            `.srt`, `.vtt`: subtitles, whose words are the transcript, and in WebVTT whose voice is the speaker.
+        recording: path or name of the recording, for files about several.
+        tiers: of a TextGrid, these alone; all by default.
+
+    Returns:
+        In order of their start.
+
+    Raises:
+        MMERError: no such file, another suffix, nothing in it, or something in it that is no segment.
+        MissingExtraError: a TextGrid needs praatio.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise MMERError(f"{path}: no file of segments; its name must end in one of {', '.join(_READERS)}")
+    if not path.is_file():
+        raise MMERError(f"{path}: no such file of segments")
+    with reading(path, _READERS[suffix][0], MMERError):
+        segments = _READERS[suffix][1](path, recording, tiers or [])
+    if not segments:
+        raise MMERError(f"{path}: holds no segments")
+    for segment in segments:
+        if not (isfinite(segment.start) and isfinite(segment.end)):
+            raise MMERError(
+                f"{path}: a segment from {segment.start} s to {segment.end} s; give numbers of seconds"
+            )
+    return sorted(segments, key=lambda segment: segment.start)
+
+
+def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
+    found: dict[str, list[Segment]] = {}
+    for number, line in enumerate(lines_of(path.read_text(encoding="utf-8-sig")), 1):
+        fields = line.split()
+        if not fields or fields[0] != "SPEAKER":
+            continue
+        if (read := _rttm_fields(fields)) is None:
+            expected = "SPEAKER FILE CHANNEL START LENGTH <NA> <NA> SPEAKER <NA> <NA>"
+            raise MMERError(f"{path}, line {number}: found {line.strip()!r}; expected {expected}")
+        name, channel, start, length, speaker = read
+        segment = Segment(start, start + length, _SIDES.get(channel, "mix"), speaker)
+        found.setdefault(name, []).append(segment)
+    stem = rttm_name(recording)
+    if len(found) > 1 and stem not in found:
+        names = ", ".join(sorted(found)[:5])
+        raise MMERError(f"{path}: is about several recordings ({names}, …), and none is called {stem}")
+    return found.get(stem) or [segment for segments in found.values() for segment in segments]
+
+
+def _rttm_fields(fields: list[str]) -> tuple[str, str, float, float, str | None] | None:
+    """Name, channel, start, length and speaker of a SPEAKER line, whose names may have blanks in them.
+
+    Null where the line cannot be read, or in more than one way.
+    """
+    ways: list[tuple[bool, int]] = []
+    for place in range(2, len(fields) - 5):
+        channel, start, length, words = fields[place : place + 4]
+        is_channel = channel.isdecimal() or channel == "<NA>"
+        if is_channel and _is_seconds(start) and _is_seconds(length):
+            ways.append((words == "<NA>", place))
+    if sum(usual for usual, _ in ways) == 1:
+        ways = [way for way in ways if way[0]]
+    if len(ways) != 1:
+        return None
+    place = ways[0][1]
+    name, who = "_".join(fields[1:place]), fields[place + 5 :]
+    for _ in range(2):  # a confidence and a look-ahead time, of which either may not be there
+        if len(who) > 1 and (who[-1] == "<NA>" or _is_seconds(who[-1])):
+            who = who[:-1]
+    start, length = float(fields[place + 1]), float(fields[place + 2])
+    return tidy(name), fields[place], start, length, None if who == ["<NA>"] else " ".join(who)
+
+
+def _is_seconds(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+", text) is not None
+
+
+def rttm_name(recording: str) -> str:
+    """What an RTTM file calls a recording: its name without folder and suffix, in one word."""
+    return tidy(Path(recording).stem).replace(" ", "_")
+
+
+def _read_textgrid(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
+    textgrid: Any = import_extra("praatio.textgrid", f"{path}: a TextGrid", "annotation")
+    grid = textgrid.openTextgrid(str(path), False, "silence", "rename")
+    names = [tier.name for tier in grid.tiers if isinstance(tier, textgrid.IntervalTier)]
+    for name in tiers:
+        if name not in names:
+            raise MMERError(f"{path}: has no interval tier {name!r}; it has {', '.join(names)}")
+    return [
+        Segment(start, end, speaker=name, transcript=" ".join(text.split()))
+        for name in tiers or names
+        for start, end, text in grid.getTier(name).entries
+        if text.strip()
+    ]
+
+
+def _read_csv(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
+    cells, commas_are_decimal = read_delimited(path)
+    columns = {header(name): values for name, values in cells.items()}
+    if missing := {"start", "end"} - set(columns):
+        found = ", ".join(cells)
+        raise MMERError(
+            f"{path}: has no column {min(missing)}; found {found}; start and end in seconds are needed"
+        )
+    times = {}
+    for name in ("start", "end"):
+        values = with_points(columns[name]) if commas_are_decimal else columns[name]
+        times[name] = [_seconds(path, name, row, value) for row, value in enumerate(values, 1)]
+    nothing = [None] * len(times["start"])
+    rest = (columns.get(name, nothing) for name in ("channel", "speaker", "transcript"))
+    return [
+        Segment(start, end, channel or "mix", (speaker and tidy(speaker)) or None, transcript or None)
+        for start, end, channel, speaker, transcript in zip(times["start"], times["end"], *rest, strict=True)
+    ]
+
+
+def _seconds(path: Path, name: str, row: int, value: str | None) -> float:
+    try:
+        return float(value or "")
+    except ValueError:
+        found = "empty" if value is None else brief(value)
+        raise MMERError(f"{path}: {name} is {found} in row {row}; start and end must be seconds") from None
+
+
+def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
+    # Imported here, so that the command line starts without it.
+    import webvtt
+
+    is_srt = path.suffix.lower() == ".srt"
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    times = [number for number, line in enumerate(lines) if "-->" in line]
+    for number in times:
+        if not _CUE_TIMES.match(lines[number]):
+            raise MMERError(f"{path}, line {number + 1}: {brief(lines[number])} are no times of a subtitle")
+        lines[number] = re.sub(r"(?<=:\d\d),(?=\d)", ".", lines[number])
+    captions = webvtt.from_buffer(StringIO("\n".join(lines)), "srt" if is_srt else "vtt")
+    if len(captions) != len(times):
+        found = f"{len(captions)} of its {len(times)} subtitles can be read"
+        raise MMERError(
+            f"{path}: {found}; each needs its times on a line of their own, and an empty line before it"
+        )
+    segments = []
+    for caption in captions:
+        words = " ".join((caption.text if is_srt else unescape(caption.text)).split())
+        start, end = (time.in_milliseconds() / 1000 for time in (caption.start_time, caption.end_time))
+        segments.append(Segment(start, end, speaker=caption.voice, transcript=words or None))
+    return segments
+
+
+_CUE_TIME = r"(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}"
+_CUE_TIMES = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}")
+_READERS: dict[str, tuple[str, Callable[[Path, str, list[str]], list[Segment]]]] = {
+    ".rttm": ("RTTM", _read_rttm),
+    ".textgrid": ("TextGrid", _read_textgrid),
+    ".csv": ("CSV", _read_csv),
+    ".srt": ("SubRip", _read_subtitles),
+    ".vtt": ("WebVTT", _read_subtitles),
+}

@@ -1,0 +1,335 @@
+"""Emotions along a recording of any length: an answer for each segment of speech in it."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmer.audio.load import SAMPLING_RATE, channel_names, probe, stream_channels
+from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
+from mmer.errors import AudioError, MMERError
+from mmer.inference.inputs import NamedBytes, Utterance, contents
+from mmer.inference.prediction import Prediction, predictions_frame
+from mmer.inference.recognizer import EmotionRecognizer
+
+PEAK = SAMPLING_RATE // 100  # samples, of which a picture of the waveform shows the loudest
+Source = str | os.PathLike[str] | bytes | BinaryIO
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """The answers along one recording.
+
+    Attributes:
+        recording: its path, or what else it is called.
+        duration: seconds.
+        labels: emotions of the model.
+        segments: an answer for each, by start. `start`, `end`, `channel`, `speaker`, `transcript`, `label`,
+            `probabilities`, `confidence` and `error` say what there is; one without an answer is there, with its
+            `error`.
+        smoothing: see `smoothed`; 0 for none.
+        peaks: for each channel, the largest magnitude of each 10 ms, (steps,), full scale = 1.
+    """
+
+    recording: str
+    duration: float
+    labels: list[str]
+    segments: list[Prediction]
+    smoothing: float = 0.0
+    peaks: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+    @property
+    def errors(self) -> list[Prediction]:
+        """The segments that have no answer."""
+        return [segment for segment in self.segments if segment.error is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes but `peaks`, as JSON can hold them; segments have their `confidence` too."""
+        apart = ("utterance_id", "audio_path")
+        return {
+            "recording": self.recording,
+            "duration": self.duration,
+            "labels": self.labels,
+            "smoothing": self.smoothing,
+            "segments": [
+                {name: value for name, value in segment.to_dict().items() if name not in apart}
+                | {"confidence": segment.confidence}
+                for segment in self.segments
+            ],
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each segment, as `predictions_frame`."""
+        return predictions_frame(self.segments, self.labels)
+
+    def write(self, path: str | Path) -> None:
+        """Write a file by its suffix; see `mmer.inference.timeline.formats`.
+
+        Raises:
+            MMERError: the suffix is another, or the file cannot be written.
+            MissingExtraError: the format needs a package that is not installed.
+        """
+        from mmer.inference.timeline.formats import write_timeline
+
+        write_timeline(self, Path(path))
+
+    def plot(self, path: str | Path | BinaryIO, format: str | None = None) -> None:
+        """Draw waveform, probabilities over time and transcript.
+
+        Args:
+            path: a file, or an open binary one.
+            format: png, svg or pdf; by the suffix unless given, and PNG into an open file.
+        """
+        from mmer.inference.timeline.plot import plot_timeline
+
+        plot_timeline(self, path, format)
+
+    def __repr__(self) -> str:
+        shares = self.seconds_by_label()
+        told = [f"{label} {seconds:.1f} s" for label, seconds in shares.items() if seconds]
+        failed = [f"{len(self.errors)} without an answer"] if self.errors else []
+        counted = f"{len(self.segments)} segments in {self.duration:.1f} s"
+        return f"Timeline({self.recording}: {', '.join([counted, *told, *failed])})"
+
+    def _repr_html_(self) -> str:
+        from mmer.inference.notebook import timeline_html
+
+        return timeline_html(self)
+
+    def seconds_by_label(self) -> dict[str, float]:
+        """Seconds of the segments of each emotion, most first."""
+        seconds = dict.fromkeys(self.labels, 0.0)
+        for segment in self.segments:
+            if segment.label is not None:
+                seconds[segment.label] += segment_end(segment) - segment_start(segment)
+        return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def segment_start(segment: Prediction) -> float:
+    """Seconds."""
+    assert segment.start is not None
+    return segment.start
+
+
+def segment_end(segment: Prediction) -> float:
+    """Seconds."""
+    assert segment.end is not None
+    return segment.end
+
+
+def timeline(
+    recognizer: EmotionRecognizer,
+    source: Source,
+    *,
+    segments: Iterable[Segment] | None = None,
+    channel: str = "mix",
+    smoothing: float = 0.0,
+    pause: float = PAUSE,
+    one_speaker: bool = False,
+    batch_size: int = 16,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Timeline:
+    """Answer every segment of speech in a recording.
+
+    The recording is read as a stream; what is kept of it are the answers and 100 numbers a second for the picture. A
+    model that standardizes per speaker needs all segments before the first answer.
+
+    Args:
+        recognizer: its transcription (`ctc`, `whisper:NAME`) hears each segment.
+        source: path, bytes or open file of audio or video.
+        segments: given ones, as `read_segments` reads them; found by silero-vad if null, see `SpeechFinder`. One that
+            the model cannot answer, such as one longer than its `max_duration`, becomes a segment with its error.
+        channel: `mix`, `left`, `right`, the number of one from 1, or `each`: every channel is searched, and is
+            one speaker; given segments say theirs.
+        smoothing: seconds, the time constant of `smoothed`; 0 for none.
+        pause: seconds of silence between two segments that are found.
+        one_speaker: segments whose speaker is not known are all of one person, for models normalized per speaker.
+        batch_size: segments that the model answers at a time.
+        name: of the recording, where it has no path.
+        progress: called with the seconds done so far, reading and answering taken together, and the seconds in all.
+
+    Raises:
+        AudioError: the recording cannot be read, or has no such channel. One that breaks off later gives what there
+            is, and a last segment with the error.
+        MMERError: `each` is asked for, and given segments do not say their channel.
+    """
+    audio = contents(source)
+    assert isinstance(audio, str | os.PathLike | bytes)
+    recording = name or (os.fspath(audio) if isinstance(audio, str | os.PathLike) else "recording")
+    opened = NamedBytes(audio, recording) if isinstance(audio, bytes) else audio
+    duration, names = probe(opened).duration, channel_names(opened)
+    channels = names if channel == "each" else [channel]
+    given = None if segments is None else _in_their_channels(segments, channel, channels, recording)
+    total, answered = duration * len(channels), 0.0
+    longest = recognizer.processor.max_duration
+    scan = _Scan(audio, channels, recording)
+
+    def report() -> None:
+        if progress:
+            progress(int((scan.seconds * len(channels) + answered) / 2), int(total))
+
+    def found() -> Iterator[Segment]:
+        finders = [SpeechFinder(pause=pause, longest=longest) for _ in channels] if given is None else []
+        for channel, start, end in scan.read(finders, report):
+            yield Segment(start, end, channel, channel if len(channels) > 1 else None)
+        yield from given or []
+
+    def utterance(segment: Segment) -> Utterance:
+        speaker = segment.speaker or ("the one speaker" if one_speaker else None)
+        return Utterance(
+            audio,
+            segment.transcript,
+            speaker=speaker,
+            start=segment.start,
+            end=segment.end,
+            utterance_id=f"{recording} at {segment.start:.2f} s",
+            channel=segment.channel,
+        )
+
+    answers = []
+    for answer in recognizer.predict(map(utterance, found()), batch_size=batch_size):
+        answers.append(answer)
+        position = segment_end(answer) * len(channels)
+        answered = min(max(answered, position), total)
+        report()
+    answered = total
+    report()
+    broken = scan.broken(duration)
+    answers = smoothed(answers, smoothing) if smoothing else answers
+    return Timeline(
+        recording=recording,
+        duration=duration,
+        labels=recognizer.labels,
+        segments=sorted([*answers, *broken], key=segment_start),
+        smoothing=smoothing,
+        peaks=scan.peaks(),
+    )
+
+
+def smoothed(answers: Sequence[Prediction], seconds: float) -> list[Prediction]:
+    """Answers that remember what was before, and forget it with time.
+
+    With m_i the middle of segment i and d_i its duration in seconds (1 ms at least), its probabilities become those
+    of the segments j of the same channel and speaker that come up to it in order of their middles, averaged with the
+    weights d_j exp(-(m_i - m_j) / `seconds`). They add up to 1 as before; after 3 `seconds`, 5 % of what was is left.
+
+    Args:
+        answers: those without probabilities stay as they are.
+        seconds: the time constant, above 0.
+
+    Returns:
+        In the order given, with new `probabilities` and `label`, and without `contributions`, which were of the old.
+    """
+    order = sorted(range(len(answers)), key=lambda index: _middle(answers[index]))
+    sums: dict[tuple[str, str | None], tuple[float, float, dict[str, float]]] = {}
+    result = list(answers)
+    for index in order:
+        answer = answers[index]
+        if answer.probabilities is None:
+            continue
+        middle, weight = _middle(answer), max(segment_end(answer) - segment_start(answer), 1e-3)
+        whose = (answer.channel, answer.speaker)
+        before, total, sum_of = sums.get(whose, (middle, 0.0, defaultdict(float)))
+        kept = exp((before - middle) / seconds)
+        total = kept * total + weight
+        sum_of = {label: kept * sum_of[label] + weight * p for label, p in answer.probabilities.items()}
+        sums[whose] = middle, total, sum_of
+        probabilities = {label: value / total for label, value in sum_of.items()}
+        label = max(probabilities, key=lambda name: probabilities[name])
+        none: dict[str, float | None] = dict.fromkeys(answer.contributions)
+        result[index] = replace(answer, probabilities=probabilities, label=label, contributions=none)
+    return result
+
+
+def _middle(answer: Prediction) -> float:
+    return (segment_start(answer) + segment_end(answer)) / 2
+
+
+def _in_their_channels(
+    segments: Iterable[Segment], channel: str, channels: Sequence[str], recording: str
+) -> list[Segment]:
+    if channel != "each":
+        return [replace(segment, channel=channel) for segment in segments]
+    if len(channels) == 1:
+        return [replace(segment, channel=channels[0]) for segment in segments]
+    given = list(segments)
+    for segment in given:
+        if segment.channel not in channels:
+            raise MMERError(
+                f"{recording}: a given segment at {segment.start:g} s is of channel {segment.channel}; with --channel "
+                f"each it must be one of {', '.join(channels)}: use RTTM, or a CSV table with a column channel"
+            )
+    return [replace(segment, speaker=segment.speaker or segment.channel) for segment in given]
+
+
+class _Scan:
+    """Channels of a recording, read together from its beginning to its end."""
+
+    def __init__(
+        self, audio: str | os.PathLike[str] | bytes, channels: Sequence[str], recording: str
+    ) -> None:
+        self.seconds = 0.0
+        self._error: str | None = None
+        self._channels, self._recording = channels, recording
+        self._source = NamedBytes(audio, recording) if isinstance(audio, bytes) else audio
+        self._peaks: list[list[NDArray[np.float32]]] = [[] for _ in channels]
+        self._rest = [np.zeros(0, np.float32) for _ in channels]
+
+    def read(
+        self, finders: Sequence[SpeechFinder], report: Callable[[], None]
+    ) -> Iterator[tuple[str, float, float]]:
+        """Channel, start and end of each segment of speech.
+
+        Args:
+            finders: one for each channel; none to look for no speech.
+            report: called after each 10 s.
+        """
+        try:
+            for blocks in stream_channels(self._source, self._channels):
+                for number, block in enumerate(blocks):
+                    self._keep_peaks(number, block)
+                self.seconds += len(blocks[0]) / SAMPLING_RATE
+                report()
+                for channel, finder, block in zip(self._channels, finders, blocks, strict=False):
+                    yield from ((channel, *segment) for segment in finder.feed(block))
+        except AudioError as error:
+            if not self.seconds:
+                raise
+            self._error = str(error)
+        for channel, finder in zip(self._channels, finders, strict=False):
+            yield from ((channel, *segment) for segment in finder.finish())
+
+    def _keep_peaks(self, number: int, block: NDArray[np.float32]) -> None:
+        samples = np.concatenate([self._rest[number], np.abs(block)])
+        whole = len(samples) // PEAK * PEAK
+        self._peaks[number].append(samples[:whole].reshape(-1, PEAK).max(axis=1))
+        self._rest[number] = samples[whole:]
+
+    def peaks(self) -> dict[str, NDArray[np.float32]]:
+        """See `Timeline`."""
+        return {
+            channel: np.concatenate(peaks) if peaks else np.zeros(0, np.float32)
+            for channel, peaks in zip(self._channels, self._peaks, strict=True)
+        }
+
+    def broken(self, duration: float) -> list[Prediction]:
+        """If the recording breaks off, a segment of each channel from there on, with the reason."""
+        return [
+            Prediction(
+                utterance_id=f"{self._recording} at {self.seconds:.2f} s",
+                start=self.seconds,
+                end=max(duration, self.seconds),
+                channel=channel,
+                error=self._error,
+            )
+            for channel in self._channels
+            if self._error
+        ]

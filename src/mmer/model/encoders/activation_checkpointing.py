@@ -1,0 +1,40 @@
+"""What training keeps of the encoders' layers for the backward pass, and what it computes again."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import create_selective_checkpoint_contexts
+from transformers import PreTrainedModel
+
+from mmer.recipe.values import Recompute
+
+_EXPENSIVE = [
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.convolution.default,
+    # What GPUs compute attention with keeps little and costs much; CPUs use plain products, which are made again.
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+]
+
+
+def enable_recompute(model: PreTrainedModel, recompute: Recompute) -> None:
+    """Have the backward pass compute again what the layers of a model do not keep.
+
+    Args:
+        model: its layers are changed in place.
+        recompute: `none` keeps everything; `cheap` keeps the results of matrix products and convolutions and computes
+            attention maps, activations, normalizations and dropouts again; `layers` keeps the input of each layer
+            alone. Random numbers are drawn again as they were, so none of them changes the gradient.
+    """
+    if recompute == "none":
+        return
+    settings: dict[str, Any] = {"use_reentrant": False}
+    if recompute == "cheap":
+        settings["context_fn"] = partial(create_selective_checkpoint_contexts, _EXPENSIVE)
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
+    else:  # before transformers 5.20
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)

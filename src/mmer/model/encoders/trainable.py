@@ -1,0 +1,114 @@
+"""What of an encoder learns: everything, nothing, its last layers, or low-rank additions to its linear layers (LoRA).
+
+A frozen encoder runs without dropout, one that learns in part runs with it everywhere.
+
+LoRA (Hu et al., 2022) adds to a linear layer W the product of two thin matrices, (alpha / rank) B A, which starts at
+zero. `merge_lora` adds it to W for good, so that a finished model is one like any other.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from mmer.errors import EncoderError
+from mmer.extras import import_extra
+from mmer.recipe.values import LAST_LAYERS
+
+
+def transformer_layers(encoder: nn.Module) -> nn.ModuleList:
+    """The stack of transformer layers of a `transformers` encoder, lowest first.
+
+    Raises:
+        EncoderError: there is none, as where layers share their weights.
+    """
+    config: Any = encoder.config
+    stacks = [
+        module
+        for module in encoder.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
+    ]
+    if not stacks:
+        raise EncoderError(
+            f"encoders of type '{config.model_type}' have no stack of {config.num_hidden_layers} layers to choose "
+            "from; of train and training.layer_decay, only full, frozen and 1.0 suit them"
+        )
+    return max(stacks, key=_size)
+
+
+def choose_trainable(encoder: nn.Module, train: str, side: str) -> None:
+    """Let those weights of an encoder learn that `train` names, and no others; LoRA's are still to be added.
+
+    Args:
+        encoder: of `transformers`.
+        train: `full`, `frozen`, `lora` or `last:N`.
+        side: `speech` or `text`, for the message.
+
+    Raises:
+        EncoderError: it has fewer than N layers, or no stack of layers.
+    """
+    encoder.requires_grad_(train == "full")
+    if number := LAST_LAYERS.fullmatch(train):
+        layers, wanted = transformer_layers(encoder), int(number[1])
+        if wanted > len(layers):
+            raise EncoderError(
+                f"model.{side}.train is {train}, but the encoder has {len(layers)} layers; "
+                f"choose last:1 to last:{len(layers)}, or full"
+            )
+        layers[-wanted:].requires_grad_(True)
+
+
+def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Add low-rank matrices to every linear layer of an encoder's transformer layers; nothing else learns then.
+
+    Left out are layers of WavLM whose weights its attention takes without calling them: additions would do nothing.
+
+    Args:
+        encoder: of `transformers`; changed in place.
+        settings: `rank`, `alpha`, `dropout`.
+
+    Raises:
+        MissingExtraError: peft is not installed.
+        EncoderError: there is no stack of layers.
+    """
+    peft: Any = import_extra("peft", "train: lora")
+    layers = transformer_layers(encoder)
+    linear = [
+        module
+        for layer in layers
+        for part in layer.modules()
+        for name, module in part.named_children()
+        if isinstance(module, nn.Linear) and not (name in _TAKEN and hasattr(part, _TAKER))
+    ]
+    names = {id(module): name for name, module in encoder.named_modules()}
+    config = peft.LoraConfig(
+        r=settings["rank"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        target_modules=[names[id(module)] for module in linear],
+    )
+    peft.inject_adapter_in_model(config, encoder)
+
+
+_TAKER, _TAKEN = "torch_multi_head_self_attention", ("q_proj", "k_proj", "v_proj", "out_proj")
+"""A method of WavLM's attention, and the layers whose weights it hands to PyTorch's attention."""
+
+
+def merge_lora(encoder: nn.Module) -> None:
+    """Add the low-rank matrices to the weights they belong to, and take them away."""
+    from peft.tuners.lora import LoraLayer
+
+    for part in list(encoder.modules()):
+        for name, module in list(part.named_children()):
+            if isinstance(module, LoraLayer):
+                module.merge(safe_merge=True)
+                setattr(part, name, module.get_base_layer())
+
+
+def learns(module: nn.Module) -> bool:
+    """Whether any weight of a module learns."""
+    return any(weight.requires_grad for weight in module.parameters())
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,510 @@
+"""What a recipe may say: nested, validated settings of one training run.
+
+A recipe is a YAML file with the sections `data`, `protocol`, `model`, `objectives`, `augment` and `training`.
+What it leaves out has the defaults below. An unknown key or a value that is not allowed is a `RecipeError` of
+one line that says where it was found.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from mmer.errors import RecipeError
+from mmer.recipe.errors import check_keys, explain, sections
+from mmer.recipe.values import (
+    Folds,
+    Fraction,
+    Name,
+    Order,
+    Probability,
+    Recompute,
+    Seed,
+    Span,
+    Train,
+    Unique,
+    read_as,
+    read_override,
+)
+from mmer.recipes import parse_yaml, read_recipe
+
+
+class Section(BaseModel):
+    """Settings that belong together; immutable, unknown keys refused, docstrings of fields kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """What is trained on."""
+
+    corpus: Path | None = None
+    """The corpus: a table (Parquet, CSV, TSV, JSONL) or a folder of audio with metadata.csv."""
+    labels: Annotated[list[Name], Field(min_length=2), Unique] | None = None
+    """Emotions to tell apart, in the order of the model's classes; null = every emotion of the corpus."""
+    label_map: dict[Name, Name] = {}
+    """Emotions to rename before `labels` is applied, as `excited: happy`."""
+    recognized: Probability = 0.0
+    """Share of the training utterances, drawn anew in each epoch, that are read as a speech recognizer heard them: by
+    the column `recognized` that `mmer corpus transcribe` writes. CTC learns the true transcript all the same. At 1,
+    validation and test are read so too; below, they are read as transcribed, and so is who was not heard."""
+    crop_duration: PositiveFloat | None = None
+    """Cut longer clips to their first so many seconds; how many were cut is reported. null = never cut."""
+    max_duration: PositiveFloat = 30.0
+    """Clips longer than this (seconds, after `crop_duration`) are left out of training and listed."""
+
+
+class Protocol(Section):
+    """Who trains, who chooses the epoch, who tests."""
+
+    group: Name = "speaker"
+    """What `test` and `validation` name: speaker, session, or another column of the corpus. A group is never on two
+    sides, nor is a speaker."""
+    test: list[Name] = []
+    """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
+    folds: Folds = None
+    """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, so many folds of groups,
+    alike in size and emotions; `official`, the fold column of the corpus, or else its split column; or a file,
+    the folds.json of another cross-validation of the corpus. `mmer train` wants null: its fold is `test`."""
+    validation: NonNegativeInt | list[Name] = 1
+    """Validation groups, or how many to draw from the others where the corpus has no validation split. In a
+    cross-validation, a number: so many groups that follow those of the fold."""
+    validation_group: Name | None = None
+    """The column whose values validate; null = `group`. With `group: session` and `validation_group: speaker`, single
+    speakers of the training sessions validate instead of a whole session; a cross-validation draws them for each
+    fold."""
+    seed: Seed = 0
+    """Seed of the split: of the drawn validation groups and of the drawn folds. In a cross-validation that leaves one
+    group out, 0 has validation groups follow in the order of their names; other seeds draw an order."""
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "balanced_accuracy"
+    """What the best epoch is best in."""
+    refit: bool = False
+    """Once the validation split has chosen the epoch, train anew on training and validation together, for as many
+    epochs, and test that model. Wants `selection: validation`."""
+    selection: Literal["validation", "last", "test"] = "validation"
+    """What chooses the epoch: the validation split; nothing, so that the last one is kept and `validation: 0` leaves
+    more to train on; or the test split, which is what the published code does and marks every number. Where there is
+    a validation split too, its choice is judged beside that of the test split: the difference is the optimism."""
+    speakers_apart: bool = True
+    """Refuse a split that has a speaker on two sides; false accepts official ones such as MELD's, and says so."""
+    style: Literal["all", "improvised", "scripted"] = "all"
+    """Which utterances are used, by the column `improvised` of the corpus."""
+    text_disjoint: bool = False
+    """Take every utterance out of training and validation whose transcript, or one like it, is in the test split."""
+    text_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """From when on two transcripts are alike for `text_disjoint`: share of words in common blocks, as of difflib."""
+
+    @model_validator(mode="after")
+    def _refits_what_validation_chose(self) -> Self:
+        if self.refit and self.selection != "validation":
+            already = (
+                "trains on all it may already" if self.selection == "last" else "has read the test split"
+            )
+            raise ValueError(f"changed: refit wants selection: validation; {self.selection} {already}")
+        if self.refit and self.validation == 0:
+            raise ValueError(
+                "changed: refit wants a validation split to choose the epoch, and validation is 0"
+            )
+        return self
+
+
+class Transformer(Section):
+    """Sizes of a small encoder that is trained from scratch."""
+
+    hidden_size: PositiveInt = 128
+    """Width of the encoder's output; a multiple of `num_attention_heads`."""
+    num_hidden_layers: PositiveInt = 4
+    """Layers."""
+    num_attention_heads: PositiveInt = 4
+    """Attention heads of a layer."""
+    intermediate_size: PositiveInt = 512
+    """Width of the feed-forward layers."""
+    dropout: Fraction = 0.1
+    """Dropout probability."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            multiple = f"a multiple of num_attention_heads ({self.num_attention_heads})"
+            raise ValueError(f"changed: hidden_size is {self.hidden_size}, not {multiple}")
+        return self
+
+
+class CompactSpeech(Transformer):
+    """Sizes of the conformer on log-mel features behind `model.speech.encoder: compact`."""
+
+    stacked: PositiveInt = 4
+    """Log-mel frames of 10 ms that are stacked into one; 4 is fast, 2 leaves CTC enough frames for fast speech."""
+
+
+class CompactText(Transformer):
+    """Sizes of the text encoder and the tokenizer behind `model.text.encoder: compact`."""
+
+    num_hidden_layers: PositiveInt = 2
+    """Layers."""
+    vocabulary_size: PositiveInt = 2000
+    """Most entries of the tokenizer learned from the training transcripts."""
+
+
+class SpeechEncoder(Section):
+    """What hears the sound."""
+
+    encoder: str = "compact"
+    """`compact`, a model name on the Hugging Face Hub, or a local folder."""
+    train: Train = "full"
+    """What of the encoder learns: everything (`full`), nothing (`frozen`), low-rank additions to its linear layers
+    (`lora`, see `model.lora`), or its last N layers (`last:N`). Only a pretrained one can learn in part."""
+    freeze_feature_extractor: bool = True
+    """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
+    spec_augment: bool = False
+    """Mask spans of frames and channels in training."""
+    normalization: Literal["utterance", "speaker", "corpus"] = "utterance"
+    """What log-mel features are standardized over. `speaker` takes all clips of a speaker in the corpus, test
+    speakers included (transductive; no label is used), and needs a speaker for every clip. In use, few clips of a
+    speaker are standardized between their own statistics and those of the average training speaker."""
+    compact: CompactSpeech = CompactSpeech()
+    """Sizes of the `compact` encoder."""
+
+
+class TextEncoder(Section):
+    """What reads the words."""
+
+    encoder: str = "compact"
+    """`compact`, a model name on the Hugging Face Hub, or a local folder."""
+    train: Train = "full"
+    """What of the encoder learns, as for `model.speech.train`."""
+    compact: CompactText = CompactText()
+    """Sizes of the `compact` encoder."""
+
+
+class Lora(Section):
+    """Low-rank additions to every linear layer of an encoder with `train: lora` (Hu et al., LoRA, 2022)."""
+
+    rank: PositiveInt = 8
+    """Rank of an addition; a linear layer from m to n learns rank * (m + n) weights."""
+    alpha: PositiveFloat = 16.0
+    """The addition is multiplied by alpha / rank."""
+    dropout: Fraction = 0.05
+    """Dropout probability of what the additions read."""
+
+
+class Model(Section):
+    """The network."""
+
+    fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
+    """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
+    without: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = []
+    """Parts of the fusion `mmer` that are left out, to see what they are worth."""
+    stand_ins: bool = False
+    """Learn what stands in for a missing recording or transcript, so that utterances without one of them are trained on
+    and answered; on wherever `augment.missing` leaves any out. Fusions of one side have none."""
+    num_attention_heads: PositiveInt = 12
+    """Attention heads of the fusion layers."""
+    intermediate_size: PositiveInt = 3072
+    """Width of the feed-forward layers of the fusion."""
+    dropout: Fraction = 0.1
+    """Dropout probability of the fusion."""
+    speech: SpeechEncoder = SpeechEncoder()
+    """The speech encoder."""
+    text: TextEncoder = TextEncoder()
+    """The text encoder."""
+    lora: Lora = Lora()
+    """How encoders with `train: lora` learn."""
+
+    @model_validator(mode="after")
+    def _has_parts(self) -> Self:
+        if self.lora != Lora() and "lora" not in (self.speech.train, self.text.train):
+            raise ValueError("changed: lora is set, but neither speech.train nor text.train is lora")
+        if self.without and self.fusion != "mmer":
+            raise ValueError(f"changed: fusion is {self.fusion}, which has no parts to leave out by without")
+        return self
+
+
+class Objectives(Section):
+    """What the network learns from: cross-entropy and three weighted auxiliary objectives."""
+
+    formulation: Literal["paper", "official"] = "paper"
+    """Auxiliary objectives as the paper defines them, or as the published code computes them. With `official`, layers
+    outside the encoders also start as PyTorch has them, weight decay is on all weights, the last, incomplete
+    accumulation of an epoch is divided by `accumulation` too, and CTC learns laughter and breathing as LG and BR."""
+    ctc_weight: NonNegativeFloat = 0.1
+    """α, weight of CTC on the transcript; 0 = off."""
+    supervised_contrastive_weight: NonNegativeFloat = 0.1
+    """β, weight of the supervised contrastive loss; 0 = off."""
+    augmented_contrastive_weight: NonNegativeFloat = 0.1
+    """γ, weight of the augmented contrastive loss; 0 = off."""
+    temperature: PositiveFloat = 0.07
+    """τ of both contrastive losses."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs the cross-entropy of a class by the inverse of its frequency in training."""
+    label_smoothing: Fraction = 0.0
+    """Label smoothing of the cross-entropy."""
+
+
+class AugmentSpeech(Section):
+    """How the sound of the second view is changed; the amount of a change is drawn from its span."""
+
+    probability: Probability = 0.5
+    """Probability of each change below."""
+    gain_db: Span = (-6.0, 6.0)
+    """Gain in dB."""
+    snr_db: Span = (10.0, 30.0)
+    """Signal-to-noise ratio of added Gaussian noise in dB."""
+    time_stretch: Span = (0.9, 1.1)
+    """Factor on the speed; the pitch stays."""
+    pitch_semitones: Span = (-2.0, 2.0)
+    """Pitch shift in semitones."""
+    band_filter: bool = True
+    """Low-pass, high-pass or band-stop filter."""
+
+
+class AugmentText(Section):
+    """How the words of the second view are changed; one word always stays."""
+
+    drop: Probability = 0.1
+    """Probability that a word is left out."""
+    swap: Probability = 0.05
+    """Probability that a word changes places with the next one."""
+    repeat: Probability = 0.05
+    """Probability that a word is said twice."""
+
+
+class AugmentFeatures(Section):
+    """How the features of the `compact` encoder are changed in training, both views; 0 = not at all."""
+
+    warp: Fraction = 0.0
+    """Largest |log| of the factor on the mel axis, as of a longer or shorter vocal tract."""
+    shift: NonNegativeFloat = 0.0
+    """Largest shift along the mel axis in bins."""
+    tempo: Fraction = 0.0
+    """Largest |log| of the factor on the duration."""
+    frequency_mask: Annotated[int, Field(ge=0, le=80)] = 0
+    """Most mel bins of each of two masks."""
+    time_mask: NonNegativeInt = 0
+    """Most frames of 10 ms of each of two masks."""
+    prosody_offset: NonNegativeFloat = 0.0
+    """Standard deviation of an offset on pitch, periodicity and energy, in standard deviations of the features."""
+
+
+class ModalityDropout(Section):
+    """Which utterances are only heard, or only read, in an epoch; drawn for each, so that the network learns to answer
+    from either. Both views of an utterance lack the same."""
+
+    speech: Probability = 0.0
+    """Probability that an utterance with a transcript is read without its sound."""
+    text: Probability = 0.0
+    """Probability that an utterance with a recording is heard without its transcript; CTC still learns from it."""
+
+    @model_validator(mode="after")
+    def _never_both(self) -> Self:
+        if self.speech + self.text > 1:
+            raise ValueError(f"changed: speech and text add up to {self.speech + self.text:g}, more than 1")
+        return self
+
+
+class Augment(Section):
+    """Changes in training, and the second view of the augmented contrastive objective."""
+
+    missing: ModalityDropout = ModalityDropout()
+    """Modality dropout."""
+    speech: AugmentSpeech = AugmentSpeech()
+    """Changes to the sound of the second view; with probability 0 it is heard as it is."""
+    text: AugmentText = AugmentText()
+    """Changes to the words of the second view."""
+    features: AugmentFeatures = AugmentFeatures()
+    """Changes to the features of both views."""
+    views: Path | None = None
+    """Second views that are drawn anew for each utterance in each epoch: a `views.parquet` of `mmer augment`, or a
+    CSV file with the columns `FileName` and `AugmentedText`, the other words of the published code."""
+    views_use: Literal["beside", "instead"] = "beside"
+    """`beside` the views made on the fly, which are drawn as often as each of the others and stand in where there are
+    none; or `instead` of them: an utterance without a view then has itself as its second view."""
+    views_breaking_fold: Literal["refuse", "leave_out"] = "refuse"
+    """What to do with views that used the voice or the words of somebody who is not in training: stop, or leave them
+    out and count them."""
+
+
+class Training(Section):
+    """How the network learns."""
+
+    epochs: PositiveInt = 30
+    """Passes over the training utterances."""
+    batch_size: PositiveInt = 32
+    """Utterances of one step on one device, all of which the contrastive objectives compare; with several devices,
+    they compare those of all."""
+    micro_batch_size: PositiveInt | None = None
+    """Utterances whose activations are in memory at a time; null = all of the batch. The gradient is the same, the
+    forward pass is made twice."""
+    accumulation: PositiveInt = 1
+    """Steps whose gradients are added up before the weights move."""
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW."""
+    speech_learning_rate: PositiveFloat | None = None
+    """Peak learning rate of the speech encoder; null = `learning_rate`."""
+    text_learning_rate: PositiveFloat | None = None
+    """Peak learning rate of the text encoder; null = `learning_rate`. Pretrained encoders want 1e-5 to 5e-5 (`full`,
+    `last:N`) or 1e-4 to 1e-3 (`lora`)."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the learning rate from each layer of the encoders to the one below it; 1 = the same for all."""
+    warmup_ratio: Fraction = 0.0
+    """Share of all steps over which the learning rate rises from 0."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    weight_decay: NonNegativeFloat = 0.01
+    """AdamW weight decay; biases and normalization weights have none, except with `formulation: official`."""
+    max_grad_norm: PositiveFloat | None = None
+    """Clip the gradient to this norm; null = no clipping."""
+    recompute: Recompute = "none"
+    """What of the encoders' layers the backward pass computes again instead of keeping it: nothing; what is `cheap`
+    (all but matrix products and convolutions), or whole `layers`. Less memory, more time, the same gradient."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the forward pass; float16 needs a GPU."""
+    seed: Seed = 0
+    """Seed of the weights, the order, the dropout and the views. The split has its own, `protocol.seed`."""
+    order: Order | None = None
+    """Which utterances share a batch: any (`shuffled`); as many of each emotion as in the corpus, in pairs of two
+    speakers, so that each has a positive in the supervised contrastive objective (`balanced`); or clips about equally
+    long (`by_length`), which saves padding, but emotions differ in length too, which costs accuracy. null = `balanced`
+    with the supervised contrastive objective, `shuffled` without."""
+    tf32: bool = True
+    """Compute float32 products in TF32 on GPUs that have it, several times as fast, with 10 bits of mantissa in
+    training; judging is in full float32. false = full float32 in training too."""
+    workers: NonNegativeInt | None = None
+    """Processes that load audio; the result is the same for any number. null = on a GPU, one for each core but one, up
+    to 4; none where the CPU trains, whose cores are busy, or where processes cannot be forked."""
+    text_cache_gb: NonNegativeFloat = 10.0
+    """Disk space in the run folder, while training goes on, for what a frozen text encoder says about each transcript:
+    it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
+    log_gradient_shares: bool = False
+    """Measure before each epoch how much of the gradient each objective contributes; training goes as it would."""
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = ["tensorboard"]
+    """Where objectives and scores are logged: event files in the run folder (`tensorboard`), Weights & Biases
+    (`wandb`), `mlflow`; each that is listed."""
+    patience: PositiveInt | None = None
+    """Stop after so many epochs without a better score on the selection split; null = never."""
+
+
+RUN_SETTINGS = ("recompute", "workers", "text_cache_gb", "log_gradient_shares", "report_to")
+"""Settings of `training` that change how a run goes and not what comes of it: it may be taken up with others."""
+
+
+class Recipe(Section):
+    """Every setting of one training run; `load_recipe` makes one from a file."""
+
+    data: Data = Data()
+    """What is trained on."""
+    protocol: Protocol = Protocol()
+    """Who trains, who chooses the epoch, who tests."""
+    model: Model = Model()
+    """The network."""
+    objectives: Objectives = Objectives()
+    """What the network learns from."""
+    augment: Augment = Augment()
+    """Changes in training."""
+    training: Training = Training()
+    """How the network learns."""
+
+    @property
+    def stand_ins(self) -> bool:
+        """Whether the network has stand-ins for a missing recording and a missing transcript."""
+        drops = self.augment.missing
+        return self.model.fusion in ("mmer", "naive") and (
+            self.model.stand_ins or drops.speech > 0 or drops.text > 0
+        )
+
+    def dump(self) -> str:
+        """The complete recipe as YAML, defaults included; `load_recipe` of it gives an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Dotted paths of the settings that differ from those of `other` and change what comes of a run."""
+        mine, theirs = dict(_leaves(self.run_as(other))), dict(_leaves(other))
+        return [path for path, value in mine.items() if theirs[path] != value]
+
+    def run_as(self, other: "Recipe") -> "Recipe":
+        """This recipe with the `RUN_SETTINGS` of another one."""
+        settings = {name: getattr(other.training, name) for name in RUN_SETTINGS}
+        return self.model_copy(update={"training": self.training.model_copy(update=settings)})
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a recipe that ships with the package or a YAML file.
+
+    Args:
+        name_or_path: a name of `recipe_names()`, or the path of a YAML file with the same sections.
+        overrides: settings as `a.b=c`, later ones winning. `c` is what is written, so that a path or a name may hold
+            anything; for a list, items with commas between them, as `protocol.test=F01,M02` or `[F01, M02]`, of which
+            one with a comma is in quotation marks; for a section or a mapping, YAML.
+
+    Text is never a number, a date, true, false or null but for a setting that is such.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, an unknown key, or a value that is not allowed; says where.
+    """
+    source, text = read_recipe(name_or_path)
+    settings = parse_yaml(text, source)
+    if settings is None:
+        settings = {}
+    check_keys(settings, Recipe, source)
+    settings = read_as(settings, Recipe)
+    set_by_override: dict[str, str] = {}
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        place = f"override {override!r}"
+        if not equals or not path.strip():
+            raise RecipeError(f"{place} is not of the form section.setting=value")
+        if re.search("[\ud800-\udfff]", value):
+            raise RecipeError(f"{place}: a recipe is UTF-8 text, which cannot hold it")
+        keys = path.strip().split(".")
+        layer = read_override(value, _kind_of(keys), place)
+        for key in reversed(keys):
+            layer = {key: layer}
+        check_keys(layer, Recipe, place)
+        _merge(settings, read_as(layer, Recipe), Recipe)
+        set_by_override[path.strip()] = place
+    try:
+        # From JSON, strict validation takes a list for a tuple and text for a path but no text for a number.
+        return Recipe.model_validate_json(json.dumps(settings, default=str), strict=True)
+    except ValidationError as error:
+        raise RecipeError(explain(error, settings, Recipe, source, set_by_override)) from None
+
+
+def _kind_of(keys: Sequence[str]) -> Any:
+    """The annotation of the setting at a path; text where there is none."""
+    kind: Any = Recipe
+    for key in keys:
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields):
+            return str
+        kind = kind.model_fields[key].annotation
+    return kind
+
+
+def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _merge(settings: dict[str, Any], layer: Mapping[str, Any], model: type[BaseModel]) -> None:
+    for key, value in layer.items():
+        if key in sections(model):
+            _merge(settings.setdefault(key, {}), value, sections(model)[key])
+        else:
+            settings[key] = value

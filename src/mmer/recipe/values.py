@@ -1,0 +1,162 @@
+"""Kinds of values that settings of a recipe have, each refused with what is allowed."""
+
+import re
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from mmer.recipes import Plain, parse_yaml
+from mmer.text.names import tidy
+
+Name = Annotated[str, AfterValidator(tidy)]
+"""A label, speaker or session, always text, as the corpus has it."""
+
+
+def _check_unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a list that has each name once")
+    return names
+
+
+Unique = AfterValidator(_check_unique)
+
+_NULLS = ("null", "Null", "NULL", "~")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}(_[0-9]{1,18})*")
+_NUMBER = re.compile(
+    r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+_TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_QUOTED = re.compile(r"""\"(?:[^"\\]|\\.)*\"|'(?:[^']|'')*'""")
+_ITEM = re.compile(rf"\s*({_QUOTED.pattern}|[^,]*?)\s*(?:,|$)")
+
+
+def read_as(value: Any, kind: Any) -> Any:
+    """Read a value of a YAML text as a setting of this type does.
+
+    Text without quotation marks is a number, true, false or null only where the type has such. For a list it is its
+    items, separated by commas, with or without brackets around them; an item in quotation marks may hold commas.
+    What does not fit stays as it is, for validation to refuse.
+
+    Args:
+        value: what `parse_yaml` gives.
+        kind: the annotation of the setting.
+    """
+    kinds = list(_kinds(kind))
+    if isinstance(value, Plain):
+        return _read_plain(value, kinds)
+    if isinstance(value, list):
+        of = _item_kind(kinds)
+        return [read_as(item, str if of is None else of) for item in value]
+    if isinstance(value, dict):
+        section = next(filter(_is_section, kinds), None)
+        if section is not None:
+            fields = section.model_fields
+            return {key: read_as(part, fields[key].annotation) for key, part in value.items()}
+        # A name for nothing is none: null stays null there, and is refused where there must be one.
+        return {str(key): read_as(part, str | None) for key, part in value.items()}
+    return [value] if isinstance(value, str) and str not in kinds and _item_kind(kinds) is not None else value
+
+
+def read_override(text: str, kind: Any, source: str) -> Any:
+    """Read what an override says, for `read_as`.
+
+    A section or a mapping is YAML. Anything else is what is written, so that blanks, colons and brackets in the name of
+    a file or a speaker mean nothing; quotation marks around all of it are left out.
+
+    Args:
+        text: what is right of the equals sign.
+        kind: the annotation of the setting.
+        source: what messages call the override.
+
+    Raises:
+        RecipeError: not YAML where it has to be.
+    """
+    text, kinds = text.strip(), list(_kinds(kind))
+    if any(get_origin(kind) is dict or _is_section(kind) for kind in kinds):
+        return parse_yaml(text, source)
+    if _QUOTED.fullmatch(text):
+        return parse_yaml(text, source)
+    return Plain(text) if text else None
+
+
+def _kinds(kind: Any) -> Iterator[Any]:
+    """The types that a setting may have."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from _kinds(get_args(kind)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(kind):
+            yield from _kinds(member)
+    else:
+        yield kind
+
+
+def _is_section(kind: Any) -> bool:
+    return get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _item_kind(kinds: list[Any]) -> Any:
+    """The type of the items, where a setting may be a list."""
+    return next((get_args(kind)[0] for kind in kinds if get_origin(kind) in (list, tuple)), None)
+
+
+def _read_plain(text: Plain, kinds: list[Any]) -> Any:
+    if text in _NULLS and type(None) in kinds:
+        return None
+    if bool in kinds and text.lower() in _TRUTHS:
+        return _TRUTHS[text.lower()]
+    if (int in kinds or float in kinds) and _INTEGER.fullmatch(text):
+        return int(text)
+    if (int in kinds or float in kinds) and _NUMBER.fullmatch(text):
+        return float(re.sub(r"\.(?=[iInN])", "", text))
+    of = _item_kind(kinds)
+    if of is None:
+        return str(text)
+    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    items = [found[1] for found in _ITEM.finditer(inside.strip())][:-1]  # the last is the nothing at the end
+    return [read_as(read_override(item, of, "a list"), of) for item in items]
+
+
+def _check_span(value: Any) -> Any:
+    numbers = isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
+    if not numbers or len(value) != 2 or value[0] > value[1]:
+        raise ValueError("two numbers [smallest, largest]")
+    return tuple(value)
+
+
+Span = Annotated[tuple[float, float], BeforeValidator(_check_span)]
+"""The smallest and the largest value of a random setting."""
+
+
+def _check_folds(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 2
+    known = ("leave-one-out", "official")
+    name = isinstance(value, str) and (value in known or value.endswith(".json"))
+    if not (value is None or number or name):
+        raise ValueError(f"{', '.join(known)}, a number from 2 on, or a .json file of folds")
+    return value
+
+
+Folds = Annotated[int | str | None, BeforeValidator(_check_folds)]
+"""What a cross-validation tests in turn."""
+
+
+def _check_train(value: Any) -> Any:
+    if value not in ("full", "frozen", "lora") and not (
+        isinstance(value, str) and LAST_LAYERS.fullmatch(value)
+    ):
+        raise ValueError("full, frozen, lora, or last:N for its last N layers, as last:2")
+    return value
+
+
+LAST_LAYERS = re.compile(r"last:([1-9]\d*)")
+Train = Annotated[str, BeforeValidator(_check_train)]
+"""What of an encoder learns."""
+
+Order = Literal["shuffled", "balanced", "by_length"]
+Recompute = Literal["none", "cheap", "layers"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
