@@ -1,6 +1,6 @@
 """Write the table of licenses that a company must know into README.md and docs/licenses.md: `python tools/licenses.py`.
 
-Everything else that mmer installs declares a permissive license. `tests/test_licenses.py` looks through what is
+Everything else that mmer installs declares a permissive license. `tests/test_supply_chain.py` looks through what is
 installed for others.
 """
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from audio.test_audio import make
 from commands import Outcome, run
-from test_audio import make
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus

@@ -16,9 +16,9 @@ import pandas as pd
 import psutil
 import pytest
 import soundfile
+from audio.test_audio import encode
 from filelock import FileLock
 from inference.conftest import save_model
-from test_audio import encode
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
@@ -178,7 +178,7 @@ def command(model: Path, table: Path, out: Path, *more: str) -> list[str]:
 
 def killed_midway(arguments: list[str], out: Path) -> list[psutil.Process]:
     """Kill -9 the command when two parts are there; the processes that it had begun."""
-    source = Path(__file__).parents[2] / "src"
+    source = Path(__file__).parents[3] / "src"
     running = subprocess.Popen(
         arguments, env=os.environ | {"PYTHONPATH": str(source)}, start_new_session=True
     )
@@ -241,7 +241,7 @@ class TestInterruption:
         out = tmp_path / "out"
         running = subprocess.Popen(
             command(per_speaker, long_archive, out, "--workers", str(workers)),
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")},
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -260,7 +260,7 @@ class TestInterruption:
         arguments = command(per_speaker, long_archive, out, "--workers", "2")
         running = subprocess.Popen(
             arguments,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -369,7 +369,7 @@ def test_ray_gives_the_same_though_a_worker_is_killed(
 ) -> None:
     pytest.importorskip("ray")
     out, other = tmp_path / "ray", tmp_path / "local"
-    source = Path(__file__).parents[2] / "src"
+    source = Path(__file__).parents[3] / "src"
     arguments = command(per_speaker, long_archive, out, "--engine", "ray", "--workers", "2")
     running = subprocess.Popen(
         arguments, env=os.environ | {"PYTHONPATH": str(source)}, stderr=subprocess.PIPE, text=True

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from test_audio import RATE, encode, make, message, speech_like
+from audio.test_audio import RATE, encode, make, message, speech_like
 from test_joined import write
 
 from mmer.audio.load import load_audio, probe, stream_audio

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio.test_audio import encode, message
 from numpy.typing import NDArray
-from test_audio import encode, message
 
 from mmer.audio.joined import find_joined
 from mmer.audio.load import SAMPLING_RATE, channel_names, load_audio, probe, stream_audio

@@ -327,7 +327,7 @@ class TestAsText:
 def test_the_code_of_the_docs(
     model_folder: Path, call: Path, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "recordings.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "recordings.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()

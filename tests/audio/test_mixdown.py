@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from audio.test_audio import RATE, encode, speech_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_audio import RATE, encode, speech_like
 
 from mmer.audio.load import (
     as_waveform,
