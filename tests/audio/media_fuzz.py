@@ -1,6 +1,6 @@
 """Media files damaged on purpose, and what reading them comes to; run as a program, which prints one JSON line a file.
 
-    python tests/media_fuzz.py FOLDER FIRST LAST
+    python tests/audio/media_fuzz.py FOLDER FIRST LAST
 
 reads the mutations FIRST to LAST of the recordings in FOLDER. The seed of each is its number.
 """
