@@ -38,8 +38,9 @@ def place(nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = []
     for number, source in enumerate(sorted(nemo_samples.glob("*.opus"))[:600:200]):
         shutil.copy(source, tmp_path / "in" / f"{number}.opus")
+        emotion = "sad" if number else "angry"
         rows.append(
-            {"file_name": f"{number}.opus", "emotion": "sad", "speaker": f"s{number}", "transcript": "x"}
+            {"file_name": f"{number}.opus", "emotion": emotion, "speaker": f"s{number}", "transcript": "x"}
         )
     pd.DataFrame(rows).to_csv(tmp_path / "in" / "metadata.csv", index=False)
     Corpus.read(tmp_path / "in").write(tmp_path / "corpus.csv")
