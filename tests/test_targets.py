@@ -141,7 +141,10 @@ def test_what_cannot_be_written_is_told_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was done for nothing")
 
-    for name in ("mmer.inference.recognizer.EmotionRecognizer.from_pretrained", "mmer.audio.load_audio"):
+    for name in (
+        "mmer.inference.recognizer.EmotionRecognizer.from_pretrained",
+        "mmer.audio.open_recording",
+    ):
         monkeypatch.setattr(name, work)
     before = sorted(contents(place))
     done = mmer(*line.replace("MODEL", str(model)).split())
