@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 from serve_load import TOLERANCE, Question, questions, started
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import Corpus
@@ -91,6 +91,7 @@ class Attack:
         address = f"ws{self.url[4:]}/v1/stream"
         while not self.over.is_set():
             finals: list[tuple[float, float]] = []
+            stream = None
             try:
                 async with connect(address, open_timeout=60) as stream:
                     reader = asyncio.create_task(self._hear(stream, finals))
@@ -99,9 +100,9 @@ class Attack:
                         await asyncio.sleep(PIECE / SAMPLING_RATE)
                     await stream.send("end")
                     await asyncio.wait_for(reader, 120)
-                    code = stream.close_code
-            except (ConnectionClosed, OSError, TimeoutError):
-                code = None
+            except (ConnectionClosed, InvalidStatus, OSError, TimeoutError):
+                pass
+            code = None if stream is None else stream.close_code
             if self.over.is_set():
                 return
             if code == 1013:
@@ -115,11 +116,12 @@ class Attack:
             self.counts["streams crossed"] += expected is not None and finals != expected
             expected = finals
 
-    async def _hear(self, stream: object, finals: list[tuple[float, float]]) -> None:
-        async for message in stream:  # pyright: ignore[reportGeneralTypeIssues]
-            heard = json.loads(message)
-            if heard["final"]:
-                finals.append((heard["start"], heard["end"]))
+    async def _hear(self, stream: ClientConnection, finals: list[tuple[float, float]]) -> None:
+        with suppress(ConnectionClosed):
+            async for message in stream:
+                heard = json.loads(message)
+                if heard["final"]:
+                    finals.append((heard["start"], heard["end"]))
 
     async def disturb(self, number: int) -> None:
         """A client whose questions have no answer."""

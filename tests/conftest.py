@@ -7,6 +7,10 @@ import pytest
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # one core each: threads of two processes on two cores wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("mmer", deadline=None)
 settings.load_profile("mmer")
 

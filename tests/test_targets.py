@@ -38,8 +38,9 @@ def place(nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = []
     for number, source in enumerate(sorted(nemo_samples.glob("*.opus"))[:600:200]):
         shutil.copy(source, tmp_path / "in" / f"{number}.opus")
+        emotion = "sad" if number else "angry"
         rows.append(
-            {"file_name": f"{number}.opus", "emotion": "sad", "speaker": f"s{number}", "transcript": "x"}
+            {"file_name": f"{number}.opus", "emotion": emotion, "speaker": f"s{number}", "transcript": "x"}
         )
     pd.DataFrame(rows).to_csv(tmp_path / "in" / "metadata.csv", index=False)
     Corpus.read(tmp_path / "in").write(tmp_path / "corpus.csv")
@@ -140,7 +141,10 @@ def test_what_cannot_be_written_is_told_before_the_work(
     def work(*_: object, **__: object) -> None:
         raise AssertionError("work was done for nothing")
 
-    for name in ("mmer.inference.recognizer.EmotionRecognizer.from_pretrained", "mmer.audio.load.load_audio"):
+    for name in (
+        "mmer.inference.recognizer.EmotionRecognizer.from_pretrained",
+        "mmer.audio.load.open_recording",
+    ):
         monkeypatch.setattr(name, work)
     before = sorted(contents(place))
     done = mmer(*line.replace("MODEL", str(model)).split())

@@ -14,8 +14,11 @@ from mmer.telemetry import switch_off
 if TYPE_CHECKING:
     from mmer.corpora.corpus import Corpus
     from mmer.errors import MMERError
-    from mmer.inference.prediction import Prediction
+    from mmer.inference.inputs import Utterance
+    from mmer.inference.prediction import Prediction, predictions_frame
     from mmer.inference.recognizer import EmotionRecognizer
+    from mmer.inference.timeline.segment_files import read_segments
+    from mmer.inference.timeline.timeline import timeline
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.training.run import train
@@ -33,7 +36,11 @@ _HOMES = {
     "MMERProcessor": "mmer.model",
     "Prediction": "mmer.inference.prediction",
     "Recipe": "mmer.recipe.schema",
+    "Utterance": "mmer.inference.inputs",
     "load_recipe": "mmer.recipe.schema",
+    "predictions_frame": "mmer.inference.prediction",
+    "read_segments": "mmer.inference.timeline.segment_files",
+    "timeline": "mmer.inference.timeline.timeline",
     "train": "mmer.training.run",
 }
 
@@ -47,7 +54,11 @@ __all__ = [
     "MMERProcessor",
     "Prediction",
     "Recipe",
+    "Utterance",
     "load_recipe",
+    "predictions_frame",
+    "read_segments",
+    "timeline",
     "train",
 ]
 

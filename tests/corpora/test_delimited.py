@@ -110,7 +110,8 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
         table = Corpus.read(written(tmp_path, rows, "b.csv", encoding)).table
         assert table["transcript"].tolist() == ["Zażółć"]
     assert "is not UTF-8" in refused(written(tmp_path, HEADER + "u1,a.wav,Zażółć,sad,a\n", "c.csv", "cp1250"))
-    assert "column 2 has no name" in refused(written(tmp_path, "a,\nx,y\n", "d.csv"))
+    numbered = written(tmp_path, "," + HEADER + "0,u1,a.wav,no,sad,anna\n", "d.csv")
+    assert Corpus.read(numbered).table[["Unnamed: 0", "utterance_id"]].values.tolist() == [[0, "u1"]]
 
 
 def test_a_header_for_each_kind_of_table(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_calibration_is_told(copy: Path) -> None:
     }
     as_it_was = {"method": "none", "parameters": {}}
     labels = EmotionRecognizer.from_pretrained(copy / "model").labels
+    condition["scores"] = {label: [0.5] for label in labels}
     content = {"version": VERSION, "weights": weights_hash(copy / "model"), "labels": labels}
     content |= {"corpus": "calls", "split": "validation", "speakers": ["anna"], "note": "Few speakers."}
     (copy / "model" / "calibration.json").write_text(

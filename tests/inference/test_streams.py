@@ -73,7 +73,7 @@ def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str],
         "compare": ["compare", "corpus.csv", "same.csv"],
         "doctor": ["doctor", model],
         "show": ["corpus", "show", "corpus.csv"],
-        "audit": ["corpus", "audit", "corpus.csv"],
+        "audit": ["corpus", "audit", "corpus.csv", "--by", "speaker"],
         "list": ["corpus", "list"],
     }
     (tmp_path / "same.csv").write_text(rows)

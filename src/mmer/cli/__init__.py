@@ -1,0 +1,1 @@
+"""The `mmer` command."""

@@ -150,9 +150,9 @@ def _columns(path: Path, names: list[str], cells: list[list[str | None]]) -> dic
     for number, (name, values) in enumerate(zip(names, cells, strict=True), 1):
         if not name.strip() and not any(values):
             continue
+        if not name.strip():  # such as the row numbers that pandas writes, by the name that pandas gives them
+            name = f"Unnamed: {number - 1}"
         if name in columns:
             raise CorpusError(f"{path}: column {name} occurs {names.count(name)} times; rename one")
-        if not name.strip():
-            raise CorpusError(f"{path}: column {number} has no name; name it")
         columns[name] = [value for value, is_row in zip(values, filled, strict=True) if is_row]
     return columns

@@ -112,6 +112,16 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.post_init()
         if config.lora is not None:
             self.add_lora(config.lora)
+        self._frozen = frozenset(name for name, weight in self.named_parameters() if not weight.requires_grad)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **settings: Any) -> Any:
+        """Load a model as `PreTrainedModel.from_pretrained` does; what does not learn stays as it is in training."""
+        loaded = super().from_pretrained(*args, **settings)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for name, weight in model.named_parameters():  # transformers makes them anew
+            weight.requires_grad_(name not in model._frozen)
+        return loaded
 
     def add_lora(self, settings: Mapping[str, Any]) -> None:
         """Give the encoders whose `train` is `lora` the weights that they learn with.

@@ -1,0 +1,1 @@
+"""Training: one run, cross-validation, baselines over folds, ablation."""

@@ -229,7 +229,7 @@ def test_latex_and_markdown_by_hand():
         r"\bottomrule",
     ]
     assert table.markdown() == (
-        "| who | a\\_b |\n| :-- | --: |\n| \\<x\\|y\\> | 1 |\n| **all** | **2** |\n\n50% & more\n"
+        "| who | a\\_b |\n| :-- | --: |\n| &lt;x\\|y&gt; | 1 |\n| **all** | **2** |\n\n50% &amp; more\n"
     )
     assert latex_text("\\ ~ ^\n{}") == r"\textbackslash{} \textasciitilde{} \textasciicircum{} \{\}"
 

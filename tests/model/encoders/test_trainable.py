@@ -194,6 +194,15 @@ def test_folders_from_before_there_was_lora(frozen: bool, train: str, tmp_path: 
         assert torch.equal(older(**inputs).logits, model(**inputs).logits)
 
 
+@pytest.mark.parametrize("train", ["frozen", "full", "last:1", "lora"])
+def test_a_loaded_model_learns_what_the_saved_one_did(train: str, tmp_path: Path) -> None:
+    model = tiny_model(speech_train=train, text_train=train, lora=LORA if train == "lora" else None)
+    model.save_pretrained(tmp_path)
+    loaded = MMERForEmotionRecognition.from_pretrained(tmp_path)
+    learning = [{name for name, p in each.named_parameters() if p.requires_grad} for each in (model, loaded)]
+    assert learning[0] == learning[1]
+
+
 def test_the_configuration_is_saved_and_read(tmp_path: Path) -> None:
     config = model_config(**BOTH)
     config.save_pretrained(tmp_path)

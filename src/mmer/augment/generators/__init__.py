@@ -1,0 +1,1 @@
+"""What makes the words and the sound of views."""

@@ -83,7 +83,9 @@ class BackTranslation:
         model = fetch(MarianMTModel.from_pretrained, name, "translation model")
         try:
             tokenizer = fetch(MarianTokenizer.from_pretrained, name, "translation model")
-        except (TypeError, AssertionError):
+        except EncoderError as error:
+            if not isinstance(error.__cause__, TypeError | AssertionError):
+                raise
             wanted = "source.spm, target.spm and vocab.json"
             raise EncoderError(f"translation model '{name}' lacks {wanted}; name a MarianMT model") from None
         return tokenizer, model.to(self.device).eval()

@@ -90,7 +90,9 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
     columns = ("localid", "queryType", "clipName", "respEmo")
     if (responses := table("finishedResponses.csv", *columns)) is not None:
         votes = _responses(responses)
-    elif (counts := table("processedResults/tabulatedVotes.csv", "", "fileName", *LETTERS)) is not None:
+    elif (
+        counts := table("processedResults/tabulatedVotes.csv", "Unnamed: 0", "fileName", *LETTERS)
+    ) is not None:
         votes = _counted(counts)
     ids = corpus.table["utterance_id"]
     given = [json.dumps(votes[name]) if name in votes else None for name in ids]
@@ -122,7 +124,9 @@ def _responses(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
 
 def _counted(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
     """The same from counts of each letter; nobody knows which rater gave which."""
-    heard = table[table[""] // 100_000 == _VOICE]  # rows are numbered from 100001, those of faces from 200001
+    heard = table[
+        table["Unnamed: 0"] // 100_000 == _VOICE
+    ]  # rows are numbered from 100001, those of faces from 200001
     votes = {}
     for clip, *counts in heard[["fileName", *LETTERS]].itertuples(index=False):
         letters = [letter for letter, count in zip(LETTERS, counts, strict=True) for _ in range(count)]

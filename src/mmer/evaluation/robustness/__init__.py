@@ -1,0 +1,1 @@
+"""Judging a model on worse recordings and transcripts."""

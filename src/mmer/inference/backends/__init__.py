@@ -1,0 +1,1 @@
+"""What computes the answers: PyTorch or onnxruntime, from a model folder."""

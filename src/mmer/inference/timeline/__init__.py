@@ -1,0 +1,1 @@
+"""Emotions along a recording of any length."""

@@ -1,0 +1,1 @@
+"""Speech and text encoders, pretrained or from scratch."""
