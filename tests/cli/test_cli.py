@@ -38,6 +38,7 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "balanced accuracy (UA)" in done.stderr
+    assert "[transformers]" not in done.stderr  # warnings that are of no use to people who train
     return out
 
 

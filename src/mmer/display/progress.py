@@ -87,7 +87,9 @@ def quiet_transformers() -> Iterator[None]:
     from transformers.utils import logging as hf_logging
 
     shown = hf_logging.is_progress_bar_enabled()
-    loggers = [logging.getLogger(f"transformers.{name}") for name in ("trainer_utils", "modeling_utils")]
+    # The last one warns of every model without a plan for several GPUs while modeling_utils is quiet.
+    names = ("trainer_utils", "modeling_utils", "distributed.tensor_parallel")
+    loggers = [logging.getLogger(f"transformers.{name}") for name in names]
     levels = [logger.level for logger in loggers]
     hf_logging.disable_progress_bar()
     for logger in loggers:

@@ -8,13 +8,21 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
+from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+else:
+    h11 = import_extra("h11", "mmer serve", "serve")
+    H11Protocol = import_extra("uvicorn.protocols.http.h11_impl", "mmer serve", "serve").H11Protocol
+    WebSocketsSansIOProtocol = import_extra(
+        "uvicorn.protocols.websockets.websockets_sansio_impl", "mmer serve", "serve"
+    ).WebSocketsSansIOProtocol
 
 SLOWEST = 20_000  # bytes a second of a body
 PATIENCE = 1.0  # s that a client may be waited for, however many others of its address are
