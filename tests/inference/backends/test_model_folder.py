@@ -1,6 +1,7 @@
 """Model folders of strangers: no code is run, nothing is built that is larger than its weights, one line says why."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -213,6 +214,12 @@ def test_code_in_a_model_folder_is_not_run(folder: Path, evil: Callable[[Path], 
     change(folder / "processor_config.json", "feature_extractor", "feature_extractor_type", to="Evil")
     refusal(folder)
     assert not mark.exists()
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / "tokenizer.json")
+    assert "tokenizer.json: is a pipe" in refusal(folder)
 
 
 def test_code_in_an_encoder_is_not_run(tmp_path: Path, evil: Callable[[Path], Path]) -> None:

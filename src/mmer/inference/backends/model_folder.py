@@ -16,6 +16,7 @@ from mmer.display.progress import quiet_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.extras import import_extra
 from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
+from mmer.files.regular import refuse_special
 from mmer.inference.backends.network import Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.model.configuration import MMERConfig
@@ -130,6 +131,8 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     for name in (PROCESSOR, network):
         if not (folder / name).is_file():
             raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
+    for path in folder.iterdir():
+        refuse_special(path, CheckpointError)
     check_no_pointer(folder / network)
     config = read_json_object(folder / CONFIG)
     model_type = config.get("model_type")
