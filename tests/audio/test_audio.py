@@ -494,6 +494,7 @@ class TestArrays:
             (["a", "b"], 16000, "samples of type <U1"),
             ([[1.0], [1.0, 2.0]], 16000, "no array of numbers"),
             (np.zeros(100), 16, "sampling rate 16; give a whole number of Hz"),
+            (np.zeros(100), 12_345_678_901, "sampling rate 12345678901; give a whole number of Hz"),
             (np.zeros(100), 22050.5, "sampling rate 22050.5"),
             (np.full(100, np.nan), 16000, "100 samples are NaN or infinite"),
             (np.zeros(32001), 16000, "2.0 s long, at most 2 s are allowed"),

@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
-from mmer.audio.decoding import AudioInfo
+from mmer.audio.decoding import HIGHEST_RATE, LOWEST_RATE, AudioInfo
 from mmer.audio.mixdown import Block, Mixer, channel_name
 from mmer.audio.recording import AudioSource, Recording, open_recording, source_name
 from mmer.errors import AudioError
@@ -254,8 +254,13 @@ def _from_memory(
     channel: str,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """The waveform, and warnings about its channels."""
-    if not (isinstance(sampling_rate, Real) and 1000 <= sampling_rate < np.inf and sampling_rate % 1 == 0):
-        raise AudioError(f"{name}: sampling rate {sampling_rate}; give a whole number of Hz, such as 16000")
+    if not (
+        isinstance(sampling_rate, Real)
+        and LOWEST_RATE <= sampling_rate <= HIGHEST_RATE
+        and sampling_rate % 1 == 0
+    ):
+        allowed = f"give a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}, such as 16000"
+        raise AudioError(f"{name}: sampling rate {sampling_rate}; {allowed}")
     try:
         array = np.asarray(samples)
     except Exception as error:  # of whatever has an array interface
