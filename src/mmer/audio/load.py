@@ -221,7 +221,7 @@ def as_waveform(
 
     Raises:
         AudioError: another shape or type, no samples, NaN or infinite samples, too long, no such channel, or a
-            sampling rate that is not a whole number of Hz of at least 1000.
+            sampling rate that is not a whole number of Hz from 1000 to 768 000.
     """
     return _from_memory(samples, sampling_rate, name, target_rate, max_duration, channel)[0]
 
