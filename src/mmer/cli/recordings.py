@@ -74,7 +74,9 @@ def listen(
             metavar="[-]", help="- for 16-bit PCM, mono, on standard input; the microphone unless given."
         ),
     ] = None,
-    rate: Annotated[int, typer.Option(min=1000, max=768_000, help="Hz of what comes on standard input.")] = 16000,
+    rate: Annotated[
+        int, typer.Option(min=1000, max=768_000, help="Hz of what comes on standard input.")
+    ] = 16000,
     device_mic: Annotated[
         str | None, typer.Option(help="Number of the microphone, or a part of its name.")
     ] = None,
