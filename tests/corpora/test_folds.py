@@ -229,8 +229,12 @@ def test_folds_are_a_partition_that_keeps_speakers_apart(
     sessions = ["abcdefghi".index(speaker) // speakers_of_a_session for speaker in speakers]
     table = corpus(speakers, emotion=emotions[: len(speakers)], session=[str(each) for each in sessions])
     groups = set(table.table["session"])
-    size = -(-len(groups) // number) if isinstance(number, int) else 1
-    if len(groups) < 3 or (isinstance(number, int) and len(groups) < number) or len(groups) - size < 4:
+    if len(groups) < 3 or (isinstance(number, int) and len(groups) < number):
+        return
+    tested = [fold.test for fold in make_folds(table, number, group="session", seed=seed).folds.values()]
+    if len(groups) - max(map(len, tested)) <= validation > 0:
+        with pytest.raises(CorpusError, match="too few"):
+            make_folds(table, number, group="session", validation=validation, seed=seed)
         return
     folds = make_folds(table, number, group="session", validation=validation, seed=seed)
     assert folds == make_folds(table, number, group="session", validation=validation, seed=seed)
