@@ -8,7 +8,7 @@ from mmer.model.configuration import MMERConfig
 
 
 def masked_max(sequence: Tensor, mask: Tensor) -> Tensor:
-    """Maximum over the valid positions.
+    """Take the maximum over the valid positions.
 
     Args:
         sequence: (batch, positions, size).
@@ -21,9 +21,14 @@ def masked_max(sequence: Tensor, mask: Tensor) -> Tensor:
 
 
 class CrossModalEncoder(nn.Module):
-    """One post-norm transformer layer whose queries come from one sequence and keys and values from another.
+    """A cross-modal encoder of section 2.2: a post-norm transformer layer over two sequences.
 
-    Given the same sequence twice it is a BERT layer.
+    For queries X, (batch, X positions, d), and keys Y, (batch, Y positions, d), with h heads of size d / h:
+
+        H = LayerNorm(X + dropout(Wo attention(Wq X, Wk Y, Wv Y)))
+        output = LayerNorm(H + dropout(W' gelu(W H)))             (batch, X positions, d)
+
+    With X = Y it is a BERT layer.
     """
 
     def __init__(self, config: MMERConfig) -> None:
@@ -42,11 +47,11 @@ class CrossModalEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-        """Attend from `queries` to `keys`.
+        """Attend from one sequence to another.
 
         Args:
-            queries: (batch, query positions, d).
-            keys: (batch, key positions, d).
+            queries: X, (batch, query positions, d).
+            keys: Y, (batch, key positions, d), from which keys and values are computed.
             key_mask: (batch, key positions) bool, true where valid.
 
         Returns:
@@ -65,25 +70,31 @@ class CrossModalEncoder(nn.Module):
         return self.output_norm(hidden + self.dropout(transformed))
 
     def _split_heads(self, sequence: Tensor) -> Tensor:
+        """Reshape (batch, positions, d) to (batch, heads, positions, d / heads)."""
         return sequence.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class MultimodalDynamicFusion(nn.Module):
-    """Early fusion of speech frames and tokens by three cross-modal encoders and an acoustic gate.
+    """The multimodal dynamic fusion network (section 2.2, figure 1): three cross-modal encoders and an acoustic gate.
 
-    Names follow the paper: A are the speech frames, T the tokens after their own self-attention layer,
+    With A the J speech frames, (batch, J, speech size), and e_t the M tokens of the text encoder, (batch, M, d):
 
-        P = B(W2 A, T)    text-aware speech frames               (block B)
-        R = C(T, P)       speech-aware word representations      (block C)
-        Q = D(T, W1 A)    word-aware speech representations      (block D)
-        g = sigmoid(Wg [R; Q] + bg),   M = [R; g * Q]            (acoustic gate, block E)
-        fused = [max over frames of A ; Wdown (max over tokens of M)]
+        T = self-attention layer over dropout(e_t)                       (batch, M, d)
+        P = B(W2 A, T)    text-aware speech frames             block B   (batch, J, d)
+        R = C(T, P)       speech-aware word representations    block C   (batch, M, d)
+        Q = D(T, W1 A)    word-aware speech representations    block D   (batch, M, d)
+        g = sigmoid(Wg [R; Q] + bg)    acoustic gate           block E   (batch, M, d)
+        M = [R; g * Q]                                                   (batch, M, 2d)
+        fused = [max over frames of A ; Wdown (max over tokens of M)]    (batch, speech size + d)
 
-    What `config.without` names is left out, and so is what nothing else needs then:
+    Each block is a `CrossModalEncoder(queries, keys)`. The paper writes M for the number of tokens and for the last
+    sequence; the code calls the sequence `multimodal`.
 
-        text_self_attention    T = e_t
+    `config.without` removes blocks, and with them what only they need:
+
+        text_self_attention    T = dropout(e_t)
         block_b                P = W2 A
-        block_c                R = T; P is needed no more, so B goes too
+        block_c                R = T; nothing uses P, so B goes too
         block_d                M = R; there is nothing to gate, so the gate goes too
         gate                   M = [R; Q]
     """
@@ -114,7 +125,7 @@ class MultimodalDynamicFusion(nn.Module):
         self.down_projection = nn.Linear(2 * size if has_d else size, size)
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """Fuse one batch.
+        """Compute the fused embedding of a batch; names of variables are those of the class docstring.
 
         Args:
             frames: A, (batch, frames, speech size).
@@ -123,28 +134,35 @@ class MultimodalDynamicFusion(nn.Module):
             token_mask: (batch, tokens) bool, true where valid.
 
         Returns:
-            (batch, speech size + d).
+            fused, (batch, speech size + d).
         """
-        tokens = self.attended(tokens, token_mask)
-        multimodal = tokens
+        t = self.attended(tokens, token_mask)
+        r = t
         if self.block_c is not None and self.speech_to_queries is not None:
-            text_aware_frames = self.speech_to_queries(frames)
+            p = self.speech_to_queries(frames)  # W2 A
             if self.block_b is not None:
-                text_aware_frames = self.block_b(text_aware_frames, tokens, token_mask)
-            multimodal = self.block_c(tokens, text_aware_frames, frame_mask)
+                p = self.block_b(p, t, token_mask)
+            r = self.block_c(t, p, frame_mask)
+        multimodal = r  # M of the paper
         if self.block_d is not None and self.speech_to_keys is not None:
-            word_aware_speech = self.block_d(tokens, self.speech_to_keys(frames), frame_mask)
-            both = torch.cat([multimodal, word_aware_speech], dim=-1)
+            q = self.block_d(t, self.speech_to_keys(frames), frame_mask)  # D(T, W1 A)
             if self.gate is not None:
-                gated = torch.sigmoid(self.gate(both)) * word_aware_speech
-                both = torch.cat([multimodal, gated], dim=-1)
-            multimodal = both
-        return torch.cat(
-            [masked_max(frames, frame_mask), self.down_projection(masked_max(multimodal, token_mask))], dim=-1
-        )
+                g = torch.sigmoid(self.gate(torch.cat([r, q], dim=-1)))
+                q = g * q
+            multimodal = torch.cat([r, q], dim=-1)
+        pooled = [masked_max(frames, frame_mask), self.down_projection(masked_max(multimodal, token_mask))]
+        return torch.cat(pooled, dim=-1)
 
     def attended(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """T of e_t, both (batch, tokens, d)."""
+        """Compute T from e_t.
+
+        Args:
+            tokens: e_t, (batch, tokens, d).
+            token_mask: (batch, tokens) bool, true where valid.
+
+        Returns:
+            T, (batch, tokens, d).
+        """
         tokens = self.dropout(tokens)
         if self.text_self_attention is None:
             return tokens

@@ -1,4 +1,4 @@
-"""One side of a batch after its encoder, and what stands in for the rows that lack it."""
+"""One modality of a batch after its encoder, with a learned embedding in the rows that lack the modality."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 class Encoding(NamedTuple):
-    """One side of a batch after its encoder: the frames of the speech, or the tokens of the text.
+    """One modality of a batch after its encoder: A, the speech frames, or e_t, the tokens (section 2.2).
 
     Attributes:
-        hidden: (batch, positions, size).
-        mask: (batch, positions) bool, true where valid; at least one in each row.
-        given: (batch,) bool, false where there was nothing to encode and the learned stand-in is in its place.
+        hidden: (batch, frames, speech size) for A, (batch, tokens, d) for e_t.
+        mask: (batch, frames or tokens) bool, true where valid; at least one position of each row is valid.
+        given: (batch,) bool, false where the modality is missing and `hidden` is its learned embedding.
     """
 
     hidden: Tensor
@@ -27,13 +27,16 @@ def encode_given(
     attention_mask: Tensor,
     stand_in: Tensor | None,
 ) -> Encoding:
-    """Encode the rows that have something to encode; the others get the stand-in, if there is one.
+    """Encode the rows that have this modality; put the learned embedding into the others.
 
     Args:
-        encoder: hidden states and their mask, of inputs and theirs.
+        encoder: maps inputs (rows, positions, ...) and their mask to hidden states (rows, frames, size) and their mask.
         inputs: (batch, positions, ...), zero where padded.
-        attention_mask: (batch, positions), 1 where valid; a row without any is missing.
-        stand_in: (size,), learned; null where no row may be missing.
+        attention_mask: (batch, positions), 1 where valid; in a row of zeros the modality is missing.
+        stand_in: (size,) learned embedding of the missing modality; None where no row may lack it.
+
+    Returns:
+        An encoding of (batch, frames, size).
     """
     given = attention_mask.any(dim=1)
     if stand_in is None or given.all():
@@ -44,11 +47,11 @@ def encode_given(
     rows, missing = given.nonzero()[:, 0], (~given).nonzero()[:, 0]
     hidden, mask = encoder(inputs[rows], attention_mask[rows])
     shape = (len(given), *mask.shape[1:])
-    everywhere = hidden.new_zeros(*shape, hidden.shape[-1]).index_copy(0, rows, hidden)
+    all_rows = hidden.new_zeros(*shape, hidden.shape[-1]).index_copy(0, rows, hidden)
     valid = torch.zeros(shape, dtype=torch.bool, device=mask.device).index_copy(0, rows, mask.bool())
-    everywhere[missing, 0] = stand_in.to(hidden.dtype)
+    all_rows[missing, 0] = stand_in.to(hidden.dtype)
     valid[missing, 0] = True
-    return Encoding(everywhere, valid, given)
+    return Encoding(all_rows, valid, given)
 
 
 def encode_every_row(
@@ -57,9 +60,16 @@ def encode_every_row(
     attention_mask: Tensor,
     stand_in: Tensor | None,
 ) -> Encoding:
-    """As `encode_given` without a step that depends on values, for graphs: missing rows are encoded and replaced."""
+    """Encode every row and replace the missing ones: `encode_given` without control flow, for exported graphs.
+
+    Args:
+        encoder, inputs, attention_mask, stand_in: as for `encode_given`.
+
+    Returns:
+        An encoding of (batch, frames, size).
+    """
     given = attention_mask.any(dim=1)
-    if stand_in is not None:  # no encoder is asked about a row that is masked everywhere
+    if stand_in is not None:  # encoders divide by zero in a row that is masked everywhere
         attention_mask = torch.where(given[:, None], attention_mask, 1)
     hidden, mask = encoder(inputs, attention_mask)
     mask = mask.bool()
@@ -71,11 +81,6 @@ def encode_every_row(
 
 
 def stand_ins_for(stand_in: Tensor, like: Tensor) -> Encoding:
-    """One for each row of `like`, (batch,) bool."""
+    """Make an encoding, (batch, 1, size), in which every row of `like`, (batch,), is the learned embedding."""
     given = torch.zeros_like(like)
     return Encoding(stand_in.expand(like.shape[0], 1, -1), ~given[:, None], given)
-
-
-def nothing_like(inputs: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    """As many rows, all of them missing."""
-    return inputs and (torch.zeros_like(inputs[0][:, :1]), torch.zeros_like(inputs[1][:, :1]))

@@ -1,4 +1,8 @@
-"""MMER: multimodal multi-task learning for speech emotion recognition (Interspeech 2023)."""
+"""MMER: multimodal multi-task learning for speech emotion recognition (Interspeech 2023).
+
+Names follow the paper: the speech encoder gives J frames A, (batch, J, speech size), the text encoder M tokens e_t,
+(batch, M, d). `mmer.model.fusion` fuses them (section 2.2); `mmer.objectives` computes the loss (equation 1).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -18,7 +21,8 @@ from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion
-from mmer.model.missing_modalities import Encoding, encode_given, nothing_like, stand_ins_for
+from mmer.model.inputs import ModalityInput, all_missing, concatenated, modality_input
+from mmer.model.missing_modalities import Encoding, encode_given, stand_ins_for
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss
@@ -33,18 +37,18 @@ FUSIONS = {
 
 @dataclass
 class MMEROutput(ModelOutput):
-    """What the network returns; what was not asked for is null.
+    """The results of `MMERForEmotionRecognition.forward`; what was not computed is None.
 
     Attributes:
-        loss: scalar, the weighted sum of the objectives (equation 1), where `labels` were given.
+        loss: scalar L, the weighted sum of the objectives (equation 1); needs `labels`.
         logits: (batch, emotions).
-        fused_embedding: (batch, size) from which the logits are computed.
-        augmented_fused_embedding: the same of the augmented view.
-        ctc_logits: (batch, frames, symbols).
-        frame_counts: (batch,) valid frames; the stand-in of missing sound is one.
-        objectives: name -> unweighted scalar of each objective that was computed.
+        fused_embedding: (batch, speech size + d), or of a baseline's size; the logits are computed from it.
+        augmented_fused_embedding: (batch, speech size + d) of the augmented view.
+        ctc_logits: (batch, frames, symbols), computed from A.
+        frame_counts: (batch,) valid frames; the learned embedding of missing speech is one frame.
+        objectives: unweighted scalar of each computed objective, by name.
         infinite_ctc: scalar count of utterances whose transcript is too long for their frames.
-        summary: what `multitask_loss` computed the loss from, a row for each utterance.
+        summary: inputs of `multitask_loss`, each with one row per utterance.
     """
 
     loss: Tensor | None = None
@@ -59,17 +63,17 @@ class MMEROutput(ModelOutput):
 
 
 class ContrastiveProjection(nn.Sequential):
-    """The projection in front of a contrastive objective: fused size -> d, GELU, d -> d."""
+    """Projects fused embeddings for a contrastive objective (section 2.3): fused size -> d, GELU, d -> d."""
 
     def __init__(self, fused_size: int, size: int) -> None:
         super().__init__(nn.Linear(fused_size, size), nn.GELU(), nn.Linear(size, size))
 
 
 class MMERForEmotionRecognition(PreTrainedModel):
-    """Speech and text encoders, the fusion network or a baseline in its place, and the four objectives.
+    """Speech and text encoders, the fusion network or one of the paper's baselines, and the four objectives.
 
-    `forward` is `encode_speech` and `encode_text`, then `answer`; who wants several answers about the same utterances
-    calls them, and encodes once. Logits of an utterance do not depend on what else is in its batch.
+    `forward` calls `encode_speech` and `encode_text`, then `answer`. Call these to answer the same utterances several
+    times, for example from one modality alone. Logits do not depend on the other utterances of a batch.
     """
 
     config_class = MMERConfig
@@ -116,18 +120,18 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **settings: Any) -> Any:
-        """Load a model as `PreTrainedModel.from_pretrained` does; what does not learn stays as it is in training."""
+        """Load a model as `PreTrainedModel.from_pretrained` does; weights frozen by the configuration stay frozen."""
         loaded = super().from_pretrained(*args, **settings)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        for name, weight in model.named_parameters():  # transformers makes them anew
+        for name, weight in model.named_parameters():  # transformers made new ones, all of which learn
             weight.requires_grad_(name not in model._frozen)
         return loaded
 
     def add_lora(self, settings: Mapping[str, Any]) -> None:
-        """Give the encoders whose `train` is `lora` the weights that they learn with.
+        """Add low-rank weights to the encoders whose `train` is `lora`.
 
         Args:
-            settings: `rank`, `alpha` and `dropout`, kept in the configuration.
+            settings: `rank`, `alpha` and `dropout`; stored in the configuration.
 
         Raises:
             MissingExtraError: peft is not installed.
@@ -138,7 +142,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 add_lora(encoder.model, settings)
 
     def merge_lora(self) -> None:
-        """Make what LoRA learned part of the encoders, which are plain ones again; answers stay the same."""
+        """Add the low-rank weights to the encoders' own weights and remove them; answers stay the same."""
         for side, encoder in (("speech", self.speech_encoder), ("text", self.text_encoder)):
             if encoder is not None and encoder.trained == "lora":
                 merge_lora(encoder.model)
@@ -148,7 +152,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if self.config.formulation == "official" and isinstance(module, nn.Linear):
-            # As PyTorch has it: uniform between plus and minus 1 / sqrt(inputs), biases too.
+            # PyTorch's default, which the published code uses: uniform within ±1 / sqrt(inputs), biases too.
             bound = module.in_features**-0.5
             init.uniform_(module.weight, -bound, bound)
             init.uniform_(module.bias, -bound, bound)
@@ -177,67 +181,67 @@ class MMERForEmotionRecognition(PreTrainedModel):
         kept: Kept | None = None,
         **kwargs: Any,
     ) -> MMEROutput:
-        """Recognize a batch, and compute its loss where `labels` are given.
+        """Compute the logits of a batch (section 2.2), and its loss (equation 1) if `labels` are given.
 
-        A model with stand-ins (`MMERConfig.stand_ins`) takes a row whose mask is zero everywhere for missing, and all
-        rows where that side is not given at all.
+        A model that accepts missing modalities (`MMERConfig.stand_ins`) treats a modality as missing in the rows whose
+        mask is zero everywhere, and in all rows if it is not given at all.
 
         Args:
-            input_values: (batch, samples) waveforms for encoders of raw sound, zero where padded.
-            input_features: (batch, frames, bins) log-mel features for w2v-BERT encoders.
-            speech_attention_mask: (batch, samples or frames), 1 where valid; all valid if null.
-            input_ids: (batch, tokens).
-            text_hidden_states: (batch, tokens, d), text features from outside in place of `input_ids`.
-            text_attention_mask: (batch, tokens), 1 where valid; all valid if null.
+            input_values, input_features: (batch, samples) waveforms, or (batch, frames, bins) log-mel features.
+            speech_attention_mask: (batch, samples or frames), 1 where valid; None if all are valid.
+            input_ids: (batch, tokens) token numbers.
+            text_hidden_states: (batch, tokens, d), e_t computed outside the model, in place of `input_ids`.
+            text_attention_mask: (batch, tokens), 1 where valid; None if all are valid.
             labels: (batch,) integer emotions.
-            ctc_labels: (batch, characters), padded with -100; a row without characters has no transcript. That of a
-                row without sound is not read.
-            augmented_input_values ... augmented_text_attention_mask: the second view of the same utterances,
-                which takes part in the augmented contrastive objective alone.
-            kept: keeps, or gives back, what encoders compute that does not learn; see `objectives.gradient_cache`.
+            ctc_labels: (batch, characters), padded with -100; a row of -100 has no transcript. Rows without speech
+                are ignored.
+            augmented_input_values ... augmented_text_attention_mask: the second view of the same utterances, in the
+                shapes of the first; it takes part in L_ACL alone.
+            kept: stores, or returns, the outputs of frozen layers; see `objectives.gradient_cache`.
 
         Returns:
-            `MMEROutput`.
+            `MMEROutput`, with `logits` (batch, emotions).
 
         Raises:
-            ValueError: the modality that the network needs is not given, and it has no stand-ins.
+            ValueError: a modality that the network needs is not given, and the network does not accept that.
         """
-        speech = _with_mask(input_values, input_features, speech_attention_mask)
-        text = _with_mask(input_ids, text_hidden_states, text_attention_mask)
-        augmented_speech = _with_mask(
+        speech_input = modality_input(input_values, input_features, speech_attention_mask)
+        text_input = modality_input(input_ids, text_hidden_states, text_attention_mask)
+        second_speech_input = modality_input(
             augmented_input_values, augmented_input_features, augmented_speech_attention_mask
         )
-        augmented_text = _with_mask(
+        second_text_input = modality_input(
             augmented_input_ids, augmented_text_hidden_states, augmented_text_attention_mask
         )
-        has_second_view = augmented_speech is not None or augmented_text is not None
+        has_second_view = second_speech_input is not None or second_text_input is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
-            if text and augmented_text and text[0].ndim != augmented_text[0].ndim:
-                text, augmented_text = (self.hidden_states_of(*each, kept) for each in (text, augmented_text))
-            speech = self._both(speech, augmented_speech)
-            text = self._both(text, augmented_text)
-        heard, read = self._complete(*self._encode(speech, text, kept))
-        fused, logits = self.answer(heard, read)
-        augmented_fused = None
-        if has_second_view:
-            fused, augmented_fused = fused.chunk(2)
-            logits = logits.chunk(2)[0]
-            heard = heard and Encoding(*(part.chunk(2)[0] for part in heard))
+            speech_input = self._join_views(speech_input, second_speech_input, kept)
+            text_input = self._join_views(text_input, second_text_input, kept)
 
+        # Section 2.2: A (batch, frames, speech size) and e_t (batch, tokens, d), then fusion and classifier.
+        speech, text = self._replace_missing(*self._encode(speech_input, text_input, kept))
+        fused, logits = self.answer(speech, text)
+        second_fused = None
+        if has_second_view:  # the second view takes part in L_ACL alone
+            fused, second_fused = fused.chunk(2)
+            logits = logits.chunk(2)[0]
+            speech = speech and Encoding(*(tensor.chunk(2)[0] for tensor in speech))
+
+        # Section 2.3, L_CTC: symbols of the un-pooled frames A, (batch, frames, symbols).
         ctc_logits = None
-        if self.ctc_head is not None and heard is not None and self.config.ctc_weight:
-            ctc_logits = self.ctc_head(self.dropout(heard.hidden))
+        if self.ctc_head is not None and speech is not None and self.config.ctc_weight:
+            ctc_logits = self.ctc_head(self.dropout(speech.hidden))
             if ctc_labels is not None:
-                ctc_labels = ctc_labels.masked_fill(~heard.given[:, None], IGNORED)
+                ctc_labels = ctc_labels.masked_fill(~speech.given[:, None], IGNORED)
 
         output = MMEROutput(
             logits=logits,
             fused_embedding=fused,
-            augmented_fused_embedding=augmented_fused,
+            augmented_fused_embedding=second_fused,
             ctc_logits=ctc_logits,
-            frame_counts=None if heard is None else heard.mask.sum(dim=1),
+            frame_counts=None if speech is None else speech.mask.sum(dim=1),
         )
-        if labels is not None:
+        if labels is not None:  # equation 1
             output.summary = self._summary(output, labels, ctc_labels)
             output.loss, output.objectives, output.infinite_ctc = multitask_loss(self.config, output.summary)
         return output
@@ -252,25 +256,27 @@ class MMERForEmotionRecognition(PreTrainedModel):
         text_attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Encoding | None, Encoding | None]:
-        """Both sides of a batch, for `answer`; takes what `forward` takes, and leaves the second view alone.
+        """Encode both modalities of a batch for `answer`; takes what `forward` takes and ignores the second view.
 
         Returns:
-            Of `encode_speech` and `encode_text`; null where a side is not given, or not used by this network.
+            A, (batch, frames, speech size), of `encode_speech` and e_t, (batch, tokens, d), of `encode_text`; None for
+            a modality that is not given, or that this network does not use.
         """
-        speech = _with_mask(input_values, input_features, speech_attention_mask)
-        return self._encode(speech, _with_mask(input_ids, text_hidden_states, text_attention_mask))
+        return self._encode(
+            modality_input(input_values, input_features, speech_attention_mask),
+            modality_input(input_ids, text_hidden_states, text_attention_mask),
+        )
 
     def _encode(
-        self,
-        speech: tuple[Tensor, Tensor] | None,
-        text: tuple[Tensor, Tensor] | None,
-        kept: Kept | None = None,
+        self, speech: ModalityInput | None, text: ModalityInput | None, kept: Kept | None = None
     ) -> tuple[Encoding | None, Encoding | None]:
-        heard = self.encode_speech(*speech, kept) if speech and self.config.uses_speech else None
-        return heard, self.encode_text(*text, kept) if text and self.config.uses_text else None
+        """Encode the modalities that are given and that this network uses; speech first, as `kept` stores them."""
+        frames = self.encode_speech(*speech, kept) if speech and self.config.uses_speech else None
+        tokens = self.encode_text(*text, kept) if text and self.config.uses_text else None
+        return frames, tokens
 
     def encode_speech(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
-        """Frames of the sound.
+        """Encode speech into the frames A of section 2.2.
 
         Args:
             inputs: (batch, samples) waveforms or (batch, frames, bins) log-mel features, zero where padded.
@@ -278,52 +284,52 @@ class MMERForEmotionRecognition(PreTrainedModel):
             kept: see `forward`.
 
         Returns:
-            (batch, frames, speech size).
+            An encoding whose `hidden` is A, (batch, frames, speech size).
         """
         assert self.speech_encoder is not None
         stand_in = self.missing_speech if self.config.stand_ins else None
         return encode_given(partial(self.speech_encoder, kept=kept), inputs, attention_mask, stand_in)
 
     def encode_text(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
-        """Tokens of the text.
+        """Encode text into the token embeddings e_t of section 2.2.
 
         Args:
-            inputs: (batch, tokens) token numbers, or (batch, tokens, d) text features from outside.
+            inputs: (batch, tokens) token numbers, or (batch, tokens, d) e_t computed outside the model.
             attention_mask: (batch, tokens), 1 where valid.
             kept: see `forward`.
 
         Returns:
-            (batch, tokens, d).
+            An encoding whose `hidden` is e_t, (batch, tokens, d).
 
         Raises:
-            ValueError: token numbers for a model without text encoder.
+            ValueError: `inputs` are token numbers and the model has no text encoder.
         """
         stand_in = self.missing_text if self.config.stand_ins else None
         return encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, stand_in)
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
-        """Fuse what was encoded.
+        """Fuse both modalities and classify the result (section 2.2).
 
         Args:
-            speech: of `encode_speech`; null where there is none, which a network that listens wants stand-ins for.
-            text: of `encode_text`; null likewise.
+            speech: A, (batch, frames, speech size), of `encode_speech`; None if speech is missing everywhere.
+            text: e_t, (batch, tokens, d), of `encode_text`; None if text is missing everywhere.
 
         Returns:
-            The fused embedding (batch, size) and the logits (batch, emotions).
+            The fused embedding (batch, speech size + d) and the logits (batch, emotions).
 
         Raises:
-            ValueError: the modality that the network needs is not given, and it has no stand-ins.
+            ValueError: a modality that the network needs is not given, and the network does not accept that.
         """
-        speech, text = self._complete(speech, text)
+        speech, text = self._replace_missing(speech, text)
         frames, frame_mask, _ = speech or (None, None, None)
         tokens, token_mask, _ = text or (None, None, None)
         fused = self.fusion(frames, frame_mask, tokens, token_mask)
         return fused, self.classifier(fused)
 
-    def _complete(
+    def _replace_missing(
         self, speech: Encoding | None, text: Encoding | None
     ) -> tuple[Encoding | None, Encoding | None]:
-        """Both sides that the network uses, stand-ins in place of one that is not given."""
+        """Put learned embeddings in the place of a modality that is not given, or refuse the batch."""
         if self.config.stand_ins and (speech is None) != (text is None):
             if speech is None and text is not None:
                 speech = stand_ins_for(self.missing_speech, text.given)
@@ -342,31 +348,43 @@ class MMERForEmotionRecognition(PreTrainedModel):
     def hidden_states_of(
         self, tokens: Tensor, mask: Tensor, kept: Kept | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states (batch, tokens, d) in place of token numbers."""
+        """Run the text encoder, unless the tokens are hidden states already.
+
+        Args:
+            tokens: (batch, tokens) token numbers, or (batch, tokens, d) hidden states, returned unchanged.
+            mask: (batch, tokens), 1 where valid; returned unchanged.
+            kept: see `forward`.
+
+        Returns:
+            e_t, (batch, tokens, d), and the mask.
+
+        Raises:
+            ValueError: `tokens` are token numbers and the model has no text encoder.
+        """
         if tokens.is_floating_point():
             return tokens, mask
         if self.text_encoder is None:
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
         return self.text_encoder(tokens, mask, kept), mask
 
-    def _both(
-        self, first: tuple[Tensor, Tensor] | None, second: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor] | None:
-        """Two views as one batch, padded to the longer; null where one of them is and has no stand-in."""
+    def _join_views(
+        self, first: ModalityInput | None, second: ModalityInput | None, kept: Kept | None
+    ) -> ModalityInput | None:
+        """Make one batch, (2 batch, positions, ...), of one modality of two views.
+
+        A view without the modality gets missing rows; a network that cannot take those uses it in neither view.
+        """
         if self.config.stand_ins:
-            first, second = first or nothing_like(second), second or nothing_like(first)
+            first = first or (second and all_missing(second))
+            second = second or (first and all_missing(first))
         if first is None or second is None:
             return None
-        longest = max(first[0].shape[1], second[0].shape[1])
-        views = [
-            [F.pad(tensor, (0, 0) * (tensor.ndim - 2) + (0, longest - tensor.shape[1])) for tensor in view]
-            for view in (first, second)
-        ]
-        inputs, mask = (torch.cat(pair) for pair in zip(*views, strict=True))
-        return inputs, mask
+        if first.values.ndim != second.values.ndim:  # token numbers in one view, hidden states in the other
+            first, second = (ModalityInput(*self.hidden_states_of(*view, kept)) for view in (first, second))
+        return concatenated(first, second)
 
     def _summary(self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None) -> dict[str, Tensor]:
-        """What the objectives need to know of the batch, as `multitask_loss` wants it."""
+        """Compute the inputs of `multitask_loss` from logits, embeddings and CTC logits, one row per utterance."""
         assert output.logits is not None
         assert output.fused_embedding is not None
         summary = {"logits": output.logits, "labels": labels}
@@ -379,15 +397,3 @@ class MMERForEmotionRecognition(PreTrainedModel):
         if augmented is not None:
             summary["augmented_embeddings"] = self.augmented_contrastive_projection(augmented)
         return summary
-
-
-def _with_mask(
-    inputs: Tensor | None, instead: Tensor | None, attention_mask: Tensor | None
-) -> tuple[Tensor, Tensor] | None:
-    """The one of two kinds of inputs that is given, and its mask, all valid if there is none."""
-    inputs = inputs if inputs is not None else instead
-    if inputs is None:
-        return None
-    if attention_mask is None:
-        attention_mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=inputs.device)
-    return inputs, attention_mask

@@ -1,7 +1,7 @@
-"""The two contrastive objectives: supervised (SCL) and augmented (ACL), section 2.3 of the paper.
+"""The contrastive objectives of section 2.3 of the paper: supervised (L_SCL) and augmented (L_ACL).
 
-Both come in two formulations. `paper` is the textbook form: embeddings on the unit sphere, the temperature
-inside the softmax, no utterance its own positive. `official` repeats the published code number for number.
+Both have two formulations. `paper` is the textbook form: embeddings are normalized to length 1, the temperature is
+inside the softmax, and no utterance is its own positive. `official` repeats the published code number for number.
 """
 
 import torch
@@ -10,19 +10,19 @@ from torch import Tensor
 
 
 def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
-    """Pull utterances of one emotion together and push the others away (`formulation: paper`).
+    """Compute L_SCL (section 2.3), which draws utterances of one emotion together (`formulation: paper`).
 
-    For anchor i with positives P(i), the other utterances of its emotion, and z = embedding / |embedding|:
+    For anchor i, let P(i) be the other utterances of its emotion and z = embedding / |embedding|:
 
-        L = mean over i of  -1/|P(i)| * sum over p in P(i) of log s(i, p)
-        s(i, p) = exp(z_i.z_p / t) / sum over a != i of exp(z_i.z_a / t)
+        L_SCL = mean over i of  -1/|P(i)| * sum over p in P(i) of log s(i, p)
+        s(i, p) = exp(z_i.z_p / tau) / sum over a != i of exp(z_i.z_a / tau)
 
-    Anchors without a positive are left out; a batch without any positive costs 0.
+    Anchors without a positive are left out. The loss of a batch without any positive is 0.
 
     Args:
-        embeddings: (utterances, size), any scale.
+        embeddings: (utterances, size), of any length.
         labels: (utterances,) integer emotions.
-        temperature: t > 0.
+        temperature: tau > 0.
 
     Returns:
         Scalar >= 0.
@@ -42,14 +42,16 @@ def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: floa
 def augmented_contrastive(
     embeddings: Tensor, augmented_embeddings: Tensor, temperature: float = 0.07
 ) -> Tensor:
-    """Find the augmented view of each utterance among those of the batch (`formulation: paper`).
+    """Compute L_ACL (section 2.3), which finds each utterance's augmented view in the batch (`formulation: paper`).
 
-        L = mean over i of  -log( exp(z_i.z'_i / t) / sum over j of exp(z_i.z'_j / t) ),   z = embedding / |embedding|
+    With z = embedding / |embedding|, and z' the same of the augmented view:
+
+        L_ACL = mean over i of  -log( exp(z_i.z'_i / tau) / sum over j of exp(z_i.z'_j / tau) )
 
     Args:
         embeddings: (utterances, size) of the original views.
         augmented_embeddings: (utterances, size) of the augmented views, in the same order.
-        temperature: t > 0.
+        temperature: tau > 0.
 
     Returns:
         Scalar >= 0.
@@ -60,10 +62,20 @@ def augmented_contrastive(
 
 
 def official_supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
-    """Supervised contrastive loss as the published code computes it (`formulation: official`).
+    """Compute L_SCL as the published code does (`formulation: official`).
 
-    Embeddings keep their length, an utterance counts as its own positive, and the temperature divides the
-    logarithm of the softmax, so it only scales the loss. Shapes as in `supervised_contrastive`.
+    Embeddings z keep their length, an utterance counts as its own positive, and the temperature divides the
+    logarithm of the softmax, so that it only scales the loss. With P the pairs (i, p) of one emotion, i = p included:
+
+        L_SCL = -1/|P| * sum over (i, p) in P of  1/tau * log( exp(z_i.z_p) / sum over a of exp(z_i.z_a) )
+
+    Args:
+        embeddings: (utterances, size).
+        labels: (utterances,) integer emotions.
+        temperature: tau > 0.
+
+    Returns:
+        Scalar >= 0.
     """
     log_probabilities = (embeddings @ embeddings.T).log_softmax(dim=1) / temperature
     same_emotion = labels[:, None] == labels[None, :]
@@ -73,9 +85,17 @@ def official_supervised_contrastive(embeddings: Tensor, labels: Tensor, temperat
 def official_augmented_contrastive(
     embeddings: Tensor, augmented_embeddings: Tensor, temperature: float = 0.07
 ) -> Tensor:
-    """Augmented contrastive loss as the published code computes it: embeddings keep their length.
+    """Compute L_ACL as the published code does (`formulation: official`).
 
-    Shapes as in `augmented_contrastive`.
+    The formula is that of `augmented_contrastive`, with z the embeddings themselves, which keep their length.
+
+    Args:
+        embeddings: (utterances, size) of the original views.
+        augmented_embeddings: (utterances, size) of the augmented views, in the same order.
+        temperature: tau > 0.
+
+    Returns:
+        Scalar >= 0.
     """
     similarity = embeddings @ augmented_embeddings.T / temperature
     return F.cross_entropy(similarity, torch.arange(len(similarity), device=similarity.device))

@@ -1,4 +1,9 @@
-"""Connectionist temporal classification of the transcript from the un-pooled speech frames, section 2.3."""
+"""L_CTC (section 2.3): connectionist temporal classification of the transcript from the un-pooled frames A.
+
+For the speech frames A, (utterances, J, speech size), a linear layer gives logits (utterances, J, symbols), and
+
+    L_CTC = -log sum over alignments of the transcript of  product over frames j of  softmax(logits_j)[symbol_j]
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +14,22 @@ IGNORED = -100
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """float32 in place of half precision; float64 stays."""
+    """Convert a tensor of any shape, (...,), from half precision to float32; leave float32 and float64 as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Negative log likelihood of each utterance's transcript.
+    """Compute the negative log-likelihood of each utterance's transcript.
 
     Args:
         logits: (utterances, frames, symbols), symbol 0 is the blank.
         frame_counts: (utterances,) valid frames.
-        targets: (utterances, longest transcript), padded with -100. A row of -100 alone has no transcript.
+        targets: (utterances, longest transcript) symbols, padded with -100. A row of -100 has no transcript.
 
     Returns:
         losses: (utterances,) in nats, 0 where there is no transcript or no alignment.
-        present: (utterances,) bool, the utterance has a transcript.
-        infinite: (utterances,) bool, the transcript needs more frames than there are, so its loss is infinite.
+        present: (utterances,) bool, true if the utterance has a transcript.
+        infinite: (utterances,) bool, true if the transcript needs more frames than there are: its loss is infinite.
     """
     valid = targets != IGNORED
     target_lengths = valid.sum(dim=1)
@@ -45,13 +50,13 @@ def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[T
 
 
 def ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean over the utterances that have a transcript and an alignment (`formulation: paper`).
+    """Average the losses of utterances that have a transcript and an alignment (`formulation: paper`).
 
     Args:
         losses, present, infinite: (utterances,) as `ctc_losses` returns them.
 
     Returns:
-        Scalar loss in nats per utterance, 0 for a batch without usable transcript.
+        Scalar loss in nats per utterance; 0 for a batch without a usable transcript.
         Scalar count of utterances left out because their loss is infinite.
     """
     used = present & ~infinite
@@ -59,8 +64,13 @@ def ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Te
 
 
 def official_ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum over the batch as in the published code (`formulation: official`): one infinite loss makes it infinite.
+    """Sum the losses of a batch as the published code does (`formulation: official`).
 
-    Arguments and return values as in `ctc_objective`.
+    Args:
+        losses, present, infinite: (utterances,) as `ctc_losses` returns them.
+
+    Returns:
+        Scalar loss in nats; infinite if the loss of any utterance is.
+        Scalar count of utterances whose loss is infinite.
     """
     return losses.masked_fill(infinite, torch.inf).sum(), infinite.sum()

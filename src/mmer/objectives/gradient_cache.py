@@ -1,15 +1,16 @@
-"""The gradient of a large batch in the memory of a small one.
+"""Compute the gradient of a large batch in the memory of a small one.
 
-The contrastive objectives compare every utterance with every other, so the batch is as large as what they should see,
-and its activations do not fit in memory. But the loss needs little of each utterance: its logits, its embeddings, its
-CTC loss. So (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, 2021):
+The contrastive objectives compare every utterance with every other, so they profit from large batches, whose
+activations do not fit in memory. But the loss needs little of each utterance: its logits, its embeddings and its CTC
+loss, here called its summary. Therefore (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited
+Setup, 2021):
 
-1. every part of the batch goes through the network without a graph, and leaves that summary;
+1. each part of the batch passes through the network without a graph, which gives its summary;
 2. the loss of the whole batch gives the gradient of each summary;
-3. every part goes through again, with the random numbers it had, and takes the gradient of its summary back.
+3. each part passes through the network again, with the same random numbers, and the gradient of its summary flows back.
 
-What does not learn, such as the convolutions of a pretrained speech encoder, runs in the first pass alone: its output
-is kept for the second. The result is the gradient of the whole batch, whatever the objectives.
+Frozen layers, such as the convolutions of a pretrained speech encoder, run in the first pass alone; `Kept` stores their
+outputs for the second. The result is the gradient of the whole batch for any objectives.
 """
 
 from collections import deque
@@ -34,9 +35,9 @@ _MASKS = {
 
 
 class Kept:
-    """What the parts of a network that neither learn nor draw random numbers computed of one part of a batch.
+    """Stores the outputs of frozen layers, which draw no random numbers, for one part of a batch.
 
-    In the first pass it keeps outputs, and from `again` on it gives them back in the same order.
+    It stores outputs in the first pass; after `again`, it returns them in the same order.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,12 @@ class Kept:
         self._gives_back = True
 
     def __call__(self, compute: Callable[..., Output], *inputs: Tensor) -> Output:
-        """The output of `compute`, kept or given back."""
+        """Compute and store an output in the first pass; return the stored one in the second.
+
+        Args:
+            compute: the frozen layers.
+            inputs: arguments of `compute`, tensors (utterances, ...).
+        """
         if self._gives_back:
             return self._outputs.popleft()
         output = compute(*inputs)
@@ -60,8 +66,11 @@ def split_batch(batch: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor
     """Cut a batch into parts, each padded to its own longest clip.
 
     Args:
-        batch: arguments of `MMERForEmotionRecognition.forward`, with `labels`.
+        batch: arguments of `MMERForEmotionRecognition.forward`, (utterances, ...) each, with `labels`.
         size: utterances of a part; the last one may have fewer.
+
+    Returns:
+        The arguments of each part, (size, ...) each.
     """
     count = len(batch["labels"])
     parts = []
@@ -96,19 +105,19 @@ def backward_in_parts(
     """Add the gradient of the whole batch's loss to the parameters.
 
     Args:
-        parts: of `split_batch`.
-        summarize: the network: a part to its summary, as `multitask_loss` wants it; what does not learn is taken
-            from `Kept`, if there is one.
-        loss_of: summary of the whole batch to what `multitask_loss` returns.
+        parts: result of `split_batch`.
+        summarize: runs the network on a part and returns its summary, the inputs of `multitask_loss`, (utterances, ...)
+            each; takes the outputs of frozen layers from `Kept`, if there is one.
+        loss_of: maps the summary of the whole batch to the results of `multitask_loss`.
         backward: runs the backward pass from a scalar.
-        gather: concatenates a tensor over all processes, which have batches of one size; the loss is then that of
-            all of them, and the gradient is that of the single process whose batch they make up, provided that
-            gradients are averaged over processes. Null for one process.
-        rank: which of the processes this one is.
-        unsynchronized: a context in which gradients are not yet averaged over processes; the last part is outside.
+        gather: concatenates a tensor (utterances, ...) over all processes, whose batches have one size. The loss is
+            then that of their joint batch, and so is the gradient, provided that gradients are averaged over processes.
+            None for one process.
+        rank: number of this process.
+        unsynchronized: context in which gradients are not averaged over processes; all parts but the last run in it.
 
     Returns:
-        What `loss_of` returned, without graph.
+        The results of `loss_of`, scalars without a graph.
     """
     summaries, states, kept = [], [], [Kept() for _ in parts]
     if len(parts) == 1:
@@ -152,7 +161,7 @@ def backward_in_parts(
 
 
 def _random_state() -> tuple[Any, Tensor, list[Tensor]]:
-    """Of numpy, which masks spans in `transformers`, and of PyTorch on CPU and GPUs."""
+    """Read the state of NumPy's generator, which masks spans in `transformers`, and of PyTorch's on CPU and GPUs."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return np.random.get_state(), torch.get_rng_state(), gpus
 

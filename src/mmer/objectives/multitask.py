@@ -1,4 +1,4 @@
-"""The multi-task objective of equation 1: L = L_CE + alpha L_CTC + beta L_SCL + gamma L_ACL."""
+"""The multi-task objective, equation 1 of the paper: L = L_CE + alpha L_CTC + beta L_SCL + gamma L_ACL."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol
@@ -17,7 +17,7 @@ from mmer.objectives.ctc import ctc_objective, full_precision, official_ctc_obje
 
 
 class ObjectiveSettings(Protocol):
-    """What the multi-task objective reads of a model's configuration, as `MMERConfig` describes it."""
+    """The settings that `multitask_loss` reads from a model's configuration; `MMERConfig` documents each."""
 
     formulation: Literal["paper", "official"]
     ctc_weight: float
@@ -31,17 +31,25 @@ class ObjectiveSettings(Protocol):
 def multitask_loss(
     config: ObjectiveSettings, summary: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Sum the objectives whose inputs are there and whose weight is not zero, each times its weight.
+    """Compute equation 1, with softmax cross-entropy of the logits as L_CE.
+
+        L = L_CE + alpha L_CTC + beta L_SCL + gamma L_ACL
+
+    An objective whose inputs are not in `summary`, or whose weight is 0, is left out.
 
     Args:
-        config: weights, temperature, formulation, class weights, label smoothing.
-        summary: what the objectives need to know of a batch, a row for each utterance. Always: `logits` (utterances,
-            emotions) and `labels` (utterances,) integer emotions. For CTC: `ctc_losses`, `ctc_present` and
-            `ctc_infinite` (utterances,) of `objectives.ctc.ctc_losses`. For the contrastive objectives:
-            `embeddings` and, of the second view, `augmented_embeddings` (utterances, size), projected.
+        config: alpha (`ctc_weight`), beta (`supervised_contrastive_weight`), gamma (`augmented_contrastive_weight`),
+            temperature, formulation, class weights and label smoothing.
+        summary: inputs of the objectives, one row per utterance. Always: `logits` (utterances, emotions) and `labels`
+            (utterances,) integer emotions. For L_CTC: `ctc_losses`, `ctc_present` and `ctc_infinite` (utterances,) of
+            `ctc_losses`. For L_SCL and L_ACL: `embeddings` and, for L_ACL, `augmented_embeddings` of the second view,
+            (utterances, d), both projected.
 
     Returns:
-        The weighted sum; the unweighted value of each objective; the number of infinite CTC losses left out.
+        L, a scalar.
+        The unweighted scalar of each objective by name: `cross_entropy`, `ctc`, `supervised_contrastive`,
+        `augmented_contrastive`.
+        The scalar count of infinite CTC losses.
     """
     official = config.formulation == "official"
     labels = summary["labels"]
