@@ -149,7 +149,7 @@ def test_who_cannot_read_or_hear(recognizer_of: Callable[..., EmotionRecognizer]
     deaf = recognizer_of(fusion="speech")
     with pytest.raises(MMERError, match="transcription ctc: this model does not read"):
         EmotionRecognizer(deaf.model, deaf.processor, "cpu", "ctc")
-    with pytest.raises(MMERError, match="trained without CTC, so it hears no words; use whisper:NAME"):
+    with pytest.raises(MMERError, match="trained without CTC, so it cannot transcribe; use whisper:NAME"):
         EmotionRecognizer.from_pretrained(model_folder, "cpu", "ctc")
 
 

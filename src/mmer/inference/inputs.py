@@ -1,4 +1,4 @@
-"""What a prediction is asked about, and how the command line finds it."""
+"""Utterances to answer: their fields, their channels, and how paths on a command line become utterances."""
 
 import glob
 import math
@@ -6,10 +6,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -21,27 +21,29 @@ from mmer.corpora.recordings import find_recordings, no_recording, unlisted
 from mmer.corpora.tables import SUFFIXES, has_metadata
 from mmer.errors import AudioError, MMERError
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 Contents = str | os.PathLike[str] | bytes | ArrayLike
 Audio = Contents | BinaryIO
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
-    """One recording, what is said in it, and by whom, as far as that is known.
+    """One utterance to answer: its recording, its transcript and its speaker, as far as they are known.
 
     Attributes:
-        audio: path of an audio or video file, the bytes of one, or samples: (samples,), (channels, samples)
-            or (samples, channels). None where there is only text.
-        transcript: what is said; None where nobody wrote it down.
-        sampling_rate: Hz; needed for samples, read from the file otherwise.
-        speaker: who speaks, for models whose features are standardized per speaker.
-        start, end: seconds, the part of the file that is meant.
-        utterance_id: name in the output; the path, or `utterance N`, unless given.
-        channel: of the recording: `mix` (of all, see `mmer.audio.mixdown`), `left`, `right` or the number of one,
-            from 1.
+        audio: path of an audio or video file, the bytes of one, an open binary file, or samples: (samples,),
+            (channels, samples) or (samples, channels). None for an utterance of text alone.
+        transcript: the words; None if they are not known.
+        sampling_rate: Hz. Required for samples; files state their own.
+        speaker: name of the speaker, for models that standardize features per speaker.
+        start, end: seconds; the part of the file to read.
+        utterance_id: name in the output. Default: the path, or `utterance N`.
+        channel: of the recording: `mix` (all channels, see `mmer.audio.mixdown`), `left`, `right` or a number from 1.
     """
 
-    audio: str | os.PathLike[str] | bytes | ArrayLike | None
+    audio: Audio | None
     transcript: str | None = None
     sampling_rate: int | None = None
     speaker: str | None = None
@@ -56,6 +58,13 @@ class Utterance:
         return os.fspath(self.audio) if isinstance(self.audio, str | os.PathLike) else None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class UnreadableUtterance(Utterance):
+    """An utterance whose audio could not be taken from the caller's object; `error` is what the object raised."""
+
+    error: Exception = field(kw_only=True)
+
+
 class NamedBytes(BytesIO):
     """An audio file in memory; errors call it `name`."""
 
@@ -65,27 +74,30 @@ class NamedBytes(BytesIO):
 
 
 def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
-    """An utterance with a name, its values of the types that `Utterance` states where they can be.
+    """Name an utterance and convert its fields to the types that `Utterance` states, where that is possible.
 
-    What tables and NumPy make of a missing value (NaN, `pd.NA`, NaT) is None, their numbers are numbers of Python, and
-    tensors are arrays without gradients. Whatever has a type that cannot be meant is left to `check_utterance`.
+    Missing values of tables and NumPy (NaN, `pd.NA`, NaT) become None, their numbers become numbers of Python, tensors
+    become arrays without gradients, and open files are read. A field of any other type stays as it is, for
+    `check_utterance` to refuse.
 
     Args:
-        item: of `EmotionRecognizer.predict`.
-        number: of the item, from 1.
+        item: an utterance, or its audio alone: a file, or samples (samples,), (channels, samples) or (samples,
+            channels).
+        number: position of the item, from 1.
     """
-    utterance = item if isinstance(item, Utterance) else Utterance(cast(Contents, item))
+    utterance = item if isinstance(item, Utterance) else Utterance(item)
+    audio, unreadable = None, None
     try:
         audio = _plain_audio(utterance.audio)
-    except Exception as error:  # of a file that is closed, a tensor without values, ...
-        audio = error
+    except Exception as error:  # for example a closed file, or a tensor on the meta device
+        unreadable = error
     channel = _plain(utterance.channel)
     path = os.fspath(audio) if isinstance(audio, str | os.PathLike) else None
     name = _plain(utterance.utterance_id)
     if name is None or (isinstance(name, str) and not name):
         name = path or f"utterance {number}"
-    return Utterance(
-        cast(Contents | None, audio),
+    fields = (
+        audio,
         _plain(utterance.transcript),
         _plain(utterance.sampling_rate),
         _as_name(_plain(utterance.speaker)),
@@ -94,20 +106,23 @@ def as_utterance(item: Utterance | Audio, number: int) -> Utterance:
         str(name),
         "mix" if channel is None else _as_name(channel),
     )
+    return Utterance(*fields) if unreadable is None else UnreadableUtterance(*fields, error=unreadable)
 
 
 def check_utterance(utterance: Utterance) -> None:
-    """Refuse values of types that cannot be meant.
+    """Refuse an utterance with a field of the wrong type.
 
     Args:
-        utterance: of `as_utterance`.
+        utterance: as `as_utterance` returns it.
 
     Raises:
-        MMERError: there is such a value.
+        AudioError: its audio cannot be read, or `start` and `end` are given for samples.
+        MMERError: a field has the wrong type.
     """
     audio, name = utterance.audio, utterance.utterance_id
-    if isinstance(audio, Exception):
-        raise AudioError(f"{name}: cannot be read ({type(audio).__name__}: {audio})")
+    if isinstance(utterance, UnreadableUtterance):
+        error = utterance.error
+        raise AudioError(f"{name}: cannot be read ({type(error).__name__}: {error})")
     if isinstance(audio, str) and "\0" in audio:
         raise AudioError(f"{audio!r}: is no file name, it holds a NUL")
     has_part = utterance.start is not None or utterance.end is not None
@@ -121,14 +136,17 @@ def check_utterance(utterance: Utterance) -> None:
         "sampling_rate": (int | float, "Hz, such as 16000"),
         "channel": (str, "mix, left, right or a number from 1"),
     }
-    for field, (kind, allowed) in wanted.items():
-        value = getattr(utterance, field)
+    for name_of_field, (kind, allowed) in wanted.items():
+        value = getattr(utterance, name_of_field)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise MMERError(f"{name}: {field} is of the type {type(value).__name__}; give {allowed}")
+            raise MMERError(f"{name}: {name_of_field} is of the type {type(value).__name__}; give {allowed}")
 
 
 def _plain(value: Any) -> Any:
-    """None for what is missing, and what is NumPy's or PyTorch's number as one of Python."""
+    """Convert a missing value to None, and a number of NumPy or PyTorch to one of Python.
+
+    `Any`, because callers fill utterances from tables and arrays, whose values have many types.
+    """
     if isinstance(value, np.generic) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0):
         value = value.item()
     is_missing = value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
@@ -136,34 +154,36 @@ def _plain(value: Any) -> Any:
 
 
 def _as_name(value: Any) -> Any:
-    """A whole number as text; anything else as it is."""
+    """Convert a whole number to text; return anything else unchanged."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _plain_audio(audio: Any) -> Any:
-    """The contents of what is open or bytes of another kind, and the values of a tensor."""
-    if isinstance(audio, str | os.PathLike | bytes | np.ndarray):
-        return os.fsdecode(audio) if isinstance(audio, str | os.PathLike) else audio
+    """Read an open file, copy a buffer into bytes, and take the values of a tensor; `Any` as in `_plain`."""
+    if isinstance(audio, str | os.PathLike):
+        return os.fsdecode(audio)
+    if isinstance(audio, bytes | np.ndarray):
+        return audio
     if isinstance(audio, bytearray) or (isinstance(audio, memoryview) and audio.format in ("B", "b", "c")):
         return bytes(audio)
-    if hasattr(audio, "read"):
-        return contents(audio)
-    if callable(getattr(audio, "detach", None)):
-        audio = cast(Any, audio).detach().cpu()
-        return (audio.float() if audio.is_floating_point() else audio).numpy()  # NumPy knows no bfloat16
+    if is_open_file(audio):
+        return audio.read()
+    if callable(detach := getattr(audio, "detach", None)):
+        tensor = detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
     return _plain(audio)
 
 
 def in_channels(utterances: Iterable[Utterance], channel: str) -> list[Utterance]:
-    """The utterances as heard in that channel, which their names then end in, as in `call.wav#left`.
+    """Select a channel of each utterance; its name then ends in the channel, as in `call.wav#left`.
 
     Args:
-        utterances: of files, or of bytes.
-        channel: `mix`, `left`, `right`, the number of a channel from 1, or `each`: every channel is an utterance of its
-            own, said by another speaker. What has one channel alone, or cannot be read, stays one utterance.
+        utterances: whose audio is a file or bytes.
+        channel: `mix`, `left`, `right`, a number from 1, or `each`, which makes every channel an utterance with a
+            speaker of its own. With `each`, a mono or unreadable recording stays one utterance.
 
     Raises:
-        AudioError: as `check_channel`.
+        AudioError: there can be no such channel, as in `check_channel`.
     """
     check_channel(channel)
     if channel == "mix":
@@ -178,17 +198,17 @@ def in_channels(utterances: Iterable[Utterance], channel: str) -> list[Utterance
 
 
 def check_channel(channel: str) -> None:
-    """Find out before the work whether there can be such a channel, or `each`.
+    """Check the name of a channel before any file is read.
 
     Raises:
-        AudioError: there cannot.
+        AudioError: it is neither `mix`, `left`, `right`, `each` nor a number from 1.
     """
     if channel not in ("mix", "left", "right", "each") and not (channel.isdecimal() and int(channel)):
         raise AudioError(f"no channel {channel!r}; it must be mix, left, right, each or a number from 1")
 
 
 def channels_of(utterance: Utterance) -> list[str]:
-    """As `channel_names`; `mix` for what cannot be read, and for what is no file."""
+    """List the channels of an utterance as `channel_names` does; `["mix"]` for samples and unreadable files."""
     audio = utterance.audio
     if not isinstance(audio, str | os.PathLike | bytes):
         return ["mix"]
@@ -204,13 +224,18 @@ def _in_channel(utterance: Utterance, channel: str, alone: bool) -> Utterance:
     return replace(utterance, channel=channel, utterance_id=f"{name}#{channel}", speaker=speaker)
 
 
-def contents(audio: Audio | None) -> Contents | None:
-    """The bytes of an open file; anything else as it is."""
-    return cast(BinaryIO, audio).read() if hasattr(audio, "read") else cast(Contents | None, audio)
+def is_open_file(audio: object) -> "TypeIs[BinaryIO]":
+    """Tell whether an object can be read like a binary file."""
+    return hasattr(audio, "read")
+
+
+def contents(audio: Audio) -> Contents:
+    """Read an open file into bytes; return paths, bytes and samples, (samples,) or with channels, unchanged."""
+    return audio.read() if is_open_file(audio) else audio
 
 
 def corpus_utterances(corpus: Corpus) -> list[Utterance]:
-    """The rows of a corpus, in order."""
+    """Make an utterance of each row of a corpus, in order."""
     columns = ["audio_path", "transcript", "speaker", "start", "end", "utterance_id"]
     rows = corpus.table[columns].itertuples(index=False, name=None)
     return [
@@ -222,21 +247,21 @@ def corpus_utterances(corpus: Corpus) -> list[Utterance]:
 def collect_inputs(
     paths: Sequence[str], note: Callable[[str], None] = lambda line: warnings.warn(line, stacklevel=3)
 ) -> list[Utterance]:
-    """Find the recordings that the command line names.
+    """Find the recordings at paths given on a command line.
 
     Args:
-        paths: each an audio file; a folder, searched by `find_recordings` (one with a `metadata.csv`, .jsonl or
+        paths: each an audio file; a folder, searched by `find_recordings` (a folder with a `metadata.csv`, .jsonl or
             .parquet, or with split folders that have one, is read as a corpus); a pattern such as `clips/**/*.wav`,
-            for shells that leave it to the program; a corpus table (.parquet, .csv, .tsv, .jsonl); or `-`, one audio
-            file on standard input.
-        note: called with what was left out of a folder, a line for each kind; a Python warning unless given.
+            which not every shell expands; a corpus table (.parquet, .csv, .tsv, .jsonl); or `-`, one audio file on
+            standard input.
+        note: called with one line for each kind of file that was left out of a folder. Default: a Python warning.
 
     Returns:
-        The utterances in the order named, those of a folder or a pattern sorted by path; a file that is named
-        twice is there once.
+        The utterances in the order of `paths`, those of a folder or a pattern sorted by path. A file that is named
+        twice appears once.
 
     Raises:
-        AudioError: nothing is there, or nothing in it is a recording.
+        AudioError: a path does not exist, or holds no recording.
         CorpusError: a table cannot be read.
     """
     found = [utterance for path in paths for utterance in _utterances_at(path, note)]

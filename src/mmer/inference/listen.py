@@ -1,14 +1,14 @@
-"""Answers while somebody speaks: from a microphone, a pipe, or samples as they come."""
+"""Answer while somebody speaks, from a microphone, a pipe, or samples as they arrive."""
 
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty, Queue
 from threading import Thread
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import soxr
@@ -20,7 +20,7 @@ from mmer.errors import AudioError
 from mmer.extras import import_extra
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction
-from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.processor import MMERProcessor
 
 INTERVAL = 1.0  # s of speech between provisional answers
 KEPT = 1.0  # s of silence that are remembered, since speech begins before it is noticed
@@ -31,13 +31,13 @@ Chunk = tuple[NDArray[np.float32], float]
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An answer to what is being said, or has been.
+    """An answer to an utterance of a stream.
 
     Attributes:
         prediction: `start` and `end` are seconds since listening began.
         final: whether the utterance is over; otherwise more answers to it follow.
-        delay: seconds by the clock from when the end of its speech came to when the answer was there; for a provisional
-            answer, from when its last sample came.
+        delay: seconds of wall-clock time between the arrival of the last speech and the answer; for a provisional
+            answer, since the arrival of its last sample.
     """
 
     prediction: Prediction
@@ -49,21 +49,32 @@ class Heard:
         return {**self.prediction.to_dict(), "final": self.final, "delay": self.delay}
 
 
-class Listener:
-    """Answers each utterance in a stream when it ends, and from time to time before.
+class Predictor(Protocol):
+    """What `Listener` needs of a recognizer: `EmotionRecognizer`, or a queue in front of one."""
 
-    Memory holds the utterance under way; one longer than the model takes is cut as `SpeechFinder` says.
+    @property
+    def processor(self) -> MMERProcessor:
+        """The processor of the model."""
+        ...
+
+    def predict(self, items: Iterable[Utterance]) -> Iterator[Prediction]:
+        """Predict the emotion of each utterance, in order."""
+        ...
+
+
+class Listener:
+    """Answers each utterance in a stream when it ends, and provisionally while it goes on.
+
+    Memory holds the utterance under way. `SpeechFinder` cuts an utterance that is longer than the model takes.
 
     Args:
-        recognizer: asked about one utterance at a time. Statistics of a speaker cannot be known beforehand, so that
-            a model that standardizes per speaker takes those of each utterance.
+        recognizer: answers one utterance at a time. Since the other utterances of a speaker are not known yet, a model
+            that standardizes per speaker uses the statistics of each utterance.
         pause: seconds of silence that end an utterance.
         interval: seconds of speech between provisional answers; 0 for none.
     """
 
-    def __init__(
-        self, recognizer: EmotionRecognizer, *, pause: float = PAUSE, interval: float = INTERVAL
-    ) -> None:
+    def __init__(self, recognizer: Predictor, *, pause: float = PAUSE, interval: float = INTERVAL) -> None:
         self._recognizer = recognizer
         self._finder = SpeechFinder(pause=pause, longest=recognizer.processor.max_duration)
         self._interval = interval
@@ -75,15 +86,15 @@ class Listener:
 
     @property
     def seconds(self) -> float:
-        """What has been heard so far."""
+        """Seconds of sound fed so far."""
         return (self._first + len(self._samples)) / SAMPLING_RATE
 
     def feed(self, samples: NDArray[np.float32], came: float, *, provisional: bool = True) -> Iterator[Heard]:
-        """Answer what there is to answer after the next samples.
+        """Take the next samples and yield the answers that are due.
 
         Args:
             samples: (samples,) at 16 kHz, full scale = ±1.
-            came: when they came, of `time.monotonic`.
+            came: when they arrived, by `time.monotonic`.
             provisional: whether there is time for a provisional answer.
         """
         self._samples = np.concatenate([self._samples, samples])
@@ -101,7 +112,7 @@ class Listener:
         self._forget(self.seconds - KEPT if begun is None else min(begun, self.seconds - KEPT))
 
     def finish(self) -> Iterator[Heard]:
-        """Answer what is being said when the stream ends."""
+        """Answer the utterance under way at the end of the stream."""
         for start, end in self._finder.finish():
             yield self._final(start, end)
 
@@ -123,7 +134,7 @@ class Listener:
         return Heard(replace(prediction, start=start, end=end), final, time.monotonic() - came)
 
     def _forget(self, before: float) -> None:
-        """What came before so many seconds."""
+        """Drop the samples before this many seconds."""
         unneeded = max(int(before * SAMPLING_RATE) - self._first, 0)
         self._samples = self._samples[unneeded:]
         self._first += unneeded
@@ -134,12 +145,12 @@ class Listener:
 def listen(
     listener: Listener, chunks: "Queue[Chunk | None]", stopped: Callable[[], bool] = lambda: False
 ) -> Iterator[Heard]:
-    """Answers until the stream ends or somebody stops it.
+    """Yield answers until the stream ends or `stopped` returns true.
 
     Args:
-        listener: fed with all chunks; without provisional answers while more chunks wait.
-        chunks: null at the end.
-        stopped: asked ten times a second.
+        listener: is fed all chunks; gives no provisional answers while more chunks wait.
+        chunks: samples, (samples,) each, and when they arrived; None ends the stream.
+        stopped: called ten times a second.
     """
     while not stopped():
         try:
@@ -154,10 +165,10 @@ def listen(
 
 @contextmanager
 def pipe(stream: BinaryIO, sampling_rate: int) -> "Iterator[Queue[Chunk | None]]":
-    """What comes through a pipe, read in a thread of its own so that it is known when it came.
+    """Read a pipe in a thread of its own, so that the arrival of each chunk can be timed.
 
     Args:
-        stream: of 16-bit samples, little-endian, mono.
+        stream: 16-bit samples, little-endian, mono.
         sampling_rate: Hz.
     """
     chunks: Queue[Chunk | None] = Queue()
@@ -181,10 +192,10 @@ def pipe(stream: BinaryIO, sampling_rate: int) -> "Iterator[Queue[Chunk | None]]
 
 @contextmanager
 def microphone(name: str | None = None) -> "Iterator[Queue[Chunk | None]]":
-    """What a microphone hears.
+    """Record from a microphone.
 
     Args:
-        name: number or part of the name of an input device; the system's default if null.
+        name: number or part of the name of an input device; None for the system's default.
 
     Raises:
         MissingExtraError: sounddevice is not installed.
@@ -225,10 +236,10 @@ def microphone(name: str | None = None) -> "Iterator[Queue[Chunk | None]]":
 
 
 class Resampler:
-    """A stream of samples at 16 kHz.
+    """Resamples a stream to 16 kHz.
 
     Args:
-        rate: Hz of what comes.
+        rate: Hz of the samples that arrive.
     """
 
     def __init__(self, rate: int) -> None:
@@ -236,4 +247,5 @@ class Resampler:
         self._stream = None if same else soxr.ResampleStream(rate, SAMPLING_RATE, 1, "float32", "HQ")
 
     def __call__(self, samples: NDArray[np.float32], last: bool = False) -> NDArray[np.float32]:
+        """Resample the next chunk, (samples,), to (samples,) at 16 kHz; `last` flushes the resampler."""
         return samples if self._stream is None else self._stream.resample_chunk(samples, last=last)

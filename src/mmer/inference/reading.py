@@ -1,4 +1,4 @@
-"""Utterances on their way to an answer: reading them, ahead of the network and in threads of their own."""
+"""Read recordings in threads of their own, ahead of the network."""
 
 import os
 from collections import defaultdict, deque
@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from mmer.audio.load import LoadedAudio, as_waveform_with_warnings, load_with_warnings
 from mmer.errors import AudioError, MMERError
 from mmer.files.damaged import one_line
-from mmer.inference.inputs import NamedBytes, Utterance, check_utterance
+from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
 from mmer.inference.prediction import Prediction
 from mmer.inference.transcription import Transcription
 from mmer.model.processor import FeatureStatistics, MMERProcessor
@@ -30,7 +30,16 @@ R = TypeVar("R")
 
 @dataclass(slots=True, eq=False)
 class Clip:
-    """An utterance on its way to an answer; its length is what batches are sorted by."""
+    """An utterance between reading and answering.
+
+    Attributes:
+        utterance: as the caller gave it.
+        prediction: filled in step by step; its `error` rules an answer out.
+        features: (samples,) or (frames, bins) of `MMERProcessor.features`; None without sound, and once answered.
+        waveform: (samples,) for a speech recognizer that still has to transcribe it; None otherwise.
+        embedding: (size,) fused embedding, once answered.
+        tokens: length of the tokenized transcript.
+    """
 
     utterance: Utterance
     prediction: Prediction
@@ -40,15 +49,16 @@ class Clip:
     tokens: int = 0
 
     def __len__(self) -> int:
+        """Length by which batches are sorted: of the features, or of the tokens where there is no sound."""
         return self.tokens if self.features is None else len(self.features)
 
 
 class ClipReader:
-    """Reads utterances as a model takes them.
+    """Reads recordings and computes the features that a model takes.
 
     Args:
         processor: of the model.
-        transcription: where its words come from; another speech-recognition model wants the waveform too.
+        transcription: source of transcripts; for a speech recognizer, clips keep their waveform.
     """
 
     def __init__(self, processor: MMERProcessor, transcription: Transcription) -> None:
@@ -56,15 +66,22 @@ class ClipReader:
         self.transcription = transcription
 
     def read(self, utterance: Utterance) -> Clip:
-        """The sound of one utterance of `as_utterance` as features, or why there is none; safe in threads."""
+        """Read one utterance; safe to call from many threads.
+
+        Args:
+            utterance: as `as_utterance` returns it.
+
+        Returns:
+            The clip with its features (samples,) or (frames, bins), or with the error that reading raised.
+        """
         try:
             check_utterance(utterance)
         except MMERError as error:
             return Clip(
                 utterance, Prediction(utterance_id=utterance.utterance_id or "", error=one_line(error))
             )
-        is_heard = self.transcription.listens and utterance.audio is not None
-        transcript = None if is_heard or self.transcription.kind == "none" else utterance.transcript
+        is_transcribed = self.transcription.listens and utterance.audio is not None
+        transcript = None if is_transcribed or self.transcription.kind == "none" else utterance.transcript
         prediction = Prediction(
             utterance_id=utterance.utterance_id or "",
             audio_path=utterance.path,
@@ -77,7 +94,7 @@ class ClipReader:
         )
         clip = Clip(utterance, prediction)
         listens = self.processor.uses_speech and not (utterance.audio is None and self.processor.stand_ins)
-        recognizes = self.transcription.model is not None and is_heard
+        recognizes = self.transcription.model is not None and is_transcribed
         if not listens and not recognizes:
             return clip
         try:
@@ -98,7 +115,13 @@ class ClipReader:
         return clip
 
     def statistics(self, utterances: Sequence[Utterance], readers: Executor) -> dict[str, FeatureStatistics]:
-        """Statistics of the speakers of whom there are at least two usable clips."""
+        """Compute the feature statistics of each speaker, (bins,), for `normalization: speaker`.
+
+        Args:
+            utterances: of all speakers, each as `as_utterance` returns it. Speakers with fewer than two usable clips
+                are skipped.
+            readers: threads of `reading_threads`.
+        """
         speakers = defaultdict(list)
         for utterance in utterances:
             if isinstance(utterance.speaker, str):
@@ -113,21 +136,21 @@ class ClipReader:
         return statistics
 
     def load(self, utterance: Utterance, name: str) -> LoadedAudio:
-        """The waveform (samples,) at the model's rate.
+        """Load the waveform of an utterance, (samples,), at the model's sampling rate.
 
         Args:
             utterance: with its audio.
             name: what errors call it.
 
         Raises:
-            AudioError: there is no recording, or it cannot be read.
+            AudioError: the utterance has no recording, or the recording cannot be read.
         """
         audio, rate = utterance.audio, self.processor.sampling_rate
         longest = self.processor.max_duration
         if audio is None:
             only = "text alone is answered by models trained with model.stand_ins=true"
             raise AudioError(f"{name}: no recording was given, and this model listens; {only}")
-        if not isinstance(audio, str | os.PathLike | bytes):
+        if not isinstance(audio, str | os.PathLike | bytes) and not is_open_file(audio):
             if utterance.sampling_rate is None:
                 raise AudioError(
                     f"{name}: samples need their sampling_rate in Hz (several files: use predict)"
@@ -152,21 +175,21 @@ class ClipReader:
 
 @contextmanager
 def reading_threads() -> Iterator[Executor]:
-    """Threads for `ClipReader.read`."""
+    """Start threads for `ClipReader.read`, and end them after the `with` block."""
     with _OneThreadEach(), ThreadPoolExecutor(READERS) as readers:
         yield readers
 
 
 class _OneThreadEach:
-    """Keeps numpy's linear algebra from making threads of its own in each of the threads that read.
+    """Limits NumPy's linear algebra to one thread while reading threads run.
 
-    With them, on two processors, reading takes 1.8 times as long. The setting is of the whole process (PyTorch has one
-    of its own), so whoever begins first makes it and whoever ends last takes it back.
+    Otherwise each reading thread starts threads of its own, and reading takes 1.8 times as long on two processors. The
+    limit holds for the whole process (PyTorch has one of its own), so the first user sets it and the last one lifts it.
     """
 
     _lock = Lock()
     _users: ClassVar[int] = 0
-    _limit: ClassVar[Any] = None
+    _limit: ClassVar[Any] = None  # threadpoolctl exports no type for what `limit` returns
 
     def __enter__(self) -> None:
         kind = type(self)
@@ -189,7 +212,7 @@ def _linear_algebra() -> ThreadpoolController:
 
 
 def ahead(workers: Executor, function: Callable[[T], R], items: Iterable[T], number: int) -> Iterator[R]:
-    """Results in order, the next `number` of them being worked on while one is used."""
+    """Apply a function to items in threads; yield results in order, with up to `number` more under way."""
     items = iter(items)
     pending = deque(workers.submit(function, item) for item in islice(items, number))
     while pending:

@@ -1,27 +1,26 @@
-"""Emotions of recordings, with a trained model."""
+"""Predict the emotions of recordings with a trained model."""
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import count, islice
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CheckpointError, MMERError
+from mmer.errors import MMERError
 from mmer.files.damaged import one_line
+from mmer.inference.answering import BatchAnswerer
 from mmer.inference.backends.model_folder import read_model_folder
-from mmer.inference.backends.network import Array, Inputs, Network, Symbols
+from mmer.inference.backends.network import Network
 from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
-from mmer.inference.inputs import Audio, Contents, Utterance, as_utterance, corpus_utterances
+from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
 from mmer.inference.prediction import Prediction, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
-from mmer.inference.transcription import SpeechRecognizer, Transcription, heard_by_ctc
+from mmer.inference.transcription import SpeechRecognizer, Transcription
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 
 if TYPE_CHECKING:
@@ -35,23 +34,23 @@ WINDOW = 4  # batches that are sorted by length together, and as many that are r
 class EmotionRecognizer:
     """Predicts emotions with a trained model.
 
-    The answer for an utterance does not depend on what else is asked in the same call, with one exception: a
-    model whose features are standardized per speaker (`processor.normalization == "speaker"`) takes the
-    statistics of all clips of that speaker in the call.
+    The answer for an utterance does not depend on the other utterances of the call, with one exception: a model
+    that standardizes features per speaker (`processor.normalization == "speaker"`) computes the statistics of a
+    speaker from all clips of that speaker in the call.
 
     Args:
-        model: of PyTorch, put into evaluation mode and moved to `device`; or what computes in its place.
+        model: a PyTorch model, which is put into evaluation mode and moved to `device`; or an exported network.
         processor: of that model.
-        device: of PyTorch: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
-        transcription: where the words come from that the model reads: `given`, as the caller says; `none`; `ctc`, what
-            its own CTC head hears; `whisper:NAME`, what a speech-recognition model of transformers hears.
-        calibration: of that model, applied to every probability; null for what the network says.
+        device: of PyTorch: `cpu`, `cuda`, `cuda:1`, …. Default: the first GPU, or the CPU where there is none.
+        transcription: source of the transcripts that the model reads: `given`, the caller; `none`; `ctc`, the model's
+            own CTC head; `whisper:NAME`, a speech-recognition model of transformers.
+        calibration: of that model, applied to every probability; None leaves the network's softmax as it is.
 
     Attributes:
-        speakers: of `speaker_statistics`, of speakers who are known before they are asked about.
+        speakers: results of `speaker_statistics` for speakers known before the first call.
 
     Raises:
-        MMERError: there is no such device, or no such transcription, or not with this model.
+        MMERError: the device or the transcription does not exist, or the model cannot use that transcription.
         EncoderError: the speech-recognition model cannot be loaded.
 
     Example:
@@ -91,17 +90,17 @@ class EmotionRecognizer:
         *,
         calibrated: bool = True,
     ) -> Self:
-        """Load a model folder as training and `save_pretrained` write it.
+        """Load a model folder that training or `save_pretrained` wrote.
 
         Args:
-            folder: with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the
-                tokenizer's files; or a file of `mmer bundle`.
+            folder: a folder with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the
+                tokenizer's files; or a file that `mmer bundle` wrote.
             device, transcription: as for the class.
             calibrated: whether to apply the folder's `calibration.json`, if it has one.
 
         Raises:
             MMERError: as for the class.
-            CheckpointError: it is no model folder, a file is missing or damaged, or weights are missing.
+            CheckpointError: the folder is no model folder, or a file or weights are missing or damaged.
         """
         folder = model_folder(folder)
         network, processor = read_model_folder(folder, device)
@@ -110,10 +109,10 @@ class EmotionRecognizer:
 
     @property
     def model(self) -> "MMERForEmotionRecognition":
-        """The model of PyTorch.
+        """The PyTorch model.
 
         Raises:
-            MMERError: there is none, since the model was exported.
+            MMERError: the model was exported, so there is no PyTorch model.
         """
         from mmer.inference.backends.torch_network import TorchNetwork
 
@@ -138,15 +137,15 @@ class EmotionRecognizer:
 
         Args:
             audio: path, bytes or open binary file of audio or video; or samples: (samples,), (channels,
-                samples) or (samples, channels). None for models that only read, or that have stand-ins.
-            transcript: what is said, if it is known.
-            sampling_rate: Hz of samples; files know their own.
-            speaker: who speaks; of use with several clips, see `predict`.
+                samples) or (samples, channels). None for models that only read, or that accept missing speech.
+            transcript: the words, if they are known.
+            sampling_rate: Hz. Required for samples; files state their own.
+            speaker: name of the speaker; matters for several clips, see `predict`.
 
         Raises:
-            MMERError: there is no answer, and why, in one line.
+            MMERError: the utterance cannot be answered; the message says why in one line.
         """
-        utterance = Utterance(cast(Contents | None, audio), transcript, sampling_rate, speaker)
+        utterance = Utterance(audio, transcript, sampling_rate, speaker)
         (prediction,) = self.predict([utterance])
         if prediction.error is not None:
             raise MMERError(prediction.error)
@@ -162,16 +161,17 @@ class EmotionRecognizer:
     ) -> Iterator[Prediction]:
         """Predict the emotions of many recordings, in the order given.
 
-        Utterances of similar length share a batch; reading, answering and yielding go on together, and memory
-        holds 8 batches at most. An utterance that cannot be answered gives a prediction whose `error` says
-        why.
+        Utterances of similar length share a batch. Files are read ahead while the model computes; at most 8 batches
+        are in memory. If an utterance cannot be answered, its prediction has an `error`.
 
         Args:
-            items: utterances, or recordings without further knowledge. A model that standardizes per speaker
-                needs them all before the first answer and reads each file twice.
+            items: utterances, or their audio alone: files, or samples (samples,), (channels, samples) or (samples,
+                channels). A model that standardizes per speaker needs all of them before the first answer and reads
+                each file twice.
             batch_size: utterances that the model answers at a time, at least 1.
             progress: called with the number of utterances done so far.
-            speakers: of `speaker_statistics`, where `items` are not all that is said; nothing is read twice then.
+            speakers: result of `speaker_statistics`, where `items` are only some of the speakers' utterances. No file
+                is then read twice.
 
         Raises:
             MMERError: `items` is one recording in place of several, or `batch_size` is no whole number from 1.
@@ -186,7 +186,7 @@ class EmotionRecognizer:
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[NDArray[np.float32] | None]:
-        """The fused embeddings, (size,), that the emotions are computed from; None where there is no answer.
+        """Yield the fused embedding of each utterance, (size,); None for an utterance that cannot be answered.
 
         Args:
             items, batch_size, progress: as for `predict`.
@@ -203,7 +203,7 @@ class EmotionRecognizer:
         progress: Callable[[int], None] | None,
         speakers: Mapping[str, FeatureStatistics] | None = None,
     ) -> Iterator[Clip]:
-        """Check what is asked, now, and begin with the answers when the first is taken."""
+        """Check the arguments at once; start answering when the first clip is taken."""
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise MMERError(f"batch_size is {batch_size!r}; give a whole number from 1")
         _check_several(items)
@@ -217,6 +217,7 @@ class EmotionRecognizer:
         speakers: Mapping[str, FeatureStatistics] | None,
     ) -> Iterator[Clip]:
         window, done = batch_size * WINDOW, 0
+        answer = BatchAnswerer(self.network, self.processor, self.transcription, self.calibration)
         report = progress or (lambda done: None)
         with reading_threads() as readers:
             if speakers is None and self.processor.per_speaker:
@@ -226,7 +227,7 @@ class EmotionRecognizer:
             clips = ahead(readers, self._clips.read, utterances, window)
             while group := list(islice(clips, window)):
                 for clip in group:
-                    self._add_warnings(clip, speakers)
+                    self._prepare(clip, speakers)
                 answerable = sorted(
                     (clip for clip in group if not clip.prediction.error),
                     key=lambda clip: (clip.features is not None, len(clip)),
@@ -236,7 +237,7 @@ class EmotionRecognizer:
                 report(done)
                 for start in range(0, len(answerable), batch_size):
                     batch = answerable[start : start + batch_size]
-                    self._answer(batch, speakers)
+                    answer(batch, speakers)
                     done += len(batch)
                     report(done)
                 yield from group
@@ -252,16 +253,16 @@ class EmotionRecognizer:
         """Predict the emotions of a corpus.
 
         Args:
-            corpus: its `emotion` column is not read.
-            among: the corpus that it is a part of, where its speakers say more.
+            corpus: the utterances; the `emotion` column is not read.
+            among: a larger corpus with more utterances of the same speakers, for models that standardize per speaker.
             batch_size, progress: as for `predict`.
 
         Returns:
             A row for every utterance, in order: `utterance_id`, `predicted`, `probability_<emotion>` for
-            every emotion, `text` (what the model read), `transcript_source`, `duration`, `contribution_speech`,
-            `contribution_text`, `predicted_speech_alone`, `predicted_text_alone`, `warnings` (joined by `; `) and
-            `error`; `predicted` and the probabilities are null where there is an error, and what `Prediction.alone`
-            tells where it is.
+            every emotion, `text` (the transcript that the model read), `transcript_source`, `duration`,
+            `contribution_speech`, `contribution_text`, `predicted_speech_alone`, `predicted_text_alone`, `warnings`
+            (joined by `; `) and `error`. `predicted` and the probabilities are null where there is an error; the
+            contributions and the predictions from one modality are null where `Prediction.alone` is None.
         """
         speakers = None if among is None else self.speakers_among(corpus, among)
         predictions = self.predict(
@@ -280,18 +281,23 @@ class EmotionRecognizer:
         return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], np.float64))
 
     def speaker_statistics(self, utterances: Sequence[Utterance]) -> dict[str, FeatureStatistics]:
-        """What `predict` computes of the speakers first, for models that standardize per speaker.
+        """Compute feature statistics, (bins,), of each speaker, for models that standardize per speaker.
 
         Args:
-            utterances: all those of a speaker; of whom there are fewer than two usable clips, there are no statistics.
+            utterances: of all speakers. Speakers with fewer than two usable clips are skipped.
         """
         with reading_threads() as readers:
             return self._clips.statistics(utterances, readers)
 
     def speakers_among(self, corpus: Corpus, among: Corpus) -> dict[str, FeatureStatistics] | None:
-        """Statistics of the speakers of a corpus over all that they say in a larger one.
+        """Compute the statistics of a corpus's speakers from all their utterances in a larger corpus.
 
-        Null where the model standardizes nothing per speaker.
+        Args:
+            corpus: names the speakers.
+            among: holds their utterances.
+
+        Returns:
+            Statistics by name of speaker; None if the model does not standardize per speaker.
         """
         if not self.processor.per_speaker:
             return None
@@ -300,152 +306,81 @@ class EmotionRecognizer:
         return self.speaker_statistics(corpus_utterances(said))
 
     def waveform(self, utterance: Utterance) -> NDArray[np.float32]:
-        """The sound of an utterance, (samples,), as the model's processor takes it.
+        """Load the sound of an utterance, (samples,), at the sampling rate of the model's processor.
+
+        Args:
+            utterance: with its audio.
 
         Raises:
-            AudioError: it cannot be read.
+            AudioError: the recording cannot be read.
         """
         return self._clips.load(utterance, utterance.utterance_id or utterance.path or "utterance").waveform
 
-    def _add_warnings(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
-        """What is to be said of text and speaker."""
-        prediction = clip.prediction
-        if prediction.error:
-            return
-        if self._speech_recognizer is not None and clip.waveform is not None:
-            try:
-                heard = self._speech_recognizer(clip.waveform, self.processor.sampling_rate)
-            except Exception as error:  # of any model of transformers
-                reason = f"{self.transcription.name} failed ({type(error).__name__}: {one_line(error)})"
-                prediction.error = f"{prediction.utterance_id}: {reason}"
+    def _prepare(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
+        """Complete what the network needs of a clip: transcribe it, check its modalities, count its tokens.
+
+        The prediction gets a warning for each thing that may spoil the answer, or an error that rules one out.
+        """
+        for step in (self._transcribe, self._check_modalities, self._count_tokens):
+            if clip.prediction.error:
                 return
-            prediction.transcript, prediction.transcript_source = heard, self.transcription.name
-            clip.waveform = None
-        hears_itself = self.transcription.kind == "ctc" and clip.features is not None
+            step(clip)
+        if not clip.prediction.error:
+            self._warn_of_unknown_speaker(clip, speakers)
+
+    def _transcribe(self, clip: Clip) -> None:
+        """Run the speech recognizer, if there is one, on a clip with sound; then release the waveform."""
+        if self._speech_recognizer is None or clip.waveform is None:
+            return
+        prediction, name = clip.prediction, self.transcription.name
+        try:
+            transcript = self._speech_recognizer(clip.waveform, self.processor.sampling_rate)
+        except Exception as error:  # models of transformers raise errors of many kinds
+            prediction.error = (
+                f"{prediction.utterance_id}: {name} failed ({type(error).__name__}: {one_line(error)})"
+            )
+            return
+        prediction.transcript, prediction.transcript_source = transcript, name
+        clip.waveform = None
+
+    def _check_modalities(self, clip: Clip) -> None:
+        """Refuse an utterance without sound and text; warn where a model that reads is given no text."""
+        prediction = clip.prediction
+        has_speech, has_text = clip.features is not None, prediction.transcript_source != "none"
         if self.processor.stand_ins:
-            if clip.features is None and prediction.transcript_source == "none":
+            if not has_speech and not has_text:
                 prediction.error = (
                     f"{prediction.utterance_id}: neither a recording nor a transcript was given"
                 )
-        elif self.processor.uses_text and prediction.transcript_source == "none" and not hears_itself:
-            prediction.warnings.append("no transcript: this model reads, and was given an empty text")
-        if self.processor.uses_text:
-            try:
-                clip.tokens = len(self.processor.tokenize([prediction.transcript], "np")["input_ids"][0])
-            except MMERError as error:
-                prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
-                return
-        if (
-            self.processor.per_speaker
-            and clip.features is not None
-            and clip.utterance.speaker not in speakers
-        ):
-            prediction.warnings.append(
-                f"{self.processor.unknown_speaker}: the model expects several clips of a known speaker"
-            )
-
-    def _answer(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
-        """Answer a batch together, or one by one where that fails, so that only the culprit has no answer."""
-        try:
-            self._answer_together(batch, speakers)
-        except MMERError as error:
-            if len(batch) > 1:
-                for clip in batch:
-                    self._answer([clip], speakers)
-            else:
-                prediction = batch[0].prediction
-                prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
-
-    def _answer_together(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
-        inputs = self.processor.collate(
-            [clip.features for clip in batch] if self.processor.uses_speech else None,
-            [clip.prediction.transcript for clip in batch],
-            [speakers.get(clip.utterance.speaker or "") for clip in batch],
-            return_tensors="np",
-        )
-        read = partial(self._read_heard, batch) if self.transcription.kind == "ctc" else None
-        answers = self.network.answer(inputs, read)
-        alone = [side for side in (answers.speech_alone, answers.text_alone) if side is not None]
-        shapes = {each.shape for each in (answers.logits, *alone)}
-        if shapes != {(len(batch), len(self.labels))} or len(answers.embeddings) != len(batch):
-            raise CheckpointError(
-                f"the model gives answers of shape {answers.logits.shape} for {len(batch)} utterances and "
-                f"{len(self.labels)} emotions; its files are not of one model"
-            )
-        conditions = ["both"] * len(batch)
-        if self.processor.stand_ins:
-            conditions = [
-                "both" if both else "text" if clip.features is None else "speech"
-                for clip, both in zip(batch, answers.both, strict=True)
-            ]
-        for clip, condition, probabilities, embedding in zip(
-            batch,
-            conditions,
-            self._probabilities(answers.logits, conditions),
-            answers.embeddings,
-            strict=True,
-        ):
-            clip.features = None
-            if _is_nan(clip.prediction, probabilities):
-                continue
-            clip.prediction.condition = condition
-            clip.prediction.probabilities = probabilities
-            clip.prediction.label = clip.prediction.ranking[0][0]
-            clip.embedding = embedding
-        if answers.speech_alone is None or answers.text_alone is None:
             return
-        sides = zip(
-            self._probabilities(answers.speech_alone, ["speech"] * len(batch)),
-            self._probabilities(answers.text_alone, ["text"] * len(batch)),
-            answers.both.tolist(),
-            strict=True,
+        ctc_will_write_it = self.transcription.kind == "ctc" and has_speech
+        if self.processor.uses_text and not has_text and not ctc_will_write_it:
+            prediction.warnings.append("no transcript: this model reads, and was given an empty text")
+
+    def _count_tokens(self, clip: Clip) -> None:
+        """Tokenize the transcript, to sort batches by length and to find a transcript that is too long."""
+        if not self.processor.uses_text:
+            return
+        prediction = clip.prediction
+        try:
+            clip.tokens = len(self.processor.tokenize([prediction.transcript], "np")["input_ids"][0])
+        except MMERError as error:
+            prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
+
+    def _warn_of_unknown_speaker(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
+        """Warn where a model that standardizes per speaker has no statistics of the speaker."""
+        if not self.processor.per_speaker or clip.features is None or clip.utterance.speaker in speakers:
+            return
+        clip.prediction.warnings.append(
+            f"{self.processor.unknown_speaker}: the model expects several clips of a known speaker"
         )
-        for clip, (heard, read_alone, both) in zip(batch, sides, strict=True):
-            if both and not _is_nan(clip.prediction, heard) and not _is_nan(clip.prediction, read_alone):
-                clip.prediction.add_alone(heard, read_alone)
-
-    def _read_heard(self, batch: Sequence[Clip], symbols: Symbols) -> Inputs:
-        """The tokens of what the CTC head hears."""
-        for clip, best in zip(batch, symbols, strict=True):
-            prediction = clip.prediction
-            if best is None:
-                continue
-            heard = heard_by_ctc(self.processor, best)
-            try:
-                self.processor.tokenize([heard], "np")
-                prediction.transcript, prediction.transcript_source = heard, "ctc"
-            except MMERError as error:
-                prediction.warnings.append(f"what CTC hears is not read: {one_line(error)}")
-        return self.processor.tokenize([clip.prediction.transcript for clip in batch], "np")
-
-    def _probabilities(self, logits: Array, conditions: Sequence[str]) -> list[dict[str, float]]:
-        """Of every emotion, for each row of (batch, emotions) and what it was answered from; calibrated."""
-        rows = self.network.probabilities(logits)
-        if self.calibration is not None:
-            rows = rows.astype(np.float64)
-            for condition in set(conditions):
-                chosen = np.array(conditions) == condition
-                rows[chosen] = self.calibration(rows[chosen], condition)
-        return [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
-
-
-def _is_nan(prediction: Prediction, probabilities: Mapping[str, float]) -> bool:
-    """Take back an answer of which a probability is not a number, and say so."""
-    if all(map(math.isfinite, probabilities.values())):
-        return False
-    prediction.label = prediction.probabilities = None
-    prediction.error = (
-        f"{prediction.utterance_id}: the model's answer is not a number; its weights may be damaged, or the recording "
-        "far louder than full scale"
-    )
-    return True
 
 
 def _check_several(items: object) -> None:
-    """Refuse one recording where several are wanted: a path would be taken for its letters, samples one by one.
+    """Refuse a single recording, since iterating over a path gives letters and iterating over samples gives numbers.
 
     Raises:
-        MMERError: it is one recording, or nothing that can be gone through.
+        MMERError: `items` is one recording, or cannot be iterated over.
     """
     is_samples = isinstance(items, np.ndarray) and items.dtype.kind in "iuf" and items.ndim < 2
     if (

@@ -1,4 +1,4 @@
-"""Where the words come from that a model reads: given, heard by itself, heard by a speech recognizer, or nowhere."""
+"""Sources of transcripts: the caller, the model's own CTC head, a speech recognizer, or none."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     import torch
 
 Kind = Literal["given", "none", "ctc", "whisper"]
-WHISPER_HEARS = 30.0
-"""Seconds that Whisper hears at a time; it goes through longer recordings by its own time stamps."""
+WHISPER_WINDOW = 30.0
+"""Seconds that Whisper transcribes at a time; it needs time stamps to move through a longer recording."""
 
 
 @dataclass(frozen=True)
 class Transcription:
-    """Where transcripts come from.
+    """The source of transcripts.
 
     Attributes:
-        kind: `given`, what the caller says is said; `none`, nothing is read; `ctc`, what the model's own CTC head
-            hears; `whisper`, what the speech recognizer `model` hears. Who has no recording is read as given by the
-            last two.
-        model: name or folder of a speech recognizer; null unless it is `whisper`.
+        kind: `given`, the caller's transcript; `none`, no transcript; `ctc`, the output of the model's own CTC head;
+            `whisper`, the output of the speech recognizer `model`. With `ctc` and `whisper`, an utterance without a
+            recording keeps the caller's transcript.
+        model: name or folder of the speech recognizer; None unless `kind` is `whisper`.
     """
 
     kind: Kind
@@ -36,53 +36,58 @@ class Transcription:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what a user wrote, such as `whisper:openai/whisper-small`.
+        """Parse a setting such as `given`, `ctc` or `whisper:openai/whisper-small`.
 
         Raises:
-            MMERError: it is none of these.
+            MMERError: `text` names no source, or `whisper` without a model.
         """
-        kind, _, model = text.partition(":")
-        if kind in get_args(Kind) and bool(model) == (kind == "whisper"):
-            return cls(kind, model or None)  # pyright: ignore[reportArgumentType]
+        name, _, model = text.partition(":")
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        for kind in kinds:
+            if kind == name and bool(model) == (kind == "whisper"):
+                return cls(kind, model or None)
         allowed = "given, none, ctc, or whisper: and a model, as in whisper:openai/whisper-small"
         raise MMERError(f"no transcription {text!r}; it must be {allowed}")
 
     @property
     def name(self) -> str:
-        """As a user writes it."""
+        """The setting that `parse` reads, such as `whisper:openai/whisper-small`."""
         return self.kind if self.model is None else f"{self.kind}:{self.model}"
 
     @property
     def listens(self) -> bool:
-        """Whether transcripts are heard."""
+        """Whether transcripts come from the sound: `ctc` or `whisper`."""
         return self.kind in ("ctc", "whisper")
 
     def check(self, processor: MMERProcessor) -> None:
-        """Find out whether a model can read what is heard.
+        """Check that a model can use this source.
+
+        Args:
+            processor: of the model.
 
         Raises:
-            MMERError: it does not read, or has no CTC head to hear with.
+            MMERError: the model does not read text, or `kind` is `ctc` and it has no CTC head.
         """
         if self.listens and not processor.uses_text:
             raise MMERError(f"transcription {self.name}: this model does not read; leave it out")
         if self.kind == "ctc" and (not processor.uses_speech or processor.ctc_symbols is None):
             raise MMERError(
-                "transcription ctc: this model was trained without CTC, so it hears no words; "
+                "transcription ctc: this model was trained without CTC, so it cannot transcribe; "
                 "use whisper:NAME, or train with objectives.ctc_weight above 0 and transcripts"
             )
 
 
 class SpeechRecognizer:
-    """Any speech-recognition model of `transformers`: of the Whisper kind, or CTC.
+    """Transcribes with any speech-recognition model of `transformers`, of the Whisper or the CTC kind.
 
-    One recording is heard at a time, so that what is heard does not depend on the padding of a batch.
+    It transcribes one recording at a time, so that a transcript does not depend on the padding of a batch.
 
     Args:
-        name: of a model on the Hugging Face Hub, or a local folder.
-        device: of PyTorch; the first GPU if there is one unless given.
+        name: a model on the Hugging Face Hub, or a local folder.
+        device: of PyTorch. Default: the first GPU, or the CPU where there is none.
 
     Raises:
-        EncoderError: there is no such model, or it does not recognize speech.
+        EncoderError: the model does not exist, cannot be loaded, or does not recognize speech.
         MissingExtraError: PyTorch is not installed.
     """
 
@@ -94,6 +99,7 @@ class SpeechRecognizer:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with quiet_transformers():
+                # `Any`: the type of a pipeline says nothing about the attributes of this task.
                 self._pipeline: Any = pipeline(
                     "automatic-speech-recognition", model=name, device=device, trust_remote_code=False
                 )
@@ -110,27 +116,30 @@ class SpeechRecognizer:
             )
 
     def __call__(self, waveform: NDArray[np.float32], sampling_rate: int) -> str:
-        """What is said in one recording.
+        """Transcribe one recording.
 
         Args:
-            waveform: (samples,).
-            sampling_rate: Hz.
+            waveform: (samples,), full scale = ±1.
+            sampling_rate: Hz; resampled to the rate of the speech recognizer.
+
+        Returns:
+            The transcript on one line.
         """
         rate = self._pipeline.feature_extractor.sampling_rate
         if rate != sampling_rate:
             waveform = as_waveform(waveform, sampling_rate, name="recording", target_rate=rate)
-        is_long = self._pipeline.type == "seq2seq_whisper" and len(waveform) > WHISPER_HEARS * rate
+        is_long = self._pipeline.type == "seq2seq_whisper" and len(waveform) > WHISPER_WINDOW * rate
         stamps = {"return_timestamps": True} if is_long else {}
-        heard = self._pipeline({"raw": waveform, "sampling_rate": rate}, **stamps)
-        return " ".join(heard["text"].split())
+        result = self._pipeline({"raw": waveform, "sampling_rate": rate}, **stamps)
+        return " ".join(result["text"].split())
 
 
 def heard_by_ctc(processor: MMERProcessor, symbols: list[int]) -> str:
-    """What a model's own CTC head hears, in lower case.
+    """Decode the symbols of a model's own CTC head into a transcript in lower case.
 
     Args:
-        processor: of that model.
-        symbols: the best symbol of each frame.
+        processor: of that model, with a CTC alphabet.
+        symbols: the most probable symbol of each frame, blanks and repeats included.
     """
     alphabet = processor.ctc_alphabet
     assert alphabet is not None

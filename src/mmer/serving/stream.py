@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from mmer.audio.load import SAMPLING_RATE
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
 from mmer.inference.prediction import Prediction
-from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 from mmer.serving.schemas import Answer, StreamAnswer
 from mmer.serving.service import Service
@@ -31,12 +30,12 @@ PATIENCE = 5.0  # s that a stream may be silent although others wait for its pla
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
-    """What `Listener` asks of a recognizer; answered in batches with what others ask.
+class BatchedPredictor:
+    """Answers the utterances of a stream in the batches of a service, together with other requests.
 
     Attributes:
-        service: whose batches they are.
-        loop: that the service runs in; `predict` is called in another thread.
+        service: owns the batches.
+        loop: event loop of the service; `predict` is called in another thread.
     """
 
     service: Service
@@ -44,11 +43,11 @@ class Together:
 
     @property
     def processor(self) -> MMERProcessor:
-        """As of the recognizer."""
+        """The processor of the service's model."""
         return self.service.recognizer.processor
 
     def predict(self, items: Iterable[Utterance]) -> Iterator[Prediction]:
-        """As of the recognizer."""
+        """Yield the prediction for each utterance, in order; blocks until the service has answered it."""
         for utterance in items:
             yield asyncio.run_coroutine_threadsafe(
                 self.service.batching.answer(utterance), self.loop
@@ -165,8 +164,8 @@ def add_stream(app: "FastAPI", service: Service) -> None:
             streams.discard(pace)
 
     async def follow(websocket: WebSocket, rate: int, pace: Pace) -> None:
-        recognizer = cast(EmotionRecognizer, Together(service, asyncio.get_running_loop()))
-        listener = await in_thread(lambda: Listener(recognizer))
+        predictor = BatchedPredictor(service, asyncio.get_running_loop())
+        listener = await in_thread(lambda: Listener(predictor))
         resample = Resampler(rate)
 
         def hear(pcm: bytes, came: float) -> list[Heard]:
