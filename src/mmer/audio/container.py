@@ -162,7 +162,7 @@ def _audio_codecs() -> str:
 def _end_of_file(key: Key) -> float:
     """As `_end_of_packets`, once for a file of which many parts are read."""
     with open_regular(key[0]) as file:
-        part = cast(BinaryIO, Slice(cast(BinaryIO, file), key[3]))
+        part = cast(BinaryIO, Slice(file, key[3]))  # see Slice
         with open_container(part, key[0]) as container:
             return _end_of_packets(container)
 
@@ -210,6 +210,7 @@ class _Gathered:
         if self._converter:
             (frame,) = self._converter.resample(frame)
         step = 1 if self._planar else self._channels
+        # A plane has the buffer interface, which the types of PyAV do not state.
         planes = [
             np.frombuffer(plane, self._kind, frame.samples * step)[first * step : last * step]  # pyright: ignore[reportArgumentType, reportCallIssue]
             for plane in frame.planes

@@ -34,7 +34,11 @@ _SIZED = {b"WAVE", b"AVI ", b"AIFF", b"AIFC"}
 
 
 class Slice(io.RawIOBase):
-    """A part of an open file, as a file."""
+    """A part of an open file, as a file.
+
+    It has every method of a binary file that is read. Callers cast it to `BinaryIO`, which is no protocol, so that only
+    the classes of the standard library count as one.
+    """
 
     def __init__(self, file: BinaryIO, span: Span) -> None:
         super().__init__()
@@ -47,6 +51,7 @@ class Slice(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
+    # The base class takes any buffer; its readers in the standard library all pass a memoryview.
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._file.seek(self._begin + self._at)
         data = self._file.read(max(min(len(buffer), self._size - self._at), 0))

@@ -1,4 +1,4 @@
-"""Recordings as waveforms: decode, mix down, resample and judge; every error names the file."""
+"""Load recordings as waveforms: decode, mix down, resample and check them; every error names the file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,28 +9,31 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
+from mmer.audio.checks import (
+    SAMPLING_RATE,
+    channel_index,
+    check_duration,
+    check_finite,
+    part_of,
+    quality_warnings,
+)
 from mmer.audio.decoding import HIGHEST_RATE, LOWEST_RATE, AudioInfo
 from mmer.audio.mixdown import Block, Mixer, channel_name
 from mmer.audio.recording import AudioSource, Recording, open_recording, source_name
 from mmer.errors import AudioError
 
-SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
-
-_SIDES = {"left": 0, "right": 1}
 _MAX_CHANNELS = 32
-_LONGEST = 2 * 3600  # s, of a waveform in memory: 0.5 GB, and as much again while it is made
-_BLOCK = 10  # s, that are mixed at a time
-_ROUNDING = 0.05  # s, by which an end in a table may lie behind the end of the file
+_BLOCK = 10  # s that are mixed at a time
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedAudio:
-    """A waveform, and what there is to say about it.
+    """A waveform and its warnings.
 
     Attributes:
         waveform: (samples,), full scale = ±1.
-        source_rate: Hz of the recording it was made from.
-        warnings: of `quality_warnings`, and which channels would have cancelled others.
+        source_rate: Hz of the original recording.
+        warnings: results of `quality_warnings`, and the channels that would have cancelled each other in the mix.
     """
 
     waveform: NDArray[np.float32]
@@ -39,13 +42,13 @@ class LoadedAudio:
 
 
 def probe(source: AudioSource) -> AudioInfo:
-    """Sampling rate, channels and duration, without decoding.
+    """Read sampling rate, channels and duration without decoding.
 
-    The header is enough, except for files that state no length there (MP3 and AAC without a header, live
-    WebM), whose packets are counted.
+    The header states them, except for files without a length (MP3 and AAC without a header, live WebM), whose packets
+    are counted.
 
     Raises:
-        AudioError: as `load_audio`, for what can be seen without decoding.
+        AudioError: as `load_audio`, for faults that show without decoding.
     """
     with open_recording(source) as recording:
         return recording.info
@@ -65,20 +68,20 @@ def load_audio(
     Args:
         source: audio, or video with an audio track.
         sampling_rate: Hz of the result; other recordings are resampled (soxr, high quality).
-        start, end: seconds; the part to read, which is sought, so that what lies before it is not decoded.
-            An end up to 0.05 s behind the end of the file counts as rounding.
-        max_duration: seconds; a longer recording or part is refused from its header, before it is decoded. None
-            allows two hours.
-        channel: `mix`, all channels as `mmer.audio.mixdown` mixes them, the mean of two; `left`, the first; `right`,
-            the second; or the number of one, from 1.
+        start, end: seconds; the part to read. The decoder seeks to `start` and does not decode what comes before. An
+            end up to 0.05 s after the end of the file counts as a rounding error.
+        max_duration: seconds; a longer recording or part is refused by its header, before it is decoded. None allows
+            two hours.
+        channel: `mix`, all channels as `mmer.audio.mixdown` mixes them (two: their mean); `left`, the first; `right`,
+            the second; or a number from 1.
 
     Returns:
         (samples,), full scale = ±1.
 
     Raises:
-        AudioError: no such file, a folder, a pipe or a device, not audio, truncated or corrupt, no samples, NaN or
-            infinite samples, longer than `max_duration`, no such channel, or `start` and `end` not in this order
-            within the file.
+        AudioError: the file does not exist, is a folder, a pipe or a device, is not audio, is truncated or corrupt,
+            has no samples, has NaN or infinite samples, is longer than `max_duration`, or has no such channel; or
+            `start` and `end` are not in this order within it.
     """
     return _loaded(source, sampling_rate, start, end, max_duration, channel)[0]
 
@@ -92,7 +95,13 @@ def load_with_warnings(
     max_duration: float | None = None,
     channel: str = "mix",
 ) -> LoadedAudio:
-    """Read as `load_audio`, and say what is likely to spoil a prediction.
+    """Read a recording as `load_audio` does, and list what may mislead a prediction.
+
+    Args:
+        source, sampling_rate, start, end, max_duration, channel: as for `load_audio`.
+
+    Returns:
+        The waveform, (samples,), with its warnings.
 
     Raises:
         AudioError: as `load_audio`.
@@ -109,13 +118,13 @@ def _loaded(
     max_duration: float | None,
     channel: str,
 ) -> tuple[NDArray[np.float32], int, list[str]]:
-    """The waveform, the rate of the recording in Hz, and warnings about its channels."""
+    """Read the waveform, (samples,), the rate of the recording in Hz, and warnings about its channels."""
     name = source_name(source)
     with open_recording(source) as recording:
         info = recording.info
-        first, last = _part(start, end, info.duration, name)
-        _check_duration(last - first, max_duration, name)
-        _channel_index(channel, info.channels, name)
+        first, last = part_of(start, end, info.duration, name)
+        check_duration(last - first, max_duration, name)
+        channel_index(channel, info.channels, name)
         mixer = Mixer()
         pieces = _mono(recording, first, None if last == info.duration else last, channel, mixer, name)
         waveform = _whole(pieces, sampling_rate, name)
@@ -131,10 +140,10 @@ def stream_audio(
         source, sampling_rate, channel: as for `load_audio`.
 
     Yields:
-        (samples,), about 10 s each; together what `load_audio` gives, within the rounding of the resampler.
+        (samples,), about 10 s each; joined, they are the result of `load_audio`, within the rounding of the resampler.
 
     Raises:
-        AudioError: as `load_audio`; what was read before has been yielded then.
+        AudioError: as `load_audio`, after the samples before the fault have been yielded.
     """
     for (samples,) in stream_channels(source, [channel], sampling_rate=sampling_rate):
         yield samples
@@ -143,14 +152,14 @@ def stream_audio(
 def stream_channels(
     source: AudioSource, channels: Sequence[str], *, sampling_rate: int = SAMPLING_RATE
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Read several channels of a recording as `stream_audio` reads one, decoding it once.
+    """Read several channels of a recording as `stream_audio` does, and decode it once.
 
     Args:
         source, sampling_rate: as for `load_audio`.
         channels: each as `channel` of `load_audio`.
 
     Yields:
-        For each channel (samples,), as many of each.
+        A list with (samples,) of each channel, all of one length.
 
     Raises:
         AudioError: as `stream_audio`, for any of the channels.
@@ -158,7 +167,7 @@ def stream_channels(
     name = source_name(source)
     with open_recording(source) as recording:
         for channel in channels:
-            _channel_index(channel, recording.info.channels, name)
+            channel_index(channel, recording.info.channels, name)
         mixers, seconds, done = [Mixer() for _ in channels], 0.0, False
         for rate, blocks in groupby(recording.blocks(), key=lambda block: block.rate):
             resamplers = [
@@ -187,7 +196,7 @@ def stream_channels(
 
 
 def channel_names(source: AudioSource) -> list[str]:
-    """What the channels of a recording are called, one by one: `left`, `right`, `3`, …; `mix` for the only one.
+    """Name the channels of a recording in order: `left`, `right`, `3`, …; `mix` for a mono recording.
 
     Raises:
         AudioError: as `probe`.
@@ -205,7 +214,7 @@ def as_waveform(
     max_duration: float | None = None,
     channel: str = "mix",
 ) -> NDArray[np.float32]:
-    """Give samples that are already in memory the form and the checks of `load_audio`.
+    """Mix, resample and check samples in memory as `load_audio` does those of a file.
 
     Args:
         samples: (samples,), (channels, samples) or (samples, channels); the shorter axis is the channels.
@@ -213,15 +222,15 @@ def as_waveform(
         sampling_rate: Hz of `samples`.
         name: what errors call these samples.
         target_rate: Hz of the result.
-        max_duration: seconds; more is refused.
+        max_duration: seconds; longer samples are refused. None allows two hours.
         channel: as for `load_audio`.
 
     Returns:
         (samples,), full scale = ±1.
 
     Raises:
-        AudioError: another shape or type, no samples, NaN or infinite samples, too long, no such channel, or a
-            sampling rate that is not a whole number of Hz from 1000 to 768 000.
+        AudioError: the samples have another shape or type, are empty, NaN, infinite or too long, or have no such
+            channel; or the sampling rate is not a whole number of Hz from 1000 to 768 000.
     """
     return _from_memory(samples, sampling_rate, name, target_rate, max_duration, channel)[0]
 
@@ -235,7 +244,13 @@ def as_waveform_with_warnings(
     max_duration: float | None = None,
     channel: str = "mix",
 ) -> LoadedAudio:
-    """Read as `as_waveform`, and say what is likely to spoil a prediction.
+    """Convert samples as `as_waveform` does, and list what may mislead a prediction.
+
+    Args:
+        samples, sampling_rate, name, target_rate, max_duration, channel: as for `as_waveform`.
+
+    Returns:
+        The waveform, (samples,), with its warnings.
 
     Raises:
         AudioError: as `as_waveform`.
@@ -253,7 +268,7 @@ def _from_memory(
     max_duration: float | None,
     channel: str,
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """The waveform, and warnings about its channels."""
+    """Convert the samples to a waveform, (samples,), and collect warnings about its channels."""
     if not (
         isinstance(sampling_rate, Real)
         and LOWEST_RATE <= sampling_rate <= HIGHEST_RATE
@@ -277,95 +292,25 @@ def _from_memory(
         array = array / -float(np.iinfo(array.dtype).min)
     elif array.dtype.kind != "f":
         raise AudioError(f"{name}: samples of type {array.dtype}; give floats, int16, int32, int8 or uint8")
-    chosen = _channel_index(channel, min(rows, columns), name)
+    chosen = channel_index(channel, min(rows, columns), name)
     by_channel = np.atleast_2d(array if rows < columns or array.ndim == 1 else array.T)
     rate, length = int(sampling_rate), by_channel.shape[1]
-    _check_duration(length / rate, max_duration, name)
+    check_duration(length / rate, max_duration, name)
     mixer, size = Mixer(), _BLOCK * rate
     pieces = []
     for begin in range(0, length, size):
         with np.errstate(over="ignore"):  # what is out of range is infinite, and refused
             block = Block(np.asarray(by_channel[:, begin : begin + size], np.float32), rate)
         mixed = mixer.mix(block) if chosen is None else block.samples[chosen]
-        _check_finite(mixed, rate, name, begin / rate)
+        check_finite(mixed, rate, name, begin / rate)
         pieces.append((mixed, rate))
     return _whole(pieces, target_rate, name), mixer.warnings
-
-
-def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[str]:
-    """What is likely to spoil a prediction; empty for a usual recording.
-
-    Args:
-        waveform: (samples,) at least one, full scale = ±1.
-        source_rate: Hz of the recording it was made from.
-    """
-    warnings = []
-    if source_rate < SAMPLING_RATE:
-        warnings.append(f"{source_rate} Hz recording: nothing above {source_rate / 2:g} Hz")
-    magnitude = np.abs(waveform)
-    peak, clipped = float(magnitude.max()), float(np.mean(magnitude >= 0.99))
-    level = 20 * np.log10(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) + 1e-10)
-    if peak < 1e-3:
-        warnings.append(f"silent: no sample above {peak:.2g} of full scale")
-    elif level < -50:
-        warnings.append(f"very quiet: {level:.0f} dB of full scale")
-    if peak > 4:
-        warnings.append(f"samples up to {peak:.4g}: floats are expected between -1 and 1")
-    elif clipped > 1e-3:
-        warnings.append(f"clipped: {clipped:.1%} of samples at full scale")
-    return warnings
-
-
-def _channel_index(channel: str, channels: int, name: str) -> int | None:
-    """From 0; null for the mix of all."""
-    if channel == "mix":
-        return None
-    if channel not in _SIDES and not (channel.isdecimal() and int(channel)):
-        raise AudioError(f"{name}: no channel {channel!r}; it must be mix, left, right or a number from 1")
-    index = _SIDES[channel] if channel in _SIDES else int(channel) - 1
-    if index >= channels:
-        found = "it is mono" if channels == 1 else f"it has {channels}"
-        raise AudioError(f"{name}: has no channel {channel}, {found}; give mix, left or each")
-    return index
-
-
-def _part(start: float | None, end: float | None, duration: float, name: str) -> tuple[float, float]:
-    """Seconds to read from and to."""
-    if not duration:
-        raise AudioError(f"{name}: holds no samples")
-    first, last = start or 0.0, duration if end is None else end
-    if not (0 <= first < duration and last <= duration + _ROUNDING):
-        raise AudioError(
-            f"{name}: {first:g} s to {last:g} s is not within the file, which has {duration:.3f} s"
-        )
-    if first >= last:
-        raise AudioError(f"{name}: start {first:g} s is not before end {last:g} s")
-    return first, min(last, duration)
-
-
-def _check_duration(duration: float, limit: float | None, name: str) -> None:
-    if limit is None and duration > _LONGEST:
-        raise AudioError(
-            f"{name}: {duration:.1f} s long, at most {_LONGEST} s are read at once; cut it, or give start and end"
-        )
-    if limit is not None and duration > limit:
-        raise AudioError(
-            f"{name}: {duration:.1f} s long, at most {limit:g} s are allowed; cut it or raise max_duration"
-        )
-
-
-def _check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: float) -> None:
-    """`before`: seconds that came before these."""
-    wrong = np.flatnonzero(~np.isfinite(waveform))
-    if len(wrong):
-        at = f"{before + wrong[0] / rate:.3f} s"
-        raise AudioError(f"{name}: {len(wrong)} samples are NaN or infinite, the first at {at}")
 
 
 def _mono(
     recording: Recording, start: float, end: float | None, channel: str, mixer: Mixer, name: str
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Samples of one channel or of all, mixed, and their rate in Hz; some seconds at a time."""
+    """Yield the samples, (samples,), of one channel or of the mix, and their rate in Hz, some seconds at a time."""
     seconds = start
     for block in recording.blocks(start, end):
         yield _one_of(block, channel, mixer, name, seconds - start), block.rate
@@ -373,17 +318,17 @@ def _mono(
 
 
 def _one_of(block: Block, channel: str, mixer: Mixer, name: str, before: float) -> NDArray[np.float32]:
-    """Samples of one channel of a block, or of all, mixed; `before`: seconds that came before them."""
-    chosen = _channel_index(channel, len(block.samples), name)
+    """Take one channel of a block, or mix all, (samples,); `before` is the seconds of the recording before them."""
+    chosen = channel_index(channel, len(block.samples), name)
     samples = mixer.mix(block) if chosen is None else block.samples[chosen]
-    _check_finite(samples, block.rate, name, before)
+    check_finite(samples, block.rate, name, before)
     return np.ascontiguousarray(samples)
 
 
 def _whole(
     pieces: Iterable[tuple[NDArray[np.float32], int]], target_rate: int, name: str
 ) -> NDArray[np.float32]:
-    """Pieces at one rate, those of another resampled as they come."""
+    """Join pieces, (samples,) each, at one rate; pieces of another rate are resampled."""
     found: list[NDArray[np.float32]] = []
     for rate, run in groupby(pieces, key=lambda piece: piece[1]):
         samples = (samples for samples, _ in run)

@@ -81,7 +81,7 @@ class SoundFileRecording:
         frames = min(frames, block_length(self.info.sampling_rate, self.info.channels))
         samples = self._file.read(frames, dtype="float32", always_2d=True)
         self._position += len(samples)
-        return cast(NDArray[np.float32], samples)
+        return cast(NDArray[np.float32], samples)  # soundfile does not say that the type is `dtype`
 
 
 class JoinedRecording:
@@ -111,7 +111,8 @@ class JoinedRecording:
         span = self._spans[number]
         name = f"{self._name}: part {number + 1} of {len(self._spans)}"
         key = self._key and (*self._key[:3], span)
-        with _open_one(cast(BinaryIO, Slice(self._file, span)), name, key) as part:
+        file = cast(BinaryIO, Slice(self._file, span))  # see Slice
+        with _open_one(file, name, key) as part:
             yield part
 
 
@@ -136,7 +137,7 @@ def open_recording(source: AudioSource) -> Iterator[Recording]:
     with open_regular(source) as file:
         status = os.fstat(file.fileno())
         key = (os.fspath(source), status.st_mtime_ns, status.st_size, (0, status.st_size))
-        with _open(cast(BinaryIO, file), name, key) as recording:
+        with _open(file, name, key) as recording:
             yield recording
 
 
@@ -217,7 +218,7 @@ def _is_for_container(sound_file: soundfile.SoundFile, file: BinaryIO) -> bool:
 def _joined_in_file(key: Key) -> tuple[Span, ...]:
     """As `find_joined`, once for a file of which many parts are read."""
     with open_regular(key[0]) as file:
-        return find_joined(cast(BinaryIO, file), key[0])
+        return find_joined(file, key[0])
 
 
 def _check_head(file: BinaryIO, name: str) -> None:
