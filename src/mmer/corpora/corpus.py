@@ -14,18 +14,10 @@ from numpy.typing import ArrayLike
 
 from mmer.audio.load import probe
 from mmer.corpora.audio_files import files_on_disk
+from mmer.corpora.audio_folders import read_audio_folder
 from mmer.corpora.labels import nearest
 from mmer.corpora.summary import CorpusSummary, summarize
-from mmer.corpora.tables import (
-    COLUMNS,
-    SECONDS,
-    brief,
-    is_null,
-    read_audio_folder,
-    read_table,
-    with_columns,
-    write_table,
-)
+from mmer.corpora.tables import COLUMNS, SECONDS, brief, is_null, read_table, with_columns, write_table
 from mmer.errors import AudioError, CorpusError, reading
 from mmer.text.names import folded, meant, tidy
 
@@ -117,7 +109,7 @@ class Corpus:
         return sorted(self.table["emotion"].dropna().unique())
 
     def select(self, mask: ArrayLike) -> "Corpus":
-        """The utterances for which `mask`, one boolean per row, holds."""
+        """Keep the utterances for which `mask`, (utterances,) bool, is true."""
         kept = self.table[np.asarray(mask, dtype=bool)]
         return Corpus(kept, source=self.source, notes=self.notes)
 

@@ -109,6 +109,6 @@ class ESpeak:
 
 
 def without_silence(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Without the silence that eSpeak NG puts before and after a sentence; empty if nothing is said."""
+    """Trim the silence around a sentence of eSpeak NG, (samples,); the result is empty if there is no sound."""
     loud = np.flatnonzero(np.abs(waveform) > 1e-3)
     return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform[:0]

@@ -24,14 +24,14 @@ def similarity(text: str, other: str) -> float:
 
 
 def near_duplicates(test: Sequence[str], train: Sequence[str], threshold: float) -> NDArray[np.bool_]:
-    """Which test transcripts are the same as a training transcript, or nearly so.
+    """Find the test transcripts that are the same as a training transcript, or nearly so.
 
     Args:
         test, train: transcripts as `normalize_transcript` writes them.
         threshold: `similarity` from which two transcripts count as nearly the same, above 0 and at most 1.
 
     Returns:
-        (len(test),) true where some training transcript is at least that similar.
+        (test transcripts,) bool, true where some training transcript is at least that similar.
 
     Raises:
         CorpusError: a threshold outside its range.

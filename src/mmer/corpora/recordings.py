@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmer.corpora.audio_folders import has_metadata
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.folders import files_below
-from mmer.corpora.tables import has_metadata
 from mmer.errors import AudioError
 
 _SOUND = """

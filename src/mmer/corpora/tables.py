@@ -1,11 +1,11 @@
-"""Corpus tables on disk: Parquet, CSV, TSV, JSON lines, and folders of audio with a `metadata.csv`."""
+"""Read and write corpus tables: Parquet, CSV, TSV and JSON lines."""
 
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,6 @@ FORMATS = ("audformat", "emobox", "kaldi", "hf")
 """Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # 007 names something
-_SPLITS = {  # split: names of it, those that Hugging Face takes from folders and files
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 NAMES = {
     "audio_path": ("file_name",),
     "transcript": ("transcript", "transcription", "text", "raw_text"),
@@ -46,7 +41,7 @@ NAMES = {
 }
 """Names that a column has in audio folders and other formats; the first found is taken."""
 
-_AS_TEXT = {
+TEXT_COLUMNS = {
     *(*COLUMNS, "file_name", "dialogue", "original_emotion", "source_utterance"),
     *(name for names in NAMES.values() for name in names),
 }
@@ -87,7 +82,7 @@ def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[s
         else:
             columns, commas_are_decimal = read_delimited(path, notes)
             _check_width(path, len(columns))
-            table = _of_text(columns, commas_are_decimal, {*_AS_TEXT, *map(header, as_text)})
+            table = _of_text(columns, commas_are_decimal, {*TEXT_COLUMNS, *map(header, as_text)})
         table.columns = [tidy(str(name)) for name in table.columns]
         for name, count in Counter(table.columns).items():
             if count > 1:
@@ -142,65 +137,6 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         raise CorpusError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
-def read_audio_folder(folder: Path, notes: list[str] | None = None) -> pd.DataFrame:
-    """Read the `metadata.csv`, `.jsonl` or `.parquet` of a folder with audio files, or those of its split folders.
-
-    Split folders are called `train`, `validation` or `test`, or as Hugging Face calls them (`dev`, `eval`, ...), and
-    lie in the folder or in its `data`. One `metadata.csv` for all may name them in its paths instead (`train/a.wav`).
-    Paths in the table are relative to the folder.
-
-    Raises:
-        CorpusError: none of them is there, one has no column `file_name`, or cannot be read.
-    """
-    for base in (folder, folder / "data"):
-        if found := _metadata(base):
-            return _read_metadata(found, folder, notes)
-        parts = _split_folders(base)
-        files = {name: found for name, part in parts.items() if (found := _metadata(part))}
-        if files and len(files) < len(parts):
-            lacking = next(name for name in parts if name not in files)
-            raise CorpusError(
-                f"{parts[lacking]}: is a split without metadata.csv, which {next(iter(files))} has"
-            )
-        if files:
-            tables = [_read_metadata(file, folder, notes).assign(split=name) for name, file in files.items()]
-            table = united(tables)
-            return table.assign(split=splits_of(table["split"]))
-    raise CorpusError(f"{folder}: is a folder without metadata.csv; give a table or add one with file_name")
-
-
-def has_metadata(folder: Path) -> bool:
-    """Whether `read_audio_folder` finds a table there."""
-    return bool(metadata_files(folder))
-
-
-def metadata_files(folder: Path) -> list[Path]:
-    """Tables that `read_audio_folder` may read."""
-    places = [place for base in (folder, folder / "data") for place in (base, *_split_folders(base).values())]
-    return [file for place in places if (file := _metadata(place))]
-
-
-def split_of(name: str) -> str | None:
-    """The split that another format calls `name`, such as `dev`; None for a name of something else."""
-    return next((split for split, names in _SPLITS.items() if name.lower() in names), None)
-
-
-def splits_of(names: pd.Series) -> pd.Series:
-    """The split of each utterance; null where all are in `train`, the name of what is not split at all."""
-    splits = [split_of(name) for name in names]
-    return pd.Series(None if set(splits) == {"train"} else splits, index=names.index, dtype=object)
-
-
-def own_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns as a corpus calls them, by `NAMES`."""
-    return table.rename(
-        columns={
-            next((name for name in candidates if name in table), column): column
-            for column, candidates in NAMES.items()
-        }
-    )
-
-
 def united(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of all tables with the columns of all; text in a column makes its numbers text too."""
     table = pd.concat(tables, ignore_index=True)
@@ -241,34 +177,6 @@ def typed(values: list[str | None]) -> pd.Series:
     if not known or (long and any(isinstance(number, float) for number in numbers)):
         return pd.Series(values, dtype=object)
     return _column(numbers)
-
-
-def _split_folders(base: Path) -> dict[str, Path]:
-    return {part.name: part for part in sorted(base.glob("*")) if part.is_dir() and split_of(part.name)}
-
-
-def _metadata(folder: Path) -> Path | None:
-    files = [folder / f"metadata{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
-    return next((file for file in files if file.is_file()), None)
-
-
-def _read_metadata(file: Path, folder: Path, notes: list[str] | None) -> pd.DataFrame:
-    """The utterances of a `metadata.csv`, with paths relative to `folder`."""
-    table = with_columns(read_table(file, notes), [*COLUMNS, *sorted(_AS_TEXT)])
-    if "file_name" not in table:
-        columns = ", ".join(map(str, table.columns))
-        raise CorpusError(f"{file}: no column file_name with the path of each audio file; found {columns}")
-    for row, name in enumerate(table["file_name"], 1):
-        if not is_null(name) and not isinstance(name, str):
-            raise CorpusError(f"{file}: file_name is {brief(name)} in row {row}; it must be text")
-    names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
-    tops = [name.parts[0] if name and name.parts else "" for name in names]
-    if "split" not in table and all(map(split_of, tops)):
-        table["split"] = splits_of(pd.Series(tops))
-    place = PurePosixPath(file.parent.relative_to(folder).as_posix())
-    table["file_name"] = [None if name is None else str(place / name) for name in names]
-    table = own_names(table)
-    return table if "utterance_id" in table else table.assign(utterance_id=table["audio_path"])
 
 
 def _of_text(
@@ -375,7 +283,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
     _check_width(path, len(columns))
     _check_size(path, 8 * len(rows) * len(columns))
     return pd.DataFrame(
-        {name: _column([row.get(name) for row in rows], header(name) in _AS_TEXT) for name in columns}
+        {name: _column([row.get(name) for row in rows], header(name) in TEXT_COLUMNS) for name in columns}
     )
 
 

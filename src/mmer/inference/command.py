@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
-from mmer.corpora.tables import metadata_files
+from mmer.corpora.audio_folders import metadata_files
 from mmer.display.progress import counting
 from mmer.display.terminal import PlainConsole, messages, tell
 from mmer.errors import MMERError

@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmer.audio.load import channel_names
+from mmer.corpora.audio_folders import has_metadata
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.recordings import find_recordings, no_recording, unlisted
-from mmer.corpora.tables import SUFFIXES, has_metadata
+from mmer.corpora.tables import SUFFIXES
 from mmer.errors import AudioError, MMERError
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from mmer.corpora.audio_folders import split_of
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import COLUMNS, NAMES, is_null, split_of
+from mmer.corpora.tables import COLUMNS, NAMES, is_null
 from mmer.errors import CorpusError, reading
 from mmer.extras import import_extra
 

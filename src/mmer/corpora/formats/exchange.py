@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from mmer.corpora.audio_folders import metadata_files
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.formats.audformat_database import read_audformat, write_audformat
 from mmer.corpora.formats.emobox import read_emobox, write_emobox
@@ -11,7 +12,7 @@ from mmer.corpora.formats.hugging_face import read_hugging_face
 from mmer.corpora.formats.kaldi import read_kaldi, write_kaldi
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import COLUMNS, FORMATS, SUFFIXES, check_table_name, metadata_files, read_table
+from mmer.corpora.tables import COLUMNS, FORMATS, SUFFIXES, check_table_name, read_table
 from mmer.errors import CorpusError, reading
 from mmer.files.writing import check_not_input, check_output_file, check_output_folder
 

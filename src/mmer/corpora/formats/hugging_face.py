@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from mmer.corpora.audio_folders import own_names, split_of, splits_of
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.tables import own_names, split_of, splits_of, united
+from mmer.corpora.tables import united
 from mmer.errors import CorpusError, MissingExtraError
 from mmer.extras import import_extra
 from mmer.files.writing import write_bytes

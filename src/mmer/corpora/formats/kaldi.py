@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from mmer.corpora.audio_folders import split_of, splits_of
 from mmer.corpora.corpus import Corpus, listing
-from mmer.corpora.tables import COLUMNS, is_null, split_of, splits_of, typed, united
+from mmer.corpora.tables import COLUMNS, is_null, typed, united
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.files.writing import write_text
