@@ -77,7 +77,15 @@ def golden_logits(
 def golden_features(
     processor: MMERProcessor, clips: Sequence[tuple[NDArray[np.float32], str]]
 ) -> list[list[float]]:
-    """Mean and standard deviation of the features of each clip; none for a model that does not listen."""
+    """Compute mean and standard deviation of the features of each clip.
+
+    Args:
+        processor: of the model.
+        clips: waveforms, (samples,) each, with their transcripts.
+
+    Returns:
+        Two numbers for each clip; empty for a model without speech.
+    """
     if not processor.uses_speech:
         return []
     made = [processor.standardize(processor.features(waveform)) for waveform, _ in clips]
@@ -85,9 +93,12 @@ def golden_features(
 
 
 def golden_levels(clips: Sequence[tuple[NDArray[np.float32], str]]) -> list[list[float]]:
-    """Root mean square of each tenth of each clip: what tells whether two machines make the same ones.
+    """Compute the root mean square of each tenth of each clip, to tell whether two machines make the same clips.
 
-    A hash would not do, since the last bit of a sine is not the same everywhere.
+    A hash would not do, since the last bit of a sine differs between machines.
+
+    Args:
+        clips: waveforms, (samples,) each, with their transcripts.
     """
     return [
         [float(np.sqrt(np.mean(np.square(part, dtype=float)))) for part in np.array_split(waveform, 10)]

@@ -1,4 +1,4 @@
-"""What a prediction says, and the files it is written to."""
+"""Predictions, and the files that hold them."""
 
 import csv
 import sys
@@ -25,27 +25,27 @@ class Prediction:
 
     Attributes:
         utterance_id: name of the utterance.
-        audio_path: its file, where it is one.
-        start, end: seconds, the part of the file that was meant; None for its beginning and its end.
-        channel: of the file: `mix` (of all), `left`, `right` or a number.
-        speaker: who speaks; None where nobody knows.
-        label: the most probable emotion; None where there is an error.
-        probabilities: of every emotion, adding up to 1; None where there is an error.
-        transcript: what the model read.
-        transcript_source: `given` by the caller, heard by `ctc` or `whisper:NAME`, or `none` where there was no
+        audio_path: path of its file; None for bytes, samples and text alone.
+        start, end: seconds; the part of the file that was read. None for the beginning and the end of the file.
+        channel: of the file: `mix` (all channels), `left`, `right` or a number from 1.
+        speaker: name of the speaker; None if unknown.
+        label: the most probable emotion; None if there is an error.
+        probabilities: probability of every emotion, adding up to 1; None if there is an error.
+        transcript: the transcript that the model read.
+        transcript_source: `given` by the caller, recognized by `ctc` or `whisper:NAME`, or `none` if there was no
             transcript or an empty one.
-        duration: seconds of sound; None where no sound was read.
-        alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the model was given
-            both and has stand-ins for either.
-        contributions: what the answer owes to `speech` and to `text`, -1 to 1: the probability of `label` minus that in
-            the answer without this side. None for each where `alone` is.
-        condition: what the answer is made from, where the model has stand-ins: `both`, `speech` or `text`; `both`,
-            which is all that it uses, where it has none.
-        label_set: emotions of which one is true with the coverage that was asked for, most probable first; None unless
-            asked for.
-        abstained: whether the confidence is lower than asked for; `label` is then the guess that is not relied on.
-        warnings: one line each on why the answer may be worth less.
-        error: one line on why there is no answer.
+        duration: seconds of sound; None if no sound was read.
+        alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the utterance has
+            both and the model has stand-ins for either.
+        contributions: contributions of `speech` and of `text`, -1 to 1: the probability of `label` minus its
+            probability without this modality. None for each if `alone` is None.
+        condition: modalities behind the answer: `both`, `speech` or `text`. Always `both` for a model without
+            stand-ins, which uses all of its modalities.
+        label_set: emotions that include the true one with the requested coverage, most probable first; None unless
+            requested.
+        abstained: whether the confidence is below the requested one; `label` is then an unreliable guess.
+        warnings: reasons why the answer may be less reliable, one line each.
+        error: the reason why there is no answer, in one line.
     """
 
     utterance_id: str
@@ -74,11 +74,16 @@ class Prediction:
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
-        """Emotions and their probabilities, most probable first."""
+        """The emotions with their probabilities, most probable first."""
         return sorted((self.probabilities or {}).items(), key=lambda item: item[1], reverse=True)
 
     def add_alone(self, speech: dict[str, float], text: dict[str, float]) -> None:
-        """Fill in `alone` and `contributions` from the probabilities of each side alone."""
+        """Fill in `alone` and `contributions`.
+
+        Args:
+            speech: probability of every emotion from speech alone.
+            text: probability of every emotion from text alone.
+        """
         assert self.label is not None
         assert self.confidence is not None
         self.alone = {"speech": speech, "text": text}
@@ -88,16 +93,17 @@ class Prediction:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All attributes, as JSON can hold them; names of files that are not UTF-8 as `valid` gives them."""
+        """Convert all attributes to what JSON can hold; `valid` escapes file names that are not UTF-8."""
         return {
             name: valid(value) if isinstance(value, str) else value for name, value in asdict(self).items()
         }
 
     def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
-        """The attributes as one row of a table: a column for each of `labels`, warnings and label sets joined by `; `.
+        """Convert the attributes to a row of a table.
 
-        `contribution_speech` and `contribution_text` are the contributions, `label_speech_alone` and `label_text_alone`
-        the most probable emotions of `alone`. Names of files that are not UTF-8 are as `valid` gives them.
+        Each of `labels` has a column with its probability; warnings and label sets are joined by `; `.
+        `contribution_speech` and `contribution_text` hold the contributions, `label_speech_alone` and
+        `label_text_alone` the most probable emotions of `alone`. `valid` escapes file names that are not UTF-8.
         """
         probabilities, alone = self.probabilities or {}, self.alone or {}
         row = {
@@ -142,19 +148,19 @@ def _most_probable(probabilities: dict[str, float] | None) -> str | None:
 
 
 def probability_column(label: str) -> str:
-    """Name of the column with the probabilities of an emotion."""
+    """Name the column with the probability of an emotion."""
     return f"probability_{label}"
 
 
 def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] | None = None) -> pd.DataFrame:
-    """A table with a row for each prediction.
+    """Make a table with a row for each prediction.
 
     Args:
-        predictions: in the order the rows shall have.
-        labels: emotions of the model, in the order their columns shall have; those of the predictions unless given.
+        predictions: in the order of the rows.
+        labels: emotions of the model, in the order of their columns. Default: those of the predictions.
 
     Returns:
-        The columns of `Prediction.to_row`; numbers that are not there are NaN, text None.
+        The columns of `Prediction.to_row`; a missing number is NaN, a missing text None.
     """
     predictions = list(predictions)
     if labels is None:
@@ -163,14 +169,14 @@ def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] |
 
 
 def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before the work whether `write_predictions` can write there.
+    """Check that `write_predictions` can write a file, before predictions are computed.
 
     Args:
         path: see `write_predictions`.
-        inputs: files and folders that are read, and must not be written over.
+        inputs: files and folders that are read and must not be overwritten.
 
     Raises:
-        MMERError: the suffix is none of `.jsonl`, `.csv` and `.parquet`, the file cannot be written, or is an input.
+        MMERError: the suffix is none of `.jsonl`, `.csv` and `.parquet`, or the file cannot be written or is an input.
     """
     if path is None:
         return
@@ -185,23 +191,23 @@ def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> 
 def write_predictions(
     predictions: Iterable[Prediction], path: str | Path | None, *, labels: Sequence[str]
 ) -> tuple[int, int]:
-    """Write predictions as they come.
+    """Write predictions as they arrive.
 
-    A file is there when it is complete. Until then, and after an interruption, what is done is in a file of the same
-    name that ends in `.part`; JSON lines and CSV hold each prediction there as soon as it has come.
+    The file appears when it is complete. Until then, and after an interruption, the predictions are in a file of the
+    same name that ends in `.part`. JSON lines and CSV hold each prediction there at once.
 
     Args:
-        predictions: read once.
+        predictions: iterated over once.
         path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for JSON lines on standard output.
-        labels: emotions of the model, in the order their columns shall have.
+        labels: emotions of the model, in the order of their columns.
 
     Returns:
-        How many predictions were written, and how many of those are errors.
+        The number of predictions written, and the number of errors among them.
 
     Raises:
-        MMERError: the suffix is another, or the file cannot be written. Nothing has been read from
-            `predictions` then, unless the disk is full.
-        KeyboardInterrupt: the user interrupts; its message says where the predictions are.
+        MMERError: the file has another suffix or cannot be written. Except on a full disk, nothing has then been
+            taken from `predictions`.
+        KeyboardInterrupt: the user interrupted; the message says where the predictions are.
     """
     check_output(path)
     written = errors = 0
@@ -220,7 +226,7 @@ def write_predictions(
 def _writer(
     path: str | Path | None, labels: Sequence[str]
 ) -> Iterator[tuple[Callable[[Prediction], object], str | Path]]:
-    """A function that writes a prediction, and where it is until all are there."""
+    """Open a writer: a function that writes a prediction, and the place that holds predictions until the end."""
     if path is None:
         yield lambda prediction: _write_json_line(prediction, sys.stdout), "standard output"
         return
@@ -272,7 +278,7 @@ WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parqu
 
 
 def row_schema(labels: Sequence[str]) -> pa.Schema:
-    """Names and types of the columns of `Prediction.to_row`."""
+    """Return the names and types of the columns of `Prediction.to_row`."""
     numbers = {
         "start",
         "end",

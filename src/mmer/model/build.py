@@ -1,10 +1,10 @@
-"""From a recipe and its training utterances to a model and its processor."""
+"""Build a model and its processor from a recipe and its training utterances."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedTokenizerBase
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
@@ -13,7 +13,7 @@ from mmer.model.encoders import compact, pretrained
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.recipe.schema import Recipe
+from mmer.recipe.schema import Model, Recipe, SpeechEncoder, TextEncoder
 from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet, spell_sounds
 
 COMPACT = "compact"
@@ -22,16 +22,16 @@ COMPACT = "compact"
 def build_model(
     recipe: Recipe, train: Corpus, labels: Sequence[str]
 ) -> tuple[MMERForEmotionRecognition, MMERProcessor]:
-    """Build the network of a recipe: encoders loaded by name or made small, everything else at random.
+    """Build the network of a recipe: load pretrained encoders, initialize everything else at random.
 
     Args:
-        recipe: its `model` and `objectives` sections are read; the random generator is the caller's to seed.
+        recipe: its `model` and `objectives` sections are read. The caller seeds the random generator.
         train: training utterances, from which the compact tokenizer, the CTC alphabet and the class weights
-            are learned.
+            are computed.
         labels: emotions, in the order of the model's classes.
 
     Raises:
-        EncoderError: an encoder cannot be loaded, or has fewer layers than shall learn.
+        EncoderError: an encoder cannot be loaded, or has fewer layers than are to learn.
         MissingExtraError: an encoder learns by LoRA, and peft is not installed.
         RecipeError: see `configure`.
     """
@@ -54,50 +54,25 @@ def build_model(
 
 
 def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MMERConfig, MMERProcessor]:
-    """The configuration of a recipe's network, before LoRA, and its processor; arguments as of `build_model`.
+    """Create the configuration of a recipe's network, before LoRA, and its processor.
+
+    Args:
+        recipe, train, labels: as for `build_model`.
 
     Raises:
         EncoderError: the files of an encoder cannot be read.
-        RecipeError: the network reads and no training utterance has a transcript, or listens and none has a
-            recording; or a part of an encoder shall learn whose other part would stay random.
+        RecipeError: the network takes text and no training utterance has a transcript, or takes speech and none has a
+            recording; or a part of an encoder is to learn whose other part would stay random.
     """
     transcripts = [text for text in train.table["transcript"].dropna() if text]
-    heard = [text for text in train.table[RECOGNIZED].dropna() if text] if recipe.data.recognized else []
-    speech, text, objectives = recipe.model.speech, recipe.model.text, recipe.objectives
-    fusion = recipe.model.fusion
+    recognized = [text for text in train.table[RECOGNIZED].dropna() if text] if recipe.data.recognized else []
+    speech, objectives, fusion = recipe.model.speech, recipe.objectives, recipe.model.fusion
     uses_speech, uses_text = fusion != "text", fusion != "speech"
-    if uses_speech and train.table["audio_path"].isna().all():
-        raise RecipeError(
-            f"model.fusion = {fusion} listens, and no training utterance has a recording; "
-            "add recordings to the corpus or set model.fusion=text"
-        )
-    if uses_text and not transcripts and not heard:
-        raise RecipeError(
-            f"model.fusion = {fusion} reads transcripts, and no training utterance has one; "
-            "add transcripts to the corpus or set model.fusion=speech"
-        )
-
-    for side, settings, used in (("speech", speech, uses_speech), ("text", text, uses_text)):
-        if used and settings.encoder == COMPACT and settings.train != "full":
-            raise RecipeError(
-                f"model.{side}.train is {settings.train}, but the compact encoder starts from random weights, which "
-                f"would stay so; set model.{side}.train=full or name a pretrained model.{side}.encoder"
-            )
-
-    if text.encoder == COMPACT:
-        tokenizer = compact.compact_tokenizer([*transcripts, *heard], text.compact)
-        text_config = compact.compact_text_config(text.compact, tokenizer)
-    else:
-        text_config = pretrained.text_encoder_config(text.encoder)
-        tokenizer = pretrained.encoder_tokenizer(text.encoder, text_config)
-
-    if speech.encoder == COMPACT:
-        speech_config = compact.compact_speech_config(speech.compact)
-        feature_extractor = compact.compact_feature_extractor(speech.compact)
-    else:
-        speech_config = pretrained.speech_encoder_config(speech.encoder)
-        feature_extractor = pretrained.encoder_feature_extractor(speech.encoder)
-    speech_config.apply_spec_augment = speech.spec_augment
+    has_recordings = bool(train.table["audio_path"].notna().any())
+    _check_corpus(recipe.model, has_recordings, has_transcripts=bool(transcripts or recognized))
+    _check_compact_encoders(recipe.model)
+    text_config, tokenizer = _text_side(recipe.model.text, [*transcripts, *recognized])
+    speech_config, feature_extractor = _speech_side(speech)
 
     alphabet = None
     if uses_speech and objectives.ctc_weight and transcripts:
@@ -116,7 +91,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         ctc_vocab_size=len(alphabet.symbols) if alphabet else None,
         speech_train=speech.train,
         freeze_feature_extractor=speech.freeze_feature_extractor,
-        text_train=text.train,
+        text_train=recipe.model.text.train,
         formulation=objectives.formulation,
         ctc_weight=objectives.ctc_weight if alphabet else 0.0,
         supervised_contrastive_weight=objectives.supervised_contrastive_weight,
@@ -143,8 +118,56 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     return config, processor
 
 
+def _check_corpus(model: Model, has_recordings: bool, has_transcripts: bool) -> None:
+    """Refuse a network that takes a modality which no training utterance has."""
+    if model.fusion != "text" and not has_recordings:
+        raise RecipeError(
+            f"model.fusion = {model.fusion} listens, and no training utterance has a recording; "
+            "add recordings to the corpus or set model.fusion=text"
+        )
+    if model.fusion != "speech" and not has_transcripts:
+        raise RecipeError(
+            f"model.fusion = {model.fusion} reads transcripts, and no training utterance has one; "
+            "add transcripts to the corpus or set model.fusion=speech"
+        )
+
+
+def _check_compact_encoders(model: Model) -> None:
+    """Refuse to freeze any weights of a compact encoder, since they are random."""
+    sides = (("speech", model.speech, model.fusion != "text"), ("text", model.text, model.fusion != "speech"))
+    for side, settings, used in sides:
+        if used and settings.encoder == COMPACT and settings.train != "full":
+            raise RecipeError(
+                f"model.{side}.train is {settings.train}, but the compact encoder starts from random weights, which "
+                f"would stay so; set model.{side}.train=full or name a pretrained model.{side}.encoder"
+            )
+
+
+def _text_side(
+    settings: TextEncoder, transcripts: Sequence[str]
+) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Configure the text encoder and its tokenizer; the compact tokenizer is trained on the transcripts."""
+    if settings.encoder == COMPACT:
+        tokenizer = compact.compact_tokenizer(transcripts, settings.compact)
+        return compact.compact_text_config(settings.compact, tokenizer), tokenizer
+    config = pretrained.text_encoder_config(settings.encoder)
+    return config, pretrained.encoder_tokenizer(settings.encoder, config)
+
+
+def _speech_side(settings: SpeechEncoder) -> tuple[PreTrainedConfig, FeatureExtractionMixin]:
+    """Configure the speech encoder and its feature extractor."""
+    if settings.encoder == COMPACT:
+        config = compact.compact_speech_config(settings.compact)
+        feature_extractor = compact.compact_feature_extractor(settings.compact)
+    else:
+        config = pretrained.speech_encoder_config(settings.encoder)
+        feature_extractor = pretrained.encoder_feature_extractor(settings.encoder)
+    config.apply_spec_augment = settings.spec_augment
+    return config, feature_extractor
+
+
 def ctc_alphabet(transcripts: Sequence[str]) -> CTCAlphabet:
-    """wav2vec 2.0's alphabet where it covers the transcripts' letters, one made from the transcripts elsewhere."""
+    """Choose wav2vec 2.0's alphabet if it covers the letters of the transcripts, else one made of these letters."""
     made = CTCAlphabet.from_transcripts(transcripts)
     english = CTCAlphabet(WAV2VEC2_ALPHABET)
     return english if set(made.symbols) <= set(english.symbols) else made
@@ -158,7 +181,7 @@ def _minimum_samples(speech_config: PreTrainedConfig, feature_extractor: Any) ->
 
 
 def set_corpus_statistics(processor: MMERProcessor, statistics: FeatureStatistics) -> None:
-    """Keep the training corpus's statistics in the processor, for `normalization: corpus`."""
+    """Store the training corpus's statistics, (bins,), in the processor, for `normalization: corpus`."""
     processor.corpus_mean = statistics.mean.tolist()
     processor.corpus_std = statistics.std.tolist()
 

@@ -13,13 +13,13 @@ Formulation = Literal["paper", "official"]
 
 
 class MMERConfig(PreTrainedConfig):
-    """Sizes, encoders and objective of `MMERForEmotionRecognition`. The defaults are those of the paper.
+    """Holds sizes, encoders and objectives of `MMERForEmotionRecognition`. The defaults are those of the paper.
 
     Args:
-        speech_config: configuration of any `transformers` speech encoder, or its dictionary; null for the
+        speech_config: configuration of any `transformers` speech encoder, or its dictionary; None for the
             text-only baseline.
-        text_config: configuration of any `transformers` text encoder; null for the speech-only baseline, or
-            where text features are handed in from outside (`text_hidden_states`).
+        text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
+            for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
         without: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
         stand_ins: learn a vector that stands in for missing speech and one for missing text, in front of the fusion,
@@ -29,22 +29,24 @@ class MMERConfig(PreTrainedConfig):
         intermediate_size: width of the fusion's feed-forward layers.
         dropout: probability of every dropout outside the encoders, 0 to 1.
         layer_norm_eps: epsilon of the fusion's LayerNorm.
-        ctc_vocab_size: symbols of the CTC alphabet, blank included; null for no CTC head.
-        speech_train: what of the speech encoder learns: `full`, `frozen`, `lora` or `last:N`; see `model.trainable`.
-        freeze_feature_extractor: keep the convolutional feature extractor of the speech encoder as it is.
-        text_train: what of the text encoder learns; a frozen one runs without dropout and gradients.
-        lora: `rank`, `alpha` and `dropout` of the additions that encoders with `lora` have; null where there are none
-            yet, or no longer.
+        ctc_vocab_size: symbols of the CTC alphabet, blank included; None for no CTC head.
+        speech_train: weights of the speech encoder that learn: `full`, `frozen`, `lora` or `last:N`; see
+            `mmer.model.encoders.trainable`.
+        freeze_feature_extractor: whether the convolutional feature extractor of the speech encoder stays as it is.
+        text_train: weights of the text encoder that learn; a frozen encoder runs without dropout and gradients.
+        lora: `rank`, `alpha` and `dropout` of low-rank weights in encoders with `lora`; None before they are added
+            and after they are merged.
         formulation: `paper`, or `official` for the losses of the published code.
         ctc_weight: alpha of equation 1; 0 switches the objective off.
         supervised_contrastive_weight: beta of equation 1; 0 switches the objective off.
         augmented_contrastive_weight: gamma of equation 1; 0 switches the objective off.
         temperature: temperature of both contrastive objectives.
-        class_weights: one weight for each emotion in the cross-entropy, or null.
+        class_weights: a weight for each emotion in the cross-entropy, or None.
         label_smoothing: of the cross-entropy, 0 to 1.
     """
 
     model_type = "mmer"
+    # The base class declares configuration classes; AutoConfig, which chooses one by `model_type`, is none to pyright.
     sub_configs: ClassVar = {"speech_config": AutoConfig, "text_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     speech_config: Any = None
@@ -109,17 +111,17 @@ class MMERConfig(PreTrainedConfig):
 
     @property
     def uses_speech(self) -> bool:
-        """Whether the network listens."""
+        """Whether the network takes speech."""
         return self.fusion != "text"
 
     @property
     def uses_text(self) -> bool:
-        """Whether the network reads."""
+        """Whether the network takes text."""
         return self.fusion != "speech"
 
     @property
     def uses_both(self) -> bool:
-        """Whether the network both listens and reads."""
+        """Whether the network takes both speech and text."""
         return self.uses_speech and self.uses_text
 
 

@@ -1,4 +1,4 @@
-"""What log-mel features are standardized with: of a speaker, and what is assumed of one who is not known."""
+"""Estimate the statistics that standardize log-mel features, of known and of unknown speakers."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Features = NDArray[np.float32]
 MOST_CLIPS = 10.0
-"""Clips of a speaker after which his or her own statistics count for more than the prior, at most."""
+"""Largest number of clips after which a speaker's own statistics outweigh the prior."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: Iterable[Features]) -> Self:
-        """Statistics over all frames of all clips.
+        """Compute statistics, (bins,), over all frames of all clips.
 
         Args:
-            features: clips of (frames, bins), read once, at least one; NaN is left out.
+            features: (frames, bins) of each clip; at least one clip, iterated over once. NaN is left out.
         """
         count, total, squares = np.zeros(1), np.zeros(1), np.zeros(1)
         for clip in features:
@@ -46,16 +46,16 @@ class FeatureStatistics:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerPrior:
-    """What the speakers of the training corpus are like: what is assumed of a speaker of whom little is known.
+    """The distribution of speakers in the training corpus: the prior for a speaker with few clips.
 
-    A speaker's mean in each bin is taken to vary around that of all speakers, and the means of his or her clips around
-    it. Of `n` clips, the best linear estimate of the speaker's mean then weighs the clips by n / (n + c) and the mean
-    of all speakers by c / (n + c), where c is the variance between clips of a speaker divided by the variance between
-    speakers. The logarithm of the standard deviation is estimated in the same way.
+    In each bin, a speaker's mean varies around the mean of all speakers, and the means of the speaker's clips vary
+    around it. Given `n` clips, the best linear estimate of the speaker's mean weighs the clips by n / (n + c) and the
+    mean of all speakers by c / (n + c), where c is the variance between the clips of a speaker divided by the variance
+    between speakers. The logarithm of the standard deviation is estimated in the same way.
 
     Attributes:
         mean, log_std: (bins,) averages over speakers.
-        mean_clips, std_clips: (bins,) c for either, 0 to `MOST_CLIPS`.
+        mean_clips, std_clips: (bins,) c of the mean and of the standard deviation, 0 to `MOST_CLIPS`.
     """
 
     mean: Features
@@ -65,10 +65,10 @@ class SpeakerPrior:
 
     @classmethod
     def of(cls, speakers: Iterable[Iterable[Features]]) -> Self:
-        """Estimate it.
+        """Estimate the prior from the training speakers.
 
         Args:
-            speakers: clips, (frames, bins), of each training speaker; one speaker or more.
+            speakers: clips, (frames, bins) each, of each speaker; at least one speaker.
         """
         counts: list[int] = []
         means: list[NDArray[np.float64]] = []
@@ -87,7 +87,7 @@ class SpeakerPrior:
             clips_needed = np.full_like(average, MOST_CLIPS)
             if len(means) > 1 and within:
                 spread = np.nanmean(within, axis=0)
-                # What the means of so few clips differ in is no difference between speakers.
+                # The means of few clips differ by chance; this part is no difference between speakers.
                 between = np.nanvar(means, axis=0, ddof=1) - spread * np.mean(1 / np.array(counts))
                 ratio = np.where(between > 0, spread / np.maximum(between, 1e-12), MOST_CLIPS)
                 clips_needed = np.clip(np.nan_to_num(ratio, nan=MOST_CLIPS), 0.0, MOST_CLIPS)
@@ -97,7 +97,12 @@ class SpeakerPrior:
         return cls(mean, log_std, mean_clips, std_clips)
 
     def complete(self, own: FeatureStatistics, clips: int) -> FeatureStatistics:
-        """The statistics of a speaker of whom so many clips are known."""
+        """Estimate the statistics of a speaker, (bins,), from the speaker's own statistics and the prior.
+
+        Args:
+            own: statistics of the known clips.
+            clips: how many clips are known.
+        """
         mean_share = clips / (clips + self.mean_clips)
         std_share = clips / (clips + self.std_clips)
         log_std = std_share * np.log(own.std) + (1 - std_share) * self.log_std
@@ -107,15 +112,15 @@ class SpeakerPrior:
         )
 
     def to_dict(self) -> dict[str, list[float]]:
-        """As JSON holds it."""
+        """Convert the prior to what JSON can hold."""
         return {name: getattr(self, name).tolist() for name in self.__slots__}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Sequence[float]]) -> Self:
-        """What `to_dict` made.
+        """Read the result of `to_dict`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: `content` has other keys, or is not a finite number for each bin.
         """
         if set(content) != set(cls.__slots__):
             raise ValueError(f"a speaker prior has {', '.join(cls.__slots__)}, found {', '.join(content)}")
@@ -128,7 +133,7 @@ class SpeakerPrior:
 
 
 def _of_clip(clip: Features) -> NDArray[np.float64]:
-    """(2, bins) mean and log standard deviation, NaN where a bin has no value."""
+    """Compute mean and log standard deviation of a clip, (2, bins); NaN where a bin has no value."""
     own = FeatureStatistics.of([clip])
     found = np.stack([own.mean, np.log(own.std)]).astype(np.float64)
     return np.where(np.isfinite(clip).any(axis=0), found, np.nan)

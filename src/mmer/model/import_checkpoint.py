@@ -80,7 +80,17 @@ def translate_name(official: str) -> str | None:
 
 
 def translate_state_dict(official: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a published checkpoint under our names; errors as in `translate_name`."""
+    """Rename the tensors of a published checkpoint to the names of `MMERForEmotionRecognition`.
+
+    Args:
+        official: tensors, (...,) of any shape, by published name.
+
+    Returns:
+        The same tensors by new name, without those that the model does not use.
+
+    Raises:
+        CheckpointError: a name is unknown, as in `translate_name`.
+    """
     named = {translate_name(name): tensor for name, tensor in official.items()}
     return {name: tensor for name, tensor in named.items() if name is not None}
 
@@ -134,10 +144,15 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
 
 
 def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], source: Path) -> None:
-    """Load translated tensors, all of them and no others but the text encoder's missing.
+    """Load translated tensors into a model; only those of the text encoder may be missing.
+
+    Args:
+        model: changed in place.
+        state: tensors, (...,) of the shapes of the model's weights, by name.
+        source: the checkpoint, for errors.
 
     Raises:
-        CheckpointError: tensors are missing or have other shapes.
+        CheckpointError: tensors are missing, unknown or have other shapes.
     """
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)

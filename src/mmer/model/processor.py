@@ -1,4 +1,4 @@
-"""From waveforms and transcripts to the tensors the network reads."""
+"""Convert waveforms and transcripts to the tensors that the network reads."""
 
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
 
 Normalization = Literal["utterance", "speaker", "corpus"]
 Kind = Literal["pt", "np"]
-"""Of the arrays of a batch: tensors of PyTorch, or of NumPy, which needs no PyTorch."""
+"""Arrays of a batch: `pt`, tensors of PyTorch; `np`, arrays of NumPy, for which PyTorch need not be installed."""
 RATES = (1000, 768_000)
 """Hz; lowest and highest sampling rate of waveforms."""
 LONGEST = 24 * 3600.0
-"""Seconds; longest clip that a model can be set to take."""
+"""Seconds; largest allowed `max_duration`."""
 LARGEST = 4.0
-"""Standard deviations at which standardized features are cut."""
+"""Standard deviations at which standardized features are clipped."""
 
 
 class MMERProcessor(ProcessorMixin):
-    """Feature extractor, tokenizer, CTC alphabet, label names and clip limits of one model.
+    """Holds the feature extractor, tokenizer, CTC alphabet, label names and clip limits of one model.
 
     Args:
-        feature_extractor: of the speech encoder; it says whether the encoder reads waveforms or log-mel features.
+        feature_extractor: of the speech encoder; it decides whether the encoder reads waveforms or log-mel features.
         tokenizer: of the text encoder.
         labels: emotions, in the order of the model's classes.
-        ctc_symbols: alphabet of the CTC head, blank first; null without CTC.
+        ctc_symbols: alphabet of the CTC head, blank first; None without CTC.
         minimum_samples: shorter clips are padded with silence to this length, the encoder's receptive field.
         max_duration: longest clip in seconds.
-        normalization: what log-mel features are standardized over: the utterance, all given clips of its
-            speaker, or the training corpus. Waveform encoders know `utterance` alone.
+        normalization: the sound over which log-mel features are standardized: the utterance, all given clips of its
+            speaker, or the training corpus. Waveform encoders allow `utterance` alone.
         corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
-        uses_speech, uses_text: whether the model listens and reads.
-        adds_prosody: whether the log-mel features are those of the `compact` encoder, pitch beside them.
+        uses_speech, uses_text: whether the model takes speech and text.
+        adds_prosody: whether pitch, periodicity and energy join the log-mel features, as for the `compact` encoder.
         stand_ins: whether the model answers without a recording or without a transcript; a transcript without words is
             then a missing one.
-        speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; null in older models.
+        speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; None in older models.
 
     Raises:
-        MMERError: an argument is out of its range, or the normalization does not suit the encoder.
+        MMERError: an argument is out of its range, or the encoder does not allow the normalization.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class MMERProcessor(ProcessorMixin):
 
     @property
     def unknown_speaker(self) -> str:
-        """How a clip of a speaker without statistics is standardized, for `normalization: speaker`, in words."""
+        """Describe, for a warning, how `normalization: speaker` standardizes a clip of an unknown speaker."""
         if self.speaker_prior is None:
             return "standardized over this clip alone"
         return "speaker not known, standardized as an average speaker of the training corpus, corrected by this clip"
@@ -134,13 +134,13 @@ class MMERProcessor(ProcessorMixin):
         return CTCAlphabet(tuple(self.ctc_symbols)) if self.ctc_symbols else None
 
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the speech encoder reads of one clip.
+        """Compute the input of the speech encoder for one clip.
 
         Args:
-            waveform: (samples,) mono at `sampling_rate`; shorter ones than `minimum_samples` are padded.
+            waveform: (samples,) mono at `sampling_rate`; padded to `minimum_samples` if shorter.
 
         Returns:
-            (samples,) normalized waveform, or (frames, bins) log-mel features that `standardize` completes.
+            (samples,) normalized waveform, or (frames, bins) log-mel features, which `standardize` completes.
         """
         if len(waveform) < self.minimum_samples:
             waveform = np.pad(waveform, (0, self.minimum_samples - len(waveform)))
@@ -159,12 +159,15 @@ class MMERProcessor(ProcessorMixin):
     def standardize(
         self, features: NDArray[np.float32], statistics: FeatureStatistics | None = None
     ) -> NDArray[np.float32]:
-        """Apply the normalization that `features` left open.
+        """Apply the normalization that `features` leaves open.
 
         Args:
             features: (frames, bins) or (samples,) from `features`.
-            statistics: of `speaker_statistics`, for `normalization: speaker`; if null, those of a speaker of whom
-                this clip alone is known.
+            statistics: result of `speaker_statistics`, for `normalization: speaker`; None for a speaker with no clip
+                but this one.
+
+        Returns:
+            (frames, bins) or (samples,), log-mel features clipped at ±4 standard deviations.
         """
         if self._extractor_standardizes:
             return features
@@ -178,10 +181,12 @@ class MMERProcessor(ProcessorMixin):
         return np.clip(np.nan_to_num((features - mean) / std), -LARGEST, LARGEST)
 
     def speaker_statistics(self, features: Iterable[NDArray[np.float32]]) -> FeatureStatistics:
-        """Statistics of a speaker: those of the known clips, shrunk towards `speaker_prior` where they are few.
+        """Estimate a speaker's mean and standard deviation, (bins,), for `normalization: speaker`.
+
+        Statistics of few clips are shrunk towards `speaker_prior`.
 
         Args:
-            features: of each clip, from `features`, read once, at least one.
+            features: (frames, bins) of each clip, from `features`; at least one clip, iterated over once.
         """
         clips = 0
 
@@ -206,17 +211,18 @@ class MMERProcessor(ProcessorMixin):
         """Standardize and pad a batch.
 
         Args:
-            features: of each clip, from `features`; null for a model that does not listen, and for a clip without
-                sound where the model has stand-ins.
-            transcripts: of each clip; a missing one is read as the empty text, special tokens alone, unless the model
-                has stand-ins.
+            features: (samples,) or (frames, bins) of each clip, from `features`; None for a model without speech, and
+                for a clip without sound where the model has stand-ins.
+            transcripts: of each clip. None is read as the empty text, special tokens alone, unless the model has
+                stand-ins.
             statistics: of each clip's speaker, for `normalization: speaker`.
             return_tensors: see `Kind`.
 
         Returns:
-            `input_values` (batch, samples) or `input_features` (batch, frames, bins), `speech_attention_mask`,
-            `input_ids` (batch, tokens), `text_attention_mask`; of the modalities the model uses. The mask of what is
-            missing is zero, and what the whole batch lacks is left out.
+            For the modalities that the model uses, `input_values` (batch, samples) or `input_features` (batch, frames,
+            bins), `speech_attention_mask` (batch, samples or frames), `input_ids` (batch, tokens) and
+            `text_attention_mask` (batch, tokens). The mask of a missing modality is zero; a modality that the whole
+            batch lacks is left out.
         """
         if features is not None:
             features = [
@@ -231,7 +237,15 @@ class MMERProcessor(ProcessorMixin):
         transcripts: Sequence[str | None],
         return_tensors: Kind = "pt",
     ) -> BatchFeature:
-        """As `collate`, of features that `standardize` has seen."""
+        """Pad a batch as `collate` does, without standardizing it.
+
+        Args:
+            features: (samples,) or (frames, bins) of each clip, from `standardize`; None as for `collate`.
+            transcripts, return_tensors: as for `collate`.
+
+        Returns:
+            The tensors of `collate`, (batch, ...).
+        """
         batch: dict[str, Any] = {}
         heard = [clip for clip in features or [] if clip is not None]
         if self.uses_speech and (heard or not self.stand_ins):
@@ -248,20 +262,26 @@ class MMERProcessor(ProcessorMixin):
         return BatchFeature(_as_kind(batch, return_tensors))
 
     def tokenize(self, transcripts: Sequence[str | None], return_tensors: Kind = "pt") -> dict[str, Any]:
-        """`input_ids` and `text_attention_mask` (batch, tokens) of the transcripts, annotations removed.
+        """Tokenize transcripts without their annotations.
 
-        The mask of a transcript without words is zero where the model has stand-ins.
+        Args:
+            transcripts: of each clip; None for a missing one.
+            return_tensors: see `Kind`.
+
+        Returns:
+            `input_ids` and `text_attention_mask`, (batch, tokens) each. Where the model has stand-ins, the mask of a
+            transcript without words is zero.
 
         Raises:
             MMERError: a transcript has more tokens than the text encoder can read, or characters that the tokenizer
-                cannot take, such as half a surrogate.
+                does not accept, such as half a surrogate.
         """
         texts = [strip_annotations(text) if text else "" for text in transcripts]
         try:
             encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except BaseException as error:  # what panics in Rust is no Exception
+        except BaseException as error:  # a panic in Rust is no Exception
             raise MMERError(
                 f"a transcript cannot be split into tokens ({type(error).__name__}: {error})"
             ) from error
@@ -281,7 +301,10 @@ class MMERProcessor(ProcessorMixin):
         return _as_kind({"input_ids": ids, "text_attention_mask": mask}, return_tensors)
 
     def encode_ctc(self, transcripts: Sequence[str | None]) -> "Tensor":
-        """CTC targets (batch, longest transcript) int64, padded with -100; a missing transcript is all -100."""
+        """Encode transcripts as CTC targets, (batch, longest transcript) int64, padded with -100.
+
+        The row of a missing transcript is -100 throughout.
+        """
         import torch
 
         from mmer.objectives.ctc import IGNORED
@@ -293,6 +316,7 @@ class MMERProcessor(ProcessorMixin):
             return torch.full((len(rows), 1), IGNORED)
         return torch.from_numpy(_padded(rows, IGNORED))
 
+    # The base class takes images, text, videos and audio; this processor takes waveforms and transcripts.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         waveforms: Sequence[NDArray[np.float32]] | None = None,
@@ -300,7 +324,15 @@ class MMERProcessor(ProcessorMixin):
         statistics: Sequence[FeatureStatistics | None] | None = None,
         return_tensors: Kind = "pt",
     ) -> BatchFeature:
-        """Features of each clip and their batch; see `features` and `collate`."""
+        """Compute the features of each clip and their batch.
+
+        Args:
+            waveforms: (samples,) each; None for a model without speech.
+            transcripts, statistics, return_tensors: as for `collate`.
+
+        Returns:
+            The tensors of `collate`, (batch, ...).
+        """
         if transcripts is None:
             transcripts = [None] * len(waveforms or [])
         features = [self.features(waveform) for waveform in waveforms or []] if self.uses_speech else None
@@ -319,8 +351,8 @@ def _check_labels(labels: object) -> None:
 
 
 def _check_number(name: str, value: object, smallest: float, largest: float, *, whole: bool = False) -> None:
-    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not is_number or not smallest <= value <= largest:  # pyright: ignore[reportOperatorIssue]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and isinstance(value, int if whole else int | float) and smallest <= value <= largest):
         kind = "a whole number" if whole else "a number"
         raise MMERError(
             f"{name} is {reprlib.repr(value)}; it must be {kind} from {smallest:g} to {largest:g}"
@@ -328,7 +360,7 @@ def _check_number(name: str, value: object, smallest: float, largest: float, *, 
 
 
 def _padded(rows: Sequence[NDArray], value: float) -> NDArray:
-    """(rows, longest row, ...), `value` where a row has ended."""
+    """Stack rows of different lengths into (rows, longest row, ...), padded with `value`."""
     padded = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), value, rows[0].dtype)
     for place, row in zip(padded, rows, strict=True):
         place[: len(row)] = row

@@ -119,6 +119,7 @@ def backward_in_parts(
     Returns:
         The results of `loss_of`, scalars without a graph.
     """
+    # 1. The summary of each part, with a graph only if there is a single part.
     summaries, states, kept = [], [], [Kept() for _ in parts]
     if len(parts) == 1:
         summaries = [summarize(parts[0], None)]
@@ -127,20 +128,10 @@ def backward_in_parts(
             states.append(_random_state())
             with torch.no_grad():
                 summaries.append(summarize(part, outputs))
+    # 2. The loss of the whole batch, and its gradient with respect to this process's summaries.
     whole = {name: torch.cat([each[name].detach() for each in summaries]) for name in summaries[0]}
-    count, processes = len(whole["labels"]), 1
-    if gather is not None:
-        whole = {name: gather(tensor) for name, tensor in whole.items()}
-        processes = len(whole["labels"]) // count
-    leaves = {name: tensor.requires_grad_() for name, tensor in whole.items() if tensor.is_floating_point()}
-    loss, objectives, infinite_ctc = loss_of(whole)
-    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    mine = slice(rank * count, (rank + 1) * count)
-    gradients = {
-        name: gradient[mine] * processes
-        for name, gradient in zip(leaves, found, strict=True)
-        if gradient is not None
-    }
+    (loss, objectives, infinite_ctc), gradients = _loss_and_gradients(whole, loss_of, gather, rank)
+    # 3. Each part again, and the gradient of its summary back through the network.
     start = 0
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
@@ -152,12 +143,35 @@ def backward_in_parts(
                 kept[number].again()
                 summary = summarize(part, kept[number])
             stop = start + len(summary["labels"])
-            # The scalar whose gradient with respect to each summary is the one found above.
+            # The scalar whose gradient with respect to each summary is that of step 2.
             backward(
                 torch.stack([(summary[name] * g[start:stop]).sum() for name, g in gradients.items()]).sum()
             )
             start = stop
     return loss.detach(), {name: value.detach() for name, value in objectives.items()}, infinite_ctc
+
+
+def _loss_and_gradients(
+    summary: Summary, loss_of: Callable[[Summary], Loss], gather: Callable[[Tensor], Tensor] | None, rank: int
+) -> tuple[Loss, Summary]:
+    """Compute the loss of all processes' summaries and its gradient with respect to this process's, (utterances, ...).
+
+    The gradient is multiplied by the number of processes, over which it is averaged afterward.
+    """
+    count, processes = len(summary["labels"]), 1
+    if gather is not None:
+        summary = {name: gather(tensor) for name, tensor in summary.items()}
+        processes = len(summary["labels"]) // count
+    leaves = {name: tensor.requires_grad_() for name, tensor in summary.items() if tensor.is_floating_point()}
+    loss = loss_of(summary)
+    found = torch.autograd.grad(loss[0], list(leaves.values()), allow_unused=True)
+    mine = slice(rank * count, (rank + 1) * count)
+    gradients = {
+        name: gradient[mine] * processes
+        for name, gradient in zip(leaves, found, strict=True)
+        if gradient is not None
+    }
+    return loss, gradients
 
 
 def _random_state() -> tuple[Any, Tensor, list[Tensor]]:

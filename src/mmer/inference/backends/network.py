@@ -1,4 +1,4 @@
-"""What computes the answers: one interface to PyTorch and to onnxruntime."""
+"""One interface to networks in PyTorch and in onnxruntime."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,20 +14,20 @@ Array = NDArray[np.float32]
 Inputs = Mapping[str, NDArray]
 """A batch of `MMERProcessor.collate` as NumPy arrays."""
 Symbols = list[list[int] | None]
-"""For each row the best CTC symbol of every valid frame; null where there is no sound."""
+"""For each row the most probable CTC symbol of every valid frame; None where there is no sound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a network says about a batch.
+    """The outputs of a network for a batch.
 
     Attributes:
         logits: (batch, emotions).
         embeddings: (batch, size) from which the logits are computed.
-        both: (batch,) bool, the row has sound and words.
-        speech_alone: (batch, emotions) logits of each row's sound without its words; null unless the network has
-            stand-ins and there is sound and text in the batch.
-        text_alone: the same of the words without the sound.
+        both: (batch,) bool, true where the row has speech and text.
+        speech_alone: (batch, emotions) logits from each row's speech without its text; None unless the network has
+            stand-ins and the batch has both modalities.
+        text_alone: (batch, emotions) logits from each row's text without its speech; None likewise.
     """
 
     logits: Array
@@ -38,10 +38,10 @@ class Answers:
 
 
 class Network(ABC):
-    """A trained network, ready to answer.
+    """A trained network in evaluation mode.
 
     Attributes:
-        device: where it computes, as PyTorch writes it.
+        device: on which it computes, in PyTorch's notation.
     """
 
     device: str
@@ -50,11 +50,10 @@ class Network(ABC):
         """Answer a batch.
 
         Args:
-            inputs: `input_values` or `input_features`, `speech_attention_mask`, `input_ids`, `text_attention_mask`, as
-                far as there are any.
-            read: for a network with a CTC head that reads what it hears: from what is heard in the batch to the
-                `input_ids` and `text_attention_mask` that replace those of `inputs`; not called where there is no
-                sound.
+            inputs: `input_values` or `input_features`, `speech_attention_mask`, `input_ids`, `text_attention_mask`,
+                (batch, ...) each, of the modalities in the batch.
+            read: for transcripts of the network's CTC head: maps the symbols of the batch to the `input_ids` and
+                `text_attention_mask`, (batch, tokens), that replace those of `inputs`. Not called without sound.
 
         Raises:
             CheckpointError: the network cannot compute an answer to these inputs.
@@ -74,4 +73,4 @@ class Network(ABC):
 
     @abstractmethod
     def probabilities(self, logits: Array) -> Array:
-        """Softmax of (batch, emotions)."""
+        """Apply the softmax to (batch, emotions) logits."""

@@ -64,6 +64,7 @@ class OnnxNetwork(Network):
         return Answers(logits, embeddings, both, *alone)
 
     def probabilities(self, logits: Array) -> Array:
+        """Apply the softmax to (batch, emotions) logits."""
         return softmax(logits, axis=-1)
 
     def _complete(self, inputs: Inputs) -> dict[str, NDArray]:

@@ -1,4 +1,4 @@
-"""Answers of a model of PyTorch."""
+"""Answer with a PyTorch model."""
 
 import math
 import threading
@@ -67,6 +67,7 @@ class TorchNetwork(Network):
         )
 
     def probabilities(self, logits: Array) -> Array:
+        """Apply the softmax to (batch, emotions) logits."""
         return torch.from_numpy(logits).softmax(dim=-1).numpy()
 
     def _tensor(self, array: NDArray) -> Tensor:
@@ -122,7 +123,7 @@ def read_torch_network(folder: Path, device: str | torch.device | None) -> Torch
 
 
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Of the tensors in a file of safetensors, from its header alone."""
+    """Read the shapes of the tensors in a safetensors file from its header alone."""
     with safe_open(weights, "pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
@@ -131,8 +132,8 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 def _no_larger_than(shapes: Mapping[str, tuple[int, ...]], weights: Path) -> Iterator[None]:
     """Stop building a network that has more weights than a file holds.
 
-    A config.json that asks for ten million layers would keep transformers busy for hours before it looks for their
-    weights. Twice as many are allowed, since some layers are made twice (weight normalization, LoRA,
+    With a config.json of ten million layers, transformers would build layers for hours before it looks for their
+    weights. Twice as many weights are allowed, since some layers are built twice (weight normalization, LoRA,
     `MaskedGroupNorm`).
     """
     number, size = 2 * len(shapes), 2 * sum(map(math.prod, shapes.values()))
@@ -158,11 +159,14 @@ def _no_larger_than(shapes: Mapping[str, tuple[int, ...]], weights: Path) -> Ite
 
 
 def best_symbols(model: MMERForEmotionRecognition, speech: Encoding) -> Symbols:
-    """What the model's own CTC head hears: the best symbol of each frame.
+    """Find the most probable CTC symbol of each valid frame.
 
     Args:
         model: with a CTC head.
-        speech: of `model.encode_speech`.
+        speech: A, (batch, frames, speech size), of `model.encode_speech`.
+
+    Returns:
+        For each row the symbols of its valid frames; None where speech is missing.
     """
     assert model.ctc_head is not None
     best = model.ctc_head(speech.hidden).argmax(dim=-1)

@@ -1,13 +1,11 @@
-"""How much of an answer is owed to which part of the sound and to which word.
+"""Attribute an answer to parts of the sound and to words, by two measures that share no assumption.
 
-Two measures that share no assumption. Integrated gradients (Sundararajan et al. 2017) through captum share out the
-whole difference between the answer and that to an average sound and average words, and are checked: the shares
-    must add up to
-the difference. Occlusion leaves a word out, or blanks a stretch of the sound, and looks how much weaker the answer
-gets.
+Integrated gradients (Sundararajan et al. 2017), computed by captum, divide the difference between the answer and the
+answer to an average sound and average words into shares. The shares are checked: they must add up to the difference.
+Occlusion leaves a word out, or blanks a part of the sound, and measures how much weaker the answer gets.
 
-Both are in units of the log-odds of the answer, log(p / (1 - p)), of the network, without calibration: what adds up
-is neither probabilities nor a single logit, which may rise with all others.
+Both are in units of the log-odds of the answer, log(p / (1 - p)), of the uncalibrated network. Probabilities do not add
+up, and a single logit may rise together with all others.
 """
 
 from collections.abc import Sequence
@@ -24,14 +22,14 @@ from mmer.extras import import_extra
 from mmer.model.mmer import MMERForEmotionRecognition
 
 TOLERANCE = 0.05
-"""Share of the difference, or of 1 where that is less, by which the shares may miss it in sum."""
+"""Largest error of the sum of shares, relative to the difference or to 1, whichever is larger."""
 
 STEPS = (8, 16, 32, 64)
-"""Points on each piece of the path, more until the shares add up."""
+"""Points on each piece of the path; their number increases until the shares add up."""
 
 KNOTS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Ends of the pieces of the path, as parts of it. Encoders begin with a normalization, so that nearly all of the
-way from zero is gone in its first hundredth, which points at even distances would step over."""
+"""Ends of the pieces of the path, as fractions of it. Encoders begin with a normalization, so that most of the change
+happens in the first hundredth of the path, which evenly spaced points would step over."""
 
 _AT_ONCE = 16  # points of the path, or occluded variants, that the network sees together
 
@@ -40,15 +38,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Completeness:
-    """Whether integrated gradients add up.
+    """The check that integrated gradients add up.
 
     Attributes:
         answer: log-odds of the answer.
-        baseline: the same of an average sound and average words.
+        baseline: log-odds for an average sound and average words.
         shared_out: sum of all shares.
-        tolerance: what `shared_out` may differ from `answer - baseline`.
+        tolerance: largest allowed difference of `shared_out` from `answer - baseline`.
         steps: points on the path from the baseline.
-        holds: whether it differs by no more.
+        holds: whether the difference is within the tolerance.
     """
 
     answer: float
@@ -64,9 +62,9 @@ class Inputs:
     """One utterance as the network reads it.
 
     Attributes:
-        sound: (1, samples) or (1, frames, bins), standardized; null where there is none.
-        tokens: (1, tokens); null where there are none.
-        special: (tokens,) bool, marks of beginning and end, which stay what they are in the baseline.
+        sound: (1, samples) or (1, frames, bins), standardized; None without sound.
+        tokens: (1, tokens); None without text.
+        special: (tokens,) bool, true for marks of beginning and end, which the baseline keeps.
     """
 
     sound: Tensor | None
@@ -75,13 +73,13 @@ class Inputs:
 
 
 def log_odds(logits: Tensor, place: int) -> Tensor:
-    """log(p / (1 - p)) of an emotion, (batch,), from (batch, emotions) logits."""
+    """Compute log(p / (1 - p)) of the emotion at `place`, (batch,), from (batch, emotions) logits."""
     others = torch.cat([logits[:, :place], logits[:, place + 1 :]], dim=1)
     return logits[:, place] - others.logsumexp(dim=1)
 
 
 def evidence(model: MMERForEmotionRecognition, variants: Sequence[Inputs], place: int) -> Floats:
-    """Log-odds of an emotion for each of several versions of an utterance, each read alone."""
+    """Compute the log-odds of an emotion, (variants,), for variants of an utterance, each answered alone."""
     with torch.inference_mode():
         return np.array(
             [log_odds(_answer(model, each.sound, each.tokens), place).item() for each in variants]
@@ -89,12 +87,11 @@ def evidence(model: MMERForEmotionRecognition, variants: Sequence[Inputs], place
 
 
 def average_sound(sound: Tensor) -> Tensor:
-    """Sound about nothing in particular, of the same shape.
+    """Make the sound of the baseline, of the same shape as `sound`.
 
-    Zero for (1, frames, bins) features, which is their average since they are standardized. For (1, samples)
-    waveforms noise of the same spectrum and level, the same for the same length: encoders of waveforms remove the
-        level, so that silence
-    would be no place to come from.
+    For (1, frames, bins) features it is zero, their average, since they are standardized. For (1, samples) waveforms it
+    is noise of the same spectrum and level, identical for waveforms of one length. Silence would not do, since encoders
+    of waveforms remove the level.
     """
     if sound.ndim == 3:
         return torch.zeros_like(sound)

@@ -19,12 +19,12 @@ from mmer.text.transcripts import strip_annotations
 
 MEL_BINS = 80
 LEVEL_SHARE = 0.5
-"""Share of a clip's level that is removed: some of it is the speaker's, some the microphone's."""
+"""Share of a clip's level that is removed, since the level depends on the microphone as well as on the speaker."""
 LONGEST_TEXT = 512
 
 
 def compact_speech_config(settings: CompactSpeech) -> PreTrainedConfig:
-    """A small w2v-BERT conformer on `compact_features`; its convolutions tell it the order of frames."""
+    """Configure a small w2v-BERT conformer on `compact_features`; its convolutions encode the order of frames."""
     return Wav2Vec2BertConfig(
         feature_projection_input_dim=(MEL_BINS + CHANNELS) * settings.stacked,
         hidden_size=settings.hidden_size,
@@ -45,14 +45,14 @@ def compact_speech_config(settings: CompactSpeech) -> PreTrainedConfig:
 
 
 def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mel features with pitch, periodicity and energy beside them, half of the clip's level removed.
+    """Add pitch, periodicity and energy to log-mel features, and remove half of the clip's level.
 
     Args:
         log_mel: (frames, stacked * 80) of the feature extractor.
         waveform: (samples,) of the same clip.
 
     Returns:
-        (frames, stacked * 83), not standardized; NaN where there is no pitch.
+        (frames, stacked * 83), not standardized; NaN for the pitch of unvoiced frames.
     """
     fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
     voice = prosody(waveform, len(fine))
@@ -62,19 +62,19 @@ def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]
 
 
 def _level(loudness: NDArray[np.float32]) -> np.float32:
-    """Mean over the louder half of the frames, (frames,)."""
+    """Average the louder half of the frames, (frames,)."""
     return loudness[loudness >= np.median(loudness)].mean()
 
 
 def compact_feature_extractor(settings: CompactSpeech) -> SeamlessM4TFeatureExtractor:
-    """80 log-mel bins every 10 ms, some frames stacked."""
+    """Configure the extractor: 80 log-mel bins every 10 ms, with `stacked` frames joined into one."""
     return SeamlessM4TFeatureExtractor(
         feature_size=MEL_BINS, num_mel_bins=MEL_BINS, stride=settings.stacked, sampling_rate=16_000
     )
 
 
 def compact_tokenizer(transcripts: Iterable[str], settings: CompactText) -> PreTrainedTokenizerFast:
-    """A byte-pair tokenizer learned from the training transcripts, in any language; case is dropped."""
+    """Train a byte-pair tokenizer on the training transcripts, in any language; it lowercases them."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -98,7 +98,7 @@ def compact_tokenizer(transcripts: Iterable[str], settings: CompactText) -> PreT
 
 
 def compact_text_config(settings: CompactText, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
-    """A small BERT."""
+    """Configure a small BERT for a tokenizer."""
     return BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,

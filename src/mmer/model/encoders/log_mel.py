@@ -1,6 +1,6 @@
-"""Log-mel features of w2v-BERT and `compact`: to the last bit those of transformers, all frames at once.
+"""Compute log-mel features of w2v-BERT and `compact`: all frames at once, bit-identical to those of transformers.
 
-The extractor's own loop over frames takes three times as long, and keeps other threads from reading meanwhile.
+The extractor's own loop over frames takes three times as long and blocks other reading threads.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ PAIR = 2  # frames; the extractor fills up to a multiple before it stacks
 
 
 def log_mel(waveform: NDArray[np.float32], extractor: Any, standardize: bool) -> NDArray[np.float32]:
-    """What a `SeamlessM4TFeatureExtractor` makes of one clip, without what is padding alone.
+    """Compute the features that a `SeamlessM4TFeatureExtractor` gives for one clip, without frames of padding alone.
 
     Args:
-        waveform: (samples,) at least 400.
-        extractor: its window, filters, stride and padding value.
-        standardize: each bin over the frames of the clip.
+        waveform: (samples,), at least 400.
+        extractor: supplies window, filters, stride and padding value.
+        standardize: whether to standardize each bin over the frames of the clip.
 
     Returns:
         (frames, bins * stride).

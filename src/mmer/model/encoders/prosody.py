@@ -1,4 +1,4 @@
-"""Pitch, periodicity and energy over time: what the log-mel features of a short clip blur.
+"""Compute pitch, periodicity and energy over time, which the log-mel features of a short clip blur.
 
 Pitch is the highest peak of the normalized autocorrelation of each window, after Boersma (1993).
 """
@@ -23,14 +23,14 @@ CHANNELS = 3
 
 
 def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Prosody of a clip in steps of 10 ms.
+    """Compute the prosody of a clip in steps of 10 ms.
 
     Args:
         waveform: (samples,) at 16 kHz.
-        frames: how many; frame i is centered where the log-mel frame i is.
+        frames: number of frames; frame i has the center of log-mel frame i.
 
     Returns:
-        (frames, 3): logarithm to base 2 of the pitch in Hz, NaN where there is no voice; periodicity, 0 to 1; natural
+        (frames, 3): logarithm to base 2 of the pitch in Hz, NaN in unvoiced frames; periodicity, 0 to 1; natural
         logarithm of the energy.
     """
     window = np.hanning(WINDOW).astype(np.float32)

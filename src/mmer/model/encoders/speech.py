@@ -1,12 +1,12 @@
-"""Any `transformers` speech encoder, made independent of the padding of its batch.
+"""Any `transformers` speech encoder, which gives the frames A of section 2.2, independent of padding.
 
-Three things leak padding in these encoders; each is closed here:
+In the encoders of `transformers`, padding leaks into frames in three places; each leak is closed here:
 
 - the GroupNorm after the first convolution of the group-norm kind (wav2vec2-base, HuBERT-base, WavLM-base,
   UniSpeech-SAT-base) averages over time, padding included: `masked_group_norm` averages over the valid frames;
-- the stack of positional convolutions of data2vec-audio feeds what its first layer wrote into the padding to
-  the next: `MaskedPositionalConvolutions` clears the padding after every layer;
-- attention and pooling see the padding unless masked: an attention mask is always given.
+- each layer of data2vec-audio's positional convolutions writes into the padding, which the next layer reads:
+  `MaskedPositionalConvolutions` clears the padding after every layer;
+- attention and pooling include the padding unless it is masked: an attention mask is always given.
 """
 
 from typing import Any, TypeVar
@@ -26,7 +26,13 @@ SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-
 
 
 def convolution_frames(config: PreTrainedConfig, samples: Count, layers: int | None = None) -> Count:
-    """Frames that the first `layers` convolutions (default: all) make of that many samples."""
+    """Count the frames that the first `layers` convolutions make of samples.
+
+    Args:
+        config: of an encoder with a convolutional feature extractor.
+        samples: a number, or a tensor of numbers, (batch,).
+        layers: None for all convolutions.
+    """
     frames = samples
     for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
         frames = (frames - kernel) // stride + 1
@@ -34,7 +40,7 @@ def convolution_frames(config: PreTrainedConfig, samples: Count, layers: int | N
 
 
 def receptive_field(config: PreTrainedConfig) -> int:
-    """Samples that one frame of a convolutional feature extractor is computed from; the shortest usable clip."""
+    """Count the samples that one frame of a convolutional feature extractor is computed from: the shortest clip."""
     field = 1
     for kernel, stride in reversed(list(zip(config.conv_kernel, config.conv_stride, strict=True))):
         field = (field - 1) * stride + kernel
@@ -42,10 +48,10 @@ def receptive_field(config: PreTrainedConfig) -> int:
 
 
 def check_speech_config(config: PreTrainedConfig) -> None:
-    """Find out whether a configuration is of a supported speech encoder.
+    """Check that a configuration describes a supported speech encoder.
 
     Raises:
-        EncoderError: it is of another kind, or has an adapter.
+        EncoderError: the encoder is of another kind, or has an adapter.
     """
     if config.model_type not in SUPPORTED:
         raise EncoderError(
@@ -59,10 +65,10 @@ def check_speech_config(config: PreTrainedConfig) -> None:
 
 
 class MaskedGroupNormLayer(GradientCheckpointingLayer):
-    """The first convolution of the group-norm kind, normalized over the valid frames alone.
+    """The first layer of encoders of the group-norm kind, normalized over the valid frames alone.
 
     Args:
-        layer: a convolution, a GroupNorm with one group per channel, and an activation, which become this layer's.
+        layer: a convolution, a GroupNorm with one group per channel, and an activation, which this layer takes over.
     """
 
     def __init__(self, layer: Any) -> None:
@@ -71,15 +77,23 @@ class MaskedGroupNormLayer(GradientCheckpointingLayer):
         assert self.layer_norm.num_groups == self.layer_norm.num_channels
 
     def forward(self, hidden_states: Tensor, counts: Tensor) -> Tensor:
-        """(batch, channels, frames) of (batch, 1, samples); `counts` are the valid frames, (batch,)."""
+        """Convolve and normalize a batch.
+
+        Args:
+            hidden_states: (batch, 1, samples).
+            counts: (batch,) valid frames, at least 1.
+
+        Returns:
+            (batch, channels, frames).
+        """
         return self.activation(masked_group_norm(self.layer_norm, self.conv(hidden_states), counts))
 
 
 def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, counts: Tensor) -> Tensor:
-    """GroupNorm with one group per channel and statistics of the valid frames alone.
+    """Apply GroupNorm with one group per channel, with statistics of the valid frames alone.
 
     Args:
-        norm: gives weight, bias and epsilon.
+        norm: supplies weight, bias and epsilon.
         hidden: (batch, channels, frames).
         counts: (batch,) valid frames, at least 1.
 
@@ -104,9 +118,17 @@ class MaskedPositionalConvolutions(nn.Module):
         self.layers = convolutions.layers
 
     def forward(self, hidden_states: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """What to add to (batch, frames, size).
+        """Compute the positional embeddings to add to the frames.
 
-        The encoder, which calls it without a mask, is given what has positions already: nothing is left to add.
+        `SpeechEncoder` calls this with a mask and adds the result. The encoder of `transformers` then calls it again
+        without a mask, and gets zeros.
+
+        Args:
+            hidden_states: (batch, frames, size), zero where padded.
+            frame_mask: (batch, frames) bool, true where valid.
+
+        Returns:
+            (batch, frames, size).
         """
         if frame_mask is None:
             return torch.zeros_like(hidden_states)
@@ -117,16 +139,23 @@ class MaskedPositionalConvolutions(nn.Module):
 
 
 class SpeechEncoder(nn.Module):
-    """Frames of a speech encoder: A in the paper.
+    """A speech encoder that gives the frames A of section 2.2.
+
+    Args:
+        config: of the encoder.
+        train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
+        freeze_feature_extractor: whether the convolutional feature extractor stays as it is; always so unless `train`
+            is `full`.
 
     Raises:
-        EncoderError: the configuration is not of a supported kind, or has an adapter, or `train` does not suit it; see
+        EncoderError: the encoder is of an unsupported kind or has an adapter, or does not allow `train`; see
             `choose_trainable`.
     """
 
     def __init__(self, config: PreTrainedConfig, *, train: str, freeze_feature_extractor: bool) -> None:
         super().__init__()
         check_speech_config(config)
+        # `Any`: the six kinds of encoders share attributes, not a class that declares them.
         self.model: Any = AutoModel.from_config(config, trust_remote_code=False)
         self.trained = train
         self.has_convolutions = config.model_type != "wav2vec2-bert"
@@ -146,7 +175,7 @@ class SpeechEncoder(nn.Module):
             self.model.encoder.pos_conv_embed = MaskedPositionalConvolutions(positions)
 
     def train(self, mode: bool = True) -> "SpeechEncoder":
-        """A frozen encoder stays in evaluation mode: no dropout, no SpecAugment, nothing to compute again."""
+        """Set the mode; frozen parts stay in evaluation mode, without dropout, SpecAugment and checkpointing."""
         super().train(mode and self.trained != "frozen")
         if self.has_convolutions and not learns(self.model.feature_extractor):
             self.model.feature_extractor.eval()
@@ -160,10 +189,10 @@ class SpeechEncoder(nn.Module):
         Args:
             inputs: (batch, samples) waveforms, zero where padded, or (batch, frames, bins) log-mel features.
             attention_mask: (batch, samples or frames), 1 where valid, padding on the right.
-            kept: keeps, or gives back, what does not learn.
+            kept: stores, or returns, the outputs of frozen parts.
 
         Returns:
-            (batch, frames, size) and the mask of its valid frames, (batch, frames) bool.
+            A, (batch, frames, size), and the mask of its valid frames, (batch, frames) bool.
         """
         if kept is not None and not learns(self):
             return kept(self._encode, inputs, attention_mask)
@@ -187,7 +216,7 @@ class SpeechEncoder(nn.Module):
         return self._transform(extracted, frame_mask), frame_mask
 
     def _convolve(self, waveforms: Tensor, samples: Tensor) -> Tensor:
-        """(batch, frames, channels) of (batch, samples), of which `samples` are valid."""
+        """Convolve (batch, samples), of which `samples`, (batch,), are valid, to (batch, frames, channels)."""
         hidden = waveforms[:, None]
         for layer in self.model.feature_extractor.conv_layers:
             if isinstance(layer, MaskedGroupNormLayer):
@@ -197,7 +226,10 @@ class SpeechEncoder(nn.Module):
         return hidden.transpose(1, 2)
 
     def _transform(self, extracted: Tensor, frame_mask: Tensor) -> Tensor:
-        """What follows the convolutions, as in the encoder's own `forward`, which has no argument for lengths."""
+        """Run the layers after the convolutions on (batch, frames, channels), to (batch, frames, size).
+
+        The encoder's own `forward` does the same, but has no argument for lengths.
+        """
         projected = self.model.feature_projection(extracted)
         hidden = projected if isinstance(projected, Tensor) else projected[0]
         hidden = self.model._mask_hidden_states(hidden, attention_mask=frame_mask)

@@ -1,4 +1,4 @@
-"""Any `transformers` text encoder: the tokens e_t of the paper."""
+"""Any `transformers` text encoder, which gives the tokens e_t of section 2.2."""
 
 import inspect
 from typing import Any
@@ -13,10 +13,10 @@ from mmer.objectives.gradient_cache import Kept
 
 
 def check_text_config(config: PreTrainedConfig) -> None:
-    """Find out whether a configuration is of a model that reads tokens.
+    """Check that a configuration describes a model that reads tokens.
 
     Raises:
-        EncoderError: it is not.
+        EncoderError: the model reads something else.
     """
     model_class = _model_class(config)
     if model_class is None or model_class.main_input_name != "input_ids":
@@ -26,27 +26,31 @@ def check_text_config(config: PreTrainedConfig) -> None:
 
 
 def encoder_part(model: Any) -> Any:
-    """A model, or its encoder if it has a decoder too, such as T5 or BART."""
+    """Return the encoder of an encoder-decoder such as T5 or BART, and any other model unchanged."""
     return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
-    """The argument that leaves out the unused sentence pooler of encoders that have one."""
+    """Return the argument that leaves out the unused sentence pooler, for encoders that have one."""
     parameters = inspect.signature(_model_class(config)).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
 
 
 def _model_class(config: PreTrainedConfig) -> Any:
-    """The class that `AutoModel` makes; null if there is none."""
+    """Return the class that `AutoModel` creates; None if there is none."""
     found = MODEL_MAPPING.get(type(config), None)
     return found[0] if isinstance(found, tuple | list) else found
 
 
 class TextEncoder(nn.Module):
-    """Last hidden states of a text encoder, or of the encoder of an encoder-decoder, special tokens kept.
+    """A text encoder, or the encoder of an encoder-decoder, that gives the tokens e_t of section 2.2.
+
+    Args:
+        config: of the encoder.
+        train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
 
     Raises:
-        EncoderError: it reads no tokens, or `train` does not suit it; see `choose_trainable`.
+        EncoderError: the encoder reads no tokens, or does not allow `train`; see `choose_trainable`.
     """
 
     def __init__(self, config: PreTrainedConfig, *, train: str) -> None:
@@ -59,12 +63,12 @@ class TextEncoder(nn.Module):
         choose_trainable(self.model, train, "text")
 
     def train(self, mode: bool = True) -> "TextEncoder":
-        """A frozen encoder stays in evaluation mode, so that its features are those computed beforehand."""
+        """Set the mode; a frozen encoder stays in evaluation mode, so that its features equal stored ones."""
         return super().train(mode and self.trained != "frozen")
 
     @property
     def embeddings(self) -> nn.Module:
-        """Makes (batch, tokens, width) of token numbers (batch, tokens); `forward` reads either."""
+        """The layer that embeds token numbers, (batch, tokens), as (batch, tokens, width); `forward` takes either."""
         return self.model.get_input_embeddings()
 
     def forward(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Tensor:
@@ -73,10 +77,10 @@ class TextEncoder(nn.Module):
         Args:
             inputs: (batch, tokens) token numbers, or (batch, tokens, width) of `embeddings`; padded on the right.
             attention_mask: (batch, tokens), 1 where valid.
-            kept: keeps, or gives back, the output of an encoder that does not learn.
+            kept: stores, or returns, the output of a frozen encoder.
 
         Returns:
-            (batch, tokens, d).
+            e_t, the last hidden states, (batch, tokens, d), special tokens included.
         """
         if kept is not None and not learns(self):
             return kept(self._encode, inputs, attention_mask)

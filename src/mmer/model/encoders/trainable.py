@@ -1,6 +1,6 @@
-"""What of an encoder learns: everything, nothing, its last layers, or low-rank additions to its linear layers (LoRA).
+"""Choose the weights of an encoder that learn: all, none, its last layers, or low-rank weights (LoRA).
 
-A frozen encoder runs without dropout, one that learns in part runs with it everywhere.
+A frozen encoder runs without dropout. An encoder of which a part learns runs with dropout everywhere.
 
 LoRA (Hu et al., 2022) adds to a linear layer W the product of two thin matrices, (alpha / rank) B A, which starts at
 zero. `merge_lora` adds it to W for good, so that a finished model is one like any other.
@@ -17,10 +17,10 @@ from mmer.recipe.values import LAST_LAYERS
 
 
 def transformer_layers(encoder: nn.Module) -> nn.ModuleList:
-    """The stack of transformer layers of a `transformers` encoder, lowest first.
+    """Find the stack of transformer layers of a `transformers` encoder, lowest first.
 
     Raises:
-        EncoderError: there is none, as where layers share their weights.
+        EncoderError: the encoder has no stack, for example because its layers share weights.
     """
     config: Any = encoder.config
     stacks = [
@@ -37,15 +37,15 @@ def transformer_layers(encoder: nn.Module) -> nn.ModuleList:
 
 
 def choose_trainable(encoder: nn.Module, train: str, side: str) -> None:
-    """Let those weights of an encoder learn that `train` names, and no others; LoRA's are still to be added.
+    """Make the weights that `train` names learn and freeze the others; `add_lora` adds those of LoRA.
 
     Args:
-        encoder: of `transformers`.
+        encoder: an encoder of `transformers`.
         train: `full`, `frozen`, `lora` or `last:N`.
         side: `speech` or `text`, for the message.
 
     Raises:
-        EncoderError: it has fewer than N layers, or no stack of layers.
+        EncoderError: the encoder has fewer than N layers, or no stack of layers.
     """
     encoder.requires_grad_(train == "full")
     if number := LAST_LAYERS.fullmatch(train):
@@ -59,17 +59,18 @@ def choose_trainable(encoder: nn.Module, train: str, side: str) -> None:
 
 
 def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Add low-rank matrices to every linear layer of an encoder's transformer layers; nothing else learns then.
+    """Add low-rank matrices to every linear layer of an encoder's transformer layers; nothing else then learns.
 
-    Left out are layers of WavLM whose weights its attention takes without calling them: additions would do nothing.
+    WavLM's attention reads the weights of some linear layers without calling the layers. Those are skipped, since
+    low-rank matrices would have no effect there.
 
     Args:
-        encoder: of `transformers`; changed in place.
+        encoder: an encoder of `transformers`, changed in place.
         settings: `rank`, `alpha`, `dropout`.
 
     Raises:
         MissingExtraError: peft is not installed.
-        EncoderError: there is no stack of layers.
+        EncoderError: the encoder has no stack of layers.
     """
     peft: Any = import_extra("peft", "train: lora")
     layers = transformer_layers(encoder)
@@ -91,11 +92,11 @@ def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
 
 
 _TAKER, _TAKEN = "torch_multi_head_self_attention", ("q_proj", "k_proj", "v_proj", "out_proj")
-"""A method of WavLM's attention, and the layers whose weights it hands to PyTorch's attention."""
+"""A method of WavLM's attention, and the layers whose weights it passes to PyTorch's attention."""
 
 
 def merge_lora(encoder: nn.Module) -> None:
-    """Add the low-rank matrices to the weights they belong to, and take them away."""
+    """Add the low-rank matrices to the weights of their layers, and remove them."""
     from peft.tuners.lora import LoraLayer
 
     for part in list(encoder.modules()):
@@ -106,7 +107,7 @@ def merge_lora(encoder: nn.Module) -> None:
 
 
 def learns(module: nn.Module) -> bool:
-    """Whether any weight of a module learns."""
+    """Tell whether any weight of a module learns."""
     return any(weight.requires_grad for weight in module.parameters())
 
 
