@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from mmer.errors import RecipeError
+from mmer.recipe.augmentation import Augment
 from mmer.recipe.errors import check_keys, explain, sections
 from mmer.recipe.values import (
     Folds,
@@ -33,8 +33,8 @@ from mmer.recipe.values import (
     Order,
     Probability,
     Recompute,
+    Section,
     Seed,
-    Span,
     Train,
     Unique,
     read_as,
@@ -43,27 +43,22 @@ from mmer.recipe.values import (
 from mmer.recipes import parse_yaml, read_recipe
 
 
-class Section(BaseModel):
-    """Settings that belong together; immutable, unknown keys refused, docstrings of fields kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
 class Data(Section):
-    """What is trained on."""
+    """The training data."""
 
     corpus: Path | None = None
     """The corpus: a table (Parquet, CSV, TSV, JSONL) or a folder of audio with metadata.csv."""
     labels: Annotated[list[Name], Field(min_length=2), Unique] | None = None
-    """Emotions to tell apart, in the order of the model's classes; null = every emotion of the corpus."""
-    label_map: dict[Name, Name] = {}
-    """Emotions to rename before `labels` is applied, as `excited: happy`."""
+    """Emotions that the model distinguishes, in the order of its classes; null = every emotion of the corpus."""
+    label_map: dict[Name, Name] = Field({})
+    """Emotions to rename before `labels` is applied, such as `excited: happy`."""
     recognized: Probability = 0.0
-    """Share of the training utterances, drawn anew in each epoch, that are read as a speech recognizer heard them: by
-    the column `recognized` that `mmer corpus transcribe` writes. CTC learns the true transcript all the same. At 1,
-    validation and test are read so too; below, they are read as transcribed, and so is who was not heard."""
+    """Share of the training utterances, drawn anew in each epoch, whose text is the output of a speech recognizer: the
+    column `recognized` that `mmer corpus transcribe` writes. CTC always learns the reference transcript. At 1,
+    validation and test use the recognized text too. Below 1, they use the reference transcript, as do utterances that
+    the recognizer skipped."""
     crop_duration: PositiveFloat | None = None
-    """Cut longer clips to their first so many seconds; how many were cut is reported. null = never cut."""
+    """Truncate clips to this many seconds; the number of truncated clips is reported. null = never truncate."""
     max_duration: PositiveFloat = 30.0
     """Clips longer than this (seconds, after `crop_duration`) are left out of training and listed."""
 
@@ -74,7 +69,7 @@ class Protocol(Section):
     group: Name = "speaker"
     """What `test` and `validation` name: speaker, session, or another column of the corpus. A group is never on two
     sides, nor is a speaker."""
-    test: list[Name] = []
+    test: list[Name] = Field([])
     """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
     folds: Folds = None
     """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, so many folds of groups,
@@ -161,7 +156,7 @@ class CompactText(Transformer):
 
 
 class SpeechEncoder(Section):
-    """What hears the sound."""
+    """The speech encoder."""
 
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
@@ -181,7 +176,7 @@ class SpeechEncoder(Section):
 
 
 class TextEncoder(Section):
-    """What reads the words."""
+    """The text encoder."""
 
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
@@ -207,7 +202,7 @@ class Model(Section):
 
     fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
     """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
-    without: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = []
+    without: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field([])
     """Parts of the fusion `mmer` that are left out, to see what they are worth."""
     stand_ins: bool = False
     """Learn what stands in for a missing recording or transcript, so that utterances without one of them are trained on
@@ -255,91 +250,8 @@ class Objectives(Section):
     """Label smoothing of the cross-entropy."""
 
 
-class AugmentSpeech(Section):
-    """How the sound of the second view is changed; the amount of a change is drawn from its span."""
-
-    probability: Probability = 0.5
-    """Probability of each change below."""
-    gain_db: Span = (-6.0, 6.0)
-    """Gain in dB."""
-    snr_db: Span = (10.0, 30.0)
-    """Signal-to-noise ratio of added Gaussian noise in dB."""
-    time_stretch: Span = (0.9, 1.1)
-    """Factor on the speed; the pitch stays."""
-    pitch_semitones: Span = (-2.0, 2.0)
-    """Pitch shift in semitones."""
-    band_filter: bool = True
-    """Low-pass, high-pass or band-stop filter."""
-
-
-class AugmentText(Section):
-    """How the words of the second view are changed; one word always stays."""
-
-    drop: Probability = 0.1
-    """Probability that a word is left out."""
-    swap: Probability = 0.05
-    """Probability that a word changes places with the next one."""
-    repeat: Probability = 0.05
-    """Probability that a word is said twice."""
-
-
-class AugmentFeatures(Section):
-    """How the features of the `compact` encoder are changed in training, both views; 0 = not at all."""
-
-    warp: Fraction = 0.0
-    """Largest |log| of the factor on the mel axis, as of a longer or shorter vocal tract."""
-    shift: NonNegativeFloat = 0.0
-    """Largest shift along the mel axis in bins."""
-    tempo: Fraction = 0.0
-    """Largest |log| of the factor on the duration."""
-    frequency_mask: Annotated[int, Field(ge=0, le=80)] = 0
-    """Most mel bins of each of two masks."""
-    time_mask: NonNegativeInt = 0
-    """Most frames of 10 ms of each of two masks."""
-    prosody_offset: NonNegativeFloat = 0.0
-    """Standard deviation of an offset on pitch, periodicity and energy, in standard deviations of the features."""
-
-
-class ModalityDropout(Section):
-    """Which utterances are only heard, or only read, in an epoch; drawn for each, so that the network learns to answer
-    from either. Both views of an utterance lack the same."""
-
-    speech: Probability = 0.0
-    """Probability that an utterance with a transcript is read without its sound."""
-    text: Probability = 0.0
-    """Probability that an utterance with a recording is heard without its transcript; CTC still learns from it."""
-
-    @model_validator(mode="after")
-    def _never_both(self) -> Self:
-        if self.speech + self.text > 1:
-            raise ValueError(f"changed: speech and text add up to {self.speech + self.text:g}, more than 1")
-        return self
-
-
-class Augment(Section):
-    """Changes in training, and the second view of the augmented contrastive objective."""
-
-    missing: ModalityDropout = ModalityDropout()
-    """Modality dropout."""
-    speech: AugmentSpeech = AugmentSpeech()
-    """Changes to the sound of the second view; with probability 0 it is heard as it is."""
-    text: AugmentText = AugmentText()
-    """Changes to the words of the second view."""
-    features: AugmentFeatures = AugmentFeatures()
-    """Changes to the features of both views."""
-    views: Path | None = None
-    """Second views that are drawn anew for each utterance in each epoch: a `views.parquet` of `mmer augment`, or a
-    CSV file with the columns `FileName` and `AugmentedText`, the other words of the published code."""
-    views_use: Literal["beside", "instead"] = "beside"
-    """`beside` the views made on the fly, which are drawn as often as each of the others and stand in where there are
-    none; or `instead` of them: an utterance without a view then has itself as its second view."""
-    views_breaking_fold: Literal["refuse", "leave_out"] = "refuse"
-    """What to do with views that used the voice or the words of somebody who is not in training: stop, or leave them
-    out and count them."""
-
-
 class Training(Section):
-    """How the network learns."""
+    """Optimization of the network."""
 
     epochs: PositiveInt = 30
     """Passes over the training utterances."""
@@ -391,7 +303,7 @@ class Training(Section):
     it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much of the gradient each objective contributes; training goes as it would."""
-    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = ["tensorboard"]
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(["tensorboard"])
     """Where objectives and scores are logged: event files in the run folder (`tensorboard`), Weights & Biases
     (`wandb`), `mlflow`; each that is listed."""
     patience: PositiveInt | None = None

@@ -1,14 +1,21 @@
-"""Kinds of values that settings of a recipe have, each refused with what is allowed."""
+"""Kinds of values that the settings of a recipe have; an error says which values are allowed."""
 
 import re
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mmer.recipes import Plain, parse_yaml
 from mmer.text.names import tidy
+
+
+class Section(BaseModel):
+    """Settings that belong together; immutable, unknown keys refused, docstrings of fields kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
 
 Name = Annotated[str, AfterValidator(tidy)]
 """A label, speaker or session, always text, as the corpus has it."""
