@@ -110,6 +110,7 @@ def _add_note(figure: Figure, note: str) -> None:
     figure.set_size_inches(width, height + _NOTE)
     share = _NOTE / (height + _NOTE)
     if engine := figure.get_layout_engine():
+        # The constrained layout takes `rect`; the base class of all engines does not declare it.
         engine.set(rect=(0, share, 1, 1 - share))  # pyright: ignore[reportCallIssue]
     figure.text(0.01, share / 4, note, fontsize=7, ha="left", va="bottom", parse_math=False)
 

@@ -357,7 +357,14 @@ def concerned(margins: Floats, figure: str, labels: Sequence[str]) -> NDArray[np
 
 
 def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: str) -> str | None:
-    """A warning where clusters are too few to tell how much they differ."""
+    """Return a warning if there are too few clusters to estimate how much they differ, else None.
+
+    Args:
+        margins: (clusters, 2, emotions) counts by true emotion and by predicted emotion.
+        figure: the metric of the interval.
+        labels: emotions, in the order of `margins`.
+        cluster: what a cluster is called, such as `speaker`.
+    """
     notes = [f"{len(margins)} {cluster}s are few, the interval is rough"] if len(margins) < _ROUGH else []
     of_one = [label for label, n in zip(labels, (margins[:, 0] > 0).sum(axis=0), strict=True) if n == 1]
     if of_one and figure in ("balanced_accuracy", "macro_f1"):

@@ -116,6 +116,7 @@ class HTTPConnection(_Connection, H11Protocol):
         self._since = time.monotonic()
         self._came = 0  # bytes since then
 
+    # uvicorn narrows the type of asyncio's base class in the same way.
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         if not self.guard.made(self):

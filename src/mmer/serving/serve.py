@@ -118,6 +118,7 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
     connections = Connections(settings, trusted, most_connections())
     config = uvicorn.Config(
         app,
+        # uvicorn calls what it is given here, but asks for classes.
         http=partial(HTTPConnection, guard=connections),  # pyright: ignore[reportArgumentType]
         ws=partial(StreamConnection, guard=connections),  # pyright: ignore[reportArgumentType]
         log_config=None,

@@ -73,6 +73,7 @@ async def _form(request: "Request", body: AsyncIterator[bytes]) -> dict[str, Any
                 part.content_disposition = b'form-data; name="file"; filename=""'
             super().on_headers_finished()
 
+    # Parsers of Starlette read any asynchronous iterator of bytes, though they ask for a generator.
     parser = Parser(request.headers, body, max_files=1, max_fields=10)  # pyright: ignore[reportArgumentType]
     parser.spool_max_size = 0  # a temporary file of Python that never leaves memory
     try:

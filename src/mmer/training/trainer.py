@@ -319,6 +319,7 @@ class MMERTrainer(Trainer):
     ) -> dict[str, float]:
         """Judge the compared utterances, if there are any, and then those of the selection split."""
         if eval_dataset is None and self.compared is not None:
+            # `evaluate` takes any dataset that its data loader takes, but is annotated for `Dataset` alone.
             super().evaluate(self.compared, ignore_keys, COMPARED)  # pyright: ignore[reportArgumentType]
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 

@@ -253,11 +253,12 @@ def _map(run: Run, console: Console) -> Picture:
         embeddings = _embed(folder / "model", Corpus(known), console)
     except MMERError as error:
         return Picture(f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}")
-    kept = [place for place, embedding in enumerate(embeddings) if embedding is not None]
+    embedded = {place: embedding for place, embedding in enumerate(embeddings) if embedding is not None}
+    kept = list(embedded)
     if len(kept) < 3:
         return Picture(f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed.")
     chosen = chosen.iloc[kept]
-    places, method = _on_a_plane(np.stack([embeddings[place] for place in kept]))  # pyright: ignore
+    places, method = _on_a_plane(np.stack(list(embedded.values())))
     svg = plots.embedding_map(places, chosen["emotion"].tolist(), chosen["predicted"].tolist(), run.labels)
     of = f"the {run.judged} split" if run.folds is None else f"fold {name} alone, by its own model"
     of = f"{len(rows)} utterances of {of}"

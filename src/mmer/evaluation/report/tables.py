@@ -257,7 +257,7 @@ def splits(run: Run) -> ReportTable:
 def skipped(run: Run) -> ReportTable | None:
     """How many utterances were left out or cut, by reason; None where there are none."""
     counts = run.skipped.groupby(["what", "kind"]).size().sort_values(ascending=False)
-    rows = [[str(what), str(kind), str(count)] for (what, kind), count in counts.items()]  # pyright: ignore
+    rows = [[*map(str, reason), str(count)] for reason, count in zip(counts.index, counts, strict=True)]
     columns = ["what", "reason", "utterances"]
     return (
         ReportTable("skipped", "Utterances not used as they are.", columns, rows, words=2) if rows else None
