@@ -58,7 +58,7 @@ class ContainerRecording:
         self.info = checked(AudioInfo(stream.rate, stream.channels, duration), name)
 
     def _measured(self, key: "Key | None") -> float:
-        """Seconds to the end of the last packet."""
+        """Measure the seconds to the end of the last packet."""
         if key is not None:
             return _end_of_file(key) - self._offset
         end = _end_of_packets(self._container)
@@ -66,7 +66,7 @@ class ContainerRecording:
         return end - self._offset
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
-        """Samples from `start` to `end` seconds, to the last if null, some seconds at a time."""
+        """Yield the samples from `start` to `end` seconds, or to the last, some seconds at a time."""
         with decoding(self._name):
             yield from self._decoded(start, end)
 
@@ -111,7 +111,7 @@ class ContainerRecording:
 
 
 class _Input:
-    """An open file as FFmpeg reads it, which is told -1 where it seeks to before the beginning."""
+    """An open file as FFmpeg reads it: a seek to before the beginning returns -1 instead of raising."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self.name = file, name
@@ -160,7 +160,7 @@ def _audio_codecs() -> str:
 
 @lru_cache(maxsize=256)
 def _end_of_file(key: Key) -> float:
-    """As `_end_of_packets`, once for a file of which many parts are read."""
+    """Cache `_end_of_packets` for a file of which many parts are read."""
     with open_regular(key[0]) as file:
         part = cast(BinaryIO, Slice(file, key[3]))  # see Slice
         with open_container(part, key[0]) as container:
@@ -168,7 +168,7 @@ def _end_of_file(key: Key) -> float:
 
 
 def _end_of_packets(container: InputContainer) -> float:
-    """Seconds at which the last packet ends; packets are read, not decoded."""
+    """Find the second at which the last packet ends; packets are read, not decoded."""
     stream, end = container.streams.audio[0], 0
     assert stream.time_base is not None
     for packet in container.demux(stream):
@@ -197,12 +197,12 @@ class _Gathered:
         self._held = 0
 
     def takes(self, frame: av.AudioFrame) -> bool:
-        """Whether a frame is of the same rate, layout and format."""
+        """Tell whether a frame has the same rate, layout and format."""
         return (frame.sample_rate, frame.layout.name, frame.format.name) == self._form
 
     @property
     def is_full(self) -> bool:
-        """Whether there is enough for a block."""
+        """Whether enough samples for a block are collected."""
         return self._held >= self._room
 
     def add(self, frame: av.AudioFrame, first: int, last: int) -> None:
@@ -219,7 +219,7 @@ class _Gathered:
         self._held += last - first
 
     def block(self) -> Iterator[Block]:
-        """What was kept, if anything; it is forgotten."""
+        """Yield the collected samples as a block, if there are any, and release them."""
         if not self._pieces:
             return
         planes = [np.concatenate(pieces) for pieces in zip(*self._pieces, strict=True)]

@@ -37,7 +37,7 @@ class AudioInfo:
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Whatever a library raises about a file is one error that names the file."""
+    """Turn whatever a library raises about a file into one error that names the file."""
     try:
         yield
     except (MMERError, MemoryError):
@@ -54,15 +54,15 @@ def decoding(name: str) -> Iterator[None]:
 
 
 def block_length(rate: int, channels: int) -> int:
-    """Samples of each channel that are read at a time."""
+    """Compute how many samples of each channel to read at a time."""
     return max(min(_BLOCK * rate, _BLOCK_VALUES // channels), 1)
 
 
 def checked(info: AudioInfo, name: str) -> AudioInfo:
-    """The same, if a recording may have this rate and so many channels.
+    """Return the properties of a recording, or refuse its rate or its number of channels.
 
     Raises:
-        AudioError: it may not.
+        AudioError: the rate or the number of channels is out of range.
     """
     if not LOWEST_RATE <= info.sampling_rate <= HIGHEST_RATE:
         raise AudioError(

@@ -71,7 +71,7 @@ class Slice(io.RawIOBase):
 
 
 def find_joined(file: BinaryIO, name: str) -> tuple[Span, ...]:
-    """The recordings in a file, in order; one that holds all of it unless it was joined.
+    """Find the recordings in a file, in order; a file that was not joined holds one.
 
     Raises:
         AudioError: there are more than 1000.
@@ -87,7 +87,7 @@ def find_joined(file: BinaryIO, name: str) -> tuple[Span, ...]:
 
 
 def lacks_size(file: BinaryIO) -> bool:
-    """Whether a WAV file states no samples, but has some: a program that is ended while it writes leaves such."""
+    """Tell whether a WAV file states no samples but has some, as after its writer was killed."""
     size = file.seek(0, os.SEEK_END)
     head = _at(file, 0, 12)
     if head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
@@ -136,7 +136,7 @@ def _at(file: BinaryIO, position: int, length: int) -> bytes:
 
 
 def _matches(file: BinaryIO, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
-    """Where a pattern is in a file, a piece of which is in memory at a time."""
+    """Find the positions of a pattern in a file, with one piece of the file in memory at a time."""
     position, before = 0, b""
     while data := _at(file, position, _PIECE):
         text = before + data
@@ -148,7 +148,7 @@ def _matches(file: BinaryIO, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, 
 
 
 def _ogg(file: BinaryIO) -> Iterator[int]:
-    """Streams that begin together are heard together; what begins later is another recording."""
+    """Find the recordings in an Ogg file: streams that begin together are one, later streams another."""
     expected = 0
     for position, match in _matches(file, _OGG):
         if position != expected:
@@ -158,7 +158,7 @@ def _ogg(file: BinaryIO) -> Iterator[int]:
 
 
 def _sized(file: BinaryIO, size_of: Callable[[BinaryIO, int], int | None]) -> Iterator[int]:
-    """One after another, as long as each is followed by one of its kind."""
+    """Find recordings that state their size, as long as another of the same kind follows."""
     position = 0
     while size := size_of(file, position):
         yield position
@@ -205,7 +205,7 @@ def _caf(file: BinaryIO) -> Iterator[int]:
 
 
 def _mp4(file: BinaryIO) -> Iterator[int]:
-    """One begins with `ftyp`; each has a table of contents (`moov`), before or behind its sound."""
+    """Find the recordings in an MP4 file: each begins with `ftyp` and has a table of contents (`moov`)."""
     begin, has_contents, position = 0, False, 0
     while len(box := _at(file, position, 16)) >= 8:
         size, kind = int.from_bytes(box[:4], "big"), box[4:8]
@@ -252,7 +252,7 @@ _SEARCHED = 1 << 20  # bytes in all that are searched for the next frame where t
 
 
 def _frames(file: BinaryIO, size: int) -> Iterator[int]:
-    """A recording begins where the settings change or with a frame that states its length, or with the tag before."""
+    """Find recordings in frames: one begins where settings change, or at a frame that states a length or its tag."""
     source = _Reader(file)
     position, settings, tag = _after_tag(source, 0), None, None
     searched = 0
@@ -289,7 +289,7 @@ class _Reader:
 
 
 def _frame(head: bytes) -> tuple[int, tuple[object, ...]] | None:
-    """Bytes of a frame of MPEG audio or of AAC, and what all frames of a recording have in common."""
+    """Read the size in bytes of a frame of MPEG audio or AAC, and the settings that its recording shares."""
     if len(head) < 7 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -315,7 +315,7 @@ def _is_first(frame: bytes) -> bool:
 
 
 def _states_its_size(source: _Reader, position: int, size: int) -> bool:
-    """Whether the first frame says how many bytes the file has, and these are all."""
+    """Tell whether the first frame states the number of bytes, and the file has no more."""
     frame = source.at(position, 200)
     at = next((at for at in _NAME_OF_FIRST if frame[at : at + 4] in (b"Xing", b"Info")), None)
     if at is None or len(frame) < 200 or frame[at + 7] & 3 != 3:
@@ -333,7 +333,7 @@ def _after_tag(source: _Reader, position: int) -> int:
 
 
 def _next_frame(source: _Reader, position: int, size: int) -> tuple[int | None, int] | None:
-    """The tag before the next frame that another follows, if there is one, and where that frame is."""
+    """Find the next frame that another frame follows, and the tag before it, if there is one."""
     for match in _SYNC.finditer(source.at(position, _PIECE >> 4)):
         begin = position + match.start()
         first = _after_tag(source, begin)

@@ -52,7 +52,7 @@ class Block:
 
 
 def channel_name(index: int) -> str:
-    """What a channel of several is called: `left`, `right`, `3`, …"""
+    """Name one of several channels by its index from 0: `left`, `right`, `3`, …"""
     return ("left", "right")[index] if index < 2 else str(index + 1)
 
 
@@ -71,7 +71,7 @@ class Mixer:
     _powers: NDArray[np.float64] | None = None
 
     def mix(self, block: Block) -> NDArray[np.float32]:
-        """One channel, (samples,)."""
+        """Mix a block, (channels, samples), to one channel, (samples,)."""
         channels, length = block.samples.shape
         if channels == 1 or not length:
             return block.samples[0]
@@ -89,7 +89,7 @@ class Mixer:
     def _keep(
         self, block: Block, spectra: NDArray[np.complex64], weights: NDArray[np.float32]
     ) -> tuple[int, ...]:
-        """The channels that are mixed, the loudest first."""
+        """Choose the channels to mix, the loudest first."""
         across = _across(spectra)
         if self._across is not None and block.samples.shape[1] < _SHORT * block.rate:
             across += self._across
@@ -124,7 +124,7 @@ class Mixer:
     def _level(
         self, samples: NDArray[np.float32], weights: NDArray[np.float32], kept: tuple[int, ...]
     ) -> NDArray[np.float32]:
-        """The sum at the level of the loudest channel, and not beyond full scale."""
+        """Scale the sum to the level of the loudest channel, and keep it within full scale."""
         weights = np.where(np.isin(np.arange(len(weights)), kept), weights, np.float32(0))
         mixed = weights @ samples
         used = samples[weights > 0]
@@ -158,7 +158,7 @@ def _decimated(rate: int) -> float:
 
 
 def _spectra(block: Block) -> NDArray[np.complex64]:
-    """(channels, segments, frequencies), within `_BAND`, high frequencies raised by 6 dB an octave."""
+    """Compute spectra, (channels, segments, frequencies), within `_BAND`, raised by 6 dB an octave."""
     step, channels = _decimation(block.rate), len(block.samples)
     whole = block.samples.shape[1] // step * step
     # Much faster than the mean along a short axis.
@@ -172,13 +172,13 @@ def _spectra(block: Block) -> NDArray[np.complex64]:
 
 
 def _across(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Of each pair of channels, summed over time: (channels, channels, frequencies)."""
+    """Compute the cross spectra of channels, summed over time: (channels, channels, frequencies)."""
     by_frequency = spectra.transpose(2, 0, 1)
     return (by_frequency @ by_frequency.conj().transpose(0, 2, 1)).transpose(1, 2, 0)
 
 
 def _windows(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Covariances of the channels in each window: (windows, channels, channels)."""
+    """Compute the covariances of the channels in each window: (windows, channels, channels)."""
     cuts = [
         spectra[:, at : at + _WINDOW].reshape(len(spectra), -1) for at in range(0, spectra.shape[1], _WINDOW)
     ]
@@ -186,7 +186,7 @@ def _windows(spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
 
 
 def _loss(windows: NDArray[np.float32], channel: int, other: int) -> tuple[float, int] | None:
-    """The correlation in the first window whose mean has lost what only an inverted copy takes."""
+    """Find the correlation in the first window where the mean is so quiet that only an inverted copy explains it."""
     one, two, both = windows[:, channel, channel], windows[:, other, other], windows[:, channel, other]
     louder = np.maximum(one, two)
     lost = ((one + two + 2 * both) / 4 < _LOST * louder) & (louder > _FAINT * louder.max())
@@ -197,7 +197,7 @@ def _loss(windows: NDArray[np.float32], channel: int, other: int) -> tuple[float
 
 
 def _cancellation(correlation: NDArray[np.floating], reach: int) -> tuple[float, int] | None:
-    """The correlation of largest magnitude and its shift in samples, if the sum loses by it.
+    """Find the correlation of largest magnitude and its shift in samples, if the sum loses level by it.
 
     Args:
         correlation: by shift, negative ones last.

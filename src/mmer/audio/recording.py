@@ -55,7 +55,7 @@ class SoundFileRecording:
             raise truncated(name, f"{sizes[1]} bytes of samples", sizes[2])
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
-        """Samples from `start` to `end` seconds, to the last if null, some seconds at a time."""
+        """Yield the samples from `start` to `end` seconds, or to the last, some seconds at a time."""
         rate, frames = self.info.sampling_rate, self._file.frames
         first = min(round(start * rate), frames)
         last = frames if end is None else min(round(end * rate), frames)
@@ -77,7 +77,7 @@ class SoundFileRecording:
             pass
 
     def _read(self, frames: int) -> NDArray[np.float32]:
-        """(samples, channels), at most a block of them."""
+        """Read (samples, channels), at most a block of them."""
         frames = min(frames, block_length(self.info.sampling_rate, self.info.channels))
         samples = self._file.read(frames, dtype="float32", always_2d=True)
         self._position += len(samples)
@@ -85,7 +85,7 @@ class SoundFileRecording:
 
 
 class JoinedRecording:
-    """Several recordings in one file, heard one after another."""
+    """Several recordings in one file, read one after another."""
 
     def __init__(self, file: BinaryIO, name: str, spans: tuple[Span, ...], key: "Key | None") -> None:
         self._file, self._name, self._spans, self._key = file, name, spans, key
@@ -97,7 +97,7 @@ class JoinedRecording:
         self.info = AudioInfo(infos[0].sampling_rate, max(info.channels for info in infos), self._ends[-1])
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
-        """Samples from `start` to `end` seconds, to the last if null; each recording at its own rate."""
+        """Yield the samples from `start` to `end` seconds, or to the last; each recording at its own rate."""
         begin = 0.0
         for number, until in enumerate(self._ends):
             if start < until and (end is None or end > begin):
@@ -142,7 +142,7 @@ def open_recording(source: AudioSource) -> Iterator[Recording]:
 
 
 def source_name(source: AudioSource) -> str:
-    """What errors call a recording."""
+    """Return the name by which errors call a recording."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None)
@@ -185,7 +185,7 @@ def _open_one(
 
 
 def _open_sound_file(file: BinaryIO) -> soundfile.SoundFile | None:
-    """Null for what is left to FFmpeg."""
+    """Open a file with libsndfile; None for a format that FFmpeg reads."""
     head = _head(file, 4)
     if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):  # MP3 or AAC
         return None
@@ -216,7 +216,7 @@ def _is_for_container(sound_file: soundfile.SoundFile, file: BinaryIO) -> bool:
 
 @lru_cache(maxsize=256)
 def _joined_in_file(key: Key) -> tuple[Span, ...]:
-    """As `find_joined`, once for a file of which many parts are read."""
+    """Cache `find_joined` for a file of which many parts are read."""
     with open_regular(key[0]) as file:
         return find_joined(file, key[0])
 

@@ -145,7 +145,7 @@ class SpeechFinder:
 
 
 def _clearest_pause(probabilities: ArrayLike) -> int:
-    """Frame of the second half around which there is least speech."""
+    """Find the frame of the second half around which there is least speech."""
     values = np.asarray(probabilities)
     width = round(DIP * SECOND)
     averaged = np.convolve(np.pad(values, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
@@ -154,7 +154,7 @@ def _clearest_pause(probabilities: ArrayLike) -> int:
 
 
 def _load_silero() -> Callable[[NDArray[np.float32]], float]:
-    """The network that ships with silero-vad: the probability that there is speech in the next frame of a stream."""
+    """Load the network of silero-vad, which gives the probability of speech in the next frame of a stream."""
     # Imported here, so that given segments need no PyTorch.
     torch: Any = import_extra("torch", "finding speech")
     with _LOADING, warnings.catch_warnings():

@@ -42,7 +42,7 @@ def resynthesize(
 
 
 def flatten(waveform: NDArray[np.float32], *, rate: float = 1.0, level: float = 1.0) -> NDArray[np.float32]:
-    """The same words without melody and stress.
+    """Flatten the melody and the stress of speech; the words stay.
 
     Where there is voice, the fundamental frequency is its median everywhere. The energy, smoothed over a syllable
     or two, is the same everywhere but in pauses; what is finer, by which sounds differ, stays.
@@ -73,7 +73,7 @@ def flatten(waveform: NDArray[np.float32], *, rate: float = 1.0, level: float = 
 def _analyze(
     pyworld: Any, waveform: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Fundamental frequency (frames,), 0 where there is no voice, spectral envelope and aperiodicity (frames, bins)."""
+    """Compute fundamental frequency (frames,), 0 if unvoiced, spectral envelope and aperiodicity (frames, bins)."""
     samples = waveform.astype(np.float64)
     coarse, times = pyworld.dio(samples, SAMPLING_RATE, frame_period=_FRAME_PERIOD)
     frequency = pyworld.stonemask(samples, coarse, times, SAMPLING_RATE)
@@ -83,7 +83,7 @@ def _analyze(
 
 
 def _at(spectra: NDArray[np.float64], bins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(frames, bins) of `spectra` at fractional bins; the last one stands for all above it."""
+    """Interpolate (frames, bins) `spectra` at fractional bins; bins above the last equal the last."""
     below = np.minimum(bins.astype(int), spectra.shape[1] - 1)
     above = np.minimum(below + 1, spectra.shape[1] - 1)
     share = bins - below

@@ -14,8 +14,8 @@ class Abstention:
     Args:
         calibration: of the recognizer that makes the predictions; null where its model folder has none.
         min_confidence: answers whose confidence is lower are marked as abstained; null for none.
-        coverage: how often the label set shall hold the true emotion; null for no sets.
-        by_class: whether each emotion shall be covered as often, not only all of them on average.
+        coverage: share of answers whose label set contains the true emotion; None for no sets.
+        by_class: whether the coverage holds for each emotion, not only on average.
 
     Raises:
         MMERError: a number that is not between 0 and 1, sets without a calibration, or `by_class` without coverage.
@@ -45,7 +45,7 @@ class Abstention:
             raise MMERError("--by-class says for what the coverage holds; give it too, as --coverage 0.9")
 
     def __call__(self, prediction: Prediction) -> Prediction:
-        """The prediction with `abstained` and `label_set` filled in; one with an error stays as it is."""
+        """Fill in `abstained` and `label_set` of a prediction; a prediction with an error stays as it is."""
         if prediction.probabilities is None or prediction.confidence is None:
             return prediction
         abstained = self.min_confidence is not None and prediction.confidence < self.min_confidence

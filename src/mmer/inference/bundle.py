@@ -91,12 +91,12 @@ def write_bundle(folder: Path, out: Path) -> str:
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a file, as a bundle is, and no folder."""
+    """Tell whether a path is a file, as a bundle is, and no folder."""
     return Path(path).is_file()
 
 
 def model_folder(path: str | os.PathLike[str]) -> Path:
-    """The model folder that a user means.
+    """Return the model folder at a path; a bundle is unpacked first.
 
     Args:
         path: a folder, which is taken as it is; or a bundle, which is unpacked into the user's cache, once.
@@ -151,7 +151,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, object]]:
-    """The manifest's files, each of them there, as large as it says, and to be put nowhere but below the folder."""
+    """Check the manifest's files: each exists, has the stated size, and stays below the folder."""
     infos = archive.infolist()
     try:
         if archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
@@ -194,7 +194,7 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str
 
 
 def _unwanted(name: str) -> str | None:
-    """Why a file is not to be in a bundle."""
+    """Return the reason why a file must not be in a bundle, or None."""
     suffixes = {suffix.lower() for suffix in PurePosixPath(name).suffixes}
     if suffixes & PICKLES:
         return "may hold pickled Python objects, which run code when read"

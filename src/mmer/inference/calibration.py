@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: what a model folder's `calibration.json` holds, and how it is applied.
+"""Calibrated probabilities: the contents of a model folder's `calibration.json`, and how they are applied.
 
 A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration.fit` fits, on
 speakers that training did not hear, what has to be done about it; `EmotionRecognizer.from_pretrained` does it to
@@ -35,7 +35,7 @@ _STRICT: ConfigDict = {"extra": "forbid", "allow_inf_nan": False}
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Makes calibrated probabilities of a network's probabilities.
+    """Converts a network's probabilities to calibrated ones.
 
     Attributes:
         method: `none`; `temperature`, softmax(z / T); `vector`, softmax(w * z + b) with a factor and an offset of each
@@ -124,14 +124,14 @@ class Condition:
     scores: Mapping[str, Sequence[float]]
 
     def thresholds(self, coverage: float, *, by_class: bool = False) -> dict[str, float]:
-        """Largest score, 1 minus its probability, with which each emotion is in a label set.
+        """Compute the largest score, 1 minus its probability, with which each emotion enters a label set.
 
         With n scores it is the ceil((n + 1) coverage)-th smallest: then a new answer's true emotion is in the set with
         that probability at least, if it is like those calibrated on (exchangeable). Where there are too few
         scores for that, it is 1, and the emotion is in every set.
 
         Args:
-            coverage: how often the true emotion shall be in the set, between 0 and 1.
+            coverage: share of answers whose set contains the true emotion, between 0 and 1.
             by_class: of each emotion, not only on average of all.
         """
         if by_class:
@@ -164,7 +164,7 @@ class Calibration:
     note: str | None = None
 
     def __call__(self, probabilities: Floats, condition: str) -> Floats:
-        """Calibrate (answers, emotions) probabilities of answers made from a condition of `CONDITIONS`."""
+        """Calibrate probabilities, (answers, emotions), of answers from one condition of `CONDITIONS`."""
         found = self.conditions.get(condition)
         return found.calibrator(probabilities) if found else probabilities
 
@@ -176,7 +176,7 @@ class Calibration:
         by_class: bool = False,
         condition: str = "both",
     ) -> list[str]:
-        """Emotions of which one is true with a stated probability, most probable first; never empty.
+        """Choose emotions that include the true one with a given probability, most probable first; never empty.
 
         Args:
             probabilities: of every emotion, calibrated.
@@ -193,7 +193,7 @@ class Calibration:
         ]
 
     def check(self) -> None:
-        """Find out whether the parts fit each other, and make numbers of numbers.
+        """Check that the parts agree with each other.
 
         Raises:
             ValueError: they do not.
@@ -247,7 +247,7 @@ class Calibration:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights in a model folder."""
+    """Compute the SHA-256 of the weights in a model folder."""
     with (folder / "model.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

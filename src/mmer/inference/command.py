@@ -97,14 +97,14 @@ def predict_paths(
 
 
 def _files(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
-    """Files that are read: recordings, tables and the tables of folders."""
+    """List the files that are read: recordings, tables and the tables of folders."""
     named = [path for path in paths if os.path.isfile(path)]
     tables = [str(file) for path in paths if os.path.isdir(path) for file in metadata_files(Path(path))]
     return [*named, *tables, *(utterance.path for utterance in utterances if utterance.path)]
 
 
 def _check_transcripts(utterances: Sequence[Utterance]) -> None:
-    """A transcript of all channels together says not what was said in each."""
+    """Refuse a transcript for several channels, since it does not say what was said in each."""
     for utterance in utterances:
         if utterance.channel != "mix" and utterance.transcript is not None:
             raise MMERError(
@@ -184,7 +184,7 @@ def timeline_of(
 
 
 def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
-    """One line for each segment without an answer, and one for each kind of warning."""
+    """Print a line for each segment without an answer, and one for each kind of warning."""
     warnings: dict[str, list[str]] = {}
     for segment in segments:
         # What is measured comes after a colon, and differs from segment to segment.

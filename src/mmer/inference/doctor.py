@@ -92,7 +92,7 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
 
 
 def render(checks: list[Check]) -> Table:
-    """One table of all checks."""
+    """Render a table of all checks."""
     table = Table(title_justify="left")
     table.add_column("check")
     for heading in ("difference", "allowed"):
@@ -135,7 +135,7 @@ def _against_golden(
 
 
 def _stereo(recognizer: EmotionRecognizer, clips: list[tuple[NDArray[np.float32], str]]) -> Check:
-    """The clips as 48 kHz stereo files, of which the left channel is louder."""
+    """Write the clips as 48 kHz stereo files whose left channel is louder."""
     name = "48 kHz stereo against 16 kHz mono"
     if not recognizer.processor.uses_speech:
         return Check(name, note="not looked at: this model does not listen")
@@ -176,5 +176,5 @@ def _half(
 
 
 def _apart(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
-    """Largest difference; infinite where the shapes differ."""
+    """Compute the largest difference; infinite if the shapes differ."""
     return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")

@@ -35,7 +35,7 @@ _BAND = 6000  # Hz, so that nothing is lost at other sampling rates
 
 
 def golden_clips(processor: MMERProcessor) -> list[tuple[NDArray[np.float32], str]]:
-    """Samples (samples,) at 16 kHz and words of each clip, as the processor's longest duration allows."""
+    """Make the waveform, (samples,) at 16 kHz, and the words of each clip, within the processor's `max_duration`."""
     clips = []
     for number, (seconds, first, last, syllables, words) in enumerate(_CLIPS):
         time = np.arange(round(min(seconds, processor.max_duration) * SAMPLING_RATE)) / SAMPLING_RATE
@@ -55,7 +55,7 @@ def golden_clips(processor: MMERProcessor) -> list[tuple[NDArray[np.float32], st
 def golden_logits(
     recognizer: EmotionRecognizer, clips: Sequence[tuple[NDArray[np.float32], str]], *, together: bool
 ) -> Array:
-    """Logits (clips, emotions) of the network, without calibration.
+    """Compute the network's logits, (clips, emotions), without calibration.
 
     Args:
         recognizer: of any network.
@@ -125,7 +125,7 @@ def write_golden(folder: Path) -> Path:
 
 
 def read_golden(folder: Path) -> dict[str, Any] | None:
-    """Contents of `golden.json`, its numbers as arrays; null where the model folder has none.
+    """Read `golden.json` with its numbers as arrays; None if the model folder has none.
 
     Raises:
         CheckpointError: it is damaged, or of another version.

@@ -45,7 +45,7 @@ class Heard:
     delay: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All attributes, as JSON can hold them, those of the prediction among them."""
+        """Convert all attributes, and those of the prediction, to what JSON can hold."""
         return {**self.prediction.to_dict(), "final": self.final, "delay": self.delay}
 
 

@@ -1,4 +1,4 @@
-"""What `mmer listen` does: answers as they come, and what was heard at the end."""
+"""The command `mmer listen`: print answers as they arrive, and a summary at the end."""
 
 import signal
 import sys

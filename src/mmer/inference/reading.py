@@ -49,7 +49,7 @@ class Clip:
     tokens: int = 0
 
     def __len__(self) -> int:
-        """Length by which batches are sorted: of the features, or of the tokens where there is no sound."""
+        """Return the length by which batches are sorted: of the features, or of the tokens without sound."""
         return self.tokens if self.features is None else len(self.features)
 
 

@@ -43,7 +43,7 @@ class TrainedOn:
 
     @classmethod
     def of(cls, corpus: Corpus, progress: Progress | None = None) -> Self:
-        """The utterances of the splits train and validation."""
+        """Collect the utterances of the splits train and validation."""
         used = corpus.select(corpus.table["split"].isin(SPLITS).to_numpy())
         table = _hashes(used, progress).assign(split=used.table["split"])
         return cls(
@@ -78,7 +78,7 @@ class TrainedOn:
         return cls(table)
 
     def splits_of(self, corpus: Corpus, progress: Progress | None = None) -> pd.Series:
-        """In which split the model met each utterance of a corpus; null where it did not.
+        """Find the split in which the model met each utterance of a corpus; null if it did not.
 
         Args:
             corpus: its recordings are decoded; the index of its table is that of the answer.
@@ -94,7 +94,7 @@ class TrainedOn:
 
 
 def _hashes(corpus: Corpus, progress: Progress | None) -> pd.DataFrame:
-    """(utterances,) `sound` and `words`."""
+    """Hash each utterance, (utterances,): columns `sound` and `words`."""
     columns = ["audio_path", "start", "end", "utterance_id", "speaker", "transcript"]
     table = corpus.table[columns].astype(object)
     rows = list(table.where(table.notna(), None).itertuples(index=False, name=None))

@@ -1,4 +1,4 @@
-"""Transcripts of a corpus as a machine hears them: the column `recognized`, beside the true transcripts."""
+"""Transcribe a corpus with a speech recognizer, into the column `recognized` beside the reference transcripts."""
 
 import json
 import os
@@ -29,12 +29,12 @@ def transcribe(
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Corpus, WordErrors]:
-    """Write down what is heard in each recording of a corpus, and the corpus with it.
+    """Transcribe each recording of a corpus, and write the corpus with the recognized transcripts.
 
     What is done is kept beside `out` until all is; the same call goes on from there after an interruption.
 
     Args:
-        corpus: its transcripts are compared with what is heard, and not changed.
+        corpus: its transcripts are compared with the recognized ones, and not changed.
         source: `whisper:NAME`, a speech-recognition model of transformers, or `ctc:MODEL`, a model folder with a CTC
             head.
         out: the table to write.
@@ -96,7 +96,7 @@ def transcribe(
 
 
 def _contents(corpus: Corpus) -> dict[str, str]:
-    """What is to be heard in each utterance: SHA-256 of its recording, and the part that is meant."""
+    """Identify the sound of each utterance: SHA-256 of its recording, and the part to read."""
     table = corpus.table[corpus.table["audio_path"].notna()]
     paths = table["audio_path"].unique().tolist()
     with ThreadPoolExecutor() as threads:
@@ -106,9 +106,9 @@ def _contents(corpus: Corpus) -> dict[str, str]:
 
 
 def _kept(path: Path, source: str, model: str | None, contents: Mapping[str, str]) -> dict[str, str | None]:
-    """What an interrupted call has heard with the same model in the same recordings.
+    """Read what an interrupted call transcribed with the same model from the same recordings.
 
-    A last line that is not complete is heard again, and so is what an earlier version kept, without its content.
+    An incomplete last line is transcribed again, and so are lines of an earlier version without a hash.
     """
     heard: dict[str, str | None] = {}
     if not path.exists():

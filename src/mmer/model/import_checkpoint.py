@@ -63,7 +63,7 @@ WEIGHT_NORM = {
 
 
 def translate_name(official: str) -> str | None:
-    """Our name of a published parameter, null for the one that the published network never uses.
+    """Translate the name of a published parameter; None for the one that the published network never uses.
 
     Raises:
         CheckpointError: the name belongs to no published model.
@@ -96,7 +96,7 @@ def translate_state_dict(official: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def official_config(**settings: Any) -> MMERConfig:
-    """Configuration of the published model: wav2vec2-base, text features of width 768, official losses."""
+    """Configure the published model: wav2vec2-base, text features of width 768, official losses."""
     speech = Wav2Vec2Config(apply_spec_augment=False)
     labels: dict[int, str] = dict(enumerate(OFFICIAL_LABELS))
     return MMERConfig(
@@ -179,7 +179,7 @@ def _read_pickle(checkpoint: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Neither its type nor its words are told: PyTorch's advice is to read the file in a way that can run code.
+        # The error leaves out PyTorch's message, which advises to read the file in a way that can run code.
         raise CheckpointError(
             f"{checkpoint} cannot be read as a PyTorch checkpoint of tensors alone: it is something else, holds other "
             "Python objects, or is damaged; give the .pt file of the published code"

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in one line: where it was found, and what is allowed there."""
+"""Errors about a recipe, in one line: the place, the value found, and the values allowed."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ Model = type[BaseModel]
 
 
 def sections(model: Model) -> dict[str, Model]:
-    """The settings of a section that are sections themselves."""
+    """List the settings of a section that are sections themselves."""
     annotations = {name: field.annotation for name, field in model.model_fields.items()}
     return {
         name: kind
@@ -39,7 +39,7 @@ def check_keys(settings: Any, recipe: Model, source: str) -> None:
 def explain(
     error: ValidationError, settings: Any, recipe: Model, source: str, set_by_override: Mapping[str, str]
 ) -> str:
-    """One line for the first setting that is wrong: where, what was found, what is allowed.
+    """Describe the first wrong setting in one line: its place, the value found, the values allowed.
 
     Args:
         error: what validation said.
@@ -73,7 +73,7 @@ def _cut(text: str) -> str:
 
 
 def _paths(model: Model, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of every setting and section."""
+    """Yield the dotted path of every setting and section."""
     for name in model.model_fields:
         yield prefix + name
         if name in sections(model):
@@ -104,7 +104,7 @@ def _nearest_key(key: str, model: Model, prefix: str, paths: Sequence[str]) -> s
 
 
 def _path(location: Sequence[int | str], paths: Sequence[str]) -> str:
-    """The setting at pydantic's `location`, which goes on with list indices and members of unions."""
+    """Find the setting at pydantic's `location`, which may end in list indices and members of unions."""
     path = ""
     for step in location:
         if f"{path}{step}" not in paths:

@@ -339,16 +339,16 @@ class Recipe(Section):
         )
 
     def dump(self) -> str:
-        """The complete recipe as YAML, defaults included; `load_recipe` of it gives an equal recipe."""
+        """Write the complete recipe as YAML, defaults included; `load_recipe` reads an equal recipe from it."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Dotted paths of the settings that differ from those of `other` and change what comes of a run."""
+        """List the dotted paths of settings that differ from those of `other` and change the results of a run."""
         mine, theirs = dict(_leaves(self.run_as(other))), dict(_leaves(other))
         return [path for path, value in mine.items() if theirs[path] != value]
 
     def run_as(self, other: "Recipe") -> "Recipe":
-        """This recipe with the `RUN_SETTINGS` of another one."""
+        """Copy this recipe with the `RUN_SETTINGS` of another one."""
         settings = {name: getattr(other.training, name) for name in RUN_SETTINGS}
         return self.model_copy(update={"training": self.training.model_copy(update=settings)})
 

@@ -89,7 +89,7 @@ def read_override(text: str, kind: Any, source: str) -> Any:
 
 
 def _kinds(kind: Any) -> Iterator[Any]:
-    """The types that a setting may have."""
+    """Yield the types that a setting may have."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from _kinds(get_args(kind)[0])
@@ -105,7 +105,7 @@ def _is_section(kind: Any) -> bool:
 
 
 def _item_kind(kinds: list[Any]) -> Any:
-    """The type of the items, where a setting may be a list."""
+    """Find the type of the items, for a setting that may be a list."""
     return next((get_args(kind)[0] for kind in kinds if get_origin(kind) in (list, tuple)), None)
 
 

@@ -46,7 +46,7 @@ class ScoreFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The only one that writes there; an unfinished file of one that was killed is removed.
+        """Lock the folder for writing, and remove the unfinished file of a process that was killed.
 
         Raises:
             MMERError: another process writes there, it cannot be written to, or it holds something else.
@@ -71,7 +71,7 @@ class ScoreFolder:
             lock.release()
 
     def inputs_of(self, source: str) -> list[Utterance] | None:
-        """What was asked here before under this name; null if nothing was."""
+        """Read the inputs of an earlier call of this name; None if there was none."""
         manifest = self._manifest()
         if manifest is None or manifest["source"] != source:
             return None
@@ -79,7 +79,7 @@ class ScoreFolder:
         return [Utterance(**row) for row in rows]
 
     def begin(self, source: str, utterances: Sequence[Utterance], settings: dict[str, Any]) -> None:
-        """Note what is asked, and with what; or find it noted already.
+        """Write down the inputs and the model, or check them against those written before.
 
         Raises:
             MMERError: something else is noted, or recordings that were answered have been replaced since.
@@ -145,7 +145,7 @@ class ScoreFolder:
         self.write(_RECORDINGS, parquet_bytes(pa.Table.from_pandas(now, preserve_index=False)))
 
     def has(self, name: str) -> bool:
-        """Whether a file is done."""
+        """Tell whether a file is complete."""
         return (self.folder / name).is_file()
 
     def write(self, name: str, content: bytes) -> None:
@@ -157,7 +157,7 @@ class ScoreFolder:
         write_bytes(self.folder / name, content)
 
     def speakers(self, files: Sequence[str]) -> dict[str, FeatureStatistics]:
-        """Statistics of speakers that `ShardScorer` wrote."""
+        """Read the statistics of speakers that `ShardScorer` wrote."""
         tables = [pq.read_table(self.folder / name, schema=SPEAKERS) for name in files]
         rows = [row for table in tables for row in table.to_pylist()]
         return {

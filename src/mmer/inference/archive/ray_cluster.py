@@ -77,7 +77,7 @@ class _Worker:
 
 
 def _reason(error: BaseException) -> MMERError:
-    """The error of mmer that Ray has wrapped, or what Ray says."""
+    """Unwrap the error of mmer inside an error of Ray, or quote Ray's own."""
     cause: BaseException | None = error
     while cause is not None:
         inner = getattr(cause, "cause", None) or cause.__cause__

@@ -142,7 +142,7 @@ def _inputs(source: str, folder: ScoreFolder, console: Console) -> list[Utteranc
 
 
 def _speaker_shards(utterances: Sequence[Utterance], rows: int) -> list[Shard]:
-    """All utterances of some speakers in each, about so many."""
+    """Group utterances into shards of about `rows`, with all utterances of a speaker in one shard."""
     said: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
         if utterance.speaker is not None:

@@ -88,7 +88,7 @@ class ShardScorer:
         }
 
     def __call__(self, shard: Shard, report: Report) -> bytes:
-        """The contents of the shard's Parquet file."""
+        """Answer a shard and return the bytes of its Parquet file."""
         if shard.speakers is None:
             return parquet_bytes(self._statistics(shard.utterances, report))
         return parquet_bytes(self._rows(shard.utterances, shard.speakers, report))
@@ -185,13 +185,13 @@ def _inspected(utterances: Sequence[Utterance]) -> dict[str | None, _File]:
 
 
 def _length(utterance: Utterance, file: _File | None) -> tuple[float, int]:
-    """Seconds of sound and characters, both negative: the longest first, so that memory runs out early or never."""
+    """Sort by seconds of sound and characters, longest first, so that memory runs out early or never."""
     end = utterance.end if utterance.end is not None else (file.info.duration if file and file.info else 0.0)
     return (utterance.start or 0.0) - end, -len(utterance.transcript or "")
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """The contents of a Parquet file."""
+    """Write a table as the bytes of a Parquet file."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
     return buffer.getvalue().to_pybytes()

@@ -65,7 +65,7 @@ def _in_processes(
 
 @dataclass(slots=True)
 class _Process:
-    """What a process has from its beginning; the model is loaded with the first shard, where an error is told."""
+    """Per-worker state. The model is loaded with the first shard, where an error can be reported."""
 
     job: Job
     steps: Any
@@ -88,7 +88,7 @@ def _begin(job: Job, threads: int, steps: Any, stop: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """Without it, processes would wait for ever after a kill -9 of the one that began them."""
+    """End this process when its parent dies; after a kill -9 of the parent it would otherwise wait forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""Trained models as ONNX graphs, which run without PyTorch.
+"""Export trained models as ONNX graphs, which run without PyTorch.
 
 A graph holds the whole network. Batch and lengths are free; padding is on the right, and masks are 1 where valid.
 
@@ -163,7 +163,7 @@ class _Graph(nn.Module):
 
 
 def _graph(model: MMERForEmotionRecognition, batch: Inputs, name: Path) -> Any:
-    """The ONNX program of a network, traced on a batch."""
+    """Trace a network on a batch and return its ONNX program."""
     axes = {
         "input_values": {0: "batch", 1: "samples"},
         "input_features": {0: "batch", 1: "frames"},
@@ -209,7 +209,7 @@ def _quantize(file: Path, out: Path, *, split: bool) -> None:
 
 
 def _batch(processor: MMERProcessor, seconds: list[float]) -> Inputs:
-    """Noise of so many seconds, and words; the second row has no words and the third no sound where they may lack."""
+    """Make a batch of noise and words; if the model allows, row 2 has no words and row 3 no sound."""
     noise = np.random.default_rng(0)
     rate = processor.sampling_rate
     clips: list[Any] = [
@@ -228,7 +228,7 @@ def _tensors(batch: Inputs) -> dict[str, Tensor]:
 
 
 def _difference(ours: Answers, theirs: Answers) -> float:
-    """The largest between two logits; NaN where one is."""
+    """Compute the largest difference between logits; NaN if one is NaN."""
     pairs = (
         (ours.logits, theirs.logits),
         (ours.speech_alone, theirs.speech_alone),
@@ -240,7 +240,7 @@ def _difference(ours: Answers, theirs: Answers) -> float:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what exporter and quantizer say about their own insides."""
+    """Silence the exporter's and the quantizer's messages about their internals."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

@@ -171,7 +171,7 @@ def _whole_numbers(content: object, name: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def silent_transformers() -> Iterator[None]:
-    """Without bars, and without tables of what does not fit, which is told in one line."""
+    """Silence the bars of transformers and its tables of mismatched weights, which mmer reports in one line."""
     level = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     try:
@@ -182,7 +182,7 @@ def silent_transformers() -> Iterator[None]:
 
 
 def model_hash(folder: str | os.PathLike[str]) -> str:
-    """What tells one model from another: SHA-256 over the names and contents of a model folder's files.
+    """Identify a model: SHA-256 over the names and contents of a model folder's files.
 
     Args:
         folder: a model folder; a bundle of it, once unpacked by `mmer.inference.bundle.model_folder`, has the same.
@@ -204,7 +204,7 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """The files that make a model, by their names below the folder, with `/`, in sorted order.
+    """List the files of a model by their names below the folder, with `/`, in sorted order.
 
     Those whose names begin with a dot are left out, and the manifest that lies beside a model which was unzipped.
     """

@@ -68,7 +68,7 @@ class OnnxNetwork(Network):
         return softmax(logits, axis=-1)
 
     def _complete(self, inputs: Inputs) -> dict[str, NDArray]:
-        """All inputs of the graph; those of a side that is not given are masked everywhere."""
+        """Complete the inputs of the graph; a missing modality is masked everywhere."""
         rows = len(next(iter(inputs.values())))
         feeds = dict(inputs)
         for name, entry in self._inputs.items():
@@ -85,13 +85,13 @@ class OnnxNetwork(Network):
 
 
 def threads_asked_for() -> int:
-    """The number in `OMP_NUM_THREADS`; of a list such as `4,2`, which is for nested work, the first; 0 without one."""
+    """Read the number in `OMP_NUM_THREADS`; the first of a list such as `4,2`; 0 if it is not set."""
     asked = re.match(r"\s*\d{1,4}(?=\s*(,|$))", os.environ.get("OMP_NUM_THREADS", ""))
     return int(asked.group()) if asked else 0
 
 
 def _given(mask: NDArray) -> NDArray[np.bool_]:
-    """Rows that are not masked everywhere."""
+    """Find the rows that are not masked everywhere, (batch,) bool."""
     return mask.max(axis=1) > 0
 
 

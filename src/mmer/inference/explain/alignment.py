@@ -55,7 +55,7 @@ def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, k
 def align(
     model: MMERForEmotionRecognition, inputs: Inputs, tokens: list[str], duration: float
 ) -> Alignment | None:
-    """The alignment of one utterance; null where the network has no cross-modal attention, or one side is missing.
+    """Align one utterance; None if the network has no cross-modal attention or a modality is missing.
 
     Args:
         inputs: of the utterance.
@@ -85,5 +85,5 @@ def align(
 
 
 def _mean_of_heads(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Floats:
-    """(query positions, key positions) of the one utterance of a batch."""
+    """Average the heads of a batch of one utterance: (query positions, key positions)."""
     return attention_weights(block, queries, keys, key_mask)[0].mean(dim=0).float().cpu().numpy()

@@ -165,7 +165,7 @@ def integrated_gradients(
 
 
 def _answer(model: MMERForEmotionRecognition, sound: Tensor | None, tokens: Tensor | None) -> Tensor:
-    """Logits (batch, emotions) of sound, and of token numbers (batch, tokens) or embeddings (batch, tokens, d)."""
+    """Compute logits (batch, emotions) from sound and from tokens (batch, tokens) or embeddings (batch, tokens, d)."""
     speech = text = None
     if sound is not None:
         mask = torch.ones(sound.shape[:2], dtype=torch.int64, device=sound.device)

@@ -114,7 +114,7 @@ class Explanation:
     waveform: NDArray[np.float32] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the waveform, as JSON can hold it."""
+        """Convert everything but the waveform to what JSON can hold."""
         told = {
             name: value for name, value in asdict(replace(self, waveform=None)).items() if name != "waveform"
         }
@@ -262,12 +262,12 @@ def _counterfactuals(
 
 
 def _without(text: str, span: tuple[int, int]) -> str:
-    """The text without the word at this place."""
+    """Remove the word at this place from the text."""
     return " ".join(f"{text[: span[0]]} {text[span[1] :]}".split())
 
 
 def _blank(sound: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """The sound with nothing in particular in one stretch."""
+    """Replace one part of the sound with average sound."""
     made = sound.clone()
     made[:, start:end] = average_sound(sound)[:, start:end]
     return made
@@ -287,5 +287,5 @@ def _by_word(
 
 
 def _shown(processor: MMERProcessor, token: int) -> str:
-    """A token without the marks that tokenizers put for spaces."""
+    """Strip the marks that tokenizers write for spaces from a token."""
     return str(processor.tokenizer.convert_ids_to_tokens(token)).replace("▁", "").replace("Ġ", "") or "_"

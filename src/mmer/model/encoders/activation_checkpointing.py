@@ -1,4 +1,4 @@
-"""What training keeps of the encoders' layers for the backward pass, and what it computes again."""
+"""Activation checkpointing: store fewer activations of the encoders, and recompute them in the backward pass."""
 
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ _EXPENSIVE = [
 
 
 def enable_recompute(model: PreTrainedModel, recompute: Recompute) -> None:
-    """Have the backward pass compute again what the layers of a model do not keep.
+    """Make the layers of a model recompute activations in the backward pass instead of storing them.
 
     Args:
         model: its layers are changed in place.

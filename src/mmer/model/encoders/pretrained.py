@@ -49,12 +49,12 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
 
 
 def encoder_config(name: str) -> Any:
-    """Configuration of a pretrained encoder of any kind; errors as in `fetch`."""
+    """Load the configuration of a pretrained encoder of any kind; errors as in `fetch`."""
     return fetch(AutoConfig.from_pretrained, name)
 
 
 def speech_encoder_config(name: str) -> Any:
-    """Configuration of a pretrained speech encoder.
+    """Load the configuration of a pretrained speech encoder.
 
     Raises:
         EncoderError: there is no such encoder, it cannot be fetched, or its kind is not supported.
@@ -63,7 +63,7 @@ def speech_encoder_config(name: str) -> Any:
 
 
 def text_encoder_config(name: str) -> Any:
-    """Configuration of a pretrained text encoder; errors as in `speech_encoder_config`."""
+    """Load the configuration of a pretrained text encoder; errors as in `speech_encoder_config`."""
     return _config(name, check_text_config)
 
 
@@ -77,12 +77,12 @@ def _config(name: str, check: Callable[[PreTrainedConfig], None]) -> Any:
 
 
 def encoder_feature_extractor(name: str) -> Any:
-    """Feature extractor of a pretrained speech encoder; errors as in `fetch`."""
+    """Load the feature extractor of a pretrained speech encoder; errors as in `fetch`."""
     return fetch(AutoFeatureExtractor.from_pretrained, name)
 
 
 def encoder_tokenizer(name: str, config: PreTrainedConfig) -> Any:
-    """Tokenizer of a pretrained text encoder, which pads and knows how much the encoder reads.
+    """Load the tokenizer of a pretrained text encoder; set its padding token and the encoder's maximum length.
 
     Args:
         name: of the encoder.
@@ -125,7 +125,7 @@ def load_text_encoder(model: MMERForEmotionRecognition, name: str) -> None:
 
 
 def _pretrained(name: str, config: PreTrainedConfig, **settings: Any) -> Any:
-    """A model with all of its weights, in float32."""
+    """Load a model with all of its weights, in float32."""
     loaded, report = fetch(
         AutoModel.from_pretrained,
         name,
