@@ -128,6 +128,15 @@ def test_a_bad_item_has_its_own_error(recognizer: EmotionRecognizer, bad: str) -
     json.dumps(wrong.to_dict(), allow_nan=False)
 
 
+def test_an_open_file_is_the_file(recognizer: EmotionRecognizer, wav: Path) -> None:
+    expected = recognizer.waveform(Utterance(str(wav)))
+    with wav.open("rb") as file:
+        np.testing.assert_array_equal(recognizer.waveform(Utterance(file)), expected)
+    with wav.open("rb") as file:
+        (answer,) = recognizer.predict([Utterance(file)])
+    assert answer.probabilities == recognizer(wav).probabilities
+
+
 def test_all_at_once_for_a_model_that_knows_speakers(
     recognizer_of: Callable[..., EmotionRecognizer], wav: Path
 ) -> None:

@@ -142,6 +142,31 @@ def test_a_saved_model_is_the_same_model(encoder: str, tmp_path: Path) -> None:
     assert config.id2label[3] == "sad"
 
 
+def test_weights_keep_the_names_that_stored_model_folders_have() -> None:
+    encoder = (
+        "query",
+        "key",
+        "value",
+        "attention_output",
+        "attention_norm",
+        "intermediate",
+        "output",
+        "output_norm",
+    )
+    blocks = ("text_self_attention", "block_b", "block_c", "block_d")
+    layers = [
+        *(f"fusion.{block}.{layer}" for block in blocks for layer in encoder),
+        *(f"fusion.{layer}" for layer in ("speech_to_keys", "speech_to_queries", "gate", "down_projection")),
+        *("ctc_head", "classifier", "contrastive_projection.0", "contrastive_projection.2"),
+        *("augmented_contrastive_projection.0", "augmented_contrastive_projection.2"),
+    ]
+    expected = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    names = tiny_model().state_dict()
+    assert {name for name in names if not name.startswith(("speech_encoder.", "text_encoder."))} == expected
+    assert "speech_encoder.model.feature_extractor.conv_layers.0.layer_norm.weight" in names
+    assert "text_encoder.model.embeddings.word_embeddings.weight" in names
+
+
 RECOMPUTE: list[Recompute] = ["cheap", "layers"]
 
 
