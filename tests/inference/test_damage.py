@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
-from mmer.inference.bundle import write_bundle
 from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
 from mmer.inference.golden import write_golden
 

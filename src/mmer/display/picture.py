@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager
@@ -169,3 +170,13 @@ def _spelled(run: str) -> str:
         return "".join(name[1].lower() for name in names if name)
     codes = " ".join(f"U+{ord(character):04X}" for character in run[:_CODES])
     return codes if len(run) <= _CODES else f"{codes} and {len(run) - _CODES} more"
+
+
+def soft_axes(axes: Axes, grid: Literal["both", "x", "y"]) -> Axes:
+    """Give axes thin lines and a faint grid; returns them."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9, length=3)
+    axes.grid(axis=grid, color=FAINT, lw=0.5, alpha=0.6)
+    axes.set_axisbelow(True)
+    return axes

@@ -82,7 +82,7 @@ def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Ca
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without bars for each file, tables of weights that a checkpoint has beyond those wanted, and notes on saving."""
+    """Hide the bars, the tables of unexpected weights and the notes on saving that transformers prints."""
     # Imported here, so that the command line need not wait for transformers to say what is wrong.
     from transformers.utils import logging as hf_logging
 
@@ -101,3 +101,17 @@ def quiet_transformers() -> Iterator[None]:
             logger.setLevel(level)
         if shown:
             hf_logging.enable_progress_bar()
+
+
+@contextmanager
+def silent_transformers() -> Iterator[None]:
+    """Hide everything of transformers but errors: the caller reports weights that do not fit, in one line."""
+    from transformers.utils import logging as hf_logging
+
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        with quiet_transformers():
+            yield
+    finally:
+        hf_logging.set_verbosity(level)

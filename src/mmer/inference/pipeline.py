@@ -21,7 +21,7 @@ TASK = "emotion-recognition"
 class EmotionRecognitionPipeline(Pipeline):
     """Emotions of recordings, most probable first.
 
-    A bundle is named as `model=model_folder("calls.mmer")`, with `mmer.inference.bundle.model_folder`.
+    A bundle is named as `model=model_folder("calls.mmer")`, with `mmer.inference.backends.bundle.model_folder`.
 
     Each input is what `EmotionRecognizer.predict` takes, or a dictionary with the arguments of `Utterance`. The answer
     is that of `EmotionRecognizer`: a list of `{"label", "score"}`.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.files.damaged import one_line
+from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import read_model_folder
 from mmer.inference.backends.network import Array, Inputs, Network, Symbols
-from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Contents, Utterance, as_utterance, corpus_utterances
 from mmer.inference.prediction import Prediction, probability_column

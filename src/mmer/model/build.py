@@ -8,8 +8,9 @@ from transformers import PreTrainedConfig
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
+from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoders import compact, pretrained
+from mmer.model.encoders import compact
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
@@ -39,12 +40,12 @@ def build_model(
     speech, text = recipe.model.speech, recipe.model.text
     model = MMERForEmotionRecognition(config)
     if config.uses_speech and speech.encoder != COMPACT:
-        pretrained.load_speech_encoder(model, speech.encoder)
+        pretrained_encoders.load_speech_encoder(model, speech.encoder)
     if config.uses_text and text.encoder != COMPACT:
-        pretrained.load_text_encoder(model, text.encoder)
+        pretrained_encoders.load_text_encoder(model, text.encoder)
     if (config.uses_speech and speech.train == "lora") or (config.uses_text and text.train == "lora"):
         model.add_lora(recipe.model.lora.model_dump())
-    pretrained.check_encoders(
+    pretrained_encoders.check_encoders(
         model,
         processor,
         speech=speech.encoder if config.uses_speech and speech.encoder != COMPACT else None,
@@ -88,15 +89,15 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         tokenizer = compact.compact_tokenizer([*transcripts, *heard], text.compact)
         text_config = compact.compact_text_config(text.compact, tokenizer)
     else:
-        text_config = pretrained.text_encoder_config(text.encoder)
-        tokenizer = pretrained.encoder_tokenizer(text.encoder, text_config)
+        text_config = pretrained_encoders.text_encoder_config(text.encoder)
+        tokenizer = pretrained_encoders.encoder_tokenizer(text.encoder, text_config)
 
     if speech.encoder == COMPACT:
         speech_config = compact.compact_speech_config(speech.compact)
         feature_extractor = compact.compact_feature_extractor(speech.compact)
     else:
-        speech_config = pretrained.speech_encoder_config(speech.encoder)
-        feature_extractor = pretrained.encoder_feature_extractor(speech.encoder)
+        speech_config = pretrained_encoders.speech_encoder_config(speech.encoder)
+        feature_extractor = pretrained_encoders.encoder_feature_extractor(speech.encoder)
     speech_config.apply_spec_augment = speech.spec_augment
 
     alphabet = None

@@ -55,7 +55,7 @@ def serve(
     """
     import_extra("uvicorn", "mmer serve", "serve")
     import_extra("fastapi", "mmer serve", "serve")
-    from mmer.inference.bundle import SUFFIX, model_folder
+    from mmer.inference.backends.bundle import SUFFIX, model_folder
 
     folder = model_folder(model)
     with listening(host, port) as listener:

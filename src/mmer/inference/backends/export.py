@@ -36,11 +36,11 @@ from mmer.errors import ExportError
 from mmer.extras import import_extra
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder
+from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import read_model_folder
 from mmer.inference.backends.network import Answers, Inputs
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
-from mmer.inference.bundle import model_folder
 from mmer.model.missing_modalities import encode_every_row
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
