@@ -3,9 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LONGEST = 1500
+
 
 class MMERError(ValueError):
-    """Base of every error a user can cause; the command line prints it as one line and exits with 2."""
+    """Base of every error a user can cause; the command line prints it as one line and exits with 2.
+
+    The line is cut at 1500 characters. It may list names from a file, which can be of any number and length.
+    """
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
 
 
 class AudioError(MMERError):
