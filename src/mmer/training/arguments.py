@@ -3,7 +3,6 @@
 import math
 import multiprocessing
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,6 @@ from mmer.recipe.schema import Recipe
 
 LOGS_PER_EPOCH = 10
 MOST_WORKERS = 4
-_NO_MEMORY = re.compile(r"out of memory|you tried to allocate|ALLOC_FAILED")
-"""What CUDA, PyTorch's CPU allocator, and cuBLAS or cuDNN say."""
 
 
 class OneDeviceArguments(TrainingArguments):
@@ -50,13 +47,12 @@ def training_arguments(
     workers = loading_processes(settings.workers, gpu=gpu)
     if workers:  # otherwise each of them warns that it was forked
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    judged_at_a_time = settings.micro_batch_size or settings.batch_size
     steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
     return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=judged_at_a_time,
+        per_device_eval_batch_size=settings.at_a_time,
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup_ratio,
@@ -140,8 +136,3 @@ def tf32(allowed: bool) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import RenderableType
 
+from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.audit.leaks import TRAIN, Sides, find_leaks
 from mmer.corpora.audit.views import FIGURE, count_broken_views
 from mmer.corpora.clips import Clip, read_clips
@@ -292,7 +293,7 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, Clip]) -> dict[str, Any]:
                 for row, clip in heard.items()
                 if any(warning.startswith(kind) for warning in clip.warnings)
             ]
-            for kind in ("silent", "very quiet", "clipped", "channels cancel")
+            for kind in ("silent", "very quiet", "clipped", CANCELLING)
         },
         "unusual_duration": durations.index[_outlying(durations)],
         "no_fingerprint": [row for row, clip in heard.items() if not clip.print],
