@@ -3,7 +3,7 @@
 import math
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import torch
 from transformers import TrainingArguments
 
 from mmer.errors import RecipeError
-from mmer.extras import import_extra
 from mmer.recipe.schema import Recipe
 
 LOGS_PER_EPOCH = 10
@@ -39,7 +38,6 @@ def training_arguments(
 
     Raises:
         RecipeError: float16 without a GPU.
-        MissingExtraError: a package that `training.report_to` names is not installed.
     """
     settings, gpu = recipe.training, torch.cuda.is_available()
     if settings.precision == "float16" and not gpu:
@@ -76,17 +74,9 @@ def training_arguments(
         eval_strategy="epoch" if judged else "no",
         save_strategy="epoch",
         disable_tqdm=True,
-        report_to=_loggers(settings.report_to),
+        report_to="none",  # see MMERTrainer
         run_name=folder.parent.name,
     )
-
-
-def _loggers(wanted: Sequence[str]) -> list[str]:
-    """Those that log for the Trainer; TensorBoard's events go to the run folder by a callback of our own."""
-    others = [name for name in wanted if name != "tensorboard"]
-    for name in others:
-        import_extra(name, f"training.report_to: [{name}]")
-    return others
 
 
 def loading_processes(workers: int | None, *, gpu: bool) -> int:

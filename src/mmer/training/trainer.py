@@ -47,6 +47,7 @@ from mmer.training.selection import (
     trained_conditions,
 )
 from mmer.training.text_cache import KeyedCollator, TextCache
+from mmer.training.trackers import Tracker
 
 TEXT_CACHE = "text_cache"
 """Where in the run folder hidden states of the transcripts are kept while training goes on."""
@@ -72,6 +73,7 @@ class MMERTrainer(Trainer):
 
     Raises:
         RecipeError: float16 without a GPU.
+        MissingExtraError: a package that `training.report_to` names is not installed.
         RecipeError, EncoderError: learning rates that do not suit the model, when training begins; see
             `parameter_groups`.
     """
@@ -101,6 +103,7 @@ class MMERTrainer(Trainer):
         enable_recompute(model, recipe.training.recompute)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
         caches = reader is not None and reader.trained == "frozen" and limit > 0
+        trackers = [Tracker(name) for name in recipe.training.report_to if name != "tensorboard"]
         super().__init__(
             model,
             training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
@@ -108,7 +111,13 @@ class MMERTrainer(Trainer):
             train_dataset=train,
             eval_dataset=selection,
             compute_metrics=self._judge,
-            callbacks=[_Epochs(self), Patience(recipe.training.patience), Checkpoints(), *callbacks],
+            callbacks=[
+                _Epochs(self),
+                Patience(recipe.training.patience),
+                Checkpoints(),
+                *trackers,
+                *callbacks,
+            ],
         )
         if self.is_world_process_zero() and "tensorboard" in recipe.training.report_to:
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
