@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CheckpointError, MMERError
+from mmer.errors import CheckpointError, MMERError, is_out_of_memory
 from mmer.files.damaged import one_line
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import read_model_folder
@@ -345,16 +345,24 @@ class EmotionRecognizer:
             )
 
     def _answer(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
-        """Answer a batch together, or one by one where that fails, so that only the culprit has no answer."""
+        """Answer a batch together, or in halves where that fails, so that only the culprit has no answer."""
         try:
             self._answer_together(batch, speakers)
+            return
         except MMERError as error:
-            if len(batch) > 1:
-                for clip in batch:
-                    self._answer([clip], speakers)
-            else:
-                prediction = batch[0].prediction
-                prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
+            reason = one_line(error)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = _too_long(batch[0])
+        # Outside of the handlers, since an error that is handled keeps what was computed in memory.
+        if len(batch) > 1:
+            middle = (len(batch) + 1) // 2
+            for half in (batch[:middle], batch[middle:]):
+                self._answer(half, speakers)
+        else:
+            prediction = batch[0].prediction
+            prediction.error = f"{prediction.utterance_id}: {reason}"
 
     def _answer_together(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
         inputs = self.processor.collate(
@@ -427,6 +435,12 @@ class EmotionRecognizer:
                 chosen = np.array(conditions) == condition
                 rows[chosen] = self.calibration(rows[chosen], condition)
         return [dict(zip(self.labels, row, strict=True)) for row in rows.tolist()]
+
+
+def _too_long(clip: Clip) -> str:
+    duration = clip.prediction.duration
+    what = "its transcript" if duration is None else f"{duration:.1f} s of sound"
+    return f"there is not enough memory for {what} alone; split it, or use a device with more memory"
 
 
 def _is_nan(prediction: Prediction, probabilities: Mapping[str, float]) -> bool:

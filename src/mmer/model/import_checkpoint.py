@@ -13,7 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 from mmer.errors import CheckpointError
 from mmer.files.damaged import check_no_pointer, one_line
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder
+from mmer.files.writing import check_output_folder, writing_folder
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.speech import receptive_field
@@ -129,8 +129,9 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
         ctc_symbols=WAV2VEC2_ALPHABET,
         minimum_samples=receptive_field(model.config.speech_config),
     )
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
+    with writing_folder(out) as part:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
 
 
 def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], source: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.audit.findings import OVERLAPS, VIEW_OVERLAP, Audit
 from mmer.corpora.audit.leaks import TRAIN, Sides, count_broken_views, find_leaks
 from mmer.corpora.clips import Clip, read_clips
@@ -187,7 +188,7 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, Clip]) -> dict[str, Any]:
                 for row, clip in heard.items()
                 if any(warning.startswith(kind) for warning in clip.warnings)
             ]
-            for kind in ("silent", "very quiet", "clipped", "channels cancel")
+            for kind in ("silent", "very quiet", "clipped", CANCELLING)
         },
         "unusual_duration": durations.index[_outlying(durations)],
         "no_fingerprint": [row for row, clip in heard.items() if not clip.print],

@@ -45,9 +45,15 @@ def explain(
 
     Raises:
         MissingExtraError: captum is not installed.
-        MMERError: there is no answer to explain, or the model was exported.
+        MMERError: there is no answer to explain, the model was exported, or its text encoder reads no embeddings.
     """
     model, processor = recognizer.model, recognizer.processor
+    reader = model.text_encoder
+    if reader is not None and not reader.takes_embeddings:
+        raise MMERError(
+            f"cannot explain answers of a model whose text encoder is of type '{reader.model.config.model_type}': "
+            "it reads token numbers and not their embeddings; train with another one, as roberta-base"
+        )
     (prediction,) = recognizer.predict([utterance])
     if prediction.error is not None or prediction.label is None:
         raise MMERError(prediction.error or f"{prediction.utterance_id}: no answer")

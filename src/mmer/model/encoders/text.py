@@ -64,8 +64,13 @@ class TextEncoder(nn.Module):
 
     @property
     def embeddings(self) -> nn.Module:
-        """Makes (batch, tokens, width) of token numbers (batch, tokens); `forward` reads either."""
+        """Makes (batch, tokens, width) of token numbers (batch, tokens); see `takes_embeddings`."""
         return self.model.get_input_embeddings()
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether `forward` reads what `embeddings` makes; CLIP, for one, reads token numbers alone."""
+        return "inputs_embeds" in inspect.signature(type(self.model).forward).parameters
 
     def forward(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Tensor:
         """Encode a batch.
