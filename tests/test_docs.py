@@ -1,9 +1,13 @@
 """Every block of code in the documentation does what the page says, on small data, or says why it cannot."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +127,35 @@ def test_a_misspelt_option_in_a_marked_block_is_seen() -> None:
     check(["predict", "model", "clip.wav", "--batch-size", "4"])
     with pytest.raises(Exception, match="No such option"):
         check(["corpus", "audit", "corpus.parquet", "--bye", "speaker"])
+
+
+def imported(code: str) -> list[str]:
+    """Every dotted name below `mmer` that Python code imports from, or imports."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if name.startswith("mmer.")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE, "../README.md"])
+def test_a_page_names_what_mmer_or_a_package_one_level_below_offers(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    code = "\n".join(block.text for block in blocks(DOCS / page) if block.language == "python")
+    for name in {*re.findall(r"(?<![\w./-])mmer(?:\.\w+)+", text), *imported(code)}:
+        package, _, attribute = name.rpartition(".")
+        assert package.count(".") < 2, f"{page}: {name} lies deeper than one level below mmer"
+        if package != "mmer" or find_spec(name) is None:
+            assert attribute in import_module(package).__all__, (
+                f"{page}: {package} does not offer {attribute}"
+            )
+
+
+def test_the_python_reference_lists_every_public_name() -> None:
+    listed = re.findall(r"^::: mmer\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(import_module("mmer").__all__)
 
 
 def test_pages_run_elsewhere_are_run_there() -> None:
