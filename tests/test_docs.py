@@ -107,7 +107,8 @@ def test_page(
             continue
         assert block.language != "bash", f"{page}: a shell block that no test runs and no mark explains"
         if block.language == "python":
-            exec(compile(block.text, page, "exec"), names)
+            code = block.text.replace("settings = [", f"settings = [*{SMALL}, ")
+            exec(compile(code, page, "exec"), names)
         for arguments in block.commands:
             small = SMALL if arguments[0] in TRAINING else []
             outcome = run(capfd, monkeypatch, [*arguments, *small])
