@@ -154,6 +154,30 @@ def test_a_page_names_what_mmer_or_a_package_one_level_below_offers(page: str) -
             )
 
 
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE, "../README.md", "../CONTRIBUTING.md"])
+def test_a_page_names_files_and_commands_that_exist(page: str) -> None:
+    root, text = DOCS.parent, (DOCS / page).read_text(encoding="utf-8")
+    for name in re.findall(r"(?<![\w./])(?:benchmarks|docs|locks|src|tests|tools)/[\w/-]+(?:\.\w+)?", text):
+        assert (root / name).exists(), f"{page}: there is no {name}"
+    if page.startswith("../"):  # links between pages of the site are checked when it is built
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (root / target).exists(), f"{page}: there is no {target}"
+    for command in re.findall(r"`mmer ([^`\n]+)`", text):
+        check_inline(command.split(), f"{page}: mmer {command}")
+
+
+def check_inline(words: list[str], where: str) -> None:
+    """A command and options that exist; what stands between them may be anything."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{where}: there is no {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, f"{where}: it has no {word}"
+
+
 def test_the_python_reference_lists_every_public_name() -> None:
     listed = re.findall(r"^::: mmer\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(import_module("mmer").__all__)
