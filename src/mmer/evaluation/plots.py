@@ -11,21 +11,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture
+from mmer.recipe.schema import Objectives
 from mmer.text.error_rates import bin_name
 
+NAMES = {"cross_entropy": "cross-entropy", "ctc": "CTC"} | {
+    name.removesuffix("_weight"): name.removesuffix("_weight").replace("_", " ")
+    for name in Objectives.model_fields
+    if name.endswith("_weight") and name != "ctc_weight"
+}
+"""Each objective that a recipe can weigh, and what pictures and messages call it."""
 # Okabe and Ito's colours, apart from each other for every kind of colour vision.
-COLORS = {
-    "cross_entropy": "#0072b2",
-    "ctc": "#d55e00",
-    "supervised_contrastive": "#009e73",
-    "augmented_contrastive": "#cc79a7",
-}
-NAMES = {
-    "cross_entropy": "cross-entropy",
-    "ctc": "CTC",
-    "supervised_contrastive": "supervised contrastive",
-    "augmented_contrastive": "augmented contrastive",
-}
+COLORS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"), strict=False))
 ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
