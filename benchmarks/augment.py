@@ -14,7 +14,7 @@ import numpy as np
 
 from mmer.audio.load import load_audio
 from mmer.augment import SpeechAugmenter
-from mmer.augment.generators.generator import speech_generators
+from mmer.augment.generators.by_name import speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 

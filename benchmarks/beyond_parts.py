@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from mmer.augment.generators.generator import speech_generators
+from mmer.augment.generators.by_name import speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.spoken import make_spoken_once

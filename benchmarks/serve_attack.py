@@ -5,7 +5,8 @@ again and again, clients that send what cannot be answered, clients that leave i
 or nothing at all, and somebody who asks whether the service is ready. Every answer is compared with that of
 `mmer predict` for the same clip (without its speaker): a lost answer is one that came with neither status 200 nor with
 503 and the request to ask again, a crossed one is not that of the clip. At the end SIGTERM is sent in the middle of it
-all. Printed are counts, times, the memory of the service at intervals, and how long it took to end.
+all. Printed are counts, times, the memory of the service each minute and its growth in the last half, and how
+long it took to end.
 
     python benchmarks/serve_attack.py MODEL CORPUS.parquet [--minutes 10] [--streams 32]
 """
@@ -50,6 +51,7 @@ class Attack:
         self.url, self.asked, self.speech = url, asked, speech
         self.counts: Counter[str] = Counter()
         self.seconds: list[float] = []
+        self.memory: dict[float, float] = {}  # MB at a second
         self.furthest = 0.0
         self.over = asyncio.Event()
 
@@ -110,7 +112,9 @@ class Attack:
                 await asyncio.sleep(1)
                 continue
             if code != 1000:
+                why = stream.close_reason if stream is not None else "not begun"
                 self.counts["streams lost"] += 1
+                self.counts[f"streams lost with {code}: {why}"] += 1
                 continue
             self.counts["streams heard"] += 1
             self.counts["streams crossed"] += expected is not None and finals != expected
@@ -190,15 +194,23 @@ class Attack:
     async def watch(self, process: int, seconds: float) -> None:
         """Ask whether the service is ready, which it is, and print its memory, until the time is over."""
         begun = told = time.monotonic()
+        step = min(60.0, seconds / 10)
         async with httpx2.AsyncClient(timeout=60) as client:
             while (now := time.monotonic()) < begun + seconds:
                 response = await client.get(f"{self.url}/ready")
                 self.counts[f"ready with status {response.status_code}"] += 1
                 if now >= told:
-                    print(f"{now - begun:4.0f} s: {_memory(process):.0f} MB", flush=True)
-                    told += seconds / 10
+                    self._tell_memory(now - begun, process)
+                    told += step
                 await asyncio.sleep(1)
-        print(f"{seconds:4.0f} s: {_memory(process):.0f} MB")
+        self._tell_memory(seconds, process)
+        half = min(self.memory, key=lambda second: abs(second - seconds / 2))
+        grown = self.memory[seconds] - self.memory[half]
+        print(f"memory grew by {grown:.0f} MB in the last half, from {self.memory[half]:.0f} MB")
+
+    def _tell_memory(self, second: float, process: int) -> None:
+        self.memory[second] = _memory(process)
+        print(f"{second:4.0f} s: {self.memory[second]:.0f} MB", flush=True)
 
 
 def _memory(process: int) -> float:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from commands import SMALL, make_recordings
 
+from mmer.recipe.schema import load_recipe
+
 MODEL = "run/model"
 SPLIT = "data.corpus=data protocol.test=[cleo] protocol.validation=[ben]"
 COMMANDS = (
@@ -44,10 +46,10 @@ COMMANDS = (
 )
 SLOW = (
     f"crossval compact data.corpus=data {shlex.join(SMALL)}",
-    f"ablate compact data.corpus=data {shlex.join(SMALL)} --rows text,mmer",
-    "augment corpus.parquet --out views --speech none --text perturb --sample 3",
+    f"ablate compact {SPLIT} {shlex.join(SMALL)} --rows text,mmer",
+    "augment corpus.parquet --out views --speech effects --text perturb",
     "import-checkpoint nothing.pt imported",
-    "corpus prepare nemo data",
+    "corpus prepare nemo data --out nemo.parquet",
     "demo",
 )
 
@@ -67,7 +69,11 @@ def main(folder: Path, commands: tuple[str, ...]) -> None:
             used.append((current, event, str(arguments[0])))
 
     sys.addaudithook(watch)
+    from mmer import demo
     from mmer.cli.main import app
+
+    # The demo makes all its recordings, and trains on them for one epoch.
+    demo.load_recipe = lambda name, overrides: load_recipe(name, [*overrides, *SMALL])
 
     ran = {}
     for current in commands:

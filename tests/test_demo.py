@@ -1,6 +1,7 @@
 """`mmer demo` itself, small: its files and its claim that text and sound alone are not enough."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from mmer.inference.recognizer import EmotionRecognizer
 
 
 @pytest.mark.slow
-def test_fusing_beats_each_side_alone_on_unheard_voices(tmp_path: Path) -> None:
+def test_fusing_beats_each_side_alone_on_unheard_voices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = StringIO()
     scores = demo.run_demo(tmp_path, console=Console(file=text, width=120))
     assert json.loads((tmp_path / "demo.json").read_text()) == scores
@@ -27,3 +30,13 @@ def test_fusing_beats_each_side_alone_on_unheard_voices(tmp_path: Path) -> None:
         "sad",
     ]
     assert "mmer train compact data.corpus=FOLDER protocol.test" in text.getvalue()
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code, output = re.findall(r"```(?:python|text)\n(.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("mmer-demo").symlink_to(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(" ")[0] for line in printed] == [
+        line.rpartition(" ")[0] for line in output.splitlines()
+    ]

@@ -1,9 +1,13 @@
 """Every block of code in the documentation does what the page says, on small data, or says why it cannot."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +107,8 @@ def test_page(
             continue
         assert block.language != "bash", f"{page}: a shell block that no test runs and no mark explains"
         if block.language == "python":
-            exec(compile(block.text, page, "exec"), names)
+            code = block.text.replace("settings = [", f"settings = [*{SMALL}, ")
+            exec(compile(code, page, "exec"), names)
         for arguments in block.commands:
             small = SMALL if arguments[0] in TRAINING else []
             outcome = run(capfd, monkeypatch, [*arguments, *small])
@@ -123,6 +128,59 @@ def test_a_misspelt_option_in_a_marked_block_is_seen() -> None:
     check(["predict", "model", "clip.wav", "--batch-size", "4"])
     with pytest.raises(Exception, match="No such option"):
         check(["corpus", "audit", "corpus.parquet", "--bye", "speaker"])
+
+
+def imported(code: str) -> list[str]:
+    """Every dotted name below `mmer` that Python code imports from, or imports."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if name.startswith("mmer.")]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE, "../README.md"])
+def test_a_page_names_what_mmer_or_a_package_one_level_below_offers(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    code = "\n".join(block.text for block in blocks(DOCS / page) if block.language == "python")
+    for name in {*re.findall(r"(?<![\w./-])mmer(?:\.\w+)+", text), *imported(code)}:
+        package, _, attribute = name.rpartition(".")
+        assert package.count(".") < 2, f"{page}: {name} lies deeper than one level below mmer"
+        if package != "mmer" or find_spec(name) is None:
+            assert attribute in import_module(package).__all__, (
+                f"{page}: {package} does not offer {attribute}"
+            )
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE, "../README.md", "../CONTRIBUTING.md"])
+def test_a_page_names_files_and_commands_that_exist(page: str) -> None:
+    root, text = DOCS.parent, (DOCS / page).read_text(encoding="utf-8")
+    for name in re.findall(r"(?<![\w./])(?:benchmarks|docs|locks|src|tests|tools)/[\w/-]+(?:\.\w+)?", text):
+        assert (root / name).exists(), f"{page}: there is no {name}"
+    if page.startswith("../"):  # links between pages of the site are checked when it is built
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (root / target).exists(), f"{page}: there is no {target}"
+    for command in re.findall(r"`mmer ([^`\n]+)`", text):
+        check_inline(command.split(), f"{page}: mmer {command}")
+
+
+def check_inline(words: list[str], where: str) -> None:
+    """A command and options that exist; what stands between them may be anything."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{where}: there is no {words[0]}"
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, f"{where}: it has no {word}"
+
+
+def test_the_python_reference_lists_every_public_name() -> None:
+    listed = re.findall(r"^::: mmer\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(import_module("mmer").__all__)
 
 
 def test_pages_run_elsewhere_are_run_there() -> None:

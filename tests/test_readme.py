@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import soundfile
 from commands import SMALL, make_recordings, run
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE, OUTPUT = re.findall(r"```(?:python|text)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.strip() for line in README.splitlines() if line.startswith("    mmer ")]
 IEMOCAP = [command for command in COMMANDS if "iemocap" in command]
 
@@ -42,10 +45,22 @@ def test_commands_and_code(
             arguments += SMALL
         outcome = run(capfd, monkeypatch, arguments)
         assert outcome.code == 0, f"{command}: {outcome.err}"
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    shutil.copytree("my-run/model", "mmer-demo/mmer/model")
+    clips = sorted(Path("my-recordings").glob("*.flac"))
+    Path("mmer-demo/recordings").mkdir()
+    for clip, name in zip(clips, re.findall(r'"(\w+)", "(\w+)"\):', README)[0], strict=False):
+        shutil.copy(clip, f"mmer-demo/recordings/en-gb-x-gbclan_aunty_01_{name}.flac")
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert names["prediction"].label in names["recognizer"].labels
+    exec(compile(CODE, "README.md", "exec"), names)
+    assert names["answer"].label in names["recognizer"].labels
+    assert len(capfd.readouterr().out.splitlines()) == len(OUTPUT.splitlines())
+
+
+def test_what_the_reader_sees_first_is_short() -> None:
+    assert len(CODE.splitlines()) <= 7
+    prose = [line for line in README.splitlines() if not line.startswith("|")]
+    assert len(" ".join(prose).split()) <= 900
+    assert (ROOT / "docs" / "timeline.png").stat().st_size < 200_000
 
 
 def test_the_iemocap_commands_name_a_reader_a_recipe_and_settings_that_exist() -> None:

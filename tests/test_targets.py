@@ -16,8 +16,10 @@ from commands import SMALL, Outcome, run
 from inference.conftest import save_model
 
 from mmer.corpora.corpus import Corpus
+from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 Command = Callable[..., Outcome]
+ONE_EPOCH = [*SMALL, "protocol.test=s2", "protocol.validation=0", "protocol.selection=last"]
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("models") / "model")
+    return save_model(tmp_path_factory.mktemp("models") / "model", ctc_symbols=WAV2VEC2_ALPHABET)
 
 
 @pytest.fixture
@@ -193,6 +195,39 @@ def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
     assert len(told) == len(lines)
     assert all("ermission denied" in line for line in told), told
     assert "Traceback" not in done.stderr
+
+
+FULL = [
+    ("train compact data.corpus=in ONE_EPOCH --out a", 120_000, "a/checkpoints/checkpoint-1"),
+    ("export MODEL --onnx -o a", 50_000, "a"),
+    ("bundle MODEL -o a.mmer", 50_000, "a.mmer"),
+    ("score MODEL in --out a", 2000, "a/_recordings.parquet"),
+    ("corpus transcribe in --with ctc:MODEL -o a.csv", 50, "a.csv.part.jsonl"),
+    ("evaluate MODEL in --out a", 500, "a/metrics.json"),
+]
+
+
+@pytest.mark.parametrize(("line", "most", "file"), FULL)
+def test_a_disk_that_fills_is_one_line_and_no_half_file(
+    model: Path, place: Path, line: str, most: int, file: str
+) -> None:
+    """A limit on the size of files stands for the disk: every library that writes meets it in its own way."""
+    program = (
+        "import resource, sys; from mmer.cli.main import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY)); main()"
+    )
+    arguments = [part for word in line.split() for part in (ONE_EPOCH if word == "ONE_EPOCH" else [word])]
+    arguments = [argument.replace("MODEL", str(model)) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(most), *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    told = [each for each in done.stderr.splitlines() if each.startswith("mmer: ")]
+    assert len(told) == 1
+    assert f"{file}: cannot be written (File too large)" in told[0]
+    unfinished = {".part", ".safetensors", ".pt", ".onnx", ".mmer"}
+    assert [path for path in place.rglob("*") if path.suffix in unfinished] == []
 
 
 def test_odd_names_in_a_folder(mmer: Command, model: Path, place: Path) -> None:

@@ -12,23 +12,54 @@ from typing import TYPE_CHECKING, Any
 from mmer.telemetry import switch_off
 
 if TYPE_CHECKING:
+    from mmer.corpora import read_corpus
+    from mmer.corpora.audit.audit import Audit, audit
     from mmer.corpora.corpus import Corpus
+    from mmer.corpora.folds import Folds, make_folds
     from mmer.errors import MMERError
+    from mmer.evaluation.calibration.fit import calibrate
+    from mmer.evaluation.comparison import Comparison, compare
+    from mmer.evaluation.evaluate import evaluate
+    from mmer.evaluation.intervals import Interval, interval
+    from mmer.evaluation.metrics import compute_metrics
+    from mmer.evaluation.model_card import write_model_card
+    from mmer.evaluation.prediction_files import read_predictions, read_runs
+    from mmer.evaluation.report.page import write_report
+    from mmer.inference.abstention import Abstention
+    from mmer.inference.archive.score import score
+    from mmer.inference.backends.export import export_onnx
+    from mmer.inference.bundle import model_folder, write_bundle
+    from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
-    from mmer.inference.prediction import Prediction, predictions_frame
+    from mmer.inference.listen import Listener
+    from mmer.inference.pipeline import EmotionRecognitionPipeline
+    from mmer.inference.prediction import Prediction, predictions_frame, write_predictions
     from mmer.inference.recognizer import EmotionRecognizer
     from mmer.inference.timeline.segment_files import read_segments
-    from mmer.inference.timeline.timeline import timeline
+    from mmer.inference.timeline.timeline import Timeline, timeline
+    from mmer.inference.transcribe import transcribe
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
-    from mmer.training.run import train
+    from mmer.text.transcripts import normalize_transcript
+    from mmer.training.baseline_runs import cross_validate_baseline
+    from mmer.training.crossval import CrossValidation, cross_validate
+    from mmer.training.run import TrainingRun, train
 
 __version__ = "0.1.0"
 switch_off()
 
 _HOMES = {
+    "Abstention": "mmer.inference.abstention",
+    "Audit": "mmer.corpora.audit.audit",
+    "Comparison": "mmer.evaluation.comparison",
     "Corpus": "mmer.corpora.corpus",
+    "CrossValidation": "mmer.training.crossval",
+    "EmotionRecognitionPipeline": "mmer.inference.pipeline",
     "EmotionRecognizer": "mmer.inference.recognizer",
+    "Explanation": "mmer.inference.explain.explain",
+    "Folds": "mmer.corpora.folds",
+    "Interval": "mmer.evaluation.intervals",
+    "Listener": "mmer.inference.listen",
     "MMERConfig": "mmer.model",
     "MMERError": "mmer.errors",
     "MMERForEmotionRecognition": "mmer.model",
@@ -36,17 +67,50 @@ _HOMES = {
     "MMERProcessor": "mmer.model",
     "Prediction": "mmer.inference.prediction",
     "Recipe": "mmer.recipe.schema",
+    "Timeline": "mmer.inference.timeline.timeline",
+    "TrainingRun": "mmer.training.run",
     "Utterance": "mmer.inference.inputs",
+    "audit": "mmer.corpora.audit.audit",
+    "calibrate": "mmer.evaluation.calibration.fit",
+    "compare": "mmer.evaluation.comparison",
+    "compute_metrics": "mmer.evaluation.metrics",
+    "cross_validate": "mmer.training.crossval",
+    "cross_validate_baseline": "mmer.training.baseline_runs",
+    "evaluate": "mmer.evaluation.evaluate",
+    "explain": "mmer.inference.explain.explain",
+    "export_onnx": "mmer.inference.backends.export",
+    "interval": "mmer.evaluation.intervals",
     "load_recipe": "mmer.recipe.schema",
+    "make_folds": "mmer.corpora.folds",
+    "model_folder": "mmer.inference.bundle",
+    "normalize_transcript": "mmer.text.transcripts",
     "predictions_frame": "mmer.inference.prediction",
+    "read_corpus": "mmer.corpora",
+    "read_predictions": "mmer.evaluation.prediction_files",
+    "read_runs": "mmer.evaluation.prediction_files",
     "read_segments": "mmer.inference.timeline.segment_files",
+    "score": "mmer.inference.archive.score",
     "timeline": "mmer.inference.timeline.timeline",
     "train": "mmer.training.run",
+    "transcribe": "mmer.inference.transcribe",
+    "write_bundle": "mmer.inference.bundle",
+    "write_model_card": "mmer.evaluation.model_card",
+    "write_predictions": "mmer.inference.prediction",
+    "write_report": "mmer.evaluation.report.page",
 }
 
 __all__ = [
+    "Abstention",
+    "Audit",
+    "Comparison",
     "Corpus",
+    "CrossValidation",
+    "EmotionRecognitionPipeline",
     "EmotionRecognizer",
+    "Explanation",
+    "Folds",
+    "Interval",
+    "Listener",
     "MMERConfig",
     "MMERError",
     "MMERForEmotionRecognition",
@@ -54,12 +118,36 @@ __all__ = [
     "MMERProcessor",
     "Prediction",
     "Recipe",
+    "Timeline",
+    "TrainingRun",
     "Utterance",
+    "audit",
+    "calibrate",
+    "compare",
+    "compute_metrics",
+    "cross_validate",
+    "cross_validate_baseline",
+    "evaluate",
+    "explain",
+    "export_onnx",
+    "interval",
     "load_recipe",
+    "make_folds",
+    "model_folder",
+    "normalize_transcript",
     "predictions_frame",
+    "read_corpus",
+    "read_predictions",
+    "read_runs",
     "read_segments",
+    "score",
     "timeline",
     "train",
+    "transcribe",
+    "write_bundle",
+    "write_model_card",
+    "write_predictions",
+    "write_report",
 ]
 
 

@@ -1,11 +1,25 @@
 """Errors a user of mmer can cause. Each message is one line: what is wrong, what was found, what to do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LONGEST = 1500
+_NO_MEMORY = re.compile(
+    r"out of memory|you tried to allocate|ALLOC_FAILED|Failed to allocate memory|bad allocation"
+)
+"""What CUDA, PyTorch's CPU allocator, cuBLAS or cuDNN, and onnxruntime say."""
+
 
 class MMERError(ValueError):
-    """Base of every error a user can cause; the command line prints it as one line and exits with 2."""
+    """Base of every error a user can cause; the command line prints it as one line and exits with 2.
+
+    The line is cut at 1500 characters. It may list names from a file, which can be of any number and length.
+    """
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
 
 
 class AudioError(MMERError):
@@ -48,6 +62,11 @@ def reason_of(error: BaseException, longest: int = 200) -> str:
     """Say in one line what an error of a parser says, in at most so many characters."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, on a GPU or on the CPU."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from transformers import (
     Wav2Vec2ForCTC,
 )
 
-from mmer.augment.generators.generator import Perturbation
+from mmer.augment.generators.by_name import Perturbation
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views
 from mmer.augment.measures import TextSimilarity, load_judges, load_recognizer

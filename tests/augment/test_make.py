@@ -13,8 +13,9 @@ import pytest
 import soundfile
 
 from mmer.augment.donors import Donors
+from mmer.augment.generators.by_name import Perturbation
 from mmer.augment.generators.espeak_voices import ESpeakVoices
-from mmer.augment.generators.generator import Perturbation, Sound
+from mmer.augment.generators.generator import Sound
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views, summarize
 from mmer.corpora.corpus import Corpus
@@ -134,7 +135,7 @@ def test_a_killed_run_goes_on_where_it_was(table, tmp_path):
     program = (
         "import sys, time; from mmer.corpora.corpus import Corpus; from mmer.augment.make import make_views\n"
         "from mmer.augment.generators.espeak_voices import ESpeakVoices\n"
-        "from mmer.augment.generators.generator import Perturbation\n"
+        "from mmer.augment.generators.by_name import Perturbation\n"
         "print('ready', flush=True)\n"
         "make_views(Corpus.read(sys.argv[1]), sys.argv[2], [ESpeakVoices()], Perturbation(), views=3, batch_size=5,"
         " progress=lambda done, total: (print(done, flush=True), time.sleep(0.05)))\n"

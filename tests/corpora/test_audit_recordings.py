@@ -10,7 +10,8 @@ import soundfile
 from rich.console import Console
 
 from mmer.audio.load import load_audio
-from mmer.corpora.audit.audit import Audit, audit
+from mmer.corpora.audit.audit import audit
+from mmer.corpora.audit.findings import Audit
 from mmer.corpora.corpus import Corpus
 
 

@@ -1,13 +1,16 @@
 """What users wrote is shown as it is, on every console, and never obeyed by a terminal."""
 
 import io
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+from mmer.display import progress
 from mmer.display.progress import counting, speed
 from mmer.display.terminal import PlainConsole, Table, tell
 
@@ -55,6 +58,33 @@ def test_a_bar_shows_names_as_they_are() -> None:
             print("a result", flush=True)
         assert "reading [/x] {name} ␛[2J" in file.getvalue()
         assert "a result" not in file.getvalue()
+
+
+def test_time_left_is_told_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    file = io.StringIO()
+    with counting(PlainConsole(file=file), "judging [/x]", 4) as count:
+        count(1)
+        time.sleep(0.02)
+        count(3)
+    with counting(PlainConsole(file=file), "seconds") as count:
+        count(5)
+    with speed(PlainConsole(file=file), "scoring", 9, 3) as more:
+        time.sleep(0.02)
+        more(3, 60.0)
+    lines = file.getvalue().splitlines()
+    assert lines[:3] == ["judging [/x] 1/4", "judging [/x] 3/4  0:00:00 left", "seconds 5"]
+    assert lines[3] == "scoring 3/9"
+    assert re.fullmatch(r"scoring 6/9  [\d.]+/s, \d+ × real time  0:00:00 left", lines[4])
+    assert progress.time_left(3723.4) == "1:02:03 left"
+
+
+def test_short_work_says_nothing_off_a_terminal() -> None:
+    file = io.StringIO()
+    with counting(PlainConsole(file=file), "judging", 2) as count:
+        count(1)
+        count(2)
+    assert file.getvalue() == ""
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "gbk", "ascii", "utf-8"])

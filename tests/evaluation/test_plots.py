@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mmer.display.picture import Picture
+from mmer.evaluation import plots
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import history_of, plot_comparison, plot_confusion_matrix, plot_curves
 
@@ -71,6 +74,32 @@ def test_confusion_matrix_with_long_names(tmp_path: Path):
     predicted = labels * 4 + labels[1:] + labels[:1]
     plot_confusion_matrix(compute_metrics(truth, predicted, labels), tmp_path / "matrix.png", title="test")
     drawn(tmp_path / "matrix.png")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["โกรธ", "มีความสุข", "เป็นกลาง", "เศร้า"],
+        ["愤怒", "高兴", "中性", "悲伤", "恐惧", "厌恶", "惊讶", "无聊"],
+        ["angry and disappointed with somebody else", "happy", "x" * 300, "sad"],
+    ],
+)
+def test_names_beside_a_confusion_matrix_do_not_overlap(
+    tmp_path: Path, labels: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Whether a font here has their script or not."""
+    figures: list[Picture] = []
+    monkeypatch.setattr(plots, "Picture", lambda **named: figures.append(Picture(**named)) or figures[-1])
+    plot_confusion_matrix(compute_metrics(labels, labels, labels), tmp_path / "matrix.png", title="test")
+    drawn(tmp_path / "matrix.png")
+    (axes,) = figures[0].axes
+    edge = figures[0].bbox
+    for axis in (axes.xaxis, axes.yaxis):
+        names = [label for label in axis.get_majorticklabels() if label.get_text()]
+        boxes = [label.get_window_extent() for label in names]
+        assert all(edge.x0 <= box.x0 and edge.y0 <= box.y0 for box in boxes)
+        if names[0].get_rotation() % 90 == 0:
+            assert not any(a.overlaps(b) for a, b in pairwise(boxes))
 
 
 def test_confusion_matrix_colors_follow_the_shares(tmp_path: Path):

@@ -28,10 +28,10 @@ from mmer.evaluation.calibration.fit import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference import bundle as bundles
 from mmer.inference.archive.score import score
+from mmer.inference.backends.bundle import model_folder as unpacked
+from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.model_folder import model_hash
-from mmer.inference.bundle import model_folder as unpacked
-from mmer.inference.bundle import write_bundle
 from mmer.inference.pipeline import TASK
 from mmer.text.transcripts import WAV2VEC2_ALPHABET
 

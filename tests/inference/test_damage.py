@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
-from mmer.inference.bundle import write_bundle
 from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
 from mmer.inference.golden import write_golden
 
@@ -68,6 +68,7 @@ def damage(kind: str, source: Path, scratch: Path, seed: int, count: int) -> Non
     done = subprocess.run(command, capture_output=True, text=True, env=environment, errors="replace")
     assert done.returncode == 0, f"hung or died: {done.stderr[-2000:]}"
     result = json.loads(done.stdout.splitlines()[-1])
+    print(f"{kind}: {count} damaged, {result['answered']} answered, at most {result['peak_mb']} MB")
     assert result["unexpected"] == []
     assert result["peak_mb"] < MEMORY
 

@@ -40,6 +40,33 @@ def utterance(**values: Any) -> Utterance:
     return Utterance(**{"audio": NOISE, "sampling_rate": RATE, **values})
 
 
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_a_batch_that_memory_does_not_hold_is_answered_in_parts(
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, on_gpu: bool
+) -> None:
+    short = [utterance(audio=NOISE[:length]) for length in (RATE, 9000, 7000)]
+    expected = [answer.probabilities for answer in recognizer.predict(short)]
+    answer, sizes = recognizer.network.answer, []
+
+    def hardly(inputs: Any, *rest: Any) -> Any:
+        mask = inputs["speech_attention_mask"]
+        sizes.append(len(mask))
+        if len(mask) > 1 or mask.sum() > RATE:
+            if on_gpu:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            torch.empty(1 << 60)
+        return answer(inputs, *rest)
+
+    monkeypatch.setattr(recognizer.network, "answer", hardly)
+    answers = list(recognizer.predict([utterance(audio=np.tile(NOISE, 2), utterance_id="u"), *short]))
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    assert answers[0].error == (
+        "u: there is not enough memory for 2.0 s of sound alone; split it, or use a device with more memory"
+    )
+    for found, alone in zip(answers[1:], expected, strict=True):
+        assert found.probabilities == pytest.approx(alone, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("given", "same"),
     [

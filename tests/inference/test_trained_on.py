@@ -22,7 +22,7 @@ from mmer.evaluation.robustness.robustness import measure
 from mmer.evaluation.robustness.robustness import render as render_robustness
 from mmer.evaluation.seen import overlap
 from mmer.evaluation.show import render
-from mmer.inference.bundle import model_folder, write_bundle
+from mmer.inference.backends.bundle import model_folder, write_bundle
 from mmer.inference.trained_on import FILE, TrainedOn
 
 SPLITS = ["train"] * 20 + ["validation"] * 8 + ["test"] * 12

@@ -13,7 +13,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError, RecipeError
 from mmer.model.build import build_model, ctc_alphabet
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText, Recipe, load_recipe
+from mmer.recipe.schema import CompactText, Objectives, Recipe, load_recipe
 from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 LABELS = ["angry", "happy", "sad"]
@@ -160,3 +160,15 @@ def test_a_text_model_is_no_speech_encoder(tmp_path: Path) -> None:
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(EncoderError, match="type 'bert' is not supported"):
         build_model(small_recipe(f"model.speech.encoder={tmp_path}"), TRAIN, LABELS)
+
+
+def test_every_weight_of_the_recipe_reaches_the_model_and_the_pictures() -> None:
+    from mmer.evaluation.plots import COLORS, NAMES
+
+    weights = [name for name in Objectives.model_fields if name.endswith("_weight")]
+    chosen = {name: 0.1 * (place + 1) for place, name in enumerate(weights)}
+    recipe = small_recipe(*(f"objectives.{name}={value}" for name, value in chosen.items()))
+    config = build_model(recipe, TRAIN, LABELS)[0].config
+    assert {name: getattr(config, name) for name in weights} == pytest.approx(chosen)
+    assert [f"{name}_weight" for name in NAMES if name != "cross_entropy"] == weights
+    assert COLORS.keys() == NAMES.keys()

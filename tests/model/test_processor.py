@@ -91,6 +91,19 @@ def test_a_transcript_too_long_for_the_text_encoder_is_an_error_not_a_cut() -> N
         processor.tokenize(["day " * 600])
 
 
+@pytest.mark.parametrize("stated", [10**9, 10**30])
+def test_a_tokenizer_without_a_limit_has_one(stated: int) -> None:
+    processor = make_processor()
+    processor.tokenizer.model_max_length = stated
+    assert processor.tokenize(["day " * 4000])["input_ids"].shape[1] > 4000
+    with pytest.raises(MMERError, match=r"tokens and the text encoder reads 4096: .*split the recording"):
+        processor.tokenize(["yes", "day " * 4200])
+    with pytest.raises(
+        MMERError, match=r"a transcript has 3999999 characters and at most 100000 are read: 'day "
+    ):
+        processor.tokenize(["day " * 1_000_000])
+
+
 def test_ctc_targets() -> None:
     processor = make_processor()
     alphabet = processor.ctc_alphabet

@@ -4,7 +4,7 @@ import pytest
 from mutations import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.corpora.label_map import read_label_map
-from mmer.errors import RecipeError
+from mmer.errors import CorpusError, RecipeError
 from mmer.recipe.schema import load_recipe
 from mmer.recipes import read_recipe, recipe_names
 
@@ -79,3 +79,13 @@ def test_anchors_and_merges_still_work(tmp_path) -> None:
     recipe = load_recipe(str(path))
     assert recipe.model.speech.compact.hidden_size == recipe.model.text.compact.hidden_size == 64
     assert recipe.model.text.compact.dropout == 0.2
+
+
+def test_long_names_in_an_error(tmp_path) -> None:
+    """A file whose header is long does not make a long error."""
+    path = tmp_path / "map.csv"
+    path.write_text("from," + "x" * 100_000 + "\na,b\n")
+    with pytest.raises(CorpusError) as caught:
+        read_label_map(path)
+    assert str(caught.value).startswith(f"{path}: has the columns from, xxx")
+    assert len(str(caught.value)) == 1500

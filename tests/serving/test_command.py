@@ -9,8 +9,8 @@ import pytest
 from commands import Outcome, run
 from serving.conftest import launch, wait_for
 
+from mmer.inference.backends.bundle import SUFFIX, model_folder, write_bundle
 from mmer.inference.backends.model_folder import model_hash
-from mmer.inference.bundle import SUFFIX, model_folder, write_bundle
 
 
 @pytest.fixture

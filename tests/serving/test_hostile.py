@@ -3,10 +3,13 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx2
@@ -174,6 +177,56 @@ class TestSlowClients:
             for connection in connections:
                 connection.close()
         assert len(stop(process)) < 20_000
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("addresses", [1, 8])
+    def test_256_bodies_and_1100_headers(self, own: Callable[..., Process], addresses: int) -> None:
+        """For a minute, a byte a second; whoever is put out comes again. There are as few files as systems allow."""
+        process = own("--grace", "10")
+        url = process.url
+        subprocess.run(["prlimit", "--pid", str(process.process.pid), "--nofile=1024:1024"], check=True)
+        body, header = request(url, BODY[:5], length=100_000), b"GET / HTTP/1.1\r\nX-Long: "
+        sources = [f"127.0.2.{number}" for number in range(1, addresses + 1)]
+        over, counts = threading.Event(), Counter[str]()
+
+        def attack(kind: str, data: bytes, number: int) -> None:
+            with ExitStack() as stack:
+                crowd: list[socket.socket | None] = [None] * number
+                while not over.wait(1):
+                    for place, connection in enumerate(crowd):
+                        with suppress(OSError):  # of a service that has just closed it, or has none left
+                            if connection is not None:
+                                if is_open(connection):
+                                    connection.send(b" ")
+                                    continue
+                                connection.close()
+                            counts[kind] += 1
+                            source = sources[place % addresses]
+                            crowd[place] = stack.enter_context(connect(url, data, source))
+
+        attackers = [
+            threading.Thread(target=attack, args=("bodies", body, 256)),
+            threading.Thread(target=attack, args=("headers", header, 1100)),
+        ]
+        for attacker in attackers:
+            attacker.start()
+        try:
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                asked = 1
+                while not answers(url, OTHER):  # told to ask again soon
+                    assert asked < 10
+                    asked += 1
+                    time.sleep(0.5)
+                time.sleep(1)
+            said = stop(process, 10.5)
+        finally:
+            over.set()
+            for attacker in attackers:
+                attacker.join()
+        assert counts["bodies"] > 256
+        assert counts["headers"] > 1100
+        assert len(said) < 20_000
 
 
 class TestLeavingClients:

@@ -92,6 +92,13 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     how = ["training.recompute=layers"]
     assert ablate(recipe_file, how, out, ["mmer", "majority"], console=quiet()) == content
     assert (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns == trained
+    # Answers of another model, as after the row was deleted and trained again, are not taken for those of this one.
+    kept = out / "mmer" / "transcripts" / "none split.parquet"
+    stale = pd.read_parquet(kept)
+    stale.attrs = {name: "another model" for name in stale.attrs}
+    assert stale.attrs
+    stale.assign(predicted=stale["predicted"].iloc[0]).to_parquet(kept, index=False)
+    assert ablate(recipe_file, how, out, ["mmer", "majority"], console=quiet()) == content
     with pytest.raises(TrainingError, match="an ablation with other folds"):
         ablate(recipe_file, ["protocol.folds=2", "protocol.validation=1"], out, ["majority"], console=quiet())
 

@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import read_views
-from mmer.errors import CorpusError, MissingExtraError
+from mmer.errors import CorpusError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.build import build_model
 from mmer.recipe.schema import Recipe
@@ -135,18 +135,3 @@ def test_other_words_of_the_published_table_are_second_views(
     path.write_text("FileName,text\na,b\n", encoding="utf-8")
     with pytest.raises(CorpusError, match="no column AugmentedText; found FileName, text"):
         read_views(path)
-
-
-def test_where_training_reports_to(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
-    train(tiny("training.epochs=1", "training.report_to=[]"), tmp_path / "none", console=Console(quiet=True))
-    assert not (tmp_path / "none" / "tensorboard").exists()
-    for name in ("wandb", "mlflow"):
-        try:
-            __import__(name)
-        except ImportError:
-            with pytest.raises(MissingExtraError, match=f"needs {name}; install it: pip install {name}"):
-                train(
-                    tiny("training.epochs=1", f"training.report_to=[tensorboard, {name}]"),
-                    tmp_path / name,
-                    console=Console(quiet=True),
-                )

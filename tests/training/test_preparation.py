@@ -152,6 +152,25 @@ def test_an_entry_of_the_label_map_that_meets_nothing_is_a_note(tiny):
     assert len(preparation.corpus) == 36
 
 
+def test_channels_that_cancel_are_told_once(tones: Path, tiny, tmp_path: Path):
+    table = Corpus.read(tones).table
+    for number in range(4):
+        mono, rate = soundfile.read(table.loc[number, "audio_path"])
+        table.loc[number, "audio_path"] = str(tmp_path / f"{number}.wav")
+        soundfile.write(tmp_path / f"{number}.wav", np.stack([mono, -0.9 * mono], axis=1), rate)
+    Corpus(table).write(tmp_path / "corpus.parquet")
+    told = []
+    preparation = prepare(tiny(corpus=tmp_path / "corpus.parquet"), lambda *counted: told.append(counted))
+    (note,) = preparation.notes
+    files = ", ".join(str(tmp_path / f"{number}.wav") for number in range(3))
+    assert note == (
+        "4 utterances have channels that cancel each other; the quieter of them is left out of the mix: "
+        f"{files} and 1 more files"
+    )
+    assert told[-1] == (36, 36)
+    assert prepare(tiny()).notes == ()
+
+
 def test_the_split_has_a_seed_of_its_own(tiny):
     def validating(*overrides: str) -> str:
         (speaker,) = (

@@ -418,6 +418,25 @@ def test_resumed_with_processes_that_load_is_uninterrupted(tiny, uninterrupted: 
     assert identical(resumed, uninterrupted)
 
 
+def test_resumed_with_less_in_memory(tiny, tmp_path: Path):
+    """What the error about memory advises, once epochs are saved: the same gradients, and a record of it."""
+    steady = ["training.epochs=4", "model.dropout=0", "augment.speech.probability=0"]
+    size = "hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 48"
+    steady += [f"model.{side}.compact={{{size}, dropout: 0}}" for side in ("speech", "text")]
+    whole = train(tiny(*steady), tmp_path / "whole", console=quiet())
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(*steady), tmp_path / "run", console=Console(file=Interrupting("epoch 2/4")))
+    console = quiet()
+    less = tiny(*steady, "training.micro_batch_size=2", "training.recompute=layers")
+    resumed = train(less, tmp_path / "run", console=console)
+    assert "training.micro_batch_size is 6, then 2: gradients stay the same" in printed(console)
+    versions = json.loads((resumed.folder / "versions.json").read_text())
+    assert versions["training.micro_batch_size"] == "6, then 2"
+    assert load_recipe(str(resumed.folder / "recipe.yaml")).training.micro_batch_size == 2
+    ours, theirs = (load_file(run.model_folder / "model.safetensors") for run in (resumed, whole))
+    assert max(float(abs(ours[name] - theirs[name]).max()) for name in ours) < 1e-3
+
+
 def test_killed_process_is_resumed(tiny, uninterrupted: TrainingRun, tmp_path: Path):
     program = (
         "import sys; from mmer.recipe.schema import load_recipe; from mmer.training.run import train;"

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from mmer.audio.load import load_audio
+from mmer.augment.generators.by_name import Perturbation
 from mmer.augment.generators.espeak_voices import ESpeakVoices
-from mmer.augment.generators.generator import Perturbation
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus

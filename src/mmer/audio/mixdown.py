@@ -20,6 +20,9 @@ _ITU = {
 }
 _AROUND = 0.5  # every other channel of a known layout: at the sides, behind, above
 
+CANCELLING = "channels cancel"
+"""How warnings about channels that would cancel each other begin."""
+
 _SEGMENT = 2048  # samples at about 12 kHz, of which a spectrum is taken
 _BAND = (150, 4000)  # Hz, where speech is and the hum of the mains is not
 _SHIFT = 0.03  # s, by which one channel may be behind the other
@@ -116,7 +119,7 @@ class Mixer:
 
     def _warn(self, channel: int, other: int, correlation: float, shift: int, rate: float) -> None:
         inverted = " inverted" if correlation < 0 else ""
-        begins = f"channels cancel: {channel_name(channel)} is {channel_name(other)}{inverted}"
+        begins = f"{CANCELLING}: {channel_name(channel)} is {channel_name(other)}{inverted}"
         if not any(warning.startswith(begins) for warning in self.warnings):
             late = f", shifted by {1000 * abs(shift) / rate:.1f} ms" if shift else ""
             self.warnings.append(f"{begins}{late} (correlation {correlation:.2f}); it is left out of the mix")

@@ -11,11 +11,11 @@ from mmer.augment.generators.generator import Waveform
 from mmer.augment.quality_filters import Judges, Recognizer
 from mmer.display.progress import quiet_transformers
 from mmer.errors import MMERError
+from mmer.inference.backends.bundle import is_bundle, model_folder
 from mmer.inference.backends.torch_network import best_symbols
-from mmer.inference.bundle import is_bundle, model_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer, heard_by_ctc
-from mmer.model.encoders.pretrained import encoder_config, fetch
+from mmer.model.pretrained_encoders import encoder_config, fetch
 
 
 class TextSimilarity:

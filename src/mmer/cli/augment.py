@@ -62,7 +62,7 @@ def augment(
     ] = None,
 ) -> None:
     """Make second views of utterances for training; the same command again goes on after an interruption."""
-    from mmer.augment.generators.generator import speech_generators, text_generator
+    from mmer.augment.generators.by_name import speech_generators, text_generator
     from mmer.augment.make import make_views, summarize
     from mmer.augment.measures import load_judges
     from mmer.augment.quality_filters import Gates

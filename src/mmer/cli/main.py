@@ -21,7 +21,7 @@ from mmer.cli.score import score
 from mmer.cli.serve import serve
 from mmer.cli.trust import add_trust_commands
 from mmer.display.terminal import messages, print_result, results, tell, use_utf8
-from mmer.errors import MMERError
+from mmer.errors import MMERError, is_out_of_memory, reason_of
 from mmer.files.writing import check_not_input, check_output_file
 from mmer.plain_text import shown
 
@@ -54,6 +54,11 @@ def _one_line_errors() -> Iterator[None]:
         # A usage error, whose message typer prints, may repeat what a pattern of the shell found.
         if isinstance(message := getattr(error, "message", None), str):
             vars(error)["message"] = shown(message)
+        elif is_out_of_memory(error) and not debug:
+            _abandon_output()
+            remedy = "a smaller --batch-size where the command has one, shorter recordings, or another device"
+            tell(f"mmer: there is not enough memory ({reason_of(error)}); use {remedy}")
+            sys.exit(2)
         raise
 
 

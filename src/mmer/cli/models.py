@@ -35,7 +35,7 @@ def bundle(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, its name ending in .mmer.")],
 ) -> None:
     """Pack a model folder into one file with checksums, which every command reads in its place."""
-    from mmer.inference.bundle import write_bundle
+    from mmer.inference.backends.bundle import write_bundle
 
     digest = write_bundle(model, out)
     print_result(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")

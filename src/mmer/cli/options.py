@@ -7,7 +7,7 @@ import typer
 
 
 def _model_folder(path: Path) -> Path:
-    from mmer.inference.bundle import model_folder
+    from mmer.inference.backends.bundle import model_folder
 
     return model_folder(path)
 

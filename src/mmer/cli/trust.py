@@ -62,7 +62,7 @@ def explain(
 ) -> None:
     """Say why: what the answer owes to each word and moment, and what would have changed it."""
     from mmer.inference.explain.explain import explain as explain_utterance
-    from mmer.inference.explain.show import check_target, render, write
+    from mmer.inference.explain.explanation import check_target, render, write
     from mmer.inference.inputs import Utterance
     from mmer.inference.recognizer import EmotionRecognizer
 

@@ -2,39 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rich.text import Text
 
-
-@dataclass(frozen=True)
-class CorpusFacts:
-    """One released corpus.
-
-    Attributes:
-        title: its name in the literature.
-        languages: codes of ISO 639-1; empty where they are mixed.
-        utterances: in the release; None where that depends on the version.
-        speakers: distinct persons; None where they are not identified or it depends on the version.
-        hours: of speech; None where it is not documented.
-        license: as its owners state it.
-        where: where to get it, or whom to ask.
-        transcripts: where the reader takes them from; empty where there are none to take.
-        labels: utterances of each label as released (`original_emotion`); None where that is not fixed.
-        trap: what is most often read wrongly.
-    """
-
-    title: str
-    languages: tuple[str, ...]
-    utterances: int | None
-    speakers: int | None
-    hours: float | None
-    license: str
-    where: str
-    transcripts: str
-    labels: Mapping[str, int] | None
-    trap: str
-
+from mmer.corpora.corpus_facts import CorpusFacts
+from mmer.corpora.readers.file_grammars import FACTS
 
 CATALOG: dict[str, CorpusFacts] = {
     "iemocap": CorpusFacts(
@@ -62,39 +34,7 @@ CATALOG: dict[str, CorpusFacts] = {
         labels=dict(ANG=1271, DIS=1271, FEA=1271, HAP=1271, NEU=1087, SAD=1271),
         trap="without git-lfs the recordings are text files of 130 bytes; labels are what actors were asked for",
     ),
-    "ravdess": CorpusFacts(
-        *("RAVDESS (speech)", ("en",), 1440, 24, 1.48),
-        license="CC BY-NC-SA 4.0",
-        where="https://zenodo.org/records/1188976",
-        transcripts="2 fixed sentences",
-        labels=dict(neutral=96, calm=192, happy=192, sad=192, angry=192, fearful=192, disgust=192)
-        | dict(surprised=192),
-        trap="copies on Kaggle hold every file twice",
-    ),
-    "emodb": CorpusFacts(
-        *("EmoDB", ("de",), 535, 10, 0.41),
-        license="CC BY 4.0 (version 2.0)",
-        where="https://zenodo.org/records/17651657 (version 2.0)",
-        transcripts="10 fixed sentences",
-        labels=dict(W=127, L=81, N=79, F=71, A=69, T=62, E=46),
-        trap="letters are German initials: F is happiness (Freude), A fear (Angst)",
-    ),
-    "savee": CorpusFacts(
-        *("SAVEE", ("en",), 480, 4, 0.51),
-        license="research only",
-        where="registration at http://kahlan.eps.surrey.ac.uk/savee",
-        transcripts="",
-        labels=dict(n=120, a=60, d=60, f=60, h=60, sa=60, su=60),
-        trap="sa and su begin like a one-letter code; four men only",
-    ),
-    "tess": CorpusFacts(
-        *("TESS", ("en",), 2800, 2, 1.60),
-        license="CC BY-NC-ND",
-        where="https://doi.org/10.5683/SP2/E8H2MF",
-        transcripts='"Say the word" and the word in the file name',
-        labels=dict(angry=400, disgust=400, fear=400, happy=400, neutral=400, ps=400, sad=400),
-        trap="copies on Kaggle hold every file twice; one file has 96 kHz, the others 24 414 Hz",
-    ),
+    **FACTS,
     "esd": CorpusFacts(
         *("ESD", ("zh", "en"), 35000, 20, 29.07),
         license="research only",
@@ -162,30 +102,6 @@ CATALOG: dict[str, CorpusFacts] = {
         labels=dict(anger=749, fear=736, happiness=749, neutral=809, sadness=769, surprised=669),
         trap="all speakers share 90 sentences; speaker ids begin with blanks",
     ),
-    "cafe": CorpusFacts(
-        *("CaFE", ("fr",), 936, 12, 1.16),
-        license="academic research",
-        where="https://zenodo.org/records/1478765",
-        transcripts="6 fixed sentences",
-        labels=dict(C=144, D=144, J=144, N=72, P=144, S=144, T=144),
-        trap="folder names are often unpacked in the wrong encoding; C is anger, S surprise",
-    ),
-    "emovo": CorpusFacts(
-        *("EMOVO", ("it",), 588, 6, 0.51),
-        license="CC BY-NC-SA 4.0",
-        where="http://voice.fub.it/activities/corpora/emovo/index.html",
-        transcripts="14 fixed sentences",
-        labels=dict(dis=84, gio=84, neu=84, pau=84, rab=84, sor=84, tri=84),
-        trap="some sentences make no sense on purpose",
-    ),
-    "enterface": CorpusFacts(
-        *("eNTERFACE'05", ("en",), 1263, 43, 1.11),
-        license="not stated",
-        where="http://www.enterface.net/enterface05",
-        transcripts="",
-        labels=dict(anger=211, disgust=211, fear=211, happiness=208, sadness=211, surprise=211),
-        trap="file names of subjects 3 and 11 are wrong, folders are right; subject 6 is not cut into sentences",
-    ),
     "shemo": CorpusFacts(
         *("ShEMO", ("fa",), 3000, 87, 3.29),
         license="free for academic use",
@@ -193,64 +109,6 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts=".ort files, 2838 of them for a recording",
         labels=dict(A=1059, F=38, H=201, N=1028, S=449, W=225),
         trap="W is surprise; 162 recordings have no transcript and 162 transcripts no recording",
-    ),
-    "subesco": CorpusFacts(
-        *("SUBESCO", ("bn",), 7000, 20, 7.83),
-        license="CC BY 4.0",
-        where="https://zenodo.org/records/4526477",
-        transcripts="",
-        labels=dict.fromkeys(("ANGRY", "DISGUST", "FEAR", "HAPPY", "NEUTRAL", "SAD", "SURPRISE"), 1000),
-        trap="F_01 and M_01 are two speakers; circulating lists of its 10 sentences are damaged",
-    ),
-    "turev-db": CorpusFacts(
-        *("TurEV-DB", ("tr",), 1735, 6, 0.46),
-        license="CC BY-NC-ND 4.0 (README), GPLv3 (LICENSE)",
-        where="https://github.com/Xeonen/TurEV-DB",
-        transcripts="the word in the file name",
-        labels=dict(kz=487, hl=483, sk=408, mt=357),
-        trap="speaker 1157 is only angry and sad",
-    ),
-    "urdu": CorpusFacts(
-        *("URDU", ("ur",), 400, 29, 0.28),
-        license="research only",
-        where="https://github.com/siddiquelatif/URDU-Dataset",
-        transcripts="",
-        labels=dict(A=100, H=100, N=100, S=100),
-        trap="29 speakers, not the 38 of its README; three of them speak 42 % of it",
-    ),
-    "aesdd": CorpusFacts(
-        *("AESDD", ("el",), 605, 6, 0.69),
-        license="CC BY 4.0 (as mirrored)",
-        where="https://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition",
-        transcripts="",
-        labels=dict(a=121, d=122, f=120, h=119, s=123),  # with s05 (3), which is corrupt
-        trap="the number in parentheses is the speaker, sometimes with a zero; s05 (3) is corrupt",
-    ),
-    "oreau": CorpusFacts(
-        *("Oréau", ("fr",), 434, 32, 0.34),
-        license="see its page",
-        where="https://zenodo.org/records/4405783",
-        transcripts="",
-        labels=dict(C=67, D=67, J=62, N=70, P=51, S=62, T=55),
-        trap="its folder has an accent that file systems write in two ways; S is surprise, T sadness",
-    ),
-    "mesd": CorpusFacts(
-        *("MESD", ("es",), 862, 11, 0.17),
-        license="see its page",
-        where="https://data.mendeley.com/datasets/cy34mh68j9",
-        transcripts="the words in the file name",
-        labels=dict(Anger=143, Disgust=144, Fear=144, Happiness=144, Neutral=143, Sadness=144),
-        trap="its files tell woman, man or child, not which of the 11 speakers",
-    ),
-    "asvp-esd": CorpusFacts(
-        *("ASVP-ESD", (), 13964, 131, 17.98),
-        license="see its page",
-        where="https://zenodo.org/records/7132783",
-        transcripts="",
-        labels=dict(boredom=548, neutral=1598, happy=1868, sad=2694, angry=1453, fear=1180, disgust=899)
-        | dict(surprise=1586, excited=401, pleasure=365, pain=834, disappointment=365, breath=172)
-        | {"17": 1},
-        trap="8824 of its recordings are cries, laughs and sighs, not speech",
     ),
     "emozionalmente": CorpusFacts(
         *("Emozionalmente", ("it",), 6902, 431, 6.31),
@@ -267,14 +125,6 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts="yaml files",
         labels=dict(neutral=4344, poker=819, happy=746, angry=724, sad=701),
         trap="1892 of its recordings are rejected repetitions (outtakes)",
-    ),
-    "casia": CorpusFacts(
-        *("CASIA (free sample)", ("zh",), 1200, 4, 0.64),
-        license="the full corpus is sold",
-        where="on request at the Institute of Automation, Chinese Academy of Sciences",
-        transcripts="",
-        labels=dict(angry=200, fear=200, happy=200, neutral=200, sad=200, surprise=200),
-        trap="file names repeat in every folder; all speakers and emotions share 50 texts",
     ),
     "m3ed": CorpusFacts(
         *("M3ED", ("zh",), 24437, 635, 9.83),

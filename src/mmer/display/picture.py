@@ -2,18 +2,20 @@
 
 import logging
 import re
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
@@ -24,6 +26,7 @@ INK, FAINT = "#1f2933", "#c3cbd3"
 """Colors of text and of what stays in the background."""
 _SPELLED = re.compile(r"(?:HIRAGANA|KATAKANA|HANGUL) (?:LETTER|SYLLABLE) (?:SMALL )?(\w+)$")
 _NOTE = 0.22  # inches for a line below the picture
+_LINES = 8  # of a name
 _CODES = 8  # characters without a font that are told one by one
 _BOXES = "LastResort"  # the font of matplotlib that draws a box for every character
 
@@ -36,6 +39,17 @@ class Picture(Figure):
     Characters that matplotlib's font lacks are drawn in an installed font that has them. Where there is none, they are
     spelled (kana, Hangul) or given as code points, and a line below the picture and in the log says so.
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.replaced: set[str] = set()
+        """Characters that no font here has."""
+
+    def label(self, text: str, width: int) -> str:
+        """Give a name as it will be drawn, in lines of at most `width` characters and no more than eight."""
+        plain, _, without = _plain_text(text, FontProperties(), spelled=True)
+        self.replaced |= without
+        return "\n".join(textwrap.wrap(plain, width, max_lines=_LINES, placeholder="…"))
 
     def savefig(self, fname: Any, *, format: str | None = None, **settings: Any) -> None:
         """Write the picture to a path, complete or not at all, or to an open file."""
@@ -72,14 +86,14 @@ def legend_name(name: str) -> str:
     return f"\u200b{name}" if name.startswith("_") else name
 
 
-def _draw_plainly(figure: Figure, *, spelled: bool) -> None:
+def _draw_plainly(figure: Picture, *, spelled: bool) -> None:
     """Make every text of a figure plain.
 
     Args:
         figure: drawn completely.
         spelled: the file holds shapes, so that each character needs a font here.
     """
-    replaced: set[str] = set()
+    replaced = figure.replaced
     for axis in figure.findobj(Axis):
         assert isinstance(axis, Axis)
         ticks = axis.get_majorticklabels()
@@ -117,10 +131,16 @@ def _add_note(figure: Figure, note: str) -> None:
 
 def _plain(text: Text, spelled: bool) -> tuple[str, tuple[str, ...], frozenset[str]]:
     """What to draw in place of a text, the further fonts that it needs, and the characters that none has."""
-    safe = "".join(map(_drawn, shown(text.get_text())))
+    return _plain_text(text.get_text(), text.get_fontproperties(), spelled=spelled)
+
+
+def _plain_text(
+    text: str, font: FontProperties, *, spelled: bool
+) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    safe = "".join(map(_drawn, shown(text)))
     if not spelled or safe.isascii():
         return safe, (), frozenset()
-    families, without = _fonts(findfont(text.get_fontproperties()), frozenset(safe))
+    families, without = _fonts(findfont(font), frozenset(safe))
     return _spell(safe, without), families, without
 
 
@@ -170,3 +190,13 @@ def _spelled(run: str) -> str:
         return "".join(name[1].lower() for name in names if name)
     codes = " ".join(f"U+{ord(character):04X}" for character in run[:_CODES])
     return codes if len(run) <= _CODES else f"{codes} and {len(run) - _CODES} more"
+
+
+def soft_axes(axes: Axes, grid: Literal["both", "x", "y"]) -> Axes:
+    """Give axes thin lines and a faint grid; returns them."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9, length=3)
+    axes.grid(axis=grid, color=FAINT, lw=0.5, alpha=0.6)
+    axes.set_axisbelow(True)
+    return axes

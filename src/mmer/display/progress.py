@@ -1,4 +1,7 @@
-"""Bars: one for work on a known number of utterances, one with its speed, and none of another library."""
+"""Bars: one for work on a known number of utterances, one with its speed, and none of another library.
+
+Where there is no terminal, a line at least every `INTERVAL` says the same.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,7 +18,36 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mmer.display.terminal import tell
 from mmer.plain_text import one_line
+
+INTERVAL = 60.0
+"""Seconds after which progress is told again where there is no terminal."""
+
+
+def time_left(seconds: float) -> str:
+    """Say how long work will take, as in `1:02:03 left`."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} left"
+
+
+class _Lines:
+    """Tells how far work is, at most once in `INTERVAL`, where there is no terminal."""
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._console, self._what, self._told = console, what, monotonic()
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, done: int, total: int | None, speed: str = "") -> None:
+        now = monotonic()
+        began, before = self._first = self._first or (now, done)  # what was done before tells no speed
+        if self._console.is_terminal or now - self._told < INTERVAL:
+            return
+        self._told = now
+        parts = [f"{self._what} {done}" if total is None else f"{self._what} {done}/{total}", speed]
+        if total is not None and done > before:
+            parts.append(time_left((now - began) / (done - before) * (total - done)))
+        tell("  ".join(part for part in parts if part), self._console)
 
 
 def _bar(console: Console, *columns: ProgressColumn) -> Progress:
@@ -33,7 +65,7 @@ def _bar(console: Console, *columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def counting(console: Console, what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """Show a bar with the time left, on a terminal.
+    """Show a bar with the time left; without a terminal, a line every minute.
 
     Args:
         console: where it is shown.
@@ -45,12 +77,20 @@ def counting(console: Console, what: str, total: int | None = None) -> Iterator[
     """
     with _bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as progress:
         task = progress.add_task(one_line(what), total=total)
-        yield lambda done, total=total: progress.update(task, completed=done, total=total)
+        lines = _Lines(console, one_line(what))
+
+        def show(done: int, total: int | None = total) -> None:
+            progress.update(task, completed=done, total=total)
+            lines(done, total)
+
+        yield show
 
 
 @contextmanager
 def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Callable[[int, float], None]]:
-    """Show a bar with recordings a second, how many times faster than they play, and the time left, on a terminal.
+    """Show a bar with recordings a second, how many times faster than they play, and the time left.
+
+    Without a terminal, a line every minute says the same.
 
     Args:
         console: where it is shown.
@@ -63,26 +103,25 @@ def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Ca
     """
     columns = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn())
     with _bar(console, *columns) as progress:
-        task, began, recordings, sound = (
-            progress.add_task(one_line(what), total=total, completed=done, rate=""),
-            monotonic(),
-            0,
-            0.0,
-        )
+        task = progress.add_task(one_line(what), total=total, completed=done, rate="")
+        lines, began, recordings, sound = _Lines(console, one_line(what)), monotonic(), 0, 0.0
+        lines(done, total)
 
         def show(more: int, seconds: float) -> None:
             nonlocal recordings, sound
             recordings, sound = recordings + more, sound + seconds
             took = monotonic() - began
             times = f", {sound / took:.0f} × real time" if sound else ""
-            progress.update(task, completed=done + recordings, rate=f"{recordings / took:.1f}/s{times}")
+            rate = f"{recordings / took:.1f}/s{times}"
+            progress.update(task, completed=done + recordings, rate=rate)
+            lines(done + recordings, total, rate)
 
         yield show
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without bars for each file, tables of weights that a checkpoint has beyond those wanted, and notes on saving."""
+    """Hide the bars, the tables of unexpected weights and the notes on saving that transformers prints."""
     # Imported here, so that the command line need not wait for transformers to say what is wrong.
     from transformers.utils import logging as hf_logging
 
@@ -101,3 +140,17 @@ def quiet_transformers() -> Iterator[None]:
             logger.setLevel(level)
         if shown:
             hf_logging.enable_progress_bar()
+
+
+@contextmanager
+def silent_transformers() -> Iterator[None]:
+    """Hide everything of transformers but errors: the caller reports weights that do not fit, in one line."""
+    from transformers.utils import logging as hf_logging
+
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        with quiet_transformers():
+            yield
+    finally:
+        hf_logging.set_verbosity(level)

@@ -11,21 +11,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture
+from mmer.recipe.schema import Objectives
 from mmer.text.error_rates import bin_name
 
+NAMES = {"cross_entropy": "cross-entropy", "ctc": "CTC"} | {
+    name.removesuffix("_weight"): name.removesuffix("_weight").replace("_", " ")
+    for name in Objectives.model_fields
+    if name.endswith("_weight") and name != "ctc_weight"
+}
+"""Each objective that a recipe can weigh, and what pictures and messages call it."""
 # Okabe and Ito's colours, apart from each other for every kind of colour vision.
-COLORS = {
-    "cross_entropy": "#0072b2",
-    "ctc": "#d55e00",
-    "supervised_contrastive": "#009e73",
-    "augmented_contrastive": "#cc79a7",
-}
-NAMES = {
-    "cross_entropy": "cross-entropy",
-    "ctc": "CTC",
-    "supervised_contrastive": "supervised contrastive",
-    "augmented_contrastive": "augmented contrastive",
-}
+COLORS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"), strict=False))
 ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
@@ -81,6 +77,9 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
     figure.savefig(path)
 
 
+_LABEL_WIDTH = 16  # characters of a line of an emotion's name beside a confusion matrix
+
+
 def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str) -> None:
     """Draw a confusion matrix with the count and the share of its row in each cell.
 
@@ -89,13 +88,16 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
         path: where the picture (PNG) goes.
         title: what was judged.
     """
-    counts, labels = np.asarray(figures["confusion_matrix"]), list(figures["labels"])
+    counts = np.asarray(figures["confusion_matrix"])
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    # A cell stays wide enough for its numbers, so the picture grows with the classes.
-    side = max(4.2, 0.8 * len(labels))
-    longest = max(map(len, labels))
-    figure = Picture(figsize=(side + 1.6 + 0.08 * longest, side + 1.4), dpi=200, layout="constrained")
+    figure = Picture(dpi=200, layout="constrained")
+    labels = [figure.label(name, _LABEL_WIDTH) for name in figures["labels"]]
+    lines = [line for label in labels for line in label.split("\n")]
+    longest, most_lines = max(map(len, lines)), max(label.count("\n") + 1 for label in labels)
+    # A cell stays large enough for its numbers and its names, so the picture grows with the classes.
+    side = max(4.2, max(0.8, 0.2 * (most_lines + 1)) * len(labels))
+    figure.set_size_inches(side + 1.6 + 0.08 * longest, side + 1.2 + 0.08 * longest)
     axes = figure.subplots()
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
@@ -105,10 +107,9 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
             column, row - 0.12, share, ha="center", va="center", color=ink, fontsize=12, fontweight="bold"
         )
         axes.text(column, row + 0.22, count, ha="center", va="center", color=ink, fontsize=9)
-    slanted = longest > 8 or len(labels) > 6
-    axes.set_xticks(
-        range(len(labels)), labels, rotation=35 if slanted else 0, ha="right" if slanted else "center"
-    )
+    slanted = most_lines == 1 and (longest > 8 or len(labels) > 6)
+    rotation = 35 if slanted else 0 if most_lines == 1 else 90
+    axes.set_xticks(range(len(labels)), labels, rotation=rotation, ha="right" if slanted else "center")
     axes.set_yticks(
         range(len(labels)), [f"{label}\n{n}" for label, n in zip(labels, totals[:, 0], strict=True)]
     )

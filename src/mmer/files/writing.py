@@ -1,6 +1,7 @@
 """Files that commands write: checked before the work, complete or not there at all, and never over an input."""
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -20,6 +21,10 @@ PART = ".part"
 """What the name of a file ends in while it is being written."""
 
 _LONGEST = 255  # bytes of a name, on most file systems
+_RUST = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and tokenizers tell what the system refused."""
+_PYTORCH = re.compile(r"inline_container\.cc|PytorchStreamWriter")
+"""What torch.save says, without the reason, of a file that does not take what is written."""
 
 Paths = str | os.PathLike[str]
 
@@ -66,8 +71,43 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
+def writing_folder(path: Paths) -> Iterator[Path]:
+    """Write files that belong together into a folder, all of them or none.
+
+    An exception, an interruption too, removes what is half written; what the folder held before stays then.
+
+    Args:
+        path: the folder, made if it does not exist. Other files in it stay.
+
+    Yields:
+        An empty folder on the same disk to write to; of what is in it, its files are moved.
+
+    Raises:
+        MMERError: a file cannot be written.
+    """
+    with writable(path):
+        folder = Path(os.path.realpath(path))
+        existed = folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{token_hex(4)}{PART}"
+        try:
+            part.mkdir()
+            yield part
+            for file in sorted(part.iterdir()):
+                if file.is_file():
+                    with open(file, "rb") as content:
+                        os.fsync(content.fileno())
+                    file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            if not existed:
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
+
+
+@contextmanager
 def writable(path: Paths) -> Iterator[None]:
-    """Turn the system's refusal to write `path` into one line.
+    """Turn the system's refusal to write `path`, whichever library tells it, into one line.
 
     Raises:
         MMERError: with the reason.
@@ -76,6 +116,16 @@ def writable(path: Paths) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(path, error) from error
+    except MMERError:
+        raise
+    except Exception as error:  # libraries that write weights and tokenizers raise no OSError
+        if found := _RUST.search(str(error)):
+            reason = os.strerror(int(found[1]))
+        elif _PYTORCH.search(str(error)):
+            reason = "is the disk full?"
+        else:
+            raise
+        raise MMERError(f"{os.fspath(path)}: cannot be written ({reason})") from error
 
 
 def unwritable(path: Paths, error: OSError) -> MMERError:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from mmer.errors import CheckpointError, MMERError
+from mmer.errors import CheckpointError, MMERError, is_out_of_memory
 from mmer.files.damaged import one_line
 from mmer.inference.backends.network import Answers, Array, Inputs, Network, Symbols
 from mmer.inference.calibration import Calibration
@@ -40,7 +40,7 @@ class BatchAnswerer:
     def __call__(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
         """Fill in `prediction` and `embedding` of each clip.
 
-        If the batch fails, each clip is answered alone, so that only the clip at fault gets an error.
+        If the batch fails, its halves are answered, so that only the clip at fault gets an error.
 
         Args:
             batch: clips without an error, at least one; their `features` are released.
@@ -48,13 +48,21 @@ class BatchAnswerer:
         """
         try:
             self._answer_together(batch, speakers)
+            return
         except MMERError as error:
-            if len(batch) == 1:
-                prediction = batch[0].prediction
-                prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
-                return
-            for clip in batch:
-                self([clip], speakers)
+            reason = one_line(error)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = _too_long(batch[0])
+        # Outside of the handlers, since a handled error keeps the tensors of its frames in memory.
+        if len(batch) > 1:
+            middle = (len(batch) + 1) // 2
+            for half in (batch[:middle], batch[middle:]):
+                self(half, speakers)
+        else:
+            prediction = batch[0].prediction
+            prediction.error = f"{prediction.utterance_id}: {reason}"
 
     def _answer_together(self, batch: Sequence[Clip], speakers: Mapping[str, FeatureStatistics]) -> None:
         inputs = self._processor.collate(
@@ -145,6 +153,13 @@ class BatchAnswerer:
                 chosen = np.array(conditions) == condition
                 rows[chosen] = self._calibration(rows[chosen], condition)
         return [dict(zip(self._processor.labels, row, strict=True)) for row in rows.tolist()]
+
+
+def _too_long(clip: Clip) -> str:
+    """Explain that the memory does not suffice for a clip alone."""
+    duration = clip.prediction.duration
+    what = "its transcript" if duration is None else f"{duration:.1f} s of sound"
+    return f"there is not enough memory for {what} alone; split it, or use a device with more memory"
 
 
 def _is_finite(probabilities: Mapping[str, float]) -> bool:

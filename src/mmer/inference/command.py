@@ -141,7 +141,7 @@ def timeline_of(
 
     Args:
         model: a model folder.
-        out: see `write_timeline`; JSON on standard output if there are none.
+        out: see `Timeline.write`; JSON on standard output if there are none.
         segments, tiers: see `read_segments`.
         channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
         transcription, batch_size, device: see `EmotionRecognizer`.

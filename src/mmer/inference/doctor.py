@@ -12,8 +12,8 @@ from rich.text import Text
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.display.terminal import Table
+from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.network import Array
-from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import weights_hash
 from mmer.inference.golden import golden_clips, golden_features, golden_levels, golden_logits, read_golden
 from mmer.inference.inputs import Utterance

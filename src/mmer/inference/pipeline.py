@@ -21,13 +21,13 @@ TASK = "emotion-recognition"
 class EmotionRecognitionPipeline(Pipeline):
     """Emotions of recordings, most probable first.
 
-    A bundle is named as `model=model_folder("calls.mmer")`, with `mmer.inference.bundle.model_folder`.
+    A bundle is named as `model=mmer.model_folder("calls.mmer")`.
 
     Each input is what `EmotionRecognizer.predict` takes, or a dictionary with the arguments of `Utterance`. The answer
     is that of `EmotionRecognizer`: a list of `{"label", "score"}`.
 
     Example:
-        >>> import mmer.inference.pipeline  # doctest: +SKIP
+        >>> from mmer import EmotionRecognitionPipeline  # doctest: +SKIP
         >>> recognize = pipeline("emotion-recognition", model="run/model")  # doctest: +SKIP
         >>> recognize({"audio": "clip.wav", "transcript": "I never said that!"})  # doctest: +SKIP
     """

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, writing
+from mmer.inference.notebook import bars, card, line, player
 from mmer.plain_text import json_text, valid
 
 ROWS_PER_GROUP = 1024
@@ -128,9 +129,10 @@ class Prediction:
         return {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
 
     def _repr_html_(self) -> str:
-        from mmer.inference.notebook import prediction_html
-
-        return prediction_html(self)
+        answer = bars(self.ranking) if self.error is None else line(f"no answer: {self.error}", "em")
+        sound = player(self.audio_path, self.start, self.end, self.channel)
+        warnings = [line(warning, "small") for warning in self.warnings]
+        return card(self.utterance_id, [sound, line(self.transcript or "", "q"), answer, *warnings])
 
     def __repr__(self) -> str:
         if self.error is not None:

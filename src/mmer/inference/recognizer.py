@@ -13,9 +13,9 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.files.damaged import one_line
 from mmer.inference.answering import BatchAnswerer
+from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import read_model_folder
 from mmer.inference.backends.network import Network
-from mmer.inference.bundle import model_folder
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
 from mmer.inference.prediction import Prediction, probability_column

@@ -12,7 +12,7 @@ from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
-from mmer.files.writing import check_output_file
+from mmer.files.writing import check_output_file, writable
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
@@ -69,7 +69,7 @@ def transcribe(
     ]
     if utterances:
         hear = _with_whisper if kind == "whisper" else _with_ctc
-        with kept.open("a", encoding="utf-8") as file:
+        with writable(kept), kept.open("a", encoding="utf-8") as file:
             for name, text in hear(utterances, model, device):
                 line = {
                     "utterance_id": name,

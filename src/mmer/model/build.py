@@ -8,8 +8,9 @@ from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedTok
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
+from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoders import compact, pretrained
+from mmer.model.encoders import compact
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
@@ -39,12 +40,12 @@ def build_model(
     speech, text = recipe.model.speech, recipe.model.text
     model = MMERForEmotionRecognition(config)
     if config.uses_speech and speech.encoder != COMPACT:
-        pretrained.load_speech_encoder(model, speech.encoder)
+        pretrained_encoders.load_speech_encoder(model, speech.encoder)
     if config.uses_text and text.encoder != COMPACT:
-        pretrained.load_text_encoder(model, text.encoder)
+        pretrained_encoders.load_text_encoder(model, text.encoder)
     if (config.uses_speech and speech.train == "lora") or (config.uses_text and text.train == "lora"):
         model.add_lora(recipe.model.lora.model_dump())
-    pretrained.check_encoders(
+    pretrained_encoders.check_encoders(
         model,
         processor,
         speech=speech.encoder if config.uses_speech and speech.encoder != COMPACT else None,
@@ -92,13 +93,9 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         speech_train=speech.train,
         freeze_feature_extractor=speech.freeze_feature_extractor,
         text_train=recipe.model.text.train,
-        formulation=objectives.formulation,
+        **objectives.model_dump(exclude={"ctc_weight", "class_weights"}),
         ctc_weight=objectives.ctc_weight if alphabet else 0.0,
-        supervised_contrastive_weight=objectives.supervised_contrastive_weight,
-        augmented_contrastive_weight=objectives.augmented_contrastive_weight,
-        temperature=objectives.temperature,
         class_weights=_class_weights(train, labels) if objectives.class_weights == "balanced" else None,
-        label_smoothing=objectives.label_smoothing,
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
     )
@@ -150,8 +147,8 @@ def _text_side(
     if settings.encoder == COMPACT:
         tokenizer = compact.compact_tokenizer(transcripts, settings.compact)
         return compact.compact_text_config(settings.compact, tokenizer), tokenizer
-    config = pretrained.text_encoder_config(settings.encoder)
-    return config, pretrained.encoder_tokenizer(settings.encoder, config)
+    config = pretrained_encoders.text_encoder_config(settings.encoder)
+    return config, pretrained_encoders.encoder_tokenizer(settings.encoder, config)
 
 
 def _speech_side(settings: SpeechEncoder) -> tuple[PreTrainedConfig, FeatureExtractionMixin]:
@@ -160,8 +157,8 @@ def _speech_side(settings: SpeechEncoder) -> tuple[PreTrainedConfig, FeatureExtr
         config = compact.compact_speech_config(settings.compact)
         feature_extractor = compact.compact_feature_extractor(settings.compact)
     else:
-        config = pretrained.speech_encoder_config(settings.encoder)
-        feature_extractor = pretrained.encoder_feature_extractor(settings.encoder)
+        config = pretrained_encoders.speech_encoder_config(settings.encoder)
+        feature_extractor = pretrained_encoders.encoder_feature_extractor(settings.encoder)
     config.apply_spec_augment = settings.spec_augment
     return config, feature_extractor
 

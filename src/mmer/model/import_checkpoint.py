@@ -13,9 +13,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 from mmer.errors import CheckpointError
 from mmer.files.damaged import check_no_pointer, one_line
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder
+from mmer.files.writing import check_output_folder, writing_folder
+from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoders import pretrained
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
@@ -128,19 +128,20 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
         state = translate_state_dict(_read_pickle(checkpoint))
     except CheckpointError as error:
         raise error if str(checkpoint) in str(error) else CheckpointError(f"{checkpoint}: {error}") from error
-    text_config = pretrained.text_encoder_config(text_encoder)
+    text_config = pretrained_encoders.text_encoder_config(text_encoder)
     model = MMERForEmotionRecognition(official_config(text_config=text_config))
-    pretrained.load_text_encoder(model, text_encoder)
+    pretrained_encoders.load_text_encoder(model, text_encoder)
     load_official(model, state, checkpoint)
     processor = MMERProcessor(
         Wav2Vec2FeatureExtractor(return_attention_mask=True),
-        pretrained.encoder_tokenizer(text_encoder, text_config),
+        pretrained_encoders.encoder_tokenizer(text_encoder, text_config),
         labels=OFFICIAL_LABELS,
         ctc_symbols=WAV2VEC2_ALPHABET,
         minimum_samples=receptive_field(model.config.speech_config),
     )
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
+    with writing_folder(out) as part:
+        model.save_pretrained(part)
+        processor.save_pretrained(part)
 
 
 def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], source: Path) -> None:

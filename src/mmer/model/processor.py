@@ -24,6 +24,12 @@ RATES = (1000, 768_000)
 """Hz; lowest and highest sampling rate of waveforms."""
 LONGEST = 24 * 3600.0
 """Seconds; largest allowed `max_duration`."""
+LONGEST_TRANSCRIPT = 100_000
+"""Characters, more than two hours of speech; a longer transcript is refused."""
+MOST_TOKENS = 4096
+"""Tokens of a transcript whose tokenizer states no limit; attention takes time and memory with their square."""
+LARGEST_LIMIT = 32_768
+"""Tokens; tokenizers without a limit state a far larger number."""
 LARGEST = 4.0
 """Standard deviations at which standardized features are clipped."""
 
@@ -273,10 +279,16 @@ class MMERProcessor(ProcessorMixin):
             transcript without words is zero.
 
         Raises:
-            MMERError: a transcript has more tokens than the text encoder can read, or characters that the tokenizer
-                does not accept, such as half a surrogate.
+            MMERError: a transcript has more tokens than the text encoder can read, more than 4096 where its tokenizer
+                states no limit, more than 100 000 characters, or characters that the tokenizer does not accept, such
+                as half a surrogate.
         """
         texts = [strip_annotations(text) if text else "" for text in transcripts]
+        if (length := max(map(len, texts), default=0)) > LONGEST_TRANSCRIPT:
+            raise MMERError(
+                f"a transcript has {length} characters and at most {LONGEST_TRANSCRIPT} are read: "
+                f"{max(texts, key=len)[:60]!r}...; split the recording"
+            )
         try:
             encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -285,10 +297,11 @@ class MMERProcessor(ProcessorMixin):
             raise MMERError(
                 f"a transcript cannot be split into tokens ({type(error).__name__}: {error})"
             ) from error
-        longest = encoded["input_ids"].shape[1]
-        if longest > self.tokenizer.model_max_length:
+        longest, stated = encoded["input_ids"].shape[1], self.tokenizer.model_max_length
+        most = stated if stated <= LARGEST_LIMIT else MOST_TOKENS
+        if longest > most:
             raise MMERError(
-                f"a transcript has {longest} tokens and the text encoder reads {self.tokenizer.model_max_length}: "
+                f"a transcript has {longest} tokens and the text encoder reads {most}: "
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
         ids, mask = (np.asarray(encoded[name], np.int64) for name in ("input_ids", "attention_mask"))

@@ -309,9 +309,22 @@ class Training(Section):
     patience: PositiveInt | None = None
     """Stop after so many epochs without a better score on the selection split; null = never."""
 
+    @property
+    def at_a_time(self) -> int:
+        """Utterances that are in memory at a time, in training and where a split is judged."""
+        return self.micro_batch_size or self.batch_size
 
-RUN_SETTINGS = ("recompute", "workers", "text_cache_gb", "log_gradient_shares", "report_to")
-"""Settings of `training` that change how a run goes and not what comes of it: it may be taken up with others."""
+
+RUN_SETTINGS = (
+    "micro_batch_size",
+    "recompute",
+    "workers",
+    "text_cache_gb",
+    "log_gradient_shares",
+    "report_to",
+)
+"""Settings of `training` that change how a run goes and not what it computes: it may be taken up with others. With
+another `micro_batch_size` dropout draws other units."""
 
 
 class Recipe(Section):

@@ -26,6 +26,7 @@ else:
 
 SLOWEST = 20_000  # bytes a second of a body
 PATIENCE = 1.0  # s that a client may be waited for, however many others of its address are
+AHEAD = 1_000_000  # bytes of a stream that may come before the model is ready for them: 30 s of sound
 MOST = 10_000  # connections, where the system allows so many files
 FILES = 256  # that the process opens besides connections
 
@@ -211,6 +212,8 @@ class HTTPConnection(_Connection, H11Protocol):
 class StreamConnection(_Connection, WebSocketsSansIOProtocol):
     """A connection for a stream."""
 
+    _ahead = 0  # bytes of messages that came since all before them were taken
+
     def __init__(self, *args: Any, guard: Connections, **others: Any) -> None:
         super().__init__(*args, **others)
         self.guard = guard
@@ -224,6 +227,7 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def send_receive_event_to_app(self) -> None:
+        self._ahead += sum(map(len, self.frames))
         try:
             if self.curr_msg_data_type == "text":
                 b"".join(self.frames).decode()
@@ -231,8 +235,19 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
             self.frames = []
             self.conn.send_close(1007)
             self.handle_parser_exception()
-        else:
-            super().send_receive_event_to_app()
+            return
+        super().send_receive_event_to_app()
+        # uvicorn reads nothing more until the message has been taken, so that no ping is answered while the model is
+        # busy, and clients believe that the service is gone.
+        if self.read_paused and self._ahead < AHEAD:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if self.queue.empty():
+            self._ahead = 0
+        return message
 
 
 def most_connections() -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mmer.audio.load import probe
 from mmer.errors import AudioError, MissingExtraError, MMERError
-from mmer.inference.explain.explain import Explanation, explain
+from mmer.inference.explain.explain import explain
+from mmer.inference.explain.explanation import Explanation
 from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.timeline import Timeline, timeline

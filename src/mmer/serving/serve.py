@@ -15,6 +15,7 @@ from mmer.display.terminal import tell
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.serving.log import limit_log
+from mmer.serving.memory import keep_few_heaps
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:
@@ -53,9 +54,10 @@ def serve(
         MMERError: the address cannot be listened at, the model or the clips of the speakers cannot be loaded, or the
             model does not standardize per speaker.
     """
+    keep_few_heaps()
     import_extra("uvicorn", "mmer serve", "serve")
     import_extra("fastapi", "mmer serve", "serve")
-    from mmer.inference.bundle import SUFFIX, model_folder
+    from mmer.inference.backends.bundle import SUFFIX, model_folder
 
     folder = model_folder(model)
     with listening(host, port) as listener:
@@ -125,6 +127,7 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
         log_level="warning",
         ws_max_size=MESSAGE,
         ws_per_message_deflate=False,
+        ws_ping_interval=None,  # a stream that brings nothing is closed in any case
         access_log=False,
         server_header=False,
         backlog=BACKLOG,

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, assign_splits, identify, make_folds
 from mmer.corpora.labels import nearest
@@ -22,6 +23,7 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, write_parquet
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import COMPACT
 from mmer.recipe.schema import Lora, Recipe, load_recipe
@@ -34,6 +36,8 @@ from mmer.training.preparation import labeled, write_json
 
 NEUTRAL = "neutral"
 FIGURES = ("accuracy", "balanced_accuracy", "neutral_bias")
+_ANSWERS_OF = "answers of"
+"""Which model and corpus answers are of, in the metadata of their file."""
 CONDITIONS = ("gold", "wer:0.1", "wer:0.2", "wer:0.4", "wer:0.6", "none")
 _ALONE = [
     f"objectives.{name}_weight=0" for name in ("ctc", "supervised_contrastive", "augmented_contrastive")
@@ -334,10 +338,16 @@ def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -
 
 
 def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any]]:
-    """Judge the models of a cross-validation with other transcripts; answers are kept in `transcripts`."""
+    """Judge the models of a cross-validation with other transcripts; answers are kept in `transcripts`.
+
+    Kept answers count as long as model and corpus of their fold are what they were.
+    """
     answers = folder / "transcripts"
     answers.mkdir(exist_ok=True)
     folds = sorted((folder / "folds").iterdir())
+    contents = {
+        run: f"{model_hash(run / 'model')} {file_sha256(str(run / 'corpus.parquet'))}" for run in folds
+    }
     found = []
     for text in CONDITIONS:
         condition = Condition.parse(text)
@@ -350,14 +360,16 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
             words += made.words
             recipe = load_recipe(str(run / "recipe.yaml"))
             file = answers / f"{text.replace(':', '-')} {run.name}.parquet"
-            if not file.exists():
+            answered = pd.read_parquet(file) if file.exists() else None
+            if answered is None or answered.attrs.get(_ANSWERS_OF) != contents[run]:
                 recognizer = EmotionRecognizer.from_pretrained(run / "model")
                 with counting(console, f"transcripts {text}, {run.name}", len(test)) as progress:
                     answered = predict_labeled(
-                        recognizer, changed, batch_size=recipe.training.batch_size, progress=progress
+                        recognizer, changed, batch_size=recipe.training.at_a_time, progress=progress
                     )
+                answered.attrs[_ANSWERS_OF] = contents[run]
                 write_parquet(answered, file)
-            parts.append(pd.read_parquet(file))
+            parts.append(answered)
             labels = json.loads((run / "splits.json").read_text(encoding="utf-8"))["labels"]
         figures = judge(pd.concat(parts, ignore_index=True), labels)
         assert figures is not None

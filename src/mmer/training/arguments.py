@@ -3,8 +3,7 @@
 import math
 import multiprocessing
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +11,10 @@ import torch
 from transformers import TrainingArguments
 
 from mmer.errors import RecipeError
-from mmer.extras import import_extra
 from mmer.recipe.schema import Recipe
 
 LOGS_PER_EPOCH = 10
 MOST_WORKERS = 4
-_NO_MEMORY = re.compile(r"out of memory|you tried to allocate|ALLOC_FAILED")
-"""What CUDA, PyTorch's CPU allocator, and cuBLAS or cuDNN say."""
 
 
 class OneDeviceArguments(TrainingArguments):
@@ -42,7 +38,6 @@ def training_arguments(
 
     Raises:
         RecipeError: float16 without a GPU.
-        MissingExtraError: a package that `training.report_to` names is not installed.
     """
     settings, gpu = recipe.training, torch.cuda.is_available()
     if settings.precision == "float16" and not gpu:
@@ -50,13 +45,12 @@ def training_arguments(
     workers = loading_processes(settings.workers, gpu=gpu)
     if workers:  # otherwise each of them warns that it was forked
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    judged_at_a_time = settings.micro_batch_size or settings.batch_size
     steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
     return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=judged_at_a_time,
+        per_device_eval_batch_size=settings.at_a_time,
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup_ratio,
@@ -80,17 +74,9 @@ def training_arguments(
         eval_strategy="epoch" if judged else "no",
         save_strategy="epoch",
         disable_tqdm=True,
-        report_to=_loggers(settings.report_to),
+        report_to="none",  # see MMERTrainer
         run_name=folder.parent.name,
     )
-
-
-def _loggers(wanted: Sequence[str]) -> list[str]:
-    """Those that log for the Trainer; TensorBoard's events go to the run folder by a callback of our own."""
-    others = [name for name in wanted if name != "tensorboard"]
-    for name in others:
-        import_extra(name, f"training.report_to: [{name}]")
-    return others
 
 
 def loading_processes(workers: int | None, *, gpu: bool) -> int:
@@ -140,8 +126,3 @@ def tf32(allowed: bool) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(_NO_MEMORY.search(str(error)))

@@ -15,6 +15,7 @@ from rich.text import Text
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.labels import nearest
+from mmer.display.progress import counting
 from mmer.display.terminal import Table, messages, tell
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
@@ -153,8 +154,8 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
             f"is of another recipe, different in {', '.join(different)}" if different else "lacks folds.json"
         )
         raise RecipeError(f"the cross-validation in {folder} {keys}; use another folder")
-    with console.status("reading the corpus"):
-        usable = read_usable(recipe)
+    with counting(console, "reading the corpus") as progress:
+        usable = read_usable(recipe, progress)
         folds = _make_folds(recipe, usable.corpus)
         folder.mkdir(parents=True, exist_ok=True)
         folds_file.unlink(missing_ok=True)

@@ -18,8 +18,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
-from mmer.training.progress import INTERVAL
 
 LOG = "log.txt"
 _EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
@@ -157,8 +157,7 @@ def _outlook(share: float, total: int, seconds: float, done: float) -> str:
     """How many folds are trained, and when the others will be at this speed."""
     line = f"{share:.1f} of {total} folds"
     if done:
-        left = round(seconds / done * (total - share))
-        line += f"  {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+        line += f"  {time_left(seconds / done * (total - share))}"
     return line
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.audio.load import SAMPLING_RATE, load_with_warnings
+from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.corpora.labels import nearest
@@ -25,6 +26,7 @@ from mmer.training.views import choose_views
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
 LEFT_OUT, CUT = "left out", "cut"
+_NAMED = 3  # files
 SAID_IN_TEST = "said in the test split"
 """Why `text_disjoint` leaves an utterance out."""
 
@@ -70,7 +72,11 @@ def as_recognized(corpus: Corpus) -> Corpus:
     return Corpus(table, source=corpus.source, notes=corpus.notes)
 
 
-def prepare(recipe: Recipe) -> Preparation:
+Progress = Callable[[int, int], None]
+"""Called with the number of recordings read so far, and of all."""
+
+
+def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
     """The utterances of a run: `read_usable`, then `share_out`.
 
     Raises:
@@ -79,10 +85,10 @@ def prepare(recipe: Recipe) -> Preparation:
     if recipe.protocol.folds is not None:
         found = f"protocol.folds is {recipe.protocol.folds}, which mmer crossval trains"
         raise RecipeError(f"{found}; for one fold set it to null and name protocol.test")
-    return share_out(read_usable(recipe), recipe)
+    return share_out(read_usable(recipe, progress), recipe)
 
 
-def read_usable(recipe: Recipe) -> Preparation:
+def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation:
     """Read the corpus of a recipe, and leave out what cannot be used; the split column is that of the corpus.
 
     Every recording is decoded once, so that a damaged one is found here and not in the third epoch.
@@ -109,8 +115,10 @@ def read_usable(recipe: Recipe) -> Preparation:
         usable, others = _of_style(usable, recipe.protocol.style)
         skipped += others
     if recipe.model.fusion != "text":
-        usable, unusable = _check_recordings(usable, recipe)
+        usable, unusable, cancelling = _check_recordings(usable, recipe, progress)
         skipped += unusable
+        if cancelling:
+            notes = (*notes, _told_of_channels(cancelling))
     if not len(usable):
         reasons = pd.Series([row["reason"] for row in skipped], dtype=str).value_counts()
         most = f"; the most frequent reason: {reasons.index[0]}" if len(reasons) else ""
@@ -192,17 +200,40 @@ def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
     return corpus.select(wanted), _leave_out(corpus, ~wanted, f"not {style}", reason)
 
 
-def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]]:
+@dataclass(frozen=True)
+class _Heard:
+    """What decoding a recording told.
+
+    Attributes:
+        duration: seconds; why they are not known; null where there is no recording.
+        cancelling: whether its channels would cancel each other in a sum.
+    """
+
+    duration: float | AudioError | None
+    cancelling: bool = False
+
+
+def _check_recordings(
+    corpus: Corpus, recipe: Recipe, progress: Progress | None
+) -> tuple[Corpus, list[Row], list[str]]:
     """Decode every recording; cut and leave out as the recipe says.
 
     An utterance that is only written down stays where the network has stand-ins.
+
+    Returns:
+        The utterances that are kept, the others, and paths of kept recordings whose channels cancel each other.
     """
     crop, longest = recipe.data.crop_duration, recipe.data.max_duration
-    table, skipped, kept = corpus.table.copy(), [], []
+    table, skipped, kept, cancelling = corpus.table.copy(), [], [], []
     rows = table.to_dict("records")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        durations = list(threads.map(_duration, rows))
-    for index, row, duration in zip(table.index, rows, durations, strict=True):
+        heard = []
+        for each in threads.map(_heard, rows):
+            heard.append(each)
+            if progress:
+                progress(len(heard), len(rows))
+    for index, row, found in zip(table.index, rows, heard, strict=True):
+        duration = found.duration
         if duration is None and recipe.stand_ins and strip_annotations(row["transcript"] or ""):
             kept.append(index)
             continue
@@ -223,19 +254,33 @@ def _check_recordings(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, list[Row]
             continue
         table.loc[index, "duration"] = duration
         kept.append(index)
+        if found.cancelling:
+            cancelling.append(str(row["audio_path"]))
     kept_table = table.loc[kept].reset_index(drop=True)
-    return Corpus(kept_table, source=str(recipe.data.corpus), notes=corpus.notes), skipped
+    return Corpus(kept_table, source=str(recipe.data.corpus), notes=corpus.notes), skipped, cancelling
 
 
-def _duration(row: Row) -> float | AudioError | None:
-    """Seconds, or why they are not known; null where there is no recording."""
+def _heard(row: Row) -> _Heard:
     if pd.isna(row["audio_path"]):
-        return None
+        return _Heard(None)
     start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
     try:
-        return len(load_audio(row["audio_path"], start=start, end=end)) / SAMPLING_RATE
+        audio = load_with_warnings(row["audio_path"], start=start, end=end)
     except AudioError as error:
-        return error
+        return _Heard(error)
+    cancelling = any(warning.startswith(CANCELLING) for warning in audio.warnings)
+    return _Heard(len(audio.waveform) / SAMPLING_RATE, cancelling)
+
+
+def _told_of_channels(paths: list[str]) -> str:
+    """Say of how many utterances the channels cancel each other, and name the first recordings."""
+    files = list(dict.fromkeys(paths))
+    more = f" and {len(files) - _NAMED} more files" if len(files) > _NAMED else ""
+    are = "utterance has" if len(paths) == 1 else "utterances have"
+    return (
+        f"{len(paths)} {are} channels that cancel each other; the quieter of them is left out of the mix: "
+        f"{', '.join(files[:_NAMED])}{more}"
+    )
 
 
 def _check_splits(preparation: Preparation, recipe: Recipe) -> None:

@@ -13,15 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.show import FIGURES
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
-
-INTERVAL = 60.0
-"""Seconds after which progress is told again where there is no terminal."""
 
 
 class TrainingProgress(TrainerCallback):
@@ -147,8 +145,7 @@ class TrainingProgress(TrainerCallback):
             name = "" if self.metric == "balanced_accuracy" else f" {FIGURES[self.metric]}"
             parts.append(f"best {self.selection}{name} {self._best[0]:.1%} (epoch {self._best[1]})")
         if done:
-            seconds = round((time.monotonic() - self._began) / done * left)
-            parts.append(f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left")
+            parts.append(time_left((time.monotonic() - self._began) / done * left))
         return "  ".join(parts)
 
 
@@ -205,7 +202,7 @@ CONTENT = {
     "splits.json": "the utterances and speakers of each split",
     "skipped.csv": "utterances not used as they are, and why",
     "content": "what the corpus held, to see whether it has changed",
-    "versions.json": "software the run was made with",
+    "versions.json": "software the run was made with, and how many utterances were in memory at a time",
     "tensorboard": "events, for tensorboard --logdir",
     "checkpoints": "the log of training; until the end, what is needed to resume",
     "refit": "checkpoints and events of the training on training and validation",

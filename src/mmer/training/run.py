@@ -26,7 +26,7 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.files.lock import is_vacant, writes
-from mmer.files.writing import check_output_folder, write_parquet
+from mmer.files.writing import check_output_folder, write_parquet, writing_folder
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
@@ -67,6 +67,8 @@ SOFTWARE = (
     *("mmer", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
     *("audiomentations", "soundfile", "soxr", "av"),
 )
+
+_AT_A_TIME = "training.micro_batch_size"
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,8 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     elif not is_vacant(folder):
         raise TrainingError(f"{folder} is neither a run nor an empty folder; use another folder")
     if different or not (folder / "splits.json").exists():
-        with console.status("reading the corpus"):
-            preparation = prepare(recipe)
+        with counting(console, "reading the corpus") as progress:
+            preparation = prepare(recipe, progress)
         for note in (*preparation.corpus.notes, *preparation.notes):
             tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)
@@ -173,25 +175,29 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     elif not (folder / "metrics.json").exists():
         write_recipe(recipe, folder)
     if not versions_file.exists():
-        write_json(versions_file, _versions())
+        write_json(versions_file, _versions(recipe))
     elif not (folder / "metrics.json").exists():
-        _note_other_software(versions_file, console)
+        _note_changes(versions_file, recipe, console)
     # Read back even if just written, so that a resumed run sees the very same table.
     return read_preparation(folder)
 
 
-def _note_other_software(file: Path, console: Console) -> None:
+def _note_changes(file: Path, recipe: Recipe, console: Console) -> None:
     """Add what a run goes on with to what it was begun with, as in `2.8.0, then 2.9.1`."""
     before = json.loads(file.read_text(encoding="utf-8"))
-    now = _versions()
     changed = {
-        name: f"{before[name]}, then {version}" if name in before else version
-        for name, version in now.items()
-        if before.get(name, "").rpartition(", then ")[2] != version
+        name: f"{before[name]}, then {value}" if name in before else value
+        for name, value in _versions(recipe).items()
+        if before.get(name, "").rpartition(", then ")[2] != value
     }
+    software = [f"{name} {value}" for name, value in changed.items() if name != _AT_A_TIME]
+    if software:
+        told = f"warning: the run was begun with other software: {'; '.join(software)}"
+        tell(told, console, style="yellow")
+    if _AT_A_TIME in changed and _AT_A_TIME in before:
+        told = f"note: {_AT_A_TIME} is {changed[_AT_A_TIME]}: gradients stay the same, but for what dropout draws"
+        tell(told, console)
     if changed:
-        told = "; ".join(f"{name} {version}" for name, version in changed.items())
-        tell(f"warning: the run was begun with other software: {told}", console, style="yellow")
         write_json(file, {**before, **changed})
 
 
@@ -238,7 +244,8 @@ def _train(
     heard = [Utterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
     statistics = _read_features(store, preparation, [watched, compared], heard, console)
     if PartialState().is_main_process:
-        processor.save_pretrained(model_folder)
+        with writing_folder(model_folder) as part:
+            processor.save_pretrained(part)
 
     def judged(part: Corpus) -> SpeechEmotionDataset | None:
         if not len(part):
@@ -357,11 +364,11 @@ def _judge(
     write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
-            recognizer, corpus, batch_size=recipe.training.batch_size, progress=progress
+            recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress
         )
     if chooser is not None:  # the refitted model was trained on the validation split
         validated = as_judged(preparation.part("validation"), recipe)
-        answers = predict_labeled(chooser, validated, batch_size=recipe.training.batch_size)
+        answers = predict_labeled(chooser, validated, batch_size=recipe.training.at_a_time)
         predictions = pd.concat([predictions[predictions["split"] != "validation"], answers])
     write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
@@ -383,11 +390,12 @@ def _judge(
         plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
     bias = None
     if compared is not None and judged["test"]:
-        MMERProcessor.from_pretrained(folder / "model").save_pretrained(folder / "validation_selected")
+        with writing_folder(folder / "validation_selected") as part:
+            MMERProcessor.from_pretrained(folder / "model").save_pretrained(part)
         other = _keep(folder, compared, folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
-        answers = predict_labeled(other, tested, batch_size=recipe.training.batch_size)
+        answers = predict_labeled(other, tested, batch_size=recipe.training.at_a_time)
         by_validation = judge(answers, labels)
         assert by_validation is not None
         bias = selection_bias(
@@ -425,7 +433,7 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
             corpus,
             methods=LABEL_KEEPING,
             note=note,
-            batch_size=recipe.training.batch_size,
+            batch_size=recipe.training.at_a_time,
             progress=progress,
         )
     return True
@@ -437,7 +445,8 @@ def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     if any(checkpoint.glob("*.safetensors")):  # else the run was finished before, and this is its model
         model = MMERForEmotionRecognition.from_pretrained(checkpoint)
         model.merge_lora()
-        model.save_pretrained(model_folder)
+        with writing_folder(model_folder) as part:
+            model.save_pretrained(part)
     (model_folder / CALIBRATION).unlink(missing_ok=True)  # of other weights, where judging was interrupted
     return EmotionRecognizer.from_pretrained(model_folder)
 
@@ -474,13 +483,14 @@ def _last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
     return None, None
 
 
-def _versions() -> dict[str, str]:
+def _versions(recipe: Recipe) -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
         **{name: _version(name) for name in SOFTWARE},
+        _AT_A_TIME: str(recipe.training.at_a_time),
     }
 
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmer.files.writing import writable
 from mmer.model.encoders.text import TextEncoder
 
 _RECORD = np.dtype(
@@ -166,7 +167,7 @@ class TextCache:
             (self._states_file, b"".join(contents)),
             (self._index_file, np.array(records, _RECORD).tobytes()),
         ):
-            with open(file, "ab") as output:
+            with writable(file), open(file, "ab") as output:
                 output.write(content)
 
     def _records(self) -> NDArray[Any]:

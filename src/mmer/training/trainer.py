@@ -1,6 +1,7 @@
 """The training loop: `transformers.Trainer` with the four objectives in view."""
 
 import math
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,16 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from mmer.errors import TrainingError
+from mmer.errors import MMERError, TrainingError, is_out_of_memory
+from mmer.files.writing import writable
 from mmer.model.encoders.activation_checkpointing import enable_recompute
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.schema import Recipe
-from mmer.training.arguments import is_out_of_memory, tf32, training_arguments
+from mmer.training.arguments import tf32, training_arguments
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.non_finite import Suspects, found_out, suspects
@@ -44,6 +47,7 @@ from mmer.training.selection import (
     trained_conditions,
 )
 from mmer.training.text_cache import KeyedCollator, TextCache
+from mmer.training.trackers import Tracker
 
 TEXT_CACHE = "text_cache"
 """Where in the run folder hidden states of the transcripts are kept while training goes on."""
@@ -69,6 +73,7 @@ class MMERTrainer(Trainer):
 
     Raises:
         RecipeError: float16 without a GPU.
+        MissingExtraError: a package that `training.report_to` names is not installed.
         RecipeError, EncoderError: learning rates that do not suit the model, when training begins; see
             `parameter_groups`.
     """
@@ -98,6 +103,7 @@ class MMERTrainer(Trainer):
         enable_recompute(model, recipe.training.recompute)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
         caches = reader is not None and reader.trained == "frozen" and limit > 0
+        trackers = [Tracker(name) for name in recipe.training.report_to if name != "tensorboard"]
         super().__init__(
             model,
             training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
@@ -105,7 +111,13 @@ class MMERTrainer(Trainer):
             train_dataset=train,
             eval_dataset=selection,
             compute_metrics=self._judge,
-            callbacks=[_Epochs(self), Patience(recipe.training.patience), Checkpoints(), *callbacks],
+            callbacks=[
+                _Epochs(self),
+                Patience(recipe.training.patience),
+                Checkpoints(),
+                *trackers,
+                *callbacks,
+            ],
         )
         if self.is_world_process_zero() and "tensorboard" in recipe.training.report_to:
             self.add_callback(TensorBoardCallback(SummaryWriter(str(folder / "tensorboard"))))
@@ -141,7 +153,7 @@ class MMERTrainer(Trainer):
     def _out_of_memory(self) -> str:
         settings = self.recipe.training
         where = f"{torch.cuda.get_device_name()} has" if torch.cuda.is_available() else "this machine has"
-        at_a_time = settings.micro_batch_size or settings.batch_size
+        at_a_time = settings.at_a_time
         remedies = []
         if at_a_time > 1:
             remedies.append(f"set training.micro_batch_size={at_a_time // 2}, which changes no gradient")
@@ -346,6 +358,26 @@ class MMERTrainer(Trainer):
     def _judge(self, prediction: EvalPrediction) -> dict[str, float]:
         logits, truth = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         return judge_epoch(logits, truth, self.labels, self.conditions, self.recipe.protocol.metric)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint, complete or not at all.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
+        folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        written = False
+        try:
+            with writable(folder):
+                super()._save_checkpoint(model, trial)
+            written = True
+        except MMERError as error:
+            raise TrainingError(
+                f"{error}; make room, and the same command goes on from the last epoch that is saved"
+            ) from error
+        finally:
+            if not written and self.is_world_process_zero():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """0: the Trainer's estimate is for language models, and counts all parameters in each step."""

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from mmer.audio.load import load_audio
+from mmer.augment.generators.by_name import Perturbation, speech_generators
 from mmer.augment.generators.cloning import YourTTS
-from mmer.augment.generators.generator import Perturbation, speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.espeak import ESpeak

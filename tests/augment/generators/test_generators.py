@@ -5,9 +5,10 @@ import pytest
 import soundfile
 
 from mmer.audio.vocoder import resynthesize
+from mmer.augment.generators.by_name import Perturbation, speech_generators, text_generator
 from mmer.augment.generators.effects import CODECS, Effects, through_codec
 from mmer.augment.generators.espeak_voices import ESpeakVoices
-from mmer.augment.generators.generator import Material, Perturbation, speech_generators, text_generator
+from mmer.augment.generators.generator import Material
 from mmer.augment.generators.world import World
 from mmer.errors import MissingExtraError, MMERError
 

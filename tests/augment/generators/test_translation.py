@@ -11,7 +11,7 @@ import sentencepiece
 import torch
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
-from mmer.augment.generators.generator import text_generator
+from mmer.augment.generators.by_name import text_generator
 from mmer.augment.generators.translation import BackTranslation
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mmer.corpora.audit.audit import Audit, audit
+from mmer.corpora.audit.audit import audit
+from mmer.corpora.audit.findings import Audit
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.overlap import similarity
 from mmer.corpora.readers.meld import read_meld

@@ -17,7 +17,7 @@ from mmer.augment.measures import TextSimilarity
 from mmer.errors import CheckpointError, EncoderError
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.transcription import SpeechRecognizer
-from mmer.model.encoders.pretrained import encoder_config, encoder_feature_extractor, encoder_tokenizer
+from mmer.model.pretrained_encoders import encoder_config, encoder_feature_extractor, encoder_tokenizer
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
 

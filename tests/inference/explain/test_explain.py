@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from commands import run
 from PIL import Image
-from tiny import model_config
+from tiny import model_config, tiny_model
+from transformers import CLIPTextConfig
 
 from mmer.audio.load import load_audio
 from mmer.errors import MissingExtraError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.explain import attribution as attribution_module
 from mmer.inference.explain.alignment import attention_weights
 from mmer.inference.explain.attribution import Inputs, evidence, integrated_gradients, log_odds
@@ -207,6 +209,20 @@ def test_what_a_user_can_get_wrong(
     folder = run(capfd, monkeypatch, ["explain", model_folder, clips[0], "-o", tmp_path / "no" / "why.png"])
     assert folder.code == 2
     assert "there is no folder" in folder.err
+
+
+def test_text_encoders_that_read_no_embeddings_are_refused_before_the_work(
+    recognizer: EmotionRecognizer, voice: np.ndarray
+):
+    clip = CLIPTextConfig(
+        vocab_size=100, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    network = TorchNetwork(tiny_model(text_config=clip), "cpu")
+    utterance = Utterance(voice, "day", 16_000)
+    reading_clip = EmotionRecognizer(network, recognizer.processor)
+    assert reading_clip.predict([utterance])
+    with pytest.raises(MMERError, match="text encoder is of type 'clip_text_model': it reads token numbers"):
+        explain(reading_clip, utterance)
 
 
 def test_no_answer_and_no_captum(

@@ -10,7 +10,7 @@ import torch
 from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError
 from mmer.extras import import_extra
-from mmer.model.encoders.pretrained import fetch
+from mmer.model.pretrained_encoders import fetch
 from mmer.text.transcripts import strip_annotations
 
 _PAIR = re.compile(r"([a-z]{2,3})-([a-z]{2,3})")

@@ -1,131 +1,27 @@
 """The leakage audit: how much of what a fold tests has already been seen in its training."""
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import RenderableType
 
-from mmer.corpora.audit.leaks import TRAIN, Sides, find_leaks
-from mmer.corpora.audit.views import FIGURE, count_broken_views
+from mmer.audio.mixdown import CANCELLING
+from mmer.corpora.audit.findings import OVERLAPS, VIEW_OVERLAP, Audit
+from mmer.corpora.audit.leaks import TRAIN, Sides, count_broken_views, find_leaks
 from mmer.corpora.clips import Clip, read_clips
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
+from mmer.corpora.views import View
 from mmer.errors import CorpusError
-from mmer.files.writing import writable, write_json
-
-if TYPE_CHECKING:
-    from mmer.corpora.views import View
 
 BY = ("split", "session", "speaker", "fold")
 """What an audit may hold against each other."""
 
-OVERLAPS = {
-    "speaker_overlap": "speaker",
-    "dialogue_overlap": "dialogue",
-    "transcript_overlap": "transcript",
-    "near_transcript_overlap": "near_transcript",
-    "copy_overlap": "copy",
-    "audio_overlap": "audio",
-    "near_audio_overlap": "near_audio",
-}
-"""Figure of a fold: column of `find_leaks` it is the share of."""
-
-LOOKUPS = ("lookup_accuracy", "majority_accuracy", "lookup_gain")
-"""Figures of a fold: what the leaked transcripts tell of the emotion."""
-
-FAULTS = {
-    "unreadable": "cannot be read",
-    "empty": "of zero length",
-    "short": "below 0.1 s",
-    "silent": "silent",
-    "very_quiet": "very quiet",
-    "clipped": "clipped",
-    "channels_cancel": "with channels that cancel each other",
-    "unusual_duration": "unusually short or long",
-    "no_fingerprint": "too short or silent for a fingerprint",
-}
-"""What may be wrong with clips, and how to say it."""
-
 _SHORT = 0.1  # s; below, nothing can be heard
 _WORDS = (2, 3, 4, 5)  # lengths from which transcripts are counted apart, besides that of near duplicates
 _SHOWN = 5  # of the most leaked transcripts
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found; `rich.print` shows it on a page.
-
-    Shares are between 0 and 1, and null where nothing is known: no audio, no such column, nobody tested.
-
-    Attributes:
-        source: what the corpus was read from.
-        by: what was held against what: each split against training, or each group against all others.
-        settings: similarity and length of near-duplicate transcripts, difference of near-duplicate recordings.
-        folds: figures of each fold. `test_utterances`, `train_utterances`; the shares of the tested utterances whose
-            speaker, dialogue, exact transcript, near duplicate (of those with enough words; the exact ones included),
-            original or augmented copy, bytes or sound is in training too: `speaker_overlap`, `dialogue_overlap`,
-            `transcript_overlap`, `near_transcript_overlap`, `copy_overlap`, `audio_overlap`, `near_audio_overlap`;
-            `counts`, the same as [found, known]; `transcript_overlap_by_words`, the exact ones of those that have at
-            least so many words; `lookup_accuracy`, share of the leaked transcripts that the emotion training has most
-            often for the same words gets right, and `majority_accuracy`, that the most frequent emotion of training
-            gets right; `lookup_gain`, what the first adds to the accuracy over all tested utterances; `emotions`.
-            Where the corpus says what was improvised, `scripted` and `improvised` have the text figures of either.
-            `view_overlap`: of the views of training utterances, the share that used the voice or the words of somebody
-            who is not in training.
-        total: the same over all tested utterances.
-        transcripts: `distinct` normalized ones, `redundant` utterances that repeat one, `repeated` distinct ones said
-            more than once, `ambiguous` repeated ones with several emotions, `most_leaked` ones with how often they
-            are tested.
-        clips: `read`, recordings that could be; and for each of `FAULTS` the ids of the utterances that have it.
-        emotions: counts in each split or group.
-        recordings: tested recordings that training has too, and in which utterance.
-        notes: what was left out, and why a recording could not be read.
-        broken_views: `view`, `fold` and `reason` of each view that breaks a fold.
-    """
-
-    source: str
-    by: str
-    settings: dict[str, float]
-    folds: dict[str, dict[str, Any]]
-    total: dict[str, Any]
-    transcripts: dict[str, Any]
-    clips: dict[str, Any]
-    emotions: dict[str, dict[str, int]]
-    recordings: list[dict[str, Any]]
-    notes: list[str] = field(default_factory=list)
-    broken_views: list[dict[str, str]] = field(default_factory=list)
-
-    @property
-    def verdict(self) -> list[str]:
-        """What the figures mean, in sentences."""
-        from mmer.corpora.audit.show import verdict
-
-        return verdict(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON knows it."""
-        return {**asdict(self), "verdict": self.verdict}
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write everything as JSON.
-
-        Raises:
-            MMERError: the file cannot be written.
-        """
-        with writable(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, self.to_dict())
-
-    def __rich__(self) -> RenderableType:
-        from mmer.corpora.audit.show import render
-
-        return render(self)
 
 
 def audit(
@@ -136,7 +32,7 @@ def audit(
     min_words: int = 3,
     listen: bool = True,
     progress: Progress | None = None,
-    views: Sequence["View"] | None = None,
+    views: Sequence[View] | None = None,
 ) -> Audit:
     """Look for everything that a fold tests in its training.
 
@@ -197,15 +93,15 @@ def _add_views(
     total: dict[str, Any],
     table: pd.DataFrame,
     sides: Sides,
-    views: Sequence["View"] | None,
+    views: Sequence[View] | None,
 ) -> list[dict[str, str]]:
     """Add the figure of views, null where none are given, to those of the folds; gives the views that break one."""
     by_fold, in_all, broken = count_broken_views(table, sides, views or [])
     for name, figures in folds.items():
-        figures[FIGURE] = _share(*by_fold[name])
-        figures["counts"][FIGURE] = list(by_fold[name])
-    total[FIGURE] = _share(*in_all)
-    total["counts"][FIGURE] = list(in_all)
+        figures[VIEW_OVERLAP] = _share(*by_fold[name])
+        figures["counts"][VIEW_OVERLAP] = list(by_fold[name])
+    total[VIEW_OVERLAP] = _share(*in_all)
+    total["counts"][VIEW_OVERLAP] = list(in_all)
     return broken
 
 
@@ -292,7 +188,7 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, Clip]) -> dict[str, Any]:
                 for row, clip in heard.items()
                 if any(warning.startswith(kind) for warning in clip.warnings)
             ]
-            for kind in ("silent", "very quiet", "clipped", "channels cancel")
+            for kind in ("silent", "very quiet", "clipped", CANCELLING)
         },
         "unusual_duration": durations.index[_outlying(durations)],
         "no_fingerprint": [row for row, clip in heard.items() if not clip.print],

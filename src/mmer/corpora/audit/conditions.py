@@ -5,13 +5,12 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from mmer.corpora.audit.audit import FAULTS, LOOKUPS, OVERLAPS, Audit
-from mmer.corpora.audit.views import FIGURE
+from mmer.corpora.audit.findings import FAULTS, LOOKUPS, OVERLAPS, VIEW_OVERLAP, Audit
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_KNOWN = (*OVERLAPS, FIGURE, *LOOKUPS, *FAULTS)
+_KNOWN = (*OVERLAPS, VIEW_OVERLAP, *LOOKUPS, *FAULTS)
 _FORM = re.compile(r"\s*([A-Za-z_]+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+))\s*")
 
 

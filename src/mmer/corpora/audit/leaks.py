@@ -1,7 +1,7 @@
 """Utterance by utterance: what of it is also in the training of the fold that tests it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from mmer.corpora.clips import Clip
 from mmer.corpora.fingerprint import same_recordings
 from mmer.corpora.overlap import TranscriptIndex
+from mmer.corpora.views import View
 from mmer.text.transcripts import normalize_transcript
 
 TRAIN = "train"
@@ -198,3 +199,34 @@ def _originals(table: pd.DataFrame) -> pd.Series:
 
 def _unknown(table: pd.DataFrame) -> pd.Series:
     return pd.Series(pd.NA, index=table.index, dtype="boolean")
+
+
+def count_broken_views(
+    table: pd.DataFrame, sides: Sides, views: Sequence[View]
+) -> tuple[dict[str, tuple[int, int]], tuple[int, int], list[dict[str, str]]]:
+    """Look for views that may not train where their source does.
+
+    Args:
+        table: of a `Corpus`.
+        sides: of its rows.
+        views: of its utterances; rejected ones do not count.
+
+    Returns:
+        By fold, how many of the views of its training utterances break it, and how many these are; the same for views
+        that break some fold, of those that are trained on in some; and of each that does, `view`, the first such
+        `fold`, and `reason`.
+    """
+    good = [view for view in views if view.rejected is None]
+    counts: dict[str, tuple[int, int]] = {}
+    reasons: dict[str, dict[str, str]] = {}
+    used: set[str] = set()
+    for fold in sorted(sides.tested.dropna().unique()):
+        trained = table[[sides.train(name, fold) for name in sides.names]]
+        ids, speakers = set(trained["utterance_id"]), set(trained["speaker"].dropna())
+        inside = [view for view in good if view.source_utterance in ids]
+        broken = [(view, reason) for view in inside if (reason := view.breaks(ids, speakers))]
+        counts[str(fold)] = len(broken), len(inside)
+        used.update(view.view_id for view in inside)
+        for view, reason in broken:
+            reasons.setdefault(view.view_id, {"view": view.view_id, "fold": str(fold), "reason": reason})
+    return counts, (len(reasons), len(used)), list(reasons.values())

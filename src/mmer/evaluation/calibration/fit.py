@@ -78,7 +78,7 @@ def _into_folders_only(function: Callable[Parameters, Result]) -> Callable[Param
 
     @wraps(function)
     def checked(*args: Parameters.args, **named: Parameters.kwargs) -> Result:
-        from mmer.inference.bundle import is_bundle
+        from mmer.inference.backends.bundle import is_bundle
 
         model: Any = args[0] if args else named["model_folder"]
         if is_bundle(model):

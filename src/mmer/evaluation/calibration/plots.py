@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.ticker import PercentFormatter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mmer.display.picture import FAINT, INK, Picture
+from mmer.display.picture import FAINT, INK, Picture, soft_axes
 from mmer.evaluation.calibration.figures import calibration_error
 from mmer.evaluation.plots import COLORS
-from mmer.evaluation.report.plots import draw_reliability
 
 _FEW = 0.05  # share of the answers below which their risk may leave the picture
 
@@ -30,6 +31,32 @@ def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str
         error = calibration_error(table)
         axes.set_title(f"{name}: calibration error {error:.1%}", fontsize=11, color=INK, loc="left")
     figure.savefig(path)
+
+
+def draw_reliability(figure: Figure | SubFigure, bins: pd.DataFrame) -> Axes:
+    """Draw accuracy against confidence, and how many utterances there are, below; gives the upper axes.
+
+    Args:
+        figure: empty.
+        bins: of `confidence_bins`.
+    """
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    soft_axes(above, "y").plot([0, 1], [0, 1], color=FAINT, lw=1.2, ls="--")
+    above.vlines(bins["confidence"], bins["confidence"], bins["accuracy"], color="#d55e00", lw=2)
+    above.plot(bins["confidence"], bins["accuracy"], "o-", color="#0072b2", lw=1.8, ms=6)
+    above.set_ylim(0, 1.02)
+    above.set_ylabel("accuracy", color=INK)
+    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    widths = bins["high"] - bins["low"]
+    soft_axes(below, "y").bar(
+        bins["low"], bins["utterances"], widths * 0.94, align="edge", color="#0072b2", alpha=0.6
+    )
+    below.set_xlim(0, 1)
+    below.set_xlabel("confidence", color=INK)
+    below.set_ylabel("utterances", color=INK)
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return above
 
 
 def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: str) -> None:

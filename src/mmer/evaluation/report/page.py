@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mmer.audio.load import SAMPLING_RATE, load_audio
-from mmer.corpora.audit.audit import Audit, audit
+from mmer.corpora.audit.audit import audit
+from mmer.corpora.audit.findings import Audit
 from mmer.corpora.corpus import Corpus
 from mmer.display.progress import counting
 from mmer.display.terminal import messages

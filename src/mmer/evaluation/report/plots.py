@@ -10,11 +10,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from mmer.display.picture import FAINT, INK, Picture, legend_name
+from mmer.display.picture import FAINT, INK, Picture, legend_name, soft_axes
+from mmer.evaluation.calibration.plots import draw_reliability
 from mmer.evaluation.plots import COLORS, NAMES
 
 WIDTH = 4.4  # inches; the page shows pictures a little larger on a screen and smaller on a phone
@@ -37,7 +38,7 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Mapping[str, Any]
     figure = Picture(
         figsize=(WIDTH, 1.0 + (0.26 * count if count <= _NAMED else 2.6)), dpi=72, layout="constrained"
     )
-    axes = _axes(figure.subplots(), "x")
+    axes = soft_axes(figure.subplots(), "x")
     if found["low"] is not None:
         axes.axvspan(found["low"], found["high"], color="#0072b2", alpha=0.15, lw=0)
     axes.axvline(pooled, color="#0072b2", lw=1.5)
@@ -80,7 +81,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, in
     figure = Picture(figsize=(WIDTH, 0.3 + 1.7 * rows), dpi=72, layout="constrained")
     grid = figure.subplots(rows, min(2, len(panels)), sharex=True, squeeze=False).ravel()
     for axes, name in zip(grid, panels, strict=False):
-        _axes(axes, "y")
+        soft_axes(axes, "y")
         color = COLORS.get(name, INK)
         for fold, history in histories.items():
             alone = len(histories) == 1
@@ -117,32 +118,6 @@ def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
     return _svg(figure, "calibration", words)
 
 
-def draw_reliability(figure: Figure | SubFigure, bins: pd.DataFrame) -> Axes:
-    """Draw accuracy against confidence, and how many utterances there are, below; gives the upper axes.
-
-    Args:
-        figure: empty.
-        bins: of `confidence_bins`.
-    """
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    _axes(above, "y").plot([0, 1], [0, 1], color=FAINT, lw=1.2, ls="--")
-    above.vlines(bins["confidence"], bins["confidence"], bins["accuracy"], color="#d55e00", lw=2)
-    above.plot(bins["confidence"], bins["accuracy"], "o-", color="#0072b2", lw=1.8, ms=6)
-    above.set_ylim(0, 1.02)
-    above.set_ylabel("accuracy", color=INK)
-    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    widths = bins["high"] - bins["low"]
-    _axes(below, "y").bar(
-        bins["low"], bins["utterances"], widths * 0.94, align="edge", color="#0072b2", alpha=0.6
-    )
-    below.set_xlim(0, 1)
-    below.set_xlabel("confidence", color=INK)
-    below.set_ylabel("utterances", color=INK)
-    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    return above
-
-
 def embedding_map(
     places: NDArray[np.floating], emotions: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
 ) -> str:
@@ -170,15 +145,6 @@ def embedding_map(
     axes.spines[:].set_color(FAINT)
     _legend(figure, axes, 3)
     return _svg(figure, "map", f"Map of the embeddings of {len(places)} utterances, colored by true emotion.")
-
-
-def _axes(axes: Axes, grid: Any) -> Axes:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9, length=3)
-    axes.grid(axis=grid, color=FAINT, lw=0.5, alpha=0.6)
-    axes.set_axisbelow(True)
-    return axes
 
 
 def _legend(figure: Figure, axes: Axes, columns: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmer.corpora.audit.audit import OVERLAPS, Audit
+from mmer.corpora.audit.findings import OVERLAPS, Audit
 from mmer.corpora.corpus import SPLITS
 from mmer.evaluation.calibration.figures import calibration_error, confidence_bins
 from mmer.evaluation.intervals import interval

@@ -19,8 +19,8 @@ from mmer.inference.archive.folder import AUDIO, ScoreFolder
 from mmer.inference.archive.ray_cluster import on_ray
 from mmer.inference.archive.shard import Job, Shard
 from mmer.inference.archive.workers import Answer, on_this_machine
+from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash, read_processor
-from mmer.inference.bundle import model_folder
 from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
 from mmer.inference.transcription import Transcription
 

@@ -35,12 +35,12 @@ from torch import Tensor, nn
 from mmer.errors import ExportError
 from mmer.extras import import_extra
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder
-from mmer.inference.backends.model_folder import read_model_folder
+from mmer.files.writing import check_output_folder, writing_folder
+from mmer.inference.backends.bundle import model_folder
+from mmer.inference.backends.model_folder import WEIGHTS, read_model_folder
 from mmer.inference.backends.network import Answers, Inputs
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
-from mmer.inference.bundle import model_folder
 from mmer.model.missing_modalities import encode_every_row
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
@@ -94,36 +94,36 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     network, processor = read_model_folder(model, "cpu")
     if not isinstance(network, TorchNetwork):
         raise ExportError(f"{model} is exported already; give the model folder that training wrote")
-    if (out / "model.safetensors").exists():
+    if (out / WEIGHTS).exists():
         raise ExportError(f"cannot export to {out}, which holds a model of PyTorch; give another folder")
     if network.model.config.uses_text and network.model.text_encoder is None:
         raise ExportError(f"{model} reads text features from outside, which cannot be exported")
     weights = sum(weight.numel() * weight.element_size() for weight in network.model.parameters())
     program = _graph(network.model, _batch(processor, [1.2, 0.9, 0.7]), model)
-    out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"{MODEL}*"):
-        leftover.unlink()
-    with TemporaryDirectory() as scratch, _quietly():
-        file = (Path(scratch) if int8 else out) / MODEL
-        program.save(file, external_data=weights > SIZE_LIMIT)
-        if int8:
-            _quantize(file, out / MODEL, split=weights > SIZE_LIMIT)
-    for source in sorted(model.iterdir()):
-        if source.is_file() and source.name != "model.safetensors":
-            shutil.copyfile(source, out / source.name)
     shortest = 1 if processor.reads_features else processor.minimum_samples
-    exported = read_onnx_network(out, shortest)
-    difference = 0.0
-    for seconds in ([0.8], [1.5, 0.4, 1.0]):
-        batch = _batch(processor, seconds)
-        difference = max(difference, _difference(network.answer(batch), exported.answer(batch)))
-    if not int8 and not difference <= TOLERANCE:
-        raise ExportError(
-            f"{model} cannot be exported: its logits in onnxruntime differ by {difference:.1g} from those of PyTorch, "
-            f"and {TOLERANCE:g} is allowed"
-        )
+    with writing_folder(out) as part:
+        with TemporaryDirectory(dir=part) as scratch, _quietly():
+            file = (Path(scratch) if int8 else part) / MODEL
+            program.save(file, external_data=weights > SIZE_LIMIT)
+            if int8:
+                _quantize(file, part / MODEL, split=weights > SIZE_LIMIT)
+        for source in sorted(model.iterdir()):
+            if source.is_file() and source.name != WEIGHTS:
+                shutil.copyfile(source, part / source.name)
+        exported = read_onnx_network(part, shortest)
+        difference = 0.0
+        for seconds in ([0.8], [1.5, 0.4, 1.0]):
+            batch = _batch(processor, seconds)
+            difference = max(difference, _difference(network.answer(batch), exported.answer(batch)))
+        if not int8 and not difference <= TOLERANCE:
+            raise ExportError(
+                f"{model} cannot be exported: its logits in onnxruntime differ by {difference:.1g} from those of "
+                f"PyTorch, and {TOLERANCE:g} is allowed"
+            )
+        for leftover in out.glob(f"{MODEL}*"):
+            leftover.unlink()
     size = sum(file.stat().st_size for file in out.glob(f"{MODEL}*"))
-    return Exported(out, size, (model / "model.safetensors").stat().st_size, difference)
+    return Exported(out, size, (model / WEIGHTS).stat().st_size, difference)
 
 
 class _Graph(nn.Module):

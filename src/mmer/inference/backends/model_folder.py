@@ -5,19 +5,17 @@ import os
 import re
 import reprlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoTokenizer
-from transformers.utils import logging as hf_logging
 
-from mmer.display.progress import quiet_transformers
+from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.extras import import_extra
 from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
 from mmer.files.regular import refuse_special
-from mmer.inference.backends.network import Network
+from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.model.configuration import MMERConfig
 from mmer.model.processor import MMERProcessor
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 """Of a bundle."""
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 PROCESSOR = "processor_config.json"
 _LARGEST = 2**31
 _LARGEST_BY_NAME = {
@@ -169,23 +165,12 @@ def _whole_numbers(content: object, name: str) -> Iterator[tuple[str, int]]:
         yield name, content
 
 
-@contextmanager
-def silent_transformers() -> Iterator[None]:
-    """Silence the bars of transformers and its tables of mismatched weights, which mmer reports in one line."""
-    level = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    try:
-        with quiet_transformers():
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-
-
 def model_hash(folder: str | os.PathLike[str]) -> str:
     """Identify a model: SHA-256 over the names and contents of a model folder's files.
 
     Args:
-        folder: a model folder; a bundle of it, once unpacked by `mmer.inference.bundle.model_folder`, has the same.
+        folder: a model folder; a bundle of it, once unpacked by `mmer.inference.backends.bundle.model_folder`, has the
+            same hash.
 
     Returns:
         64 hexadecimal digits.

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from mmer.errors import CheckpointError, MMERError
 from mmer.files.damaged import one_line
 
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
 Array = NDArray[np.float32]
 Inputs = Mapping[str, NDArray]
 """A batch of `MMERProcessor.collate` as NumPy arrays."""

@@ -14,6 +14,7 @@ from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.files.damaged import damaged_file
 from mmer.inference.backends.network import Answers, Array, Inputs, Network, Symbols
+from mmer.inference.backends.onnx_graph import check_graph
 
 MODEL = "model.onnx"
 """The file in a folder that `mmer export` writes."""
@@ -29,7 +30,7 @@ class OnnxNetwork(Network):
         shortest: samples or frames of silence that stand where a whole batch has no sound.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or holds what `check_graph` refuses.
         MissingExtraError: onnxruntime is not installed.
     """
 
@@ -41,6 +42,7 @@ class OnnxNetwork(Network):
         options.intra_op_num_threads = threads_asked_for()
         options.log_severity_level = 3  # errors
         with damaged_file(file):
+            check_graph(file)
             self._session: Any = runtime.InferenceSession(file, options, ["CPUExecutionProvider"])
         self._inputs = {entry.name: entry for entry in self._session.get_inputs()}
         self._outputs = [entry.name for entry in self._session.get_outputs()]

@@ -14,10 +14,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.files.damaged import damaged_file
-from mmer.inference.backends.model_folder import CONFIG, WEIGHTS, silent_transformers
-from mmer.inference.backends.network import Answers, Array, Inputs, Network, Symbols
+from mmer.inference.backends.network import CONFIG, WEIGHTS, Answers, Array, Inputs, Network, Symbols
 from mmer.model.missing_modalities import Encoding
 from mmer.model.mmer import MMERForEmotionRecognition
 

@@ -1,9 +1,7 @@
 """Why a model gave an answer: sound and words, word by word, moment by moment, and what would have changed it."""
 
 import re
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import IO, Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,16 +10,15 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
-from mmer.inference.explain.alignment import Alignment, align
+from mmer.inference.explain.alignment import align
 from mmer.inference.explain.attribution import (
-    Completeness,
     Inputs,
     average_sound,
     evidence,
     integrated_gradients,
 )
+from mmer.inference.explain.explanation import Counterfactual, Explanation, Moment, Word
 from mmer.inference.inputs import Utterance
-from mmer.inference.prediction import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 from mmer.text.transcripts import strip_annotations
@@ -36,103 +33,6 @@ WINDOW = 0.25
 """Seconds of sound that are looked at together."""
 
 
-@dataclass(frozen=True)
-class Word:
-    """What the answer owes to a word.
-
-    Attributes:
-        word: as it is read.
-        share: of the log-odds, by integrated gradients.
-        drop: how much lower the log-odds are without it.
-    """
-
-    word: str
-    share: float
-    drop: float
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What the answer owes to a stretch of sound.
-
-    Attributes:
-        start, end: seconds.
-        share: of the log-odds, by integrated gradients.
-        drop: how much lower the log-odds are with `average_sound` in its place.
-    """
-
-    start: float
-    end: float
-    share: float
-    drop: float
-
-
-@dataclass(frozen=True)
-class Counterfactual:
-    """The answer to the same utterance, one side of it changed.
-
-    Attributes:
-        change: what was changed, in words.
-        transcript: what is read then.
-        label: the answer.
-        probabilities: of every emotion.
-    """
-
-    change: str
-    transcript: str | None
-    label: str
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What came of `explain`.
-
-    Attributes:
-        prediction: the answer that is explained.
-        words: in order; none for a model that does not read.
-        moments: in order; none for a model that does not listen.
-        sound_share, text_share: sums of the shares of the moments and of the words; null for a side that there is
-            none of.
-        completeness: whether the shares add up to what the answer is stronger than one about nothing in particular.
-        alignment: between words and sound; null where there is none.
-        counterfactuals: `other words, same voice`; `same words, monotone`, without melody and stress; `same words, flat
-            voice`, monotone, slower and quieter; as far as there are these sides.
-        notes: what is missing, and why.
-        waveform: (samples,) at 16 kHz, for the picture; null where there is none.
-    """
-
-    prediction: Prediction
-    words: list[Word]
-    moments: list[Moment]
-    sound_share: float | None
-    text_share: float | None
-    completeness: Completeness
-    alignment: Alignment | None
-    counterfactuals: dict[str, Counterfactual]
-    notes: list[str] = field(default_factory=list)
-    waveform: NDArray[np.float32] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Convert everything but the waveform to what JSON can hold."""
-        told = {
-            name: value for name, value in asdict(replace(self, waveform=None)).items() if name != "waveform"
-        }
-        if self.alignment is not None:
-            matrices = ("times", "to_frames", "to_tokens")
-            told["alignment"] |= {
-                name: None if (matrix := getattr(self.alignment, name)) is None else matrix.round(5).tolist()
-                for name in matrices
-            }
-        return told
-
-    def plot(self, target: str | Path | IO[bytes]) -> None:
-        """Draw it as PNG into a path or an open binary file."""
-        from mmer.inference.explain.plot import plot_explanation
-
-        plot_explanation(self, target)
-
-
 def explain(
     recognizer: EmotionRecognizer, utterance: Utterance, *, other_words: str | None = None
 ) -> Explanation:
@@ -145,9 +45,15 @@ def explain(
 
     Raises:
         MissingExtraError: captum is not installed.
-        MMERError: there is no answer to explain, or the model was exported.
+        MMERError: there is no answer to explain, the model was exported, or its text encoder reads no embeddings.
     """
     model, processor = recognizer.model, recognizer.processor
+    reader = model.text_encoder
+    if reader is not None and not reader.takes_embeddings:
+        raise MMERError(
+            f"cannot explain answers of a model whose text encoder is of type '{reader.model.config.model_type}': "
+            "it reads token numbers and not their embeddings; train with another one, as roberta-base"
+        )
     (prediction,) = recognizer.predict([utterance])
     if prediction.error is not None or prediction.label is None:
         raise MMERError(prediction.error or f"{prediction.utterance_id}: no answer")

@@ -1,32 +1,29 @@
 """Timelines as files of the programs that people annotate, cut and subtitle recordings with."""
 
 import html
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmer.errors import MMERError
 from mmer.extras import import_extra
-from mmer.files.writing import check_output_file, writing
+from mmer.files.writing import check_output_file
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.plot import PICTURES
 from mmer.inference.timeline.segment_files import rttm_name
-from mmer.plain_text import json_text, shown
-
-if TYPE_CHECKING:
-    from mmer.inference.timeline.timeline import Timeline
+from mmer.plain_text import shown
 
 Tiers = dict[str, list[tuple[float, float, str]]]
 _CHANNEL_NUMBERS = {"mix": "1", "left": "1", "right": "2"}
+SUFFIXES = (".json", ".csv", ".srt", ".vtt", ".textgrid", ".eaf", ".txt", ".rttm", *PICTURES)
 _PACKAGES = {".textgrid": "praatio", ".eaf": "pympi"}
 
 
 def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before the work whether `write_timeline` can write there.
+    """Find out before the work whether `Timeline.write` can write there.
 
     Args:
-        path: see `write_timeline`.
+        path: see `Timeline.write`.
         inputs: files and folders that are read, and must not be written over.
 
     Raises:
@@ -34,32 +31,43 @@ def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None
         MissingExtraError: the format needs a package that is not installed.
     """
     suffix = path.suffix.lower()
-    if suffix not in WRITERS:
+    if suffix not in SUFFIXES:
         raise MMERError(
-            f"cannot write a timeline to {path}: its name must end in one of {', '.join(WRITERS)}"
+            f"cannot write a timeline to {path}: its name must end in one of {', '.join(SUFFIXES)}"
         )
     check_output_file(path, inputs)
     if suffix in _PACKAGES:
         import_extra(_PACKAGES[suffix], f"a {suffix} file", "annotation")
 
 
-def write_timeline(timeline: "Timeline", path: Path) -> None:
-    """Write a timeline by the suffix of the file.
+def write_segments(
+    segments: Sequence[Prediction], path: Path, suffix: str, *, recording: str, duration: float
+) -> None:
+    """Write the segments of a timeline for programs that annotate, cut and subtitle recordings.
 
-    `.json` and `.csv` hold everything. The others hold what they can: each segment with its emotion, its confidence and
-    its transcript, or why there is no answer; a segment that does not end after it starts is left out of them.
+    Each segment has its emotion, its confidence and its transcript, or why there is no answer; a segment that does not
+    end after it starts is left out.
 
     `.srt`, `.vtt`: a subtitle for each segment, the emotion on the first line, the words on the second; in WebVTT, the
-    speaker is the voice. `.TextGrid` (Praat), `.eaf` (ELAN): for each speaker a tier of emotions and one of words, and
+    speaker is the voice. `.textgrid` (Praat), `.eaf` (ELAN): for each speaker a tier of emotions and one of words, and
     further ones where segments overlap. `.txt`: labels of Audacity. `.rttm`: SPEAKER lines whose subtype is the
-    emotion. `.png`, `.svg`, `.pdf`: the picture of `Timeline.plot`.
+    emotion.
 
-    Raises:
-        MMERError, MissingExtraError: as `check_timeline_output`, or the file cannot be written.
+    Args:
+        segments: by start.
+        path: the file to write.
+        suffix: one of those above.
+        recording: path or name of the recording.
+        duration: of the recording, in seconds.
     """
-    check_timeline_output(path)
-    with writing(path) as part:
-        WRITERS[path.suffix.lower()](timeline, part)
+    if suffix == ".textgrid":
+        _write_textgrid(segments, path, duration)
+    elif suffix == ".eaf":
+        _write_eaf(segments, path, recording)
+    elif suffix == ".rttm":
+        _write_rttm(segments, path, recording)
+    else:
+        {".srt": _write_srt, ".vtt": _write_vtt, ".txt": _write_audacity}[suffix](segments, path)
 
 
 def voice(segment: Prediction) -> str:
@@ -74,19 +82,19 @@ def answer_of(segment: Prediction) -> str:
     return f"{segment.label} {segment.confidence:.0%}"
 
 
-def _shown(timeline: "Timeline") -> Iterator[tuple[float, float, Prediction]]:
+def _shown(segments: Sequence[Prediction]) -> Iterator[tuple[float, float, Prediction]]:
     """Start and end in seconds, to the millisecond."""
-    for segment in timeline.segments:
+    for segment in segments:
         start, end = round(max(segment.start or 0.0, 0.0), 3), round(segment.end or 0.0, 3)
         if start < end:
             yield start, end, segment
 
 
-def _tiers(timeline: "Timeline") -> Tiers:
+def _tiers(segments: Sequence[Prediction]) -> Tiers:
     """Intervals by tier; none of a tier overlaps another."""
     tiers: Tiers = {}
     last: dict[str, float] = {}  # by tier, where it is free
-    for start, end, segment in _shown(timeline):
+    for start, end, segment in _shown(segments):
         who, number = _on_one_line(voice(segment)), 1
         while last.get(base := f"{who} {number}".strip() if number > 1 else who, 0.0) > start:
             number += 1
@@ -103,34 +111,26 @@ def _on_one_line(text: str) -> str:
     return " ".join(shown(text).split())
 
 
-def _write_json(timeline: "Timeline", path: Path) -> None:
-    path.write_text(json_text(timeline.to_dict(), indent=1) + "\n", encoding="utf-8")
-
-
-def _write_csv(timeline: "Timeline", path: Path) -> None:
-    timeline.to_frame().to_csv(path, index=False)
-
-
 def _captions(
-    timeline: "Timeline", line: Callable[[str], str]
+    segments: Sequence[Prediction], line: Callable[[str], str]
 ) -> Iterator[tuple[float, float, str, list[str]]]:
-    for start, end, segment in _shown(timeline):
+    for start, end, segment in _shown(segments):
         texts = [answer_of(segment), segment.transcript or ""]
         yield start, end, voice(segment), [line(_on_one_line(text)) for text in texts if text.strip()]
 
 
-def _write_srt(timeline: "Timeline", path: Path) -> None:
+def _write_srt(segments: Sequence[Prediction], path: Path) -> None:
     blocks = []
-    for number, (start, end, who, lines) in enumerate(_captions(timeline, str), 1):
+    for number, (start, end, who, lines) in enumerate(_captions(segments, str), 1):
         times = f"{_clock(start, ',')} --> {_clock(end, ',')}"
         first = f"{_on_one_line(who)}: {lines[0]}" if who else lines[0]
         blocks.append("\n".join([str(number), times, first, *lines[1:]]) + "\n")
     path.write_text("\n".join(blocks), encoding="utf-8")
 
 
-def _write_vtt(timeline: "Timeline", path: Path) -> None:
+def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
     blocks = ["WEBVTT\n"]
-    for start, end, who, lines in _captions(timeline, lambda text: html.escape(text, quote=False)):
+    for start, end, who, lines in _captions(segments, lambda text: html.escape(text, quote=False)):
         span = f"<v {html.escape(_on_one_line(who), quote=False)}>" if who else ""
         blocks.append(
             "\n".join([f"{_clock(start, '.')} --> {_clock(end, '.')}", span + lines[0], *lines[1:]]) + "\n"
@@ -144,27 +144,27 @@ def _clock(seconds: float, mark: str) -> str:
     return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}{mark}{milliseconds:03d}"
 
 
-def _write_textgrid(timeline: "Timeline", path: Path) -> None:
+def _write_textgrid(segments: Sequence[Prediction], path: Path, duration: float) -> None:
     textgrid: Any = import_extra("praatio.textgrid", "a TextGrid", "annotation")
-    tiers = _tiers(timeline) or {"emotion": []}
+    tiers = _tiers(segments) or {"emotion": []}
     ends = [end for intervals in tiers.values() for _, end, _ in intervals]
-    length = max([timeline.duration, *ends])
+    length = max([duration, *ends])
     grid = textgrid.Textgrid(0, length)
     for name, intervals in tiers.items():
         grid.addTier(textgrid.IntervalTier(name, intervals, 0, length))
     grid.save(str(path), "long_textgrid", includeBlankSpaces=True, minimumIntervalLength=None)
 
 
-def _write_eaf(timeline: "Timeline", path: Path) -> None:
+def _write_eaf(segments: Sequence[Prediction], path: Path, recording: str) -> None:
     elan: Any = import_extra("pympi.Elan", "an ELAN file", "annotation")
     document = elan.Eaf(author="mmer")
     document.remove_tier("default")
-    if Path(timeline.recording).is_file():
-        recording = Path(timeline.recording).resolve()
+    if Path(recording).is_file():
+        file = Path(recording).resolve()
         kinds = {".wav": "audio/x-wav", ".mp4": "video/mp4", ".m4a": "audio/mp4", ".mp3": "audio/mpeg"}
-        kind = kinds.get(recording.suffix.lower(), "unknown")
-        document.add_linked_file(recording.as_uri(), relpath=recording.name, mimetype=kind)
-    for name, intervals in (_tiers(timeline) or {"emotion": []}).items():
+        kind = kinds.get(file.suffix.lower(), "unknown")
+        document.add_linked_file(file.as_uri(), relpath=file.name, mimetype=kind)
+    for name, intervals in (_tiers(segments) or {"emotion": []}).items():
         document.add_tier(name)
         for start, end, text in intervals:
             document.add_annotation(name, round(start * 1000), round(end * 1000), text)
@@ -172,38 +172,21 @@ def _write_eaf(timeline: "Timeline", path: Path) -> None:
     path.write_text(declaration + elan.to_string(document), encoding="utf-8")
 
 
-def _write_audacity(timeline: "Timeline", path: Path) -> None:
+def _write_audacity(segments: Sequence[Prediction], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for start, end, segment in _shown(timeline):
+        for start, end, segment in _shown(segments):
             texts = [voice(segment), answer_of(segment), segment.transcript or ""]
             label = " | ".join(_on_one_line(text) for text in texts if text.strip())
             print(f"{start:.6f}\t{end:.6f}\t{label}", file=file)
 
 
-def _write_rttm(timeline: "Timeline", path: Path) -> None:
+def _write_rttm(segments: Sequence[Prediction], path: Path, recording: str) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for start, end, segment in _shown(timeline):
+        for start, end, segment in _shown(segments):
             number = _CHANNEL_NUMBERS.get(segment.channel, segment.channel)
             confidence = "<NA>" if segment.confidence is None else f"{segment.confidence:.4f}"
             words = [segment.label or "<NA>", voice(segment) or "speaker"]
             label, who = ("_".join(_on_one_line(word).split()) for word in words)
             times = f"{start:.3f} {end - start:.3f}"
-            name = rttm_name(timeline.recording)
+            name = rttm_name(recording)
             print(f"SPEAKER {name} {number} {times} <NA> {label} {who} {confidence} <NA>", file=file)
-
-
-def _write_picture(timeline: "Timeline", path: Path, *, format: str) -> None:
-    timeline.plot(path, format)
-
-
-WRITERS: dict[str, Callable[["Timeline", Path], None]] = {
-    ".json": _write_json,
-    ".csv": _write_csv,
-    ".srt": _write_srt,
-    ".vtt": _write_vtt,
-    ".textgrid": _write_textgrid,
-    ".eaf": _write_eaf,
-    ".txt": _write_audacity,
-    ".rttm": _write_rttm,
-    **{suffix: partial(_write_picture, format=suffix[1:]) for suffix in PICTURES},
-}

@@ -1,9 +1,9 @@
 """The picture of a timeline: waveform, probabilities over time and transcript, for each channel and speaker."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from mmer.display.picture import FAINT, INK, Picture, legend_name
 from mmer.inference.prediction import Prediction
-
-if TYPE_CHECKING:
-    from mmer.inference.timeline.timeline import Timeline
 
 PICTURES = (".png", ".svg", ".pdf")
 WIDTH = 12.0  # inches
@@ -30,7 +27,16 @@ PALETTE = (
 )
 
 
-def plot_timeline(timeline: "Timeline", path: str | Path | BinaryIO, format: str | None = None) -> None:
+def plot_timeline(
+    segments: Sequence[Prediction],
+    path: str | Path | BinaryIO,
+    *,
+    labels: Sequence[str],
+    duration: float,
+    peaks: Mapping[str, NDArray[np.float32]],
+    title: str,
+    format: str | None = None,
+) -> None:
     """Draw a timeline.
 
     Each channel has its waveform; each speaker in it a panel of the probabilities, stacked from 0 to 1: as wide as the
@@ -38,48 +44,52 @@ def plot_timeline(timeline: "Timeline", path: str | Path | BinaryIO, format: str
     segment fills. Words are written below where they fit; hatched segments have no answer.
 
     Args:
-        timeline: with at least its segments.
+        segments: the answers, by start.
         path: a file, or an open binary one.
+        labels: emotions of the model.
+        duration: of the recording, in seconds.
+        peaks: for each channel, the largest magnitude of each 10 ms, (steps,); none draws no waveform.
+        title: above the picture.
         format: png, svg or pdf; by the suffix unless given, and PNG into an open file.
     """
-    panels = _panels(timeline.segments)
+    panels = _panels(segments)
     rows: list[tuple[str, str, list[Prediction]]] = []
-    for channel in timeline.peaks or dict.fromkeys(channel for channel, _ in panels):
-        if channel in timeline.peaks:
+    for channel in peaks or dict.fromkeys(channel for channel, _ in panels):
+        if channel in peaks:
             rows.append(("wave", channel, []))
-        for (where, speaker), segments in panels.items():
+        for (where, speaker), inside in panels.items():
             if where == channel:
-                rows.append(("answers", speaker, segments))
-                if _lines(segments, timeline.duration):
-                    rows.append(("words", speaker, segments))
+                rows.append(("answers", speaker, inside))
+                if _lines(inside, duration):
+                    rows.append(("words", speaker, inside))
     heights = {
         index: {
             "wave": 0.8,
             "answers": 1.3,
-            "words": 0.18 * (_lines(segments, timeline.duration) or 0) + 0.05,
+            "words": 0.18 * (_lines(inside, duration) or 0) + 0.05,
         }[kind]
-        for index, (kind, _, segments) in enumerate(rows)
+        for index, (kind, _, inside) in enumerate(rows)
     }
     figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights.values())), dpi=130, layout="constrained")
     grid: Any = figure.subplots(
         len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=list(heights.values()) or None
     )
-    colors = dict(zip(timeline.labels, _cycle(len(timeline.labels)), strict=True))
-    for axes, (kind, name, segments) in zip(grid[:, 0], rows, strict=False):
+    colors = dict(zip(labels, _cycle(len(labels)), strict=True))
+    for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
         if kind == "wave":
-            _draw_wave(axes, timeline.peaks[name], name)
+            _draw_wave(axes, peaks[name], name)
         elif kind == "answers":
-            _draw_answers(axes, segments, timeline, colors, name)
+            _draw_answers(axes, inside, duration, colors, name)
         else:
-            _draw_words(axes, segments, timeline.duration)
+            _draw_words(axes, inside, duration)
     last = grid[-1, 0]
-    last.set_xlim(0, timeline.duration)
-    last.xaxis.set_major_locator(MultipleLocator(_tick(timeline.duration)))
+    last.set_xlim(0, duration)
+    last.xaxis.set_major_locator(MultipleLocator(_tick(duration)))
     last.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
     last.tick_params(axis="x", length=3, labelbottom=True)
-    handles: list[Patch] = [Patch(color=colors[label], label=legend_name(label)) for label in timeline.labels]
-    if timeline.errors:
+    handles: list[Patch] = [Patch(color=colors[label], label=legend_name(label)) for label in labels]
+    if any(segment.error is not None for segment in segments):
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch="////", label="no answer"))
     figure.legend(
         handles=handles,
@@ -89,9 +99,7 @@ def plot_timeline(timeline: "Timeline", path: str | Path | BinaryIO, format: str
         fontsize=10,
         labelcolor=INK,
     )
-    title = Path(timeline.recording).name
-    smoothing = f", smoothed over {timeline.smoothing:g} s" if timeline.smoothing else ""
-    figure.suptitle(f"{title}{smoothing}", x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     figure.savefig(path, format=format or (None if isinstance(path, str | Path) else "png"))
 
 
@@ -120,18 +128,18 @@ def _draw_wave(axes: Axes, peaks: NDArray[np.float32], channel: str) -> None:
 
 
 def _draw_answers(
-    axes: Axes, segments: list[Prediction], timeline: "Timeline", colors: dict[str, str], speaker: str
+    axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str], speaker: str
 ) -> None:
     answered = [segment for segment in segments if segment.probabilities is not None]
-    many = _are_many(segments, timeline.duration)
+    many = _are_many(segments, duration)
     if many:
-        edges, shares = _averaged(answered, timeline.labels, timeline.duration)
+        edges, shares = _averaged(answered, list(colors), duration)
     else:
         edges = np.array([_span(segment) for segment in answered]).reshape(-1, 2)
         shares = np.array([list((segment.probabilities or {}).values()) for segment in answered])
     bottom = np.zeros(len(edges))
     if len(edges):
-        for column, label in enumerate(timeline.labels):
+        for column, label in enumerate(colors):
             # A hair of white keeps neighbours apart.
             axes.bar(
                 edges[:, 0],
@@ -149,7 +157,7 @@ def _draw_answers(
             start, end = _span(segment)
             axes.axvspan(start, max(end, start), facecolor="none", edgecolor=INK, hatch="////", lw=0)
     if not many:
-        inches = WIDTH / timeline.duration
+        inches = WIDTH / duration
         for segment in answered:
             start, end = _span(segment)
             assert segment.label is not None

@@ -1,5 +1,6 @@
 """Emotions along a recording of any length: an answer for each segment of speech in it."""
 
+import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,11 +16,17 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE, channel_names, probe, stream_channels
 from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
 from mmer.errors import AudioError, MMERError
+from mmer.files.writing import writing
 from mmer.inference.inputs import NamedBytes, Utterance, contents
+from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.timeline.formats import answer_of, check_timeline_output, voice, write_segments
+from mmer.inference.timeline.plot import PICTURES, plot_timeline
+from mmer.plain_text import json_text
 
 PEAK = SAMPLING_RATE // 100  # samples, of which a picture of the waveform shows the loudest
+_LISTED = 50  # segments that a notebook shows
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
@@ -70,15 +77,27 @@ class Timeline:
         return predictions_frame(self.segments, self.labels)
 
     def write(self, path: str | Path) -> None:
-        """Write a file by its suffix; see `mmer.inference.timeline.formats`.
+        """Write a file by its suffix.
+
+        `.json` and `.csv` hold everything, `.png`, `.svg` and `.pdf` the picture of `plot`; the others are those of
+        `mmer.inference.timeline.formats.write_segments`.
 
         Raises:
             MMERError: the suffix is another, or the file cannot be written.
             MissingExtraError: the format needs a package that is not installed.
         """
-        from mmer.inference.timeline.formats import write_timeline
-
-        write_timeline(self, Path(path))
+        path = Path(path)
+        suffix = path.suffix.lower()
+        check_timeline_output(path)
+        with writing(path) as part:
+            if suffix == ".json":
+                part.write_text(json_text(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+            elif suffix == ".csv":
+                self.to_frame().to_csv(part, index=False)
+            elif suffix in PICTURES:
+                self.plot(part, suffix[1:])
+            else:
+                write_segments(self.segments, part, suffix, recording=self.recording, duration=self.duration)
 
     def plot(self, path: str | Path | BinaryIO, format: str | None = None) -> None:
         """Draw waveform, probabilities over time and transcript.
@@ -87,9 +106,16 @@ class Timeline:
             path: a file, or an open binary one.
             format: png, svg or pdf; by the suffix unless given, and PNG into an open file.
         """
-        from mmer.inference.timeline.plot import plot_timeline
-
-        plot_timeline(self, path, format)
+        smoothing = f", smoothed over {self.smoothing:g} s" if self.smoothing else ""
+        plot_timeline(
+            self.segments,
+            path,
+            labels=self.labels,
+            duration=self.duration,
+            peaks=self.peaks,
+            title=f"{Path(self.recording).name}{smoothing}",
+            format=format,
+        )
 
     def __repr__(self) -> str:
         shares = self.seconds_by_label()
@@ -99,9 +125,13 @@ class Timeline:
         return f"Timeline({self.recording}: {', '.join([counted, *told, *failed])})"
 
     def _repr_html_(self) -> str:
-        from mmer.inference.notebook import timeline_html
-
-        return timeline_html(self)
+        picture = io.BytesIO()
+        self.plot(picture)
+        rows = (_cells(segment) for segment in self.segments[:_LISTED])
+        listed = table(("start", "end", "speaker", "emotion", "words"), rows)
+        more = len(self.segments) - _LISTED
+        rest = f"<p>… and {more} more; see to_frame()</p>" if more > 0 else ""
+        return f"{image(picture.getvalue(), repr(self))}{player(self.recording)}{listed}{rest}"
 
     def seconds_by_label(self) -> dict[str, float]:
         """Seconds of the segments of each emotion, most first."""
@@ -110,6 +140,12 @@ class Timeline:
             if segment.label is not None:
                 seconds[segment.label] += segment_end(segment) - segment_start(segment)
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def _cells(segment: Prediction) -> tuple[str, ...]:
+    answer = answer_of(segment) if segment.error is None else segment.error
+    times = (f"{segment_start(segment):.2f}", f"{segment_end(segment):.2f}")
+    return *times, voice(segment), answer, segment.transcript or ""
 
 
 def segment_start(segment: Prediction) -> float:

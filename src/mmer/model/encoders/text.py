@@ -68,8 +68,13 @@ class TextEncoder(nn.Module):
 
     @property
     def embeddings(self) -> nn.Module:
-        """The layer that embeds token numbers, (batch, tokens), as (batch, tokens, width); `forward` takes either."""
+        """The layer that embeds token numbers, (batch, tokens), as (batch, tokens, width); see `takes_embeddings`."""
         return self.model.get_input_embeddings()
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether `forward` reads what `embeddings` makes; CLIP, for one, reads token numbers alone."""
+        return "inputs_embeds" in inspect.signature(type(self.model).forward).parameters
 
     def forward(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Tensor:
         """Encode a batch.

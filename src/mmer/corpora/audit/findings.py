@@ -1,16 +1,49 @@
-"""An audit on one page: tables, and what they mean in words."""
+"""What an audit found: figures, what they mean in words, and one page of tables."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from mmer.corpora.audit.audit import FAULTS, OVERLAPS, Audit
 from mmer.display.terminal import Table
+from mmer.files.writing import writable, write_json
 from mmer.plain_text import shown
+
+OVERLAPS = {
+    "speaker_overlap": "speaker",
+    "dialogue_overlap": "dialogue",
+    "transcript_overlap": "transcript",
+    "near_transcript_overlap": "near_transcript",
+    "copy_overlap": "copy",
+    "audio_overlap": "audio",
+    "near_audio_overlap": "near_audio",
+}
+"""Figure of a fold: column of `find_leaks` it is the share of."""
+
+VIEW_OVERLAP = "view_overlap"
+"""Figure of a fold: share of the views of its training utterances that break it."""
+
+LOOKUPS = ("lookup_accuracy", "majority_accuracy", "lookup_gain")
+"""Figures of a fold: what the leaked transcripts tell of the emotion."""
+
+FAULTS = {
+    "unreadable": "cannot be read",
+    "empty": "of zero length",
+    "short": "below 0.1 s",
+    "silent": "silent",
+    "very_quiet": "very quiet",
+    "clipped": "clipped",
+    "channels_cancel": "with channels that cancel each other",
+    "unusual_duration": "unusually short or long",
+    "no_fingerprint": "too short or silent for a fingerprint",
+}
+"""What may be wrong with clips, and how to say it."""
 
 _FOLDS = 12  # on a page
 _SHOWN = 3  # of the clips that have a fault
@@ -36,7 +69,74 @@ _THINGS = {
 }
 
 
-def verdict(audit: Audit) -> list[str]:
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found; `rich.print` shows it on a page.
+
+    Shares are between 0 and 1, and null where nothing is known: no audio, no such column, nobody tested.
+
+    Attributes:
+        source: what the corpus was read from.
+        by: what was held against what: each split against training, or each group against all others.
+        settings: similarity and length of near-duplicate transcripts, difference of near-duplicate recordings.
+        folds: figures of each fold. `test_utterances`, `train_utterances`; the shares of the tested utterances whose
+            speaker, dialogue, exact transcript, near duplicate (of those with enough words; the exact ones included),
+            original or augmented copy, bytes or sound is in training too: `speaker_overlap`, `dialogue_overlap`,
+            `transcript_overlap`, `near_transcript_overlap`, `copy_overlap`, `audio_overlap`, `near_audio_overlap`;
+            `counts`, the same as [found, known]; `transcript_overlap_by_words`, the exact ones of those that have at
+            least so many words; `lookup_accuracy`, share of the leaked transcripts that the emotion training has most
+            often for the same words gets right, and `majority_accuracy`, that the most frequent emotion of training
+            gets right; `lookup_gain`, what the first adds to the accuracy over all tested utterances; `emotions`.
+            Where the corpus says what was improvised, `scripted` and `improvised` have the text figures of either.
+            `view_overlap`: of the views of training utterances, the share that used the voice or the words of somebody
+            who is not in training.
+        total: the same over all tested utterances.
+        transcripts: `distinct` normalized ones, `redundant` utterances that repeat one, `repeated` distinct ones said
+            more than once, `ambiguous` repeated ones with several emotions, `most_leaked` ones with how often they
+            are tested.
+        clips: `read`, recordings that could be; and for each of `FAULTS` the ids of the utterances that have it.
+        emotions: counts in each split or group.
+        recordings: tested recordings that training has too, and in which utterance.
+        notes: what was left out, and why a recording could not be read.
+        broken_views: `view`, `fold` and `reason` of each view that breaks a fold.
+    """
+
+    source: str
+    by: str
+    settings: dict[str, float]
+    folds: dict[str, dict[str, Any]]
+    total: dict[str, Any]
+    transcripts: dict[str, Any]
+    clips: dict[str, Any]
+    emotions: dict[str, dict[str, int]]
+    recordings: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+    broken_views: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> list[str]:
+        """What the figures mean, in sentences."""
+        return _verdict(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON knows it."""
+        return {**asdict(self), "verdict": self.verdict}
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write everything as JSON.
+
+        Raises:
+            MMERError: the file cannot be written.
+        """
+        with writable(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.to_dict())
+
+    def __rich__(self) -> RenderableType:
+        return _page(self)
+
+
+def _verdict(audit: Audit) -> list[str]:
     """What the figures mean, in sentences: for each split, or for all groups together with the worst of them."""
     if audit.by == "split":
         sentences = [f"{name}: {said}" for name, fold in audit.folds.items() for said in _judge(fold, audit)]
@@ -108,7 +208,7 @@ def _judge_transcripts(figures: Mapping[str, Any], settings: Mapping[str, float]
     return f"{sentence}; of those of {words} words or more {same:.1%} are, and {nearly}"
 
 
-def render(audit: Audit) -> RenderableType:
+def _page(audit: Audit) -> RenderableType:
     """Tables and sentences for the terminal."""
     facts = audit.transcripts
     said = (

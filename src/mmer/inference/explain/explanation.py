@@ -1,0 +1,322 @@
+"""Explanations: what the answer owes to words and moments, their picture, their tables and their files."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from mmer.audio.load import SAMPLING_RATE
+from mmer.display.picture import FAINT, INK, Picture
+from mmer.display.terminal import Table
+from mmer.errors import MMERError
+from mmer.files.writing import check_output_file, write_json
+from mmer.inference.explain.alignment import Alignment
+from mmer.inference.explain.attribution import Completeness
+from mmer.inference.prediction import Prediction
+
+FOR, AGAINST = "#0072b2", "#d55e00"
+_BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])
+_ROW = 0.26  # inches of a word
+_LEGEND: dict[str, Any] = {
+    "fontsize": 8.5,
+    "labelcolor": INK,
+    "loc": "best",
+    "framealpha": 0.85,
+    "edgecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Word:
+    """What the answer owes to a word.
+
+    Attributes:
+        word: as it is read.
+        share: of the log-odds, by integrated gradients.
+        drop: how much lower the log-odds are without it.
+    """
+
+    word: str
+    share: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the answer owes to a stretch of sound.
+
+    Attributes:
+        start, end: seconds.
+        share: of the log-odds, by integrated gradients.
+        drop: how much lower the log-odds are with `average_sound` in its place.
+    """
+
+    start: float
+    end: float
+    share: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """The answer to the same utterance, one side of it changed.
+
+    Attributes:
+        change: what was changed, in words.
+        transcript: what is read then.
+        label: the answer.
+        probabilities: of every emotion.
+    """
+
+    change: str
+    transcript: str | None
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What came of `explain`.
+
+    Attributes:
+        prediction: the answer that is explained.
+        words: in order; none for a model that does not read.
+        moments: in order; none for a model that does not listen.
+        sound_share, text_share: sums of the shares of the moments and of the words; null for a side that there is
+            none of.
+        completeness: whether the shares add up to what the answer is stronger than one about nothing in particular.
+        alignment: between words and sound; null where there is none.
+        counterfactuals: `other words, same voice`; `same words, monotone`, without melody and stress; `same words, flat
+            voice`, monotone, slower and quieter; as far as there are these sides.
+        notes: what is missing, and why.
+        waveform: (samples,) at 16 kHz, for the picture; null where there is none.
+    """
+
+    prediction: Prediction
+    words: list[Word]
+    moments: list[Moment]
+    sound_share: float | None
+    text_share: float | None
+    completeness: Completeness
+    alignment: Alignment | None
+    counterfactuals: dict[str, Counterfactual]
+    notes: list[str] = field(default_factory=list)
+    waveform: NDArray[np.float32] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the waveform, as JSON can hold it."""
+        told = {
+            name: value for name, value in asdict(replace(self, waveform=None)).items() if name != "waveform"
+        }
+        if self.alignment is not None:
+            matrices = ("times", "to_frames", "to_tokens")
+            told["alignment"] |= {
+                name: None if (matrix := getattr(self.alignment, name)) is None else matrix.round(5).tolist()
+                for name in matrices
+            }
+        return told
+
+    def plot(self, target: str | Path | IO[bytes]) -> None:
+        """Draw what the answer owes to words and moments, the alignment and the counterfactuals.
+
+        Args:
+            target: path of the picture (PNG), or an open binary file.
+        """
+        words, alignment = self.words, self.alignment
+        matrix = None if alignment is None else alignment.to_frames
+        heights: dict[str, float] = {"answers": 0.7 + 0.3 * (1 + len(self.counterfactuals))}
+        if words:
+            heights["words"] = 0.8 + _ROW * len(words)
+        if self.moments:
+            heights["moments"] = 2.2
+        if matrix is not None:
+            heights["alignment"] = 0.8 + _ROW * len(matrix)
+        figure = Picture(figsize=(8.6, 0.9 + sum(heights.values())), dpi=160, layout="constrained")
+        panels = dict(
+            zip(
+                heights,
+                figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights.values()))[:, 0],
+                strict=True,
+            )
+        )
+        prediction = self.prediction
+        assert prediction.label is not None
+        sides = [
+            f"{name} {share:+.1f}"
+            for name, share in (("sound", self.sound_share), ("words", self.text_share))
+            if share is not None
+        ]
+        told = f"why {prediction.label} ({prediction.confidence:.0%}): {', '.join(sides)} log-odds"
+        figure.suptitle(told, fontsize=13, color=INK, x=0.01, ha="left", fontweight="bold")
+        _answers(panels["answers"], self)
+        if words:
+            _words(panels["words"], self)
+        if self.moments:
+            _moments(panels["moments"], self)
+        if matrix is not None and alignment is not None:
+            axes = panels["alignment"]
+            last = self.moments[-1].end if self.moments else float(alignment.times[-1])
+            axes.imshow(matrix, aspect="auto", cmap=_BLUES, vmin=0, extent=(0, last, len(matrix), 0))
+            axes.set_yticks(np.arange(len(matrix)) + 0.5, list(alignment.tokens))
+            _title(axes, "where each token looks in the sound (cross-modal attention, mean of the heads)")
+            _clean(axes)
+            axes.set_xlabel("seconds", color=INK)
+        figure.savefig(target, format="png")
+
+
+def _answers(axes: Axes, explanation: Explanation) -> None:
+    """The answer and those to the counterfactuals: probabilities of every emotion in one line each."""
+    prediction = explanation.prediction
+    rows = {"as it is": prediction.probabilities or {}}
+    rows |= {name: changed.probabilities for name, changed in explanation.counterfactuals.items()}
+    labels = list(prediction.probabilities or {})
+    table = np.array([[row[label] for label in labels] for row in rows.values()])
+    axes.imshow(table, aspect="auto", cmap=_BLUES, vmin=0, vmax=1)
+    for (row, column), probability in np.ndenumerate(table):
+        ink = "white" if probability > 0.55 else INK
+        weight = "bold" if column == table[row].argmax() else "normal"
+        axes.text(column, row, f"{probability:.0%}", ha="center", va="center", color=ink, fontweight=weight)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.xaxis.tick_top()
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(np.arange(0.5, len(rows) - 1), minor=True)
+    axes.grid(which="minor", axis="y", color="white", lw=3)
+    _clean(axes)
+    axes.tick_params(length=0)
+    axes.tick_params(which="minor", length=0)
+
+
+def _words(axes: Axes, explanation: Explanation) -> None:
+    words = explanation.words
+    places = np.arange(len(words))
+    handles: list[Patch] = []
+    for offset, shares, alpha, name in (
+        (-0.2, [word.share for word in words], 1.0, "share (integrated gradients)"),
+        (0.2, [word.drop for word in words], 0.45, "drop without it"),
+    ):
+        colors = [FOR if share >= 0 else AGAINST for share in shares]
+        axes.barh(places + offset, shares, 0.38, color=colors, alpha=alpha)
+        handles.append(Patch(color=FOR, alpha=alpha, label=name))
+    axes.set_yticks(places, [word.word for word in words])
+    axes.invert_yaxis()
+    axes.axvline(0, color=FAINT, lw=1)
+    axes.legend(handles=handles, **_LEGEND)
+    _title(axes, "word by word, log-odds; blue for the answer, orange against it")
+    _clean(axes)
+
+
+def _moments(axes: Axes, explanation: Explanation) -> None:
+    moments = explanation.moments
+    starts = np.array([moment.start for moment in moments])
+    widths = np.array([moment.end for moment in moments]) - starts
+    if explanation.waveform is not None:
+        behind = axes.twinx()
+        every = max(1, len(explanation.waveform) // 4000)
+        times = np.arange(0, len(explanation.waveform), every) / SAMPLING_RATE
+        behind.plot(times, explanation.waveform[::every], color=FAINT, lw=0.4, zorder=0)
+        peak = float(np.abs(explanation.waveform).max()) or 1.0
+        behind.set_ylim(-1.1 * peak, 1.1 * peak)
+        behind.set_axis_off()
+        axes.set_zorder(behind.get_zorder() + 1)
+        axes.patch.set_visible(False)
+    shares = np.array([moment.share for moment in moments])
+    drops = np.array([moment.drop for moment in moments])
+    colors = [FOR if share >= 0 else AGAINST for share in shares]
+    axes.bar(starts, shares, widths * 0.94, align="edge", color=colors, label="share (integrated gradients)")
+    axes.step(
+        np.append(starts, moments[-1].end),
+        np.append(drops, drops[-1]),
+        where="post",
+        color=INK,
+        lw=1.3,
+        label="drop where it is blank",
+    )
+    axes.axhline(0, color=FAINT, lw=1)
+    axes.set_xlim(0, moments[-1].end)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.legend(**_LEGEND)
+    _title(axes, "moment by moment, log-odds")
+    axes.set_xlabel("seconds", color=INK)
+    _clean(axes)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10.5, color=INK)
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9.5, length=3)
+
+
+def check_target(path: Path | None, inputs: Iterable[str | Path] = ()) -> None:
+    """Find out before the work whether an explanation can be written there.
+
+    Args:
+        path: the picture or the file; none to write nothing.
+        inputs: files and folders that are read, and must not be written over.
+
+    Raises:
+        MMERError: the suffix is neither `.png` nor `.json`, the file cannot be written, or is an input.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in (".png", ".json"):
+        raise MMERError(f"cannot write an explanation to {path}: its name must end in .png or .json")
+    check_output_file(path, inputs)
+
+
+def write(explanation: Explanation, path: Path) -> None:
+    """Write a `.png` picture, or everything as `.json`."""
+    if path.suffix.lower() == ".png":
+        explanation.plot(path)
+    else:
+        write_json(path, explanation.to_dict())
+
+
+def render(explanation: Explanation) -> Group:
+    """Tables of the answer and its counterfactuals, of the words and of the moments."""
+    prediction, told = explanation.prediction, explanation.completeness
+    answers = Table(title="answers", title_justify="left")
+    answers.add_column("")
+    labels = [label for label, _ in prediction.ranking]
+    for label in labels:
+        answers.add_column(label, justify="right")
+    answers.add_row("as it is", *(f"{probability:.1%}" for _, probability in prediction.ranking))
+    for name, changed in explanation.counterfactuals.items():
+        answers.add_row(name, *(f"{changed.probabilities[label]:.1%}" for label in labels))
+    parts: list[RenderableType] = [answers]
+    rows = {
+        "word": [(word.word, word.share, word.drop) for word in explanation.words],
+        "seconds": [
+            (f"{moment.start:.2f} to {moment.end:.2f}", moment.share, moment.drop)
+            for moment in explanation.moments
+        ],
+    }
+    for heading, shown in rows.items():
+        if shown:
+            table = Table(title=f"log-odds of {prediction.label}", title_justify="left")
+            table.add_column(heading)
+            table.add_column("share", justify="right")
+            table.add_column("drop without it", justify="right")
+            for name, share, drop in shown:
+                table.add_row(Text(name), f"{share:+.2f}", f"{drop:+.2f}")
+            parts.append(table)
+    sides = [
+        f"{name} {share:+.2f}"
+        for name, share in (("sound", explanation.sound_share), ("words", explanation.text_share))
+        if share is not None
+    ]
+    difference = told.answer - told.baseline
+    parts.append(Text(f"{' and '.join(sides)} of {difference:+.2f} above average sound and average words"))
+    parts += [Text(f"{name}: {changed.change}") for name, changed in explanation.counterfactuals.items()]
+    return Group(*parts, *(Text(note, style="yellow") for note in explanation.notes))
