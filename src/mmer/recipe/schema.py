@@ -1,8 +1,8 @@
-"""What a recipe may say: nested, validated settings of one training run.
+"""The settings of a recipe: nested, validated settings of one training run.
 
 A recipe is a YAML file with the sections `data`, `protocol`, `model`, `objectives`, `augment` and `training`.
-What it leaves out has the defaults below. An unknown key or a value that is not allowed is a `RecipeError` of
-one line that says where it was found.
+Settings that it leaves out have the defaults below. An unknown key or a value that is not allowed raises a
+`RecipeError` of one line that names the place.
 """
 
 import json
@@ -64,11 +64,11 @@ class Data(Section):
 
 
 class Protocol(Section):
-    """Who trains, who chooses the epoch, who tests."""
+    """The split into training, validation and test, and the choice of the epoch."""
 
     group: Name = "speaker"
-    """What `test` and `validation` name: speaker, session, or another column of the corpus. A group is never on two
-    sides, nor is a speaker."""
+    """Kind of the groups that `test` and `validation` name: speaker, session, or another column of the corpus. A split
+    never divides a group or a speaker."""
     test: list[Name] = Field([])
     """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
     folds: Folds = None
@@ -86,10 +86,10 @@ class Protocol(Section):
     """Seed of the split: of the drawn validation groups and of the drawn folds. In a cross-validation that leaves one
     group out, 0 has validation groups follow in the order of their names; other seeds draw an order."""
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "balanced_accuracy"
-    """What the best epoch is best in."""
+    """Metric that chooses the best epoch."""
     refit: bool = False
-    """Once the validation split has chosen the epoch, train anew on training and validation together, for as many
-    epochs, and test that model. Wants `selection: validation`."""
+    """After the validation split has chosen the epoch, train a new model on training and validation together for as
+    many epochs, and test that model. Requires `selection: validation`."""
     selection: Literal["validation", "last", "test"] = "validation"
     """What chooses the epoch: the validation split; nothing, so that the last one is kept and `validation: 0` leaves
     more to train on; or the test split, which is what the published code does and marks every number. Where there is
@@ -97,11 +97,11 @@ class Protocol(Section):
     speakers_apart: bool = True
     """Refuse a split that has a speaker on two sides; false accepts official ones such as MELD's, and says so."""
     style: Literal["all", "improvised", "scripted"] = "all"
-    """Which utterances are used, by the column `improvised` of the corpus."""
+    """Utterances to use, by the column `improvised` of the corpus."""
     text_disjoint: bool = False
-    """Take every utterance out of training and validation whose transcript, or one like it, is in the test split."""
+    """Remove every utterance from training and validation whose transcript, or a similar one, is in the test split."""
     text_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """From when on two transcripts are alike for `text_disjoint`: share of words in common blocks, as of difflib."""
+    """Similarity from which `text_disjoint` removes an utterance: share of words in common blocks, as in difflib."""
 
     @model_validator(mode="after")
     def _refits_what_validation_chose(self) -> Self:
@@ -161,8 +161,8 @@ class SpeechEncoder(Section):
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
     train: Train = "full"
-    """What of the encoder learns: everything (`full`), nothing (`frozen`), low-rank additions to its linear layers
-    (`lora`, see `model.lora`), or its last N layers (`last:N`). Only a pretrained one can learn in part."""
+    """Weights of the encoder that learn: all (`full`), none (`frozen`), low-rank weights added to its linear layers
+    (`lora`, see `model.lora`), or its last N layers (`last:N`). The `compact` encoder allows `full` alone."""
     freeze_feature_extractor: bool = True
     """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
     spec_augment: bool = False
@@ -181,7 +181,7 @@ class TextEncoder(Section):
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
     train: Train = "full"
-    """What of the encoder learns, as for `model.speech.train`."""
+    """Weights of the encoder that learn, as for `model.speech.train`."""
     compact: CompactText = CompactText()
     """Sizes of the `compact` encoder."""
 
@@ -230,7 +230,7 @@ class Model(Section):
 
 
 class Objectives(Section):
-    """What the network learns from: cross-entropy and three weighted auxiliary objectives."""
+    """The loss: cross-entropy and three weighted auxiliary objectives (equation 1 of the paper)."""
 
     formulation: Literal["paper", "official"] = "paper"
     """Auxiliary objectives as the paper defines them, or as the published code computes them. With `official`, layers
@@ -262,7 +262,7 @@ class Training(Section):
     """Utterances whose activations are in memory at a time; null = all of the batch. The gradient is the same, the
     forward pass is made twice."""
     accumulation: PositiveInt = 1
-    """Steps whose gradients are added up before the weights move."""
+    """Steps whose gradients are added up before the weights are updated."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW."""
     speech_learning_rate: PositiveFloat | None = None
@@ -271,7 +271,7 @@ class Training(Section):
     """Peak learning rate of the text encoder; null = `learning_rate`. Pretrained encoders want 1e-5 to 5e-5 (`full`,
     `last:N`) or 1e-4 to 1e-3 (`lora`)."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Factor on the learning rate from each layer of the encoders to the one below it; 1 = the same for all."""
+    """Factor by which the learning rate falls from each layer of the encoders to the one below; 1 = no change."""
     warmup_ratio: Fraction = 0.0
     """Share of all steps over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -288,10 +288,10 @@ class Training(Section):
     seed: Seed = 0
     """Seed of the weights, the order, the dropout and the views. The split has its own, `protocol.seed`."""
     order: Order | None = None
-    """Which utterances share a batch: any (`shuffled`); as many of each emotion as in the corpus, in pairs of two
-    speakers, so that each has a positive in the supervised contrastive objective (`balanced`); or clips about equally
-    long (`by_length`), which saves padding, but emotions differ in length too, which costs accuracy. null = `balanced`
-    with the supervised contrastive objective, `shuffled` without."""
+    """Sampling order within an epoch. `shuffled`: random batches. `balanced`: each batch has emotions in the
+    proportions of the corpus, in pairs of two speakers, so that every utterance has a positive in the supervised
+    contrastive objective. `by_length`: batches of clips of similar length, which saves padding but costs accuracy,
+    since emotions differ in length. null = `balanced` with the supervised contrastive objective, `shuffled` without."""
     tf32: bool = True
     """Compute float32 products in TF32 on GPUs that have it, several times as fast, with 10 bits of mantissa in
     training; judging is in full float32. false = full float32 in training too."""
@@ -302,12 +302,12 @@ class Training(Section):
     """Disk space in the run folder, while training goes on, for what a frozen text encoder says about each transcript:
     it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
-    """Measure before each epoch how much of the gradient each objective contributes; training goes as it would."""
+    """Measure before each epoch how much each objective contributes to the gradient; this does not change training."""
     report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(["tensorboard"])
-    """Where objectives and scores are logged: event files in the run folder (`tensorboard`), Weights & Biases
-    (`wandb`), `mlflow`; each that is listed."""
+    """Loggers of objectives and scores: event files in the run folder (`tensorboard`), Weights & Biases (`wandb`),
+    `mlflow`; all that are listed."""
     patience: PositiveInt | None = None
-    """Stop after so many epochs without a better score on the selection split; null = never."""
+    """Stop after this many epochs without a better score on the selection split; null = never."""
 
     @property
     def at_a_time(self) -> int:

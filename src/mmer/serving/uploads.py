@@ -1,6 +1,6 @@
 """From the body of a request to the question in it; nothing of it is written to disk."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -40,7 +40,7 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
         raise HTTPException(422, _one_line(error, asked)) from None
 
 
-async def _bounded(request: "Request", limit: int) -> AsyncIterator[bytes]:
+async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None]:
     """The chunks of a body."""
     from starlette.exceptions import HTTPException
 
@@ -56,7 +56,7 @@ async def _bounded(request: "Request", limit: int) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _form(request: "Request", body: AsyncIterator[bytes]) -> dict[str, Any]:
+async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[str, Any]:
     """The fields of a form as those of a question."""
     from python_multipart.multipart import parse_options_header
     from starlette.datastructures import UploadFile
@@ -73,8 +73,7 @@ async def _form(request: "Request", body: AsyncIterator[bytes]) -> dict[str, Any
                 part.content_disposition = b'form-data; name="file"; filename=""'
             super().on_headers_finished()
 
-    # Parsers of Starlette read any asynchronous iterator of bytes, though they ask for a generator.
-    parser = Parser(request.headers, body, max_files=1, max_fields=10)  # pyright: ignore[reportArgumentType]
+    parser = Parser(request.headers, body, max_files=1, max_fields=10)
     parser.spool_max_size = 0  # a temporary file of Python that never leaves memory
     try:
         form = await parser.parse()
