@@ -1,4 +1,4 @@
-"""Explanations: what the answer owes to words and moments, their picture, their tables and their files."""
+"""Explanations of answers: the contributions of words and of moments, as a picture, tables and files."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -37,12 +37,12 @@ _LEGEND: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Word:
-    """What the answer owes to a word.
+    """The contribution of a word to the answer.
 
     Attributes:
-        word: as it is read.
-        share: of the log-odds, by integrated gradients.
-        drop: how much lower the log-odds are without it.
+        word: as the model reads it.
+        share: contribution to the log-odds, by integrated gradients.
+        drop: decrease of the log-odds without the word.
     """
 
     word: str
@@ -52,12 +52,12 @@ class Word:
 
 @dataclass(frozen=True)
 class Moment:
-    """What the answer owes to a stretch of sound.
+    """The contribution of a part of the sound to the answer.
 
     Attributes:
         start, end: seconds.
-        share: of the log-odds, by integrated gradients.
-        drop: how much lower the log-odds are with `average_sound` in its place.
+        share: contribution to the log-odds, by integrated gradients.
+        drop: decrease of the log-odds with `average_sound` in its place.
     """
 
     start: float
@@ -68,13 +68,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """The answer to the same utterance, one side of it changed.
+    """The answer to the same utterance with its speech or its text changed.
 
     Attributes:
-        change: what was changed, in words.
-        transcript: what is read then.
+        change: description of the change.
+        transcript: the transcript that the model read.
         label: the answer.
-        probabilities: of every emotion.
+        probabilities: probability of every emotion.
     """
 
     change: str
@@ -85,20 +85,19 @@ class Counterfactual:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What came of `explain`.
+    """The result of `explain`.
 
     Attributes:
         prediction: the answer that is explained.
-        words: in order; none for a model that does not read.
-        moments: in order; none for a model that does not listen.
-        sound_share, text_share: sums of the shares of the moments and of the words; null for a side that there is
-            none of.
-        completeness: whether the shares add up to what the answer is stronger than one about nothing in particular.
-        alignment: between words and sound; null where there is none.
+        words: in order; empty for a model without text.
+        moments: in order; empty for a model without speech.
+        sound_share, text_share: sums of the shares of the moments and of the words; None for a missing modality.
+        completeness: the check that the shares add up to the difference from the baseline.
+        alignment: between words and sound; None if there is none.
         counterfactuals: `other words, same voice`; `same words, monotone`, without melody and stress; `same words, flat
-            voice`, monotone, slower and quieter; as far as there are these sides.
+            voice`, monotone, slower and quieter; those that the utterance's modalities allow.
         notes: what is missing, and why.
-        waveform: (samples,) at 16 kHz, for the picture; null where there is none.
+        waveform: (samples,) at 16 kHz, for the picture; None without sound.
     """
 
     prediction: Prediction
