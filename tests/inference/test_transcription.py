@@ -130,7 +130,7 @@ def test_what_is_too_long_to_read_is_said(hears_itself: EmotionRecognizer, clips
     prediction = hears_itself(longest, sampling_rate=RATE)
     assert prediction.transcript_source == "none"
     assert len(prediction.warnings) == 1
-    assert "what CTC hears is not read: a transcript has" in prediction.warnings[0]
+    assert "the CTC transcript is not used: a transcript has" in prediction.warnings[0]
 
 
 def test_nothing_is_read(versatile_folder: Path, versatile: EmotionRecognizer, clips: Sequence[str]) -> None:

@@ -141,7 +141,7 @@ class BatchAnswerer:
                 self._processor.tokenize([transcript], "np")
                 prediction.transcript, prediction.transcript_source = transcript, "ctc"
             except MMERError as error:
-                prediction.warnings.append(f"what CTC hears is not read: {one_line(error)}")
+                prediction.warnings.append(f"the CTC transcript is not used: {one_line(error)}")
         return self._processor.tokenize([clip.prediction.transcript for clip in batch], "np")
 
     def _probabilities(self, logits: Array, conditions: Sequence[str]) -> list[dict[str, float]]:
