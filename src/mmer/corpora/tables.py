@@ -98,7 +98,7 @@ def with_columns(table: pd.DataFrame, known: Sequence[str]) -> pd.DataFrame:
 
 
 def check_table_name(path: Path) -> None:
-    """Find out before the work whether `write_table` knows the suffix.
+    """Check in advance whether `write_table` knows the suffix.
 
     Raises:
         CorpusError: it does not.

@@ -63,7 +63,7 @@ class Calibrator:
         return _softmax(logs * np.array(self.parameters["weight"]) + np.array(self.parameters["bias"]))
 
     def check(self, emotions: int) -> None:
-        """Find out whether the parameters are those of the method, for so many emotions.
+        """Check whether the parameters are those of the method, for so many emotions.
 
         Raises:
             ValueError: they are not.

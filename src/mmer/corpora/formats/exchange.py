@@ -63,7 +63,7 @@ def read_from(source: str, audio: Path | None = None, progress: Progress | None 
 
 
 def check_target(target: str, sources: Iterable[str], inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before the work whether `write_to` can write there.
+    """Check in advance whether `write_to` can write there.
 
     Args:
         target: see `write_to`.

@@ -109,7 +109,7 @@ def read_processor(folder: Path) -> MMERProcessor:
 
 
 def check_model_folder(folder: Path) -> dict[str, Any]:
-    """Find out whether a folder holds a model, without building any of it.
+    """Check whether a folder holds a model, without building any of it.
 
     Returns:
         Contents of `config.json`.

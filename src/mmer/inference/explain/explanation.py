@@ -258,11 +258,11 @@ def _clean(axes: Axes) -> None:
 
 
 def check_target(path: Path | None, inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before the work whether an explanation can be written there.
+    """Check in advance whether an explanation can be written there.
 
     Args:
         path: the picture or the file; none to write nothing.
-        inputs: files and folders that are read, and must not be written over.
+        inputs: files and folders that are read, and must not be overwritten.
 
     Raises:
         MMERError: the suffix is neither `.png` nor `.json`, the file cannot be written, or is an input.

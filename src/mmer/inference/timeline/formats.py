@@ -20,11 +20,11 @@ _PACKAGES = {".textgrid": "praatio", ".eaf": "pympi"}
 
 
 def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Find out before the work whether `Timeline.write` can write there.
+    """Check in advance whether `Timeline.write` can write there.
 
     Args:
         path: see `Timeline.write`.
-        inputs: files and folders that are read, and must not be written over.
+        inputs: files and folders that are read, and must not be overwritten.
 
     Raises:
         MMERError: the suffix is none of those that are known, the file cannot be written, or is an input.
