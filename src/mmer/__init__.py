@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mmer.inference.abstention import Abstention
     from mmer.inference.archive.score import score
     from mmer.inference.backends.export import export_onnx
-    from mmer.inference.bundle import model_folder, write_bundle
+    from mmer.inference.backends.bundle import model_folder, write_bundle
     from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
     from mmer.inference.listen import Listener
@@ -82,7 +82,7 @@ _HOMES = {
     "interval": "mmer.evaluation.intervals",
     "load_recipe": "mmer.recipe.schema",
     "make_folds": "mmer.corpora.folds",
-    "model_folder": "mmer.inference.bundle",
+    "model_folder": "mmer.inference.backends.bundle",
     "normalize_transcript": "mmer.text.transcripts",
     "predictions_frame": "mmer.inference.prediction",
     "read_corpus": "mmer.corpora",
@@ -93,7 +93,7 @@ _HOMES = {
     "timeline": "mmer.inference.timeline.timeline",
     "train": "mmer.training.run",
     "transcribe": "mmer.inference.transcribe",
-    "write_bundle": "mmer.inference.bundle",
+    "write_bundle": "mmer.inference.backends.bundle",
     "write_model_card": "mmer.evaluation.model_card",
     "write_predictions": "mmer.inference.prediction",
     "write_report": "mmer.evaluation.report.page",
