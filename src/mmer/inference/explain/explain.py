@@ -1,6 +1,7 @@
-"""Why a model gave an answer: sound and words, word by word, moment by moment, and what would have changed it."""
+"""Explain an answer by the contributions of its words and moments, and by counterfactuals."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
 from mmer.inference.explain.alignment import align
 from mmer.inference.explain.attribution import (
+    Floats,
     Inputs,
     average_sound,
     evidence,
@@ -24,13 +26,16 @@ from mmer.model.processor import MMERProcessor
 from mmer.text.transcripts import strip_annotations
 
 NEUTRAL = "the meeting is at nine o'clock"
-"""Other words that are put into the same voice, unless others are given."""
+"""Default transcript of the counterfactual with the same voice."""
 
 FLAT = {"rate": 0.65, "level": 0.4}
-"""Factors on speed and level of the flat voice, beside which it has neither melody nor stress."""
+"""Factors on speed and level of the flat voice, which also has neither melody nor stress."""
 
 WINDOW = 0.25
-"""Seconds of sound that are looked at together."""
+"""Seconds of sound of one moment."""
+
+Drops = Callable[[list[Inputs]], list[float]]
+"""Computes the decrease of the answer's log-odds for each of several variants of an utterance."""
 
 
 def explain(
@@ -39,9 +44,9 @@ def explain(
     """Explain the answer to an utterance.
 
     Args:
-        recognizer: of a model of PyTorch.
+        recognizer: with a PyTorch model.
         utterance: a recording, a transcript, or both, as the model answers.
-        other_words: what is put into the same voice for the counterfactual; `NEUTRAL` unless given.
+        other_words: transcript of the counterfactual with the same voice. Default: `NEUTRAL`.
 
     Raises:
         MissingExtraError: captum is not installed.
@@ -70,26 +75,10 @@ def explain(
     def drops(variants: list[Inputs]) -> list[float]:
         return (full - evidence(model, variants, place)).tolist()
 
-    words: list[Word] = []
-    if tokens is not None:
-        spans = [found.span() for found in re.finditer(r"\S+", text)]
-        shares = _by_word(processor, text, spans, tokens)
-        without = drops([read(_without(text, span)) for span in spans])
-        words = [
-            Word(text[slice(*span)], share, drop)
-            for span, share, drop in zip(spans, shares, without, strict=True)
-        ]
-    moments: list[Moment] = []
-    if sound is not None and waveform is not None and inputs.sound is not None:
-        duration = len(waveform) / SAMPLING_RATE
-        edges = np.linspace(0, len(sound), max(1, round(duration / WINDOW)) + 1).round().astype(int)
-        stretches = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-        blank = drops([replace(inputs, sound=_blank(inputs.sound, *stretch)) for stretch in stretches])
-        seconds = duration / len(sound)
-        moments = [
-            Moment(start * seconds, end * seconds, float(sound[start:end].sum()), drop)
-            for (start, end), drop in zip(stretches, blank, strict=True)
-        ]
+    words = [] if tokens is None else _words(read, text, tokens, drops)
+    moments = []
+    if sound is not None and waveform is not None:
+        moments = _moments(inputs, sound, len(waveform) / SAMPLING_RATE, drops)
     counterfactuals, notes = _counterfactuals(recognizer, utterance, waveform, text, other_words or NEUTRAL)
     if not told.holds:
         miss = told.shared_out - (told.answer - told.baseline)
@@ -112,8 +101,32 @@ def explain(
     )
 
 
+def _words(read: "Reading", text: str, shares: Floats, drops: Drops) -> list[Word]:
+    """Compute the contribution of each word: its share, from those of the tokens, (tokens,), and its drop."""
+    spans = [found.span() for found in re.finditer(r"\S+", text)]
+    by_word = _by_word(read.processor, text, spans, shares)
+    without = drops([read(_without(text, span)) for span in spans])
+    return [
+        Word(text[slice(*span)], share, drop)
+        for span, share, drop in zip(spans, by_word, without, strict=True)
+    ]
+
+
+def _moments(inputs: Inputs, shares: Floats, duration: float, drops: Drops) -> list[Moment]:
+    """Compute the contribution of each `WINDOW` of the sound: its share, from those of (frames,), and its drop."""
+    assert inputs.sound is not None
+    edges = np.linspace(0, len(shares), max(1, round(duration / WINDOW)) + 1).round().astype(int)
+    parts = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    blank = drops([replace(inputs, sound=_blank(inputs.sound, *part)) for part in parts])
+    seconds = duration / len(shares)
+    return [
+        Moment(start * seconds, end * seconds, float(shares[start:end].sum()), drop)
+        for (start, end), drop in zip(parts, blank, strict=True)
+    ]
+
+
 class Reading:
-    """Makes the network's inputs of a recording with any words."""
+    """Prepares the network's inputs for a recording with any words."""
 
     def __init__(self, recognizer: EmotionRecognizer, waveform: NDArray[np.float32] | None) -> None:
         self.processor, self.device = recognizer.processor, recognizer.model.device
@@ -182,7 +195,7 @@ def _blank(sound: torch.Tensor, start: int, end: int) -> torch.Tensor:
 def _by_word(
     processor: MMERProcessor, text: str, spans: list[tuple[int, int]], tokens: NDArray[np.float64]
 ) -> list[float]:
-    """Sum of the shares of the tokens of each word."""
+    """Add up the shares of the tokens, (tokens,), of each word."""
     offsets = processor.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
     shares = [0.0] * len(spans)
     for (start, end), share in zip(offsets, tokens.tolist(), strict=True):
