@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mmer.evaluation.report.page import write_report
     from mmer.inference.abstention import Abstention
     from mmer.inference.archive.score import score
-    from mmer.inference.backends.export import export_onnx
     from mmer.inference.backends.bundle import model_folder, write_bundle
+    from mmer.inference.backends.export import export_onnx
     from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
     from mmer.inference.listen import Listener
