@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmer.corpora.catalog import CATALOG
+from mmer.corpora.readers.catalog import CATALOG
 from mmer.corpora.readers.file_grammars import GRAMMARS
 from mmer.corpora.readers.file_names import read_grammar
 

@@ -34,7 +34,7 @@ LabelMapFile = Annotated[
 @corpus_app.command("list")
 def corpus_list() -> None:
     """List the corpora that can be prepared: size, license and where to get them."""
-    from mmer.corpora.catalog import list_corpora
+    from mmer.corpora.readers.catalog import list_corpora
 
     results().print(list_corpora(), soft_wrap=True)
 

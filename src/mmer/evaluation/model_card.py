@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mmer.corpora.catalog import CATALOG
+from mmer.corpora.readers.catalog import CATALOG
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.report import tables
 from mmer.evaluation.report.run import Run, protocol, read_run, read_versions, warnings

@@ -9,7 +9,7 @@ import pytest
 from corpora.release_trees import POINTER, write_wav
 
 from mmer.corpora import read_corpus
-from mmer.corpora.catalog import CATALOG
+from mmer.corpora.readers.catalog import CATALOG
 from mmer.corpora.readers.crema_d import read_crema_d
 from mmer.errors import CorpusError
 

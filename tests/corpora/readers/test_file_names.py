@@ -14,8 +14,8 @@ from commands import run
 from corpora.release_trees import POINTER, write_wav
 
 from mmer.corpora import Corpus, read_corpus
-from mmer.corpora.catalog import CATALOG
 from mmer.corpora.labels import ALIASES
+from mmer.corpora.readers.catalog import CATALOG
 from mmer.corpora.readers.file_grammars import GRAMMARS
 from mmer.corpora.readers.file_names import read_file_names, read_grammar
 from mmer.errors import CorpusError

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from corpora.release_trees import write_wav
 
-from mmer.corpora.catalog import CATALOG
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers import msp_improv, msp_podcast
+from mmer.corpora.readers.catalog import CATALOG
 from mmer.corpora.readers.releases import (
     find_file,
     make_corpus,

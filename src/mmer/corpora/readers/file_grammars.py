@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mmer.corpora.corpus_facts import CorpusFacts
+from mmer.corpora.readers.corpus_facts import CorpusFacts
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.folders import files_below
 from mmer.corpora.labels import canonical
+from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.readers.file_grammars import GRAMMARS, Grammar
 from mmer.errors import CorpusError
 

@@ -5,8 +5,8 @@ import os
 import re
 from collections import Counter
 
-from mmer.corpora.catalog import compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
+from mmer.corpora.readers.catalog import compare_counts
 from mmer.corpora.readers.releases import (
     Row,
     find_file,

@@ -4,9 +4,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
+from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError
 

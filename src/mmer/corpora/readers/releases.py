@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from mmer.corpora.catalog import CATALOG, compare_counts
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.folders import files_below
+from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 

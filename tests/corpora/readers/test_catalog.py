@@ -6,8 +6,8 @@ import pytest
 from commands import run
 
 from mmer.corpora import READERS
-from mmer.corpora.catalog import CATALOG, CorpusFacts, compare_counts
 from mmer.corpora.labels import ALIASES, canonical
+from mmer.corpora.readers.catalog import CATALOG, CorpusFacts, compare_counts
 from mmer.corpora.readers.iemocap import CODES, DOCUMENTED
 
 THE_31 = """iemocap meld crema-d ravdess emodb savee tess esd emov-db jl-corpus emns mead msp-podcast msp-improv nemo

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from mmer.corpora.corpus_facts import CorpusFacts
+from mmer.corpora.readers.corpus_facts import CorpusFacts
 from mmer.corpora.readers.file_grammars import FACTS
 
 CATALOG: dict[str, CorpusFacts] = {
