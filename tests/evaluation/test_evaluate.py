@@ -90,8 +90,10 @@ def test_votes_are_read_before_the_recordings(model: Path, corpus: Corpus) -> No
 
 @pytest.fixture(scope="module")
 def versatile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with stand-ins and a CTC head."""
-    return save_model(tmp_path_factory.mktemp("versatile"), stand_ins=True, ctc_symbols=WAV2VEC2_ALPHABET)
+    """A random model with missing-modality embeddings and a CTC head."""
+    return save_model(
+        tmp_path_factory.mktemp("versatile"), missing_modality_embeddings=True, ctc_symbols=WAV2VEC2_ALPHABET
+    )
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def spoken(nemo_samples: Path) -> Corpus:
     return Corpus(table)
 
 
-def test_the_three_conditions_of_a_model_with_stand_ins(
+def test_the_three_conditions_of_a_model_with_missing_modality_embeddings(
     versatile: Path, spoken: Corpus, tmp_path: Path
 ) -> None:
     figures = evaluate(versatile, spoken, out=tmp_path, device="cpu")

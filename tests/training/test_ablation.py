@@ -89,7 +89,7 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     assert pictures == {"confusion_matrices.png", "gradient_shares.png", "transcripts.png"}
     # The same call again trains nothing and says the same, whatever changes no answer.
     trained = (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns
-    how = ["training.recompute=layers"]
+    how = ["training.activation_checkpointing=layers"]
     assert ablate(recipe_file, how, out, ["mmer", "majority"], console=quiet()) == content
     assert (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns == trained
     # Answers of another model, as after the row was deleted and trained again, are not taken for those of this one.

@@ -105,8 +105,8 @@ def evaluate(
         per speaker knows nothing else; `intervals` of `with_intervals` over speakers; `worst_groups` of
         `slices`; `confidence` of `Confidence.figures`. Unless transcripts are gold and given, `transcripts`: the
         condition or transcription, and `WordErrors.to_dict` against the transcripts of the corpus; and
-        `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with stand-ins, `modalities` of
-        `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
+        `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with missing-modality embeddings,
+        `modalities` of `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
 
     Raises:
         MMERError: the folder cannot be written to, is a run or holds what is read; there is no such transcript

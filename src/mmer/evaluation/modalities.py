@@ -1,4 +1,4 @@
-"""How a model with stand-ins does with sound and text, with sound alone and with text alone."""
+"""How a model with missing-modality embeddings does with sound and text, with sound alone and with text alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
 
     Returns:
         A condition -> `utterances`, the figures, and their `intervals` over speakers; null where no utterance has both
-        sides, or the model has no stand-ins.
+        sides, or the model has no missing-modality embeddings.
     """
     both = predictions.dropna(subset=[column for column, _ in CONDITIONS.values()])
     if both.empty:

@@ -2,8 +2,9 @@
 
 A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration.fit` fits, on
 speakers that training did not hear, what has to be done about it; `EmotionRecognizer.from_pretrained` does it to
-every answer. A model with stand-ins has one calibrator for answers from both sides, one for sound alone and one
-for text alone: what is known from one side is less, and how sure the network is of it is wrong in its own way.
+every answer. A model with missing-modality embeddings has one calibrator for answers from both sides, one for sound
+alone and one for text alone: what is known from one side is less, and the network is over- or
+underconfident about it in another way.
 """
 
 import hashlib
@@ -24,7 +25,8 @@ from mmer.files.writing import write_json
 FILE = "calibration.json"
 VERSION = 1
 CONDITIONS = ("both", "speech", "text")
-"""What an answer can be made from; a model without stand-ins has `both` alone, which is all that it uses."""
+"""What an answer can be made from; a model without missing-modality embeddings has `both` alone, which is all that it
+uses."""
 
 SMALLEST = 1e-30
 """Probability that stands for zero where its logarithm is taken."""

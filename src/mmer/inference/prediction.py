@@ -37,11 +37,11 @@ class Prediction:
             transcript or an empty one.
         duration: seconds of sound; None where no sound was read.
         alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the model was given
-            both and has stand-ins for either.
+            both and has missing-modality embeddings for either.
         contributions: what the answer owes to `speech` and to `text`, -1 to 1: the probability of `label` minus that in
             the answer without this side. None for each where `alone` is.
-        condition: what the answer is made from, where the model has stand-ins: `both`, `speech` or `text`; `both`,
-            which is all that it uses, where it has none.
+        condition: what the answer is made from, where the model has missing-modality embeddings: `both`, `speech` or
+            `text`; `both`, which is all that it uses, where it has none.
         label_set: emotions of which one is true with the coverage that was asked for, most probable first; None unless
             asked for.
         abstained: whether the confidence is lower than asked for; `label` is then the guess that is not relied on.

@@ -138,7 +138,8 @@ class EmotionRecognizer:
 
         Args:
             audio: path, bytes or open binary file of audio or video; or samples: (samples,), (channels,
-                samples) or (samples, channels). None for models that only read, or that have stand-ins.
+                samples) or (samples, channels). None for models that only read, or that have missing-modality
+                embeddings.
             transcript: what is said, if it is known.
             sampling_rate: Hz of samples; files know their own.
             speaker: who speaks; of use with several clips, see `predict`.
@@ -322,7 +323,7 @@ class EmotionRecognizer:
             prediction.transcript, prediction.transcript_source = heard, self.transcription.name
             clip.waveform = None
         hears_itself = self.transcription.kind == "ctc" and clip.features is not None
-        if self.processor.stand_ins:
+        if self.processor.missing_modality_embeddings:
             if clip.features is None and prediction.transcript_source == "none":
                 prediction.error = (
                     f"{prediction.utterance_id}: neither a recording nor a transcript was given"
@@ -381,7 +382,7 @@ class EmotionRecognizer:
                 f"{len(self.labels)} emotions; its files are not of one model"
             )
         conditions = ["both"] * len(batch)
-        if self.processor.stand_ins:
+        if self.processor.missing_modality_embeddings:
             conditions = [
                 "both" if both else "text" if clip.features is None else "speech"
                 for clip, both in zip(batch, answers.both, strict=True)

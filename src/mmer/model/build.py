@@ -109,8 +109,8 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         speech_config=speech_config if uses_speech else None,
         text_config=text_config if uses_text else None,
         fusion=fusion,
-        without=list(recipe.model.without),
-        stand_ins=recipe.stand_ins,
+        ablate=list(recipe.model.ablate),
+        missing_modality_embeddings=recipe.missing_modality_embeddings,
         num_attention_heads=recipe.model.num_attention_heads,
         intermediate_size=recipe.model.intermediate_size,
         dropout=recipe.model.dropout,
@@ -135,7 +135,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         uses_speech=uses_speech,
         uses_text=uses_text,
         adds_prosody=speech.encoder == COMPACT,
-        stand_ins=recipe.stand_ins,
+        missing_modality_embeddings=recipe.missing_modality_embeddings,
     )
     return config, processor
 

@@ -79,7 +79,7 @@ class MultimodalDynamicFusion(nn.Module):
         g = sigmoid(Wg [R; Q] + bg),   M = [R; g * Q]            (acoustic gate, block E)
         fused = [max over frames of A ; Wdown (max over tokens of M)]
 
-    What `config.without` names is left out, and so is what nothing else needs then:
+    What `config.ablate` names is left out, and so is what nothing else needs then:
 
         text_self_attention    T = e_t
         block_b                P = W2 A
@@ -96,7 +96,7 @@ class MultimodalDynamicFusion(nn.Module):
         speech_size: int = config.speech_config.hidden_size
         self.output_size = speech_size + size
         self.dropout = nn.Dropout(config.dropout)
-        left_out = set(config.without)
+        left_out = set(config.ablate)
         if "block_c" in left_out:
             left_out.add("block_b")
         if "block_d" in left_out:

@@ -18,7 +18,7 @@ from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion
-from mmer.model.missing_modalities import Encoding, encode_given, nothing_like, stand_ins_for
+from mmer.model.missing_modalities import Encoding, encode_given, missing_embeddings_for, nothing_like
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss
@@ -41,7 +41,7 @@ class MMEROutput(ModelOutput):
         fused_embedding: (batch, size) from which the logits are computed.
         augmented_fused_embedding: the same of the augmented view.
         ctc_logits: (batch, frames, symbols).
-        frame_counts: (batch,) valid frames; the stand-in of missing sound is one.
+        frame_counts: (batch,) valid frames; the missing-modality embedding of missing sound is one.
         objectives: name -> unweighted scalar of each objective that was computed.
         infinite_ctc: scalar count of utterances whose transcript is too long for their frames.
         summary: what `multitask_loss` computed the loss from, a row for each utterance.
@@ -106,7 +106,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
-        if config.stand_ins:
+        if config.missing_modality_embeddings:
             self.missing_speech = nn.Parameter(torch.empty(config.speech_config.hidden_size))
             self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
@@ -154,7 +154,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
-        if module is self and self.config.stand_ins:
+        if module is self and self.config.missing_modality_embeddings:
             init.normal_(self.missing_speech, std=self.config.initializer_range)
             init.normal_(self.missing_text, std=self.config.initializer_range)
 
@@ -179,8 +179,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
     ) -> MMEROutput:
         """Recognize a batch, and compute its loss where `labels` are given.
 
-        A model with stand-ins (`MMERConfig.stand_ins`) takes a row whose mask is zero everywhere for missing, and all
-        rows where that side is not given at all.
+        A model with `MMERConfig.missing_modality_embeddings` takes a row whose mask is zero everywhere for missing,
+        and all rows where that side is not given at all.
 
         Args:
             input_values: (batch, samples) waveforms for encoders of raw sound, zero where padded.
@@ -200,7 +200,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             `MMEROutput`.
 
         Raises:
-            ValueError: the modality that the network needs is not given, and it has no stand-ins.
+            ValueError: the modality that the network needs is not given, and it has no missing-modality embeddings.
         """
         speech = _with_mask(input_values, input_features, speech_attention_mask)
         text = _with_mask(input_ids, text_hidden_states, text_attention_mask)
@@ -281,8 +281,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
             (batch, frames, speech size).
         """
         assert self.speech_encoder is not None
-        stand_in = self.missing_speech if self.config.stand_ins else None
-        return encode_given(partial(self.speech_encoder, kept=kept), inputs, attention_mask, stand_in)
+        missing_embedding = self.missing_speech if self.config.missing_modality_embeddings else None
+        return encode_given(
+            partial(self.speech_encoder, kept=kept), inputs, attention_mask, missing_embedding
+        )
 
     def encode_text(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
         """Tokens of the text.
@@ -298,21 +300,24 @@ class MMERForEmotionRecognition(PreTrainedModel):
         Raises:
             ValueError: token numbers for a model without text encoder.
         """
-        stand_in = self.missing_text if self.config.stand_ins else None
-        return encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, stand_in)
+        missing_embedding = self.missing_text if self.config.missing_modality_embeddings else None
+        return encode_given(
+            partial(self.hidden_states_of, kept=kept), inputs, attention_mask, missing_embedding
+        )
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse what was encoded.
 
         Args:
-            speech: of `encode_speech`; null where there is none, which a network that listens wants stand-ins for.
+            speech: of `encode_speech`; None where there is none; a network that listens then needs missing-modality
+                embeddings.
             text: of `encode_text`; null likewise.
 
         Returns:
             The fused embedding (batch, size) and the logits (batch, emotions).
 
         Raises:
-            ValueError: the modality that the network needs is not given, and it has no stand-ins.
+            ValueError: the modality that the network needs is not given, and it has no missing-modality embeddings.
         """
         speech, text = self._complete(speech, text)
         frames, frame_mask, _ = speech or (None, None, None)
@@ -323,12 +328,12 @@ class MMERForEmotionRecognition(PreTrainedModel):
     def _complete(
         self, speech: Encoding | None, text: Encoding | None
     ) -> tuple[Encoding | None, Encoding | None]:
-        """Both sides that the network uses, stand-ins in place of one that is not given."""
-        if self.config.stand_ins and (speech is None) != (text is None):
+        """Both sides that the network uses, missing-modality embeddings in place of one that is not given."""
+        if self.config.missing_modality_embeddings and (speech is None) != (text is None):
             if speech is None and text is not None:
-                speech = stand_ins_for(self.missing_speech, text.given)
+                speech = missing_embeddings_for(self.missing_speech, text.given)
             elif speech is not None:
-                text = stand_ins_for(self.missing_text, speech.given)
+                text = missing_embeddings_for(self.missing_text, speech.given)
         if self.config.uses_speech and speech is None:
             raise ValueError(
                 f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
@@ -352,8 +357,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
     def _both(
         self, first: tuple[Tensor, Tensor] | None, second: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor] | None:
-        """Two views as one batch, padded to the longer; null where one of them is and has no stand-in."""
-        if self.config.stand_ins:
+        """Join two views into one batch, padded to the longer; None where one is None and no embedding replaces it."""
+        if self.config.missing_modality_embeddings:
             first, second = first or nothing_like(second), second or nothing_like(first)
         if first is None or second is None:
             return None

@@ -124,7 +124,7 @@ def create_app(
             labels=recognizer.labels,
             listens=processor.uses_speech,
             reads=processor.uses_text,
-            needs_both=processor.uses_speech and not processor.stand_ins,
+            needs_both=processor.uses_speech and not processor.missing_modality_embeddings,
             transcription=recognizer.transcription.name,
             calibrated=recognizer.calibration is not None,
             limits=Limits(

@@ -26,7 +26,7 @@ from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import COMPACT
-from mmer.recipe.schema import Lora, Recipe, load_recipe
+from mmer.recipe.schema import Lora, Recipe, load_recipe, load_run_recipe
 from mmer.training import ablation_show
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
@@ -94,11 +94,11 @@ ROWS = {
     "no-ctc": Row("without CTC", ("objectives.ctc_weight=0",)),
     "no-scl": Row("without supervised contrastive", ("objectives.supervised_contrastive_weight=0",)),
     "no-acl": Row("without augmented contrastive", ("objectives.augmented_contrastive_weight=0",)),
-    "no-gate": Row("without gate", ("model.without=[gate]",)),
-    "no-b": Row("without block B", ("model.without=[block_b]",)),
-    "no-c": Row("without blocks B and C", ("model.without=[block_c]",)),
-    "no-d": Row("without block D and gate", ("model.without=[block_d]",)),
-    "no-text-attention": Row("without text self-attention", ("model.without=[text_self_attention]",)),
+    "no-gate": Row("without gate", ("model.ablate=[gate]",)),
+    "no-b": Row("without block B", ("model.ablate=[block_b]",)),
+    "no-c": Row("without blocks B and C", ("model.ablate=[block_c]",)),
+    "no-d": Row("without block D and gate", ("model.ablate=[block_d]",)),
+    "no-text-attention": Row("without text self-attention", ("model.ablate=[text_self_attention]",)),
     "majority": Row("majority class", None),
     "egemaps": Row("eGeMAPS + SVM", None),
     "egemaps-speaker": Row("eGeMAPS + SVM, per speaker", None),
@@ -148,8 +148,8 @@ def ablate(
     if recipe == "demo" and load_recipe(recipe, overrides).data.corpus is None:
         seed = load_recipe(recipe, overrides).training.seed
         overrides.append(f"data.corpus={json.dumps(str(make_spoken_once(folder, seed, console)))}")
-    base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.without=[]"])
-    overrides += ["model.fusion=mmer", "model.without=[]", *_protocol(folder, base)]
+    base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.ablate=[]"])
+    overrides += ["model.fusion=mmer", "model.ablate=[]", *_protocol(folder, base)]
     _check_space(folder, wanted, base, jobs)
     results: dict[str, Any] = {}
     for name in wanted:
@@ -358,7 +358,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
             changed, made = with_condition(test, condition, training_words(corpus))
             errors += made.substitutions + made.deletions + made.insertions
             words += made.words
-            recipe = load_recipe(str(run / "recipe.yaml"))
+            recipe = load_run_recipe(run)
             file = answers / f"{text.replace(':', '-')} {run.name}.parquet"
             answered = pd.read_parquet(file) if file.exists() else None
             if answered is None or answered.attrs.get(_ANSWERS_OF) != contents[run]:

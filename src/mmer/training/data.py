@@ -228,7 +228,7 @@ class SpeechEmotionDataset(Dataset[Item]):
     def _modalities(self, utterance: Utterance, text: str | None) -> tuple[bool, bool]:
         """Whether the utterance is heard, and whether it is read, in this epoch."""
         processor = self.store.processor
-        if not processor.stand_ins:
+        if not processor.missing_modality_embeddings:
             return processor.uses_speech, processor.uses_text
         listens, reads = utterance.audio_path is not None, bool(strip_annotations(text or ""))
         if self.training and listens and reads:

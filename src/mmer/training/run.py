@@ -34,7 +34,7 @@ from mmer.inference.trained_on import TrainedOn
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
 from mmer.training.data import (
@@ -153,7 +153,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     if (folder / "folds.json").exists():
         raise TrainingError(f"{folder} holds a cross-validation; use another folder")
     if recipe_file.exists():
-        different = recipe.differences(load_recipe(str(recipe_file)))
+        different = recipe.differences(load_run_recipe(folder))
         if (folder / "splits.json").exists():
             different += source_changes(folder, recipe, console)
         # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.

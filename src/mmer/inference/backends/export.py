@@ -9,13 +9,14 @@ A graph holds the whole network. Batch and lengths are free; padding is on the r
 
     logits                 (batch, emotions) float32
     embeddings             (batch, size) float32, from which the logits are computed
-    speech_alone           (batch, emotions) float32, logits without the words, of networks with stand-ins
-    text_alone             (batch, emotions) float32, logits without the sound, of networks with stand-ins
+    speech_alone           (batch, emotions) float32, logits without the words, of networks with
+                           missing-modality embeddings
+    text_alone             (batch, emotions) float32, the same without the sound
     ctc_symbols            (batch, encoder frames) int64, the best symbol of each frame, of networks with a CTC head
     frame_mask             (batch, encoder frames) bool
 
-Networks that only listen or only read lack the inputs of the other side. In a network with stand-ins a row whose mask
-is zero everywhere is missing.
+Networks that only listen or only read lack the inputs of the other side. In a network with missing-modality
+embeddings, a row whose mask is zero everywhere is missing.
 """
 
 import logging
@@ -141,19 +142,19 @@ class _Graph(nn.Module):
         input_ids: Tensor | None = None,
         text_attention_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        model, stand_ins = self.model, self.model.config.stand_ins
+        model, missing_modality_embeddings = self.model, self.model.config.missing_modality_embeddings
         sound = input_features if input_values is None else input_values
         speech = text = None
         if sound is not None and speech_attention_mask is not None:
             assert model.speech_encoder is not None
-            stand_in = model.missing_speech if stand_ins else None
-            speech = encode_every_row(model.speech_encoder, sound, speech_attention_mask, stand_in)
+            missing_embedding = model.missing_speech if missing_modality_embeddings else None
+            speech = encode_every_row(model.speech_encoder, sound, speech_attention_mask, missing_embedding)
         if input_ids is not None and text_attention_mask is not None:
-            stand_in = model.missing_text if stand_ins else None
-            text = encode_every_row(model.hidden_states_of, input_ids, text_attention_mask, stand_in)
+            missing_embedding = model.missing_text if missing_modality_embeddings else None
+            text = encode_every_row(model.hidden_states_of, input_ids, text_attention_mask, missing_embedding)
         embeddings, logits = model.answer(speech, text)
         answers = {"logits": logits, "embeddings": embeddings}
-        if stand_ins:
+        if missing_modality_embeddings:
             answers["speech_alone"] = model.answer(speech, None)[1]
             answers["text_alone"] = model.answer(None, text)[1]
         if model.ctc_head is not None and speech is not None:
@@ -217,7 +218,7 @@ def _batch(processor: MMERProcessor, seconds: list[float]) -> Inputs:
         for length in seconds
     ]
     words: list[str | None] = ["never said that", "what a day it is", "no"]
-    if processor.stand_ins and len(clips) > 1:
+    if processor.missing_modality_embeddings and len(clips) > 1:
         words[1], clips[2] = None, None
     heard = clips if processor.uses_speech else None
     return processor.collate(heard, words[: len(clips)], return_tensors="np")

@@ -28,7 +28,7 @@ class Answers:
         embeddings: (batch, size) from which the logits are computed.
         both: (batch,) bool, the row has sound and words.
         speech_alone: (batch, emotions) logits of each row's sound without its words; null unless the network has
-            stand-ins and there is sound and text in the batch.
+            missing-modality embeddings and there is sound and text in the batch.
         text_alone: the same of the words without the sound.
     """
 

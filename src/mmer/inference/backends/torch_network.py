@@ -56,7 +56,7 @@ class TorchNetwork(Network):
             ids, mask = inputs["input_ids"], inputs["text_attention_mask"]
             text = self.model.encode_text(self._tensor(ids), self._tensor(mask))
         embeddings, logits = self.model.answer(speech, text)
-        if not self.model.config.stand_ins or speech is None or text is None:
+        if not self.model.config.missing_modality_embeddings or speech is None or text is None:
             return Answers(_array(logits), _array(embeddings), np.zeros(len(logits), bool))
         return Answers(
             _array(logits),
