@@ -10,7 +10,7 @@ import pytest
 
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
-from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
+from mmer.inference.calibration import CalibratedCondition, Calibration, Calibrator, weights_hash
 from mmer.inference.golden import write_golden
 
 SCRIPT = Path(__file__).parents[1] / "damage.py"
@@ -37,7 +37,7 @@ def sources(versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "text": Calibrator("vector", {"weight": [1.0] * 4, "bias": [0.0] * 4}),
     }
     conditions = {
-        name: Condition(
+        name: CalibratedCondition(
             calibrator,
             utterances=40,
             folds="ten",

@@ -12,12 +12,12 @@ from mmer.text.transcripts import normalize_transcript
 Similarity = Callable[[Sequence[str], Sequence[str]], list[float]]
 """How alike in meaning each of the first texts and its other words are, up to 1."""
 
-Recognizer = Callable[[Waveform], str]
+SpeechToText = Callable[[Waveform], str]
 """What a speech recognizer understands of (samples,) at 16 kHz."""
 
 
 @dataclass(frozen=True)
-class Gates:
+class QualityFilters:
     """Bounds within which a view is good.
 
     Attributes:
@@ -72,7 +72,7 @@ class Judges:
     """
 
     similarity: Similarity | None = None
-    recognizer: Recognizer | None = None
+    recognizer: SpeechToText | None = None
     names: tuple[str | None, ...] = ()
 
 

@@ -18,7 +18,7 @@ from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
 from mmer.evaluation.seen import overlap
 from mmer.evaluation.slices import slices, worst_groups
-from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_json, write_parquet
 from mmer.inference.backends.bundle import model_folder as find_model_folder
@@ -117,7 +117,7 @@ def evaluate(
     """
     if out is not None:
         _check_out(Path(out), [model_folder, *([corpus.source] if corpus.source else [])])
-    condition = Condition.parse(transcripts)
+    condition = TranscriptCondition.parse(transcripts)
     if condition.name != "gold" and transcription != "given":
         raise MMERError(
             f"transcripts {condition.name} changes what is given, and transcription {transcription} reads something "

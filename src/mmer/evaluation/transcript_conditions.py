@@ -17,7 +17,7 @@ SHARES = {"substitution": 0.6, "deletion": 0.2, "insertion": 0.2}
 
 
 @dataclass(frozen=True)
-class Condition:
+class TranscriptCondition:
     """A transcript condition.
 
     Attributes:
@@ -49,7 +49,7 @@ class Condition:
 
 
 def with_condition(
-    corpus: Corpus, condition: Condition, vocabulary: Sequence[str], seed: int = 0
+    corpus: Corpus, condition: TranscriptCondition, vocabulary: Sequence[str], seed: int = 0
 ) -> tuple[Corpus, WordErrors]:
     """A corpus with the transcripts of a condition, and how far they are from its own.
 

@@ -99,7 +99,7 @@ class Calibrator:
 
 
 @dataclass(frozen=True)
-class Condition:
+class CalibratedCondition:
     """Calibration of the answers that are made from the same sides.
 
     Attributes:
@@ -162,7 +162,7 @@ class Calibration:
     corpus: str
     split: str | None
     speakers: Sequence[str]
-    conditions: Mapping[str, Condition]
+    conditions: Mapping[str, CalibratedCondition]
     note: str | None = None
 
     def __call__(self, probabilities: Floats, condition: str) -> Floats:
@@ -182,7 +182,7 @@ class Calibration:
 
         Args:
             probabilities: of every emotion, calibrated.
-            coverage, by_class: see `Condition.thresholds`.
+            coverage, by_class: see `CalibratedCondition.thresholds`.
             condition: what the answer was made from; one of `conditions`.
         """
         limits = self.conditions[condition].thresholds(coverage, by_class=by_class)

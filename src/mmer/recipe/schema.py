@@ -161,7 +161,7 @@ class CompactText(Transformer):
     """Most entries of the tokenizer learned from the training transcripts."""
 
 
-class SpeechEncoder(Section):
+class SpeechEncoderSettings(Section):
     """What hears the sound."""
 
     encoder: str = "compact"
@@ -181,7 +181,7 @@ class SpeechEncoder(Section):
     """Sizes of the `compact` encoder."""
 
 
-class TextEncoder(Section):
+class TextEncoderSettings(Section):
     """What reads the words."""
 
     encoder: str = "compact"
@@ -219,9 +219,9 @@ class Model(Section):
     """Width of the feed-forward layers of the fusion."""
     dropout: Fraction = 0.1
     """Dropout probability of the fusion."""
-    speech: SpeechEncoder = SpeechEncoder()
+    speech: SpeechEncoderSettings = SpeechEncoderSettings()
     """The speech encoder."""
-    text: TextEncoder = TextEncoder()
+    text: TextEncoderSettings = TextEncoderSettings()
     """The text encoder."""
     lora: Lora = Lora()
     """How encoders with `train: lora` learn."""

@@ -20,7 +20,7 @@ from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
-from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.backends.model_folder import model_hash
@@ -350,7 +350,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
     }
     found = []
     for text in CONDITIONS:
-        condition = Condition.parse(text)
+        condition = TranscriptCondition.parse(text)
         parts, errors, words, labels = [], 0, 0, list[str]()
         for run in folds:
             corpus = Corpus.read(run / "corpus.parquet")

@@ -39,7 +39,7 @@ from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import WEIGHTS, read_model_folder
-from mmer.inference.backends.network import Answers, Inputs
+from mmer.inference.backends.network import Inputs, NetworkOutput
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.model.missing_modalities import encode_every_row
@@ -228,7 +228,7 @@ def _tensors(batch: Inputs) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-def _difference(ours: Answers, theirs: Answers) -> float:
+def _difference(ours: NetworkOutput, theirs: NetworkOutput) -> float:
     """The largest between two logits; NaN where one is."""
     pairs = (
         (ours.logits, theirs.logits),

@@ -20,7 +20,7 @@ Symbols = list[list[int] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class NetworkOutput:
     """What a network says about a batch.
 
     Attributes:
@@ -48,7 +48,7 @@ class Network(ABC):
 
     device: str
 
-    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> Answers:
+    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> NetworkOutput:
         """Answer a batch.
 
         Args:
@@ -72,7 +72,7 @@ class Network(ABC):
             ) from error
 
     @abstractmethod
-    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers: ...
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> NetworkOutput: ...
 
     @abstractmethod
     def probabilities(self, logits: Array) -> Array:
