@@ -13,7 +13,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
-from mmer.evaluation.show import render
+from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.inference import EmotionRecognizer
 from mmer.text.error_rates import accuracy_by_word_errors, word_errors
@@ -62,7 +62,7 @@ def test_intervals_slices_and_annotators(model: Path, corpus: Corpus, tmp_path: 
     assert figures["annotators"]["votes"] == 2 * len(known)
     assert json.loads((tmp_path / "metrics.json").read_text()) == figures
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     printed = captured.get()
     low, high = (figures["intervals"]["accuracy"][name] for name in ("low", "high"))
     assert f"{low:.1%} to {high:.1%} (95% interval over 6 speakers)" in printed
@@ -78,7 +78,7 @@ def test_without_speakers_votes_and_groups(model: Path, corpus: Corpus) -> None:
     assert "annotators" not in figures
     assert figures["worst_groups"] == {}
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     count = figures["utterances"]
     assert captured.get().count(f"no interval: {count} of {count} utterances have no speaker") == 1
 
@@ -135,7 +135,7 @@ def test_the_three_conditions_of_a_model_with_missing_modality_embeddings(
         assert found["accuracy"] == pytest.approx((answers == both["emotion"]).mean())
         assert found["intervals"] == with_intervals(judged, LABELS)
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     assert f"The {count - 3} utterances with both" in captured.get()
     assert "sound alone" in captured.get()
     assert "transcripts" not in figures
@@ -153,7 +153,7 @@ def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_pat
     assert figures["accuracy_by_word_error_rate"] == accuracy_by_word_errors(predictions)
     assert (tmp_path / "accuracy_by_word_error_rate.png").stat().st_size > 10_000
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     assert f"transcripts: ctc, word error rate {expected.rate:.1%}, character error rate" in captured.get()
     assert "Accuracy by word error rate" in captured.get()
 

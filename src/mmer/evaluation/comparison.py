@@ -107,7 +107,7 @@ class Comparison:
         write_json(path, self.to_dict())
 
     def __rich__(self) -> RenderableType:
-        return Group(*_render(self))
+        return Group(*_comparison_tables(self))
 
 
 def compare(
@@ -278,7 +278,7 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
-def _render(comparison: Comparison) -> list[RenderableType]:
+def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
     runs = _table(f"{comparison.utterances} utterances, %")

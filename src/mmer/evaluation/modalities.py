@@ -43,7 +43,7 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
     return judged
 
 
-def render(judged: Mapping[str, Mapping[str, Any]]) -> Table:
+def modality_table(judged: Mapping[str, Mapping[str, Any]]) -> Table:
     """A table of what `by_modality` returned."""
     table = Table(title=f"The {judged['both']['utterances']} utterances with both", title_justify="left")
     table.add_column("answered from")

@@ -91,7 +91,7 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     return [*checks, _half(folder, recognizer, clips, alone)]
 
 
-def render(checks: list[Check]) -> Table:
+def check_table(checks: list[Check]) -> Table:
     """One table of all checks."""
     table = Table(title_justify="left")
     table.add_column("check")

@@ -12,13 +12,13 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
-from mmer.model.baselines import NaiveFusion, SpeechPooling, TextPooling
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion
 from mmer.model.missing_modalities import Encoding, encode_given, missing_embeddings_for, nothing_like
+from mmer.model.pooling import NaiveFusion, SpeechPooling, TextPooling
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss

@@ -138,7 +138,7 @@ def bin_name(found: Mapping[str, Any]) -> str:
     return f"{100 * found['above']:.0f}-{found['up_to']:.0%}"
 
 
-def render(bins: Sequence[Mapping[str, Any]]) -> Table:
+def word_error_table(bins: Sequence[Mapping[str, Any]]) -> Table:
     """A table of what `accuracy_by_word_errors` returned."""
     table = Table(title="Accuracy by word error rate", title_justify="left")
     for heading in ("word error rate", "utterances", "accuracy"):

@@ -163,7 +163,7 @@ def ablate(
     ablation_show.write_markdown(content, folder / "ablation.md")
     pictures = ablation_show.plot(content, folder)
     console.rule(Text("ablation", style="bold"))
-    console.print(ablation_show.render(content))
+    console.print(ablation_show.ablation_tables(content))
     tell(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}", console)
     return content
 

@@ -21,7 +21,7 @@ from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_json, write_text
 from mmer.recipe.schema import Recipe
 from mmer.text.transcripts import strip_annotations
-from mmer.training.views import choose_views
+from mmer.training.second_views import choose_views
 
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")

@@ -113,7 +113,7 @@ def measure(
     return result
 
 
-def render(result: Mapping[str, Any]) -> Table:
+def robustness_table(result: Mapping[str, Any]) -> Table:
     """A table of what `measure` returned."""
     title = f"{result['utterances']} utterances of {result['speakers']} speakers"
     seen = overlap_note(result.get("in_training"))
