@@ -317,7 +317,7 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[st
 
 
 def _channel_index(channel: str, channels: int, name: str) -> int | None:
-    """From 0; null for the mix of all."""
+    """From 0; None for the mix of all."""
     if channel == "mix":
         return None
     if channel not in _SIDES and not (channel.isdecimal() and int(channel)):

@@ -51,7 +51,7 @@ class TextSimilarity:
 
 
 def load_judges(similarity: str | None, recognizer: str | None, device: str | None = None) -> Judges:
-    """The models of these names; null for none.
+    """The models of these names; None for none.
 
     Raises:
         EncoderError, MMERError: as `TextSimilarity` and `load_speech_to_text`.

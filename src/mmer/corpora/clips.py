@@ -26,11 +26,11 @@ class ClipContent:
     """One utterance's recording.
 
     Attributes:
-        content: the same for two clips that are the same bytes and the same part of them; null if unreadable.
-        print: its fingerprint; null if unreadable, silent or too short for one.
-        duration: seconds; null if unreadable.
+        content: the same for two clips that are the same bytes and the same part of them; None if unreadable.
+        print: its fingerprint; None if unreadable, silent or too short for one.
+        duration: seconds; None if unreadable.
         warnings: as in `LoadedAudio`.
-        error: why it cannot be read; null if it can.
+        error: why it cannot be read; None if it can.
     """
 
     content: str | None

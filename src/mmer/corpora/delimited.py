@@ -69,7 +69,7 @@ def _delimiter(line: str, suffix: str) -> str:
 
 
 def _plain_lines(text: str) -> list[str] | None:
-    """The lines of a TSV that has a row on each; null where cells go over several lines."""
+    """The lines of a TSV that has a row on each; None where cells go over several lines."""
     lines = [line for line in _LINE_ENDS.split(text) if line]
     return lines if len({line.count("\t") for line in lines}) == 1 else None
 

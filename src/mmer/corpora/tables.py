@@ -186,7 +186,7 @@ def split_of(name: str) -> str | None:
 
 
 def splits_of(names: pd.Series) -> pd.Series:
-    """The split of each utterance; null where all are in `train`, the name of what is not split at all."""
+    """The split of each utterance; None where all are in `train`, the name of what is not split at all."""
     splits = [split_of(name) for name in names]
     return pd.Series(None if set(splits) == {"train"} else splits, index=names.index, dtype=object)
 

@@ -59,7 +59,7 @@ def predict_labeled(
 
 
 def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any] | None:
-    """`compute_metrics` of the answered utterances of a table of `predict_labeled`; null where there are none."""
+    """`compute_metrics` of the answered utterances of a table of `predict_labeled`; None where there are none."""
     answered = predictions.dropna(subset=["predicted"])
     if answered.empty:
         return None
@@ -87,7 +87,7 @@ def evaluate(
         corpus: labeled utterances.
         split: judge this split alone; a model that standardizes per speaker still hears all clips of its speakers.
         out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png`, what
-            `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; null for none.
+            `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; None for none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
         transcripts: what the model is given to read: `gold`, `none`, or `wer:RATE` for word errors made of the words
             of the corpus's training transcripts; see `with_condition`.

@@ -25,7 +25,7 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
         labels: emotions of the model.
 
     Returns:
-        A condition -> `utterances`, the figures, and their `intervals` over speakers; null where no utterance has both
+        A condition -> `utterances`, the figures, and their `intervals` over speakers; None where no utterance has both
         sides, or the model has no missing-modality embeddings.
     """
     both = predictions.dropna(subset=[column for column, _ in CONDITIONS.values()])

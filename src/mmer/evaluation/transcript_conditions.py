@@ -22,7 +22,7 @@ class TranscriptCondition:
 
     Attributes:
         name: `gold`, transcripts as they are; `none`, no transcripts; `wer:RATE`, with word errors.
-        rate: probability of an error at each word, 0 to 1; null unless there are word errors.
+        rate: probability of an error at each word, 0 to 1; None unless there are word errors.
     """
 
     name: str

@@ -12,9 +12,9 @@ class Abstention:
     """Marks predictions that are too unsure, and gives each a set of labels.
 
     Args:
-        calibration: of the recognizer that makes the predictions; null where its model folder has none.
-        min_confidence: answers whose confidence is lower are marked as abstained; null for none.
-        coverage: how often the label set shall hold the true emotion; null for no sets.
+        calibration: of the recognizer that makes the predictions; None where its model folder has none.
+        min_confidence: answers whose confidence is lower are marked as abstained; None for none.
+        coverage: how often the label set shall hold the true emotion; None for no sets.
         by_class: whether each emotion shall be covered as often, not only all of them on average.
 
     Raises:

@@ -150,10 +150,10 @@ class Calibration:
         weights: SHA-256 of the `model.safetensors` that it was fitted to.
         labels: emotions in the order of the model's classes.
         corpus: name of the corpus.
-        split: the part of it; null for all of it.
+        split: the part of it; None for all of it.
         speakers: whose utterances it was fitted on.
         conditions: a condition of `CONDITIONS` -> its calibration.
-        note: what to know before one relies on it; null where there is nothing to say.
+        note: what to know before one relies on it; None where there is nothing to say.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -215,7 +215,7 @@ class Calibration:
 
     @classmethod
     def read(cls, folder: Path, labels: Sequence[str]) -> Self | None:
-        """Read `calibration.json` of a model folder; null where it has none.
+        """Read `calibration.json` of a model folder; None where it has none.
 
         Args:
             folder: the model folder.

@@ -114,7 +114,7 @@ def write_golden(folder: Path) -> Path:
 
 
 def read_golden(folder: Path) -> dict[str, Any] | None:
-    """Contents of `golden.json`, its numbers as arrays; null where the model folder has none.
+    """Contents of `golden.json`, its numbers as arrays; None where the model folder has none.
 
     Raises:
         CheckpointError: it is damaged, or of another version.

@@ -45,7 +45,7 @@ class EmotionRecognizer:
         device: of PyTorch: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
         transcription: where the words come from that the model reads: `given`, as the caller says; `none`; `ctc`, what
             its own CTC head hears; `whisper:NAME`, what a speech-recognition model of transformers hears.
-        calibration: of that model, applied to every probability; null for what the network says.
+        calibration: of that model, applied to every probability; None for what the network says.
 
     Attributes:
         speakers: of `speaker_statistics`, of speakers who are known before they are asked about.

@@ -62,7 +62,7 @@ class TrainedOn:
 
     @classmethod
     def read(cls, model_folder: Path) -> Self | None:
-        """Read that of a model folder; null where there is none, as of models of earlier versions.
+        """Read that of a model folder; None where there is none, as of models of earlier versions.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -78,7 +78,7 @@ class TrainedOn:
         return cls(table)
 
     def splits_of(self, corpus: Corpus, progress: Progress | None = None) -> pd.Series:
-        """In which split the model met each utterance of a corpus; null where it did not.
+        """In which split the model met each utterance of a corpus; None where it did not.
 
         Args:
             corpus: its recordings are decoded; the index of its table is that of the answer.

@@ -28,7 +28,7 @@ class Transcription:
         kind: `given`, what the caller says is said; `none`, nothing is read; `ctc`, what the model's own CTC head
             hears; `whisper`, what the speech recognizer `model` hears. Who has no recording is read as given by the
             last two.
-        model: name or folder of a speech recognizer; null unless it is `whisper`.
+        model: name or folder of a speech recognizer; None unless it is `whisper`.
     """
 
     kind: Kind

@@ -18,9 +18,9 @@ class MMERConfig(PreTrainedConfig):
     """Sizes, encoders and objective of `MMERForEmotionRecognition`. The defaults are those of the paper.
 
     Args:
-        speech_config: configuration of any `transformers` speech encoder, or its dictionary; null for the
+        speech_config: configuration of any `transformers` speech encoder, or its dictionary; None for the
             text-only baseline.
-        text_config: configuration of any `transformers` text encoder; null for the speech-only baseline, or
+        text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, or
             where text features are handed in from outside (`text_hidden_states`).
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
         ablate: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
@@ -31,11 +31,11 @@ class MMERConfig(PreTrainedConfig):
         intermediate_size: width of the fusion's feed-forward layers.
         dropout: probability of every dropout outside the encoders, 0 to 1.
         layer_norm_eps: epsilon of the fusion's LayerNorm.
-        ctc_vocab_size: symbols of the CTC alphabet, blank included; null for no CTC head.
+        ctc_vocab_size: symbols of the CTC alphabet, blank included; None for no CTC head.
         speech_train: what of the speech encoder learns: `full`, `frozen`, `lora` or `last:N`; see `model.trainable`.
         freeze_feature_extractor: keep the convolutional feature extractor of the speech encoder as it is.
         text_train: what of the text encoder learns; a frozen one runs without dropout and gradients.
-        lora: `rank`, `alpha` and `dropout` of the additions that encoders with `lora` have; null where there are none
+        lora: `rank`, `alpha` and `dropout` of the additions that encoders with `lora` have; None where there are none
             yet, or no longer.
         formulation: `paper`, or `official` for the losses of the published code.
         ctc_weight: alpha of equation 1; 0 switches the objective off.

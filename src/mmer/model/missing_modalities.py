@@ -33,7 +33,7 @@ def encode_given(
         encoder: hidden states and their mask, of inputs and theirs.
         inputs: (batch, positions, ...), zero where padded.
         attention_mask: (batch, positions), 1 where valid; a row without any is missing.
-        missing_embedding: (size,), learned; null where no row may be missing.
+        missing_embedding: (size,), learned; None where no row may be missing.
     """
     given = attention_mask.any(dim=1)
     if missing_embedding is None or given.all():

@@ -255,7 +255,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """Both sides of a batch, for `answer`; takes what `forward` takes, and leaves the second view alone.
 
         Returns:
-            Of `encode_speech` and `encode_text`; null where a side is not given, or not used by this network.
+            Of `encode_speech` and `encode_text`; None where a side is not given, or not used by this network.
         """
         speech = _with_mask(input_values, input_features, speech_attention_mask)
         return self._encode(speech, _with_mask(input_ids, text_hidden_states, text_attention_mask))
@@ -311,7 +311,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         Args:
             speech: of `encode_speech`; None where there is none; a network that listens then needs missing-modality
                 embeddings.
-            text: of `encode_text`; null likewise.
+            text: of `encode_text`; None likewise.
 
         Returns:
             The fused embedding (batch, size) and the logits (batch, emotions).

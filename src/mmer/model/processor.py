@@ -42,7 +42,7 @@ class MMERProcessor(ProcessorMixin):
         feature_extractor: of the speech encoder; it says whether the encoder reads waveforms or log-mel features.
         tokenizer: of the text encoder.
         labels: emotions, in the order of the model's classes.
-        ctc_symbols: alphabet of the CTC head, blank first; null without CTC.
+        ctc_symbols: alphabet of the CTC head, blank first; None without CTC.
         minimum_samples: shorter clips are padded with silence to this length, the encoder's receptive field.
         max_duration: longest clip in seconds.
         normalization: what log-mel features are standardized over: the utterance, all given clips of its
@@ -52,7 +52,7 @@ class MMERProcessor(ProcessorMixin):
         adds_prosody: whether the log-mel features are those of the `compact` encoder, pitch beside them.
         missing_modality_embeddings: whether the model answers without a recording or without a transcript; a
             transcript without words is then a missing one.
-        speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; null in older models.
+        speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; None in older models.
 
     Raises:
         MMERError: an argument is out of its range, or the normalization does not suit the encoder.
@@ -218,7 +218,7 @@ class MMERProcessor(ProcessorMixin):
         """Standardize and pad a batch.
 
         Args:
-            features: of each clip, from `features`; null for a model that does not listen, and for a clip without
+            features: of each clip, from `features`; None for a model that does not listen, and for a clip without
                 sound where the model has missing-modality embeddings.
             transcripts: of each clip; a missing one is read as the empty text, special tokens alone, unless the model
                 has missing-modality embeddings.

@@ -67,7 +67,7 @@ class Row:
 
     Attributes:
         title: what it is called.
-        settings: overrides that make it of the recipe for MMER; null for a baseline that is not trained.
+        settings: overrides that make it of the recipe for MMER; None for a baseline that is not trained.
         paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1, where it is there.
         usual: overrides that the caller's own go over, for rows that learn badly with MMER's settings.
         pretrained_text: whether it wants a pretrained text encoder.
@@ -126,13 +126,13 @@ def ablate(
         recipe: name or path, of MMER; `demo` without a corpus makes *spoken* in the folder.
         overrides: settings as `a.b=c`.
         out: a folder for `ablation.json`, `ablation.md`, pictures, and a cross-validation of each row.
-        rows: names of `ROWS`; null for all, without eGeMAPS where openSMILE is not installed.
+        rows: names of `ROWS`; None for all, without eGeMAPS where openSMILE is not installed.
         jobs: folds trained at a time.
         console: where progress is shown; standard error unless given.
 
     Returns:
         What `ablation.json` holds: `rows`, by name, each with `title`, `learns`, the encoders and how much of each
-        learns, `paper_accuracy`, the mean `accuracy` and `balanced_accuracy` over folds (null where skipped, and why in
+        learns, `paper_accuracy`, the mean `accuracy` and `balanced_accuracy` over folds (None where skipped, and why in
         `note`), `pooled` of `compute_metrics`, and `neutral_bias`; `transcripts`, a list of conditions with their word
         errors and figures of MMER; `gradient_shares`, objective -> share before each epoch of MMER, mean over folds.
 
@@ -178,7 +178,7 @@ def neutral_bias(figures: Mapping[str, Any]) -> float | None:
         figures: of `compute_metrics`.
 
     Returns:
-        -1 to 1; null where there is no neutral, nothing else, or two emotions only.
+        -1 to 1; None where there is no neutral, nothing else, or two emotions only.
     """
     labels = figures["labels"]
     if NEUTRAL not in labels or len(labels) < 3:
@@ -300,7 +300,7 @@ def _result(
 
 
 def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None:
-    """The recipe of a row that is trained; null where it wants a pretrained text encoder and there is none.
+    """The recipe of a row that is trained; None where it wants a pretrained text encoder and there is none.
 
     Args:
         recipe: name or path, of MMER.

@@ -81,7 +81,7 @@ def cross_validate(
     Args:
         recipe: what to do in each fold; `protocol.test` is not read.
         out: the folder, made if it does not exist; `CONTENT` says what it will hold.
-        folds: names of the folds to train now; null for all. The figures are those of all folds trained so far.
+        folds: names of the folds to train now; None for all. The figures are those of all folds trained so far.
         jobs: folds trained at a time.
         console: where progress is shown; standard error unless given.
 

@@ -128,7 +128,7 @@ def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, Feature
 
 
 def speaker_prior(store: FeatureStore, corpus: Corpus) -> SpeakerPrior | None:
-    """What the speakers of a training corpus are like; null where none is named."""
+    """What the speakers of a training corpus are like; None where none is named."""
     clips = _by_speaker(corpus)
     return SpeakerPrior.of([map(store, said) for said in clips.values()]) if clips else None
 
@@ -238,7 +238,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         return listens, reads
 
     def _view(self, utterance: TrainingUtterance) -> View | None:
-        """The view of this epoch that was made beforehand; null where it is made on the fly, or is no other."""
+        """The view of this epoch that was made beforehand; None where it is made on the fly, or is no other."""
         views = [*self.views.get(utterance.utterance_id, ()), *([None] if self._on_the_fly else [])]
         return views[self._seed(utterance, "view") % len(views)] if views else None
 

@@ -31,7 +31,7 @@ class _FoldRun:
     """A fold that is being trained; what it says goes to its log.
 
     Attributes:
-        gpu: the one it uses, as CUDA_VISIBLE_DEVICES names it; null where there are not several.
+        gpu: the one it uses, as CUDA_VISIBLE_DEVICES names it; None where there are not several.
         progress: share of its epochs that are done.
         stage: how far it is, in words.
     """
@@ -70,7 +70,7 @@ class _FoldRun:
                     self.stage = f"{found[0]}  {best[0] if best else ''}"
 
     def failure(self) -> str | None:
-        """Why the fold failed, once it has ended; null if it did not."""
+        """Why the fold failed, once it has ended; None if it did not."""
         code = self.process.wait()
         self._reader.join()
         if code == 0:

@@ -205,7 +205,7 @@ class _Heard:
     """What decoding a recording told.
 
     Attributes:
-        duration: seconds; why they are not known; null where there is no recording.
+        duration: seconds; why they are not known; None where there is no recording.
         cancelling: whether its channels would cancel each other in a sum.
     """
 

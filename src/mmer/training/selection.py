@@ -130,7 +130,7 @@ class Checkpoints(TrainerCallback):
 
 
 def best_step(logs: Sequence[Mapping[str, float]], prefix: str = SELECTED) -> int | None:
-    """The optimizer step after the best epoch, the first of equal ones; null if the split was not judged.
+    """The optimizer step after the best epoch, the first of equal ones; None if the split was not judged.
 
     Args:
         logs: `TrainerState.log_history`.

@@ -110,7 +110,7 @@ def calibrate(
     Args:
         model_folder: as training writes it, no bundle; a calibration that it holds is replaced.
         corpus: utterances with emotions, of speakers that training did not hear.
-        split: the part of the corpus to fit on; null for all of it.
+        split: the part of the corpus to fit on; None for all of it.
         methods: candidates among `METHODS`.
         note: what to know of the speakers, for the file.
         on_training: fit on utterances that the model was trained on, too.

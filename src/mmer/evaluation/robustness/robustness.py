@@ -65,7 +65,7 @@ def measure(
 
     Returns:
         What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
-        (null where the model keeps no record of what it was trained on), `chance`, and
+        (None where the model keeps no record of what it was trained on), `chance`, and
         `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
         speakers and the `worst_group` of `slices`, null where there are no groups.
 

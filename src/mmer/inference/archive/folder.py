@@ -71,7 +71,7 @@ class ScoreFolder:
             lock.release()
 
     def inputs_of(self, source: str) -> list[Utterance] | None:
-        """What was asked here before under this name; null if nothing was."""
+        """What was asked here before under this name; None if nothing was."""
         manifest = self._manifest()
         if manifest is None or manifest["source"] != source:
             return None

@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 Inputs = Mapping[str, NDArray]
 """A batch of `MMERProcessor.collate` as NumPy arrays."""
 Symbols = list[list[int] | None]
-"""For each row the best CTC symbol of every valid frame; null where there is no sound."""
+"""For each row the best CTC symbol of every valid frame; None where there is no sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class NetworkOutput:
         logits: (batch, emotions).
         embeddings: (batch, size) from which the logits are computed.
         both: (batch,) bool, the row has sound and words.
-        speech_alone: (batch, emotions) logits of each row's sound without its words; null unless the network has
+        speech_alone: (batch, emotions) logits of each row's sound without its words; None unless the network has
             missing-modality embeddings and there is sound and text in the batch.
         text_alone: the same of the words without the sound.
     """

@@ -55,7 +55,7 @@ def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, k
 def align(
     model: MMERForEmotionRecognition, inputs: Inputs, tokens: list[str], duration: float
 ) -> Alignment | None:
-    """The alignment of one utterance; null where the network has no cross-modal attention, or one side is missing.
+    """The alignment of one utterance; None where the network has no cross-modal attention, or one side is missing.
 
     Args:
         inputs: of the utterance.

@@ -64,8 +64,8 @@ class Inputs:
     """One utterance as the network reads it.
 
     Attributes:
-        sound: (1, samples) or (1, frames, bins), standardized; null where there is none.
-        tokens: (1, tokens); null where there are none.
+        sound: (1, samples) or (1, frames, bins), standardized; None where there is none.
+        tokens: (1, tokens); None where there are none.
         special: (tokens,) bool, marks of beginning and end, which stay what they are in the baseline.
     """
 

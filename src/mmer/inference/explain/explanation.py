@@ -91,14 +91,14 @@ class Explanation:
         prediction: the answer that is explained.
         words: in order; none for a model that does not read.
         moments: in order; none for a model that does not listen.
-        sound_share, text_share: sums of the shares of the moments and of the words; null for a side that there is
+        sound_share, text_share: sums of the shares of the moments and of the words; None for a side that there is
             none of.
         completeness: whether the shares add up to what the answer is stronger than one about nothing in particular.
-        alignment: between words and sound; null where there is none.
+        alignment: between words and sound; None where there is none.
         counterfactuals: `other words, same voice`; `same words, monotone`, without melody and stress; `same words, flat
             voice`, monotone, slower and quieter; as far as there are these sides.
         notes: what is missing, and why.
-        waveform: (samples,) at 16 kHz, for the picture; null where there is none.
+        waveform: (samples,) at 16 kHz, for the picture; None where there is none.
     """
 
     prediction: Prediction

@@ -37,7 +37,7 @@ def without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
 
 
 def _model_class(config: PreTrainedConfig) -> Any:
-    """The class that `AutoModel` makes; null if there is none."""
+    """The class that `AutoModel` makes; None if there is none."""
     found = MODEL_MAPPING.get(type(config), None)
     return found[0] if isinstance(found, tuple | list) else found
 
