@@ -121,8 +121,10 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
                 f"{model} cannot be exported: its logits in onnxruntime differ by {difference:.1g} from those of "
                 f"PyTorch, and {TOLERANCE:g} is allowed"
             )
-        for leftover in out.glob(f"{MODEL}*"):
-            leftover.unlink()
+        written = {file.name for file in part.iterdir()}
+    for file in out.glob(f"{MODEL}*"):
+        if file.name not in written:  # of an earlier export
+            file.unlink()
     size = sum(file.stat().st_size for file in out.glob(f"{MODEL}*"))
     return Exported(out, size, (model / WEIGHTS).stat().st_size, difference)
 
