@@ -236,7 +236,9 @@ class TestSlowClients:
                     asked += 1
                     time.sleep(0.5)
                 time.sleep(1)
-            said = stop(process, 10.5)
+            begun = time.monotonic()
+            said = stop(process)
+            assert time.monotonic() - begun < 15  # of 10, on a machine that has other things to do
         finally:
             over.set()
             for attacker in attackers:
