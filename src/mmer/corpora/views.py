@@ -108,12 +108,9 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     if path.suffix.lower() in DELIMITERS:
         return _published_words(path)
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CorpusError(
-            f"{path}: cannot be read ({reason}); name the views.parquet of mmer augment"
-        ) from None
+        table = read_table(path)
+    except CorpusError as error:
+        raise CorpusError(f"{error}; name the views.parquet of mmer augment") from None
     if missing := [name for name in COLUMNS if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; name the views.parquet of mmer augment")

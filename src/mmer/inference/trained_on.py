@@ -18,7 +18,9 @@ import pandas as pd
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.errors import AudioError, CheckpointError
+from mmer.corpora.tables import read_table
+from mmer.errors import AudioError, CheckpointError, MMERError
+from mmer.files.damaged import one_line
 from mmer.files.writing import write_parquet
 from mmer.text.transcripts import normalize_transcript
 
@@ -71,9 +73,9 @@ class TrainedOn:
         if not file.is_file():
             return None
         try:
-            table = pd.read_parquet(file)[["split", "sound", "words"]]
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).partition("\n")[0]
+            table = read_table(file)[["split", "sound", "words"]]
+        except (MMERError, KeyError) as error:
+            reason = one_line(error)
             raise CheckpointError(f"{file} is damaged ({reason}); copy the model folder again") from None
         return cls(table)
 
