@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.evaluation.calibration.figures import calibration_figures
-from mmer.evaluation.calibration.fit import METHODS, Answers, fit_condition
-from mmer.inference.calibration import Condition
+from mmer.evaluation.calibration.fit import METHODS, UncalibratedAnswers, fit_condition
+from mmer.inference.calibration import CalibratedCondition
 
 FIGURES = ("log_loss", "brier", "expected_calibration_error")
 
@@ -36,10 +36,10 @@ def main() -> None:
     columns = [name for name in next(iter(tables.values())) if str(name).startswith("probability_")]
     labels = [str(name).removeprefix("probability_") for name in columns]
 
-    def answers(table: pd.DataFrame) -> Answers:
+    def answers(table: pd.DataFrame) -> UncalibratedAnswers:
         truth = pd.Index(labels).get_indexer(pd.Index(table["emotion"]))
         speakers = table["speaker"].to_numpy(object)
-        return Answers(table[columns].to_numpy(float), truth, speakers)
+        return UncalibratedAnswers(table[columns].to_numpy(float), truth, speakers)
 
     own = {
         name: (table[table["split"] == "validation"], table[table["split"] == "test"])
@@ -55,7 +55,7 @@ def main() -> None:
 def report(
     title: str,
     pairs: dict[str, tuple[pd.DataFrame, pd.DataFrame]],
-    answers: Callable[[pd.DataFrame], Answers],
+    answers: Callable[[pd.DataFrame], UncalibratedAnswers],
     labels: list[str],
     coverage: float,
 ) -> None:
@@ -97,7 +97,11 @@ def report(
 
 
 def in_sets(
-    found: Condition, probabilities: NDArray[np.float64], labels: list[str], coverage: float, by_class: bool
+    found: CalibratedCondition,
+    probabilities: NDArray[np.float64],
+    labels: list[str],
+    coverage: float,
+    by_class: bool,
 ) -> NDArray[np.bool_]:
     """(answers, emotions) which emotions are in the label set, as `Calibration.label_set` has it."""
     limits = found.thresholds(coverage, by_class=by_class)

@@ -20,7 +20,7 @@ import torch
 
 from mmer.corpora.corpus import Corpus
 from mmer.inference.backends.export import export_onnx
-from mmer.inference.backends.network import Answers, Inputs, Network, Symbols
+from mmer.inference.backends.network import Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 
@@ -32,7 +32,7 @@ class Kept(Network):
         self.network, self.device = network, network.device
         self.batches: list[Inputs] = []
 
-    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers:
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> NetworkOutput:
         self.batches.append(dict(inputs))
         return self.network.answer(inputs, read)
 

@@ -4,7 +4,7 @@ wav2vec2-base shapes with random weights, text features handed in as in the publ
 both views, 20 tokens, all four objectives, AdamW. Each precision runs in a process of its own, so that its peak memory
 is its own. The published code's figures were measured on a two-core machine of the same kind, not in this run.
 
-    python benchmarks/train_step.py [--steps 5] [--device cuda] [--recompute cheap]
+    python benchmarks/train_step.py [--steps 5] [--device cuda] [--activation-checkpointing cheap]
 """
 
 import argparse
@@ -22,8 +22,8 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.encoders.activation_checkpointing import enable_recompute
-from mmer.recipe.values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
+from mmer.recipe.values import ActivationCheckpointing
 
 PUBLISHED_SECONDS = (4.8, 5.5)
 PUBLISHED_GB = 4.1
@@ -42,7 +42,9 @@ def make_batch(device: str) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-def measure(precision: str, steps: int, device: str, recompute: Recompute) -> dict[str, Any]:
+def measure(
+    precision: str, steps: int, device: str, checkpointing: ActivationCheckpointing
+) -> dict[str, Any]:
     """Median seconds of a step after one warm-up, and peak memory in GB of the process or the GPU."""
     torch.manual_seed(0)
     config = MMERConfig(
@@ -52,7 +54,7 @@ def measure(precision: str, steps: int, device: str, recompute: Recompute) -> di
     )
     model = MMERForEmotionRecognition(config).train()
     model.to(device=torch.device(device))  # pyright: ignore[reportCallIssue]
-    enable_recompute(model, recompute)
+    enable_activation_checkpointing(model, checkpointing)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     batch = make_batch(device)
@@ -81,12 +83,21 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--recompute", choices=get_args(Recompute), default="none", help="training.recompute")
+    parser.add_argument(
+        "--activation-checkpointing",
+        choices=get_args(ActivationCheckpointing),
+        default="none",
+        help="training.activation_checkpointing",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.precision:
         print(
-            json.dumps(measure(arguments.precision, arguments.steps, arguments.device, arguments.recompute))
+            json.dumps(
+                measure(
+                    arguments.precision, arguments.steps, arguments.device, arguments.activation_checkpointing
+                )
+            )
         )
         return
     where = (
@@ -96,7 +107,7 @@ def main() -> None:
     for precision in PRECISIONS:
         command = [sys.executable, __file__, "--precision", precision]
         command += ["--steps", str(arguments.steps), "--device", arguments.device]
-        command += ["--recompute", arguments.recompute]
+        command += ["--activation-checkpointing", arguments.activation_checkpointing]
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         seconds, gigabytes = result["seconds"], result["gigabytes"]
         line = f"{precision:9} {seconds:.3f} s/step  {1 / seconds:.2f} steps/s  {gigabytes:.2f} GB"

@@ -103,16 +103,16 @@ def mmer(hub: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 def test_the_ablation_of_the_paper_goes_on_with_another_activation_checkpointing(
     corpus: Path, mmer: Mmer, tmp_path: Path
 ) -> None:
-    """What `recompute: cheap` of the recipe and the gradient shares of MMER's row ask for together."""
+    """What `activation_checkpointing: cheap` of the recipe and the gradient shares of MMER's row ask for together."""
     settings = ["iemocap-paper", f"data.corpus={corpus}", *QUICK, "--rows", "text,mmer", "--out", tmp_path]
-    assert load_recipe("iemocap-paper").training.recompute == "cheap"
+    assert load_recipe("iemocap-paper").training.activation_checkpointing == "cheap"
     told = mmer("ablate", *settings)
     assert "MMER" in told
     content = json.loads((tmp_path / "ablation.json").read_text())
     assert [row["learns"] for row in content["rows"].values()] == ["text", "speech, text frozen"]
     assert len(content["gradient_shares"]) == 4
     models = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/folds/*/model/*")}
-    mmer("ablate", settings[0], "training.recompute=none", "training.workers=0", *settings[1:])
+    mmer("ablate", settings[0], "training.activation_checkpointing=none", "training.workers=0", *settings[1:])
     assert json.loads((tmp_path / "ablation.json").read_text()) == content
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/folds/*/model/*")} == models
 

@@ -17,7 +17,7 @@ from transformers import (
 from mmer.augment.generators.by_name import Perturbation
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views
-from mmer.augment.measures import TextSimilarity, load_judges, load_recognizer
+from mmer.augment.measures import TextSimilarity, load_judges, load_speech_to_text
 from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError, MMERError
 from mmer.inference.recognizer import EmotionRecognizer
@@ -81,7 +81,7 @@ def recognizer(tmp_path_factory) -> str:
 
 def test_a_recognizer_of_transformers(recognizer):
     clip = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    understood = load_recognizer(recognizer)(clip)
+    understood = load_speech_to_text(recognizer)(clip)
     model, extractor = (
         Wav2Vec2ForCTC.from_pretrained(recognizer).eval(),
         Wav2Vec2FeatureExtractor.from_pretrained(recognizer),
@@ -102,7 +102,7 @@ def test_a_model_folder_of_mmer(tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     clip = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    understood = load_recognizer(str(tmp_path / "model"))(clip)
+    understood = load_speech_to_text(str(tmp_path / "model"))(clip)
     model.eval()
     with torch.no_grad():
         output = model(**processor([clip], ["whatever"]))
@@ -120,9 +120,9 @@ def test_a_model_without_ctc_head(tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
     with pytest.raises(MMERError, match="this model has no CTC head"):
-        load_recognizer(str(tmp_path / "model"))
+        load_speech_to_text(str(tmp_path / "model"))
     with pytest.raises(EncoderError, match="cannot be loaded"):
-        load_recognizer(str(tmp_path / "nothing"))
+        load_speech_to_text(str(tmp_path / "nothing"))
 
 
 def _words(folder: Path) -> Path:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from commands import Outcome, make_recordings, run
 
-from mmer.augment.quality_filters import Gates
+from mmer.augment.quality_filters import QualityFilters
 from mmer.cli.augment import augment
 from mmer.recipe.schema import Augment
 
@@ -66,6 +66,6 @@ def test_docs_name_options_and_settings_that_exist():
     settings = {name for name in re.findall(r"augment\.([a-z_]+)", page) if name != "py"}
     assert settings == {"views", "views_use", "views_breaking_fold"} <= set(Augment.model_fields)
     kinds = re.findall(r"`((?:text|sound): [a-z ]+)`", page)
-    source = inspect.getsource(Gates)
+    source = inspect.getsource(QualityFilters)
     assert len(kinds) == 7
     assert all(f'"{kind}"' in source for kind in kinds)

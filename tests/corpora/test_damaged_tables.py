@@ -111,6 +111,48 @@ def test_one_line(tmp_path: Path, name: str, content: str, told: str) -> None:
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("opening", ["", '"a\nb",'])
+def test_a_million_columns(tmp_path: Path, suffix: str, opening: str) -> None:
+    """Refused before there is a list for each of them; the header may have a line break in it."""
+    delimiter = "," if suffix == ".csv" else "\t"
+    names = opening.replace(",", delimiter) + delimiter.join(map(str, range(10**6)))
+    (tmp_path / f"a{suffix}").write_text(f"{names}\n")
+    code = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from mmer.corpora.tables import read_table\nfrom mmer.errors import CorpusError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: read_table(Path(sys.argv[1]))\n"
+        "except CorpusError as error: print(error)\n"
+        "grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024\n"
+        "assert grown < 300, f'{grown} MB'\n"
+    )
+    path = tmp_path / f"a{suffix}"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{path}: has 100000" in done.stdout
+    assert "columns; a table has at most 20000" in done.stdout
+
+
+def test_parquet_of_nested_columns(tmp_path: Path) -> None:
+    kind: pa.DataType = pa.int8()
+    for _ in range(15):
+        kind = pa.struct([("a", kind), ("b", kind)])
+    table = pa.table({"utterance_id": ["a"], "votes": pa.nulls(1, kind)})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match="has 32769 columns; a table has at most 20000"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_a_line_of_many_tags(tmp_path: Path) -> None:
+    """Of EmoBox's list of speakers, in time that grows with its length alone: a pattern took an hour for 1 MB."""
+    (tmp_path / "corpus.jsonl").write_text('{"key": "u1", "wav": "a.wav", "emo": "hap", "length": 1.5}\n')
+    good = "<id=u1,lang=en,spk=a,b/anna,emotion=hap>"
+    for noise in ("<id=", ",lang=en,spk=", ",emotion=", "<id=,lang=,spk=,emotion="):
+        (tmp_path / "data.seg.wrd.stm").write_text(f"{good}\n<id={noise * 200_000}\n")
+        assert read_from(f"emobox:{tmp_path}").table["speaker"].tolist() == ["anna"]
+
+
 def test_a_cell_of_thirty_digits_and_a_long_one(tmp_path: Path) -> None:
     digits, long = "1" * 30, "x" * 2_000_000
     (tmp_path / "a.csv").write_text(f"utterance_id,audio_path,n,remark\na,b,{digits},{long}\n")

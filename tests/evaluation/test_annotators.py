@@ -11,7 +11,7 @@ from scipy.spatial.distance import jensenshannon
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
-from mmer.evaluation.annotators import judge_by_annotators, render, soft_labels
+from mmer.evaluation.annotators import annotator_table, judge_by_annotators, soft_labels
 
 LABELS = ["angry", "happy", "sad"]
 Votes = dict[str, list[str]]
@@ -212,7 +212,7 @@ def test_the_terminal_shows_model_and_ceiling() -> None:
     found = judge_by_annotators(predicted([0.6, 0.3, 0.1]), soft)
     assert found is not None
     with (console := Console(width=120)).capture() as captured:
-        console.print(render(found))
+        console.print(annotator_table(found))
     lines = captured.get().splitlines()
     assert "Against 3 votes of annotators on 1 utterances" in lines[0]
     (line,) = [line for line in lines if "agrees with most raters" in line]

@@ -10,8 +10,8 @@ from rich.console import Console
 from mmer.text.error_rates import (
     accuracy_by_word_errors,
     bin_name,
-    render,
     with_word_errors,
+    word_error_table,
     word_errors,
 )
 
@@ -78,7 +78,7 @@ def test_accuracy_in_bins_by_hand() -> None:
     assert [found["utterances"] for found in bins] == [2, 1, 1, 1, 1]
     assert [found["accuracy"] for found in bins] == [0.5, 1, 0, 0, 0]
     with (console := Console(width=80)).capture() as captured:
-        console.print(render(bins))
+        console.print(word_error_table(bins))
     assert [line.split() for line in captured.get().splitlines() if "over" in line] == [
         ["│", "over", "100%", "│", "1", "│", "0.0%", "│"]
     ]

@@ -13,7 +13,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
-from mmer.evaluation.show import render
+from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.inference import EmotionRecognizer
 from mmer.text.error_rates import accuracy_by_word_errors, word_errors
@@ -62,7 +62,7 @@ def test_intervals_slices_and_annotators(model: Path, corpus: Corpus, tmp_path: 
     assert figures["annotators"]["votes"] == 2 * len(known)
     assert json.loads((tmp_path / "metrics.json").read_text()) == figures
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     printed = captured.get()
     low, high = (figures["intervals"]["accuracy"][name] for name in ("low", "high"))
     assert f"{low:.1%} to {high:.1%} (95% interval over 6 speakers)" in printed
@@ -78,7 +78,7 @@ def test_without_speakers_votes_and_groups(model: Path, corpus: Corpus) -> None:
     assert "annotators" not in figures
     assert figures["worst_groups"] == {}
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     count = figures["utterances"]
     assert captured.get().count(f"no interval: {count} of {count} utterances have no speaker") == 1
 
@@ -90,8 +90,10 @@ def test_votes_are_read_before_the_recordings(model: Path, corpus: Corpus) -> No
 
 @pytest.fixture(scope="module")
 def versatile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with stand-ins and a CTC head."""
-    return save_model(tmp_path_factory.mktemp("versatile"), stand_ins=True, ctc_symbols=WAV2VEC2_ALPHABET)
+    """A random model with missing-modality embeddings and a CTC head."""
+    return save_model(
+        tmp_path_factory.mktemp("versatile"), missing_modality_embeddings=True, ctc_symbols=WAV2VEC2_ALPHABET
+    )
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def spoken(nemo_samples: Path) -> Corpus:
     return Corpus(table)
 
 
-def test_the_three_conditions_of_a_model_with_stand_ins(
+def test_the_three_conditions_of_a_model_with_missing_modality_embeddings(
     versatile: Path, spoken: Corpus, tmp_path: Path
 ) -> None:
     figures = evaluate(versatile, spoken, out=tmp_path, device="cpu")
@@ -133,7 +135,7 @@ def test_the_three_conditions_of_a_model_with_stand_ins(
         assert found["accuracy"] == pytest.approx((answers == both["emotion"]).mean())
         assert found["intervals"] == with_intervals(judged, LABELS)
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     assert f"The {count - 3} utterances with both" in captured.get()
     assert "sound alone" in captured.get()
     assert "transcripts" not in figures
@@ -151,7 +153,7 @@ def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_pat
     assert figures["accuracy_by_word_error_rate"] == accuracy_by_word_errors(predictions)
     assert (tmp_path / "accuracy_by_word_error_rate.png").stat().st_size > 10_000
     with (console := Console(width=160)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     assert f"transcripts: ctc, word error rate {expected.rate:.1%}, character error rate" in captured.get()
     assert "Accuracy by word error rate" in captured.get()
 

@@ -137,3 +137,26 @@ def test_history_weighs_windows_by_their_steps():
     assert history["balanced_accuracy"].tolist() == [0.4, 0.6]
     assert np.isnan(history["ctc"].to_numpy()).all()
     pd.testing.assert_index_equal(history.columns[:2], pd.Index(["epoch", "cross_entropy"]))
+
+
+@pytest.mark.parametrize(("number", "letters"), [(300, 5), (8, 20_000)])
+def test_confusion_matrix_of_many_or_endless_names(tmp_path: Path, number: int, letters: int) -> None:
+    """Of a corpus whose emotions are something else; the picture stays one that can be opened."""
+    labels = [f"{n}{'x' * letters}" for n in range(number)]
+    figures = {
+        "labels": labels,
+        "confusion_matrix": np.eye(number, dtype=int).tolist(),
+        "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
+    }
+    plot_confusion_matrix(figures, tmp_path / "many.png", title="many")
+    with Image.open(tmp_path / "many.png") as image:
+        assert max(image.size) < 6000
+
+
+def test_a_picture_without_end(tmp_path: Path) -> None:
+    figure = Picture(figsize=(8, 2000), dpi=200)
+    figure.subplots()
+    figure.savefig(tmp_path / "long.png")
+    with Image.open(tmp_path / "long.png") as image:
+        assert image.width * image.height <= 60e6

@@ -9,7 +9,7 @@ from rich.console import Console
 from mmer.errors import MMERError
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.metrics import compute_metrics
-from mmer.evaluation.show import render
+from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
 
 LABELS = ["happy", "sad"]
@@ -103,7 +103,7 @@ def test_the_terminal_names_the_worst_group() -> None:
     figures = compute_metrics([*rows["emotion"]], [*rows["predicted"]], LABELS)
     figures["worst_groups"] = worst_groups(slices(rows, LABELS))
     with (console := Console(width=120)).capture() as captured:
-        console.print(render(figures))
+        console.print(figure_tables(figures))
     assert "worst gender: male, balanced accuracy 50.0% (30 utterances)" in captured.get()
 
 

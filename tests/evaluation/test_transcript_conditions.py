@@ -6,7 +6,7 @@ import pytest
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.evaluation.transcript_conditions import (
-    Condition,
+    TranscriptCondition,
     training_words,
     with_condition,
 )
@@ -29,7 +29,7 @@ def corpus_of(texts: list[str | None], splits: list[str] | None = None) -> Corpu
 @pytest.mark.parametrize("rate", [0.1, 0.4, 1.0])
 def test_degraded_transcripts_have_about_the_rate_asked_for(rate: float) -> None:
     corpus = corpus_of([" ".join(WORDS[i : i + 8]) for i in range(0, 40)] * 10)
-    condition = Condition.parse(f"wer:{rate}")
+    condition = TranscriptCondition.parse(f"wer:{rate}")
     changed, errors = with_condition(corpus, condition, WORDS)
     # An insertion and a deletion side by side can be one substitution, so never more than asked for by much.
     assert errors.rate == pytest.approx(rate, abs=0.03 if rate < 1 else 0.1)
@@ -43,8 +43,10 @@ def test_degraded_transcripts_have_about_the_rate_asked_for(rate: float) -> None
 
 def test_what_happens_to_an_utterance_does_not_depend_on_the_others() -> None:
     corpus = corpus_of([" ".join(WORDS)] * 20)
-    changed, _ = with_condition(corpus, Condition.parse("wer:0.5"), WORDS)
-    alone, _ = with_condition(corpus.select(corpus.table.index == 7), Condition.parse("wer:0.5"), WORDS)
+    changed, _ = with_condition(corpus, TranscriptCondition.parse("wer:0.5"), WORDS)
+    alone, _ = with_condition(
+        corpus.select(corpus.table.index == 7), TranscriptCondition.parse("wer:0.5"), WORDS
+    )
     assert alone.table["transcript"].item() == changed.table["transcript"][7]
     assert changed.table["transcript"].nunique() == 20
 
@@ -56,7 +58,7 @@ def test_gold_none_and_no_errors() -> None:
         ("none", [None] * 3, 1),
         ("wer:0", ["I, well.", None, ""], 0),
     ):
-        changed, errors = with_condition(corpus, Condition.parse(name), [])
+        changed, errors = with_condition(corpus, TranscriptCondition.parse(name), [])
         assert changed.table["transcript"].tolist() == expected
         assert errors.rate == rate
         assert errors.transcripts == 2
@@ -66,7 +68,7 @@ def test_words_are_drawn_from_training() -> None:
     corpus = corpus_of(["One two.", "two", "three"], ["train", "train", "test"])
     assert training_words(corpus) == ["one", "two", "two"]
     assert training_words(corpus.select(corpus.table["split"] == "test")) == ["three"]
-    changed, _ = with_condition(corpus, Condition.parse("wer:1"), training_words(corpus))
+    changed, _ = with_condition(corpus, TranscriptCondition.parse("wer:1"), training_words(corpus))
     drawn = {word for text in changed.table["transcript"] for word in text.split()}
     assert drawn <= {"One", "two", "two.", "three", "one"}
 
@@ -74,9 +76,9 @@ def test_words_are_drawn_from_training() -> None:
 @pytest.mark.parametrize("text", ["wer", "wer:", "wer:1.5", "wer:-1", "wer:nan", "asr", "gold:1", ""])
 def test_unknown_conditions(text: str) -> None:
     with pytest.raises(MMERError, match="it must be gold, none, or wer"):
-        Condition.parse(text)
+        TranscriptCondition.parse(text)
 
 
 def test_no_words_to_draw_from() -> None:
     with pytest.raises(MMERError, match="two different words"):
-        with_condition(corpus_of(["one"]), Condition.parse("wer:0.1"), ["one", "one"])
+        with_condition(corpus_of(["one"]), TranscriptCondition.parse("wer:0.1"), ["one", "one"])

@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mmer.errors import MMERError
 from mmer.files.writing import (
@@ -12,9 +14,11 @@ from mmer.files.writing import (
     check_not_input,
     check_output_file,
     check_output_folder,
+    writable,
     write_json,
     write_text,
     writing,
+    writing_folder,
 )
 
 
@@ -60,6 +64,34 @@ class TestWriting:
         with pytest.raises(MMERError, match=r"a\.json: cannot be written \(No space left on device\)"):
             write_json(tmp_path / "a.json", {})
         assert names(tmp_path) == ["a.json"]
+
+    def test_libraries_that_raise_no_system_error_of_a_full_disk(self, tmp_path: Path) -> None:
+        weights = {"a": torch.zeros(500_000)}
+        with (
+            pytest.raises(MMERError, match=r"full: cannot be written \(is the disk full\?\)"),
+            writable("full"),
+        ):
+            torch.save(weights, "/dev/full")
+        with (
+            pytest.raises(MMERError, match=r"a: cannot be written \(No such file or directory\)"),
+            writable("a"),
+        ):
+            save_file(weights, tmp_path / "none" / "a.safetensors")
+        with pytest.raises(RuntimeError, match=r"^another$"), writable("a"):
+            raise RuntimeError("another")
+
+    def test_files_that_belong_together(self, tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        with pytest.raises(KeyboardInterrupt), writing_folder(folder) as part:
+            _write_half(part / "a.txt", KeyboardInterrupt)
+        assert names(tmp_path) == []
+        with writing_folder(folder) as part:
+            (part / "a.txt").write_text("whole")
+            (part / "scratch").mkdir()
+        (folder / "b.txt").write_text("of somebody else")
+        with pytest.raises(KeyboardInterrupt), writing_folder(folder) as part:
+            _write_half(part / "b.txt", KeyboardInterrupt)
+        assert [(folder / name).read_text() for name in names(folder)] == ["whole", "of somebody else"]
 
     def test_file_names_that_are_not_utf8_in_json(self, tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {os.fsdecode(b"\xff"): "\ud83d"})

@@ -40,7 +40,7 @@ def save_model(
     *,
     speech: str = "wav2vec2-group",
     fusion: str = "mmer",
-    stand_ins: bool = False,
+    missing_modality_embeddings: bool = False,
     layers: int = 2,
     **settings: Any,
 ) -> Path:
@@ -53,7 +53,7 @@ def save_model(
         text_config=None if fusion == "speech" else compact_text_config(sizes, tokenizer),
         speech_config=None if fusion == "text" else speech_config(speech, num_hidden_layers=layers),
         fusion=fusion,
-        stand_ins=stand_ins,
+        missing_modality_embeddings=missing_modality_embeddings,
         id2label=dict(enumerate(LABELS)),
         label2id={label: index for index, label in enumerate(LABELS)},
     )
@@ -64,7 +64,7 @@ def save_model(
         minimum_samples=SHORTEST_LOG_MEL if log_mel else receptive_field(speech_config(speech)),
         uses_speech=fusion != "text",
         uses_text=fusion != "speech",
-        stand_ins=stand_ins,
+        missing_modality_embeddings=missing_modality_embeddings,
         **{"max_duration": 10.0, **settings},
     )
     model.save_pretrained(folder)
@@ -86,8 +86,8 @@ def recognizer(model_folder: Path) -> EmotionRecognizer:
 
 @pytest.fixture(scope="session")
 def versatile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random MMER model with stand-ins."""
-    return save_model(tmp_path_factory.mktemp("versatile"), stand_ins=True)
+    """A random MMER model with missing-modality embeddings."""
+    return save_model(tmp_path_factory.mktemp("versatile"), missing_modality_embeddings=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.abstention import Abstention
-from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
+from mmer.inference.calibration import CalibratedCondition, Calibration, Calibrator, weights_hash
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = "What a day, what a day."
 
 
-def condition(calibrator: Calibrator, scores: dict[str, list[float]] | None = None) -> Condition:
+def condition(calibrator: Calibrator, scores: dict[str, list[float]] | None = None) -> CalibratedCondition:
     scores = scores or {label: [0.1, 0.2, 0.3, 0.4] for label in LABELS}
-    return Condition(calibrator, 16, "4 folds of 4 speakers", {}, {}, {}, {}, scores)
+    return CalibratedCondition(calibrator, 16, "4 folds of 4 speakers", {}, {}, {}, {}, scores)
 
 
-def calibration(folder: Path | None = None, **conditions: Condition) -> Calibration:
+def calibration(folder: Path | None = None, **conditions: CalibratedCondition) -> Calibration:
     weights = weights_hash(folder) if folder else ""
     return Calibration(weights, LABELS, "corpus.parquet", "validation", ["a", "b"], conditions)
 

@@ -2,16 +2,22 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from mmer.errors import CheckpointError, MMERError
+from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
-from mmer.inference.calibration import Calibration, Calibrator, Condition, weights_hash
+from mmer.inference.calibration import CalibratedCondition, Calibration, Calibrator, weights_hash
 from mmer.inference.golden import write_golden
+from mmer.inference.trained_on import TrainedOn
 
 SCRIPT = Path(__file__).parents[1] / "damage.py"
 MEMORY = 1000  # MB at most, of which PyTorch and transformers take half
@@ -37,7 +43,7 @@ def sources(versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "text": Calibrator("vector", {"weight": [1.0] * 4, "bias": [0.0] * 4}),
     }
     conditions = {
-        name: Condition(
+        name: CalibratedCondition(
             calibrator,
             utterances=40,
             folds="ten",
@@ -71,6 +77,40 @@ def damage(kind: str, source: Path, scratch: Path, seed: int, count: int) -> Non
     print(f"{kind}: {count} damaged, {result['answered']} answered, at most {result['peak_mb']} MB")
     assert result["unexpected"] == []
     assert result["peak_mb"] < MEMORY
+
+
+EXTRAS = {
+    "adapter_config.json": ('{"base_model_name_or_path": "someone/other"}', "an adapter to other weights"),
+    "added_tokens.json": ("[" * 100_000, None),
+    "chat_template.jinja": ("{{ 1 / 0 }}", None),
+    "generation_config.json": ('{"max_length": 1e300, "auto_map": "x"}', None),
+    "model.safetensors.index.json": ('{"weight_map": {"x": "../../secret"}}', None),
+    "preprocessor_config.json": ('{"feature_size": 100000000000, "auto_map": {}}', "feature_size is 1e+11"),
+    "vocab.txt": ("a\n" * 40_000_000, "at most 64 MB"),
+}  # fmt: skip
+"""Files that no model of mmer needs and transformers may look at, and what is told of them if anything must be."""
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_files_that_a_model_does_not_need(name: str, versatile_folder: Path, tmp_path: Path) -> None:
+    content, told = EXTRAS[name]
+    folder = shutil.copytree(versatile_folder, tmp_path / "model")
+    (folder / name).write_text(content)
+    problem = None
+    try:
+        EmotionRecognizer.from_pretrained(folder, "cpu")
+    except MMERError as error:
+        problem = str(error)
+    assert (told or "") in (problem or "")
+    assert problem is None or (str(folder) in problem and "\n" not in problem)
+
+
+def test_a_list_of_training_utterances_that_fills_the_memory(tmp_path: Path) -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["x" * 2**20]))
+    columns = {name: text for name in ("split", "sound", "words")}
+    parquet.write_table(pa.table(columns), tmp_path / "trained_on.parquet", compression="zstd")
+    with pytest.raises(CheckpointError, match=r"trained_on\.parquet is damaged .* would take"):
+        TrainedOn.read(tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -96,7 +96,9 @@ def test_the_command_line_answers_a_transcript_alone(
     assert answer["contributions"] == {"speech": None, "text": None}
     refused = run(capfd, monkeypatch, ["predict", model_folder, "--transcript", WORDS, "--device", "cpu"])
     assert refused.code == 2
-    assert "text alone is answered by models trained with model.stand_ins=true" in refused.err
+    assert (
+        "text alone is answered by models trained with model.missing_modality_embeddings=true" in refused.err
+    )
     nothing = run(capfd, monkeypatch, ["predict", versatile_folder])
     assert nothing.code == 2
     assert nothing.err == "mmer: nothing to answer; name recordings, or give what is said with --transcript\n"

@@ -18,10 +18,9 @@ from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.calibration.fit import calibrate
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.evaluate import evaluate
-from mmer.evaluation.robustness.robustness import measure
-from mmer.evaluation.robustness.robustness import render as render_robustness
+from mmer.evaluation.robustness.robustness import measure, robustness_table
 from mmer.evaluation.seen import overlap
-from mmer.evaluation.show import render
+from mmer.evaluation.show import figure_tables
 from mmer.inference.backends.bundle import model_folder, write_bundle
 from mmer.inference.trained_on import FILE, TrainedOn
 
@@ -129,7 +128,7 @@ def test_evaluate_tells_how_many_it_was_trained_on(model: Path, corpus: Corpus, 
     figures = evaluate(model, corpus, out=tmp_path / "out", device="cpu")
     assert figures["in_training"] == {"utterances": 40, "train": 20, "validation": 8}
     assert figures["unseen"]["utterances"] == 12
-    text = shown(render(figures))
+    text = shown(figure_tables(figures))
     assert (
         "28 of 40 utterances were in the training of the model (20 of its train split and 8 of its validation split)"
         in text
@@ -139,7 +138,7 @@ def test_evaluate_tells_how_many_it_was_trained_on(model: Path, corpus: Corpus, 
     assert overlap(answers["in_training"]) == figures["in_training"]
     test = evaluate(model, corpus, "test", device="cpu")
     assert test["in_training"] == {"utterances": 12, "train": 0, "validation": 0}
-    assert "in the training" not in shown(render(test))
+    assert "in the training" not in shown(figure_tables(test))
     both = compare({"one": answers, "other": answers.drop(columns="in_training")})
     assert "one: 28 of 40 utterances were in the training" in shown(both)
     assert both.runs["other"]["in_training"] is None
@@ -156,7 +155,7 @@ def test_a_bundle_knows_it_too_and_older_models_do_not(
     (old / FILE).unlink()
     figures = evaluate(old, corpus, device="cpu")
     assert figures["in_training"] is None
-    assert "in the training" not in shown(render(figures))
+    assert "in the training" not in shown(figure_tables(figures))
     (old / FILE).write_text("no table")
     with pytest.raises(CheckpointError, match=rf"{FILE} is damaged"):
         evaluate(old, corpus, device="cpu")
@@ -187,7 +186,7 @@ def test_calibration_is_not_fitted_on_what_was_trained_on(
 def test_robustness_tells_it(model: Path, corpus: Corpus, tmp_path: Path) -> None:
     result = measure(model, corpus, tmp_path, axes=["length"], device="cpu")
     assert result["in_training"]["train"] == 20
-    assert "28 of 40 utterances were in the training" in shown(render_robustness(result))
+    assert "28 of 40 utterances were in the training" in shown(robustness_table(result))
     relabeled = changed(corpus, emotion=[LABELS[0]] * 39 + [LABELS[1]])
     with pytest.raises(
         MMERError, match=r"different in the rows or recordings of the corpus; use another folder"

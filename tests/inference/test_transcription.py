@@ -42,9 +42,12 @@ def wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hears_itself(tmp_path_factory: pytest.TempPathFactory) -> EmotionRecognizer:
-    """A random model with stand-ins and a CTC head, which reads what it hears."""
+    """A random model with missing-modality embeddings and a CTC head, which reads what it hears."""
     folder = save_model(
-        tmp_path_factory.mktemp("ctc"), stand_ins=True, ctc_symbols=WAV2VEC2_ALPHABET, max_duration=60
+        tmp_path_factory.mktemp("ctc"),
+        missing_modality_embeddings=True,
+        ctc_symbols=WAV2VEC2_ALPHABET,
+        max_duration=60,
     )
     return EmotionRecognizer.from_pretrained(folder, "cpu", transcription="ctc")
 

@@ -131,13 +131,13 @@ def test_without_transcripts_speech_alone_can_be_trained_and_ctc_is_off() -> Non
 def test_a_network_that_listens_needs_a_recording() -> None:
     written = Corpus(TRAIN.table.assign(audio_path=None))
     with pytest.raises(RecipeError, match=r"no training utterance has a recording; .*model.fusion=text"):
-        build_model(small_recipe("model.stand_ins=true"), written, LABELS)
+        build_model(small_recipe("model.missing_modality_embeddings=true"), written, LABELS)
     assert build_model(small_recipe("model.fusion=text"), written, LABELS)[0].speech_encoder is None
 
 
-def test_modality_dropout_brings_stand_ins() -> None:
+def test_modality_dropout_brings_missing_modality_embeddings() -> None:
     model, processor = build_model(small_recipe("augment.missing.text=0.1"), TRAIN, LABELS)
-    assert processor.stand_ins
+    assert processor.missing_modality_embeddings
     assert model.missing_text.std() > 0
 
 

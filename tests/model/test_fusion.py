@@ -94,7 +94,7 @@ def slow_fusion_without(fusion: Any, part: str, frames: Tensor, tokens: Tensor) 
 @pytest.mark.parametrize("part", get_args(Part))
 def test_each_part_can_be_left_out_and_no_weight_is_left_unused(part: Part) -> None:
     torch.manual_seed(0)
-    fusion = MultimodalDynamicFusion(model_config(without=[part])).to(DOUBLE).eval()
+    fusion = MultimodalDynamicFusion(model_config(ablate=[part])).to(DOUBLE).eval()
     for parameter in fusion.parameters():
         parameter.data = torch.randn_like(parameter) * 0.3
     frames = torch.randn(2, 7, SIZE, dtype=DOUBLE)
@@ -110,18 +110,18 @@ def test_each_part_can_be_left_out_and_no_weight_is_left_unused(part: Part) -> N
 
 
 def test_what_is_left_out_is_saved_with_the_model(tmp_path: Path) -> None:
-    model = tiny_model(without=["block_b", "gate"])
+    model = tiny_model(ablate=["block_b", "gate"])
     model.save_pretrained(tmp_path)
     loaded = MMERForEmotionRecognition.from_pretrained(tmp_path)
-    assert loaded.config.without == ["block_b", "gate"]
+    assert loaded.config.ablate == ["block_b", "gate"]
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert not any("block_b" in name or "gate" in name for name in model.state_dict())
 
 
 def test_parts_that_are_not_there_cannot_be_left_out() -> None:
     with pytest.raises(ValueError, match="'block_x'; parts are gate, block_b"):
-        model_config(without=["block_x"])
+        model_config(ablate=["block_x"])
     with pytest.raises(ValueError, match="fusion 'naive' has no parts"):
-        model_config(fusion="naive", without=["gate"])
+        model_config(fusion="naive", ablate=["gate"])
     with pytest.raises(RecipeError, match="fusion is naive, which has no parts to leave out"):
-        load_recipe("demo", ["model.fusion=naive", "model.without=[gate]"])
+        load_recipe("demo", ["model.fusion=naive", "model.ablate=[gate]"])

@@ -1,4 +1,4 @@
-"""Utterances without sound or without text, in front of a model with stand-ins."""
+"""Utterances without sound or without text, in front of a model with missing-modality embeddings."""
 
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ def mixed(model: MMERForEmotionRecognition) -> dict[str, Tensor]:
 @pytest.mark.parametrize("fusion", ["mmer", "naive"])
 @pytest.mark.parametrize("encoder", ["wav2vec2-group", "wav2vec2-bert"])
 def test_an_answer_does_not_depend_on_what_the_others_lack(encoder: str, fusion: str) -> None:
-    model = tiny_model(encoder, stand_ins=True, fusion=fusion)
+    model = tiny_model(encoder, missing_modality_embeddings=True, fusion=fusion)
     inputs = mixed(model)
     with torch.no_grad():
         together = model(**inputs).logits
@@ -44,7 +44,7 @@ def test_an_answer_does_not_depend_on_what_the_others_lack(encoder: str, fusion:
 
 def test_what_is_missing_is_not_read() -> None:
     """Whatever lies in a row whose mask is zero, encoders never see it."""
-    model = tiny_model(stand_ins=True)
+    model = tiny_model(missing_modality_embeddings=True)
     inputs = mixed(model)
     expected = model(**inputs).logits
     inputs["input_values"][2] = torch.nan
@@ -52,7 +52,7 @@ def test_what_is_missing_is_not_read() -> None:
 
 
 def test_encoding_once_answers_three_questions() -> None:
-    model = tiny_model(stand_ins=True)
+    model = tiny_model(missing_modality_embeddings=True)
     inputs = speech_inputs(model, [4800, 8000]) | text_inputs([3, 5])
     sound = {name: tensor for name, tensor in inputs.items() if name in SPEECH}
     words = {name: tensor for name, tensor in inputs.items() if name in TEXT}
@@ -72,8 +72,8 @@ def test_encoding_once_answers_three_questions() -> None:
 
 
 def test_ctc_leaves_out_who_is_not_heard() -> None:
-    """Four symbols do not fit into the one frame of a stand-in; that counts as no infinite loss."""
-    model = tiny_model(stand_ins=True)
+    """Four symbols do not fit into the one frame of a missing-modality embedding; that counts as no infinite loss."""
+    model = tiny_model(missing_modality_embeddings=True)
     inputs = mixed(model)
     targets = torch.randint(5, 32, (5, 4), generator=torch.Generator().manual_seed(0))
     output = model(**inputs, labels=torch.tensor([0, 1, 2, 3, 0]), ctc_labels=targets)
@@ -99,7 +99,7 @@ def missing_rows(model: MMERForEmotionRecognition) -> dict[str, Tensor]:
 
 
 def test_everything_learns_and_every_gradient_is_finite() -> None:
-    model = learning_model(stand_ins=True)
+    model = learning_model(missing_modality_embeddings=True)
     model(**missing_rows(model)).loss.backward()
     found = gradients(model)
     assert all(gradient.isfinite().all() for gradient in found.values())
@@ -109,7 +109,7 @@ def test_everything_learns_and_every_gradient_is_finite() -> None:
 
 def test_the_gradient_in_parts_is_that_of_the_batch() -> None:
     """One part has nothing to hear."""
-    model = learning_model(stand_ins=True).eval()
+    model = learning_model(missing_modality_embeddings=True).eval()
     inputs = missing_rows(model)
     model(**inputs).loss.backward()
     expected = gradients(model)
@@ -127,7 +127,7 @@ def test_the_gradient_in_parts_is_that_of_the_batch() -> None:
 
 
 def test_one_view_may_lack_what_the_other_has() -> None:
-    model = tiny_model(stand_ins=True)
+    model = tiny_model(missing_modality_embeddings=True)
     sound, words = speech_inputs(model, [4800, 8000]), text_inputs([3, 5])
     second = {f"augmented_{name}": tensor for name, tensor in (sound | words).items()}
     output = model(**words, **second)
@@ -135,8 +135,8 @@ def test_one_view_may_lack_what_the_other_has() -> None:
     torch.testing.assert_close(output.augmented_fused_embedding, model(**sound, **words).fused_embedding)
 
 
-def test_stand_ins_are_saved(tmp_path: Path) -> None:
-    model = tiny_model(stand_ins=True)
+def test_missing_modality_embeddings_are_saved(tmp_path: Path) -> None:
+    model = tiny_model(missing_modality_embeddings=True)
     model.save_pretrained(tmp_path)
     loaded = MMERForEmotionRecognition.from_pretrained(tmp_path)
     assert torch.equal(loaded.missing_speech, model.missing_speech)
@@ -146,4 +146,4 @@ def test_stand_ins_are_saved(tmp_path: Path) -> None:
 
 def test_nothing_stands_in_for_the_only_side() -> None:
     with pytest.raises(ValueError, match="fusion 'text' has one side, which nothing stands in for"):
-        tiny_model(fusion="text", stand_ins=True)
+        tiny_model(fusion="text", missing_modality_embeddings=True)

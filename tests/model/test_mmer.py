@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForAudioClassification, PreTrained
 
 from mmer.errors import EncoderError
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.encoders.activation_checkpointing import enable_recompute
-from mmer.recipe.values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
+from mmer.recipe.values import ActivationCheckpointing
 
 LENGTHS, TOKENS = [8000, 4800, 6400], [4, 6, 3]
 
@@ -167,18 +167,18 @@ def test_weights_keep_the_names_that_stored_model_folders_have() -> None:
     assert "text_encoder.model.embeddings.word_embeddings.weight" in names
 
 
-RECOMPUTE: list[Recompute] = ["cheap", "layers"]
+CHECKPOINTED: list[ActivationCheckpointing] = ["cheap", "layers"]
 
 
-@pytest.mark.parametrize("recompute", RECOMPUTE)
+@pytest.mark.parametrize("recompute", CHECKPOINTED)
 @pytest.mark.parametrize("encoder", SPEECH_ENCODERS)
-def test_recomputing_changes_no_gradient(encoder: str, recompute: Recompute) -> None:
+def test_recomputing_changes_no_gradient(encoder: str, recompute: ActivationCheckpointing) -> None:
     """Dropout on, convolutions learning, and two views whose padding differs."""
     gradients = []
-    settings: list[Recompute] = ["none", recompute]
+    settings: list[ActivationCheckpointing] = ["none", recompute]
     for recomputed in settings:
         model = tiny_model(encoder, text_train="full", freeze_feature_extractor=False).train()
-        enable_recompute(model, recomputed)
+        enable_activation_checkpointing(model, recomputed)
         inputs = batch(model)
         inputs["augmented_speech_attention_mask"][
             0, -len(inputs["augmented_speech_attention_mask"][0]) // 3 :

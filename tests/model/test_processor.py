@@ -218,6 +218,15 @@ def test_a_saved_processor_is_the_same_processor(kind: str, tmp_path: Path) -> N
         torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=0)
 
 
+def test_older_folders_have_other_names(tmp_path: Path) -> None:
+    make_processor(missing_modality_embeddings=True).save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    content = file.read_text()
+    assert '"missing_modality_embeddings"' in content
+    file.write_text(content.replace("missing_modality_embeddings", "stand_ins"))
+    assert MMERProcessor.from_pretrained(tmp_path).missing_modality_embeddings
+
+
 def test_the_auto_class_finds_it(tmp_path: Path) -> None:
     make_processor().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "mmer"}')
@@ -226,7 +235,7 @@ def test_the_auto_class_finds_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["waveform", "log-mel"])
 def test_batches_of_numpy_are_those_of_torch(kind: str) -> None:
-    processor = make_processor(kind, stand_ins=True)
+    processor = make_processor(kind, missing_modality_embeddings=True)
     clips, texts = [processor.features(np.ones(length, np.float32)) for length in (4000, 1500)], ["day", None]
     arrays = processor.collate([clips[0], None, clips[1]], [*texts, ""], return_tensors="np")
     tensors = processor.collate([clips[0], None, clips[1]], [*texts, ""])

@@ -237,14 +237,14 @@ def test_any_valid_recipe_survives_its_dump(tmp_path_factory, epochs: int, rate:
     ("overrides", "has"),
     [
         ([], False),
-        (["model.stand_ins=true"], True),
+        (["model.missing_modality_embeddings=true"], True),
         (["augment.missing.text=0.1"], True),
         (["augment.missing.speech=0.1", "model.fusion=naive"], True),
         (["augment.missing.speech=0.1", "model.fusion=text"], False),
     ],
 )
-def test_when_a_network_has_stand_ins(overrides: list[str], has: bool) -> None:
-    assert load_recipe("demo", overrides).stand_ins == has
+def test_when_a_network_has_missing_modality_embeddings(overrides: list[str], has: bool) -> None:
+    assert load_recipe("demo", overrides).missing_modality_embeddings == has
 
 
 def test_not_everything_can_be_missing() -> None:
@@ -383,7 +383,11 @@ def test_what_refit_cannot_be_joined_with(protocol: str, reason: str):
 
 def test_settings_that_change_no_answer_are_no_difference():
     recipe = load_recipe("iemocap-paper")
-    how = ["training.recompute=none", "training.workers=3", "training.log_gradient_shares=true"]
+    how = [
+        "training.activation_checkpointing=none",
+        "training.workers=3",
+        "training.log_gradient_shares=true",
+    ]
     how += ["training.report_to=[]", "training.text_cache_gb=0"]
     changed = load_recipe("iemocap-paper", how)
     assert changed != recipe

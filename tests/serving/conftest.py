@@ -69,8 +69,8 @@ def wait_for(process: "subprocess.Popen[str]") -> Process:
 
 @pytest.fixture(scope="session")
 def versatile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random MMER model with stand-ins."""
-    return save_model(tmp_path_factory.mktemp("run") / "model", stand_ins=True)
+    """A random MMER model with missing-modality embeddings."""
+    return save_model(tmp_path_factory.mktemp("run") / "model", missing_modality_embeddings=True)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from mmer.corpora.folds import Folds
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
-from mmer.evaluation.show import render
+from mmer.evaluation.show import figure_tables
 from mmer.training import ablation_show
 from mmer.training.ablation import ROWS, ablate, learns, neutral_bias, row_recipe
 from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
@@ -78,7 +78,9 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     corpus = Corpus.read(run / "corpus.parquet")
     figures = evaluate(run / "model", corpus, "test", transcripts="none")
     assert (figures["accuracy"], figures["transcripts"]["word_error_rate"]) == (none["accuracy"], 1)
-    assert "word error rate 100.0%, character error rate 100.0% of 9 transcripts" in printed(render(figures))
+    assert "word error rate 100.0%, character error rate 100.0% of 9 transcripts" in printed(
+        figure_tables(figures)
+    )
     with pytest.raises(MMERError, match="no transcript condition 'asr'"):
         evaluate(run / "model", corpus, transcripts="asr")
     rates = [each["word_error_rate"] for each in content["transcripts"]]
@@ -89,7 +91,7 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     assert pictures == {"confusion_matrices.png", "gradient_shares.png", "transcripts.png"}
     # The same call again trains nothing and says the same, whatever changes no answer.
     trained = (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns
-    how = ["training.recompute=layers"]
+    how = ["training.activation_checkpointing=layers"]
     assert ablate(recipe_file, how, out, ["mmer", "majority"], console=quiet()) == content
     assert (out / "mmer" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns == trained
     # Answers of another model, as after the row was deleted and trained again, are not taken for those of this one.
@@ -195,7 +197,7 @@ def test_table_and_pictures(tmp_path: Path, rows: list[str], epochs: int, neutra
     ]
     assert "| " + " | ".join(shown) + " |" in lines
     assert "| wer:0.2 | 19.0% | 80.0% | 80.0% |" in lines
-    assert "another corpus" in printed(ablation_show.render(content))
+    assert "another corpus" in printed(ablation_show.ablation_tables(content))
     for picture in ablation_show.plot(content, tmp_path):
         pixels = np.asarray(Image.open(picture).convert("RGB"))
         assert pixels.shape[1] >= 800

@@ -299,7 +299,11 @@ def test_folds_go_on_with_settings_that_change_no_answer(
     folder = resumed[0].folder
     models = {path: path.stat().st_mtime_ns for path in folder.glob("folds/*/model/*")}
     changed = recipe.model_copy(
-        update={"training": recipe.training.model_copy(update={"recompute": "layers", "workers": 2})}
+        update={
+            "training": recipe.training.model_copy(
+                update={"activation_checkpointing": "layers", "workers": 2}
+            )
+        }
     )
     assert cross_validate(changed, folder, console=quiet()).metrics == resumed[0].metrics
     assert {path: path.stat().st_mtime_ns for path in folder.glob("folds/*/model/*")} == models
@@ -309,11 +313,11 @@ def test_folds_that_are_still_to_be_trained_run_as_the_recipe_says_now(
     tiny: Callable[..., Recipe], tmp_path: Path
 ):
     prepared(tiny("protocol={test: [], validation: 1}"), tmp_path / "run")
-    changed = ["training.recompute=cheap", "training.report_to=[]"]
+    changed = ["training.activation_checkpointing=cheap", "training.report_to=[]"]
     _, recipes = prepared(tiny("protocol={test: [], validation: 1}", *changed), tmp_path / "run")
-    assert {(each.training.recompute, len(each.training.report_to)) for each in recipes.values()} == {
-        ("cheap", 0)
-    }
+    assert {
+        (each.training.activation_checkpointing, len(each.training.report_to)) for each in recipes.values()
+    } == {("cheap", 0)}
 
 
 def test_official_folds(tones: Path, tiny: Callable[..., Recipe], tmp_path: Path):

@@ -255,5 +255,5 @@ def test_the_share_of_recognized_transcripts(tiny, corpus: Corpus):
 
 def test_nothing_recognized_is_nothing_to_read(tiny, corpus: Corpus):
     heard = Corpus(corpus.table.assign(recognized=""))
-    dataset = dataset_of(tiny("data.recognized=1", "model.stand_ins=true"), heard)
+    dataset = dataset_of(tiny("data.recognized=1", "model.missing_modality_embeddings=true"), heard)
     assert all(dataset[n]["text"] is None and dataset[n]["transcript"] for n in range(5))

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mmer.training import fold_runs
-from mmer.training.fold_runs import train_folds, visible_gpus
+from mmer.training.fold_runs import LOG, train_folds, visible_gpus
 
 FOLD = """#!/bin/sh
 # Stands for `python -m mmer train RECIPE --out FOLDER`: tells its GPU, and ends once all have begun.
@@ -50,6 +50,18 @@ def test_each_fold_has_a_gpu_of_its_own(
 def test_no_gpu_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_log_that_cannot_be_written_stops_no_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fold that nobody listens to waits for ever once its pipe is full."""
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\nyes 'epoch 1/2' | head -n 20000\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / LOG).symlink_to("/dev/full")
+    assert train_folds([tmp_path / "a"], Console(file=io.StringIO())) == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")

@@ -14,8 +14,8 @@ from tiny import speech_config, speech_inputs, text_inputs, tiny_model
 from torch import Tensor
 
 from mmer.model import MMERForEmotionRecognition
-from mmer.model.encoders.activation_checkpointing import enable_recompute
-from mmer.recipe.values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
+from mmer.recipe.values import ActivationCheckpointing
 from mmer.training.gradient_shares import gradient_shares
 from mmer.training.run import train
 
@@ -51,10 +51,10 @@ def test_shares_are_those_of_one_backward_pass_for_each_objective() -> None:
 
 
 @pytest.mark.parametrize("recompute", ["cheap", "layers"])
-def test_activation_checkpointing_changes_no_share(recompute: Recompute) -> None:
-    def measured(how: Recompute) -> dict[str, float]:
+def test_activation_checkpointing_changes_no_share(recompute: ActivationCheckpointing) -> None:
+    def measured(how: ActivationCheckpointing) -> dict[str, float]:
         model = tiny_model("wav2vec2-group", 0, dropout=0.3, text_train="full").train()
-        enable_recompute(model, how)
+        enable_activation_checkpointing(model, how)
         torch.manual_seed(2)
         return gradient_shares(model, batch(model))
 

@@ -240,12 +240,12 @@ def test_what_the_test_split_says_is_not_trained_on(tones: Path, tiny, tmp_path:
         prepare(tiny("protocol.text_disjoint=true", corpus=path))
 
 
-def test_stand_ins_make_use_of_what_is_only_written_down(tones: Path, tiny, tmp_path: Path):
+def test_missing_modality_embeddings_make_use_of_what_is_only_written_down(tones: Path, tiny, tmp_path: Path):
     table = Corpus.read(tones).table
     table.loc[:3, "audio_path"] = None
     table.loc[3:5, "transcript"] = None
     Corpus(table).write(tmp_path / "partial.parquet")
-    preparation = prepare(tiny("model.stand_ins=true", corpus=tmp_path / "partial.parquet"))
+    preparation = prepare(tiny("model.missing_modality_embeddings=true", corpus=tmp_path / "partial.parquet"))
     assert preparation.skipped[["utterance_id", "reason"]].to_numpy().tolist() == [
         [table["utterance_id"][3], "neither a recording nor a transcript is named"]
     ]

@@ -427,7 +427,7 @@ def test_resumed_with_less_in_memory(tiny, tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         train(tiny(*steady), tmp_path / "run", console=Console(file=Interrupting("epoch 2/4")))
     console = quiet()
-    less = tiny(*steady, "training.micro_batch_size=2", "training.recompute=layers")
+    less = tiny(*steady, "training.micro_batch_size=2", "training.activation_checkpointing=layers")
     resumed = train(less, tmp_path / "run", console=console)
     assert "training.micro_batch_size is 6, then 2: gradients stay the same" in printed(console)
     versions = json.loads((resumed.folder / "versions.json").read_text())
@@ -482,7 +482,11 @@ def test_complete_run_is_not_repeated(tiny, learned: tuple[TrainingRun, str]):
     left = last_checkpoint(run.folder) / "optimizer.pt"
     left.touch()
     # What changes no answer may be another.
-    how = ["training.recompute=layers", "training.workers=1", "training.log_gradient_shares=true"]
+    how = [
+        "training.activation_checkpointing=layers",
+        "training.workers=1",
+        "training.log_gradient_shares=true",
+    ]
     again = train(tiny(*LEARNING, *how), run.folder, console=console)
     assert again.metrics == run.metrics
     assert "is complete; nothing is left to do" in printed(console)
@@ -493,7 +497,7 @@ def test_complete_run_is_not_repeated(tiny, learned: tuple[TrainingRun, str]):
 def test_an_interrupted_run_goes_on_with_settings_that_change_no_answer(tiny, tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         train(tiny(), tmp_path / "run", console=Console(file=Interrupting("epoch 2/3")))
-    recipe = tiny("training.recompute=layers", "training.log_gradient_shares=true")
+    recipe = tiny("training.activation_checkpointing=layers", "training.log_gradient_shares=true")
     run = train(recipe, tmp_path / "run", console=quiet())
     shares = [log["epoch"] for log in trainer_state(run.folder)["log_history"] if "gradient_share_ctc" in log]
     assert shares == [2]

@@ -181,7 +181,9 @@ def test_recomputing_trains_to_the_same_weights(make_trainer):
     """Dropout on; the arguments of the trainer are written to TensorBoard and to the checkpoint."""
     trained = []
     for recompute in ("none", "cheap", "layers"):
-        trainer = make_trainer("training.epochs=1", f"training.recompute={recompute}", name=recompute)
+        trainer = make_trainer(
+            "training.epochs=1", f"training.activation_checkpointing={recompute}", name=recompute
+        )
         trainer.train()
         trained.append(weights(trainer))
     for name, weight in trained[0].items():
@@ -356,7 +358,7 @@ def test_too_little_memory_is_one_line_with_the_way_out(make_trainer, error: Exc
         trainer.train()
     assert str(told.value) == (
         "this machine has not enough memory for 6 utterances at a time in step 1; set training.micro_batch_size=3, "
-        "which changes no gradient, training.recompute=cheap (activation checkpointing), data.crop_duration to cut "
+        "which changes no gradient, training.activation_checkpointing=cheap, data.crop_duration to cut "
         "the longest utterances"
     )
 
@@ -413,7 +415,7 @@ def test_the_best_epoch_does_without_a_side_as_often_as_training(tiny):
     conditions = trained_conditions(tiny("augment.missing={speech: 0.1, text: 0.6}"))
     assert conditions == pytest.approx({"both": 0.3, "speech": 0.6, "text": 0.1})
     assert trained_conditions(tiny("augment.missing.text=0.6")) == pytest.approx({"both": 0.4, "speech": 0.6})
-    assert trained_conditions(tiny("model.stand_ins=true")) == {"both": 1.0}
+    assert trained_conditions(tiny("model.missing_modality_embeddings=true")) == {"both": 1.0}
     assert trained_conditions(tiny("augment.missing.text=0.6", "model.fusion=speech")) == {"both": 1.0}
     truth = np.array([0, 1, 2, 2])
     answers = [np.array([0, 1, 2, 2]), np.array([0, 1, 0, 2]), np.array([0, 0, 0, 0])]

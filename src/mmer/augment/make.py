@@ -1,4 +1,4 @@
-"""Making the views of a corpus: words, sound, gates, and a journal that a killed run goes on from."""
+"""Making the views of a corpus: words, sound, filters, and a journal that a killed run goes on from."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
 from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, TextGenerator, Waveform
 from mmer.augment.journal import journal_line, open_folder, read_journal
-from mmer.augment.quality_filters import Gates, Judges, length_ratio
+from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.corpora.views import View, write_views
@@ -40,7 +40,7 @@ def make_views(
     within: str | None = None,
     every_split: bool = False,
     language: str | None = None,
-    gates: Gates | None = None,
+    filters: QualityFilters | None = None,
     judges: Judges | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
@@ -49,7 +49,7 @@ def make_views(
 
     Utterances are journaled as they are done, so that the same call on the folder of a killed run goes on, and ends
     with the table and the samples of one that was never killed. A recording that cannot be read, a text that fails a
-    gate and a sound that fails one are rows with their reason in `rejected`.
+    filter and a sound that fails one are rows with their reason in `rejected`.
 
     Args:
         corpus: the utterances; where its split column is filled, those of the split `train` get views.
@@ -61,7 +61,7 @@ def make_views(
         within: column that source and donor must share, as of `Donors`.
         every_split: make views of every utterance, for a cross-validation that does not use the split column.
         language: of utterances whose language the corpus does not tell, such as `en`.
-        gates: bounds of good views.
+        filters: bounds of good views.
         judges: models that measure them.
         batch_size: utterances whose words are made together.
         progress: called with the number of utterances done so far and of all.
@@ -74,7 +74,7 @@ def make_views(
             column `within`.
         MMERError: the folder holds views of other settings or something else.
     """
-    folder, gates, judges = Path(out).resolve(), gates or Gates(), judges or Judges()
+    folder, filters, judges = Path(out).resolve(), filters or QualityFilters(), judges or Judges()
     sources = _sources(corpus, every_split)
     languages = corpus.table["language"].fillna(language) if language else corpus.table["language"]
     _check_languages(corpus, languages.loc[sources], [*speech, *([text] if text else [])])
@@ -82,14 +82,14 @@ def make_views(
         "corpus": _digest(corpus),
         "speech": {each.name: each.settings for each in speech},
         "text": {text.name: text.settings} if text else {},
-        "gates": asdict(gates),
+        "gates": asdict(filters),  # as earlier versions wrote it
         "judges": list(judges.names),
         **{"views": views, "seed": seed, "within": within, "every_split": every_split, "language": language},
         "batch_size": batch_size,
     }
     table = corpus.table.assign(language=languages).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
-    maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), gates, judges, views, seed)
+    maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), filters, judges, views, seed)
     open_folder(folder, settings, corpus)
     done = read_journal(folder)
     with open(folder / "journal.jsonl", "a", encoding="utf-8") as journal:
@@ -125,7 +125,7 @@ def summarize(views: Sequence[View]) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Words of a view, and what the gates say of them."""
+    """Words of a view, and what the filters say of them."""
 
     text: str | None
     seed: int
@@ -141,7 +141,7 @@ class _Maker:
     speech: list[SpeechGenerator]
     text: TextGenerator | None
     donors: Donors
-    gates: Gates
+    filters: QualityFilters
     judges: Judges
     count: int
     seed: int
@@ -165,7 +165,7 @@ class _Maker:
                     words[row].append(_Words(self.rows[row]["transcript"], seeds[row]))
                     continue
                 source, text = said[row], made[row]
-                reason = self.gates.judge_text(source, text, similar.get(row))
+                reason = self.filters.judge_text(source, text, similar.get(row))
                 words[row].append(
                     _Words(text, seeds[row], length_ratio(source, text), similar.get(row), reason)
                 )
@@ -216,10 +216,10 @@ class _Maker:
     def _judged(self, view: View, sound: Sound, source_samples: int, said: str | None) -> View:
         waveform = sound.waveform
         ratio = len(waveform) / source_samples
-        error_rate, reason = None, self.gates.judge_sound(waveform, ratio, None)
+        error_rate, reason = None, self.filters.judge_sound(waveform, ratio, None)
         if reason is None and self.judges.recognizer and said:
             error_rate = word_errors([said], [self.judges.recognizer(waveform)]).character_rate
-            reason = self.gates.judge_sound(waveform, ratio, error_rate)
+            reason = self.filters.judge_sound(waveform, ratio, error_rate)
         path = None
         if reason is None:
             path = str(self.folder / "audio" / f"{quoted(view.view_id)}.flac")

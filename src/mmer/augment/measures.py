@@ -8,7 +8,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.augment.generators.generator import Waveform
-from mmer.augment.quality_filters import Judges, Recognizer
+from mmer.augment.quality_filters import Judges, SpeechToText
 from mmer.display.progress import quiet_transformers
 from mmer.errors import MMERError
 from mmer.inference.backends.bundle import is_bundle, model_folder
@@ -51,19 +51,19 @@ class TextSimilarity:
 
 
 def load_judges(similarity: str | None, recognizer: str | None, device: str | None = None) -> Judges:
-    """The models of these names; null for none.
+    """The models of these names; None for none.
 
     Raises:
-        EncoderError, MMERError: as `TextSimilarity` and `load_recognizer`.
+        EncoderError, MMERError: as `TextSimilarity` and `load_speech_to_text`.
     """
     return Judges(
         TextSimilarity(similarity, device) if similarity else None,
-        load_recognizer(recognizer, device) if recognizer else None,
+        load_speech_to_text(recognizer, device) if recognizer else None,
         (similarity, recognizer),
     )
 
 
-def load_recognizer(name: str, device: str | None = None) -> Recognizer:
+def load_speech_to_text(name: str, device: str | None = None) -> SpeechToText:
     """A speech recognizer: the CTC head of a model of mmer, or any recognizer of transformers.
 
     Args:

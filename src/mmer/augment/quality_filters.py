@@ -12,12 +12,12 @@ from mmer.text.transcripts import normalize_transcript
 Similarity = Callable[[Sequence[str], Sequence[str]], list[float]]
 """How alike in meaning each of the first texts and its other words are, up to 1."""
 
-Recognizer = Callable[[Waveform], str]
+SpeechToText = Callable[[Waveform], str]
 """What a speech recognizer understands of (samples,) at 16 kHz."""
 
 
 @dataclass(frozen=True)
-class Gates:
+class QualityFilters:
     """Bounds within which a view is good.
 
     Attributes:
@@ -33,7 +33,7 @@ class Gates:
     max_error_rate: float = 0.5
 
     def judge_text(self, source: str, text: str, similarity: float | None) -> str | None:
-        """Why other words for `source` are rejected; null if they are good."""
+        """Why other words for `source` are rejected; None if they are good."""
         if not normalize_transcript(text):
             return "text: empty"
         if normalize_transcript(text) == normalize_transcript(source):
@@ -46,7 +46,7 @@ class Gates:
         return None
 
     def judge_sound(self, waveform: Waveform, duration_ratio: float, error_rate: float | None) -> str | None:
-        """Why a sound is rejected; null if it is good."""
+        """Why a sound is rejected; None if it is good."""
         if not len(waveform) or not np.isfinite(waveform).all():
             return "sound: none"
         if any(
@@ -63,7 +63,7 @@ class Gates:
 
 @dataclass(frozen=True)
 class Judges:
-    """Models that measure views; null for those that nobody gave.
+    """Models that measure views; None for those that nobody gave.
 
     Attributes:
         similarity: of words.
@@ -72,7 +72,7 @@ class Judges:
     """
 
     similarity: Similarity | None = None
-    recognizer: Recognizer | None = None
+    recognizer: SpeechToText | None = None
     names: tuple[str | None, ...] = ()
 
 

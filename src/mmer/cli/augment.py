@@ -65,7 +65,7 @@ def augment(
     from mmer.augment.generators.by_name import speech_generators, text_generator
     from mmer.augment.make import make_views, summarize
     from mmer.augment.measures import load_judges
-    from mmer.augment.quality_filters import Gates
+    from mmer.augment.quality_filters import QualityFilters
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
 
@@ -76,7 +76,7 @@ def augment(
         tell(f"note: {note}", console)
     generators = speech_generators(speech.split(","), device=device)
     words = text_generator(text, sample=sample, device=device)
-    gates = Gates(max_length_ratio, min_similarity, max_duration_ratio, max_error_rate)
+    filters = QualityFilters(max_length_ratio, min_similarity, max_duration_ratio, max_error_rate)
     judges = load_judges(similarity if words else None, asr if generators else None, device)
     for what, model in (
         ("similarity of the words", judges.similarity),
@@ -96,7 +96,7 @@ def augment(
                 within=within,
                 every_split=every_split,
                 language=language,
-                gates=gates,
+                filters=filters,
                 judges=judges,
                 batch_size=batch_size,
                 progress=progress,

@@ -215,11 +215,11 @@ def corpus_audit(
 ) -> None:
     """Measure how much of what is tested is in training too: speakers, words, recordings."""
     from mmer.corpora.audit.audit import audit
-    from mmer.corpora.audit.conditions import Condition
+    from mmer.corpora.audit.conditions import AuditCondition
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
 
-    conditions = [Condition.parse(text) for text in fail_on or []]
+    conditions = [AuditCondition.parse(text) for text in fail_on or []]
     if json:
         if json.parent.is_dir():
             check_output_file(json, [corpus, *([views] if views else [])])

@@ -267,7 +267,7 @@ def evaluate(
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.evaluate import evaluate as evaluate_model
-    from mmer.evaluation.show import render
+    from mmer.evaluation.show import figure_tables
 
     table = Corpus.read(corpus)
     for note in table.notes:
@@ -290,7 +290,7 @@ def evaluate(
             device=device,
             progress=progress,
         )
-    results().print(render(figures))
+    results().print(figure_tables(figures))
 
 
 @app.command()

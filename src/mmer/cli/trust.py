@@ -27,7 +27,7 @@ def calibrate(
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.calibration.fit import calibrate as calibrate_model
-    from mmer.evaluation.calibration.show import render
+    from mmer.evaluation.calibration.show import calibration_tables
 
     table = Corpus.read(corpus)
     with counting(messages(), "listening") as progress:
@@ -40,7 +40,7 @@ def calibrate(
             device=device,
             progress=progress,
         )
-    results().print(render(calibration))
+    results().print(calibration_tables(calibration))
     print_result(f"{model / 'calibration.json'} and {model / 'calibration.png'} written")
 
 
@@ -62,7 +62,7 @@ def explain(
 ) -> None:
     """Say why: what the answer owes to each word and moment, and what would have changed it."""
     from mmer.inference.explain.explain import explain as explain_utterance
-    from mmer.inference.explain.explanation import check_target, render, write
+    from mmer.inference.explain.explanation import check_target, explanation_tables, write
     from mmer.inference.inputs import Utterance
     from mmer.inference.recognizer import EmotionRecognizer
 
@@ -75,7 +75,7 @@ def explain(
     with messages().status("explaining"):
         explanation = explain_utterance(recognizer, utterance, other_words=other_words)
     if out is None:
-        results().print(render(explanation))
+        results().print(explanation_tables(explanation))
     else:
         write(explanation, out)
         print_result(out)
@@ -89,10 +89,10 @@ def doctor(
     device: Device = None,
 ) -> None:
     """Check that a model answers here as where it was made, however it is asked; exit code 1 if it does not."""
-    from mmer.inference.doctor import examine, render
+    from mmer.inference.doctor import check_table, examine
 
     checks = examine(model, exported=onnx, device=device)
-    results().print(render(checks))
+    results().print(check_table(checks))
     if any(check.holds is False for check in checks):
         raise typer.Exit(1)
 
@@ -122,7 +122,7 @@ def robustness(
     """Judge a model on worse recordings and words; the same command again goes on after an interruption."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
-    from mmer.evaluation.robustness.robustness import measure, render
+    from mmer.evaluation.robustness.robustness import measure, robustness_table
 
     with counting(messages(), "judging") as progress:
         result = measure(
@@ -137,7 +137,7 @@ def robustness(
             device=device,
             progress=progress,
         )
-    results().print(render(result))
+    results().print(robustness_table(result))
     print_result(f"{out / 'robustness.json'} and {out / 'robustness.png'} written")
 
 

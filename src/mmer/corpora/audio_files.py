@@ -16,7 +16,7 @@ def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str |
     `a.wav` and separates folders with a backslash, and a cell may have a blank at its end.
 
     Args:
-        paths: as the table has them, relative to `folder`; null for an utterance without sound.
+        paths: as the table has them, relative to `folder`; None for an utterance without sound.
         folder: of the table.
 
     Returns:
@@ -42,7 +42,7 @@ def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str |
 
 
 def _other_name(folder: Path, path: str, listings: dict[str, dict[str, list[str]]]) -> str | None:
-    """The one file that this name can mean, part by part; null where there is none or several."""
+    """The one file that this name can mean, part by part; None where there is none or several."""
     place = str(folder)
     if os.path.isabs(path):
         place, path = os.path.splitdrive(path)[0] + os.sep, os.path.splitdrive(path)[1]

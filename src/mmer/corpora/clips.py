@@ -22,15 +22,15 @@ _SHOWN = 20  # recordings that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ClipContent:
     """One utterance's recording.
 
     Attributes:
-        content: the same for two clips that are the same bytes and the same part of them; null if unreadable.
-        print: its fingerprint; null if unreadable, silent or too short for one.
-        duration: seconds; null if unreadable.
+        content: the same for two clips that are the same bytes and the same part of them; None if unreadable.
+        print: its fingerprint; None if unreadable, silent or too short for one.
+        duration: seconds; None if unreadable.
         warnings: as in `LoadedAudio`.
-        error: why it cannot be read; null if it can.
+        error: why it cannot be read; None if it can.
     """
 
     content: str | None
@@ -40,7 +40,7 @@ class Clip:
     error: str | None
 
 
-def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[int, Clip]:
+def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[int, ClipContent]:
     """Read the recordings of a corpus table, several at a time; one that cannot be read says so.
 
     Args:
@@ -48,12 +48,12 @@ def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[in
         progress: called with the number of clips read so far and of all.
 
     Returns:
-        Clip of each row, by its index.
+        Content of the clip of each row, by its index.
     """
     parts = table.loc[table["audio_path"].notna(), ["audio_path", "start", "end"]]
     rows = [(path, _known(start), _known(end)) for path, start, end in parts.itertuples(index=False)]
     digest = lru_cache(_FILES)(_digest)  # the parts of a long recording share its bytes
-    clips: dict[int, Clip] = {}
+    clips: dict[int, ClipContent] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
         for index, clip in zip(parts.index, threads.map(lambda row: _read(row, digest), rows), strict=True):
             clips[index] = clip
@@ -122,13 +122,13 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
     return Corpus(table, source=corpus.source, notes=notes)
 
 
-def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], str]) -> Clip:
+def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], str]) -> ClipContent:
     path, start, end = part
     try:
         loaded = load_with_warnings(path, start=start, end=end)
     except AudioError as error:
-        return Clip(None, None, None, (), str(error))
-    return Clip(
+        return ClipContent(None, None, None, (), str(error))
+    return ClipContent(
         content=f"{digest(path)} {start or 0.0} {end}",
         print=fingerprint(loaded.waveform),
         duration=len(loaded.waveform) / SAMPLING_RATE,

@@ -145,7 +145,7 @@ def _absolute(corpus: Corpus) -> pd.Series:
 
 
 def _recordings(paths: pd.Series, files: pd.DataFrame) -> list[str | None]:
-    """SHA-256 of the recording of each utterance; null where there is none."""
+    """SHA-256 of the recording of each utterance; None where there is none."""
     digests = dict(zip(files["path"], files["sha256"], strict=True))
     return [digests.get(path) for path in paths.tolist()]
 

@@ -37,7 +37,7 @@ class Corpus:
     """Utterances, where their sound is, what is said, and what is known about them.
 
     A null is None in a text column and NaN in a column of seconds. `start` and `end` delimit the utterance in its
-    file; null is the beginning or the end of the file. A null transcript means that nobody wrote down what is said;
+    file; None is the beginning or the end of the file. A null transcript means that nobody wrote down what is said;
     the empty transcript, that nothing is. A null `audio_path` is a transcript without sound.
 
     Names have one spelling: see `mmer.text.names.tidy`. Emotions, speakers, sessions and dialogues whose names differ

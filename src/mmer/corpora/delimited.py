@@ -12,6 +12,7 @@ from pyarrow import csv as arrow_csv
 from mmer.errors import CorpusError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_MOST_COLUMNS = 20_000
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _LINE_ENDS = re.compile("\r\n|\r|\n")
 
@@ -34,8 +35,8 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
         The cells by column, and whether semicolons delimit them, so that commas may be decimal.
 
     Raises:
-        CorpusError: two columns of one name, a row with more or fewer cells than the header, or a quotation mark that
-            is not closed; with the number of the line.
+        CorpusError: two columns of one name, more than 20 000 columns, a row with more or fewer cells than the header,
+            or a quotation mark that is not closed; with the number of the line.
         UnicodeDecodeError: it is neither UTF-8 nor UTF-16 with a mark.
     """
     text = _decoded(path.read_bytes())
@@ -44,6 +45,7 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
     if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:
         notes.append(f"{path.name} is read with {_WORDS[delimiter]} between its columns")
     if delimiter == "\t" and (lines := _plain_lines(text)):
+        check_width(path, lines[0].count("\t") + 1)
         rows = [line.split("\t") for line in lines]
         quoted = all(_is_quoted(cell) for cell in rows[0])
         columns = [list(column) for column in zip(*rows, strict=True)]
@@ -53,6 +55,16 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
         _check_quotes(path, text, delimiter)
         names, cells = _parsed(text, delimiter)
     return _columns(path, names, cells), delimiter == ";"
+
+
+def check_width(path: Path, columns: int) -> None:
+    """Refuse a table of so many columns that each of its rows takes seconds.
+
+    Raises:
+        CorpusError: it has more than 20 000.
+    """
+    if columns > _MOST_COLUMNS:
+        raise CorpusError(f"{path}: has {columns} columns; a table has at most {_MOST_COLUMNS}")
 
 
 def _decoded(data: bytes) -> str:
@@ -69,7 +81,7 @@ def _delimiter(line: str, suffix: str) -> str:
 
 
 def _plain_lines(text: str) -> list[str] | None:
-    """The lines of a TSV that has a row on each; null where cells go over several lines."""
+    """The lines of a TSV that has a row on each; None where cells go over several lines."""
     lines = [line for line in _LINE_ENDS.split(text) if line]
     return lines if len({line.count("\t") for line in lines}) == 1 else None
 
@@ -95,6 +107,7 @@ def _check_quotes(path: Path, text: str, delimiter: str) -> None:
     try:
         for row in reader:
             width = width or len(row)
+            check_width(path, width)
             if row and len(row) != width:
                 found = f"line {begun} has {len(row)} cells, and the header {width}"
                 raise CorpusError(f"{path}: {found}; quote a cell that has a delimiter or a line break in it")

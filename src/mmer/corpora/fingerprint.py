@@ -43,7 +43,7 @@ class Fingerprint:
 
 
 def fingerprint(waveform: NDArray[np.float32]) -> Fingerprint | None:
-    """The fingerprint of a recording; null for silence and for what is too short to be told apart (about 0.6 s).
+    """The fingerprint of a recording; None for silence and for what is too short to be told apart (about 0.6 s).
 
     Args:
         waveform: (samples,) 16 kHz, any scale.
@@ -75,7 +75,7 @@ def difference(one: Fingerprint, other: Fingerprint, offset: int) -> float | Non
         offset: frame of `one` at which `other` begins; may be negative.
 
     Returns:
-        0 (the same) to 1; null where they overlap in less than half of the shorter one.
+        0 (the same) to 1; None where they overlap in less than half of the shorter one.
     """
     start, skipped = max(offset, 0), max(-offset, 0)
     frames = min(len(one.codes) - start, len(other.codes) - skipped)

@@ -42,7 +42,7 @@ def assign_splits(
         test: groups of the test split; every other group trains unless it validates.
         validation: groups taken out of training to validate, or how many to draw from the training groups. None
             are drawn where the corpus's own split column has validation utterances.
-        validation_group: column that `validation` speaks of; null for `group`.
+        validation_group: column that `validation` speaks of; None for `group`.
         seed: of the draw.
         speakers_apart: false accepts a speaker on two sides, as official splits such as MELD's have them.
 
@@ -158,7 +158,7 @@ class Folds:
         group: the column whose values the folds name; `split` where the splits are those of the corpus itself.
         folds: by name, which can be the name of a folder.
         corpus: what `identify` says of the corpus.
-        validation_group: the column whose values validate, where it is another one; null for `group`.
+        validation_group: the column whose values validate, where it is another one; None for `group`.
     """
 
     group: str
@@ -232,7 +232,7 @@ def make_folds(
         group: column whose values are kept together.
         validation: how many groups validate in a fold: those that follow its own in the order of the folds, and after
             the last those of the first.
-        validation_group: column whose values validate; null for `group`. Of another column they are drawn for each
+        validation_group: column whose values validate; None for `group`. Of another column they are drawn for each
             fold, from the values that no tested utterance has.
         seed: of the draws. Where each group is a fold, 0 keeps the order of their names for `validation`.
 

@@ -23,8 +23,8 @@ class CorpusSummary:
         emotions: utterances of each emotion (index) in each split (columns), with `(none)` and `(no split)` for
             those without, and `total`; where there are no splits, the one column is `utterances`.
         speakers, sessions, languages: how many distinct ones are named.
-        hours: sum of the known durations; null where none is known.
-        durations: shortest, median and longest utterance in seconds; null where none is known.
+        hours: sum of the known durations; None where none is known.
+        durations: shortest, median and longest utterance in seconds; None where none is known.
         without_duration, without_transcript, without_speaker: utterances for which it is not known.
         notes: what the reader left out or found different from the documentation.
     """

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
-from mmer.corpora.delimited import DELIMITERS, read_delimited
+from mmer.corpora.delimited import DELIMITERS, check_width, read_delimited
 from mmer.errors import CorpusError, MMERError, reading, reason_of
 from mmer.files.writing import writing
 from mmer.plain_text import json_text, valid, whole
@@ -46,7 +46,6 @@ TEXT_COLUMNS = {
     *(name for names in NAMES.values() for name in names),
 }
 _LONGEST_NUMBER = 18  # characters of a whole number; a longer one is an id
-_MOST_COLUMNS = 20_000
 _LEAST_REFUSED = 2**28  # bytes; a smaller table is never too large
 _MOST_TIMES = 100  # as large in memory as on disk
 
@@ -81,7 +80,6 @@ def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[s
             table = _read_json_lines(path)
         else:
             columns, commas_are_decimal = read_delimited(path, notes)
-            _check_width(path, len(columns))
             table = _of_text(columns, commas_are_decimal, {*TEXT_COLUMNS, *map(header, as_text)})
         table.columns = [tidy(str(name)) for name in table.columns]
         for name, count in Counter(table.columns).items():
@@ -200,6 +198,7 @@ def with_points(values: list[str | None]) -> list[str | None]:
 def _read_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet file without what pandas wrote about it: a damaged note is harmless, an index is columns."""
     with parquet.ParquetFile(path) as file:
+        check_width(path, file.metadata.num_columns)  # those inside of nested ones counted too
         _check_parquet_size(path, file)
         table = file.read().replace_schema_metadata()
     for number, field in enumerate(table.schema):
@@ -220,7 +219,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _check_parquet_size(path: Path, file: parquet.ParquetFile) -> None:
     """Refuse a file that repeats long texts so often that they fill the memory."""
-    _check_width(path, len(file.schema_arrow))
+    check_width(path, len(file.schema_arrow))
     leaves = [file.schema.column(number) for number in range(len(file.schema))]
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     values = (
@@ -258,11 +257,6 @@ def _check_size(path: Path, size: int) -> None:
         raise CorpusError(f"{path}: {found}; it is damaged or made to fill the memory")
 
 
-def _check_width(path: Path, columns: int) -> None:
-    if columns > _MOST_COLUMNS:
-        raise CorpusError(f"{path}: has {columns} columns; a table has at most {_MOST_COLUMNS}")
-
-
 def _read_json_lines(path: Path) -> pd.DataFrame:
     rows = []
     with open(path, encoding="utf-8-sig", newline="\n") as file:
@@ -280,7 +274,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                 raise CorpusError(f'{path}: line {number} is no JSON object, as in {{"utterance_id": ...}}')
             rows.append({name: whole(value) for name, value in row.items()})
     columns = dict.fromkeys(name for row in rows for name in row)
-    _check_width(path, len(columns))
+    check_width(path, len(columns))
     _check_size(path, 8 * len(rows) * len(columns))
     return pd.DataFrame(
         {name: _column([row.get(name) for row in rows], header(name) in TEXT_COLUMNS) for name in columns}

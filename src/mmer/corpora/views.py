@@ -22,20 +22,20 @@ class View:
     Attributes:
         view_id: its name.
         source_utterance: id of the utterance it was made of.
-        audio_path: its recording, mono FLAC at 16 kHz; null where only words were made, or where it is rejected.
+        audio_path: its recording, mono FLAC at 16 kHz; None where only words were made, or where it is rejected.
         transcript: its words as the text path reads them.
         speech_generator, text_generator: what made its sound and its words; `none` where they are the source's.
         settings: what was drawn to make the sound, as JSON.
-        voice: whose voice is heard: a speaker of the corpus, or `espeak:NAME`; null where that is not known.
+        voice: whose voice is heard: a speaker of the corpus, or `espeak:NAME`; None where that is not known.
         voices, texts: every speaker of the corpus whose voice, and whose words, were used.
-        donor: id of the utterance whose voice was cloned; null for generators that clone none.
+        donor: id of the utterance whose voice was cloned; None for generators that clone none.
         seed: of its generators.
         duration: seconds.
         duration_ratio: of its duration to the source's.
-        error_rate: character error rate of the recognizer that was asked; null without one.
+        error_rate: character error rate of the recognizer that was asked; None without one.
         length_ratio: of the characters of its words to the source's.
-        similarity: of its words to the source's, as the encoder sees them that was asked; null without one.
-        rejected: why it is not to be used; null for a good view.
+        similarity: of its words to the source's, as the encoder sees them that was asked; None without one.
+        rejected: why it is not to be used; None for a good view.
     """
 
     view_id: str
@@ -58,7 +58,7 @@ class View:
     rejected: str | None = None
 
     def breaks(self, trained: Collection[str], speakers: Collection[str]) -> str | None:
-        """Why the view may not train in a fold; null if it may.
+        """Why the view may not train in a fold; None if it may.
 
         Args:
             trained: ids of the utterances that the fold trains on.
@@ -108,12 +108,9 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     if path.suffix.lower() in DELIMITERS:
         return _published_words(path)
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CorpusError(
-            f"{path}: cannot be read ({reason}); name the views.parquet of mmer augment"
-        ) from None
+        table = read_table(path)
+    except CorpusError as error:
+        raise CorpusError(f"{error}; name the views.parquet of mmer augment") from None
     if missing := [name for name in COLUMNS if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; name the views.parquet of mmer augment")

@@ -1,6 +1,7 @@
 """The figure that every picture is drawn on: text that users wrote is drawn as it is, in a font that has it."""
 
 import logging
+import math
 import re
 import textwrap
 import unicodedata
@@ -27,6 +28,7 @@ INK, FAINT = "#1f2933", "#c3cbd3"
 _SPELLED = re.compile(r"(?:HIRAGANA|KATAKANA|HANGUL) (?:LETTER|SYLLABLE) (?:SMALL )?(\w+)$")
 _NOTE = 0.22  # inches for a line below the picture
 _LINES = 8  # of a name
+_MOST_PIXELS = 60e6  # of a picture, which takes four bytes for each while it is drawn
 _CODES = 8  # characters without a font that are told one by one
 _BOXES = "LastResort"  # the font of matplotlib that draws a box for every character
 
@@ -52,10 +54,12 @@ class Picture(Figure):
         return "\n".join(textwrap.wrap(plain, width, max_lines=_LINES, placeholder="…"))
 
     def savefig(self, fname: Any, *, format: str | None = None, **settings: Any) -> None:
-        """Write the picture to a path, complete or not at all, or to an open file."""
+        """Write the picture to a path, complete or not at all, or to an open file; a huge one with fewer pixels."""
         path = Path(fname) if isinstance(fname, str | Path) else None
         if path is not None:
             format = format or path.suffix[1:].lower()
+        width, height = self.get_size_inches()
+        settings["dpi"] = min(settings.get("dpi", self.get_dpi()), math.sqrt(_MOST_PIXELS / (width * height)))
         _draw_plainly(self, spelled=format != "svg" or matplotlib.rcParams["svg.fonttype"] != "none")
         with warnings.catch_warnings():
             # Of text that stays text; where characters are shapes, none is missing.

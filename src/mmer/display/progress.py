@@ -70,7 +70,7 @@ def counting(console: Console, what: str, total: int | None = None) -> Iterator[
     Args:
         console: where it is shown.
         what: is being done.
-        total: utterances; null if it is told later.
+        total: utterances; None if it is told later.
 
     Yields:
         A function to call with the number of utterances done so far, and their total where it is known by then.

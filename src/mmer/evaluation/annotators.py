@@ -188,7 +188,7 @@ def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> dict[str
     }
 
 
-def render(judged: Mapping[str, Any]) -> Table:
+def annotator_table(judged: Mapping[str, Any]) -> Table:
     """What `judge_by_annotators` returned as a table."""
     table = Table(
         title=f"Against {judged['votes']} votes of annotators on {judged['utterances']} utterances",

@@ -49,11 +49,11 @@ class Difference:
     Attributes:
         run: its name.
         difference: its figure less the baseline's, -1 to 1; positive where the run is better.
-        low, high: ends of the interval of the difference; null where there is none.
-        p_value, p_holm: of the difference being zero, alone and corrected for all runs; null without an interval.
+        low, high: ends of the interval of the difference; None where there is none.
+        p_value, p_holm: of the difference being zero, alone and corrected for all runs; None without an interval.
         better, worse: utterances that this run alone, and the baseline alone, gets right.
         mcnemar, mcnemar_holm: exact p-value of these being equally likely, alone and corrected for all runs.
-        note: why there is no interval, or why it is worth less; null where there is nothing to say.
+        note: why there is no interval, or why it is worth less; None where there is nothing to say.
     """
 
     run: str
@@ -81,7 +81,7 @@ class Comparison:
         left_out: how many were answered by some of the runs alone.
         baseline: name of the first run.
         runs: name of each run -> its `compute_metrics`, under `interval` that of `figure`, and under `in_training` how
-            many of the utterances its model was trained on, of `overlap`; null where that is not known.
+            many of the utterances its model was trained on, of `overlap`; None where that is not known.
         differences: one for each run after the first.
     """
 
@@ -107,7 +107,7 @@ class Comparison:
         write_json(path, self.to_dict())
 
     def __rich__(self) -> RenderableType:
-        return Group(*_render(self))
+        return Group(*_comparison_tables(self))
 
 
 def compare(
@@ -278,7 +278,7 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
-def _render(comparison: Comparison) -> list[RenderableType]:
+def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
     runs = _table(f"{comparison.utterances} utterances, %")

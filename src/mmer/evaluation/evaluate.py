@@ -18,7 +18,7 @@ from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
 from mmer.evaluation.seen import overlap
 from mmer.evaluation.slices import slices, worst_groups
-from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_json, write_parquet
 from mmer.inference.backends.bundle import model_folder as find_model_folder
@@ -59,7 +59,7 @@ def predict_labeled(
 
 
 def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any] | None:
-    """`compute_metrics` of the answered utterances of a table of `predict_labeled`; null where there are none."""
+    """`compute_metrics` of the answered utterances of a table of `predict_labeled`; None where there are none."""
     answered = predictions.dropna(subset=["predicted"])
     if answered.empty:
         return None
@@ -87,7 +87,7 @@ def evaluate(
         corpus: labeled utterances.
         split: judge this split alone; a model that standardizes per speaker still hears all clips of its speakers.
         out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png`, what
-            `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; null for none.
+            `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; None for none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
         transcripts: what the model is given to read: `gold`, `none`, or `wer:RATE` for word errors made of the words
             of the corpus's training transcripts; see `with_condition`.
@@ -105,8 +105,8 @@ def evaluate(
         per speaker knows nothing else; `intervals` of `with_intervals` over speakers; `worst_groups` of
         `slices`; `confidence` of `Confidence.figures`. Unless transcripts are gold and given, `transcripts`: the
         condition or transcription, and `WordErrors.to_dict` against the transcripts of the corpus; and
-        `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with stand-ins, `modalities` of
-        `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
+        `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with missing-modality embeddings,
+        `modalities` of `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
 
     Raises:
         MMERError: the folder cannot be written to, is a run or holds what is read; there is no such transcript
@@ -117,7 +117,7 @@ def evaluate(
     """
     if out is not None:
         _check_out(Path(out), [model_folder, *([corpus.source] if corpus.source else [])])
-    condition = Condition.parse(transcripts)
+    condition = TranscriptCondition.parse(transcripts)
     if condition.name != "gold" and transcription != "given":
         raise MMERError(
             f"transcripts {condition.name} changes what is given, and transcription {transcription} reads something "

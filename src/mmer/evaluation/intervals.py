@@ -53,11 +53,11 @@ class Interval:
 
     Attributes:
         estimate: the figure, 0 to 1.
-        low, high: ends of the interval, 0 to 1; null where there is none.
+        low, high: ends of the interval, 0 to 1; None where there is none.
         confidence: how often such intervals hold the truth, 0 to 1.
         clusters: how many speakers (or whatever `cluster` says) the figure is of.
         cluster: the column that says which utterances are alike.
-        note: why there is no interval, or why it is worth less; null where there is nothing to say.
+        note: why there is no interval, or why it is worth less; None where there is nothing to say.
     """
 
     estimate: float
@@ -342,7 +342,7 @@ def _check_figure(figure: str, predictions: pd.DataFrame, labels: Sequence[str])
 
 
 def unclustered(predictions: pd.DataFrame, cluster: str) -> str | None:
-    """Why predictions cannot be resampled by a column; null where they can."""
+    """Why predictions cannot be resampled by a column; None where they can."""
     if cluster not in predictions:
         return f"no interval: the predictions have no column {cluster}"
     if nulls := int(predictions[cluster].isna().sum()):

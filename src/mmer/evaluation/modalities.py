@@ -1,4 +1,4 @@
-"""How a model with stand-ins does with sound and text, with sound alone and with text alone."""
+"""How a model with missing-modality embeddings does with sound and text, with sound alone and with text alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,8 +25,8 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
         labels: emotions of the model.
 
     Returns:
-        A condition -> `utterances`, the figures, and their `intervals` over speakers; null where no utterance has both
-        sides, or the model has no stand-ins.
+        A condition -> `utterances`, the figures, and their `intervals` over speakers; None where no utterance has both
+        sides, or the model has no missing-modality embeddings.
     """
     both = predictions.dropna(subset=[column for column, _ in CONDITIONS.values()])
     if both.empty:
@@ -43,7 +43,7 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
     return judged
 
 
-def render(judged: Mapping[str, Mapping[str, Any]]) -> Table:
+def modality_table(judged: Mapping[str, Mapping[str, Any]]) -> Table:
     """A table of what `by_modality` returned."""
     table = Table(title=f"The {judged['both']['utterances']} utterances with both", title_justify="left")
     table.add_column("answered from")

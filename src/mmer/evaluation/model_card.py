@@ -140,6 +140,6 @@ def _needs(recipe: Recipe) -> str:
         return (
             ", without a transcript" if recipe.model.fusion == "speech" else "; only the transcript is read"
         )
-    if recipe.stand_ins:
+    if recipe.missing_modality_embeddings:
         return ", with or without a transcript, or a transcript alone"
     return ", with a transcript; without one the answer is worth less"

@@ -25,6 +25,7 @@ COLORS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9",
 ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
+_MOST_WRITTEN = 25  # classes whose names and numbers a confusion matrix shows
 
 
 def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection: str = "validation") -> None:
@@ -81,7 +82,7 @@ _LABEL_WIDTH = 16  # characters of a line of an emotion's name beside a confusio
 
 
 def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str) -> None:
-    """Draw a confusion matrix with the count and the share of its row in each cell.
+    """Draw a confusion matrix with the count and the share of its row in each cell; of many classes, colors alone.
 
     Args:
         figures: what `compute_metrics` returned.
@@ -89,18 +90,19 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
         title: what was judged.
     """
     counts = np.asarray(figures["confusion_matrix"])
+    written = len(counts) <= _MOST_WRITTEN
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure = Picture(dpi=200, layout="constrained")
-    labels = [figure.label(name, _LABEL_WIDTH) for name in figures["labels"]]
+    labels = [figure.label(name, _LABEL_WIDTH) for name in figures["labels"]] if written else []
     lines = [line for label in labels for line in label.split("\n")]
-    longest, most_lines = max(map(len, lines)), max(label.count("\n") + 1 for label in labels)
+    longest, most_lines = max(map(len, lines), default=0), max((n.count("\n") + 1 for n in labels), default=1)
     # A cell stays large enough for its numbers and its names, so the picture grows with the classes.
-    side = max(4.2, max(0.8, 0.2 * (most_lines + 1)) * len(labels))
+    side = max(4.2, max(0.8, 0.2 * (most_lines + 1)) * min(len(counts), _MOST_WRITTEN))
     figure.set_size_inches(side + 1.6 + 0.08 * longest, side + 1.2 + 0.08 * longest)
     axes = figure.subplots()
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
-    for row, column in np.ndindex(*counts.shape):
+    for row, column in np.ndindex(*counts.shape) if written else ():
         ink = "white" if shares[row, column] > 0.55 else INK
         count, share = f"{counts[row, column]}", f"{shares[row, column]:.0%}"
         axes.text(
@@ -111,7 +113,8 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
     rotation = 35 if slanted else 0 if most_lines == 1 else 90
     axes.set_xticks(range(len(labels)), labels, rotation=rotation, ha="right" if slanted else "center")
     axes.set_yticks(
-        range(len(labels)), [f"{label}\n{n}" for label, n in zip(labels, totals[:, 0], strict=True)]
+        range(len(labels)),
+        [f"{label}\n{n}" for label, n in zip(labels, totals[:, 0] if written else (), strict=True)],
     )
     axes.tick_params(length=0, labelsize=11, labelcolor=INK)
     if slanted:

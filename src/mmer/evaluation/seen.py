@@ -14,7 +14,7 @@ def overlap(splits: pd.Series) -> dict[str, int]:
 
 
 def overlap_note(counts: Mapping[str, Any] | None) -> str | None:
-    """What `overlap` counted, in a line; null where the model met none, or keeps no record."""
+    """What `overlap` counted, in a line; None where the model met none, or keeps no record."""
     if counts is None or not (seen := sum(counts[split] for split in SPLITS)):
         return None
     parts = " and ".join(f"{counts[split]} of its {split} split" for split in SPLITS if counts[split])

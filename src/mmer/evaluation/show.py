@@ -8,7 +8,7 @@ from rich.text import Text
 
 from mmer.display.terminal import Table
 from mmer.evaluation import modalities
-from mmer.evaluation.annotators import render as render_annotators
+from mmer.evaluation.annotators import annotator_table
 from mmer.evaluation.seen import overlap_note
 from mmer.text import error_rates
 
@@ -21,7 +21,7 @@ FIGURES = {
 """Names of the figures of `compute_metrics` with what the literature calls them."""
 
 
-def render(figures: Mapping[str, Any]) -> Group:
+def figure_tables(figures: Mapping[str, Any]) -> Group:
     """Tables of what `evaluate` returned: the figures, and for each emotion how much of it was found.
 
     Args:
@@ -52,7 +52,7 @@ def render(figures: Mapping[str, Any]) -> Group:
         few = "are of speakers of whom the model knows nothing else; it expects several clips of a named speaker"
         parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
     if "modalities" in figures:
-        parts.append(modalities.render(figures["modalities"]))
+        parts.append(modalities.modality_table(figures["modalities"]))
     for name, worst in figures.get("worst_groups", {}).items():
         score = f"{worst['balanced_accuracy']:.1%} ({worst['utterances']} utterances)"
         parts.append(Text(f"worst {name}: {worst['group']}, balanced accuracy {score}"))
@@ -63,7 +63,7 @@ def render(figures: Mapping[str, Any]) -> Group:
         area = f"area under risk and coverage {found['area_under_risk_coverage']:.3f}"
         parts.append(Text(f"probabilities, {which}: {error}, {told}; {area}"))
     if figures.get("annotators"):
-        parts.append(render_annotators(figures["annotators"]))
+        parts.append(annotator_table(figures["annotators"]))
     if found := figures.get("transcripts"):
         rate = found["word_error_rate"]
         told = "no words to compare"
@@ -71,7 +71,7 @@ def render(figures: Mapping[str, Any]) -> Group:
             told = f"word error rate {rate:.1%}, character error rate {found['character_error_rate']:.1%}"
         parts.append(Text(f"transcripts: {found['condition']}, {told} of {found['transcripts']} transcripts"))
     if bins := figures.get("accuracy_by_word_error_rate"):
-        parts.append(error_rates.render(bins))
+        parts.append(error_rates.word_error_table(bins))
     left_out = figures.get("left_out", {})
     if left_out.get("other_emotion"):
         parts.append(Text(f"{left_out['other_emotion']} utterances have no emotion that the model knows"))

@@ -33,9 +33,9 @@ def slices(
         smallest: utterances that a group must have to be named as the worst.
 
     Returns:
-        A row for each group: `slice`, `group`, `utterances`, `speakers` (null where they are not known), `emotions`
+        A row for each group: `slice`, `group`, `utterances`, `speakers` (None where they are not known), `emotions`
         (how many occur), `accuracy`, `balanced_accuracy` and the ends `low` and `high` of its interval over speakers
-        (null where there is none), and `worst`: whether it has the lowest balanced accuracy of its slice.
+        (None where there is none), and `worst`: whether it has the lowest balanced accuracy of its slice.
 
     Raises:
         MMERError: nothing to judge, or an emotion that is not in `labels`.

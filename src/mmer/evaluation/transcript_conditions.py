@@ -17,12 +17,12 @@ SHARES = {"substitution": 0.6, "deletion": 0.2, "insertion": 0.2}
 
 
 @dataclass(frozen=True)
-class Condition:
+class TranscriptCondition:
     """A transcript condition.
 
     Attributes:
         name: `gold`, transcripts as they are; `none`, no transcripts; `wer:RATE`, with word errors.
-        rate: probability of an error at each word, 0 to 1; null unless there are word errors.
+        rate: probability of an error at each word, 0 to 1; None unless there are word errors.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Condition:
 
 
 def with_condition(
-    corpus: Corpus, condition: Condition, vocabulary: Sequence[str], seed: int = 0
+    corpus: Corpus, condition: TranscriptCondition, vocabulary: Sequence[str], seed: int = 0
 ) -> tuple[Corpus, WordErrors]:
     """A corpus with the transcripts of a condition, and how far they are from its own.
 

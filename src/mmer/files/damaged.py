@@ -11,7 +11,7 @@ from mmer.plain_text import shown
 
 _LONGEST = 300  # characters of a parser's own words
 _POINTER = b"version https://git-lfs.github.com/spec/v1"
-_LARGEST_JSON = 64_000_000  # bytes; configurations have some thousands
+LARGEST_JSON = 64_000_000  # bytes; configurations have some thousands
 
 
 def one_line(error: BaseException) -> str:
@@ -65,8 +65,8 @@ def read_json_object(path: Path, advice: str = "ask for another copy") -> dict[s
         CheckpointError: as `damaged_file`, or the file holds something else or is larger than 64 MB.
     """
     with damaged_file(path, advice):
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError(f"it has more than {_LARGEST_JSON // 10**6} MB")
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has more than {LARGEST_JSON // 10**6} MB")
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}, not a JSON object")

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmer.errors import CheckpointError, MMERError, is_out_of_memory
 from mmer.files.damaged import one_line
-from mmer.inference.backends.network import Answers, Array, Inputs, Network, Symbols
+from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.calibration import Calibration
 from mmer.inference.reading import Clip
 from mmer.inference.transcription import Transcription, heard_by_ctc
@@ -77,7 +77,7 @@ class BatchAnswerer:
         self._add_emotions(batch, answers)
         self._add_emotions_of_one_modality(batch, answers)
 
-    def _check_shapes(self, answers: Answers, utterances: int) -> None:
+    def _check_shapes(self, answers: NetworkOutput, utterances: int) -> None:
         """Refuse logits that are not (utterances, emotions), which files of different models produce."""
         emotions = len(self._processor.labels)
         logits = (answers.logits, answers.speech_alone, answers.text_alone)
@@ -88,7 +88,7 @@ class BatchAnswerer:
                 f"{emotions} emotions; its files are not of one model"
             )
 
-    def _add_emotions(self, batch: Sequence[Clip], answers: Answers) -> None:
+    def _add_emotions(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:
         """Fill in condition, probabilities, label and embedding of each clip, or an error for NaN."""
         conditions = self._conditions(batch, answers)
         probabilities = self._probabilities(answers.logits, conditions)
@@ -104,7 +104,7 @@ class BatchAnswerer:
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
 
-    def _add_emotions_of_one_modality(self, batch: Sequence[Clip], answers: Answers) -> None:
+    def _add_emotions_of_one_modality(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:
         """Fill in `alone` and `contributions` of the clips that have both speech and text."""
         if answers.speech_alone is None or answers.text_alone is None:
             return
@@ -118,9 +118,9 @@ class BatchAnswerer:
             else:
                 _withdraw_answer(clip)
 
-    def _conditions(self, batch: Sequence[Clip], answers: Answers) -> list[str]:
+    def _conditions(self, batch: Sequence[Clip], answers: NetworkOutput) -> list[str]:
         """State which modalities each answer is computed from: `both`, `speech` or `text`."""
-        if not self._processor.stand_ins:
+        if not self._processor.missing_modality_embeddings:
             return ["both"] * len(batch)
         return [
             "both" if both else "text" if clip.features is None else "speech"

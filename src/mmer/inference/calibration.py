@@ -2,8 +2,9 @@
 
 A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration.fit` fits, on
 speakers that training did not hear, what has to be done about it; `EmotionRecognizer.from_pretrained` does it to
-every answer. A model with stand-ins has one calibrator for answers from both sides, one for sound alone and one
-for text alone: what is known from one side is less, and how sure the network is of it is wrong in its own way.
+every answer. A model with missing-modality embeddings has one calibrator for answers from both sides, one for sound
+alone and one for text alone: what is known from one side is less, and the network is over- or
+underconfident about it in another way.
 """
 
 import hashlib
@@ -24,7 +25,8 @@ from mmer.files.writing import write_json
 FILE = "calibration.json"
 VERSION = 1
 CONDITIONS = ("both", "speech", "text")
-"""What an answer can be made from; a model without stand-ins has `both` alone, which is all that it uses."""
+"""What an answer can be made from; a model without missing-modality embeddings has `both` alone, which is all that it
+uses."""
 
 SMALLEST = 1e-30
 """Probability that stands for zero where its logarithm is taken."""
@@ -97,7 +99,7 @@ class Calibrator:
 
 
 @dataclass(frozen=True)
-class Condition:
+class CalibratedCondition:
     """Calibration of the answers that are made from the same sides.
 
     Attributes:
@@ -148,10 +150,10 @@ class Calibration:
         weights: SHA-256 of the `model.safetensors` that it was fitted to.
         labels: emotions in the order of the model's classes.
         corpus: name of the corpus.
-        split: the part of it; null for all of it.
+        split: the part of it; None for all of it.
         speakers: whose utterances it was fitted on.
         conditions: a condition of `CONDITIONS` -> its calibration.
-        note: what to know before one relies on it; null where there is nothing to say.
+        note: what to know before one relies on it; None where there is nothing to say.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -160,7 +162,7 @@ class Calibration:
     corpus: str
     split: str | None
     speakers: Sequence[str]
-    conditions: Mapping[str, Condition]
+    conditions: Mapping[str, CalibratedCondition]
     note: str | None = None
 
     def __call__(self, probabilities: Floats, condition: str) -> Floats:
@@ -180,7 +182,7 @@ class Calibration:
 
         Args:
             probabilities: of every emotion, calibrated.
-            coverage, by_class: see `Condition.thresholds`.
+            coverage, by_class: see `CalibratedCondition.thresholds`.
             condition: what the answer was made from; one of `conditions`.
         """
         limits = self.conditions[condition].thresholds(coverage, by_class=by_class)
@@ -213,7 +215,7 @@ class Calibration:
 
     @classmethod
     def read(cls, folder: Path, labels: Sequence[str]) -> Self | None:
-        """Read `calibration.json` of a model folder; null where it has none.
+        """Read `calibration.json` of a model folder; None where it has none.
 
         Args:
             folder: the model folder.

@@ -52,7 +52,7 @@ def predict_paths(
         channel: see `in_channels`.
         one_speaker: all recordings are of one person.
         min_confidence, coverage, by_class: see `Abstention`.
-        out: see `write_predictions`; null for standard output.
+        out: see `write_predictions`; None for standard output.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Returns:

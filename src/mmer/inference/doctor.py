@@ -38,8 +38,8 @@ class Check:
 
     Attributes:
         name: what was compared with what.
-        difference: the largest; null where it could not be looked at.
-        tolerance: what is allowed; null where it could not be looked at.
+        difference: the largest; None where it could not be looked at.
+        tolerance: what is allowed; None where it could not be looked at.
         unit: of both.
         note: why it could not be looked at, or what to do; empty where there is nothing to say.
     """
@@ -52,7 +52,7 @@ class Check:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the difference is allowed; null where it could not be looked at."""
+        """Whether the difference is allowed; None where it could not be looked at."""
         if self.difference is None or self.tolerance is None:
             return None
         return bool(self.difference <= self.tolerance)
@@ -91,8 +91,8 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     return [*checks, _half(folder, recognizer, clips, alone)]
 
 
-def render(checks: list[Check]) -> Table:
-    """Render a table of all checks."""
+def check_table(checks: list[Check]) -> Table:
+    """Make a table of all checks."""
     table = Table(title_justify="left")
     table.add_column("check")
     for heading in ("difference", "allowed"):

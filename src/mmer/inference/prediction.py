@@ -37,11 +37,11 @@ class Prediction:
             transcript or an empty one.
         duration: seconds of sound; None if no sound was read.
         alone: probabilities of every emotion from `speech` alone and from `text` alone; None unless the utterance has
-            both and the model has stand-ins for either.
+            both and the model has missing-modality embeddings for either.
         contributions: contributions of `speech` and of `text`, -1 to 1: the probability of `label` minus its
             probability without this modality. None for each if `alone` is None.
         condition: modalities behind the answer: `both`, `speech` or `text`. Always `both` for a model without
-            stand-ins, which uses all of its modalities.
+            missing-modality embeddings, which uses all of its modalities.
         label_set: emotions that include the true one with the requested coverage, most probable first; None unless
             requested.
         abstained: whether the confidence is below the requested one; `label` is then an unreliable guess.

@@ -93,7 +93,9 @@ class ClipReader:
             transcript_source="given" if transcript and transcript.strip() else "none",
         )
         clip = Clip(utterance, prediction)
-        listens = self.processor.uses_speech and not (utterance.audio is None and self.processor.stand_ins)
+        listens = self.processor.uses_speech and not (
+            utterance.audio is None and self.processor.missing_modality_embeddings
+        )
         recognizes = self.transcription.model is not None and is_transcribed
         if not listens and not recognizes:
             return clip
@@ -148,7 +150,7 @@ class ClipReader:
         audio, rate = utterance.audio, self.processor.sampling_rate
         longest = self.processor.max_duration
         if audio is None:
-            only = "text alone is answered by models trained with model.stand_ins=true"
+            only = "text alone is answered by models trained with model.missing_modality_embeddings=true"
             raise AudioError(f"{name}: no recording was given, and this model listens; {only}")
         if not isinstance(audio, str | os.PathLike | bytes) and not is_open_file(audio):
             if utterance.sampling_rate is None:

@@ -347,7 +347,7 @@ class EmotionRecognizer:
         """Refuse an utterance without sound and text; warn where a model that reads is given no text."""
         prediction = clip.prediction
         has_speech, has_text = clip.features is not None, prediction.transcript_source != "none"
-        if self.processor.stand_ins:
+        if self.processor.missing_modality_embeddings:
             if not has_speech and not has_text:
                 prediction.error = (
                     f"{prediction.utterance_id}: neither a recording nor a transcript was given"

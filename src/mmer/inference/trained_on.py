@@ -18,7 +18,9 @@ import pandas as pd
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.errors import AudioError, CheckpointError
+from mmer.corpora.tables import read_table
+from mmer.errors import AudioError, CheckpointError, MMERError
+from mmer.files.damaged import one_line
 from mmer.files.writing import write_parquet
 from mmer.text.transcripts import normalize_transcript
 
@@ -62,7 +64,7 @@ class TrainedOn:
 
     @classmethod
     def read(cls, model_folder: Path) -> Self | None:
-        """Read that of a model folder; null where there is none, as of models of earlier versions.
+        """Read that of a model folder; None where there is none, as of models of earlier versions.
 
         Raises:
             CheckpointError: the file is damaged.
@@ -71,9 +73,9 @@ class TrainedOn:
         if not file.is_file():
             return None
         try:
-            table = pd.read_parquet(file)[["split", "sound", "words"]]
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).partition("\n")[0]
+            table = read_table(file)[["split", "sound", "words"]]
+        except (MMERError, KeyError) as error:
+            reason = one_line(error)
             raise CheckpointError(f"{file} is damaged ({reason}); copy the model folder again") from None
         return cls(table)
 

@@ -14,7 +14,7 @@ from mmer.model.encoders import compact
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.recipe.schema import Model, Recipe, SpeechEncoder, TextEncoder
+from mmer.recipe.schema import Model, Recipe, SpeechEncoderSettings, TextEncoderSettings
 from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet, spell_sounds
 
 COMPACT = "compact"
@@ -84,8 +84,8 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         speech_config=speech_config if uses_speech else None,
         text_config=text_config if uses_text else None,
         fusion=fusion,
-        without=list(recipe.model.without),
-        stand_ins=recipe.stand_ins,
+        ablate=list(recipe.model.ablate),
+        missing_modality_embeddings=recipe.missing_modality_embeddings,
         num_attention_heads=recipe.model.num_attention_heads,
         intermediate_size=recipe.model.intermediate_size,
         dropout=recipe.model.dropout,
@@ -110,7 +110,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         uses_speech=uses_speech,
         uses_text=uses_text,
         adds_prosody=speech.encoder == COMPACT,
-        stand_ins=recipe.stand_ins,
+        missing_modality_embeddings=recipe.missing_modality_embeddings,
     )
     return config, processor
 
@@ -141,7 +141,7 @@ def _check_compact_encoders(model: Model) -> None:
 
 
 def _text_side(
-    settings: TextEncoder, transcripts: Sequence[str]
+    settings: TextEncoderSettings, transcripts: Sequence[str]
 ) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
     """Configure the text encoder and its tokenizer; the compact tokenizer is trained on the transcripts."""
     if settings.encoder == COMPACT:
@@ -151,7 +151,7 @@ def _text_side(
     return config, pretrained_encoders.encoder_tokenizer(settings.encoder, config)
 
 
-def _speech_side(settings: SpeechEncoder) -> tuple[PreTrainedConfig, FeatureExtractionMixin]:
+def _speech_side(settings: SpeechEncoderSettings) -> tuple[PreTrainedConfig, FeatureExtractionMixin]:
     """Configure the speech encoder and its feature extractor."""
     if settings.encoder == COMPACT:
         config = compact.compact_speech_config(settings.compact)

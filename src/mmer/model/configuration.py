@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from mmer.recipe.renamed import rename_stored
+
 Fusion = Literal["mmer", "naive", "speech", "text"]
 Part = Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]
 """A part of the fusion that can be left out."""
@@ -21,9 +23,9 @@ class MMERConfig(PreTrainedConfig):
         text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
             for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
-        without: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
-        stand_ins: learn a vector that stands in for missing speech and one for missing text, in front of the fusion,
-            so that the network answers from either side alone; for fusions that use both.
+        ablate: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
+        missing_modality_embeddings: learn one vector for missing speech and one for missing text, in front of the
+            fusion, so that the network answers from either side alone; for fusions that use both.
         hidden_size: width d of the fusion; that of the text encoder unless there is none.
         num_attention_heads: heads of the fusion's attention, a divisor of d.
         intermediate_size: width of the fusion's feed-forward layers.
@@ -52,8 +54,8 @@ class MMERConfig(PreTrainedConfig):
     speech_config: Any = None
     text_config: Any = None
     fusion: Fusion = "mmer"
-    without: list[Part] = field(default_factory=list)
-    stand_ins: bool = False
+    ablate: list[Part] = field(default_factory=list)
+    missing_modality_embeddings: bool = False
     hidden_size: int | None = None
     num_attention_heads: int = 12
     intermediate_size: int = 3072
@@ -74,6 +76,10 @@ class MMERConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        named = rename_stored(kwargs)
+        for name in named.keys() - kwargs.keys():  # as older model folders have it
+            setattr(self, name, named.pop(name))
+        kwargs = named
         for side in ("speech", "text"):  # as older model folders have it
             if (frozen := kwargs.pop(f"freeze_{side}_encoder", None)) is not None:
                 setattr(self, f"{side}_train", "frozen" if frozen else "full")
@@ -94,13 +100,14 @@ class MMERConfig(PreTrainedConfig):
                 f"num_attention_heads = {self.num_attention_heads} does not divide the fusion's width "
                 f"{size}; choose a divisor of {size}"
             )
-        if unknown := set(self.without) - set(get_args(Part)):
+        if unknown := set(self.ablate) - set(get_args(Part)):
             raise ValueError(f"cannot leave out {min(unknown)!r}; parts are {', '.join(get_args(Part))}")
-        if self.without and self.fusion != "mmer":
-            raise ValueError(f"fusion '{self.fusion}' has no parts to leave out; set without to []")
-        if self.stand_ins and not self.uses_both:
+        if self.ablate and self.fusion != "mmer":
+            raise ValueError(f"fusion '{self.fusion}' has no parts to leave out; set ablate to []")
+        if self.missing_modality_embeddings and not self.uses_both:
             raise ValueError(
-                f"fusion '{self.fusion}' has one side, which nothing stands in for; set stand_ins to false"
+                f"fusion '{self.fusion}' has one side, which nothing stands in for; set missing_modality_embeddings to "
+                "false"
             )
         super().__post_init__(**kwargs)
         for config in (self, self.speech_config, self.text_config):

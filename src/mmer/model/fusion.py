@@ -90,7 +90,7 @@ class MultimodalDynamicFusion(nn.Module):
     Each block is a `CrossModalEncoder(queries, keys)`. The paper writes M for the number of tokens and for the last
     sequence; the code calls the sequence `multimodal`.
 
-    `config.without` removes blocks, and with them what only they need:
+    `config.ablate` removes blocks, and with them what only they need:
 
         text_self_attention    T = dropout(e_t)
         block_b                P = W2 A
@@ -107,7 +107,7 @@ class MultimodalDynamicFusion(nn.Module):
         speech_size: int = config.speech_config.hidden_size
         self.output_size = speech_size + size
         self.dropout = nn.Dropout(config.dropout)
-        left_out = set(config.without)
+        left_out = set(config.ablate)
         if "block_c" in left_out:
             left_out.add("block_b")
         if "block_d" in left_out:

@@ -25,7 +25,7 @@ def encode_given(
     encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     inputs: Tensor,
     attention_mask: Tensor,
-    stand_in: Tensor | None,
+    missing_embedding: Tensor | None,
 ) -> Encoding:
     """Encode the rows that have this modality; put the learned embedding into the others.
 
@@ -33,23 +33,23 @@ def encode_given(
         encoder: maps inputs (rows, positions, ...) and their mask to hidden states (rows, frames, size) and their mask.
         inputs: (batch, positions, ...), zero where padded.
         attention_mask: (batch, positions), 1 where valid; in a row of zeros the modality is missing.
-        stand_in: (size,) learned embedding of the missing modality; None where no row may lack it.
+        missing_embedding: (size,) learned embedding of the missing modality; None where no row may lack it.
 
     Returns:
         An encoding of (batch, frames, size).
     """
     given = attention_mask.any(dim=1)
-    if stand_in is None or given.all():
+    if missing_embedding is None or given.all():
         hidden, mask = encoder(inputs, attention_mask)
         return Encoding(hidden, mask.bool(), given)
     if not given.any():
-        return stand_ins_for(stand_in, given)
+        return missing_embeddings_for(missing_embedding, given)
     rows, missing = given.nonzero()[:, 0], (~given).nonzero()[:, 0]
     hidden, mask = encoder(inputs[rows], attention_mask[rows])
     shape = (len(given), *mask.shape[1:])
     all_rows = hidden.new_zeros(*shape, hidden.shape[-1]).index_copy(0, rows, hidden)
     valid = torch.zeros(shape, dtype=torch.bool, device=mask.device).index_copy(0, rows, mask.bool())
-    all_rows[missing, 0] = stand_in.to(hidden.dtype)
+    all_rows[missing, 0] = missing_embedding.to(hidden.dtype)
     valid[missing, 0] = True
     return Encoding(all_rows, valid, given)
 
@@ -58,29 +58,29 @@ def encode_every_row(
     encoder: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     inputs: Tensor,
     attention_mask: Tensor,
-    stand_in: Tensor | None,
+    missing_embedding: Tensor | None,
 ) -> Encoding:
     """Encode every row and replace the missing ones: `encode_given` without control flow, for exported graphs.
 
     Args:
-        encoder, inputs, attention_mask, stand_in: as for `encode_given`.
+        encoder, inputs, attention_mask, missing_embedding: as for `encode_given`.
 
     Returns:
         An encoding of (batch, frames, size).
     """
     given = attention_mask.any(dim=1)
-    if stand_in is not None:  # encoders divide by zero in a row that is masked everywhere
+    if missing_embedding is not None:  # encoders divide by zero in a row that is masked everywhere
         attention_mask = torch.where(given[:, None], attention_mask, 1)
     hidden, mask = encoder(inputs, attention_mask)
     mask = mask.bool()
-    if stand_in is not None:
+    if missing_embedding is not None:
         first = torch.arange(mask.shape[1], device=mask.device) == 0
-        hidden = torch.where(given[:, None, None], hidden, stand_in)
+        hidden = torch.where(given[:, None, None], hidden, missing_embedding)
         mask = (mask & given[:, None]) | (first & ~given[:, None])
     return Encoding(hidden, mask, given)
 
 
-def stand_ins_for(stand_in: Tensor, like: Tensor) -> Encoding:
+def missing_embeddings_for(missing_embedding: Tensor, like: Tensor) -> Encoding:
     """Make an encoding, (batch, 1, size), in which every row of `like`, (batch,), is the learned embedding."""
     given = torch.zeros_like(like)
-    return Encoding(stand_in.expand(like.shape[0], 1, -1), ~given[:, None], given)
+    return Encoding(missing_embedding.expand(like.shape[0], 1, -1), ~given[:, None], given)

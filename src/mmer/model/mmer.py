@@ -15,14 +15,14 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
-from mmer.model.baselines import NaiveFusion, SpeechPooling, TextPooling
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion
 from mmer.model.inputs import ModalityInput, all_missing, concatenated, modality_input
-from mmer.model.missing_modalities import Encoding, encode_given, stand_ins_for
+from mmer.model.missing_modalities import Encoding, encode_given, missing_embeddings_for
+from mmer.model.pooling import NaiveFusion, SpeechPooling, TextPooling
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss
@@ -110,7 +110,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
-        if config.stand_ins:
+        if config.missing_modality_embeddings:
             self.missing_speech = nn.Parameter(torch.empty(config.speech_config.hidden_size))
             self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
@@ -158,7 +158,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
-        if module is self and self.config.stand_ins:
+        if module is self and self.config.missing_modality_embeddings:
             init.normal_(self.missing_speech, std=self.config.initializer_range)
             init.normal_(self.missing_text, std=self.config.initializer_range)
 
@@ -183,8 +183,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
     ) -> MMEROutput:
         """Compute the logits of a batch (section 2.2), and its loss (equation 1) if `labels` are given.
 
-        A model that accepts missing modalities (`MMERConfig.stand_ins`) treats a modality as missing in the rows whose
-        mask is zero everywhere, and in all rows if it is not given at all.
+        A model with `MMERConfig.missing_modality_embeddings` treats a modality as missing in the rows whose mask is
+        zero everywhere, and in all rows if it is not given at all.
 
         Args:
             input_values, input_features: (batch, samples) waveforms, or (batch, frames, bins) log-mel features.
@@ -287,8 +287,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
             An encoding whose `hidden` is A, (batch, frames, speech size).
         """
         assert self.speech_encoder is not None
-        stand_in = self.missing_speech if self.config.stand_ins else None
-        return encode_given(partial(self.speech_encoder, kept=kept), inputs, attention_mask, stand_in)
+        missing_embedding = self.missing_speech if self.config.missing_modality_embeddings else None
+        return encode_given(
+            partial(self.speech_encoder, kept=kept), inputs, attention_mask, missing_embedding
+        )
 
     def encode_text(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
         """Encode text into the token embeddings e_t of section 2.2.
@@ -304,8 +306,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
         Raises:
             ValueError: `inputs` are token numbers and the model has no text encoder.
         """
-        stand_in = self.missing_text if self.config.stand_ins else None
-        return encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, stand_in)
+        missing_embedding = self.missing_text if self.config.missing_modality_embeddings else None
+        return encode_given(
+            partial(self.hidden_states_of, kept=kept), inputs, attention_mask, missing_embedding
+        )
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse both modalities and classify the result (section 2.2).
@@ -330,11 +334,11 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self, speech: Encoding | None, text: Encoding | None
     ) -> tuple[Encoding | None, Encoding | None]:
         """Put learned embeddings in the place of a modality that is not given, or refuse the batch."""
-        if self.config.stand_ins and (speech is None) != (text is None):
+        if self.config.missing_modality_embeddings and (speech is None) != (text is None):
             if speech is None and text is not None:
-                speech = stand_ins_for(self.missing_speech, text.given)
+                speech = missing_embeddings_for(self.missing_speech, text.given)
             elif speech is not None:
-                text = stand_ins_for(self.missing_text, speech.given)
+                text = missing_embeddings_for(self.missing_text, speech.given)
         if self.config.uses_speech and speech is None:
             raise ValueError(
                 f"fusion '{self.config.fusion}' needs sound: give input_values or input_features"
@@ -374,7 +378,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
         A view without the modality gets missing rows; a network that cannot take those uses it in neither view.
         """
-        if self.config.stand_ins:
+        if self.config.missing_modality_embeddings:
             first = first or (second and all_missing(second))
             second = second or (first and all_missing(first))
         if first is None or second is None:

@@ -12,6 +12,7 @@ from mmer.errors import MMERError
 from mmer.model.encoders.compact import compact_features
 from mmer.model.encoders.log_mel import log_mel
 from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
+from mmer.recipe.renamed import rename_stored
 from mmer.text.transcripts import CTCAlphabet, strip_annotations
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class MMERProcessor(ProcessorMixin):
         corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
         uses_speech, uses_text: whether the model takes speech and text.
         adds_prosody: whether pitch, periodicity and energy join the log-mel features, as for the `compact` encoder.
-        stand_ins: whether the model answers without a recording or without a transcript; a transcript without words is
-            then a missing one.
+        missing_modality_embeddings: whether the model answers without a recording or without a transcript; a
+            transcript without words is then a missing one.
         speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; None in older models.
 
     Raises:
@@ -72,7 +73,7 @@ class MMERProcessor(ProcessorMixin):
         uses_speech: bool = True,
         uses_text: bool = True,
         adds_prosody: bool = False,
-        stand_ins: bool = False,
+        missing_modality_embeddings: bool = False,
         speaker_prior: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__(feature_extractor, tokenizer)
@@ -97,7 +98,7 @@ class MMERProcessor(ProcessorMixin):
         self.uses_speech = uses_speech
         self.uses_text = uses_text
         self.adds_prosody = adds_prosody
-        self.stand_ins = stand_ins
+        self.missing_modality_embeddings = missing_modality_embeddings
         self.speaker_prior = None
         if speaker_prior is not None:
             self.speaker_prior = SpeakerPrior.from_dict(speaker_prior).to_dict()
@@ -106,6 +107,11 @@ class MMERProcessor(ProcessorMixin):
                 f"normalization '{normalization}' needs a speech encoder of log-mel features (w2v-BERT or compact); "
                 "this encoder reads waveforms: use normalization 'utterance'"
             )
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a processor as `from_pretrained` does, of older model folders too."""
+        return super().from_args_and_dict(args, rename_stored(processor_dict), **kwargs)
 
     @property
     def reads_features(self) -> bool:
@@ -218,9 +224,9 @@ class MMERProcessor(ProcessorMixin):
 
         Args:
             features: (samples,) or (frames, bins) of each clip, from `features`; None for a model without speech, and
-                for a clip without sound where the model has stand-ins.
+                for a clip without sound where the model has missing-modality embeddings.
             transcripts: of each clip. None is read as the empty text, special tokens alone, unless the model has
-                stand-ins.
+                missing-modality embeddings.
             statistics: of each clip's speaker, for `normalization: speaker`.
             return_tensors: see `Kind`.
 
@@ -254,7 +260,7 @@ class MMERProcessor(ProcessorMixin):
         """
         batch: dict[str, Any] = {}
         heard = [clip for clip in features or [] if clip is not None]
-        if self.uses_speech and (heard or not self.stand_ins):
+        if self.uses_speech and (heard or not self.missing_modality_embeddings):
             assert features is not None
             clips = [heard[0][:0] if clip is None else clip for clip in features]
             name = "input_features" if self.reads_features else "input_values"
@@ -263,7 +269,7 @@ class MMERProcessor(ProcessorMixin):
             batch["speech_attention_mask"] = mask
         if self.uses_text:
             tokens = self.tokenize(transcripts, "np")
-            if not self.stand_ins or tokens["text_attention_mask"].any():
+            if not self.missing_modality_embeddings or tokens["text_attention_mask"].any():
                 batch.update(tokens)
         return BatchFeature(_as_kind(batch, return_tensors))
 
@@ -275,8 +281,8 @@ class MMERProcessor(ProcessorMixin):
             return_tensors: see `Kind`.
 
         Returns:
-            `input_ids` and `text_attention_mask`, (batch, tokens) each. Where the model has stand-ins, the mask of a
-            transcript without words is zero.
+            `input_ids` and `text_attention_mask`, (batch, tokens) each. Where the model has missing-modality
+            embeddings, the mask of a transcript without words is zero.
 
         Raises:
             MMERError: a transcript has more tokens than the text encoder can read, more than 4096 where its tokenizer
@@ -305,7 +311,7 @@ class MMERProcessor(ProcessorMixin):
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
         ids, mask = (np.asarray(encoded[name], np.int64) for name in ("input_ids", "attention_mask"))
-        if self.stand_ins:
+        if self.missing_modality_embeddings:
             mask = mask * np.array([[bool(text)] for text in texts])
         elif (empty := ~mask.any(axis=1)).any():  # a tokenizer without special tokens, as that of GPT-2
             ids, mask = (np.pad(array, ((0, 0), (0, int(not longest)))) for array in (ids, mask))

@@ -26,13 +26,14 @@ from pydantic import (
 from mmer.errors import RecipeError
 from mmer.recipe.augmentation import Augment
 from mmer.recipe.errors import check_keys, explain, sections
+from mmer.recipe.renamed import RENAMED, rename
 from mmer.recipe.values import (
+    ActivationCheckpointing,
     Folds,
     Fraction,
     Name,
     Order,
     Probability,
-    Recompute,
     Section,
     Seed,
     Train,
@@ -155,7 +156,7 @@ class CompactText(Transformer):
     """Most entries of the tokenizer learned from the training transcripts."""
 
 
-class SpeechEncoder(Section):
+class SpeechEncoderSettings(Section):
     """The speech encoder."""
 
     encoder: str = "compact"
@@ -175,7 +176,7 @@ class SpeechEncoder(Section):
     """Sizes of the `compact` encoder."""
 
 
-class TextEncoder(Section):
+class TextEncoderSettings(Section):
     """The text encoder."""
 
     encoder: str = "compact"
@@ -202,20 +203,20 @@ class Model(Section):
 
     fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
     """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
-    without: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field([])
-    """Parts of the fusion `mmer` that are left out, to see what they are worth."""
-    stand_ins: bool = False
-    """Learn what stands in for a missing recording or transcript, so that utterances without one of them are trained on
-    and answered; on wherever `augment.missing` leaves any out. Fusions of one side have none."""
+    ablate: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field([])
+    """Parts of the fusion `mmer` to ablate, to see what they are worth."""
+    missing_modality_embeddings: bool = False
+    """Learn an embedding for a missing recording and one for a missing transcript, so that utterances without one of
+    them are trained on and answered; on wherever `augment.missing` leaves any out. Fusions of one side have none."""
     num_attention_heads: PositiveInt = 12
     """Attention heads of the fusion layers."""
     intermediate_size: PositiveInt = 3072
     """Width of the feed-forward layers of the fusion."""
     dropout: Fraction = 0.1
     """Dropout probability of the fusion."""
-    speech: SpeechEncoder = SpeechEncoder()
+    speech: SpeechEncoderSettings = SpeechEncoderSettings()
     """The speech encoder."""
-    text: TextEncoder = TextEncoder()
+    text: TextEncoderSettings = TextEncoderSettings()
     """The text encoder."""
     lora: Lora = Lora()
     """How encoders with `train: lora` learn."""
@@ -224,8 +225,8 @@ class Model(Section):
     def _has_parts(self) -> Self:
         if self.lora != Lora() and "lora" not in (self.speech.train, self.text.train):
             raise ValueError("changed: lora is set, but neither speech.train nor text.train is lora")
-        if self.without and self.fusion != "mmer":
-            raise ValueError(f"changed: fusion is {self.fusion}, which has no parts to leave out by without")
+        if self.ablate and self.fusion != "mmer":
+            raise ValueError(f"changed: fusion is {self.fusion}, which has no parts to ablate")
         return self
 
 
@@ -280,7 +281,7 @@ class Training(Section):
     """AdamW weight decay; biases and normalization weights have none, except with `formulation: official`."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm; null = no clipping."""
-    recompute: Recompute = "none"
+    activation_checkpointing: ActivationCheckpointing = "none"
     """What of the encoders' layers the backward pass computes again instead of keeping it: nothing; what is `cheap`
     (all but matrix products and convolutions), or whole `layers`. Less memory, more time, the same gradient."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -317,7 +318,7 @@ class Training(Section):
 
 RUN_SETTINGS = (
     "micro_batch_size",
-    "recompute",
+    "activation_checkpointing",
     "workers",
     "text_cache_gb",
     "log_gradient_shares",
@@ -344,11 +345,11 @@ class Recipe(Section):
     """How the network learns."""
 
     @property
-    def stand_ins(self) -> bool:
-        """Whether the network has stand-ins for a missing recording and a missing transcript."""
+    def missing_modality_embeddings(self) -> bool:
+        """Whether the network learns an embedding for a missing recording and one for a missing transcript."""
         drops = self.augment.missing
         return self.model.fusion in ("mmer", "naive") and (
-            self.model.stand_ins or drops.speech > 0 or drops.text > 0
+            self.model.missing_modality_embeddings or drops.speech > 0 or drops.text > 0
         )
 
     def dump(self) -> str:
@@ -375,15 +376,29 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             anything; for a list, items with commas between them, as `protocol.test=F01,M02` or `[F01, M02]`, of which
             one with a comma is in quotation marks; for a section or a mapping, YAML.
 
-    Text is never a number, a date, true, false or null but for a setting that is such.
+    Text is never a number, a date, true, false or null but for a setting that is such. A setting by the name that it
+    had before (`RENAMED`) is taken, and a line in the log gives the new name.
 
     Raises:
         RecipeError: no such recipe, not YAML, an unknown key, or a value that is not allowed; says where.
     """
-    source, text = read_recipe(name_or_path)
+    return _load(*read_recipe(name_or_path), overrides)
+
+
+def load_run_recipe(folder: Path) -> Recipe:
+    """Load the `recipe.yaml` of a run folder; old names of settings are read without a word.
+
+    Raises:
+        RecipeError: as for `load_recipe`.
+    """
+    return _load(*read_recipe(str(folder / "recipe.yaml")), silent=True)
+
+
+def _load(source: str, text: str, overrides: Sequence[str] = (), *, silent: bool = False) -> Recipe:
     settings = parse_yaml(text, source)
     if settings is None:
         settings = {}
+    rename(settings, source, silent=silent)
     check_keys(settings, Recipe, source)
     settings = read_as(settings, Recipe)
     set_by_override: dict[str, str] = {}
@@ -394,13 +409,14 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             raise RecipeError(f"{place} is not of the form section.setting=value")
         if re.search("[\ud800-\udfff]", value):
             raise RecipeError(f"{place}: a recipe is UTF-8 text, which cannot hold it")
-        keys = path.strip().split(".")
-        layer = read_override(value, _kind_of(keys), place)
-        for key in reversed(keys):
+        path = path.strip()
+        layer = read_override(value, _kind_of(RENAMED.get(path, path).split(".")), place)
+        for key in reversed(path.split(".")):
             layer = {key: layer}
+        rename(layer, place)
         check_keys(layer, Recipe, place)
         _merge(settings, read_as(layer, Recipe), Recipe)
-        set_by_override[path.strip()] = place
+        set_by_override[RENAMED.get(path, path)] = place
     try:
         # From JSON, strict validation takes a list for a tuple and text for a path but no text for a number.
         return Recipe.model_validate_json(json.dumps(settings, default=str), strict=True)

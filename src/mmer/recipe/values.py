@@ -163,7 +163,7 @@ Train = Annotated[str, BeforeValidator(_check_train)]
 """What of an encoder learns."""
 
 Order = Literal["shuffled", "balanced", "by_length"]
-Recompute = Literal["none", "cheap", "layers"]
+ActivationCheckpointing = Literal["none", "cheap", "layers"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

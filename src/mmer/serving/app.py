@@ -10,8 +10,8 @@ from mmer.extras import import_extra
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.serving.admission import Admission
 from mmer.serving.batching import Batching
-from mmer.serving.gate import Gate
 from mmer.serving.longer_work import add_longer_work
 from mmer.serving.metrics import Metrics, Watch
 from mmer.serving.readiness import Readiness
@@ -124,7 +124,7 @@ def create_app(
             labels=recognizer.labels,
             listens=processor.uses_speech,
             reads=processor.uses_text,
-            needs_both=processor.uses_speech and not processor.stand_ins,
+            needs_both=processor.uses_speech and not processor.missing_modality_embeddings,
             transcription=recognizer.transcription.name,
             calibrated=recognizer.calibration is not None,
             limits=Limits(
@@ -173,7 +173,7 @@ def create_app(
 
     app.mount("/page", StaticFiles(directory=PAGE))
     app.mount("/docs/files", StaticFiles(packages=[("fastapi_offline", "static")]))
-    return Watch(Gate(app, settings, state), metrics)
+    return Watch(Admission(app, settings, state), metrics)
 
 
 def _name(question: Question) -> str:

@@ -26,7 +26,13 @@ else:
 
 SLOWEST = 20_000  # bytes a second of a body
 PATIENCE = 1.0  # s that a client may be waited for, however many others of its address are
-AHEAD = 1_000_000  # bytes of a stream that may come before the model is ready for them: 30 s of sound
+AHEAD = (
+    2_000_000  # bytes of a stream that may come before the model is ready for them, 30 s of sound at least
+)
+MESSAGE_COST = 500  # bytes of memory that a message takes besides its content
+FRAGMENTS = 1000  # of one message
+HEADER = 65_536  # bytes of one, at most
+PIECES, SMALLEST = 1000, 16  # pieces of a body after which they must have had so many bytes each
 MOST = 10_000  # connections, where the system allows so many files
 FILES = 256  # that the process opens besides connections
 
@@ -108,11 +114,28 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
 
 
+class _Reader(h11.Connection):
+    """Reads requests, and refuses bodies in very small pieces, of which each takes as much time as a large one."""
+
+    _pieces = _size = 0  # of the body
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._pieces = self._size = 0
+        elif isinstance(event, h11.Data):
+            self._pieces, self._size = self._pieces + 1, self._size + len(event.data)
+            if self._pieces > PIECES and self._size < SMALLEST * self._pieces:
+                raise h11.RemoteProtocolError(f"a body must come in pieces of {SMALLEST} bytes and more")
+        return event
+
+
 class HTTPConnection(_Connection, H11Protocol):
     """A connection for requests."""
 
     def __init__(self, *args: Any, guard: Connections, **others: Any) -> None:
         super().__init__(*args, **others)
+        self.conn = _Reader(h11.SERVER, HEADER)
         self.guard = guard
         self._since = time.monotonic()
         self._came = 0  # bytes since then
@@ -227,7 +250,7 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def send_receive_event_to_app(self) -> None:
-        self._ahead += sum(map(len, self.frames))
+        self._ahead += sum(map(len, self.frames)) + MESSAGE_COST
         try:
             if self.curr_msg_data_type == "text":
                 b"".join(self.frames).decode()
@@ -242,12 +265,36 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
         if self.read_paused and self._ahead < AHEAD:
             self.read_paused = False
             self.transport.resume_reading()
+        self._wait_for_reader()
+
+    def handle_cont(self, event: Any) -> None:
+        if len(self.frames) < FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self.frames = []
+            self.conn.send_close(1009, "a message has too many fragments")
+            self.handle_parser_exception()
 
     async def receive(self) -> Any:
         message = await super().receive()
         if self.queue.empty():
             self._ahead = 0
+        self._wait_for_reader()
         return message
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    def _wait_for_reader(self) -> None:
+        """Read nothing from a client that takes nothing: each ping that came would leave an answer in memory."""
+        if not self.writable.is_set():
+            self.transport.pause_reading()
 
 
 def most_connections() -> int:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from mmer.serving.schemas import Upload
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 Asked = TypeVar("Asked", bound=Upload)
 MULTIPART, JSON = "multipart/form-data", "application/json"
+_LONGEST_NAME = 100  # characters of a client's name that an answer repeats
 
 
 async def read_question(request: "Request", asked: type[Asked], max_upload: int) -> Asked:
@@ -35,9 +37,24 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
     try:
         if kind == MULTIPART:
             return asked.model_validate(await _form(request, body))
-        return asked.model_validate_json(b"".join([chunk async for chunk in body]))
+        content = b"".join([chunk async for chunk in body])
+        _check_fields(content, asked)
+        return asked.model_validate_json(content)
     except ValidationError as error:
         raise HTTPException(422, _one_line(error, asked)) from None
+
+
+def _check_fields(content: bytes, asked: type[Upload]) -> None:
+    """Refuse an object of a million fields before there is an error of pydantic for each of them."""
+    from starlette.exceptions import HTTPException
+
+    try:
+        fields = from_json(content)
+    except ValueError:  # which pydantic tells better
+        return
+    if isinstance(fields, dict) and len(fields) > len(asked.model_fields):
+        allowed = ", ".join(asked.model_fields)
+        raise HTTPException(422, f"there are {len(fields)} fields; allowed are {allowed}")
 
 
 async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None]:
@@ -87,7 +104,9 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != "file":
-                raise HTTPException(422, f"the form has a file named '{name}'; name it 'file'")
+                raise HTTPException(
+                    422, f"the form has a file named '{name[:_LONGEST_NAME]}'; name it 'file'"
+                )
             fields["audio"] = await value.read()
             if value.filename:
                 fields["name"] = " ".join(value.filename.split())[-200:]
@@ -104,7 +123,7 @@ def _one_line(error: ValidationError, asked: type[Upload]) -> str:
     """What is wrong with a question."""
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
-        field = ".".join(map(str, problem["loc"]))
+        field = ".".join(map(str, problem["loc"]))[:_LONGEST_NAME]
         if problem["type"] == "extra_forbidden":
             lines.append(f"there is no field '{field}'; allowed are {', '.join(asked.model_fields)}")
         else:

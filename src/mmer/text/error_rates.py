@@ -38,13 +38,13 @@ class WordErrors:
 
     @property
     def rate(self) -> float | None:
-        """Word errors for each word of the references, the word error rate; null where there are no words."""
+        """Word errors for each word of the references, the word error rate; None where there are no words."""
         errors = self.substitutions + self.deletions + self.insertions
         return errors / self.words if self.words else None
 
     @property
     def character_rate(self) -> float | None:
-        """Character errors for each character of the references; null where there are none."""
+        """Character errors for each character of the references; None where there are none."""
         return self.character_errors / self.characters if self.characters else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def with_word_errors(
 
     Args:
         predictions: `text`, what was read, null for nothing.
-        references: of each row; null where there is none, or it shall not be compared.
+        references: of each row; None where there is none, or it shall not be compared.
 
     Returns:
         The predictions with a column `word_error_rate`, null where there is no reference or no word in it, and the
@@ -138,7 +138,7 @@ def bin_name(found: Mapping[str, Any]) -> str:
     return f"{100 * found['above']:.0f}-{found['up_to']:.0%}"
 
 
-def render(bins: Sequence[Mapping[str, Any]]) -> Table:
+def word_error_table(bins: Sequence[Mapping[str, Any]]) -> Table:
     """A table of what `accuracy_by_word_errors` returned."""
     table = Table(title="Accuracy by word error rate", title_justify="left")
     for heading in ("word error rate", "utterances", "accuracy"):

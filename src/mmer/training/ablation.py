@@ -20,13 +20,13 @@ from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
-from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import COMPACT
-from mmer.recipe.schema import Lora, Recipe, load_recipe
+from mmer.recipe.schema import Lora, Recipe, load_recipe, load_run_recipe
 from mmer.training import ablation_show
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
@@ -67,7 +67,7 @@ class Row:
 
     Attributes:
         title: what it is called.
-        settings: overrides that make it of the recipe for MMER; null for a baseline that is not trained.
+        settings: overrides that make it of the recipe for MMER; None for a baseline that is not trained.
         paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1, where it is there.
         usual: overrides that the caller's own go over, for rows that learn badly with MMER's settings.
         pretrained_text: whether it wants a pretrained text encoder.
@@ -94,11 +94,11 @@ ROWS = {
     "no-ctc": Row("without CTC", ("objectives.ctc_weight=0",)),
     "no-scl": Row("without supervised contrastive", ("objectives.supervised_contrastive_weight=0",)),
     "no-acl": Row("without augmented contrastive", ("objectives.augmented_contrastive_weight=0",)),
-    "no-gate": Row("without gate", ("model.without=[gate]",)),
-    "no-b": Row("without block B", ("model.without=[block_b]",)),
-    "no-c": Row("without blocks B and C", ("model.without=[block_c]",)),
-    "no-d": Row("without block D and gate", ("model.without=[block_d]",)),
-    "no-text-attention": Row("without text self-attention", ("model.without=[text_self_attention]",)),
+    "no-gate": Row("without gate", ("model.ablate=[gate]",)),
+    "no-b": Row("without block B", ("model.ablate=[block_b]",)),
+    "no-c": Row("without blocks B and C", ("model.ablate=[block_c]",)),
+    "no-d": Row("without block D and gate", ("model.ablate=[block_d]",)),
+    "no-text-attention": Row("without text self-attention", ("model.ablate=[text_self_attention]",)),
     "majority": Row("majority class", None),
     "egemaps": Row("eGeMAPS + SVM", None),
     "egemaps-speaker": Row("eGeMAPS + SVM, per speaker", None),
@@ -126,13 +126,13 @@ def ablate(
         recipe: name or path, of MMER; `demo` without a corpus makes *spoken* in the folder.
         overrides: settings as `a.b=c`.
         out: a folder for `ablation.json`, `ablation.md`, pictures, and a cross-validation of each row.
-        rows: names of `ROWS`; null for all, without eGeMAPS where openSMILE is not installed.
+        rows: names of `ROWS`; None for all, without eGeMAPS where openSMILE is not installed.
         jobs: folds trained at a time.
         console: where progress is shown; standard error unless given.
 
     Returns:
         What `ablation.json` holds: `rows`, by name, each with `title`, `learns`, the encoders and how much of each
-        learns, `paper_accuracy`, the mean `accuracy` and `balanced_accuracy` over folds (null where skipped, and why in
+        learns, `paper_accuracy`, the mean `accuracy` and `balanced_accuracy` over folds (None where skipped, and why in
         `note`), `pooled` of `compute_metrics`, and `neutral_bias`; `transcripts`, a list of conditions with their word
         errors and figures of MMER; `gradient_shares`, objective -> share before each epoch of MMER, mean over folds.
 
@@ -148,8 +148,8 @@ def ablate(
     if recipe == "demo" and load_recipe(recipe, overrides).data.corpus is None:
         seed = load_recipe(recipe, overrides).training.seed
         overrides.append(f"data.corpus={json.dumps(str(make_spoken_once(folder, seed, console)))}")
-    base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.without=[]"])
-    overrides += ["model.fusion=mmer", "model.without=[]", *_protocol(folder, base)]
+    base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.ablate=[]"])
+    overrides += ["model.fusion=mmer", "model.ablate=[]", *_protocol(folder, base)]
     _check_space(folder, wanted, base, jobs)
     results: dict[str, Any] = {}
     for name in wanted:
@@ -163,7 +163,7 @@ def ablate(
     ablation_show.write_markdown(content, folder / "ablation.md")
     pictures = ablation_show.plot(content, folder)
     console.rule(Text("ablation", style="bold"))
-    console.print(ablation_show.render(content))
+    console.print(ablation_show.ablation_tables(content))
     tell(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}", console)
     return content
 
@@ -178,7 +178,7 @@ def neutral_bias(figures: Mapping[str, Any]) -> float | None:
         figures: of `compute_metrics`.
 
     Returns:
-        -1 to 1; null where there is no neutral, nothing else, or two emotions only.
+        -1 to 1; None where there is no neutral, nothing else, or two emotions only.
     """
     labels = figures["labels"]
     if NEUTRAL not in labels or len(labels) < 3:
@@ -300,7 +300,7 @@ def _result(
 
 
 def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None:
-    """The recipe of a row that is trained; null where it wants a pretrained text encoder and there is none.
+    """The recipe of a row that is trained; None where it wants a pretrained text encoder and there is none.
 
     Args:
         recipe: name or path, of MMER.
@@ -350,7 +350,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
     }
     found = []
     for text in CONDITIONS:
-        condition = Condition.parse(text)
+        condition = TranscriptCondition.parse(text)
         parts, errors, words, labels = [], 0, 0, list[str]()
         for run in folds:
             corpus = Corpus.read(run / "corpus.parquet")
@@ -358,7 +358,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
             changed, made = with_condition(test, condition, training_words(corpus))
             errors += made.substitutions + made.deletions + made.insertions
             words += made.words
-            recipe = load_recipe(str(run / "recipe.yaml"))
+            recipe = load_run_recipe(run)
             file = answers / f"{text.replace(':', '-')} {run.name}.parquet"
             answered = pd.read_parquet(file) if file.exists() else None
             if answered is None or answered.attrs.get(_ANSWERS_OF) != contents[run]:

@@ -25,7 +25,7 @@ _SHORT = 6  # letters of an emotion below its column
 _ACROSS = 4  # matrices in a row
 
 
-def render(content: Mapping[str, Any]) -> Group:
+def ablation_tables(content: Mapping[str, Any]) -> Group:
     """Tables for the terminal of what `ablate` returned."""
     parts: list[Any] = []
     for title, headings, rows, note in _tables(content):

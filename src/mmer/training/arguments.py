@@ -83,7 +83,7 @@ def loading_processes(workers: int | None, *, gpu: bool) -> int:
     """Processes that load audio beside each process that trains.
 
     Args:
-        workers: as the recipe says; null for what suits the machine, see `Training.workers`.
+        workers: as the recipe says; None for what suits the machine, see `Training.workers`.
         gpu: whether a GPU trains.
     """
     if workers is not None:

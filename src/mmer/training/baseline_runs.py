@@ -13,9 +13,9 @@ from mmer.corpora.labels import nearest
 from mmer.display.progress import counting
 from mmer.display.terminal import messages
 from mmer.errors import MMERError, TrainingError
-from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
 from mmer.evaluation.evaluate import judge
-from mmer.evaluation.show import FIGURES, render
+from mmer.evaluation.reference_systems import egemaps_features, predict_majority, predict_svm
+from mmer.evaluation.show import FIGURES, figure_tables
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_file, check_output_folder, write_parquet
 from mmer.recipe.schema import Recipe
@@ -95,7 +95,7 @@ def cross_validate_baseline(
     ]
     title = Text(f"{folder.name}: {system}, {len(made.folds)} folds by {made.group}", style="bold")
     told = Text(f"mean over folds: {', '.join(means)}; pooled:")
-    console.print(Group(title, told, render(figures), Text(str(folder))))
+    console.print(Group(title, told, figure_tables(figures), Text(str(folder))))
     return CrossValidation(folder, metrics)
 
 

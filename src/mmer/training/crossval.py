@@ -23,7 +23,7 @@ from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
 from mmer.evaluation.show import FIGURES
 from mmer.files.lock import is_vacant, writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
-from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
@@ -81,7 +81,7 @@ def cross_validate(
     Args:
         recipe: what to do in each fold; `protocol.test` is not read.
         out: the folder, made if it does not exist; `CONTENT` says what it will hold.
-        folds: names of the folds to train now; null for all. The figures are those of all folds trained so far.
+        folds: names of the folds to train now; None for all. The figures are those of all folds trained so far.
         jobs: folds trained at a time.
         console: where progress is shown; standard error unless given.
 
@@ -124,7 +124,7 @@ def cross_validate(
 def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
     """Make sure that there is room for the folds that are trained at a time, and for the models of all."""
     first = read_preparation(todo[0])
-    needed = space_needed(load_recipe(str(todo[0] / "recipe.yaml")), first.part("train"), first.labels)
+    needed = space_needed(load_run_recipe(todo[0]), first.part("train"), first.labels)
     check_space(folder, needed, todo, jobs)
 
 
@@ -138,7 +138,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
     recipe_file, folds_file = folder / "recipe.yaml", folder / "folds.json"
     different: list[str] = []
     if recipe_file.exists() and not (folder / "splits.json").exists():
-        different = recipe.differences(load_recipe(str(recipe_file)))
+        different = recipe.differences(load_run_recipe(folder))
         if folds_file.exists():
             different += source_changes(folder, recipe, console)
     elif not is_vacant(folder):
@@ -173,7 +173,7 @@ def _run_as(folder: Path, recipe: Recipe) -> None:
     """Have the folds that are still to be trained run as the recipe says now."""
     for run in (folder / "folds").iterdir():
         if not (run / "metrics.json").exists():
-            write_recipe(load_recipe(str(run / "recipe.yaml")).run_as(recipe), run)
+            write_recipe(load_run_recipe(run).run_as(recipe), run)
 
 
 def _resolved(recipe: Recipe) -> Recipe:

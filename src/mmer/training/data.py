@@ -40,7 +40,7 @@ class Item(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class TrainingUtterance:
     """A row of the corpus, as far as training reads it."""
 
     utterance_id: str
@@ -54,18 +54,18 @@ class Utterance:
     recognized: str | None = None
 
     @classmethod
-    def of(cls, corpus: Corpus) -> list["Utterance"]:
+    def of(cls, corpus: Corpus) -> list["TrainingUtterance"]:
         """The rows of a corpus, nulls as None."""
         table = corpus.table.reindex(columns=list(cls.__slots__)).astype(object)
         return [cls(*row) for row in table.where(table.notna(), None).itertuples(index=False, name=None)]
 
     @classmethod
-    def with_sound(cls, corpus: Corpus) -> list["Utterance"]:
+    def with_sound(cls, corpus: Corpus) -> list["TrainingUtterance"]:
         """The rows of a corpus that have a recording."""
         return [utterance for utterance in cls.of(corpus) if utterance.audio_path is not None]
 
     @classmethod
-    def of_view(cls, view: View, crop: float | None) -> "Utterance":
+    def of_view(cls, view: View, crop: float | None) -> "TrainingUtterance":
         """The recording of a view, cut to its first `crop` seconds."""
         assert view.audio_path is not None
         end = crop if crop is not None and (view.duration or 0) > crop else None
@@ -92,7 +92,7 @@ class FeatureStore:
         self._size = 0
         self.full = False
 
-    def __call__(self, utterance: Utterance) -> Features:
+    def __call__(self, utterance: TrainingUtterance) -> Features:
         """(samples,) or (frames, bins), as `MMERProcessor.features` gives them.
 
         Raises:
@@ -107,7 +107,7 @@ class FeatureStore:
                 self._size += features.nbytes
         return features
 
-    def waveform(self, utterance: Utterance) -> Features:
+    def waveform(self, utterance: TrainingUtterance) -> Features:
         """(samples,) of the recording, mono at the model's rate."""
         assert utterance.audio_path is not None
         return load_audio(
@@ -128,14 +128,14 @@ def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, Feature
 
 
 def speaker_prior(store: FeatureStore, corpus: Corpus) -> SpeakerPrior | None:
-    """What the speakers of a training corpus are like; null where none is named."""
+    """What the speakers of a training corpus are like; None where none is named."""
     clips = _by_speaker(corpus)
     return SpeakerPrior.of([map(store, said) for said in clips.values()]) if clips else None
 
 
-def _by_speaker(corpus: Corpus) -> dict[str, list[Utterance]]:
-    clips: dict[str, list[Utterance]] = {}
-    for utterance in Utterance.with_sound(corpus):
+def _by_speaker(corpus: Corpus) -> dict[str, list[TrainingUtterance]]:
+    clips: dict[str, list[TrainingUtterance]] = {}
+    for utterance in TrainingUtterance.with_sound(corpus):
         if utterance.speaker is not None:
             clips.setdefault(utterance.speaker, []).append(utterance)
     return clips
@@ -166,7 +166,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         *,
         training: bool,
     ) -> None:
-        self.utterances = Utterance.of(corpus)
+        self.utterances = TrainingUtterance.of(corpus)
         self.statistics = statistics or {}
         self.views = views or {}
         self.store = store
@@ -213,22 +213,22 @@ class SpeechEmotionDataset(Dataset[Item]):
         """Choose the epoch, from 0, whose changes and second views are given."""
         self.epoch = epoch
 
-    def _read(self, utterance: Utterance) -> str | None:
+    def _read(self, utterance: TrainingUtterance) -> str | None:
         """What is read of the utterance in this epoch: its transcript, or what a speech recognizer heard."""
         share, draw = self.recipe.data.recognized, self._seed(utterance, "recognized") / 2**32
         is_heard = self.training and utterance.recognized is not None and draw < share
         return utterance.recognized if is_heard else utterance.transcript
 
-    def _said(self, utterance: Utterance) -> str | None:
+    def _said(self, utterance: TrainingUtterance) -> str | None:
         """What CTC learns."""
         if utterance.transcript is None or self.recipe.objectives.formulation == "paper":
             return utterance.transcript
         return spell_sounds(utterance.transcript)
 
-    def _modalities(self, utterance: Utterance, text: str | None) -> tuple[bool, bool]:
+    def _modalities(self, utterance: TrainingUtterance, text: str | None) -> tuple[bool, bool]:
         """Whether the utterance is heard, and whether it is read, in this epoch."""
         processor = self.store.processor
-        if not processor.stand_ins:
+        if not processor.missing_modality_embeddings:
             return processor.uses_speech, processor.uses_text
         listens, reads = utterance.audio_path is not None, bool(strip_annotations(text or ""))
         if self.training and listens and reads:
@@ -237,22 +237,22 @@ class SpeechEmotionDataset(Dataset[Item]):
             reads = not drops.speech <= draw < drops.speech + drops.text
         return listens, reads
 
-    def _view(self, utterance: Utterance) -> View | None:
-        """The view of this epoch that was made beforehand; null where it is made on the fly, or is no other."""
+    def _view(self, utterance: TrainingUtterance) -> View | None:
+        """The view of this epoch that was made beforehand; None where it is made on the fly, or is no other."""
         views = [*self.views.get(utterance.utterance_id, ()), *([None] if self._on_the_fly else [])]
         return views[self._seed(utterance, "view") % len(views)] if views else None
 
-    def _second_sound(self, utterance: Utterance, features: Features) -> tuple[Features, str | None]:
+    def _second_sound(self, utterance: TrainingUtterance, features: Features) -> tuple[Features, str | None]:
         """Features of the second view, and whose voice it has."""
         view = self._view(utterance)
         if view is not None and view.audio_path is not None:
-            return self.store(Utterance.of_view(view, self.recipe.data.crop_duration)), view.voice
+            return self.store(TrainingUtterance.of_view(view, self.recipe.data.crop_duration)), view.voice
         if self._augment_speech is None:
             return features, utterance.speaker
         waveform = self._augment_speech(self.store.waveform(utterance), self._seed(utterance, "speech"))
         return self.store.processor.features(waveform), utterance.speaker
 
-    def _second_text(self, utterance: Utterance, first: str | None) -> str | None:
+    def _second_text(self, utterance: TrainingUtterance, first: str | None) -> str | None:
         view = self._view(utterance)
         if view is not None:
             return view.transcript
@@ -261,7 +261,9 @@ class SpeechEmotionDataset(Dataset[Item]):
         changes = self.recipe.augment.text.model_dump()
         return perturb(first, self._seed(utterance, "text"), **changes)
 
-    def _changed(self, features: Features, utterance: Utterance, view: str, speaker: str | None) -> Features:
+    def _changed(
+        self, features: Features, utterance: TrainingUtterance, view: str, speaker: str | None
+    ) -> Features:
         """Standardized features, changed in training."""
         features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
         if self._augment_features is None:
@@ -275,7 +277,7 @@ class SpeechEmotionDataset(Dataset[Item]):
             return [round(1000 * (utterance.duration or 0)) for utterance in self.utterances]
         return [len(utterance.transcript or "") for utterance in self.utterances]
 
-    def _seed(self, utterance: Utterance, modality: str) -> int:
+    def _seed(self, utterance: TrainingUtterance, modality: str) -> int:
         key = f"{self.recipe.training.seed} {self.epoch} {modality} {utterance.utterance_id}"
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest())
 

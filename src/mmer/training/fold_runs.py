@@ -9,8 +9,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from rich.console import Console, Group
@@ -31,7 +32,7 @@ class _FoldRun:
     """A fold that is being trained; what it says goes to its log.
 
     Attributes:
-        gpu: the one it uses, as CUDA_VISIBLE_DEVICES names it; null where there are not several.
+        gpu: the one it uses, as CUDA_VISIBLE_DEVICES names it; None where there are not several.
         progress: share of its epochs that are done.
         stage: how far it is, in words.
     """
@@ -40,6 +41,7 @@ class _FoldRun:
         self.progress, self.stage, self.gpu = 0.0, "starting", gpu
         self._last = ""
         self._log = folder / LOG
+        log = open(self._log, "ab", buffering=0)  # noqa: SIM115
         command = [sys.executable, "-m", "mmer", "train", str(folder / "recipe.yaml"), "--out", str(folder)]
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONIOENCODING": "utf-8"}
         if gpu is not None:
@@ -54,15 +56,15 @@ class _FoldRun:
             encoding="utf-8",
             errors="replace",
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
+    def _read(self, log: BinaryIO) -> None:
         assert self.process.stdout is not None
-        with open(self._log, "a", encoding="utf-8") as log:
+        with log:
             for line in self.process.stdout:
-                log.write(line)
-                log.flush()
+                with suppress(OSError):  # of a full disk; a fold that nobody listens to would wait for ever
+                    log.write(line.encode())
                 self._last = line.strip() or self._last
                 if found := _EPOCH.match(line):
                     self.progress = int(found[1]) / int(found[2])
@@ -70,7 +72,7 @@ class _FoldRun:
                     self.stage = f"{found[0]}  {best[0] if best else ''}"
 
     def failure(self) -> str | None:
-        """Why the fold failed, once it has ended; null if it did not."""
+        """Why the fold failed, once it has ended; None if it did not."""
         code = self.process.wait()
         self._reader.join()
         if code == 0:

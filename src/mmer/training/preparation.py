@@ -21,7 +21,7 @@ from mmer.errors import AudioError, CorpusError, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_json, write_text
 from mmer.recipe.schema import Recipe
 from mmer.text.transcripts import strip_annotations
-from mmer.training.views import choose_views
+from mmer.training.second_views import choose_views
 
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
@@ -205,7 +205,7 @@ class _Heard:
     """What decoding a recording told.
 
     Attributes:
-        duration: seconds; why they are not known; null where there is no recording.
+        duration: seconds; why they are not known; None where there is no recording.
         cancelling: whether its channels would cancel each other in a sum.
     """
 
@@ -218,7 +218,7 @@ def _check_recordings(
 ) -> tuple[Corpus, list[Row], list[str]]:
     """Decode every recording; cut and leave out as the recipe says.
 
-    An utterance that is only written down stays where the network has stand-ins.
+    An utterance that is only written down stays where the network has missing-modality embeddings.
 
     Returns:
         The utterances that are kept, the others, and paths of kept recordings whose channels cancel each other.
@@ -234,11 +234,19 @@ def _check_recordings(
                 progress(len(heard), len(rows))
     for index, row, found in zip(table.index, rows, heard, strict=True):
         duration = found.duration
-        if duration is None and recipe.stand_ins and strip_annotations(row["transcript"] or ""):
+        if (
+            duration is None
+            and recipe.missing_modality_embeddings
+            and strip_annotations(row["transcript"] or "")
+        ):
             kept.append(index)
             continue
         if duration is None:
-            nothing = "neither a recording nor a transcript" if recipe.stand_ins else "no recording"
+            nothing = (
+                "neither a recording nor a transcript"
+                if recipe.missing_modality_embeddings
+                else "no recording"
+            )
             skipped.append(_skip(row, "without recording", f"{nothing} is named"))
             continue
         if isinstance(duration, AudioError):

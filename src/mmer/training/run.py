@@ -34,14 +34,14 @@ from mmer.inference.trained_on import TrainedOn
 from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
-from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import FOLDER, REFIT, check_space, prune, space_needed
 from mmer.training.data import (
     Collator,
     FeatureStore,
     SpeechEmotionDataset,
-    Utterance,
+    TrainingUtterance,
     speaker_prior,
     speaker_statistics,
 )
@@ -58,10 +58,10 @@ from mmer.training.preparation import (
 )
 from mmer.training.progress import TrainingProgress, summary
 from mmer.training.reuse import keep_sources, source_changes
+from mmer.training.second_views import TrainingViews, choose_views, told
 from mmer.training.selection import COMPARED, SELECTED, best_step, out_of_patience
 from mmer.training.selection_bias import selection_bias
 from mmer.training.trainer import TEXT_CACHE, MMERTrainer
-from mmer.training.views import TrainingViews, choose_views, told
 
 SOFTWARE = (
     *("mmer", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
@@ -153,7 +153,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     if (folder / "folds.json").exists():
         raise TrainingError(f"{folder} holds a cross-validation; use another folder")
     if recipe_file.exists():
-        different = recipe.differences(load_recipe(str(recipe_file)))
+        different = recipe.differences(load_run_recipe(folder))
         if (folder / "splits.json").exists():
             different += source_changes(folder, recipe, console)
         # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.
@@ -241,7 +241,7 @@ def _train(
     if recipe.data.recognized:
         _check_transcripts(processor, as_recognized(preparation.corpus), [])
     store = FeatureStore(processor)
-    heard = [Utterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
+    heard = [TrainingUtterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
     statistics = _read_features(store, preparation, [watched, compared], heard, console)
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
@@ -310,7 +310,7 @@ def _read_features(
     store: FeatureStore,
     preparation: Preparation,
     judged: list[Corpus],
-    views: list[Utterance],
+    views: list[TrainingUtterance],
     console: Console,
 ) -> dict[str, FeatureStatistics]:
     """Fill the store, and give the features the statistics that they are standardized with."""
@@ -318,10 +318,10 @@ def _read_features(
     if not processor.uses_speech:
         return {}
     per_speaker = processor.normalization == "speaker"
-    trained = Utterance.with_sound(preparation.part("train"))
-    utterances = trained + [utterance for part in judged for utterance in Utterance.with_sound(part)]
+    trained = TrainingUtterance.with_sound(preparation.part("train"))
+    utterances = trained + [utterance for part in judged for utterance in TrainingUtterance.with_sound(part)]
     if per_speaker:
-        utterances = Utterance.with_sound(corpus)
+        utterances = TrainingUtterance.with_sound(corpus)
     utterances += views
     with counting(console, "reading recordings", len(utterances)) as progress:
         for done, utterance in enumerate(utterances, start=1):
@@ -454,7 +454,7 @@ def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:
     """Find a transcript that is too long for the text encoder before training does."""
     if processor.uses_text:
-        said = [(utterance.utterance_id, utterance.transcript) for utterance in Utterance.of(corpus)]
+        said = [(utterance.utterance_id, utterance.transcript) for utterance in TrainingUtterance.of(corpus)]
         for name, transcript in said + [(view.view_id, view.transcript) for view in views]:
             try:
                 processor.tokenize([transcript])

@@ -33,7 +33,7 @@ def trained_conditions(recipe: Recipe) -> dict[str, float]:
     The shares add up to 1; one that training never answers from is not there.
     """
     drops = recipe.augment.missing
-    if not recipe.stand_ins:
+    if not recipe.missing_modality_embeddings:
         return {"both": 1.0}
     alone = {"speech": drops.text, "text": drops.speech}
     return {"both": 1 - sum(alone.values())} | {side: share for side, share in alone.items() if share}
@@ -45,7 +45,7 @@ def logits_by_condition(
     """Logits (batch, conditions, emotions) of a batch; an utterance without one side has the same in all conditions.
 
     Args:
-        model: with stand-ins, where more than `both` is asked for.
+        model: with missing-modality embeddings, where more than `both` is asked for.
         inputs: what `forward` takes.
         conditions: names of `trained_conditions`.
     """
@@ -130,7 +130,7 @@ class Checkpoints(TrainerCallback):
 
 
 def best_step(logs: Sequence[Mapping[str, float]], prefix: str = SELECTED) -> int | None:
-    """The optimizer step after the best epoch, the first of equal ones; null if the split was not judged.
+    """The optimizer step after the best epoch, the first of equal ones; None if the split was not judged.
 
     Args:
         logs: `TrainerState.log_history`.

@@ -36,7 +36,7 @@ def selection_bias(
 
 
 def mean_selection_bias(folds: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, float]] | None:
-    """Means over folds of what `selection_bias` returned; null where it is null in a fold."""
+    """Means over folds of what `selection_bias` returned; None where it is null in a fold."""
     known = [fold for fold in folds if fold is not None]
     if not known or len(known) < len(folds):
         return None

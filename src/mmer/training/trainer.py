@@ -26,7 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mmer.errors import MMERError, TrainingError, is_out_of_memory
 from mmer.files.writing import writable
-from mmer.model.encoders.activation_checkpointing import enable_recompute
+from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
@@ -100,7 +100,7 @@ class MMERTrainer(Trainer):
         self._pending: list[tuple[list[str], Tensor, Suspects]] = []
         self._suspects: list[Suspects] = []
         self._measured = -1
-        enable_recompute(model, recipe.training.recompute)
+        enable_activation_checkpointing(model, recipe.training.activation_checkpointing)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
         caches = reader is not None and reader.trained == "frozen" and limit > 0
         trackers = [Tracker(name) for name in recipe.training.report_to if name != "tensorboard"]
@@ -157,9 +157,9 @@ class MMERTrainer(Trainer):
         remedies = []
         if at_a_time > 1:
             remedies.append(f"set training.micro_batch_size={at_a_time // 2}, which changes no gradient")
-        if settings.recompute != "layers":
-            less = "cheap" if settings.recompute == "none" else "layers"
-            remedies.append(f"training.recompute={less} (activation checkpointing)")
+        if settings.activation_checkpointing != "layers":
+            less = "cheap" if settings.activation_checkpointing == "none" else "layers"
+            remedies.append(f"training.activation_checkpointing={less}")
         remedies.append("data.crop_duration to cut the longest utterances")
         return (
             f"{where} not enough memory for {at_a_time} utterances at a time in step {self.state.global_step + 1}; "

@@ -131,7 +131,7 @@ def test_views_of_a_corpus(models, tmp_path: Path):
     assert len({view.transcript for view in made[:3]}) == 3
     assert [view.texts for view in made[::3]] == [("A",), ("B",), ("A",), ("B",)]
     assert all(view.transcript is None and view.rejected is None for view in made[9:])
-    # What random weights say is much longer or shorter now and then: the gates see it.
+    # What random weights say is much longer or shorter now and then: the quality filters see it.
     for view in made[:9]:
         assert view.length_ratio is not None
         assert (view.rejected is None) == (0.5 <= view.length_ratio <= 2.0)

@@ -10,7 +10,7 @@ import pytest
 from commands import run
 
 from mmer.corpora.audit.audit import audit
-from mmer.corpora.audit.conditions import Condition
+from mmer.corpora.audit.conditions import AuditCondition
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.errors import MMERError
@@ -41,7 +41,7 @@ class TestConditions:
         ],
     )
     def test_judge(self, condition: str, holds: bool | None, line: str) -> None:
-        assert Condition.parse(condition).judge(audit(self.made)) == (holds, line)
+        assert AuditCondition.parse(condition).judge(audit(self.made)) == (holds, line)
 
     @pytest.mark.parametrize(
         ("condition", "expected"),
@@ -54,7 +54,7 @@ class TestConditions:
     )  # fmt: skip
     def test_what_is_no_condition(self, condition: str, expected: str) -> None:
         with pytest.raises(MMERError) as caught:
-            Condition.parse(condition)
+            AuditCondition.parse(condition)
         assert str(caught.value).startswith(expected)
 
 

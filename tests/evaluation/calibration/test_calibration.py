@@ -18,7 +18,7 @@ from mmer.errors import CorpusError
 from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
 from mmer.evaluation.calibration.figures import calibration_error, calibration_figures, confidence_bins
 from mmer.evaluation.calibration.fit import (
-    Answers,
+    UncalibratedAnswers,
     calibrate,
     fit,
     fit_calibrator,
@@ -99,7 +99,7 @@ def test_a_network_that_is_never_wrong_is_not_believed_without_end(method: str):
 
 def test_the_choice_is_by_speakers_left_out():
     probabilities, truth, speakers = drawn(1200, temperature=0.4)
-    found = fit_condition(Answers(probabilities, truth, speakers), NAMES)
+    found = fit_condition(UncalibratedAnswers(probabilities, truth, speakers), NAMES)
     assert found.folds == "8 folds of 8 speakers"
     assert found.calibrator.method == min(found.candidates, key=lambda name: found.candidates[name]) != "none"
     made = np.empty_like(probabilities)
@@ -121,11 +121,11 @@ def test_what_does_not_hold_for_other_speakers_is_not_chosen():
     )
     speakers = np.array(["a"] * 300 + ["b"] * 100, object)
     probabilities = random.dirichlet(np.full(4, 1000), 400)
-    apart = fit_condition(Answers(probabilities, truth, speakers), NAMES)
-    mixed = fit_condition(Answers(probabilities, truth, random.permutation(speakers)), NAMES)
+    apart = fit_condition(UncalibratedAnswers(probabilities, truth, speakers), NAMES)
+    mixed = fit_condition(UncalibratedAnswers(probabilities, truth, random.permutation(speakers)), NAMES)
     assert apart.calibrator.method in ("none", "temperature")
     assert mixed.calibrator.method in ("vector", "isotonic")
-    alone = fit_condition(Answers(probabilities, truth, np.full(400, "a", object)), NAMES)
+    alone = fit_condition(UncalibratedAnswers(probabilities, truth, np.full(400, "a", object)), NAMES)
     assert set(alone.candidates) == {"none", "temperature"}
 
 

@@ -27,8 +27,13 @@ WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with stand-ins and a CTC head."""
-    settings = {"speech": "wav2vec2-bert", "stand_ins": True, "layers": 1, "ctc_symbols": WAV2VEC2_ALPHABET}
+    """A random model with missing-modality embeddings and a CTC head."""
+    settings = {
+        "speech": "wav2vec2-bert",
+        "missing_modality_embeddings": True,
+        "layers": 1,
+        "ctc_symbols": WAV2VEC2_ALPHABET,
+    }
     return save_model(tmp_path_factory.mktemp("model"), **settings)
 
 
@@ -210,13 +215,17 @@ def test_what_cannot_be_loaded(exported: Path, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stand_ins", [False, True])
+@pytest.mark.parametrize("missing_modality_embeddings", [False, True])
 @pytest.mark.parametrize("speech", SPEECH_ENCODERS)
-def test_every_encoder(speech: str, stand_ins: bool, tmp_path: Path, clips: Sequence[str]) -> None:
-    model = save_model(tmp_path / "model", speech=speech, stand_ins=stand_ins)
+def test_every_encoder(
+    speech: str, missing_modality_embeddings: bool, tmp_path: Path, clips: Sequence[str]
+) -> None:
+    model = save_model(
+        tmp_path / "model", speech=speech, missing_modality_embeddings=missing_modality_embeddings
+    )
     export_onnx(model, tmp_path / "onnx")
     torch, onnx = (EmotionRecognizer.from_pretrained(tmp_path / name, "cpu") for name in ("model", "onnx"))
-    items = items_of(clips[:12], some_missing=stand_ins)
+    items = items_of(clips[:12], some_missing=missing_modality_embeddings)
     for batch_size in (1, 5):
         for ours, theirs in zip(
             torch.predict(items, batch_size=batch_size),

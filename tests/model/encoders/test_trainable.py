@@ -23,8 +23,8 @@ from transformers import AlbertConfig, DistilBertConfig, PreTrainedConfig
 from mmer.errors import EncoderError, MissingExtraError
 from mmer.inference.backends.torch_network import read_torch_network
 from mmer.model import MMERConfig, MMERForEmotionRecognition
-from mmer.model.encoders.activation_checkpointing import enable_recompute
-from mmer.recipe.values import Recompute
+from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
+from mmer.recipe.values import ActivationCheckpointing
 
 LORA = {"rank": 3, "alpha": 6.0, "dropout": 0.0}
 BOTH: dict[str, Any] = {"speech_train": "lora", "text_train": "lora", "lora": LORA}
@@ -160,12 +160,14 @@ def test_lora_and_the_batch() -> None:
 
 @pytest.mark.parametrize("recompute", ["cheap", "layers"])
 @pytest.mark.parametrize("settings", [BOTH, {"speech_train": "last:1", "text_train": "last:1"}])
-def test_recomputing_changes_no_gradient(settings: dict[str, Any], recompute: Recompute) -> None:
+def test_recomputing_changes_no_gradient(
+    settings: dict[str, Any], recompute: ActivationCheckpointing
+) -> None:
     gradients = []
-    kinds: list[Recompute] = ["none", recompute]
+    kinds: list[ActivationCheckpointing] = ["none", recompute]
     for kind in kinds:
         model = tiny_model(**{**settings, "lora": {**LORA, "dropout": 0.3} if "lora" in settings else None})
-        enable_recompute(model.train(), kind)
+        enable_activation_checkpointing(model.train(), kind)
         torch.manual_seed(3)
         model(**batch(model)).loss.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})

@@ -33,7 +33,7 @@ class Perturbation:
 
 
 def text_generator(name: str, *, sample: bool = False, device: str | None = None) -> TextGenerator | None:
-    """The generator of words that the command line names; null for `none`.
+    """The generator of words that the command line names; None for `none`.
 
     Args:
         name: `perturb`, `none`, or what `BackTranslation.named` takes after `marian:`.

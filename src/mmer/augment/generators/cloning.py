@@ -41,7 +41,7 @@ class YourTTS:
     """Speaks the text of the view in the voice of another speaker who expresses the same emotion.
 
     Args:
-        synthesizer: what speaks; null loads YourTTS through coqui-tts, which fetches it when it is used first.
+        synthesizer: what speaks; None loads YourTTS through coqui-tts, which fetches it when it is used first.
         languages: what it speaks.
         device: `cpu`, `cuda`, ...; the first GPU if there is one.
 

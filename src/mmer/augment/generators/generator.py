@@ -16,7 +16,7 @@ class TextGenerator(Protocol):
     Attributes:
         name: how the column `text_generator` calls it.
         settings: what it was given, as JSON knows it.
-        languages: what it can read; null for any.
+        languages: what it can read; None for any.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Material:
 
     Attributes:
         waveform: (samples,) of the source utterance, mono, 16 kHz.
-        text: what the view says; null where nobody wrote it down.
+        text: what the view says; None where nobody wrote it down.
         language: of the text, such as `en`.
         reference: (samples,) of another speaker who expresses the same emotion, for a generator that clones.
     """
@@ -52,7 +52,7 @@ class Sound:
     Attributes:
         waveform: (samples,) mono, 16 kHz, of any level.
         settings: what was drawn to make it, as JSON knows it.
-        voice: name of a voice that is nobody's of the corpus, as `espeak:en+f1`; null where it is that of the
+        voice: name of a voice that is nobody's of the corpus, as `espeak:en+f1`; None where it is that of the
             source's speaker or of the one who was cloned.
     """
 
@@ -67,7 +67,7 @@ class SpeechGenerator(Protocol):
     Attributes:
         name: how the column `speech_generator` calls it.
         settings: what it was given, as JSON knows it.
-        languages: what it can speak; null for any, or where it speaks none.
+        languages: what it can speak; None for any, or where it speaks none.
         speaks: whether it says the text of the view; otherwise the words of the recording stay.
         clones: whether it wants a `reference` to speak in the voice of.
     """

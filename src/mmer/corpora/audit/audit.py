@@ -9,7 +9,7 @@ import pandas as pd
 from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.audit.findings import OVERLAPS, VIEW_OVERLAP, Audit
 from mmer.corpora.audit.leaks import TRAIN, Sides, count_broken_views, find_leaks
-from mmer.corpora.clips import Clip, read_clips
+from mmer.corpora.clips import ClipContent, read_clips
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
@@ -172,7 +172,7 @@ def _transcripts(leaks: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _clips(table: pd.DataFrame, clips: Mapping[int, Clip]) -> dict[str, Any]:
+def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> dict[str, Any]:
     ids = table["utterance_id"]
     heard = {row: clip for row, clip in clips.items() if not clip.error}
     empty = {row for row, clip in clips.items() if clip.error and clip.error.endswith("holds no samples")}

@@ -15,7 +15,7 @@ _FORM = re.compile(r"\s*([A-Za-z_]+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+))\s*"
 
 
 @dataclass(frozen=True)
-class Condition:
+class AuditCondition:
     """A figure of an audit and what it is held against.
 
     Attributes:

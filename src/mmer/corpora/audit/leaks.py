@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mmer.corpora.clips import Clip
+from mmer.corpora.clips import ClipContent
 from mmer.corpora.fingerprint import same_recordings
 from mmer.corpora.overlap import TranscriptIndex
 from mmer.corpora.views import View
@@ -51,7 +51,7 @@ class Sides:
 
 
 def find_leaks(
-    table: pd.DataFrame, sides: Sides, clips: Mapping[int, Clip], similarity: float, min_words: int
+    table: pd.DataFrame, sides: Sides, clips: Mapping[int, ClipContent], similarity: float, min_words: int
 ) -> tuple[pd.DataFrame, list[dict[str, str | float]]]:
     """Look for every tested utterance in the training of its fold.
 
@@ -145,7 +145,7 @@ def _majority(leaks: pd.DataFrame, sides: Sides) -> pd.Series:
 
 
 def _near_audio(
-    ids: pd.Series, sides: Sides, clips: Mapping[int, Clip]
+    ids: pd.Series, sides: Sides, clips: Mapping[int, ClipContent]
 ) -> tuple[pd.Series, list[dict[str, str | float]]]:
     """Whether a recording is in training, in whatever coding; and which recording that is."""
     rows: dict[str, list[int]] = defaultdict(list)  # of each recording, same bytes counted once

@@ -35,7 +35,7 @@ _KEYS = {  # key of EmoBox: column
 _DERIVED = {"type", "sample_rate", "num_frame", "task"}
 _LISTS = {"train": "train", "validation": "valid", "test": "test"}
 _SPLITS = {name: split for split, name in _LISTS.items()}
-_SPEAKER = re.compile(r"<id=(.*?),lang=[^,]*,spk=(.*),emotion=[^>]*>")
+_TAG = re.compile(r"<id=([^<>]*)>")
 
 Lists = dict[str, dict[str, list[str]]]
 """Keys of each split of each fold."""
@@ -219,10 +219,13 @@ def _speakers(folder: Path, keys: pd.Series, name: str) -> tuple[pd.Series, list
     file = folder / "data.seg.wrd.stm"
     if not file.is_file():
         return nobody, []
-    found = dict(_SPEAKER.findall(file.read_text(encoding="utf-8", errors="replace")))
-    speakers = {
-        key: speaker.rpartition("/")[2] for key, speaker in found.items()
-    }  # JL-Corpus has a whole path
+    speakers = {}
+    # Taken apart without a pattern, which would search a line of many tags once for each pair of them.
+    for tag in _TAG.findall(file.read_text(encoding="utf-8", errors="replace")):
+        key, has_language, others = tag.partition(",lang=")
+        speaker, has_emotion, _ = others.partition(",spk=")[2].rpartition(",emotion=")
+        if has_language and has_emotion:
+            speakers[key] = speaker.rpartition("/")[2]  # JL-Corpus has a whole path
     return keys.map(speakers).astype(object), []
 
 

@@ -48,7 +48,7 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
 
     The emotion is what the actor was asked for. What raters who only heard the clip took it for is in `votes`.
 
-    Extra columns: `original_emotion`, `sentence` (code), `intensity` (LO, MD or HI; null where none was asked for),
+    Extra columns: `original_emotion`, `sentence` (code), `intensity` (LO, MD or HI; None where none was asked for),
     `age` (years), `votes` (JSON: letters of `LETTERS` given by each rater), `voice_vote`, `face_vote` and
     `multimodal_vote` (the majority of those who heard, saw, or heard and saw the clip; `A:D` is a tie). Those that
     come from a table that is not there are null.

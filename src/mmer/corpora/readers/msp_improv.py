@@ -39,7 +39,7 @@ def read_msp_improv(root: str | os.PathLike[str], *, progress: Progress | None =
     released.
 
     Extra columns: `original_emotion` (the code); `kind` (P, R, S or T); `improvised` (all but R); `dialogue` (scene
-    and session; null for R); `sentence` (S01 to S20, said in R and T); `intended_emotion`; `activation`, `valence`,
+    and session; None for R); `sentence` (S01 to S20, said in R and T); `intended_emotion`; `activation`, `valence`,
     `dominance`, `naturalness` (means of the workers, 1 to 5); `votes` (JSON: labels given by each worker).
 
     Args:

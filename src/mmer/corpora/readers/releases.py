@@ -140,7 +140,7 @@ def read_text(path: Path) -> str:
 
 
 def number(text: str) -> float | None:
-    """A number that is written out; null where it is not."""
+    """A number that is written out; None where it is not."""
     try:
         return float(text)
     except ValueError:

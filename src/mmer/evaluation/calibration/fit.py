@@ -31,9 +31,9 @@ from mmer.files.writing import check_output_folder
 from mmer.inference.calibration import (
     CONDITIONS,
     SMALLEST,
+    CalibratedCondition,
     Calibration,
     Calibrator,
-    Condition,
     Floats,
     weights_hash,
 )
@@ -56,7 +56,7 @@ _BIASES = (-10.0, 10.0)
 
 
 @dataclass(frozen=True)
-class Answers:
+class UncalibratedAnswers:
     """Uncalibrated answers to fit on, all made from the same sides.
 
     Attributes:
@@ -110,7 +110,7 @@ def calibrate(
     Args:
         model_folder: as training writes it, no bundle; a calibration that it holds is replaced.
         corpus: utterances with emotions, of speakers that training did not hear.
-        split: the part of the corpus to fit on; null for all of it.
+        split: the part of the corpus to fit on; None for all of it.
         methods: candidates among `METHODS`.
         note: what to know of the speakers, for the file.
         on_training: fit on utterances that the model was trained on, too.
@@ -189,7 +189,7 @@ def fit(
     speakers: Sequence[str | None],
     labels: Sequence[str],
     methods: Sequence[str] = METHODS,
-) -> dict[str, Condition]:
+) -> dict[str, CalibratedCondition]:
     """Fit a calibration for each condition that there are answers from.
 
     Args:
@@ -216,7 +216,9 @@ def fit(
     return fitted
 
 
-def fit_condition(answers: Answers, labels: Sequence[str], methods: Sequence[str] = METHODS) -> Condition:
+def fit_condition(
+    answers: UncalibratedAnswers, labels: Sequence[str], methods: Sequence[str] = METHODS
+) -> CalibratedCondition:
     """Choose among the candidates by log-loss on speakers left out, and fit the chosen one on all.
 
     The simplest candidate is taken that is not worse than the best by more than one standard error over speakers
@@ -243,7 +245,7 @@ def fit_condition(answers: Answers, labels: Sequence[str], methods: Sequence[str
     chosen = _simplest(left_out, answers)
     rows = np.arange(len(answers))
     missed = 1 - left_out[chosen][rows, answers.truth]
-    return Condition(
+    return CalibratedCondition(
         calibrator=fit_calibrator(chosen, answers.probabilities, answers.truth),
         utterances=len(answers),
         folds=told,
@@ -261,7 +263,7 @@ def fit_condition(answers: Answers, labels: Sequence[str], methods: Sequence[str
     )
 
 
-def _simplest(left_out: Mapping[str, Floats], answers: Answers) -> str:
+def _simplest(left_out: Mapping[str, Floats], answers: UncalibratedAnswers) -> str:
     """The first of `METHODS` that is within one standard error of the best; candidates as they are for speakers
     left out."""
     rows = np.arange(len(answers))
@@ -350,7 +352,7 @@ def _answers(
     speakers: Iterable[str | None],
     labels: Sequence[str],
     condition: str,
-) -> Answers:
+) -> UncalibratedAnswers:
     """The answers made from a condition, of those with an emotion that the model knows."""
     rows: list[list[float]] = []
     truth: list[int] = []
@@ -364,4 +366,6 @@ def _answers(
             truth.append(labels.index(emotion))
             people.append(speaker if isinstance(speaker, str) else "")
     shape = (len(rows), len(labels))
-    return Answers(np.array(rows, float).reshape(shape), np.array(truth, np.intp), np.array(people, object))
+    return UncalibratedAnswers(
+        np.array(rows, float).reshape(shape), np.array(truth, np.intp), np.array(people, object)
+    )

@@ -21,7 +21,7 @@ _FIGURES = {
 }
 
 
-def render(calibration: Calibration) -> Group:
+def calibration_tables(calibration: Calibration) -> Group:
     """A table for each condition: the candidates, and the figures before and after."""
     people = len(calibration.speakers)
     where = f"split {calibration.split}" if calibration.split else "all"

@@ -15,7 +15,7 @@ from mmer.errors import MMERError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.show import FIGURES
-from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.schema import Recipe, load_run_recipe
 
 _NAMED = 12  # groups that a sentence lists
 _MADE_BY = "a folder that mmer train or mmer crossval made"
@@ -104,7 +104,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     answered = rows.dropna(subset=["predicted"]).reset_index(drop=True)
     return Run(
         folder=folder,
-        recipe=load_recipe(str(folder / "recipe.yaml")),
+        recipe=load_run_recipe(folder),
         metrics=metrics,
         corpus=corpus,
         folds=Folds.read(folder / "folds.json") if crossval else None,

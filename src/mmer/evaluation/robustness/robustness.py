@@ -22,7 +22,7 @@ from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, 
 from mmer.evaluation.robustness.plot import plot_robustness
 from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
-from mmer.evaluation.transcript_conditions import Condition, training_words, with_condition
+from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.writing import check_output_folder, writable, write_json, write_parquet
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
@@ -65,7 +65,7 @@ def measure(
 
     Returns:
         What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
-        (null where the model keeps no record of what it was trained on), `chance`, and
+        (None where the model keeps no record of what it was trained on), `chance`, and
         `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
         speakers and the `worst_group` of `slices`, null where there are no groups.
 
@@ -113,7 +113,7 @@ def measure(
     return result
 
 
-def render(result: Mapping[str, Any]) -> Table:
+def robustness_table(result: Mapping[str, Any]) -> Table:
     """A table of what `measure` returned."""
     title = f"{result['utterances']} utterances of {result['speakers']} speakers"
     seen = overlap_note(result.get("in_training"))
@@ -195,7 +195,7 @@ def _answers(
     changed = corpus
     if disturbance.axis == "words":
         rate = disturbance.level
-        condition = Condition("none") if rate == 1 else Condition.parse(f"wer:{rate}")
+        condition = TranscriptCondition("none") if rate == 1 else TranscriptCondition.parse(f"wer:{rate}")
         changed, _ = with_condition(corpus, condition, vocabulary)
     predictions = recognizer.predict(
         _disturbed(recognizer, corpus_utterances(changed), disturbance),

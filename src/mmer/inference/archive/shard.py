@@ -64,7 +64,7 @@ class Shard:
     Attributes:
         file: its name.
         utterances: in the order of the rows; all of a speaker's where statistics are asked for.
-        speakers: statistics of those of the speakers who have some; null where they are asked for.
+        speakers: statistics of those of the speakers who have some; None where they are asked for.
     """
 
     file: str

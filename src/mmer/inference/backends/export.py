@@ -9,13 +9,14 @@ A graph holds the whole network. Batch and lengths are free; padding is on the r
 
     logits                 (batch, emotions) float32
     embeddings             (batch, size) float32, from which the logits are computed
-    speech_alone           (batch, emotions) float32, logits without the words, of networks with stand-ins
-    text_alone             (batch, emotions) float32, logits without the sound, of networks with stand-ins
+    speech_alone           (batch, emotions) float32, logits without the words, of networks with
+                           missing-modality embeddings
+    text_alone             (batch, emotions) float32, the same without the sound
     ctc_symbols            (batch, encoder frames) int64, the best symbol of each frame, of networks with a CTC head
     frame_mask             (batch, encoder frames) bool
 
-Networks that only listen or only read lack the inputs of the other side. In a network with stand-ins a row whose mask
-is zero everywhere is missing.
+Networks that only listen or only read lack the inputs of the other side. In a network with missing-modality
+embeddings, a row whose mask is zero everywhere is missing.
 """
 
 import logging
@@ -38,7 +39,7 @@ from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import WEIGHTS, read_model_folder
-from mmer.inference.backends.network import Answers, Inputs
+from mmer.inference.backends.network import Inputs, NetworkOutput
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.model.missing_modalities import encode_every_row
@@ -120,8 +121,10 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
                 f"{model} cannot be exported: its logits in onnxruntime differ by {difference:.1g} from those of "
                 f"PyTorch, and {TOLERANCE:g} is allowed"
             )
-        for leftover in out.glob(f"{MODEL}*"):
-            leftover.unlink()
+        written = {file.name for file in part.iterdir()}
+    for file in out.glob(f"{MODEL}*"):
+        if file.name not in written:  # of an earlier export
+            file.unlink()
     size = sum(file.stat().st_size for file in out.glob(f"{MODEL}*"))
     return Exported(out, size, (model / WEIGHTS).stat().st_size, difference)
 
@@ -141,19 +144,19 @@ class _Graph(nn.Module):
         input_ids: Tensor | None = None,
         text_attention_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        model, stand_ins = self.model, self.model.config.stand_ins
+        model, missing_modality_embeddings = self.model, self.model.config.missing_modality_embeddings
         sound = input_features if input_values is None else input_values
         speech = text = None
         if sound is not None and speech_attention_mask is not None:
             assert model.speech_encoder is not None
-            stand_in = model.missing_speech if stand_ins else None
-            speech = encode_every_row(model.speech_encoder, sound, speech_attention_mask, stand_in)
+            missing_embedding = model.missing_speech if missing_modality_embeddings else None
+            speech = encode_every_row(model.speech_encoder, sound, speech_attention_mask, missing_embedding)
         if input_ids is not None and text_attention_mask is not None:
-            stand_in = model.missing_text if stand_ins else None
-            text = encode_every_row(model.hidden_states_of, input_ids, text_attention_mask, stand_in)
+            missing_embedding = model.missing_text if missing_modality_embeddings else None
+            text = encode_every_row(model.hidden_states_of, input_ids, text_attention_mask, missing_embedding)
         embeddings, logits = model.answer(speech, text)
         answers = {"logits": logits, "embeddings": embeddings}
-        if stand_ins:
+        if missing_modality_embeddings:
             answers["speech_alone"] = model.answer(speech, None)[1]
             answers["text_alone"] = model.answer(None, text)[1]
         if model.ctc_head is not None and speech is not None:
@@ -217,7 +220,7 @@ def _batch(processor: MMERProcessor, seconds: list[float]) -> Inputs:
         for length in seconds
     ]
     words: list[str | None] = ["never said that", "what a day it is", "no"]
-    if processor.stand_ins and len(clips) > 1:
+    if processor.missing_modality_embeddings and len(clips) > 1:
         words[1], clips[2] = None, None
     heard = clips if processor.uses_speech else None
     return processor.collate(heard, words[: len(clips)], return_tensors="np")
@@ -227,7 +230,7 @@ def _tensors(batch: Inputs) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
-def _difference(ours: Answers, theirs: Answers) -> float:
+def _difference(ours: NetworkOutput, theirs: NetworkOutput) -> float:
     """Compute the largest difference between logits; NaN if one is NaN."""
     pairs = (
         (ours.logits, theirs.logits),

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.extras import import_extra
-from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
+from mmer.files.damaged import LARGEST_JSON, check_no_pointer, damaged_file, read_json_object
 from mmer.files.regular import refuse_special
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 """Of a bundle."""
 PROCESSOR = "processor_config.json"
+ADAPTER = "adapter_config.json"
+_SETTINGS = {".jinja", ".json", ".model", ".txt"}
 _LARGEST = 2**31
 _LARGEST_BY_NAME = {
     re.compile(r"layers|labels|blocks|heads|experts"): 10_000,
@@ -127,8 +129,18 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     for name in (PROCESSOR, network):
         if not (folder / name).is_file():
             raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
+    if (folder / ADAPTER).exists():  # transformers would load the weights that it names
+        raise CheckpointError(
+            f"model folder {folder} holds {ADAPTER}, an adapter to other weights; mmer reads complete models, in which "
+            "adapters are merged"
+        )
     for path in folder.iterdir():
         refuse_special(path, CheckpointError)
+        if path.suffix in _SETTINGS and path.is_file() and path.stat().st_size > LARGEST_JSON:
+            raise CheckpointError(
+                f"{path} has {path.stat().st_size / 1e6:.0f} MB; a file of settings or of a tokenizer has at most "
+                f"{LARGEST_JSON // 10**6} MB"
+            )
     check_no_pointer(folder / network)
     config = read_json_object(folder / CONFIG)
     model_type = config.get("model_type")

@@ -20,7 +20,7 @@ Symbols = list[list[int] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class NetworkOutput:
     """The outputs of a network for a batch.
 
     Attributes:
@@ -28,7 +28,7 @@ class Answers:
         embeddings: (batch, size) from which the logits are computed.
         both: (batch,) bool, true where the row has speech and text.
         speech_alone: (batch, emotions) logits from each row's speech without its text; None unless the network has
-            stand-ins and the batch has both modalities.
+            missing-modality embeddings and the batch has both modalities.
         text_alone: (batch, emotions) logits from each row's text without its speech; None likewise.
     """
 
@@ -48,7 +48,7 @@ class Network(ABC):
 
     device: str
 
-    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> Answers:
+    def answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None = None) -> NetworkOutput:
         """Answer a batch.
 
         Args:
@@ -71,7 +71,7 @@ class Network(ABC):
             ) from error
 
     @abstractmethod
-    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers: ...
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> NetworkOutput: ...
 
     @abstractmethod
     def probabilities(self, logits: Array) -> Array:

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.files.damaged import damaged_file
-from mmer.inference.backends.network import Answers, Array, Inputs, Network, Symbols
+from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.backends.onnx_graph import check_graph
 
 MODEL = "model.onnx"
@@ -48,7 +48,7 @@ class OnnxNetwork(Network):
         self._outputs = [entry.name for entry in self._session.get_outputs()]
         self._shortest = shortest
 
-    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers:
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> NetworkOutput:
         heard, was_read = "speech_attention_mask" in inputs, "input_ids" in inputs
         feeds = self._complete(inputs)
         if read is not None and heard:
@@ -61,9 +61,9 @@ class OnnxNetwork(Network):
             names += ["speech_alone", "text_alone"]
         logits, embeddings, *alone = self._run(names, feeds)
         if not alone:
-            return Answers(logits, embeddings, np.zeros(len(logits), bool))
+            return NetworkOutput(logits, embeddings, np.zeros(len(logits), bool))
         both = _given(feeds["speech_attention_mask"]) & _given(feeds["text_attention_mask"])
-        return Answers(logits, embeddings, both, *alone)
+        return NetworkOutput(logits, embeddings, both, *alone)
 
     def probabilities(self, logits: Array) -> Array:
         """Apply the softmax to (batch, emotions) logits."""

@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.files.damaged import damaged_file
-from mmer.inference.backends.network import CONFIG, WEIGHTS, Answers, Array, Inputs, Network, Symbols
+from mmer.inference.backends.network import CONFIG, WEIGHTS, Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.model.missing_modalities import Encoding
 from mmer.model.mmer import MMERForEmotionRecognition
 
@@ -44,7 +44,7 @@ class TorchNetwork(Network):
         self.device = str(self.model.device)
 
     @torch.inference_mode()
-    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> Answers:
+    def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> NetworkOutput:
         speech = text = None
         if "speech_attention_mask" in inputs:
             sound = inputs["input_features" if "input_features" in inputs else "input_values"]
@@ -56,9 +56,9 @@ class TorchNetwork(Network):
             ids, mask = inputs["input_ids"], inputs["text_attention_mask"]
             text = self.model.encode_text(self._tensor(ids), self._tensor(mask))
         embeddings, logits = self.model.answer(speech, text)
-        if not self.model.config.stand_ins or speech is None or text is None:
-            return Answers(_array(logits), _array(embeddings), np.zeros(len(logits), bool))
-        return Answers(
+        if not self.model.config.missing_modality_embeddings or speech is None or text is None:
+            return NetworkOutput(_array(logits), _array(embeddings), np.zeros(len(logits), bool))
+        return NetworkOutput(
             _array(logits),
             _array(embeddings),
             (speech.given & text.given).cpu().numpy(),

@@ -137,7 +137,9 @@ class Reading:
 
     def __call__(self, text: str) -> Inputs:
         processor = self.processor
-        if not processor.uses_text or (processor.stand_ins and not text and self.sound is not None):
+        if not processor.uses_text or (
+            processor.missing_modality_embeddings and not text and self.sound is not None
+        ):
             return Inputs(self.sound, None, np.zeros(0, bool))
         tokens = torch.as_tensor(np.asarray(processor.tokenize([text])["input_ids"]))
         special = np.isin(tokens[0].numpy(), processor.tokenizer.all_special_ids)

@@ -282,7 +282,7 @@ def write(explanation: Explanation, path: Path) -> None:
         write_json(path, explanation.to_dict())
 
 
-def render(explanation: Explanation) -> Group:
+def explanation_tables(explanation: Explanation) -> Group:
     """Tables of the answer and its counterfactuals, of the words and of the moments."""
     prediction, told = explanation.prediction, explanation.completeness
     answers = Table(title="answers", title_justify="left")

@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
-from mmer.recipe.values import Recompute
+from mmer.recipe.values import ActivationCheckpointing
 
 _EXPENSIVE = [
     torch.ops.aten.mm.default,
@@ -20,19 +20,19 @@ _EXPENSIVE = [
 ]
 
 
-def enable_recompute(model: PreTrainedModel, recompute: Recompute) -> None:
+def enable_activation_checkpointing(model: PreTrainedModel, recomputed: ActivationCheckpointing) -> None:
     """Make the layers of a model recompute activations in the backward pass instead of storing them.
 
     Args:
         model: its layers are changed in place.
-        recompute: `none` keeps everything; `cheap` keeps the results of matrix products and convolutions and computes
+        recomputed: `none` keeps everything; `cheap` keeps the results of matrix products and convolutions and computes
             attention maps, activations, normalizations and dropouts again; `layers` keeps the input of each layer
             alone. Random numbers are drawn again as they were, so none of them changes the gradient.
     """
-    if recompute == "none":
+    if recomputed == "none":
         return
     settings: dict[str, Any] = {"use_reentrant": False}
-    if recompute == "cheap":
+    if recomputed == "cheap":
         settings["context_fn"] = partial(create_selective_checkpoint_contexts, _EXPENSIVE)
     if hasattr(model, "activation_checkpointing_enable"):
         model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)

@@ -19,10 +19,10 @@ from mmer.corpora.views import View, read_views, write_views
 from mmer.errors import CorpusError, RecipeError
 from mmer.model.build import build_model
 from mmer.training.crossval import cross_validate, open_folds
-from mmer.training.data import FeatureStore, SpeechEmotionDataset, Utterance, speaker_statistics
+from mmer.training.data import FeatureStore, SpeechEmotionDataset, TrainingUtterance, speaker_statistics
 from mmer.training.preparation import prepare
 from mmer.training.run import train
-from mmer.training.views import choose_views, told
+from mmer.training.second_views import choose_views, told
 
 QUIET = Console(quiet=True)
 
@@ -206,13 +206,13 @@ class TestDrawing:
     def test_views_are_kept_in_memory(self, tiny, made, tmp_path):
         dataset, of = self.dataset(tiny, made, "augment.views_use=instead")
         view = next(iter(of.values()))[0]
-        before = dataset.store(Utterance.of_view(view, None))
-        assert dataset.store(Utterance.of_view(view, None)) is before
+        before = dataset.store(TrainingUtterance.of_view(view, None))
+        assert dataset.store(TrainingUtterance.of_view(view, None)) is before
 
     def test_a_view_is_cut_as_its_source_is(self, tiny, made):
         view = next(view for view in read_views(made) if (view.duration or 0) > 0.5)
-        assert Utterance.of_view(view, 0.5).end == 0.5
-        assert Utterance.of_view(view, 60.0).end is None
+        assert TrainingUtterance.of_view(view, 0.5).end == 0.5
+        assert TrainingUtterance.of_view(view, 60.0).end is None
 
     def test_a_view_has_the_statistics_of_the_voice_it_has(self, tiny, made):
         overrides = ("augment.views_use=instead", "model.speech.normalization=speaker")

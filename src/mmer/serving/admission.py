@@ -52,7 +52,7 @@ class Request:
             self.limit.reschedule(0)
 
 
-class Gate:
+class Admission:
     """ASGI middleware that lets a request in, or refuses it with 400, 401, 403, 429, 503 or 504.
 
     A request whose client has left, or whose answer takes too long, is ended: what works on it is cancelled. While all
@@ -61,7 +61,7 @@ class Gate:
     Args:
         app: what it guards.
         settings: of the service.
-        state: of the service; the gate counts what is in flight.
+        state: of the service; the middleware counts what is in flight.
     """
 
     def __init__(self, app: Any, settings: ServiceSettings, state: ServiceState) -> None:

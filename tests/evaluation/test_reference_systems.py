@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MissingExtraError
-from mmer.evaluation.baselines import egemaps_features, predict_majority, predict_svm
+from mmer.evaluation.reference_systems import egemaps_features, predict_majority, predict_svm
 
 LABELS = ["angry", "calm", "sad"]
 
