@@ -193,10 +193,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
             text_hidden_states: (batch, tokens, d), e_t computed outside the model, in place of `input_ids`.
             text_attention_mask: (batch, tokens), 1 where valid; None if all are valid.
             labels: (batch,) integer emotions.
-            ctc_labels: (batch, characters), padded with -100; a row of -100 has no transcript. Rows without speech
-                are ignored.
-            augmented_input_values ... augmented_text_attention_mask: the second view of the same utterances, in the
-                shapes of the first; it takes part in L_ACL alone.
+            ctc_labels: (batch, characters), padded with -100; rows of -100 and rows without speech are ignored.
+            augmented_input_values ...: the second view, in the shapes of the first; it takes part in L_ACL alone.
             kept: stores, or returns, the outputs of frozen layers; see `objectives.gradient_cache`.
 
         Returns:
@@ -259,8 +257,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """Encode both modalities of a batch for `answer`; takes what `forward` takes and ignores the second view.
 
         Returns:
-            A, (batch, frames, speech size), of `encode_speech` and e_t, (batch, tokens, d), of `encode_text`; None for
-            a modality that is not given, or that this network does not use.
+            A, (batch, frames, speech size), and e_t, (batch, tokens, d); None for a modality not given or not used.
         """
         return self._encode(
             modality_input(input_values, input_features, speech_attention_mask),
@@ -287,10 +284,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
             An encoding whose `hidden` is A, (batch, frames, speech size).
         """
         assert self.speech_encoder is not None
-        missing_embedding = self.missing_speech if self.config.missing_modality_embeddings else None
-        return encode_given(
-            partial(self.speech_encoder, kept=kept), inputs, attention_mask, missing_embedding
-        )
+        embedding = self.missing_speech if self.config.missing_modality_embeddings else None
+        return encode_given(partial(self.speech_encoder, kept=kept), inputs, attention_mask, embedding)
 
     def encode_text(self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None) -> Encoding:
         """Encode text into the token embeddings e_t of section 2.2.
@@ -306,10 +301,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
         Raises:
             ValueError: `inputs` are token numbers and the model has no text encoder.
         """
-        missing_embedding = self.missing_text if self.config.missing_modality_embeddings else None
-        return encode_given(
-            partial(self.hidden_states_of, kept=kept), inputs, attention_mask, missing_embedding
-        )
+        embedding = self.missing_text if self.config.missing_modality_embeddings else None
+        return encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, embedding)
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse both modalities and classify the result (section 2.2).
