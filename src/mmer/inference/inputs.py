@@ -165,12 +165,13 @@ def _plain_audio(audio: Any) -> Any:
         return os.fsdecode(audio)
     if isinstance(audio, bytes | np.ndarray):
         return audio
-    if isinstance(audio, bytearray) or (isinstance(audio, memoryview) and audio.format in ("B", "b", "c")):
-        return bytes(audio)
+    if isinstance(audio, bytearray | memoryview):
+        holds_bytes = isinstance(audio, bytearray) or audio.format in ("B", "b", "c")
+        return bytes(audio) if holds_bytes else audio
     if is_open_file(audio):
         return audio.read()
-    if callable(detach := getattr(audio, "detach", None)):
-        tensor = detach().cpu()
+    if callable(getattr(audio, "detach", None)):
+        tensor = audio.detach().cpu()
         return (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # NumPy knows no bfloat16
     return _plain(audio)
 

@@ -51,7 +51,7 @@ class Data(Section):
     """The corpus: a table (Parquet, CSV, TSV, JSONL) or a folder of audio with metadata.csv."""
     labels: Annotated[list[Name], Field(min_length=2), Unique] | None = None
     """Emotions that the model distinguishes, in the order of its classes; null = every emotion of the corpus."""
-    label_map: dict[Name, Name] = Field({})
+    label_map: dict[Name, Name] = Field(default={})
     """Emotions to rename before `labels` is applied, such as `excited: happy`."""
     recognized: Probability = 0.0
     """Share of the training utterances, drawn anew in each epoch, whose text is the output of a speech recognizer: the
@@ -70,7 +70,7 @@ class Protocol(Section):
     group: Name = "speaker"
     """Kind of the groups that `test` and `validation` name: speaker, session, or another column of the corpus. A split
     never divides a group or a speaker."""
-    test: list[Name] = Field([])
+    test: list[Name] = Field(default=[])
     """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
     folds: Folds = None
     """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, so many folds of groups,
@@ -203,7 +203,7 @@ class Model(Section):
 
     fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
     """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
-    ablate: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field([])
+    ablate: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field(default=[])
     """Parts of the fusion `mmer` to ablate, to see what they are worth."""
     missing_modality_embeddings: bool = False
     """Learn an embedding for a missing recording and one for a missing transcript, so that utterances without one of
@@ -304,7 +304,7 @@ class Training(Section):
     it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much each objective contributes to the gradient; this does not change training."""
-    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(["tensorboard"])
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=["tensorboard"])
     """Loggers of objectives and scores: event files in the run folder (`tensorboard`), Weights & Biases (`wandb`),
     `mlflow`; all that are listed."""
     patience: PositiveInt | None = None
