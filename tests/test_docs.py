@@ -166,6 +166,22 @@ def test_a_page_names_files_and_commands_that_exist(page: str) -> None:
         check_inline(command.split(), f"{page}: mmer {command}")
 
 
+def test_the_files_of_the_architecture_exist() -> None:
+    root = DOCS.parent / "src" / "mmer"
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+/[\w/]*(?:\.py)?)`", text)
+    assert len(named) > 30
+    assert [name for name in named if not any(root.glob(f"**/{name}"))] == ["src/mmer/"]
+    packages = {
+        name.strip("`")
+        for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
+        for name in row.split(", ")
+    }
+    assert packages == {path.stem for path in root.iterdir() if path.suffix == ".py" or path.is_dir()} - {
+        *("__init__", "__main__", "__pycache__"),
+    }
+
+
 def check_inline(words: list[str], where: str) -> None:
     """A command and options that exist; what stands between them may be anything."""
     command: Any = typer.main.get_command(app)
