@@ -214,7 +214,8 @@ def test_how_many_blocks_are_not_run() -> None:
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    pytest.importorskip("material", reason="the extra docs is not installed")
+    for needed in ("material", "mkdocstrings"):
+        pytest.importorskip(needed, reason="the extra docs is not installed")
     root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     source = os.environ | {"PYTHONPATH": str(root / "src"), "NO_MKDOCS_2_WARNING": "1"}
@@ -223,5 +224,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")
     for name in typer.main.get_command(app).commands:  # pyright: ignore[reportAttributeAccessIssue]
         assert f'id="mmer-{name}"' in page
+    reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    for name in import_module("mmer").__all__:
+        assert re.search(rf'id="mmer\.([\w.]+\.)?{name}"', reference), name
     nav = (root / "mkdocs.yml").read_text(encoding="utf-8")
     assert all(page in nav for page in PAGES)
