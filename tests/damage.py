@@ -198,7 +198,7 @@ def peak_memory() -> float:
 
 def main(kind: str, source: Path, scratch: Path, seed: int, count: int) -> None:
     from mmer.errors import MMERError
-    from mmer.inference import bundle
+    from mmer.inference.backends import bundle
 
     damages: dict[str, Callable[[random.Random, Path], None]] = {
         "folder": damage_folder,

@@ -166,6 +166,22 @@ def test_a_page_names_files_and_commands_that_exist(page: str) -> None:
         check_inline(command.split(), f"{page}: mmer {command}")
 
 
+def test_the_files_of_the_architecture_exist() -> None:
+    root = DOCS.parent / "src" / "mmer"
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+/[\w/]*(?:\.py)?)`", text)
+    assert len(named) > 30
+    assert [name for name in named if not any(root.glob(f"**/{name}"))] == ["src/mmer/"]
+    packages = {
+        name.strip("`")
+        for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
+        for name in row.split(", ")
+    }
+    assert packages == {path.stem for path in root.iterdir() if path.suffix == ".py" or path.is_dir()} - {
+        *("__init__", "__main__", "__pycache__"),
+    }
+
+
 def check_inline(words: list[str], where: str) -> None:
     """A command and options that exist; what stands between them may be anything."""
     command: Any = typer.main.get_command(app)
@@ -198,7 +214,8 @@ def test_how_many_blocks_are_not_run() -> None:
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    pytest.importorskip("material", reason="the extra docs is not installed")
+    for needed in ("material", "mkdocstrings"):
+        pytest.importorskip(needed, reason="the extra docs is not installed")
     root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     source = os.environ | {"PYTHONPATH": str(root / "src"), "NO_MKDOCS_2_WARNING": "1"}
@@ -207,5 +224,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")
     for name in typer.main.get_command(app).commands:  # pyright: ignore[reportAttributeAccessIssue]
         assert f'id="mmer-{name}"' in page
+    reference = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    for name in import_module("mmer").__all__:
+        assert re.search(rf'id="mmer\.([\w.]+\.)?{name}"', reference), name
     nav = (root / "mkdocs.yml").read_text(encoding="utf-8")
     assert all(page in nav for page in PAGES)

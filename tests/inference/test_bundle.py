@@ -20,14 +20,14 @@ from commands import make_recordings, run
 from inference.conftest import save_model
 from transformers import pipeline
 
-from mmer.augment.measures import load_recognizer
+from mmer.augment.measures import load_speech_to_text
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.calibration.fit import calibrate
 from mmer.inference import EmotionRecognizer
-from mmer.inference import bundle as bundles
 from mmer.inference.archive.score import score
+from mmer.inference.backends import bundle as bundles
 from mmer.inference.backends.bundle import model_folder as unpacked
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
@@ -383,7 +383,7 @@ def test_every_function_that_takes_a_model_takes_a_bundle(
     assert [(row["label"], row["score"]) for row in found] == expected
     score(packed, str(recordings), tmp_path / "scored")
     export_onnx(packed, tmp_path / "onnx")
-    assert load_recognizer(str(packed), "cpu")(0.1 * np.ones(16_000, np.float32)) is not None
+    assert load_speech_to_text(str(packed), "cpu")(0.1 * np.ones(16_000, np.float32)) is not None
     with pytest.raises(CheckpointError, match="is a bundle, which nothing is added to"):
         calibrate(packed, Corpus.read(recordings), None)
 

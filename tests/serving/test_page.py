@@ -102,7 +102,7 @@ def test_file_and_words(open_page: Open, url: str, clips: list[Path], recognizer
     assert list(numbers(page)) == [label for label, _ in expected.ranking]
     assert f"Answered: {expected.label}" in page.get_by_role("status").inner_text()
     assert page.get_by_text(f"“{WORDS}” (as given)").is_visible()
-    assert page.get_by_text("Owed to the words").is_visible()
+    assert page.get_by_text("Contribution of the words").is_visible()
     widths = page.locator(".fill").evaluate_all("all => all.map(one => one.offsetWidth)")
     assert widths == sorted(widths, reverse=True)
 

@@ -16,7 +16,7 @@ from mmer.training.data import (
     FeatureStore,
     Item,
     SpeechEmotionDataset,
-    Utterance,
+    TrainingUtterance,
     speaker_statistics,
 )
 
@@ -92,7 +92,7 @@ def test_no_second_view_where_nobody_wants_it(tiny, corpus: Corpus, overrides: l
 def test_store_reads_once_until_it_is_full(tiny, corpus: Corpus, tmp_path: Path):
     copy = tmp_path / "clip.wav"
     copy.write_bytes(Path(str(corpus.table["audio_path"][0])).read_bytes())
-    utterance = Utterance.of(Corpus(corpus.table.iloc[:1].assign(audio_path=str(copy))))[0]
+    utterance = TrainingUtterance.of(Corpus(corpus.table.iloc[:1].assign(audio_path=str(copy))))[0]
     processor = processor_of(tiny(), corpus)
     roomy, none = FeatureStore(processor), FeatureStore(processor, memory=0)
     features = roomy(utterance)

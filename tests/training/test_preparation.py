@@ -155,7 +155,7 @@ def test_an_entry_of_the_label_map_that_meets_nothing_is_a_note(tiny):
 def test_channels_that_cancel_are_told_once(tones: Path, tiny, tmp_path: Path):
     table = Corpus.read(tones).table
     for number in range(4):
-        mono, rate = soundfile.read(table.loc[number, "audio_path"])
+        mono, rate = soundfile.read(str(table.loc[number, "audio_path"]))
         table.loc[number, "audio_path"] = str(tmp_path / f"{number}.wav")
         soundfile.write(tmp_path / f"{number}.wav", np.stack([mono, -0.9 * mono], axis=1), rate)
     Corpus(table).write(tmp_path / "corpus.parquet")

@@ -1,4 +1,4 @@
-"""Other names for the emotions of a corpus: the canonical ones, or those of a file."""
+"""Rename the emotions of a corpus: to the canonical names, or to those of a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,7 +78,7 @@ def rename_emotions(corpus: Corpus, label_map: LabelMap) -> Corpus:
 
 
 def with_canonical_emotions(corpus: Corpus) -> Corpus:
-    """Give emotions the names that all corpora share; a name unknown there stays, and a note says so."""
+    """Give emotions their canonical names; keep an unknown name and add a note."""
     names = {label: _canonical_or(label) for label in corpus.emotions}
     unknown = [label for label in corpus.emotions if not _is_known(label)]
     notes = [listing("labels are not known here and stay as they are", unknown)] if unknown else []
@@ -120,5 +120,5 @@ def _is_known(label: str) -> bool:
 
 
 def _canonical_or(label: str) -> str | None:
-    """The canonical name of an emotion, or the label where there is none."""
+    """Return the canonical name of an emotion, or the label if there is none."""
     return canonical(label.replace("-", " ")) if _is_known(label) else label

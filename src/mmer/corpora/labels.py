@@ -1,7 +1,7 @@
 """The names of emotions that all corpora share.
 
 Speech corpora name the same emotion in many ways (`ang`, `anger`, `Angry`). Readers give every utterance one of the
-canonical names below and keep the corpus's own name in `original_emotion`. One-letter codes are not understood here:
+canonical names below and keep the corpus's own name in `original_emotion`. One-letter codes are not included:
 F is fear in one corpus and happiness in another, so a corpus that uses them has its own table in its reader.
 """
 
@@ -45,7 +45,7 @@ _CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in (nam
 
 
 def canonical(label: str) -> str | None:
-    """The canonical name of an emotion; None for a label that says that raters did not agree.
+    """Return the canonical name of an emotion, or None for a label that means that raters did not agree.
 
     >>> canonical("Anger"), canonical("exc"), canonical("xxx")
     ('angry', 'excited', None)
@@ -64,6 +64,6 @@ def canonical(label: str) -> str | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`, the nearest is 'x'`, or nothing where none is near: the middle of an error message."""
+    """Return `, the nearest is 'x'` for an error message, or nothing if no name is near."""
     matches = get_close_matches(name, list(known), 1, cutoff=0.5)
     return f", the nearest is {matches[0]!r}" if matches else ""

@@ -19,16 +19,15 @@ _IDS = ("utterance_id", "source_utterance")
 def merge(corpora: Sequence[Corpus]) -> Corpus:
     """Put the utterances of several corpora into one table.
 
-    Rows of a table without the column `corpus` are of the corpus that is called as the file or folder. Speakers,
-    sessions and dialogues become `<corpus>/<name>`, and so do all ids where one occurs twice; those that begin like
-    this already stay. Emotions get their canonical names. A column that one corpus lacks is null there.
+    A table without the column `corpus` gets the name of its file or folder there. Speakers, sessions and dialogues
+    become `<corpus>/<name>` unless they already begin like this, and so do all ids if one occurs twice. Emotions get
+    their canonical names. A column that one corpus lacks is null there.
 
     Returns:
         The corpus; its notes are those of the corpora, after their names.
 
     Raises:
-        CorpusError: nothing to merge, two unnamed corpora whose files are called the same, or an utterance that is
-            there twice.
+        CorpusError: nothing to merge, two unnamed corpora whose files have the same name, or a repeated utterance.
     """
     if len(corpora) < 2:
         raise CorpusError(f"{len(corpora)} corpora to merge; give two or more")
@@ -47,12 +46,12 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
 
 
 def _name(corpus: Corpus) -> str:
-    """What its file or folder is called."""
+    """Return the name of its file or folder."""
     return Path(corpus.source).stem
 
 
 def _prefixed(corpus: Corpus, columns: Sequence[str]) -> pd.DataFrame:
-    """The table with the name of its corpus in `corpus`, and before what is in the columns."""
+    """Return the table with the name of its corpus in `corpus`, and as a prefix in the columns."""
     names = corpus.table["corpus"].fillna(_name(corpus))
 
     def prefixed(name: str, value: Any) -> str | None:

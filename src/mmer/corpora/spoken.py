@@ -1,10 +1,9 @@
-"""*spoken*: a corpus whose answers are known, made on the spot by eSpeak NG.
+"""*spoken*: a synthetic corpus with known answers, made by eSpeak NG.
 
 An emotion is arousal times valence: happy (high, positive), angry (high, negative), calm (low, positive) and sad
-(low, negative). Arousal is heard and cannot be read: it is in rate, pitch, pitch range and loudness alone. Valence is
-read and not in the prosody: it is in the words alone. Every sentence is spoken with both arousals by the same voice,
-and every setting of the prosody is used for a positive sentence and its negative twin, which differs in one word. So
-whoever knows the text alone, or the prosody alone, is right at most half of the time, exactly.
+(low, negative). Rate, pitch, pitch range and loudness alone carry arousal; words alone carry valence. The same voice
+speaks every sentence with both arousals, and every setting of the prosody is used for a positive sentence and its
+negative twin, which differs in one word. So the text alone, or the prosody alone, gives at most 50 % accuracy.
 """
 
 import io
@@ -160,7 +159,7 @@ def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
 
 
 def _voices(generator: np.random.Generator) -> Iterator[Voice]:
-    """Every variant once, women and men in turn, each with some accent."""
+    """Yield every variant once, women and men in turn, each with an accent."""
     accents = itertools.cycle(generator.permutation(ACCENTS).tolist())
     women, men = (generator.permutation(VARIANTS[gender]).tolist() for gender in ("female", "male"))
     for woman, man in zip(women, men, strict=True):
@@ -169,7 +168,7 @@ def _voices(generator: np.random.Generator) -> Iterator[Voice]:
 
 
 def _twins(generator: np.random.Generator) -> Iterator[tuple[str, str]]:
-    """Sentences with a positive word and their twins with a negative one; none comes twice, all words do in turn."""
+    """Yield sentences with a positive word and their twins with a negative one, all words in turn, none twice."""
     words = [(kind, pair) for kind in FRAMES for pair in kind]
     said: set[str] = set()
     while True:
@@ -187,7 +186,7 @@ def _twins(generator: np.random.Generator) -> Iterator[tuple[str, str]]:
 def _four(
     voice: Voice, sentences: tuple[str, str], generator: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the four emotions: two sentences, each with the same two settings of the prosody."""
+    """Return rows of the four emotions: two sentences, each with the same two settings of the prosody."""
     for arousal, spans in PROSODY.items():
         settings = {
             name: int(generator.integers(smallest, largest, endpoint=True))
@@ -208,7 +207,7 @@ def _four(
 
 
 def _speak(synthesizer: ESpeak, voice: Voice, row: dict[str, Any], path: Path) -> float:
-    """Write the recording of a row; gives its seconds."""
+    """Write the recording of a row and return its seconds."""
     settings = {name: row[name] for name in ("rate", "pitch", "pitch_range", "volume")}
     waveform = synthesizer.synthesize(row["transcript"], voice=voice.name, **settings)
     waveform = soxr.resample(

@@ -40,10 +40,10 @@ def spell_sounds(text: str) -> str:
 
 
 def normalize_transcript(text: str) -> str:
-    """The form in which two transcripts are compared.
+    """Normalize a transcript for comparison.
 
-    NFKC, lower case, `[...]` tags dropped, curly apostrophes made straight; letters (with their marks),
-    digits and apostrophes of any script are kept and everything else is a blank; blanks are collapsed.
+    Apply NFKC and lower case, drop `[...]` tags, and make curly apostrophes straight. Keep letters (with their marks),
+    digits and apostrophes of any script, replace everything else by blanks, and collapse these.
 
     >>> normalize_transcript("[LAUGHTER] I’m 30 -- über-TIRED!")
     "i'm 30 über tired"
@@ -77,7 +77,7 @@ class CTCAlphabet:
 
     @classmethod
     def from_transcripts(cls, transcripts: Iterable[str | None]) -> Self:
-        """The alphabet of a corpus: blank, `|`, and the characters of its transcripts in sorted order.
+        """Make the alphabet of a corpus: blank, `|`, and the characters of its transcripts in sorted order.
 
         Raises:
             CorpusError: no transcript holds a letter, a digit or an apostrophe.
@@ -96,7 +96,7 @@ class CTCAlphabet:
         return 0
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the upper-cased text without annotations and punctuation; unknown characters are dropped.
+        """Return the ids of the upper-cased text without annotations and punctuation; drop unknown characters.
 
         >>> CTCAlphabet(WAV2VEC2_ALPHABET).encode("Oh, no!")
         [8, 11, 4, 9, 8]
@@ -105,7 +105,7 @@ class CTCAlphabet:
         return [self._ids[c] for c in "|".join(known.split())]
 
     def decode(self, ids: Iterable[int], *, collapse: bool = True) -> str:
-        """Text of a sequence of ids; with `collapse`, of the best symbol of each frame (repeats made one).
+        """Return the text of a sequence of ids; with `collapse`, of the best symbol of each frame (repeats merged).
 
         >>> CTCAlphabet(WAV2VEC2_ALPHABET).decode([8, 8, 0, 11, 4, 4, 9, 0, 8])
         'OH NO'
@@ -118,5 +118,5 @@ class CTCAlphabet:
 
 
 def _spoken(text: str) -> str:
-    """Upper-cased normalized words of a transcript without its annotations."""
+    """Return the upper-cased normalized words of a transcript without its annotations."""
     return normalize_transcript(strip_annotations(text)).upper()

@@ -1,4 +1,4 @@
-// A question, the answer to it, and what else can be asked about it.
+// The form, the answer, its explanation, and the timeline of a recording.
 
 import { showExplanation } from "./explanation.js";
 import { $, ask, element, percent, showProblem, tell } from "./service.js";
@@ -27,7 +27,7 @@ async function meetModel() {
     $("formats").textContent = `WAV, FLAC, MP3, Opus, M4A, MP4, WebM; ${longest}`;
   }
   if (transcription === "ctc" || transcription.startsWith("whisper:")) {
-    $("transcript-note").textContent = "With a recording, the words are heard by the service; yours are not read.";
+    $("transcript-note").textContent = "The service transcribes recordings itself and ignores these words.";
   }
   return true;
 }
@@ -55,14 +55,14 @@ async function record() {
   showProblem(null);
   let sound;
   try {
-    // Loudness and noise are part of what the model hears, so the browser shall not even them out.
+    // Loudness and noise are input to the model, so the browser must not even them out.
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     sound = await navigator.mediaDevices.getUserMedia({ audio });
   } catch (error) {
     showProblem(new Error(
       window.isSecureContext
         ? `No microphone: ${error.message}. Allow it for this page, or choose a file.`
-        : "Browsers give a microphone to pages on localhost or HTTPS alone; choose a file, or ask for HTTPS."
+        : "Browsers offer a microphone only to pages on localhost or HTTPS. Choose a file, or open this page over HTTPS."
     ));
     return;
   }
@@ -108,7 +108,7 @@ function withWords(form) {
   return form;
 }
 
-// Ask one thing at a time, and show what came of it.
+// Send one request at a time, and show its result or its error.
 async function consult(path, form, waiting, use) {
   showProblem(null);
   if (!state.model && !(await meetModel())) {
@@ -145,7 +145,7 @@ async function send(event) {
 
 async function follow() {
   $("timeline").hidden = true;
-  await consult("v1/timeline", question(), "Finding what is said and when …", (found) => {
+  await consult("v1/timeline", question(), "Finding the segments of speech …", (found) => {
     state.timeline = found;
     showTimeline(found, $("minimum").value / 100);
     tell("The timeline is below.");
@@ -200,17 +200,17 @@ function bar(label, share, isFirst, minimum) {
 }
 
 function facts(answer) {
-  const told = [];
-  if (answer.duration !== null) told.push(["Sound", `${answer.duration.toFixed(2)} s`]);
-  const source = { given: "as given", none: "none", ctc: "heard by the model" }[answer.transcript_source] ?? `heard by ${answer.transcript_source}`;
-  if (state.model.reads) told.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
-  for (const [side, name] of [["speech", "Owed to the sound"], ["text", "Owed to the words"]]) {
+  const rows = [];
+  if (answer.duration !== null) rows.push(["Sound", `${answer.duration.toFixed(2)} s`]);
+  const source = { given: "as given", none: "none", ctc: "transcribed by the model" }[answer.transcript_source] ?? `transcribed by ${answer.transcript_source}`;
+  if (state.model.reads) rows.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
+  for (const [side, name] of [["speech", "Contribution of the sound"], ["text", "Contribution of the words"]]) {
     const share = answer.contributions[side];
-    if (share !== null && share !== undefined) told.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
+    if (share !== null && share !== undefined) rows.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
   }
-  told.push(["Probabilities", state.model.calibrated ? "calibrated" : "not calibrated: take them as a ranking"]);
-  told.push(["Model", `${state.model.name} ${answer.model.slice(0, 12)}`]);
-  return told;
+  rows.push(["Probabilities", state.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
+  rows.push(["Model", `${state.model.name} ${answer.model.slice(0, 12)}`]);
+  return rows;
 }
 
 $("ask").addEventListener("submit", send);

@@ -1,9 +1,9 @@
-// What every part of the page asks, shows and writes the same way.
+// Helpers that every part of the page uses.
 
 export const $ = (id) => document.getElementById(id);
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-// What the service says, or an error that says what it says.
+// Return the response of the service, or throw an error with its message.
 export async function ask(path, options = {}) {
   const token = $("token").value.trim();
   const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
@@ -20,7 +20,7 @@ export async function ask(path, options = {}) {
   throw problem;
 }
 
-// What a screen reader says; seen too, unless `isSeen` is false because it stands elsewhere.
+// Announce a status to screen readers; show it too, unless `isSeen` is false.
 export function tell(text, isSeen = true) {
   $("status").textContent = text;
   $("status").classList.toggle("unseen", !isSeen);

@@ -1,4 +1,4 @@
-// The answers along a recording: a strip to look at, and a table to read.
+// The timeline of a recording: a strip and a table.
 
 import { $, element, percent } from "./service.js";
 
@@ -6,7 +6,7 @@ const COLORS = ["#3d87d6", "#d9722e", "#2f9e6e", "#b86bb0", "#c69214", "#4fb0c6"
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 
-// Show a timeline; `minimum` is the confidence from which an answer counts.
+// Show a timeline; answers below the confidence `minimum` are marked as abstained.
 export function showTimeline(found, minimum) {
   const color = (label) => COLORS[found.labels.indexOf(label) % COLORS.length];
   const answered = found.segments.filter((segment) => segment.label !== null);
@@ -52,7 +52,7 @@ function row(segment, color, minimum) {
   return made;
 }
 
-// Who speaks, and what is said, as far as it is known.
+// The speaker and the words, as far as they are known.
 function saying({ speaker, channel, transcript }) {
   const who = speaker ?? (channel === "mix" ? "" : channel);
   return [who, transcript && `“${transcript}”`].filter(Boolean).join(": ");
