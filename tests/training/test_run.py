@@ -662,7 +662,7 @@ def test_a_full_disk_is_told_before_training(tiny, tmp_path: Path, monkeypatch: 
     # The one thing that a test cannot make for real: a disk that is nearly full.
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2_000_000, 0, 1_000_000))
     with pytest.raises(
-        TrainingError, match=r"needs about 0\.0 GB more .* 0\.0 GB are free on its disk; make room"
+        TrainingError, match=r"needs about \d+\.\d MB more .* 1\.0 MB are free on its disk; make room"
     ):
         train(tiny(), tmp_path / "run", console=quiet())
     assert not list((tmp_path / "run").rglob("checkpoint-*"))

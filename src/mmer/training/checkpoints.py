@@ -85,11 +85,15 @@ def check_space(folder: Path, needed: Space, runs: Sequence[Path], at_a_time: in
     held = sum(file.stat().st_size for run in runs for file in run.rglob("*") if file.is_file())
     free = shutil.disk_usage(folder).free
     if total - held > free:
-        more = f"about {(total - held) / _GB:.1f} GB more for checkpoints and models"
-        found = f"{free / _GB:.1f} GB are free on its disk"
+        more = f"about {_size(total - held)} more for checkpoints and models"
+        found = f"{_size(free)} are free on its disk"
         raise TrainingError(
             f"{folder}: training needs {more}, and {found}; make room, or use a folder on another disk"
         )
+
+
+def _size(bytes_on_disk: int) -> str:
+    return f"{bytes_on_disk / _GB:.1f} GB" if bytes_on_disk >= _GB else f"{bytes_on_disk / 1e6:.1f} MB"
 
 
 def prune(folder: Path) -> None:
