@@ -89,3 +89,17 @@ def test_long_names_in_an_error(tmp_path) -> None:
         read_label_map(path)
     assert str(caught.value).startswith(f"{path}: has the columns from, xxx")
     assert len(str(caught.value)) == 1500
+
+
+@pytest.mark.parametrize("filler", ["#", "a: [1, 2]\nb: "])
+def test_a_file_without_end(tmp_path, filler: str) -> None:
+    """PyYAML would read it for minutes."""
+    for name, read in (
+        ("mine.yaml", load_recipe),
+        ("map.yaml", read_label_map),
+        ("map.json", read_label_map),
+    ):
+        path = tmp_path / name
+        path.write_text(filler * 5_000_000)
+        with pytest.raises((CorpusError, RecipeError), match="has more than 500000 characters"):
+            read(str(path) if read is load_recipe else path)

@@ -13,7 +13,7 @@ from mmer.corpora.tables import brief
 from mmer.errors import CorpusError, RecipeError, reading
 from mmer.files.regular import refuse_special
 from mmer.recipe.values import read_as
-from mmer.recipes import parse_yaml
+from mmer.recipes import parse_yaml, text_of
 from mmer.text.names import folded, header, meant, tidy
 
 LabelMap = Mapping[str, str | None]
@@ -42,7 +42,7 @@ def read_label_map(path: Path) -> dict[str, str | None]:
         refuse_special(path, CorpusError)
         try:
             with reading(path, suffix[1:], CorpusError):
-                entries = parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+                entries = parse_yaml(text_of(path, "utf-8-sig"), str(path))
         except RecipeError as error:
             raise CorpusError(str(error)) from None
         read = read_as(entries, dict[str, str | None])

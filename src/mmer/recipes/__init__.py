@@ -13,6 +13,7 @@ from mmer.errors import RecipeError, reason_of
 from mmer.files.regular import refuse_special
 
 _MOST_VALUES = 1_000_000
+_LONGEST = 500_000  # characters, which PyYAML reads in some seconds
 
 
 def recipe_names() -> list[str]:
@@ -32,7 +33,7 @@ def read_recipe(name_or_path: str) -> tuple[str, str]:
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         refuse_special(path, RecipeError)
         try:
-            return f"recipe {name_or_path}", path.read_text(encoding="utf-8")
+            return f"recipe {name_or_path}", text_of(path, "utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise RecipeError(f"cannot read recipe {name_or_path}: {reason}") from None
@@ -43,6 +44,16 @@ def read_recipe(name_or_path: str) -> tuple[str, str]:
         shipped = f"shipped are {', '.join(names)}, or give the path of a .yaml file"
         raise RecipeError(f"no recipe {name_or_path!r}{hint}; {shipped}")
     return f"recipe {name_or_path}", (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+
+
+def text_of(path: Path, encoding: str) -> str:
+    """Text of a file, as far as `parse_yaml` needs it to see that it is too long.
+
+    Raises:
+        OSError, UnicodeDecodeError: it cannot be read.
+    """
+    with path.open(encoding=encoding) as file:
+        return file.read(_LONGEST + 1)
 
 
 class Plain(str):
@@ -60,8 +71,11 @@ def parse_yaml(text: str, source: str) -> Any:
         source: what messages call it.
 
     Raises:
-        RecipeError: not YAML, a key given twice or that is no text, a tag, or far more content than text.
+        RecipeError: longer than 500 000 characters, not YAML, a key given twice or that is no text, a tag, or far more
+            content than text.
     """
+    if len(text) > _LONGEST:
+        raise RecipeError(f"{source}: has more than {_LONGEST} characters, and no more are read")
     try:
         value = yaml.load(text, _Loader)
         _check_extent(value)
