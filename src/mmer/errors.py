@@ -1,8 +1,42 @@
 """Errors a user of mmer can cause. Each message is one line: what is wrong, what was found, what to do."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter that a message names; the command line writes the option or setting of the same name instead.
+
+    Attributes:
+        name: as in Python.
+        value: to give it; None to name the parameter alone.
+    """
+
+    name: str
+    value: object = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value!r}"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that a message names; the command line writes the command that calls it instead.
+
+    Attributes:
+        name: as in Python.
+        arguments: names of what to call it with.
+    """
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(self.arguments)})"
+
 
 _LONGEST = 1500
 _NO_MEMORY = re.compile(
@@ -15,10 +49,23 @@ class MMERError(ValueError):
     """Base of every error a user can cause; the command line prints it as one line and exits with 2.
 
     The line is cut at 1500 characters. It may list names from a file, which can be of any number and length.
+
+    Args:
+        parts: the message, in pieces that are put together as they are; a piece that is a `Parameter` or a `Function`
+            is spelled as in Python, and by `spelled` in another way.
     """
 
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*parts)
+
     def __str__(self) -> str:
-        message = super().__str__()
+        return self.spelled(str)
+
+    def spelled(self, spell: Callable[[Parameter | Function], str]) -> str:
+        """The message with each parameter and function as `spell` writes it."""
+        message = "".join(
+            spell(part) if isinstance(part, Parameter | Function) else str(part) for part in self.args
+        )
         return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
 
 

@@ -100,7 +100,8 @@ def _nearest_key(key: str, model: Model, prefix: str, paths: Sequence[str]) -> s
     by_last = {path.rpartition(".")[2]: path for path in reversed(paths)}
     if near := get_close_matches(key, by_last, 1):
         return f"; did you mean {by_last[near[0]]}?"
-    return f"; the keys of {prefix.rstrip('.') or 'a recipe'} are {', '.join(siblings)}"
+    of = prefix.rstrip(".") or f"a {model.__name__.lower()}"
+    return f"; the keys of {of} are {', '.join(siblings)}"
 
 
 def _path(location: Sequence[int | str], paths: Sequence[str]) -> str:

@@ -5,28 +5,22 @@ Settings that it leaves out have the defaults below. An unknown key or a value t
 `RecipeError` of one line that names the place.
 """
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
-from mmer.errors import RecipeError
 from mmer.recipe.augmentation import Augment
-from mmer.recipe.errors import check_keys, explain, sections
-from mmer.recipe.renamed import RENAMED, rename
+from mmer.recipe.settings import read_settings, values
 from mmer.recipe.values import (
     ActivationCheckpointing,
     Folds,
@@ -38,10 +32,8 @@ from mmer.recipe.values import (
     Seed,
     Train,
     Unique,
-    read_as,
-    read_override,
 )
-from mmer.recipes import parse_yaml, read_recipe
+from mmer.recipes import read_recipe
 
 
 class Data(Section):
@@ -358,7 +350,7 @@ class Recipe(Section):
 
     def differences(self, other: "Recipe") -> list[str]:
         """List the dotted paths of settings that differ from those of `other` and change the results of a run."""
-        mine, theirs = dict(_leaves(self.run_as(other))), dict(_leaves(other))
+        mine, theirs = dict(values(self.run_as(other))), dict(values(other))
         return [path for path, value in mine.items() if theirs[path] != value]
 
     def run_as(self, other: "Recipe") -> "Recipe":
@@ -395,57 +387,5 @@ def load_run_recipe(folder: Path) -> Recipe:
 
 
 def _load(source: str, text: str, overrides: Sequence[str] = (), *, silent: bool = False) -> Recipe:
-    settings = parse_yaml(text, source)
-    if settings is None:
-        settings = {}
-    rename(settings, source, silent=silent)
-    check_keys(settings, Recipe, source)
-    settings = read_as(settings, Recipe)
-    set_by_override: dict[str, str] = {}
-    for override in overrides:
-        path, equals, value = override.partition("=")
-        place = f"override {override!r}"
-        if not equals or not path.strip():
-            raise RecipeError(f"{place} is not of the form section.setting=value")
-        if re.search("[\ud800-\udfff]", value):
-            raise RecipeError(f"{place}: a recipe is UTF-8 text, which cannot hold it")
-        path = path.strip()
-        layer = read_override(value, _kind_of(RENAMED.get(path, path).split(".")), place)
-        for key in reversed(path.split(".")):
-            layer = {key: layer}
-        rename(layer, place)
-        check_keys(layer, Recipe, place)
-        _merge(settings, read_as(layer, Recipe), Recipe)
-        set_by_override[RENAMED.get(path, path)] = place
-    try:
-        # From JSON, strict validation takes a list for a tuple and text for a path but no text for a number.
-        return Recipe.model_validate_json(json.dumps(settings, default=str), strict=True)
-    except ValidationError as error:
-        raise RecipeError(explain(error, settings, Recipe, source, set_by_override)) from None
-
-
-def _kind_of(keys: Sequence[str]) -> Any:
-    """The annotation of the setting at a path; text where there is none."""
-    kind: Any = Recipe
-    for key in keys:
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields):
-            return str
-        kind = kind.model_fields[key].annotation
-    return kind
-
-
-def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _merge(settings: dict[str, Any], layer: Mapping[str, Any], model: type[BaseModel]) -> None:
-    for key, value in layer.items():
-        if key in sections(model):
-            _merge(settings.setdefault(key, {}), value, sections(model)[key])
-        else:
-            settings[key] = value
+    named = [(f"override {override!r}", override) for override in overrides]
+    return read_settings(Recipe, text, source, named, silent=silent)
