@@ -260,7 +260,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     asked, speech = questions(arguments.model, arguments.corpus, 60), _speech(arguments.corpus)
-    options = ["--max-per-minute", "0", "--grace", str(GRACE), "--max-streams", str(arguments.streams + 4)]
+    options = ["max_per_minute=0", f"grace={GRACE}", f"max_streams={arguments.streams + 4}"]
     process, url = started(arguments.model, options, arguments.log)
     made = Attack(url, asked, speech)
     try:

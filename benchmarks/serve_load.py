@@ -76,7 +76,7 @@ def questions(model: Path, corpus: Path, number: int) -> list[Question]:
 
 def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Popen[bytes]", str]:
     """`mmer serve` in a process of its own that writes into `log`, and its address, once it answers."""
-    command = [sys.executable, "-m", "mmer", "serve", str(model), "--port", "0", "--device", "cpu", *options]
+    command = [sys.executable, "-m", "mmer", "serve", str(model), "port=0", "--device", "cpu", *options]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file)
     while not (found := re.search(r"answers at (http://\S+)/ ", said := log.read_text())):
@@ -90,7 +90,7 @@ def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Pop
 def service(model: Path, batch_size: int) -> Iterator[str]:
     """`mmer serve` in a process of its own; gives its address."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--max-per-minute", "0", "--batch-size", str(batch_size)]
+        options = ["max_per_minute=0", "--batch-size", str(batch_size)]
         process, url = started(model, options, Path(folder) / "log")
         try:
             yield url

@@ -142,10 +142,10 @@ def test_a_recipe_goes_through_every_command(recipe: str, corpus: Path, mmer: Mm
     judged = json.loads((tmp_path / "judged" / "metrics.json").read_text())
     assert judged["accuracy"] == json.loads((trained / "metrics.json").read_text())["test"]["accuracy"]
     mmer("report", trained)
-    mmer("doctor", model)
+    mmer("model", "check", model)
     if find_spec("onnxscript") and find_spec("onnxruntime"):
-        mmer("export", model, "--onnx", "--out", tmp_path / "onnx")
-        mmer("doctor", model, "--onnx", tmp_path / "onnx")
+        mmer("model", "export", model, "--out", tmp_path / "onnx")
+        mmer("model", "check", model, "--onnx", tmp_path / "onnx")
     folds = ["protocol.folds=leave-one-out", "protocol.test=[]"]
     mmer("crossval", *settings, *folds, "--out", crossval, "--jobs", "2")
     assert len(json.loads((crossval / "metrics.json").read_text())["folds"]) == 3

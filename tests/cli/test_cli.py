@@ -183,7 +183,7 @@ def test_bad_files_are_rows_and_good_ones_are_answered(mmer: Command, trained: P
             "--transcript belongs to one recording",
         ),
         (["predict", "{model}", "{recordings}", "-o", "answers.xls"], ".jsonl, .csv, .parquet"),
-        (["import-checkpoint", "nowhere.pt", "out", "--text-encoder", "x"], "no such file: nowhere.pt"),
+        (["model", "import", "nowhere.pt", "-o", "out", "--text-encoder", "x"], "no such file: nowhere.pt"),
         (["corpus", "show", "nowhere.csv"], "nowhere.csv"),
         (["corpus", "prepare", "iemocap", "nowhere", "-o", "x.parquet"], "nowhere"),
     ],
@@ -207,6 +207,6 @@ def test_debug_shows_the_trace(mmer: Command) -> None:
 
 def test_import_checkpoint_refuses_a_pickle_of_code(mmer: Command, tmp_path: Path) -> None:
     torch.save({"state_dict": Path("x")}, tmp_path / "official.pt")
-    outcome = mmer("import-checkpoint", tmp_path / "official.pt", tmp_path / "out")
+    outcome = mmer("model", "import", tmp_path / "official.pt", "-o", tmp_path / "out")
     assert outcome.code == 2
     assert "cannot be read as a PyTorch checkpoint of tensors alone" in outcome.err

@@ -233,7 +233,7 @@ class TestCommand:
         refused = mmer("compare", *tables)
         assert refused.code == 2
         assert "mine.csv and theirs.csv differ in the truth of" in refused.err
-        done = mmer("compare", *tables, "--rename", "hap=happy", "--figure", "accuracy", "--json", out)
+        done = mmer("compare", *tables, "--rename", "hap=happy", "--figure", "accuracy", "--out", out)
         assert done.code == 0, done.err
         (difference,) = json.loads(out.read_text())["differences"]
         first, second = made(0.5, 0.7)
@@ -258,7 +258,7 @@ class TestCommand:
             (["{mine}", "{theirs}", "--figure", "f1"], "unknown figure 'f1'"),
             (["{mine}", "{theirs}", "--rename", "joy=happy"], "no run has the emotion 'joy'"),
             (
-                ["{mine}", "{theirs}", "--json", "{folder}/no/x.json"],
+                ["{mine}", "{theirs}", "--out", "{folder}/no/x.json"],
                 "x.json: cannot be written, there is no folder",
             ),
         ],

@@ -108,13 +108,13 @@ def test_command_and_errors(
 ) -> None:
     card = copy / "model" / "README.md"
     for _ in range(2):
-        done = run(capfd, monkeypatch, ["card", copy])
-        assert (done.code, done.out.strip()) == (0, str(card))
+        done = run(capfd, monkeypatch, ["report", copy])
+        assert (done.code, done.out.split()[-1]) == (0, str(card))
     card.write_text("My own words.")
-    with pytest.raises(
-        CheckpointError, match=r"was not written by mmer card, or was edited; move it away first"
-    ):
+    with pytest.raises(CheckpointError, match=r"was not written by mmer, or was edited; move it away first"):
         write_model_card(copy)
+    kept = run(capfd, monkeypatch, ["report", copy])
+    assert (kept.code, "note: no model card is written" in kept.err) == (0, True)
     assert card.read_text() == "My own words."
     with pytest.raises(MMERError, match="is no run folder"):
         write_model_card(tmp_path)

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer.main
+from command_line import commands
 from commands import make_recordings, run
 from inference.conftest import save_model
 from transformers import pipeline
 
 from mmer.augment.measures import load_speech_to_text
-from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.calibration.fit import calibrate
@@ -113,7 +112,7 @@ def test_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "by-command.mmer"
-    done = run(capfd, monkeypatch, ["bundle", model_folder, "-o", out])
+    done = run(capfd, monkeypatch, ["model", "bundle", model_folder, "-o", out])
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"bundle written: {out} (0.")
     asked = ["predict", out, clips[0], "--transcript", "la", "--device", "cpu"]
@@ -340,26 +339,24 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
         "score": [packed, recordings, "--out", "scored"],
         "evaluate": [packed, recordings],
         "explain": [packed, clip, "--transcript", "yes", "-o", "why.json"],
-        "doctor": [packed, "--onnx", packed],
+        "model check": [packed, "--onnx", packed],
         "robustness": [packed, recordings, "--out", "robust", "--axes", "loudness", "--sample", "2"],
-        "export": [packed, "--onnx", "-o", "onnx"],
-        "bundle": [packed, "-o", "again.mmer"],
+        "model export": [packed, "-o", "onnx"],
+        "model bundle": [packed, "-o", "again.mmer"],
     }
     refused = {"calibrate": [packed, recordings, "--split", "all"]}
     elsewhere = {"listen", "serve"}  # below, and in tests/serving/test_command.py
     takes = {
-        name
-        for name, command in typer.main.get_command(app).commands.items()  # pyright: ignore[reportAttributeAccessIssue]
-        if any(parameter.name == "model" for parameter in command.params)
+        name for name, command in commands() if any(parameter.name == "model" for parameter in command.params)
     }
     assert takes == {*asked, *refused, *elsewhere}
     for name, arguments in asked.items():
-        done = run(capfd, monkeypatch, [name, *arguments])
+        done = run(capfd, monkeypatch, [*name.split(), *arguments])
         # Made recordings are all answered, and where a random model differs from itself is no matter here.
-        assert done.code in ((0, 1) if name == "doctor" else (0,)), (name, done.err)
+        assert done.code in ((0, 1) if name == "model check" else (0,)), (name, done.err)
     assert (tmp_path / "again.mmer").read_bytes() == packed.read_bytes()
     for name, arguments in refused.items():
-        done = run(capfd, monkeypatch, [name, *arguments])
+        done = run(capfd, monkeypatch, [*name.split(), *arguments])
         assert done.code == 2
         assert f"{packed} is a bundle, which nothing is added to; calibrate the model folder" in done.err
     assert not list((tmp_path / "cache").rglob("calibration.json"))

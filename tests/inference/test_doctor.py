@@ -59,7 +59,7 @@ def test_golden_logits_are_those_of_the_recognizer(versatile: EmotionRecognizer)
 
 
 def test_a_sound_model(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    done = run(capfd, monkeypatch, ["doctor", folder, "--device", "cpu"])
+    done = run(capfd, monkeypatch, ["model", "check", folder, "--device", "cpu"])
     assert done.code == 0, done.out
     assert "different" not in done.out
     assert "name the exported folder with --onnx" in done.out
@@ -72,7 +72,7 @@ def test_a_sound_model(folder: Path, capfd: pytest.CaptureFixture[str], monkeypa
 
 def test_other_weights(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     raise_first_logit(folder)
-    done = run(capfd, monkeypatch, ["doctor", folder, "--device", "cpu"])
+    done = run(capfd, monkeypatch, ["model", "check", folder, "--device", "cpu"])
     assert done.code == 1
     assert "golden.json is of other weights than model.safetensors" in done.out
     found = named(examine(folder, device="cpu"))["golden clips, answers"]

@@ -43,8 +43,7 @@ def launch(model: Path, *arguments: str) -> "subprocess.Popen[str]":
         "mmer",
         "serve",
         str(model),
-        "--port",
-        "0",
+        "port=0",
         "--device",
         "cpu",
         *arguments,
@@ -87,8 +86,8 @@ def launched(
     token = tmp_path_factory.mktemp("token") / "token"
     token.write_text(f"{TOKEN}\n")
     processes = [
-        launch(versatile_folder, "--max-per-minute", "0"),
-        launch(versatile_folder, "--token-file", str(token)),
+        launch(versatile_folder, "max_per_minute=0"),
+        launch(versatile_folder, f"token_file={token}"),
     ]
     yield processes
     for process in processes:

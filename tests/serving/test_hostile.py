@@ -52,7 +52,7 @@ def own(versatile_folder: Path) -> Iterator[Callable[..., Process]]:
     begun: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> Process:
-        begun.append(launch(versatile_folder, "--max-per-minute", "0", *arguments))
+        begun.append(launch(versatile_folder, "max_per_minute=0", *arguments))
         return wait_for(begun[-1])
 
     yield start
@@ -333,7 +333,7 @@ class TestLeavingClients:
 class TestStopping:
     def test_whatever_hangs(self, own: Callable[..., Process]) -> None:
         """Slow headers, slow bodies and a silent stream; those who asked are told."""
-        process = own("--grace", "4")
+        process = own("grace=4")
         url = process.url
         with (
             crowd(url, 20, b"GET / HTTP/1.1\r\n") as headers,

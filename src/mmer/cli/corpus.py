@@ -1,86 +1,51 @@
-"""The `mmer corpus` commands: one small function for each."""
+"""The commands about data: `mmer corpus prepare`, `show`, `audit` and `transcribe`, and `mmer augment`."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmer.cli.options import (
+    BatchSize,
+    CorpusPath,
+    Device,
+    OutFolder,
+    OutJson,
+    OutTable,
+    RecordingsPath,
+    Renames,
+    Seed,
+    Settings,
+    label_map,
+)
 from mmer.display.terminal import messages, results, tell
+from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_output_file, check_output_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-corpus_app = typer.Typer(help="Read, check and look at corpora.", no_args_is_help=True)
 
-CorpusPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv."
-    ),
-]
-RecordingsPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder of recordings."
-    ),
-]
-LabelMapFile = Annotated[
-    Path | None,
-    typer.Option("--label-map", help="A .yaml, .json or .csv file of new names, as in excited: happy."),
-]
-
-
-@corpus_app.command("list")
-def corpus_list() -> None:
-    """List the corpora that can be prepared: size, license and where to get them."""
-    from mmer.corpora.readers.catalog import list_corpora
-
-    results().print(list_corpora(), soft_wrap=True)
-
-
-@corpus_app.command("prepare")
-def corpus_prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `mmer corpus list`.")],
-    root: Annotated[
-        Path,
+def prepare(
+    sources: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="ROOT", help="The unpacked release; for spoken, the folder to write recordings to."
+            metavar="NAME ROOT | SOURCE",
+            help="A released corpus by name and the folder of its release (for spoken, the folder to write "
+            "recordings to); or a table, an audio folder, kaldi:FOLDER, emobox:FOLDER, audformat:FOLDER[:TABLE], "
+            "hf:NAME[:CONFIG]. Several become one table. Without any, the corpora that have a name are listed.",
         ),
-    ],
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
-    ],
-) -> None:
-    """Read a released corpus into one table, and say what differs from its documentation."""
-    from mmer.corpora import read_corpus
-    from mmer.corpora.formats.exchange import check_target
-    from mmer.display.progress import counting
-
-    console = messages()
-    check_target(str(out), [str(root.absolute())])
-    with counting(console, f"reading {name}") as progress:
-        corpus = read_corpus(name, root, progress=progress)
-    corpus.write(out)
-    _report(console, corpus.notes, f"{len(corpus)} utterances in {out}")
-
-
-@corpus_app.command("convert")
-def corpus_convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A table, an audio folder, kaldi:FOLDER, emobox:FOLDER, audformat:FOLDER[:TABLE], hf:NAME[:CONFIG].",
-        ),
-    ],
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            rich_help_panel="Output",
             help="A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER.",
         ),
-    ],
+    ] = None,
     audio: Annotated[
         Path | None,
         typer.Option(
@@ -91,49 +56,52 @@ def corpus_convert(
         Path | None,
         typer.Option(help="Take the folds over from this folder of EmoBox, such as EmoBox/data/iemocap."),
     ] = None,
-    label_map: LabelMapFile = None,
+    rename: Renames = None,
 ) -> None:
-    """Read or write a corpus in the format of Kaldi, EmoBox, audformat or Hugging Face."""
+    """Read corpora into one table or another format, and say what differs from their documentation."""
+    from mmer.corpora.readers.catalog import list_corpora
     from mmer.corpora.formats.emobox import with_emobox_folds
     from mmer.corpora.formats.exchange import check_target, read_from, write_to
-    from mmer.corpora.label_map import read_label_map, rename_emotions
+    from mmer.corpora.label_map import rename_emotions
+    from mmer.corpora.merge import merge
     from mmer.display.progress import counting
 
+    if not sources:
+        results().print(list_corpora(), soft_wrap=True)
+        return
+    names = list(_sources(sources))
+    if out is None:
+        raise MMERError("nothing says what to write; name a table with ", Parameter("out"))
     console = messages()
-    renamed = read_label_map(label_map) if label_map else {}
-    check_target(target, [source], [path for path in (label_map, folds) if path])
-    with counting(console, f"reading {source}") as progress:
-        corpus = rename_emotions(read_from(source, audio, progress), renamed)
+    renamed = label_map(rename)
+    maps = [path for path in map(Path, rename or []) if path.is_file()]
+    check_target(out, names, [*maps, *([folds] if folds else [])])
+    read = []
+    for name in names:
+        with counting(console, f"reading {name}") as progress:
+            read.append(read_from(name, audio, progress))
+    corpus = rename_emotions(read[0] if len(read) == 1 else merge(read), renamed)
     if folds:
         corpus = with_emobox_folds(corpus, folds)
-    notes = write_to(corpus, target)
-    _report(console, [*corpus.notes, *notes], f"{len(corpus)} utterances in {target}")
+    notes = write_to(corpus, out)
+    _report(console, [*corpus.notes, *notes], f"{len(corpus)} utterances in {out}")
 
 
-@corpus_app.command("merge")
-def corpus_merge(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Tables, or what `mmer corpus convert` reads.")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
-    ],
-    label_map: LabelMapFile = None,
-) -> None:
-    """Put several corpora into one table, with emotions of the same names and speakers kept apart."""
-    from mmer.corpora.formats.exchange import check_target, read_from
-    from mmer.corpora.label_map import read_label_map, rename_emotions
-    from mmer.corpora.merge import merge
+def _sources(words: Sequence[str]) -> Iterator[str]:
+    """Sources as `read_from` reads them; a name and the folder after it are one."""
+    from mmer.corpora import READERS, check_corpus_name
 
-    renamed = read_label_map(label_map) if label_map else {}
-    check_target(str(out), sources, [label_map] if label_map else [])
-    corpus = rename_emotions(merge([read_from(source) for source in sources]), renamed)
-    corpus.write(out)
-    _report(messages(), corpus.notes, f"{len(corpus)} utterances in {out}")
+    rest = iter(words)
+    for word in rest:
+        if word in READERS and (root := next(rest, None)) is not None:
+            yield f"{word}:{root}"
+            continue
+        if ":" not in word and not Path(word).suffix and not Path(word).exists():
+            check_corpus_name(word)
+        yield word
 
 
-@corpus_app.command("show")
-def corpus_show(
+def show(
     corpus: RecordingsPath,
     seconds: Annotated[
         float,
@@ -154,8 +122,7 @@ def corpus_show(
     results().print(table.summary())
 
 
-@corpus_app.command("transcribe")
-def corpus_transcribe(
+def transcribe(
     corpus: RecordingsPath,
     source: Annotated[
         str,
@@ -164,21 +131,17 @@ def corpus_transcribe(
             help="whisper:NAME-OR-FOLDER of a speech-recognition model, or ctc:MODEL trained with CTC.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The table to write: .parquet, .csv, .tsv or .jsonl.")
-    ],
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")
-    ] = None,
+    out: OutTable,
+    device: Device = None,
 ) -> None:
     """Write what is heard in each recording into the column recognized; goes on after an interruption."""
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
-    from mmer.inference.transcribe import transcribe
+    from mmer.inference.transcribe import transcribe as transcribe_corpus
 
     console, table = messages(), read_recordings(corpus)
     with counting(console, "transcribing", len(table)) as progress:
-        written, errors = transcribe(table, source, out, device=device, progress=progress)
+        written, errors = transcribe_corpus(table, source, out, device=device, progress=progress)
     notes = list(table.notes)
     if unheard := int(written.table["recognized"].isna().sum()):
         notes.append(f"{unheard} utterances have no readable recording and were not heard")
@@ -188,8 +151,7 @@ def corpus_transcribe(
     _report(console, notes, f"{len(written)} utterances in {out}")
 
 
-@corpus_app.command("audit")
-def corpus_audit(
+def audit(
     corpus: CorpusPath,
     by: Annotated[
         str,
@@ -197,7 +159,7 @@ def corpus_audit(
             help="split: test and validation against train. session, speaker, fold: each against all others."
         ),
     ] = "split",
-    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+    out: OutJson = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,28 +176,28 @@ def corpus_audit(
     ] = None,
 ) -> None:
     """Measure how much of what is tested is in training too: speakers, words, recordings."""
-    from mmer.corpora.audit.audit import audit
+    from mmer.corpora.audit.audit import audit as audit_corpus
     from mmer.corpora.audit.conditions import AuditCondition
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
 
     conditions = [AuditCondition.parse(text) for text in fail_on or []]
-    if json:
-        if json.parent.is_dir():
-            check_output_file(json, [corpus, *([views] if views else [])])
+    if out:
+        if out.parent.is_dir():
+            check_output_file(out, [corpus, *([views] if views else [])])
         else:
-            check_output_folder(json.parent)
+            check_output_folder(out.parent)
     made = None
     if views:
         from mmer.corpora.views import read_views
 
         made = read_views(views)
     with counting(messages(), "listening") as progress:
-        found = audit(
+        found = audit_corpus(
             Corpus.read(corpus), by, similarity=similarity, listen=audio, progress=progress, views=made
         )
-    if json:
-        found.write(json)
+    if out:
+        found.write(out)
     results().print(found)
     judged = [condition.judge(found) for condition in conditions]
     for holds, line in judged:
@@ -243,6 +205,84 @@ def corpus_audit(
             tell(f"mmer: {line}")
     if any(holds for holds, _ in judged):
         raise typer.Exit(1)
+
+
+def augment(
+    corpus: RecordingsPath,
+    speech: Annotated[
+        str,
+        typer.Option(
+            metavar="GEN[,GEN]", help="What makes the sound: yourtts, espeak, world, effects, none."
+        ),
+    ],
+    out: OutFolder,
+    settings: Settings = None,
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="GEN",
+            help="What makes the words: marian:en-de, marian:FORWARD_MODEL,BACK_MODEL, perturb, none.",
+        ),
+    ] = "none",
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    device: Device = None,
+) -> None:
+    """Make second views of utterances for training; the same command again continues after an interruption."""
+    from mmer.augment.generators.by_name import speech_generators, text_generator
+    from mmer.augment.make import make_views, summarize
+    from mmer.augment.measures import load_judges
+    from mmer.augment.quality_filters import QualityFilters
+    from mmer.augment.settings import AugmentSettings
+    from mmer.corpora.recordings import read_recordings
+    from mmer.display.progress import counting
+    from mmer.recipe.settings import read_settings
+
+    overrides = [(f"setting {each!r}", each) for each in settings or []]
+    chosen = read_settings(AugmentSettings, "", "settings", overrides)
+    console = messages()
+    check_output_folder(out)
+    table = read_recordings(corpus)
+    for note in table.notes:
+        tell(f"note: {note}", console)
+    generators = speech_generators(speech.split(","), device=device)
+    words = text_generator(text, sample=chosen.sample, device=device)
+    filters = QualityFilters(
+        chosen.max_length_ratio, chosen.min_similarity, chosen.max_duration_ratio, chosen.max_error_rate
+    )
+    judges = load_judges(chosen.similarity if words else None, chosen.asr if generators else None, device)
+    for what, model in (
+        ("similarity of the words", judges.similarity),
+        ("intelligibility", judges.recognizer),
+    ):
+        if model is None:
+            tell(f"not judged: {what}", console)
+    try:
+        with counting(console, "making views") as progress:
+            made = make_views(
+                table,
+                out,
+                generators,
+                words,
+                views=chosen.views,
+                seed=seed,
+                within=chosen.within,
+                every_split=chosen.every_split,
+                language=chosen.language,
+                filters=filters,
+                judges=judges,
+                batch_size=batch_size,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: what is done is in {out}; the same command goes on from there"
+        ) from None
+    for name, counts in summarize(made).items():
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        tell(f"{name}: {told}", console)
+    good = sum(view.rejected is None for view in made)
+    tell(f"{good} good views of {len(made)} in {out / 'views.parquet'}", console)
 
 
 def _report(console: "Console", notes: list[str], outcome: str) -> None:

@@ -1,9 +1,15 @@
-"""Arguments that several commands have."""
+"""Arguments and options that several commands have."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mmer.cli.settings import complete_recipe, complete_setting
+from mmer.errors import MMERError
+
+_MAPS = (".yaml", ".yml", ".json", ".csv", ".tsv")
+_WORDS, _COMPUTING, _OUTPUT = "Recording and words", "Computing", "Output"
 
 
 def _model_folder(path: Path) -> Path:
@@ -17,14 +23,137 @@ ModelFolder = Annotated[
     typer.Argument(
         metavar="MODEL",
         callback=_model_folder,
-        help="A model folder, such as RUN/model, or a file of mmer bundle.",
+        help="A model folder, such as RUN/model, or a file that `mmer model bundle` wrote.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Utterances the model answers at a time.")]
-Transcription = Annotated[
+CorpusPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv."
+    ),
+]
+RecordingsPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder of recordings."
+    ),
+]
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        autocompletion=complete_recipe,
+        help="A recipe that `mmer recipes` lists, or a .yaml file.",
+    ),
+]
+RecipeSettings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME=VALUE",
+        autocompletion=complete_setting,
+        help="Settings that differ from the recipe, such as data.corpus=corpus.parquet; "
+        "`mmer recipes RECIPE` lists them all.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME=VALUE", autocompletion=complete_setting, help="Settings of the list below."),
+]
+
+OutFolder = Annotated[Path, typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="The folder to write.")]
+OutTable = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        rich_help_panel=_OUTPUT,
+        help="The table to write: .parquet, .csv, .tsv or .jsonl.",
+    ),
+]
+OutJson = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="Write everything to this .json file, too."),
+]
+
+Split = Annotated[
+    str, typer.Option(help="Use only the utterances of this split: train, validation or test; or use all.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
+Renames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename",
+        metavar="FROM=TO",
+        help="Rename an emotion first, or give a .yaml, .json or .csv file of such pairs; repeatable.",
+    ),
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Train so many folds at a time.")]
+
+Transcript = Annotated[
+    str | None, typer.Option(rich_help_panel=_WORDS, help="What is said in the one recording given.")
+]
+Channel = Annotated[
     str,
     typer.Option(
-        help="Where the words come from: given, none, ctc (heard by the model itself) or whisper:NAME-OR-FOLDER."
+        rich_help_panel=_WORDS,
+        help="Take the mix of all channels, left, right, or a number from 1; each answers every channel by itself.",
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; the first GPU if there is one.")]
+OneSpeaker = Annotated[
+    bool,
+    typer.Option(
+        "--one-speaker",
+        rich_help_panel=_WORDS,
+        help="All that is heard is said by one person; for models that normalize per speaker.",
+    ),
+]
+Pause = Annotated[
+    float, typer.Option(min=0.1, rich_help_panel=_WORDS, help="Seconds of silence that end a segment.")
+]
+
+transcription = typer.Option(
+    rich_help_panel=_WORDS,
+    help="Where the words come from: given, none, ctc (the model's own speech recognition) or "
+    "whisper:NAME-OR-FOLDER.",
+)
+batch_size = typer.Option(
+    min=1, rich_help_panel=_COMPUTING, help="How many utterances the model computes at a time."
+)
+device = typer.Option(rich_help_panel=_COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one.")
+Transcription = Annotated[str, transcription]
+BatchSize = Annotated[int, batch_size]
+Device = Annotated[str | None, device]
+
+
+def label_map(pairs: list[str] | None) -> dict[str, str | None]:
+    """New names of emotions by their old ones, from `Renames`; None for those that are to have no name.
+
+    Raises:
+        MMERError: neither FROM=TO nor a file.
+    """
+    from mmer.corpora.label_map import read_label_map
+
+    found: dict[str, str | None] = {}
+    for pair in pairs or []:
+        before, equals, after = pair.partition("=")
+        if Path(pair).suffix in _MAPS and (not equals or Path(pair).is_file()):
+            found |= read_label_map(Path(pair))
+        elif before and equals and after:
+            found[before] = after
+        else:
+            raise MMERError(
+                f"--rename {pair!r} is not of the form FROM=TO, such as excited=happy, nor a file"
+            )
+    return found
+
+
+def renames(pairs: list[str] | None) -> dict[str, str]:
+    """As `label_map`, for judging, where every emotion keeps a name.
+
+    Raises:
+        MMERError: also where an emotion is to have no name.
+    """
+    found = label_map(pairs)
+    if nameless := [before for before, after in found.items() if after is None]:
+        raise MMERError(f"--rename: {nameless[0]!r} gets no new name; give one, or leave it out")
+    return {before: after for before, after in found.items() if after is not None}

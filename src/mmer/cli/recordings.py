@@ -1,12 +1,140 @@
-"""The `mmer timeline` and `mmer listen` commands."""
+"""The commands that use a model: `mmer predict`, `explain`, `timeline`, `listen` and `score`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmer.cli.options import BatchSize, Device, ModelFolder, Transcription
-from mmer.errors import MMERError
+from mmer.cli.options import (
+    BatchSize,
+    Channel,
+    Device,
+    ModelFolder,
+    OneSpeaker,
+    OutFolder,
+    Pause,
+    Transcript,
+    Transcription,
+)
+from mmer.display.terminal import messages, print_result, results, tell
+from mmer.errors import MMERError, Parameter
+
+_LISTED = 5  # errors told one by one; the others are in the table
+_CERTAINTY, _OUTPUT = "How sure an answer is", "Output"
+
+
+def predict(
+    model: ModelFolder,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Audio or video files, folders, patterns, a corpus table, or - for one file on standard input; "
+            "none for a transcript alone.",
+        ),
+    ] = None,
+    transcript: Transcript = None,
+    channel: Channel = "mix",
+    one_speaker: OneSpeaker = False,
+    transcription: Transcription = "given",
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(rich_help_panel=_CERTAINTY, help="Mark answers below this probability as abstained."),
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            rich_help_panel=_CERTAINTY,
+            help="Give label sets that hold the true emotion this often, such as 0.9.",
+        ),
+    ] = None,
+    by_class: Annotated[
+        bool,
+        typer.Option(
+            "--by-class",
+            rich_help_panel=_CERTAINTY,
+            help="Hold the coverage for each emotion, not only on average.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            rich_help_panel=_OUTPUT,
+            help="A .jsonl, .csv or .parquet file; JSON lines on standard output by default.",
+        ),
+    ] = None,
+    batch_size: BatchSize = 16,
+    device: Device = None,
+) -> None:
+    """Predict the emotion of recordings; a file that cannot be read becomes a row that says why."""
+    from mmer.inference.command import predict_paths
+
+    errors = predict_paths(
+        model,
+        paths or [],
+        transcript=transcript,
+        channel=channel,
+        one_speaker=one_speaker,
+        transcription=transcription,
+        min_confidence=min_confidence,
+        coverage=coverage,
+        by_class=by_class,
+        out=out,
+        batch_size=batch_size,
+        device=device,
+    )
+    if errors:
+        raise typer.Exit(2)
+
+
+def explain(
+    model: ModelFolder,
+    clip: Annotated[
+        Path | None, typer.Argument(metavar="CLIP", help="A recording; none for a transcript alone.")
+    ] = None,
+    transcript: Transcript = None,
+    other_words: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel="Recording and words",
+            help="What is put into the same voice; a neutral sentence by default.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            rich_help_panel=_OUTPUT,
+            help="A .png picture or a .json file; a table on standard output by default.",
+        ),
+    ] = None,
+    transcription: Transcription = "given",
+    device: Device = None,
+) -> None:
+    """Explain an answer: what it owes to each word and moment, and what would have changed it."""
+    from mmer.inference.explain.explain import explain as explain_utterance
+    from mmer.inference.explain.explanation import check_target, explanation_tables, write
+    from mmer.inference.inputs import Utterance
+    from mmer.inference.recognizer import EmotionRecognizer
+
+    if clip is None and transcript is None:
+        raise MMERError(
+            "nothing to explain; name a recording, or give what is said with ", Parameter("transcript")
+        )
+    check_target(out, [model, *([] if clip is None else [clip])])
+    recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    name = None if clip is not None else "transcript"
+    utterance = Utterance(None if clip is None else str(clip), transcript, utterance_id=name)
+    with messages().status("explaining"):
+        explanation = explain_utterance(recognizer, utterance, other_words=other_words)
+    if out is None:
+        results().print(explanation_tables(explanation))
+    else:
+        write(explanation, out)
+        print_result(out)
 
 
 def timeline(
@@ -17,8 +145,9 @@ def timeline(
         typer.Option(
             "--out",
             "-o",
+            rich_help_panel=_OUTPUT,
             help="A .json, .csv, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
-            "repeatable. JSON on standard output unless given.",
+            "repeatable; JSON on standard output by default.",
         ),
     ] = None,
     segments: Annotated[
@@ -26,26 +155,19 @@ def timeline(
         typer.Option(help="Segments that are known: .rttm, .TextGrid, .csv, .srt or .vtt, with their words."),
     ] = None,
     tier: Annotated[
-        list[str] | None, typer.Option(help="Of the TextGrid, this tier alone; repeatable.")
+        list[str] | None, typer.Option(help="Take this tier of the TextGrid alone; repeatable.")
     ] = None,
-    channel: Annotated[
-        str, typer.Option(help="mix, left, right, a number from 1, or each: every channel is a speaker.")
-    ] = "mix",
-    one_speaker: Annotated[
-        bool,
-        typer.Option(
-            "--one-speaker", help="One person speaks throughout, for models normalized per speaker."
-        ),
-    ] = False,
+    channel: Channel = "mix",
+    one_speaker: OneSpeaker = False,
     smoothing: Annotated[
-        float, typer.Option(min=0, help="Seconds over which what was before is forgotten; 0 for none.")
+        float, typer.Option(min=0, help="Seconds over which earlier answers are forgotten; 0 for none.")
     ] = 0.0,
-    pause: Annotated[float, typer.Option(min=0.1, help="Seconds of silence that end a segment.")] = 0.5,
+    pause: Pause = 0.5,
     transcription: Transcription = "given",
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
-    """Emotions along a recording, hours long if need be: an answer for each segment of speech."""
+    """Follow emotions along a recording, hours long if need be: an answer for each segment of speech."""
     from mmer.inference.command import timeline_of
 
     errors = timeline_of(
@@ -71,39 +193,87 @@ def listen(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[-]", help="- for 16-bit PCM, mono, on standard input; the microphone unless given."
+            metavar="SOURCE",
+            help="- for 16-bit PCM, mono, on standard input, or the number or a part of the name of a microphone; "
+            "the system's microphone by default.",
         ),
     ] = None,
     rate: Annotated[
         int, typer.Option(min=1000, max=768_000, help="Hz of what comes on standard input.")
     ] = 16000,
-    device_mic: Annotated[
-        str | None, typer.Option(help="Number of the microphone, or a part of its name.")
-    ] = None,
-    pause: Annotated[float, typer.Option(min=0.1, help="Seconds of silence that end an utterance.")] = 0.5,
+    pause: Pause = 0.5,
     every: Annotated[
         float, typer.Option(min=0, help="Seconds of speech between provisional answers; 0 for none.")
     ] = 1.0,
-    transcription: Annotated[
-        str,
-        typer.Option(
-            help="Where the words come from: none, ctc (heard by the model itself) or whisper:NAME-OR-FOLDER."
-        ),
-    ] = "none",
+    transcription: Transcription = "none",
     device: Device = None,
 ) -> None:
     """Answer while somebody speaks, until Ctrl-C or the end of the pipe; JSON lines unless on a terminal."""
-    if source not in (None, "-"):
+    if source not in (None, "-") and (Path(source).exists() or Path(source).suffix[1:].isalpha()):
         raise MMERError(f"listening to {source}: give - for standard input, or nothing for the microphone")
     from mmer.inference.listen_command import listen_to
 
     listen_to(
         model,
-        piped=source is not None,
+        piped=source == "-",
         rate=rate,
-        microphone_name=device_mic,
+        microphone_name=None if source == "-" else source,
         pause=pause,
         interval=every,
         transcription=transcription,
         device=device,
     )
+
+
+def score(
+    model: ModelFolder,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A corpus table, a folder of recordings, or hf:NAME[:CONFIG]."),
+    ],
+    out: OutFolder,
+    engine: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel="Computing", help="local, or ray: the cluster of RAY_ADDRESS, or this machine."
+        ),
+    ] = "local",
+    shard_rows: Annotated[
+        int,
+        typer.Option(
+            min=1, rich_help_panel=_OUTPUT, help="Rows of a file, which is written when all are there."
+        ),
+    ] = 512,
+    transcription: Transcription = "given",
+    batch_size: BatchSize = 16,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            rich_help_panel="Computing",
+            help="Processes that read and answer, each with the model; on Ray, actors.",
+        ),
+    ] = 1,
+    device: Device = None,
+) -> None:
+    """Score an archive into sharded Parquet; the same command again continues after an interruption."""
+    from mmer.inference.archive.score import score as score_archive
+
+    scored = score_archive(
+        model,
+        source,
+        out,
+        engine=engine,
+        shard_rows=shard_rows,
+        transcription=transcription,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+    )
+    for error in scored.errors[:_LISTED]:
+        tell(f"mmer: {error}")
+    if len(scored.errors) > _LISTED:
+        tell(f"mmer: and {len(scored.errors) - _LISTED} more")
+    tell(scored)
+    if scored.errors:
+        raise typer.Exit(2)

@@ -52,6 +52,16 @@ READERS: dict[str, Callable[..., Corpus]] = {
 """Reader of each corpus: from its folder (for `spoken`, the folder to make it in) to a corpus."""
 
 
+def check_corpus_name(name: str) -> None:
+    """Find out whether `read_corpus` knows a corpus.
+
+    Raises:
+        CorpusError: it does not.
+    """
+    if name not in READERS:
+        raise CorpusError(f"unknown corpus {name!r}{nearest(name, READERS)}; known are {', '.join(READERS)}")
+
+
 def read_corpus(name: str, root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
     """Read a released corpus, or make `spoken`, by name.
 
@@ -63,7 +73,6 @@ def read_corpus(name: str, root: str | os.PathLike[str], *, progress: Progress |
     Raises:
         CorpusError: an unknown name, or as the reader.
     """
-    if name not in READERS:
-        raise CorpusError(f"unknown corpus {name!r}{nearest(name, READERS)}; known are {', '.join(READERS)}")
+    check_corpus_name(name)
     with reading(root, f"the corpus {name}", CorpusError):
         return READERS[name](root, progress=progress)

@@ -8,11 +8,25 @@ import pandas as pd
 
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import SUFFIXES, read_table, with_columns
-from mmer.errors import MMERError, reading
+from mmer.errors import MMERError, Parameter, reading
 from mmer.plain_text import lines_of
+from mmer.recipe.schema import Section
 from mmer.text.names import folded, tidy
 
 _EMOTIONS = ("emotion", "predicted")
+
+
+class Columns(Section):
+    """What the columns of a table of predictions are called."""
+
+    utterance_id: str = "utterance_id"
+    """Name of the utterance."""
+    emotion: str = "emotion"
+    """The true emotion."""
+    predicted: str = "predicted"
+    """The predicted emotion."""
+    speaker: str = "speaker"
+    """The speaker; this column may be missing."""
 
 
 def read_predictions(
@@ -135,7 +149,10 @@ def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             )
             near = nearest(name, found)
             listed = ", ".join(found)
-            raise MMERError(f"{path}: no column {name}{near}; found {listed}; name it with --{option}-column")
+            raise MMERError(
+                f"{path}: no column {name}{near}; found {listed}; name it with ",
+                Parameter(f"{option}_column"),
+            )
     # A column that is called as one of ours and is not meant would be there twice.
     unmeant = [meaning for meaning in columns.values() if meaning in found and meaning not in columns]
     table = table.drop(columns=unmeant).rename(columns=dict(columns))

@@ -92,7 +92,7 @@ def list_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
             yield from list_settings(sections(kind)[name], f"{prefix}{name}.")
         else:
             meaning = " ".join((field.description or "").split())
-            default = written(field.get_default(call_default_factory=True))
+            default = written(field.get_default())
             yield Setting(prefix + name, meaning, default, tuple(_choices(field.annotation)))
 
 
@@ -108,13 +108,15 @@ def values(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def written(value: Any) -> str:
     """A value as an override writes it."""
-    if isinstance(value, dict) and value:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list | tuple):
         return ",".join(map(written, value)) or "[]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if not value else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _choices(annotation: Any) -> Iterator[str]:

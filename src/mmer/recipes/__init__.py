@@ -4,6 +4,7 @@ import re
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def text_of(path: Path, encoding: str) -> str:
     """
     with path.open(encoding=encoding) as file:
         return file.read(_LONGEST + 1)
+
+
+def summary(name: str) -> str:
+    """The first sentence of the comment that a shipped recipe begins with."""
+    lines = (_shipped() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    return re.split(r"(?<=[.:]) ", comment, maxsplit=1)[0].rstrip(".:")
 
 
 class Plain(str):

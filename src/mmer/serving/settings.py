@@ -1,12 +1,137 @@
 """How a service is set up, and what it is doing."""
 
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+
+from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 from mmer.files.regular import refuse_special
+from mmer.recipe.schema import Section
+from mmer.recipe.settings import read_settings
 
 SHORTEST_TOKEN = 16  # characters
+
+
+PREFIX = "MMER_"
+"""What the name of an environment variable begins with that is a setting of the service."""
+
+_UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(kB|MB|GB)", re.IGNORECASE)
+_Seconds = Annotated[float, Field(ge=1)]
+
+
+class _Size(int):
+    """Bytes, written in MB."""
+
+    def __str__(self) -> str:
+        return f"{self / 1e6:g}MB"
+
+
+def _bytes(value: Any) -> Any:
+    found = _SIZE.fullmatch(str(value))
+    size = round(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
+    if size < 1000:
+        raise ValueError("a size from 1kB on with its unit, such as 25MB")
+    return size
+
+
+class ServeSettings(Section):
+    """What whoever runs a service may set: in a file, by environment variables, or on the command line."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 for all of this machine's."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen at; 0 takes a free one."""
+    token_file: Path | None = None
+    """A file with the token that clients must send as `Authorization: Bearer TOKEN`."""
+    allow_host: tuple[str, ...] = ()
+    """Names of the service in the header Host, such as emotion.example.org, beside this machine's names for itself and
+    the address that a client connected to."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Addresses of reverse proxies whose X-Forwarded-For tells the address of a client."""
+    max_upload: Annotated[int, BeforeValidator(_bytes)] = _Size(25_000_000)
+    """Size of a request, such as 25MB."""
+    max_duration: _Seconds = 3600.0
+    """Seconds of a recording or stream that is divided into segments."""
+    max_concurrent: PositiveInt = 256
+    """Requests at a time."""
+    max_streams: PositiveInt = 32
+    """Streams at a time."""
+    max_per_minute: NonNegativeInt = 600
+    """Requests from one address in a minute; 0 for no limit."""
+    time_limit: _Seconds = 600.0
+    """Seconds from the end of a request to its answer; then it gets 504."""
+    grace: _Seconds = 30.0
+    """Seconds from the order to stop to the end of the process, at most."""
+    speakers: Path | None = None
+    """A corpus with clips of speakers that requests may name, for a model that standardizes per speaker."""
+    transcription: str = "given"
+    """Where the words come from: given, none, ctc or whisper:NAME-OR-FOLDER."""
+    batch_size: PositiveInt = 16
+    """How many utterances the model computes at a time."""
+    device: str | None = None
+    """cpu, cuda or cuda:N; the first GPU if there is one."""
+
+    def service(self) -> "ServiceSettings":
+        """The limits and access of the service.
+
+        Raises:
+            MMERError: the token file cannot be used.
+        """
+        return ServiceSettings(
+            token=read_token(self.token_file) if self.token_file else None,
+            max_upload=self.max_upload,
+            max_duration=self.max_duration,
+            max_concurrent=self.max_concurrent,
+            max_streams=self.max_streams,
+            answer_seconds=self.time_limit,
+            grace=self.grace,
+            allowed_hosts=frozenset(name.lower() for name in self.allow_host),
+            max_per_minute=self.max_per_minute,
+            batch_size=self.batch_size,
+            trusted_proxies=",".join(self.trusted_proxy) or None,
+        )
+
+
+def read_serve_settings(
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> ServeSettings:
+    """Settings of a service: those of a file, over them those of the environment, over them the overrides.
+
+    Args:
+        file: YAML, a mapping from names to values.
+        overrides: each `name=value`.
+        environment: `MMER_PORT` is the setting `port`, and so on; an empty one is not set.
+
+    Raises:
+        RecipeError: an unknown setting or a value that is not allowed, with where it was found.
+        MMERError: the file cannot be read.
+    """
+    text = ""
+    if file is not None:
+        refuse_special(file, MMERError)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise MMERError(f"settings file {file} cannot be read ({reason})") from error
+    variables = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
+    known = [f"{PREFIX}{name.upper()}" for name in ServeSettings.model_fields]
+    if unknown := sorted(set(variables) - set(known)):
+        raise MMERError(
+            f"the environment variable {unknown[0]} is no setting of a service{nearest(unknown[0], known)}"
+        )
+    given = [(name, f"{name.removeprefix(PREFIX).lower()}={value}") for name, value in variables.items()]
+    given += [(f"setting {override!r}", override) for override in overrides]
+    return read_settings(ServeSettings, text, f"settings file {file}", given)
 
 
 @dataclass(frozen=True, slots=True)

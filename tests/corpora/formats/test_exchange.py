@@ -169,9 +169,7 @@ def test_unknown_targets_and_needless_options(clips: list[Path], tmp_path: Path)
         write_to(corpus, "hf:x")
     with pytest.raises(CorpusError, match=r"x\.csv: its audio files are where it says"):
         read_from("x.csv", audio=tmp_path)
-    with pytest.raises(
-        CorpusError, match=r"make a table of it first: mmer corpus convert kaldi:x corpus\.parquet"
-    ):
+    with pytest.raises(CorpusError, match=r"make a table of it first with read_from\(kaldi:x\)"):
         Corpus.read("kaldi:x")
     (tmp_path / "wav.scp").touch()
     with pytest.raises(CorpusError, match="holds no utterances"):
@@ -184,21 +182,20 @@ def test_commands(mmer: Command, clips: list[Path], tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text("excited: happy\n")
     done = mmer(
         "corpus",
-        "convert",
+        "prepare",
         tmp_path / "first.csv",
+        "-o",
         f"kaldi:{tmp_path / 'k'}",
-        "--label-map",
+        "--rename",
         tmp_path / "map.yaml",
     )
     assert (done.code, done.err) == (0, f"2 utterances in kaldi:{tmp_path / 'k'}\n")
     assert (tmp_path / "k" / "utt2emo").read_text() == "a happy\nb sad\n"
     out = tmp_path / "all.parquet"
-    done = mmer("corpus", "merge", tmp_path / "first.csv", f"kaldi:{tmp_path / 'k'}", "-o", out)
+    done = mmer("corpus", "prepare", tmp_path / "first.csv", f"kaldi:{tmp_path / 'k'}", "-o", out)
     assert (done.code, done.err) == (0, f"4 utterances in {out}\n")
     merged = Corpus.read(out).table
     assert merged["utterance_id"].tolist() == ["first/a", "first/b", "k/a", "k/b"]
     assert set(merged.columns) == {*COLUMNS, "original_emotion"}
-    done = mmer("corpus", "merge", out, "-o", tmp_path / "one.csv")
-    assert (done.code, done.err) == (2, "mmer: 1 corpora to merge; give two or more\n")
-    done = mmer("corpus", "convert", "hf:x/y", tmp_path / "x.csv", "--label-map", tmp_path / "no.yaml")
+    done = mmer("corpus", "prepare", "hf:x/y", "-o", tmp_path / "x.csv", "--rename", tmp_path / "no.yaml")
     assert done.err == f"mmer: {tmp_path / 'no.yaml'}: cannot be read: No such file or directory\n"

@@ -47,7 +47,7 @@ def test_comparison_of_counts() -> None:
 
 
 def test_the_list(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = run(capfd, monkeypatch, ["corpus", "list"])
+    outcome = run(capfd, monkeypatch, ["corpus", "prepare"])
     lines = outcome.out.splitlines()
     assert outcome.code == 0
     assert len(lines) == 1 + 2 * 32

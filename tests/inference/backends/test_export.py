@@ -126,12 +126,12 @@ def test_doctor_compares_them(
         return checks["PyTorch against ONNX"]
 
     assert row(folder, exported).holds
-    assert "PyTorch's folder, and this one with --onnx" in row(exported, None).note
+    assert "PyTorch's folder, and this one as exported" in row(exported, None).note
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     raise_first_logit(other)
     assert row(other, exported).difference == pytest.approx(0.5, abs=1e-3)
-    assert run(capfd, monkeypatch, ["doctor", other, "--onnx", exported, "--device", "cpu"]).code == 1
+    assert run(capfd, monkeypatch, ["model", "check", other, "--onnx", exported, "--device", "cpu"]).code == 1
 
 
 def test_without_torch(folder: Path, exported: Path, clips: Sequence[str]) -> None:
@@ -173,7 +173,7 @@ def test_command_with_8_bits(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = save_model(tmp_path / "model", fusion="text")
-    done = run(capfd, monkeypatch, ["export", model, "--onnx", "--int8", "-o", tmp_path / "int8"])
+    done = run(capfd, monkeypatch, ["model", "export", model, "--int8", "-o", tmp_path / "int8"])
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"exported model written: {tmp_path / 'int8'} (0.1 MB, of PyTorch 0.2 MB); ")
     torch, small = (EmotionRecognizer.from_pretrained(tmp_path / name, "cpu") for name in ("model", "int8"))
@@ -196,8 +196,8 @@ def test_what_cannot_be_exported(
         export_onnx(exported, tmp_path / "again")
     with pytest.raises(ExportError, match="which holds a model of PyTorch; give another folder"):
         export_onnx(folder, folder)
-    done = run(capfd, monkeypatch, ["export", folder, "-o", tmp_path / "out"])
-    assert (done.code, done.err) == (2, "mmer: nothing to export to; give --onnx, the only format there is\n")
+    done = run(capfd, monkeypatch, ["model", "export", exported, "-o", tmp_path / "out"])
+    assert (done.code, "is exported already" in done.err) == (2, True)
 
 
 def test_what_cannot_be_loaded(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

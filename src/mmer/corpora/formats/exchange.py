@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from mmer.corpora import READERS, read_corpus
 from mmer.corpora.audio_folders import metadata_files
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.formats.audformat_database import read_audformat, write_audformat
@@ -23,14 +24,18 @@ _WRITERS = {  # with what shows that the folder holds such a corpus already
 }
 
 
+_WITH_AUDIO = ("emobox", "kaldi", "hf")
+"""Formats of which somebody has to say where the recordings are."""
+
+
 def read_from(source: str, audio: Path | None = None, progress: Progress | None = None) -> Corpus:
     """Read a corpus from a table, an audio folder or another format.
 
     Emotions of another format get their canonical names, and missing durations are filled in.
 
     Args:
-        source: a table or an audio folder, `kaldi:FOLDER`, `emobox:FOLDER`, `audformat:FOLDER[:TABLE]` or
-            `hf:NAME[:CONFIG]`.
+        source: a table or an audio folder, `kaldi:FOLDER`, `emobox:FOLDER`, `audformat:FOLDER[:TABLE]`,
+            `hf:NAME[:CONFIG]`, or `NAME:FOLDER` for a released corpus that `read_corpus` knows.
         audio: folder that relative paths start from (kaldi, emobox), or to write recordings to (hf).
         progress: called with the number of recordings done so far and of all.
 
@@ -39,12 +44,14 @@ def read_from(source: str, audio: Path | None = None, progress: Progress | None 
         MissingExtraError: a package that the format needs is not installed.
     """
     kind, place = _parse(source)
-    if audio and kind in (None, "audformat"):
+    if audio and kind not in _WITH_AUDIO:
         raise CorpusError(
             f"{source}: its audio files are where it says; a folder for them is for kaldi, emobox, hf"
         )
     if kind is None:
         return Corpus.read(place)
+    if kind in READERS:
+        return read_corpus(kind, place, progress=progress)
     part = None
     if kind in ("audformat", "hf") and ":" in place and not Path(place).exists():
         place, _, part = place.rpartition(":")
@@ -90,7 +97,7 @@ def check_target(target: str, sources: Iterable[str], inputs: Iterable[str | Pat
 def _tables(sources: Iterable[str]) -> Iterator[str | Path]:
     for source in sources:
         kind, place = _parse(source)
-        if kind is None:
+        if kind is None or kind in READERS:
             yield from metadata_files(Path(place)) if Path(place).is_dir() else [place]
 
 
@@ -134,9 +141,9 @@ def _writer(kind: str, target: str) -> tuple[Callable[[Corpus, Path], list[str]]
 
 
 def _parse(name: str) -> tuple[str | None, str]:
-    """The format, null for a table, and where the corpus is."""
+    """The format or the name of a release, None for a table, and where the corpus is."""
     kind, _, place = name.partition(":")
-    if kind in FORMATS and place:
+    if (kind in FORMATS or kind in READERS) and place:
         return kind, place
     if place and re.fullmatch("[a-z]{2,}", kind) and Path(name).suffix.lower() not in SUFFIXES:
         known = ", ".join(f"{format}:" for format in FORMATS)

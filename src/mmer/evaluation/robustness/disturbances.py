@@ -1,6 +1,7 @@
 """What happens to recordings and transcripts outside the laboratory, in stated amounts."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.augment.generators.effects import through_codec
+from mmer.errors import MMERError, Parameter
 
 AXES: dict[str, tuple[str | float, ...]] = {
     "noise": (20, 10, 5, 0, -5),
@@ -30,6 +32,9 @@ UNITS = {
 }
 
 
+_RANGES = {"noise": (-50, 100), "loudness": (-100, 100), "length": (0.1, 3600), "words": (0, 1)}
+
+
 @dataclass(frozen=True)
 class Disturbance:
     """A disturbance; `axis` is null for recordings and transcripts as they are."""
@@ -49,8 +54,34 @@ class Disturbance:
 
 
 def disturbances(axes: Sequence[str]) -> list[Disturbance]:
-    """Recordings as they are, then every level of these axes."""
-    return [Disturbance(None), *(Disturbance(axis, level) for axis in axes for level in AXES[axis])]
+    """Recordings as they are, then every level of these axes, or the level that follows one, as in `words:0.2`.
+
+    Raises:
+        MMERError: a level that the axis does not have.
+    """
+    found = [Disturbance(None)]
+    for name in axes:
+        axis, colon, level = name.partition(":")
+        levels = [_level(axis, level)] if colon else AXES[axis]
+        found += [each for level in levels if (each := Disturbance(axis, level)) not in found]
+    return found
+
+
+def _level(axis: str, text: str) -> str | float:
+    """The level that a user wrote; for words also `none`, for no words."""
+    if axis == "codec" and text in AXES[axis]:
+        return text
+    try:
+        level = 1.0 if (axis, text) == ("words", "none") else float(text)
+    except ValueError:
+        level = math.nan
+    lowest, highest = _RANGES.get(axis, (math.nan, math.nan))
+    if not lowest <= level <= highest:
+        codecs = ", ".join(map(str, AXES["codec"]))
+        allowed = f"one of {codecs}" if axis == "codec" else f"a number from {lowest:g} to {highest:g}"
+        none = ", or none" if axis == "words" else ""
+        raise MMERError(Parameter("axes"), f": the level {text!r} of {axis} must be {allowed}{none}")
+    return int(level) if level.is_integer() else level
 
 
 def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -> NDArray[np.float32]:

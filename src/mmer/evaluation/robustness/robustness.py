@@ -16,7 +16,7 @@ from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.display.terminal import Table
-from mmer.errors import CorpusError, MMERError
+from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.robustness.plot import plot_robustness
@@ -29,6 +29,7 @@ from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
+from mmer.text.error_rates import WordErrors
 
 _CONTENT = {
     "content_sha256": "the rows or recordings of the corpus",
@@ -57,7 +58,8 @@ def measure(
         corpus: labeled utterances of speakers that training did not hear.
         out: a folder for the answers under each disturbance, `robustness.json` and `robustness.png`.
         split: judge this split alone.
-        axes: some of `AXES`; all that the model can be disturbed by unless given.
+        axes: some of `AXES`, each with a level of its own if one follows, as `words:0.2` or `words:none`; all that the
+            model can be disturbed by unless given.
         sample: judge so many utterances, drawn at random; all unless given.
         seed: of the draw.
         batch_size, device: see `EmotionRecognizer`.
@@ -67,7 +69,8 @@ def measure(
         What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
         (None where the model keeps no record of what it was trained on), `chance`, and
         `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
-        speakers and the `worst_group` of `slices`, null where there are no groups.
+        speakers, the `worst_group` of `slices`, null where there are no groups, and of words the `word_error_rate`
+        that their errors make, against the transcripts of the corpus.
 
     Raises:
         MMERError: an unknown axis, or the folder holds results of something else.
@@ -103,7 +106,10 @@ def measure(
         done += len(judged)
         if progress:
             progress(done, total)
-        found.append(_figures(pd.read_parquet(file), disturbance, recognizer.labels))
+        figures = _figures(pd.read_parquet(file), disturbance, recognizer.labels)
+        if disturbance.axis == "words":
+            figures["word_error_rate"] = _with_other_words(judged, disturbance, vocabulary)[1].rate
+        found.append(figures)
     emotions = judged.table["emotion"].nunique()
     in_training = None if trained is None else overlap(trained.splits_of(judged))
     result = {**settings, "in_training": in_training, "chance": 1 / emotions, "conditions": found}
@@ -139,9 +145,10 @@ def robustness_table(result: Mapping[str, Any]) -> Table:
 def _axes(axes: Sequence[str] | None, recognizer: EmotionRecognizer) -> list[str]:
     processor = recognizer.processor
     possible = [axis for axis in AXES if (processor.uses_text if axis == "words" else processor.uses_speech)]
-    if unknown := [axis for axis in axes or [] if axis not in possible]:
+    asked = [axis.partition(":")[0] for axis in axes or []]
+    if unknown := [axis for axis in asked if axis not in possible]:
         reason = "this model cannot be disturbed by" if unknown[0] in AXES else "there is no axis"
-        raise MMERError(f"--axes: {reason} {unknown[0]!r}; choose among {', '.join(possible)}")
+        raise MMERError(Parameter("axes"), f": {reason} {unknown[0]!r}; choose among {', '.join(possible)}")
     return list(axes or possible)
 
 
@@ -194,9 +201,7 @@ def _answers(
     """A row for each utterance: what `slices` needs, and why there is no answer."""
     changed = corpus
     if disturbance.axis == "words":
-        rate = disturbance.level
-        condition = TranscriptCondition("none") if rate == 1 else TranscriptCondition.parse(f"wer:{rate}")
-        changed, _ = with_condition(corpus, condition, vocabulary)
+        changed, _ = _with_other_words(corpus, disturbance, vocabulary)
     predictions = recognizer.predict(
         _disturbed(recognizer, corpus_utterances(changed), disturbance),
         batch_size=batch_size,
@@ -207,6 +212,14 @@ def _answers(
     for name in ("utterance_id", "speaker", "gender", "session", "emotion", "transcript"):
         made[name] = corpus.table[name].to_numpy()
     return made
+
+
+def _with_other_words(
+    corpus: Corpus, disturbance: Disturbance, vocabulary: Sequence[str]
+) -> tuple[Corpus, WordErrors]:
+    rate = disturbance.level
+    condition = TranscriptCondition("none") if rate == 1 else TranscriptCondition.parse(f"wer:{rate}")
+    return with_condition(corpus, condition, vocabulary)
 
 
 def _disturbed(

@@ -1,0 +1,195 @@
+"""What every `mmer` command is: a function, its help with an example, and errors of one line."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mmer.cli.renamed import renamed
+from mmer.cli.settings import settings_kind, show_settings
+from mmer.display.terminal import tell, use_utf8
+from mmer.errors import Function, MMERError, Parameter
+from mmer.plain_text import shown
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says of standard output that goes to a full disk, without the name of a file."""
+
+_COMMANDS = {
+    "ablate": "ablate",
+    "augment": "augment",
+    "bundle": "model bundle",
+    "calibrate": "calibrate",
+    "cross_validate": "crossval",
+    "export_onnx": "model export",
+    "import_checkpoint": "model import",
+    "listen": "listen",
+    "predict": "predict",
+    "read_corpus": "corpus prepare",
+    "run_demo": "demo",
+    "score": "score",
+    "transcribe": "corpus transcribe",
+    "train": "train",
+    "write_report": "report",
+    "evaluate": "evaluate",
+}
+"""The command that calls a function which messages name."""
+
+_RUNNING = "mmer.command"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C does, with the exit code that says so."""
+
+
+class Command(TyperCommand):
+    """A command whose help ends with the settings it takes as NAME=VALUE."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_RUNNING] = self
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, formatter)
+        show_settings(str(self.name))
+
+
+class Group(TyperGroup):
+    """Commands, of which a misspelt name is an error that names the nearest."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            raise MMERError(
+                f"no command {name!r}{_nearest(name, self.commands)}; see {ctx.command_path} --help"
+            )
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Group):
+    """The whole of `mmer`: old names are translated, and errors are one line and exit code 2."""
+
+    def main(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
+        use_utf8()
+        arguments = list(sys.argv[1:] if args is None else args)
+        translated, notes = renamed(arguments, self)
+        if notes:
+            tell(f"mmer: {'; '.join(notes)}; the old spelling goes away with the next release")
+        try:
+            code = super().main(
+                translated if notes else args, *rest, **{**settings, "standalone_mode": False}
+            )
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            _tell_usage_error(error)
+            sys.exit(2)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _one_line_errors(ctx):
+            return super().invoke(ctx)
+
+
+def register(
+    group: typer.Typer,
+    function: Callable[..., None],
+    example: str,
+    *,
+    name: str | None = None,
+    panel: str = "",
+) -> None:
+    """Add a command.
+
+    Args:
+        group: to add it to.
+        function: what it does; its docstring is its help.
+        example: a line that could be typed.
+        name: of the command; that of the function unless given.
+        panel: heading under which the group lists it.
+    """
+    group.command(name, cls=Command, epilog=f"Example: {example}", rich_help_panel=panel or None)(function)
+
+
+@contextmanager
+def _one_line_errors(ctx: Any) -> Iterator[None]:
+    debug = bool(ctx.params.get("debug"))
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        sys.exit(141)
+    except (MMERError, OSError) as error:
+        _abandon_output()
+        if debug:
+            raise
+        spell = partial(_spell, ctx.meta.get(_RUNNING))
+        tell(f"mmer: {error.spelled(spell) if isinstance(error, MMERError) else _refusal(error)}")
+        sys.exit(2)
+    except KeyboardInterrupt as interruption:
+        if debug:
+            raise
+        tell(f"mmer: {str(interruption) or 'interrupted'}")
+        terminated = any(isinstance(each, Terminated) for each in (interruption, interruption.__context__))
+        sys.exit(143 if terminated else 130)
+
+
+def _abandon_output() -> None:
+    """Drop what standard output does not take, so that the end of the process does not try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    what = "an output cannot be written" if error.errno in _FULL else "cannot go on"
+    return f"{' and '.join(names) or what}: {error.strerror or error}"
+
+
+def _spell(command: Any, part: Parameter | Function) -> str:
+    """A parameter as the option, argument or setting of the command that ran; a function as its command."""
+    if isinstance(part, Function):
+        return " ".join(["mmer", _COMMANDS[part.name], *map(str.upper, part.arguments)])
+    for parameter in command.params if command else ():
+        if parameter.name != part.name:
+            continue
+        if parameter.param_type_name == "argument":
+            return str(parameter.metavar or part.name.upper()).strip("[].")
+        option = max(parameter.opts, key=len)
+        return option if part.value in (None, True) else f"{option} {part.value}"
+    kind = settings_kind(str(command.name)) if command else None
+    if kind is not None and part.name in kind.model_fields and part.value is not None:
+        return f"{part.name}={'true' if part.value is True else part.value}"
+    return str(part)
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _tell_usage_error(error: Any) -> None:
+    """Print in one line what of the command line cannot be understood."""
+    ctx = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(ctx.get_help(), file=sys.stderr)
+        return
+    path = ctx.command_path if ctx else "mmer"
+    if option := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
+        known = [each for parameter in ctx.command.params for each in parameter.opts] if ctx else []
+        message = f"{path} has no option {option}{_nearest(option, known)}"
+    else:
+        message = error.format_message().strip().rstrip(".")
+        message = f"{path}: {message[:1].lower()}{message[1:]}"
+    tell(f"mmer: {shown(message)}; see {path} --help")

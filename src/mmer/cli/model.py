@@ -1,0 +1,74 @@
+"""The `mmer model` commands, which take a trained model elsewhere and check it there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmer.cli.options import Device, ModelFolder, OutFolder
+from mmer.display.terminal import print_result, results
+
+
+def export_model(
+    model: ModelFolder,
+    out: OutFolder,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="With weights of 8 bits: smaller, not quite the same answers.")
+    ] = False,
+) -> None:
+    """Write a model as ONNX, which runs without PyTorch, and compare its answers with PyTorch's."""
+    from mmer.inference.backends.export import export_onnx
+
+    done = export_onnx(model, out, int8=int8)
+    print_result(
+        f"exported model written: {out} ({done.size / 1e6:.1f} MB, of PyTorch {done.torch_size / 1e6:.1f} MB); "
+        f"logits within {done.difference:.1g} of PyTorch's"
+    )
+
+
+def import_model(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="OFFICIAL.pt", help="A checkpoint of the published code.")
+    ],
+    out: OutFolder,
+    text_encoder: Annotated[
+        str, typer.Option(help="Name or folder of the text encoder the checkpoint was trained with.")
+    ] = "roberta-base",
+) -> None:
+    """Turn a published MMER checkpoint into a model folder."""
+    from mmer.model.import_checkpoint import import_checkpoint
+
+    import_checkpoint(checkpoint, out, text_encoder=text_encoder)
+    print_result(f"model folder written: {out}")
+
+
+def bundle(
+    model: ModelFolder,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", rich_help_panel="Output", help="The file to write, its name ending in .mmer."
+        ),
+    ],
+) -> None:
+    """Pack a model folder into one file with checksums, which every command reads in its place."""
+    from mmer.inference.backends.bundle import write_bundle
+
+    digest = write_bundle(model, out)
+    print_result(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")
+
+
+def check(
+    model: ModelFolder,
+    onnx: Annotated[
+        Path | None, typer.Option(help="A folder of `mmer model export`, to compare with MODEL.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Check that a model answers here as where it was made, however it is asked; exit code 1 if it does not."""
+    from mmer.inference.doctor import check_table, examine
+
+    checks = examine(model, exported=onnx, device=device)
+    results().print(check_table(checks))
+    if any(check.holds is False for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,192 @@
+"""Commands and options that are called otherwise now, and go on working for one release."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class OldCommand:
+    """A command that is part of another one now.
+
+    Attributes:
+        new: its name now.
+        first: the option that its first argument became.
+        last: the option that its last argument became.
+        out: where it wrote unless told.
+    """
+
+    new: str
+    first: str | None = None
+    last: str | None = None
+    out: str | None = None
+
+
+COMMANDS: Mapping[str, OldCommand] = {
+    "baseline": OldCommand("crossval", first="--system", out="baseline"),
+    "bundle": OldCommand("model bundle"),
+    "card": OldCommand("report"),
+    "corpus convert": OldCommand("corpus prepare", last="--out"),
+    "corpus list": OldCommand("corpus prepare"),
+    "corpus merge": OldCommand("corpus prepare"),
+    "doctor": OldCommand("model check"),
+    "export": OldCommand("model export"),
+    "import-checkpoint": OldCommand("model import", last="--out"),
+}
+
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "augment": {
+        "--views": "views={}",
+        "--sample": "sample=true",
+        "--within": "within={}",
+        "--every-split": "every_split=true",
+        "--language": "language={}",
+        "--similarity": "similarity={}",
+        "--min-similarity": "min_similarity={}",
+        "--asr": "asr={}",
+        "--max-error-rate": "max_error_rate={}",
+        "--max-length-ratio": "max_length_ratio={}",
+        "--max-duration-ratio": "max_duration_ratio={}",
+    },
+    "compare": {
+        "--json": "--out {}",
+        "--id-column": "--column utterance_id={}",
+        "--truth-column": "--column emotion={}",
+        "--prediction-column": "--column predicted={}",
+        "--speaker-column": "--column speaker={}",
+    },
+    "corpus audit": {"--json": "--out {}"},
+    "corpus prepare": {"--label-map": "--rename {}"},
+    "listen": {"--device-mic": "{}"},
+    "model export": {"--onnx": ""},
+    "serve": {
+        "--host": "host={}",
+        "--port": "port={}",
+        "--token-file": "token_file={}",
+        "--max-upload": "max_upload={}MB",
+        "--max-duration": "max_duration={}",
+        "--max-concurrent": "max_concurrent={}",
+        "--max-streams": "max_streams={}",
+        "--max-per-minute": "max_per_minute={}",
+        "--time-limit": "time_limit={}",
+        "--grace": "grace={}",
+        "--allow-host": "allow_host={}",
+        "--trusted-proxy": "trusted_proxy={}",
+        "--speakers": "speakers={}",
+    },
+}
+"""By command and old option, how it is written now; `{}` stands for its value. Nothing: it is not needed any more."""
+
+KEPT: Mapping[str, Mapping[str, str]] = {
+    "evaluate": {"--transcripts": "mmer robustness --axes words:LEVEL"},
+}
+"""Hidden options that still do what they did, and what to use instead."""
+
+_REPEATED = ("allow_host=",)
+
+
+def renamed(arguments: list[str], root: Any) -> tuple[list[str], list[str]]:
+    """Translate a command line.
+
+    Args:
+        arguments: what follows `mmer`.
+        root: all commands.
+
+    Returns:
+        The command line of today, and for each old name what it is now.
+    """
+    start = next((place for place, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
+    before, words, notes = arguments[:start], arguments[start:], []
+    for length in (2, 1):
+        if old := COMMANDS.get(" ".join(words[:length])):
+            notes.append(f"'mmer {' '.join(words[:length])}' is now {_described(old)}")
+            rest, notes_of_options = _options(old.new, words[length:])
+            return [*before, *_moved(old, rest, root)], notes + notes_of_options
+    for length in (2, 1):
+        path = " ".join(words[:length])
+        if path in OPTIONS or path in KEPT:
+            rest, notes = _options(path, words[length:])
+            return [*before, *words[:length], *rest], notes
+    return arguments, []
+
+
+def _described(old: OldCommand) -> str:
+    option = f" {old.first} NAME" if old.first else f" {old.last} OUT" if old.last else ""
+    return f"'mmer {old.new}{option}'"
+
+
+def _options(command: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """Translate the options of a command; what became a setting or an argument goes to the end."""
+    table, kept = OPTIONS.get(command, {}), KEPT.get(command, {})
+    made: list[str] = []
+    appended: list[str] = []
+    notes: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            made += [word, *rest]
+            break
+        option, equals, value = word.partition("=")
+        if option in kept:
+            notes.append(f"instead of {option} there is '{kept[option]}'")
+        if option not in table:
+            made.append(word)
+            continue
+        form = table[option]
+        if "{}" in form and not equals:
+            value = next(rest, None)
+            if value is None:  # an error that the command itself reports
+                made.append(word)
+                break
+        notes.append(f"{option} is now {form.replace('{}', 'VALUE')}" if form else f"{option} is not needed")
+        new = [part.replace("{}", value) for part in form.split()]
+        if form.startswith("-"):
+            made += new
+        else:
+            _append(appended, new)
+    return [*made, *appended], list(dict.fromkeys(notes))
+
+
+def _append(settings: list[str], new: list[str]) -> None:
+    for setting in new:
+        name, equals, value = setting.partition("=")
+        place = next((i for i, each in enumerate(settings) if each.startswith(name + equals)), None)
+        if place is not None and name + equals in _REPEATED:
+            settings[place] += f",{value}"
+        else:
+            settings.append(setting)
+
+
+def _moved(old: OldCommand, words: list[str], root: Any) -> Iterator[str]:
+    """The words of an old command with the arguments that became options."""
+    command = root
+    for name in old.new.split():
+        yield name
+        command = command.commands[name]
+    places = list(_arguments(words, command))
+    taken = {}
+    if old.first and places:
+        taken[places[0]] = old.first
+    if old.last and len(places) > 1:
+        taken[places[-1]] = old.last
+    for place, word in enumerate(words):
+        if place in taken:
+            yield taken[place]
+        yield word
+    if old.out and not any(word.partition("=")[0] in ("--out", "-o") for word in words):
+        yield from ("--out", old.out)
+
+
+def _arguments(words: list[str], command: Any) -> Iterator[int]:
+    """Places of what is neither an option nor the value of one."""
+    with_value = {
+        name
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.is_flag
+        for name in parameter.opts
+    }
+    is_value = False
+    for place, word in enumerate(words):
+        if not is_value and not word.startswith("-"):
+            yield place
+        is_value = not is_value and word in with_value

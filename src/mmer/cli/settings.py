@@ -1,0 +1,96 @@
+"""Settings of commands, written as NAME=VALUE: their kinds, their listing and their completion."""
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mmer.display.terminal import results
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_RECIPE = ("mmer.recipe.schema", "Recipe")
+_KINDS = {
+    "ablate": _RECIPE,
+    "augment": ("mmer.augment.settings", "AugmentSettings"),
+    "crossval": _RECIPE,
+    "serve": ("mmer.serving.settings", "ServeSettings"),
+    "train": _RECIPE,
+}
+
+
+def settings_kind(command: str) -> "type[BaseModel] | None":
+    """The settings of a command; None for one that has none."""
+    if command not in _KINDS:
+        return None
+    module, name = _KINDS[command]
+    return getattr(import_module(module), name)
+
+
+def print_settings(kind: "type[BaseModel]", values: "BaseModel | None" = None) -> None:
+    """Print every setting with its meaning.
+
+    Args:
+        kind: the settings there are.
+        values: of a recipe, to be shown with the defaults they differ from; None to show the defaults.
+    """
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from mmer.recipe import settings
+
+    console = results()
+    found = dict(settings.values(values)) if values else {}
+    for setting in settings.list_settings(kind):
+        value = settings.written(found[setting.name]) if values else setting.default
+        default = "" if value == setting.default else f"  (default: {setting.default})"
+        console.print(Text(f"{setting.name}={value}", style="bold") + Text(default), soft_wrap=True)
+        choices = f" One of {', '.join(setting.choices)}." if len(setting.choices) > 1 else ""
+        console.print(Padding(Text(setting.meaning + choices), (0, 0, 0, 4)))
+
+
+def show_settings(command: str) -> None:
+    """Print the settings of a command below its help; those of a recipe are too many."""
+    kind = settings_kind(command)
+    if kind is not None and _KINDS[command] is not _RECIPE:
+        results().print("Settings, each as NAME=VALUE, with their defaults:")
+        print_settings(kind)
+
+
+def complete_setting(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str]:
+    """What an unfinished NAME=VALUE may become."""
+    kind = settings_kind(ctx.info_name or "")
+    if kind is None:
+        return
+    from mmer.recipe.settings import list_settings
+
+    # bash takes NAME, = and VALUE for three words, and inserts what is printed for the last of them.
+    words = [*_words(ctx, args), incomplete]
+    name, equals, value = incomplete.partition("=")
+    if "=" in words[-2:]:
+        place = len(words) - 1 - words[::-1].index("=")
+        name, value, written = words[place - 1], "" if incomplete == "=" else incomplete, ""
+    elif equals:
+        written = f"{name}="
+    else:
+        yield from (f"{each.name}=" for each in list_settings(kind) if each.name.startswith(name))
+        return
+    for setting in list_settings(kind):
+        if setting.name == name:
+            yield from (f"{written}{choice}" for choice in setting.choices if choice.startswith(value))
+
+
+def _words(ctx: Any, args: Sequence[str]) -> list[str]:
+    return [*args, *(ctx.params.get("overrides") or []), *(ctx.params.get("settings") or [])]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Recipes whose name begins so, and .yaml files."""
+    from glob import escape, glob
+
+    from mmer.recipes import recipe_names
+
+    files = [*glob(f"{escape(incomplete)}*.yaml"), *glob(f"{escape(incomplete)}*/")]
+    return [*(name for name in recipe_names() if name.startswith(incomplete)), *sorted(files)]

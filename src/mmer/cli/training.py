@@ -1,0 +1,144 @@
+"""The commands that train: `mmer recipes`, `train`, `crossval`, `ablate` and `demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed
+from mmer.cli.settings import complete_recipe, print_settings
+from mmer.display.terminal import print_result
+
+
+def recipes(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE", autocompletion=complete_recipe, help="A recipe, whose settings are listed."
+        ),
+    ] = None,
+) -> None:
+    """List the recipes or, for one, every setting with its value there, its default and its meaning."""
+    from mmer.recipe.schema import Recipe, load_recipe
+    from mmer.recipes import recipe_names, summary
+
+    if recipe is not None:
+        print_settings(Recipe, load_recipe(recipe))
+        return
+    for name in recipe_names():
+        print_result(f"{name:<18}{summary(name)}")
+
+
+def train(recipe: RecipeName, overrides: RecipeSettings = None, out: OutFolder = Path("run")) -> None:
+    """Train a model; the same command again continues after an interruption."""
+    from mmer.recipe.schema import load_recipe
+    from mmer.training.run import train as train_recipe
+
+    _check_recipe(recipe, out)
+    train_recipe(load_recipe(recipe, overrides or []), out)
+
+
+def crossval(
+    recipe: RecipeName,
+    overrides: RecipeSettings = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            rich_help_panel="Output",
+            help="The folder to write; by default crossval, or the name of the system.",
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Train these folds alone; all by default.")
+    ] = None,
+    jobs: Jobs = 1,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel="Baseline",
+            help="Test a baseline instead of training: majority, or egemaps (openSMILE and an SVM).",
+        ),
+    ] = None,
+    per_speaker: Annotated[
+        bool,
+        typer.Option(
+            "--per-speaker",
+            rich_help_panel="Baseline",
+            help="Standardize egemaps over all clips of a speaker, tested ones too.",
+        ),
+    ] = False,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel="Baseline", help="A .parquet file that keeps openSMILE's features for other runs."
+        ),
+    ] = None,
+) -> None:
+    """Train and test every fold, or test a baseline on them; the same command again continues."""
+    from mmer.recipe.schema import load_recipe
+
+    if system is None:
+        _refuse_without_system(per_speaker=per_speaker or None, features=features)
+        from mmer.training.crossval import cross_validate
+
+        out = out or Path("crossval")
+        _check_recipe(recipe, out)
+        cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
+        return
+    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
+
+    chosen = baseline_of(system)
+    out = out or Path(system)
+    _refuse_for_baselines(folds=folds, jobs=jobs if jobs > 1 else None)
+    _check_recipe(recipe, out)
+    settings = load_recipe(recipe, overrides or [])
+    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker, cache=features)
+
+
+def ablate(
+    recipe: RecipeName,
+    overrides: RecipeSettings = None,
+    out: OutFolder = Path("ablation"),
+    rows: Annotated[
+        str | None, typer.Option(metavar="ROW,ROW", help="Such as text,speech,mmer,no-ctc; all by default.")
+    ] = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Train the paper's comparisons: each side alone, naive fusion, and MMER without each of its parts."""
+    from mmer.training.ablation import ablate as ablate_recipe
+
+    ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
+
+
+def demo(out: OutFolder = Path("mmer-demo"), seed: Seed = 0) -> None:
+    """Train text only, speech only and MMER on synthetic speech with known answers, and compare them."""
+    from mmer.demo import run_demo
+
+    run_demo(out, seed=seed)
+
+
+def _refuse_without_system(**given: object) -> None:
+    _refuse(" belongs to a baseline; name it with ", given, "system")
+
+
+def _refuse_for_baselines(**given: object) -> None:
+    _refuse(" is for training; leave it out, or leave out ", given, "system")
+
+
+def _refuse(reason: str, given: dict[str, object], other: str) -> None:
+    from mmer.errors import MMERError, Parameter
+
+    for name, value in given.items():
+        if value is not None:
+            raise MMERError(Parameter(name), reason, Parameter(other))
+
+
+def _check_recipe(recipe: str, out: Path) -> None:
+    """Refuse to write the complete recipe over a hand-written one that a run is to begin from."""
+    from mmer.files.writing import check_not_input
+
+    if not any((out / name).exists() for name in ("splits.json", "folds.json")):
+        check_not_input(out / "recipe.yaml", [recipe])
