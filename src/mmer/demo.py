@@ -24,7 +24,7 @@ SYSTEMS = {
 }
 
 
-@writes("mmer demo")
+@writes("run_demo")
 def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dict[str, dict[str, float]]:
     """Make the corpus *spoken*, train the paper's baselines and MMER on it, and compare them on unheard voices.
 
@@ -95,12 +95,6 @@ def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) 
         f"  answer  {ranking}",
         "",
         f"Pictures: {out / 'comparison.png'}, {out / 'mmer' / 'confusion_matrix.png'}, {out / 'mmer' / 'curves.png'}",
-        "",
-        "With your own recordings: put them into a folder with a metadata.csv of the columns",
-        "  file_name,transcript,emotion,speaker",
-        "then",
-        "  mmer train compact data.corpus=FOLDER protocol.test=ONE-SPEAKER --out my-run",
-        "  mmer predict my-run/model NEW-RECORDINGS -o predictions.csv",
         "",
         "The voices and the emotions of this demo are made. What it shows is that the fusion works, not how well",
         "it recognizes the emotions of people.",

@@ -183,7 +183,7 @@ def test_only_what_trains_gets_views_unless_asked(table, tmp_path):
     } == set("AB")
     everyone = make_views(Corpus(split), tmp_path / "b", [ESpeakVoices()], every_split=True)
     assert {view.source_utterance[0] for view in everyone} == set("ABCD")
-    with pytest.raises(CorpusError, match="no utterance is in the split train; --every-split"):
+    with pytest.raises(CorpusError, match="no utterance is in the split train; every_split=True"):
         make_views(Corpus(table.assign(split="test")), tmp_path / "c", [ESpeakVoices()])
 
 
@@ -256,7 +256,7 @@ def test_languages(table, tmp_path):
 
 
 def test_a_table_that_cannot_be_used(table, tmp_path):
-    with pytest.raises(CorpusError, match=r"cannot be read .*name the views.parquet of mmer augment"):
+    with pytest.raises(CorpusError, match=r"cannot be read .*name the views.parquet of make_views"):
         read_views(tmp_path / "none.parquet")
     table.to_parquet(tmp_path / "corpus.parquet")
     with pytest.raises(CorpusError, match="no column view_id; found utterance_id"):

@@ -176,7 +176,7 @@ class TestUtterances:
         second.loc[3, "predicted"] = None
         second = second.drop(index=[7, 9])
         told = "3 of the 200 utterances of a have no answer in b and 0 of b have none in a; the first is 'u3'"
-        with pytest.raises(MMERError, match=told + "; give --common"):
+        with pytest.raises(MMERError, match=told + "; give common=True"):
             compare({"a": first, "b": second})
         with pytest.raises(MMERError, match=r"0 of the 197 utterances of b .* and 3 of a have none in b"):
             compare({"b": second, "a": first})
@@ -191,7 +191,7 @@ class TestUtterances:
         first, second = made(0.5, 0.7)
         second.loc[[5, 6], "emotion"] = "excited"
         told = "a and b differ in the truth of 2 of 200 utterances: 'u5' is .* and excited"
-        with pytest.raises(MMERError, match=told + ".* use --rename FROM=TO"):
+        with pytest.raises(MMERError, match=told + ".* rename one with label_map"):
             compare({"a": first, "b": second})
 
     def test_of_one_run_are_refused(self) -> None:

@@ -85,7 +85,7 @@ def test_two_emotions_and_functionals_that_are_not_defined() -> None:
 def test_errors() -> None:
     train, test, features = made()
     nameless = corpus_of(LABELS * 20, [None] * 60, "train")
-    with pytest.raises(CorpusError, match=r"60 utterances have no speaker.*leave out --per-speaker"):
+    with pytest.raises(CorpusError, match=r"60 utterances have no speaker.*leave out per_speaker"):
         predict_svm(nameless, test, LABELS, features, per_speaker=True)
     sad = train.select(train.table["emotion"] == "sad")
     with pytest.raises(CorpusError, match="every training utterance is sad"):

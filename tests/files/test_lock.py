@@ -33,33 +33,33 @@ def nobody(*_: object) -> Corpus:
 
 
 QUIET = Console(file=io.StringIO())
-COMMANDS: dict[str, Callable[[Path], object]] = {
+FUNCTIONS: dict[str, Callable[[Path], object]] = {
     "train": lambda folder: train(load_recipe("compact"), folder, console=QUIET),
-    "crossval": lambda folder: cross_validate(load_recipe("compact"), folder, console=QUIET),
-    "baseline": lambda folder: cross_validate_baseline(
+    "cross_validate": lambda folder: cross_validate(load_recipe("compact"), folder, console=QUIET),
+    "cross_validate_baseline": lambda folder: cross_validate_baseline(
         "majority", load_recipe("compact"), folder, console=QUIET
     ),
     "ablate": lambda folder: ablate("compact", [], folder, console=QUIET),
-    "augment": lambda folder: make_views(nobody, folder, []),  # pyright: ignore[reportArgumentType]
-    "demo": lambda folder: run_demo(folder, console=QUIET),
-    "export": lambda folder: export_onnx(folder / "model", folder),
-    "import-checkpoint": lambda folder: import_checkpoint(folder / "best.pt", folder),
+    "make_views": lambda folder: make_views(nobody, folder, []),  # pyright: ignore[reportArgumentType]
+    "run_demo": lambda folder: run_demo(folder, console=QUIET),
+    "export_onnx": lambda folder: export_onnx(folder / "model", folder),
+    "import_checkpoint": lambda folder: import_checkpoint(folder / "best.pt", folder),
     "evaluate": lambda folder: evaluate(folder / "model", nobody, out=folder),  # pyright: ignore[reportArgumentType]
-    "report": lambda folder: write_report(folder, folder),
+    "write_report": lambda folder: write_report(folder, folder),
     "calibrate": lambda folder: calibrate(folder, nobody),  # pyright: ignore[reportArgumentType]
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_second_is_refused_before_it_reads_or_changes_anything(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_second_is_refused_before_it_reads_or_changes_anything(function: str, tmp_path: Path) -> None:
     half_written = tmp_path / "checkpoints" / "checkpoint-3"
     half_written.mkdir(parents=True)
     (half_written / "model.safetensors").write_bytes(b"being written")
-    with only_writer(tmp_path, "mmer train"):
+    with only_writer(tmp_path, "train"):
         with pytest.raises(MMERError) as refused:
-            COMMANDS[command](tmp_path)
+            FUNCTIONS[function](tmp_path)
         assert str(refused.value) == (
-            f"{tmp_path}: another mmer {command} is writing there; wait for it, or use another folder"
+            f"{tmp_path}: another {function}() is writing there; wait for it, or use another folder"
         )
         assert (half_written / "model.safetensors").read_bytes() == b"being written"
         assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", LOCK}
@@ -71,7 +71,7 @@ import os, sys, time
 from pathlib import Path
 from mmer.files.lock import only_writer
 
-with only_writer(Path(sys.argv[1]), "mmer train"):
+with only_writer(Path(sys.argv[1]), "train"):
     child = os.fork()  # as a process that loads data is
     if child == 0:
         print(os.getpid(), flush=True)
@@ -88,11 +88,11 @@ def test_a_killed_process_leaves_no_stale_lock_even_if_its_children_live_on(tmp_
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     try:
-        with pytest.raises(MMERError, match="is writing there"), only_writer(tmp_path, "mmer train"):
+        with pytest.raises(MMERError, match="is writing there"), only_writer(tmp_path, "train"):
             pass
         holder.kill()
         holder.wait()
-        with only_writer(tmp_path, "mmer train"):
+        with only_writer(tmp_path, "train"):
             assert is_vacant(tmp_path)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -100,10 +100,10 @@ def test_a_killed_process_leaves_no_stale_lock_even_if_its_children_live_on(tmp_
 
 
 def test_nothing_is_left_of_a_folder_that_nothing_was_written_to(tmp_path: Path) -> None:
-    with pytest.raises(MMERError, match="no"), only_writer(tmp_path / "new", "mmer train"):
+    with pytest.raises(MMERError, match="no"), only_writer(tmp_path / "new", "train"):
         raise MMERError("no")
     assert not list(tmp_path.iterdir())
-    with only_writer(tmp_path / "new", "mmer train"):
+    with only_writer(tmp_path / "new", "train"):
         (tmp_path / "new" / "recipe.yaml").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["recipe.yaml"]
 
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
 def test_of_the_processes_of_one_torchrun_the_first_has_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with only_writer(tmp_path, "mmer train"):
+    with only_writer(tmp_path, "train"):
         monkeypatch.setenv("RANK", "1")
-        with only_writer(tmp_path, "mmer train"):
+        with only_writer(tmp_path, "train"):
             assert (tmp_path / LOCK).exists()

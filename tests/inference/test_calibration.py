@@ -174,14 +174,14 @@ def test_abstention_marks_and_keeps_the_label():
 
 def test_what_abstention_refuses():
     with pytest.raises(
-        MMERError, match=r"--min-confidence 60 is not between 0 and 1; give a share such as 0\.9"
+        MMERError, match=r"min_confidence 60 is not between 0 and 1; give a share such as 0\.9"
     ):
         Abstention(None, min_confidence=60)
     with pytest.raises(
-        MMERError, match=r"--coverage needs a model folder with calibration\.json; make it: mmer calib"
+        MMERError, match=r"coverage needs a model folder with calibration\.json; make it: calib"
     ):
         Abstention(None, coverage=0.9)
-    with pytest.raises(MMERError, match="--by-class says for what the coverage holds; give it too"):
+    with pytest.raises(MMERError, match="by_class says for what the coverage holds; give it too"):
         Abstention(None, by_class=True)
 
 
@@ -198,7 +198,7 @@ def test_the_command_line(
     assert bare.err.startswith("mmer: --coverage needs a model folder with calibration.json")
     noted = run(capfd, monkeypatch, [*asked, "--min-confidence", "0.99"])
     assert noted.code == 0
-    assert "mmer: confidences are not calibrated; mmer calibrate MODEL CORPUS makes them mean" in noted.err
+    assert "mmer: confidences are not calibrated; calibrate the model to make them mean" in noted.err
     scores = {"angry": [0.2] * 30, "happy": [0.2] * 30, "neutral": [0.2] * 3, "sad": [0.99] * 30}
     found = condition(Calibrator(), scores)
     calibration(folder, both=found, speech=found).write(folder)

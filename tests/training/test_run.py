@@ -466,7 +466,7 @@ def test_patience_is_kept_over_an_interruption(tiny, tmp_path: Path):
     (tmp_path / "run" / "metrics.json").unlink()
     with (
         FileLock(tmp_path / "run" / LOCK),
-        pytest.raises(MMERError, match="another mmer train is writing there; wait for it"),
+        pytest.raises(MMERError, match=r"another train\(\) is writing there; wait for it"),
     ):
         train(tiny(*overrides), tmp_path / "run", console=quiet())
     resumed = train(tiny(*overrides), tmp_path / "run", console=quiet())

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
-from mmer.errors import CorpusError, MMERError
+from mmer.errors import CorpusError, MMERError, Parameter
 
 _NEAR = ("session", "fold")  # columns that folds are likely to be made of
 
@@ -36,7 +36,8 @@ class Donors:
             raise CorpusError(f"{corpus.source}: {found}; its columns are {', '.join(table.columns)}")
         if within is not None and table[within].isna().all():
             raise CorpusError(
-                f"{corpus.source}: the column {within} is empty; fill it in, or leave out --within"
+                f"{corpus.source}: the column {within} is empty; fill it in, or leave out ",
+                Parameter("within"),
             )
         self.within = within
         self._binding = ["emotion", "split", *([within] if within else [])]

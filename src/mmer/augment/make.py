@@ -22,13 +22,13 @@ from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.corpora.views import View, write_views
-from mmer.errors import CorpusError, MMERError
+from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.files.lock import writes
 from mmer.files.writing import write_bytes
 from mmer.text.error_rates import word_errors
 
 
-@writes("mmer augment")
+@writes("make_views")
 def make_views(
     corpus: Corpus,
     out: str | os.PathLike[str],
@@ -284,7 +284,9 @@ def _sources(corpus: Corpus, every_split: bool) -> list[int]:
     rows = corpus.table.index[splits == "train"].tolist()
     if not rows:
         raise CorpusError(
-            f"{corpus.source}: no utterance is in the split train; --every-split makes views of all"
+            f"{corpus.source}: no utterance is in the split train; ",
+            Parameter("every_split", True),
+            " makes views of all",
         )
     return rows
 
@@ -297,7 +299,8 @@ def _check_languages(
         if getattr(generator, "speaks", False) and languages.isna().any():
             found = f"{languages.isna().sum()} of {len(languages)} utterances have no language"
             raise CorpusError(
-                f"{corpus.source}: {found}, which {generator.name} must know; give it, as --language en"
+                f"{corpus.source}: {found}, which {generator.name} must know; give it, as ",
+                Parameter("language", "en"),
             )
         known = generator.languages
         wrong = [name for name in present if known is not None and name.lower().split("-")[0] not in known]

@@ -10,7 +10,7 @@ from mmer.audio.load import SAMPLING_RATE
 from mmer.augment.generators.generator import Waveform
 from mmer.augment.quality_filters import Judges, SpeechToText
 from mmer.display.progress import quiet_transformers
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.inference.backends.bundle import is_bundle, model_folder
 from mmer.inference.backends.torch_network import best_symbols
 from mmer.inference.recognizer import EmotionRecognizer
@@ -83,7 +83,9 @@ def load_speech_to_text(name: str, device: str | None = None) -> SpeechToText:
     hearing = EmotionRecognizer.from_pretrained(name, device, calibrated=False)
     model, processor = hearing.model, hearing.processor
     if model.ctc_head is None or processor.ctc_symbols is None:
-        raise MMERError(f"--asr {name}: this model has no CTC head; train with objectives.ctc_weight above 0")
+        raise MMERError(
+            Parameter("asr", name), ": this model has no CTC head; train with objectives.ctc_weight above 0"
+        )
 
     @torch.inference_mode()
     def recognize(waveform: Waveform) -> str:

@@ -23,23 +23,30 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _COMMANDS = {
     "ablate": "ablate",
-    "augment": "augment",
-    "bundle": "model bundle",
     "calibrate": "calibrate",
     "cross_validate": "crossval",
+    "cross_validate_baseline": "crossval",
+    "evaluate": "evaluate",
     "export_onnx": "model export",
     "import_checkpoint": "model import",
-    "listen": "listen",
+    "make_views": "augment",
     "predict": "predict",
-    "read_corpus": "corpus prepare",
+    "read_from": "corpus prepare",
     "run_demo": "demo",
     "score": "score",
-    "transcribe": "corpus transcribe",
     "train": "train",
+    "transcribe": "corpus transcribe",
     "write_report": "report",
-    "evaluate": "evaluate",
 }
-"""The command that calls a function which messages name."""
+"""The command that calls each function which messages name."""
+
+_OPTIONS = {
+    "id_column": "--column utterance_id=NAME",
+    "label_map": "--rename FROM=TO",
+    "prediction_column": "--column predicted=NAME",
+    "truth_column": "--column emotion=NAME",
+}
+"""Options whose form does not follow from the name of the parameter."""
 
 _RUNNING = "mmer.command"
 
@@ -160,7 +167,9 @@ def _refusal(error: OSError) -> str:
 def _spell(command: Any, part: Parameter | Function) -> str:
     """A parameter as the option, argument or setting of the command that ran; a function as its command."""
     if isinstance(part, Function):
-        return " ".join(["mmer", _COMMANDS[part.name], *map(str.upper, part.arguments)])
+        return " ".join(["mmer", _COMMANDS[part.name], *part.arguments])
+    if part.name in _OPTIONS:
+        return _OPTIONS[part.name]
     for parameter in command.params if command else ():
         if parameter.name != part.name:
             continue

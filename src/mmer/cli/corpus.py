@@ -59,11 +59,11 @@ def prepare(
     rename: Renames = None,
 ) -> None:
     """Read corpora into one table or another format, and say what differs from their documentation."""
-    from mmer.corpora.readers.catalog import list_corpora
     from mmer.corpora.formats.emobox import with_emobox_folds
     from mmer.corpora.formats.exchange import check_target, read_from, write_to
     from mmer.corpora.label_map import rename_emotions
     from mmer.corpora.merge import merge
+    from mmer.corpora.readers.catalog import list_corpora
     from mmer.display.progress import counting
 
     if not sources:

@@ -7,7 +7,7 @@ import typer
 
 from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed
 from mmer.cli.settings import complete_recipe, print_settings
-from mmer.display.terminal import print_result
+from mmer.display.terminal import print_result, tell
 
 
 def recipes(
@@ -118,6 +118,18 @@ def demo(out: OutFolder = Path("mmer-demo"), seed: Seed = 0) -> None:
     from mmer.demo import run_demo
 
     run_demo(out, seed=seed)
+    for line in _NEXT:
+        tell(line)
+
+
+_NEXT = (
+    "",
+    "With your own recordings: put them into a folder with a metadata.csv of the columns",
+    "  file_name,transcript,emotion,speaker",
+    "then",
+    "  mmer train compact data.corpus=FOLDER protocol.test=ONE-SPEAKER --out my-run",
+    "  mmer predict my-run/model NEW-RECORDINGS -o predictions.csv",
+)
 
 
 def _refuse_without_system(**given: object) -> None:

@@ -15,7 +15,7 @@ from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
 from mmer.corpora.delimited import DELIMITERS, check_width, read_delimited
-from mmer.errors import CorpusError, MMERError, reading, reason_of
+from mmer.errors import CorpusError, Function, MMERError, reading, reason_of
 from mmer.files.writing import writing
 from mmer.plain_text import json_text, valid, whole
 from mmer.text.names import header, tidy
@@ -67,7 +67,7 @@ def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[s
     """
     suffix = path.suffix.lower()
     if str(path).partition(":")[0] in FORMATS:
-        raise CorpusError(f"{path}: make a table of it first: mmer corpus convert {path} corpus.parquet")
+        raise CorpusError(f"{path}: make a table of it first with ", Function("read_from", (str(path),)))
     if not path.exists():
         raise CorpusError(f"{path}: no such file")
     check_table_name(path)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mmer.corpora.tables import DELIMITERS, read_table
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, Function
 from mmer.files.writing import writing
 
 
@@ -112,11 +112,11 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     except CorpusError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise CorpusError(
-            f"{path}: cannot be read ({reason}); name the views.parquet of mmer augment"
+            f"{path}: cannot be read ({reason}); name the views.parquet of ", Function("make_views")
         ) from None
     if missing := [name for name in COLUMNS if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
-        raise CorpusError(f"{path}: {found}; name the views.parquet of mmer augment")
+        raise CorpusError(f"{path}: {found}; name the views.parquet of ", Function("make_views"))
     if len(repeated := table["view_id"][table["view_id"].duplicated()]):
         raise CorpusError(
             f"{path}: view ids are not unique, the first is {repeated.iloc[0]}; make the views again"

@@ -19,7 +19,7 @@ from rich.text import Text
 from scipy.stats import binomtest
 
 from mmer.display.terminal import Table
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.evaluation.intervals import (
     FEWEST,
     FIGURES,
@@ -205,7 +205,9 @@ def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, p
             first = f"the first is {(missing if len(missing) else extra)[0]!r}"
             lacks = f"{len(missing)} of the {len(ids)} utterances of {baseline} have no answer in {name}"
             more = f"{len(extra)} of {name} have none in {baseline}"
-            raise MMERError(f"{lacks} and {more}; {first}; give --common to compare the others")
+            raise MMERError(
+                f"{lacks} and {more}; {first}; give ", Parameter("common", True), " to compare the others"
+            )
         everything = everything.union(theirs)
         ids = ids[ids.isin(theirs)]
     if not len(ids):
@@ -219,7 +221,10 @@ def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, p
                 f"{wrong.idxmax()!r} is {truth[wrong].iloc[0]} and {joined[name]['emotion'][wrong].iloc[0]}"
             )
             found = f"{baseline} and {name} differ in the truth of {wrong.sum()} of {len(ids)} utterances"
-            raise MMERError(f"{found}: {example}; if these are names of one emotion, use --rename FROM=TO")
+            raise MMERError(
+                f"{found}: {example}; if these are names of one emotion, rename one with ",
+                Parameter("label_map"),
+            )
     return joined, len(everything) - len(ids)
 
 

@@ -66,7 +66,7 @@ def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any] | 
     return compute_metrics(answered["emotion"].tolist(), answered["predicted"].tolist(), labels)
 
 
-@writes("mmer evaluate")
+@writes("evaluate")
 def evaluate(
     model_folder: str | Path,
     corpus: Corpus,

@@ -16,7 +16,8 @@ from mmer.plain_text import valid
 from mmer.recipe.schema import Recipe
 
 CARD = "README.md"
-MARKER = "written by mmer card; take this line away, and it is not written over"
+MARKER = "take this line away, and it is not written over"
+"""Part of the marker of cards that may be written over, those of earlier versions too."""
 _SIDES = {"speech": "from sound", "text": "from words"}
 
 
@@ -45,7 +46,7 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
         )
     path = folder / CARD
     if path.is_file() and MARKER not in path.read_text(encoding="utf-8", errors="replace"):
-        raise CheckpointError(f"{path} was not written by mmer card, or was edited; move it away first")
+        raise CheckpointError(f"{path} was not written by mmer, or was edited; move it away first")
     check_output_file(path)
     write_text(path, model_card(read, Calibration.read(folder, read.labels)))
     return path
@@ -69,7 +70,7 @@ def model_card(run: Run, calibration: Calibration | None) -> str:
     title = valid(run.folder.resolve().name)
     groups, bias = tables.groups(run), run.metrics.get("selection_bias")
     body = environment.get_template("model_card.md.jinja").render(
-        marker=MARKER,
+        marker=f"written by mmer; {MARKER}",
         title=title,
         sides=_SIDES.get(run.recipe.model.fusion, "from what is said and how it is said"),
         labels=run.labels,

@@ -42,8 +42,8 @@ def read_predictions(
     Args:
         path: one of
 
-            - a run folder of `mmer train`, whose test utterances are taken, of `mmer crossval` or of
-              `mmer evaluate --out`, of which all are;
+            - a run folder of `mmer train`, whose test utterances are taken, of `mmer crossval`, or the folder
+              of `mmer evaluate`, of which all are;
             - a table, `.parquet`, `.csv`, `.tsv` or `.jsonl`;
             - `..._predict.txt` of s3prl, lines of an id and an emotion, with `..._truth.txt` beside it.
         id_column, truth_column, prediction_column, speaker_column: what the columns are called in a table; the last

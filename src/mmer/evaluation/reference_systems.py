@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, Parameter
 from mmer.extras import import_extra
 from mmer.files.writing import write_parquet
 from mmer.inference.prediction import probability_column
@@ -138,7 +138,7 @@ def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 def _per_speaker(x: NDArray[np.float64], speakers: NDArray[Any], source: str) -> NDArray[np.float64]:
     if unknown := int(pd.isna(speakers).sum()):
         found = f"{unknown} utterances have no speaker to standardize over"
-        raise CorpusError(f"{source}: {found}; fill in the column or leave out --per-speaker")
+        raise CorpusError(f"{source}: {found}; fill in the column or leave out ", Parameter("per_speaker"))
     standardized = np.empty_like(x)
     for speaker in set(speakers):
         clips = speakers == speaker

@@ -57,7 +57,7 @@ def figure_tables(figures: Mapping[str, Any]) -> Group:
         score = f"{worst['balanced_accuracy']:.1%} ({worst['utterances']} utterances)"
         parts.append(Text(f"worst {name}: {worst['group']}, balanced accuracy {score}"))
     if found := figures.get("confidence"):
-        which = "calibrated" if found["fitted"] else "not calibrated (mmer calibrate)"
+        which = "calibrated" if found["fitted"] else "not calibrated"
         told = f"log-loss {found['log_loss']:.3f}, Brier score {found['brier']:.3f}"
         error = f"calibration error {found['expected_calibration_error']:.1%}"
         area = f"area under risk and coverage {found['area_under_risk_coverage']:.3f}"

@@ -10,19 +10,19 @@ from typing import ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
-from mmer.errors import MMERError
+from mmer.errors import Function, MMERError
 
 LOCK = ".lock"
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def take_lock(folder: Path, command: str) -> FileLock:
+def take_lock(folder: Path, function: str) -> FileLock:
     """Keep other processes out of a folder, until the lock is released or this process ends.
 
     Args:
         folder: which exists.
-        command: that writes there, as errors call it.
+        function: name of the one that writes there.
 
     Raises:
         MMERError: another process has the lock.
@@ -33,13 +33,13 @@ def take_lock(folder: Path, command: str) -> FileLock:
         lock.acquire()
     except Timeout:
         raise MMERError(
-            f"{folder}: another {command} is writing there; wait for it, or use another folder"
+            f"{folder}: another ", Function(function), " is writing there; wait for it, or use another folder"
         ) from None
     return lock
 
 
 @contextmanager
-def only_writer(folder: Path, command: str) -> Iterator[None]:
+def only_writer(folder: Path, function: str) -> Iterator[None]:
     """Be the only process that reads and changes a folder, from the first look at it to the last file.
 
     The folder is made if it does not exist, and removed again if nothing was written to it. Of the processes of one
@@ -47,7 +47,7 @@ def only_writer(folder: Path, command: str) -> Iterator[None]:
 
     Args:
         folder: to write to.
-        command: that writes there, as errors call it.
+        function: name of the one that writes there.
 
     Raises:
         MMERError: another process writes there, or nothing can be written there.
@@ -58,7 +58,7 @@ def only_writer(folder: Path, command: str) -> Iterator[None]:
     existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = take_lock(folder, command)
+        lock = take_lock(folder, function)
     except OSError as error:
         raise MMERError(
             f"{folder} cannot be written to ({error.strerror or error}); use another folder"
@@ -74,9 +74,14 @@ def only_writer(folder: Path, command: str) -> Iterator[None]:
 
 
 def writes(
-    command: str, folder: str = "out"
+    name: str, folder: str = "out"
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Have a function be the `only_writer` of the folder that its argument of that name gives, unless it is None."""
+    """Have a function be the `only_writer` of a folder.
+
+    Args:
+        name: of the function, for errors.
+        folder: its argument that names the folder; where that is None, nothing is locked.
+    """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         signature = inspect.signature(function)
@@ -86,7 +91,7 @@ def writes(
             out = signature.bind(*args, **named).arguments.get(folder)
             if out is None:
                 return function(*args, **named)
-            with only_writer(Path(out).resolve(), command):
+            with only_writer(Path(out).resolve(), name):
                 return function(*args, **named)
 
         return alone

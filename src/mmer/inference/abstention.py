@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from mmer.errors import MMERError
+from mmer.errors import Function, MMERError, Parameter
 from mmer.inference.calibration import Calibration, check_share
 from mmer.inference.prediction import Prediction
 
@@ -34,15 +34,21 @@ class Abstention:
 
     def __post_init__(self) -> None:
         if self.min_confidence is not None:
-            check_share("--min-confidence", self.min_confidence)
+            check_share("min_confidence", self.min_confidence)
         if self.coverage is not None:
-            check_share("--coverage", self.coverage)
+            check_share("coverage", self.coverage)
             if self.calibration is None:
                 raise MMERError(
-                    "--coverage needs a model folder with calibration.json; make it: mmer calibrate MODEL CORPUS"
+                    Parameter("coverage"),
+                    " needs a model folder with calibration.json; make it: ",
+                    Function("calibrate", ("MODEL", "CORPUS")),
                 )
         elif self.by_class:
-            raise MMERError("--by-class says for what the coverage holds; give it too, as --coverage 0.9")
+            raise MMERError(
+                Parameter("by_class"),
+                " says for what the coverage holds; give it too, as ",
+                Parameter("coverage", 0.9),
+            )
 
     def __call__(self, prediction: Prediction) -> Prediction:
         """Fill in `abstained` and `label_set` of a prediction; a prediction with an error stays as it is."""
@@ -66,7 +72,7 @@ class Abstention:
         notes = []
         if self.min_confidence is not None and self.calibration is None:
             notes.append(
-                "confidences are not calibrated; mmer calibrate MODEL CORPUS makes them mean what they say"
+                "confidences are not calibrated; calibrate the model to make them mean what they say"
             )
         if self.calibration is not None and self.coverage is not None:
             sets = (

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
-from mmer.errors import CheckpointError, MMERError
+from mmer.errors import CheckpointError, MMERError, Parameter
 from mmer.files.damaged import damaged_file, read_json_object
 from mmer.files.writing import write_json
 
@@ -227,7 +227,7 @@ class Calibration:
         path = folder / FILE
         if not path.is_file():
             return None
-        again = "fit it again with mmer calibrate, or delete it"
+        again = "fit it again, or delete it"
         content = read_json_object(path, again)
         if (version := content.pop("version", None)) != VERSION:
             raise CheckpointError(
@@ -254,14 +254,14 @@ def weights_hash(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_share(option: str, share: float) -> None:
+def check_share(name: str, share: float) -> None:
     """Refuse what is not between 0 and 1.
 
     Raises:
         MMERError: it is not.
     """
     if not 0 < share < 1:
-        raise MMERError(f"{option} {share:g} is not between 0 and 1; give a share such as 0.9")
+        raise MMERError(Parameter(name), f" {share:g} is not between 0 and 1; give a share such as 0.9")
 
 
 def _quantile(scores: Sequence[float], coverage: float) -> float:

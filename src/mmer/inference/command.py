@@ -14,7 +14,7 @@ from mmer.audio.speech_segments import PAUSE
 from mmer.corpora.audio_folders import metadata_files
 from mmer.display.progress import counting
 from mmer.display.terminal import PlainConsole, messages, tell
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
@@ -67,13 +67,16 @@ def predict_paths(
     utterances = in_channels(found, channel)
     if not paths:
         if transcript is None:
-            raise MMERError("nothing to answer; name recordings, or give what is said with --transcript")
+            raise MMERError(
+                "nothing to answer; name recordings, or give what is said with ", Parameter("transcript")
+            )
         utterances = [Utterance(None, utterance_id="transcript")]
     if transcript is not None:
         if len(utterances) != 1:
             raise MMERError(
-                f"--transcript belongs to one recording and {len(utterances)} were given; "
-                "put the transcripts of several into a corpus table"
+                Parameter("transcript"),
+                f" belongs to one recording and {len(utterances)} were given; "
+                "put the transcripts of several into a corpus table",
             )
         utterances = [replace(utterances[0], transcript=transcript)]
     if channel == "each" and transcription == "given":
@@ -108,8 +111,13 @@ def _check_transcripts(utterances: Sequence[Utterance]) -> None:
     for utterance in utterances:
         if utterance.channel != "mix" and utterance.transcript is not None:
             raise MMERError(
-                f"{utterance.utterance_id}: its transcript is of all channels together and --channel each asks about "
-                "one by one; give --transcription none, ctc or whisper:NAME, or --channel left or right"
+                f"{utterance.utterance_id}: its transcript is of all channels together and ",
+                Parameter("channel", "each"),
+                " asks about one by one; give ",
+                Parameter("transcription", "none"),
+                ", ctc or whisper:NAME, or ",
+                Parameter("channel", "left"),
+                " or right",
             )
 
 

@@ -63,7 +63,7 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
 
     Args:
         folder: a model folder, of PyTorch or exported, or a bundle.
-        exported: a folder of `mmer export`, which is compared with it.
+        exported: a folder of `mmer model export`, which is compared with it.
         device: see `EmotionRecognizer`.
 
     Raises:
@@ -83,8 +83,8 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     checks.append(_stereo(recognizer, clips))
     if other is None:
         is_exported = not (folder / "model.safetensors").is_file()
-        how = "give PyTorch's folder, and this one with" if is_exported else "name the exported folder with"
-        checks.append(Check("PyTorch against ONNX", note=f"not looked at: {how} --onnx"))
+        how = "give PyTorch's folder, and this one as" if is_exported else "name the folder that was"
+        checks.append(Check("PyTorch against ONNX", note=f"not looked at: {how} exported"))
     else:
         found = _apart(golden_logits(other, clips, together=False), alone)
         checks.append(Check("PyTorch against ONNX", found, exact, "logits"))

@@ -278,9 +278,7 @@ def _utterances_at(path: str, note: Callable[[str], None]) -> Iterator[Utterance
     if path == "-":
         data = sys.stdin.buffer.read()
         if not data:
-            raise AudioError(
-                "nothing came on standard input; send one audio file: mmer predict MODEL - < clip.wav"
-            )
+            raise AudioError("nothing came on standard input; send one audio file")
         yield Utterance(data, utterance_id="standard input")
     elif os.path.isdir(path):
         yield from _utterances_in_folder(Path(path), note)

@@ -206,7 +206,7 @@ def microphone(name: str | None = None) -> "Iterator[Queue[Chunk | None]]":
     except OSError:
         raise AudioError(
             "listening to a microphone needs the library PortAudio; install it (Debian: apt install libportaudio2), or "
-            "pipe 16-bit samples in: mmer listen MODEL - --rate 16000"
+            "send 16-bit samples to standard input"
         ) from None
     chunks: Queue[Chunk | None] = Queue()
     device = int(name) if name is not None and name.isdecimal() else name

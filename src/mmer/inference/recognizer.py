@@ -94,7 +94,7 @@ class EmotionRecognizer:
 
         Args:
             folder: a folder with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the
-                tokenizer's files; or a file that `mmer bundle` wrote.
+                tokenizer's files; or a file that `mmer model bundle` wrote.
             device, transcription: as for the class.
             calibrated: whether to apply the folder's `calibration.json`, if it has one.
 

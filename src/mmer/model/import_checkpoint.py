@@ -108,7 +108,7 @@ def official_config(**settings: Any) -> MMERConfig:
     )
 
 
-@writes("mmer import-checkpoint")
+@writes("import_checkpoint")
 def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "roberta-base") -> None:
     """Turn a published checkpoint into a model folder.
 

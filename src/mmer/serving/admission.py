@@ -65,7 +65,7 @@ class Admission:
     """
 
     def __init__(self, app: Any, settings: ServiceSettings, state: ServiceState) -> None:
-        limits = import_extra("limits", "mmer serve", "serve")
+        limits = import_extra("limits", "the HTTP service", "serve")
         self._app, self._settings, self._state = app, settings, state
         self._rate = limits.RateLimitItemPerMinute(settings.max_per_minute or 1)
         self._window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())

@@ -48,7 +48,7 @@ def create_app(
         MissingExtraError: the extra `serve` is not installed.
         MMERError: what `load` raises.
     """
-    import_extra("fastapi", "mmer serve", "serve")
+    import_extra("fastapi", "the HTTP service", "serve")
     from fastapi import FastAPI, HTTPException, Request, Response
     from fastapi.openapi.docs import get_swagger_ui_html
     from fastapi.responses import HTMLResponse, JSONResponse

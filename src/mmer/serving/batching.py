@@ -45,7 +45,7 @@ class Batching:
         wait: float,
         observe: Callable[[int], None],
     ) -> None:
-        library = import_extra("async_batcher.batcher", "mmer serve", "serve")
+        library = import_extra("async_batcher.batcher", "the HTTP service", "serve")
         self._thread = ThreadPoolExecutor(1, "mmer-batches")
 
         def answer_all(utterances: list[Utterance]) -> list[Prediction | Exception]:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 else:
-    h11 = import_extra("h11", "mmer serve", "serve")
-    H11Protocol = import_extra("uvicorn.protocols.http.h11_impl", "mmer serve", "serve").H11Protocol
+    h11 = import_extra("h11", "the HTTP service", "serve")
+    H11Protocol = import_extra("uvicorn.protocols.http.h11_impl", "the HTTP service", "serve").H11Protocol
     WebSocketsSansIOProtocol = import_extra(
-        "uvicorn.protocols.websockets.websockets_sansio_impl", "mmer serve", "serve"
+        "uvicorn.protocols.websockets.websockets_sansio_impl", "the HTTP service", "serve"
     ).WebSocketsSansIOProtocol
 
 SLOWEST = 20_000  # bytes a second of a body

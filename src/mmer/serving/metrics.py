@@ -24,7 +24,7 @@ class Metrics:
     """
 
     def __init__(self, state: ServiceState) -> None:
-        prometheus = import_extra("prometheus_client", "mmer serve", "serve")
+        prometheus = import_extra("prometheus_client", "the HTTP service", "serve")
         self._prometheus = prometheus
         self._registry = registry = prometheus.CollectorRegistry()
         self._requests = prometheus.Counter(

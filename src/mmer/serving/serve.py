@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mmer.display.terminal import tell
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
 from mmer.serving.log import limit_log
 from mmer.serving.memory import keep_few_heaps
@@ -55,8 +55,8 @@ def serve(
             model does not standardize per speaker.
     """
     keep_few_heaps()
-    import_extra("uvicorn", "mmer serve", "serve")
-    import_extra("fastapi", "mmer serve", "serve")
+    import_extra("uvicorn", "the HTTP service", "serve")
+    import_extra("fastapi", "the HTTP service", "serve")
     from mmer.inference.backends.bundle import SUFFIX, model_folder
 
     folder = model_folder(model)
@@ -110,7 +110,7 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
         settings: limits and access.
         state: of the service.
     """
-    uvicorn = import_extra("uvicorn", "mmer serve", "serve")
+    uvicorn = import_extra("uvicorn", "the HTTP service", "serve")
     from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
     from mmer.serving.connections import Connections, HTTPConnection, StreamConnection, most_connections
@@ -150,7 +150,9 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or str(error)
         raise MMERError(
-            f"cannot listen at {host} port {port} ({reason}); give another --port, or 0 for a free one"
+            f"cannot listen at {host} port {port} ({reason}); give another ",
+            Parameter("port"),
+            ", or 0 for a free one",
         ) from error
 
 
@@ -161,7 +163,7 @@ def _address(listener: socket.socket) -> str:
 
 def _server(config: Any, connections: "Connections", state: ServiceState, grace: float) -> Any:
     """A uvicorn server that answers what is in flight before it stops listening, and ends in time."""
-    uvicorn = import_extra("uvicorn", "mmer serve", "serve")
+    uvicorn = import_extra("uvicorn", "the HTTP service", "serve")
 
     class DrainingServer(uvicorn.Server):
         cut_off_at: float | None = None

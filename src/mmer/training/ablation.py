@@ -107,7 +107,7 @@ ROWS = {
 freezes a pretrained text encoder, it learns in `text` and `naive` all the same, by settings of their own."""
 
 
-@writes("mmer ablate")
+@writes("ablate")
 def ablate(
     recipe: str,
     overrides: Sequence[str],

@@ -25,7 +25,7 @@ from mmer.training.preparation import read_preparation, write_json
 Baseline = Literal["majority", "egemaps"]
 
 
-@writes("mmer baseline")
+@writes("cross_validate_baseline")
 def cross_validate_baseline(
     baseline: Baseline,
     recipe: Recipe,

@@ -65,7 +65,7 @@ class CrossValidation:
     metrics: dict[str, Any]
 
 
-@writes("mmer crossval")
+@writes("cross_validate")
 def cross_validate(
     recipe: Recipe,
     out: str | Path,

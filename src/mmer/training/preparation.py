@@ -17,7 +17,7 @@ from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.corpora.labels import nearest
-from mmer.errors import AudioError, CorpusError, RecipeError
+from mmer.errors import AudioError, CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_json, write_text
 from mmer.recipe.schema import Recipe
 from mmer.text.transcripts import strip_annotations
@@ -83,8 +83,11 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
         RecipeError, CorpusError: see there; or the recipe is one of several folds.
     """
     if recipe.protocol.folds is not None:
-        found = f"protocol.folds is {recipe.protocol.folds}, which mmer crossval trains"
-        raise RecipeError(f"{found}; for one fold set it to null and name protocol.test")
+        raise RecipeError(
+            f"protocol.folds is {recipe.protocol.folds}, which ",
+            Function("cross_validate"),
+            " trains; for one fold set it to null and name protocol.test",
+        )
     return share_out(read_usable(recipe, progress), recipe)
 
 
@@ -107,7 +110,9 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
     if data.recognized and (RECOGNIZED not in corpus.table or corpus.table[RECOGNIZED].isna().all()):
         raise CorpusError(
             f"{data.corpus}: data.recognized is {data.recognized:g}, but nothing is in a column {RECOGNIZED}; write it "
-            "with mmer corpus transcribe, or set data.recognized=0"
+            "with ",
+            Function("transcribe"),
+            ", or set data.recognized=0",
         )
     usable, notes = labeled(corpus, recipe)
     skipped = [_left_out_for_label(row) for row in _missing(corpus, usable)]

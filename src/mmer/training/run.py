@@ -89,7 +89,7 @@ class TrainingRun:
         return self.folder / "model"
 
 
-@writes("mmer train")
+@writes("train")
 def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) -> TrainingRun:
     """Train, keep the best epoch (or the last), and judge it once on each split.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View, read_views
-from mmer.errors import CorpusError, RecipeError
+from mmer.errors import CorpusError, Function, RecipeError
 from mmer.recipe.schema import Recipe
 
 
@@ -69,10 +69,11 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
             of[view.source_utterance].append(view)
     if broken and recipe.augment.views_breaking_fold == "refuse":
         found = f"{len(broken)} of {len(views)} views break the fold, the first is {broken[0]}"
-        remedy = (
-            "make views within the fold (mmer augment --within), or set augment.views_breaking_fold=leave_out"
+        raise RecipeError(
+            f"{path}: {found}; make views within the fold, by ",
+            Function("make_views"),
+            " with within=COLUMN, or set augment.views_breaking_fold=leave_out",
         )
-        raise RecipeError(f"{path}: {found}; {remedy}")
     counts |= {
         "used": sum(map(len, of.values())),
         "without": len(ids) - len(of),

@@ -148,11 +148,11 @@ def test_perturbation_changes_every_text_it_can():
 
 
 def test_unknown_generators():
-    with pytest.raises(MMERError, match="--speech 'wrld', the nearest is 'world'"):
+    with pytest.raises(MMERError, match="speech 'wrld', the nearest is 'world'"):
         speech_generators(["wrld"])
     with pytest.raises(MMERError, match="names world twice"):
         speech_generators(["world", "world"])
-    with pytest.raises(MMERError, match="--text 'pertub', the nearest is 'perturb'"):
+    with pytest.raises(MMERError, match="text 'pertub', the nearest is 'perturb'"):
         text_generator("pertub")
     assert speech_generators(["none"]) == []
     assert text_generator("none") is None

@@ -103,7 +103,7 @@ def test_files_stay_and_other_splits_keep_their_names(tmp_path: Path, clips: lis
 
 def test_refused(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        CorpusError, match="its recordings have to become files; name a folder for them with --audio"
+        CorpusError, match="its recordings have to become files; name a folder for them with audio"
     ):
         read_hugging_face(str(dataset))
     with pytest.raises(CorpusError, match=r"hf:some/where: cannot be loaded \(.*some/where.*\)$"):

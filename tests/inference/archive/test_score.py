@@ -332,7 +332,7 @@ class TestRefusals:
     def test_two_at_once(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
         with (
             FileLock(tmp_path / ".lock"),
-            pytest.raises(MMERError, match="another mmer score is writing there"),
+            pytest.raises(MMERError, match=r"another score\(\) is writing there"),
         ):
             begun(out=tmp_path)
 
@@ -344,7 +344,7 @@ class TestRefusals:
     def test_what_cannot_be_meant(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
         with pytest.raises(MMERError, match="no engine 'spark'; it must be local or ray"):
             begun(engine="spark")
-        with pytest.raises(MMERError, match="not standard input; use mmer predict MODEL -"):
+        with pytest.raises(MMERError, match=r"not standard input; use predict\(MODEL, -\)"):
             begun(source="-", out=tmp_path / "new")
         with pytest.raises(MMERError, match="no transcription 'siri'"):
             begun(transcription="siri")

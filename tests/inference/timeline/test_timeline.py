@@ -177,7 +177,7 @@ class TestGiven:
         self, recognizer: EmotionRecognizer, call: Path
     ) -> None:
         with pytest.raises(
-            MMERError, match="a given segment at 1 s is of channel mix; with --channel each it must"
+            MMERError, match="a given segment at 1 s is of channel mix; with channel='each' it must"
         ):
             timeline(recognizer, call, segments=[Segment(1.0, 2.0)], channel="each")
 

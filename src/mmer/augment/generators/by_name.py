@@ -11,7 +11,7 @@ from mmer.augment.generators.translation import BackTranslation
 from mmer.augment.generators.world import World
 from mmer.augment.text import perturb
 from mmer.corpora.labels import nearest
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 
 
 class Perturbation:
@@ -50,7 +50,7 @@ def text_generator(name: str, *, sample: bool = False, device: str | None = None
     if name.startswith("marian:"):
         return BackTranslation.named(name.removeprefix("marian:"), sample=sample, device=device)
     known = ["marian:en-de", "perturb", "none"]
-    raise MMERError(f"--text {name!r}{nearest(name, known)}; allowed are {', '.join(known)}")
+    raise MMERError(Parameter("text"), f" {name!r}{nearest(name, known)}; allowed are {', '.join(known)}")
 
 
 def speech_generators(names: Sequence[str], *, device: str | None = None) -> list[SpeechGenerator]:
@@ -69,7 +69,14 @@ def speech_generators(names: Sequence[str], *, device: str | None = None) -> lis
         return []
     for name in names:
         if name not in known:
-            raise MMERError(f"--speech {name!r}{nearest(name, known)}; allowed are {', '.join(known)}, none")
+            raise MMERError(
+                Parameter("speech"), f" {name!r}{nearest(name, known)}; allowed are {', '.join(known)}, none"
+            )
         if names.count(name) > 1:
-            raise MMERError(f"--speech names {name} twice; --views N makes several views of each")
+            raise MMERError(
+                Parameter("speech"),
+                f" names {name} twice; ",
+                Parameter("views"),
+                " makes several views of each",
+            )
     return [known[name]() for name in names]

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 
 from mmer.display.progress import quiet_transformers
-from mmer.errors import EncoderError, MMERError
+from mmer.errors import EncoderError, MMERError, Parameter
 from mmer.extras import import_extra
 from mmer.model.pretrained_encoders import fetch
 from mmer.text.transcripts import strip_annotations
@@ -61,7 +61,8 @@ class BackTranslation:
         forward, comma, back = name.partition(",")
         if not (forward and comma and back):
             raise MMERError(
-                f"--text marian:{name} is neither marian:en-de nor marian:FORWARD_MODEL,BACK_MODEL"
+                Parameter("text", f"marian:{name}"),
+                " is neither marian:en-de nor marian:FORWARD_MODEL,BACK_MODEL",
             )
         return cls(forward, back, sample=sample, device=device)
 

@@ -230,7 +230,7 @@ def _page(audit: Audit) -> RenderableType:
         parts.append(Text(f"views that break a fold: {_some(said)}"))
     parts += [Text(f"note: {note}") for note in audit.notes[:_NOTES]]
     if len(audit.notes) > _NOTES:
-        parts.append(Text(f"note: {len(audit.notes) - _NOTES} more in the file of --json"))
+        parts.append(Text(f"note: {len(audit.notes) - _NOTES} more in the JSON file"))
     parts.append(Text("Verdict", style="bold"))
     parts += [Text(f"- {sentence}") for sentence in audit.verdict]
     return Group(*(Padding(part, (0, 1)) for part in parts))
@@ -257,7 +257,9 @@ def _folds(audit: Audit) -> Table:
             shares = (_percent(figures.get(column)) for column in columns)
             table.add_row(name, str(figures["test_utterances"]), *shares)
     if len(rows) < len(audit.folds):
-        table.caption = f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; --json writes all"
+        table.caption = (
+            f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; the JSON file has all"
+        )
         table.caption_justify = "left"
     return table
 

@@ -214,7 +214,7 @@ def _label_map(folder: Path) -> dict[str, str]:
 def _speakers(folder: Path, keys: pd.Series, name: str) -> tuple[pd.Series, list[str]]:
     nobody = pd.Series(None, index=keys.index, dtype=object)
     if name in UNTRUE_SPEAKERS:
-        advice = "read the release with mmer corpus prepare, and take the folds over with --folds"
+        advice = "read the release itself, and take the folds over from EmoBox"
         return nobody, [f"EmoBox's speakers are left out: each is {UNTRUE_SPEAKERS[name]}; {advice}"]
     file = folder / "data.seg.wrd.stm"
     if not file.is_file():

@@ -9,7 +9,7 @@ import pandas as pd
 from mmer.corpora.audio_folders import own_names, split_of, splits_of
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.tables import united
-from mmer.errors import CorpusError, MissingExtraError
+from mmer.errors import CorpusError, MissingExtraError, Parameter
 from mmer.extras import import_extra
 from mmer.files.writing import write_bytes
 
@@ -105,8 +105,10 @@ class _Files:
                 raise CorpusError(f"{self._source}: row {row} has no recording (path {path}); {advice}")
             return path
         if self._folder is None:
-            advice = "name a folder for them with --audio"
-            raise CorpusError(f"{self._source}: its recordings have to become files; {advice}")
+            raise CorpusError(
+                f"{self._source}: its recordings have to become files; name a folder for them with ",
+                Parameter("audio"),
+            )
         name = PureWindowsPath(path or "").name or f"{row:06d}{_SUFFIXES.get(content[:4], '')}"
         if name in self._names:
             name = f"{row:06d}-{name}"

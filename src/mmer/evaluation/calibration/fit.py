@@ -22,7 +22,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
-from mmer.errors import CheckpointError, CorpusError
+from mmer.errors import CheckpointError, CorpusError, Parameter
 from mmer.evaluation.calibration.figures import Integers, answer_bins, calibration_figures, log_loss
 from mmer.evaluation.calibration.show import PICTURE, plot_calibration
 from mmer.evaluation.seen import overlap
@@ -92,7 +92,7 @@ def _into_folders_only(function: Callable[Parameters, Result]) -> Callable[Param
 
 
 @_into_folders_only
-@writes("mmer calibrate", "model_folder")
+@writes("calibrate", "model_folder")
 def calibrate(
     model_folder: Path,
     corpus: Corpus,
@@ -136,7 +136,8 @@ def calibrate(
     if not chosen.any():
         found = ", ".join(sorted(set(splits.dropna()))) or "none"
         raise CorpusError(
-            f"no utterance is in the split {split}; the splits of the corpus are: {found}; --split all takes everything"
+            f"no utterance is in the split {split}; the splits of the corpus are: {found}; change ",
+            Parameter("split"),
         )
     speakers = corpus.table["speaker"]
     answered = corpus.select(chosen)

@@ -53,7 +53,7 @@ class Picture:
     svg: str | None = None
 
 
-@writes("mmer report")
+@writes("write_report")
 def write_report(
     run: str | os.PathLike[str],
     out: str | os.PathLike[str] | None = None,

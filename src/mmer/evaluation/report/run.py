@@ -11,14 +11,14 @@ import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
 from mmer.corpora.folds import Folds
-from mmer.errors import MMERError
+from mmer.errors import Function, MMERError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.show import FIGURES
 from mmer.recipe.schema import Recipe, load_run_recipe
 
 _NAMED = 12  # groups that a sentence lists
-_MADE_BY = "a folder that mmer train or mmer crossval made"
+_MADE_BY = ("a folder that ", Function("train"), " or ", Function("cross_validate"), " made")
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,13 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         there = "holds no recipe.yaml" if folder.is_dir() else "is not there"
-        raise MMERError(f"{folder} is no run folder: it {there}; give {_MADE_BY}")
+        raise MMERError(f"{folder} is no run folder: it {there}; give ", *_MADE_BY)
     crossval = (folder / "folds.json").is_file()
     if not (folder / "metrics.json").is_file():
-        command = "mmer crossval" if crossval else "mmer train"
         raise MMERError(
-            f"{folder} is not finished, it holds no metrics.json; {command} with the same recipe goes on with it"
+            f"{folder} is not finished, it holds no metrics.json; ",
+            Function("cross_validate" if crossval else "train"),
+            " with the same recipe goes on with it",
         )
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -91,7 +92,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise MMERError(
-            f"{folder}: a file of the run is missing or damaged ({reason}); use {_MADE_BY}"
+            f"{folder}: a file of the run is missing or damaged ({reason}); use ", *_MADE_BY
         ) from None
     if judged is None:
         raise MMERError(

@@ -60,7 +60,7 @@ class ScoreFolder:
             if others and not (self.folder / _MANIFEST).exists():
                 found = f"{self.folder} is no folder of scores and not empty, it holds {others[0]}"
                 raise MMERError(f"{found}; use another folder")
-            lock = take_lock(self.folder, "mmer score")
+            lock = take_lock(self.folder, "score")
         except OSError as error:
             raise self._unwritable(error) from error
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.archive.workers import Answer
@@ -29,8 +29,8 @@ def on_ray(job: Job, workers: int) -> Iterator[Answer]:
         MMERError: there is no such cluster.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    ray: Any = import_extra("ray", "--engine ray", extra="ray")
-    data: Any = import_extra("ray.data", "--engine ray", extra="ray")
+    ray: Any = import_extra("ray", "engine ray", extra="ray")
+    data: Any = import_extra("ray.data", "engine ray", extra="ray")
     own = {"num_cpus": workers, "object_store_memory": _OBJECT_STORE, "include_dashboard": False}
     try:
         ray.init(
@@ -85,4 +85,4 @@ def _reason(error: BaseException) -> MMERError:
             return cause
         cause = inner
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return MMERError(f"--engine ray: {first}; what is done is kept, the same command goes on")
+    return MMERError(Parameter("engine", "ray"), f": {first}; what is done is kept, the same command goes on")

@@ -14,7 +14,7 @@ from rich.console import Console
 from mmer.corpora.formats.exchange import read_from
 from mmer.display.progress import counting, speed
 from mmer.display.terminal import messages, tell
-from mmer.errors import MMERError
+from mmer.errors import Function, MMERError
 from mmer.inference.archive.folder import AUDIO, ScoreFolder
 from mmer.inference.archive.ray_cluster import on_ray
 from mmer.inference.archive.shard import Job, Shard
@@ -130,7 +130,8 @@ def score(
 def _inputs(source: str, folder: ScoreFolder, console: Console) -> list[Utterance]:
     if source == "-":
         raise MMERError(
-            "an archive is a table, a folder or hf:NAME, not standard input; use mmer predict MODEL -"
+            "an archive is a table, a folder or hf:NAME, not standard input; use ",
+            Function("predict", ("MODEL", "-")),
         )
     if not source.startswith("hf:"):
         return collect_inputs([source], partial(tell, console=console))

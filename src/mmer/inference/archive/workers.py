@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.backends.onnx_network import threads_asked_for
 
@@ -59,7 +59,7 @@ def _in_processes(
     except BrokenProcessPool:
         lost = "a process that answered was killed, or ran out of memory; what is done is kept"
         raise MMERError(
-            f"{lost}; the same command goes on, with fewer --workers if memory is short"
+            f"{lost}; the same command goes on, with fewer ", Parameter("workers"), " if memory is short"
         ) from None
 
 

@@ -71,7 +71,7 @@ class Exported:
     difference: float
 
 
-@writes("mmer export")
+@writes("export_onnx")
 def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     """Write a model folder that onnxruntime runs.
 

@@ -17,11 +17,11 @@ from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutpu
 from mmer.inference.backends.onnx_graph import check_graph
 
 MODEL = "model.onnx"
-"""The file in a folder that `mmer export` writes."""
+"""The file in a folder that `mmer model export` writes."""
 
 
 class OnnxNetwork(Network):
-    """A model that `mmer export` wrote, on the CPU; the graph is described in `mmer.inference.backends.export`.
+    """A model that `mmer model export` wrote, on the CPU; the graph is described in `mmer.inference.backends.export`.
 
     It takes as many threads as `OMP_NUM_THREADS` says, like PyTorch.
 
@@ -98,7 +98,7 @@ def _given(mask: NDArray) -> NDArray[np.bool_]:
 
 
 def read_onnx_network(folder: Path, shortest: int, device: object = None) -> OnnxNetwork:
-    """Load the model of a folder that `mmer export` wrote.
+    """Load the model of a folder that `mmer model export` wrote.
 
     Args:
         folder: with `model.onnx`.

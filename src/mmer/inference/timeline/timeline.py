@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmer.audio.load import SAMPLING_RATE, channel_names, probe, stream_channels
 from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
-from mmer.errors import AudioError, MMERError
+from mmer.errors import AudioError, MMERError, Parameter
 from mmer.files.writing import writing
 from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
@@ -300,8 +300,9 @@ def _in_their_channels(
     for segment in given:
         if segment.channel not in channels:
             raise MMERError(
-                f"{recording}: a given segment at {segment.start:g} s is of channel {segment.channel}; with --channel "
-                f"each it must be one of {', '.join(channels)}: use RTTM, or a CSV table with a column channel"
+                f"{recording}: a given segment at {segment.start:g} s is of channel {segment.channel}; with ",
+                Parameter("channel", "each"),
+                f" it must be one of {', '.join(channels)}: use RTTM, or a CSV table with a column channel",
             )
     return [replace(segment, speaker=segment.speaker or segment.channel) for segment in given]
 

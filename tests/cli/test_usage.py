@@ -1,0 +1,225 @@
+"""What the command line says: help, completion, settings, and one line for what it does not understand."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import typer.main
+from command_line import commands, options
+from commands import Outcome, run
+
+from mmer.cli import app as spelling
+from mmer.cli.main import app
+from mmer.errors import MMERError, RecipeError
+from mmer.serving.settings import ServeSettings, read_serve_settings
+
+SOURCE = Path(spelling.__file__).parents[1]
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return lambda *arguments: run(capfd, monkeypatch, arguments)
+
+
+def test_the_size_of_the_command_line() -> None:
+    found = dict(commands())
+    assert len(found) == 25
+    assert sum(len(options(command)) for command in found.values()) <= 110
+
+
+def test_every_command_has_a_sentence_an_example_and_explained_options() -> None:
+    for name, command in commands():
+        assert re.match(r"[A-Z][a-z]+ .*\.$|[A-Z][a-z]+ .*;.*", command.help.strip().splitlines()[0]), name
+        assert command.epilog.startswith(f"Example: mmer {name}"), name
+        for parameter in command.params:
+            assert getattr(parameter, "hidden", False) or parameter.help, (name, parameter.name)
+
+
+def test_options_of_several_commands_are_explained_alike() -> None:
+    helps: dict[str, set[str]] = {}
+    for _, command in commands():
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not parameter.hidden:
+                helps.setdefault(max(parameter.opts, key=len), set()).add(parameter.help)
+    own = {"--out", "--audio", "--folds"}  # what is written, or which folder, is not the same
+    assert [name for name, said in helps.items() if len(said) > 1 and name not in own] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian", "compact"], "mmer: no command 'trian'; did you mean train?; see mmer --help"),
+        (["corpus", "adit", "x"], "mmer: no command 'adit'; did you mean audit?; see mmer corpus --help"),
+        (["model", "exprot", "x"], "mmer: no command 'exprot'; did you mean export?; see mmer model --help"),
+        (
+            ["corpus", "audit", "x.csv", "--bye", "speaker"],
+            "mmer: mmer corpus audit has no option --bye; did you mean --by?; see mmer corpus audit --help",
+        ),
+        (["zzzz"], "mmer: no command 'zzzz'; see mmer --help"),
+        (
+            ["serve", "model", "max_uplod=3MB"],
+            "setting 'max_uplod=3MB': unknown key max_uplod; did you mean max_upload?",
+        ),
+        (
+            ["serve", "model", "max_upload=25"],
+            "max_upload is 25; it must be a size from 1kB on with its unit, such as 25MB",
+        ),
+        (["serve", "model", "port"], "setting 'port' is not of the form NAME=VALUE"),
+        (["serve", "model", "port=70000"], "port is 70000; it must be less than or equal to 65535"),
+        (["augment", "x", "--speech", "none", "-o", "v", "viws=2"], "unknown key viws; did you mean views?"),
+        (["compare", "a", "b", "--column", "predictd=x"], "unknown key predictd; did you mean predicted?"),
+        (["compare", "a", "b", "--rename", "x"], "mmer: --rename 'x' is not of the form FROM=TO"),
+        (
+            ["crossval", "compact", "--per-speaker"],
+            "mmer: --per-speaker belongs to a baseline; name it with --system",
+        ),
+        (["crossval", "compact", "--system", "majorty"], "no baseline 'majorty', the nearest is 'majority'"),
+        (["corpus", "prepare", "nemo", "x"], "mmer: nothing says what to write; name a table with --out"),
+        (["listen"], "missing argument"),
+        (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    mmer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    for name in "ab":
+        (tmp_path / name).write_text("")
+    outcome = mmer(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert len(outcome.err.splitlines()) == 1
+    assert message in outcome.err
+
+
+def test_version_and_no_arguments(mmer: Command) -> None:
+    assert mmer("--version").out == f"mmer {version('mmer')}\n"
+    for arguments in ([], ["corpus"], ["model"]):
+        shown = mmer(*arguments)
+        assert "Usage" in shown.out + shown.err
+
+
+def test_recipes_lists_and_explains(mmer: Command) -> None:
+    listed = mmer("recipes")
+    assert [line.split()[0] for line in listed.out.splitlines()] == sorted(
+        path.stem for path in (SOURCE / "recipes").glob("*.yaml")
+    )
+    lines = mmer("recipes", "compact").out.splitlines()
+    assert "model.num_attention_heads=4  (default: 12)" in lines
+    meaning = lines[lines.index("training.precision=float32") + 1].strip()
+    assert meaning.endswith("float16 needs a GPU. One of float32, bfloat16, float16.")
+    assert mmer("recipes", "compct").code == 2
+
+
+class TestServeSettings:
+    def test_a_file_below_the_environment_below_the_command_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "serve.yaml"
+        file.write_text("port: 1\nmax_upload: 1.5 MB\nallow_host: [a, b]\ngrace: 5\n")
+        found = read_serve_settings(file, ["grace=7"], {"MMER_PORT": "2", "MMER_GRACE": "6", "OTHER": "x"})
+        assert found == ServeSettings.model_construct(
+            **{
+                **ServeSettings().model_dump(),
+                "port": 2,
+                "max_upload": 1_500_000,
+                "allow_host": ("a", "b"),
+                "grace": 7.0,
+            }
+        )
+        service = found.service()
+        assert (service.max_upload, service.allowed_hosts, service.grace) == (1_500_000, {"a", "b"}, 7)
+
+    def test_errors_name_their_place(self, tmp_path: Path) -> None:
+        file = tmp_path / "serve.yaml"
+        file.write_text("prt: 1\n")
+        with pytest.raises(
+            RecipeError, match=r"settings file .*serve.yaml: unknown key prt; did you mean port\?"
+        ):
+            read_serve_settings(file, environment={})
+        with pytest.raises(RecipeError, match='MMER_PORT: port is "x"; it must be a valid integer'):
+            read_serve_settings(environment={"MMER_PORT": "x"})
+        with pytest.raises(
+            MMERError, match="MMER_PROT is no setting of a service, the nearest is 'MMER_PORT'"
+        ):
+            read_serve_settings(environment={"MMER_PROT": "1"})
+        with pytest.raises(MMERError, match=r"settings file .*no.yaml cannot be read"):
+            read_serve_settings(tmp_path / "no.yaml", environment={})
+
+    def test_the_documentation_lists_them_all(self) -> None:
+        page = (SOURCE.parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `([a-z_]+)` \| `(MMER_[A-Z_]+)` \| `([^`]*)` \|", page, re.MULTILINE)
+        from mmer.recipe.settings import list_settings
+
+        assert rows == [(s.name, f"MMER_{s.name.upper()}", s.default) for s in list_settings(ServeSettings)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "iemocap-"], ["iemocap-beyond", "iemocap-official", "iemocap-paper"]),
+        (["recipes", "dem"], ["demo"]),
+        (["train", "compact", "training.ep"], ["training.epochs="]),
+        (["crossval", "compact", "a=b", "model.fu"], ["model.fusion="]),
+        (["ablate", "compact", "model.fusion=t"], ["model.fusion=text"]),
+        (["train", "compact", "model.fusion", "=", "t"], ["text"]),  # the words of bash
+        (["train", "compact", "training.tf32", "="], ["true", "false"]),
+        (["serve", "model", "max_up"], ["max_upload="]),
+        (["augment", "corpus", "every"], ["every_split="]),
+        (["corpus", "au"], ["audit"]),
+    ],
+)
+def test_completion_in_bash(tmp_path: Path, words: list[str], expected: list[str]) -> None:
+    asked = {
+        "_MMER_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["mmer", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    program = "import sys; sys.argv = ['mmer']; from mmer.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | asked, cwd=tmp_path
+    )
+    assert done.stdout.splitlines() == expected, done.stderr
+
+
+def strings_of_library() -> list[tuple[str, str]]:
+    """Every text outside `cli` that is no docstring, with its place."""
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        if path.is_relative_to(SOURCE / "cli"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        found += [
+            (f"{path.relative_to(SOURCE)}:{node.lineno}", node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented
+        ]
+    return found
+
+
+def test_the_library_names_no_option_and_no_command() -> None:
+    names = "|".join(typer.main.get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
+    named = re.compile(rf"(?<![\w-])--[a-z][a-z-]+|\bmmer ({names})\b")
+    theirs = re.compile(r"torchrun|tensorboard|var\(--|^--out$")  # of other programs, of CSS, of a process
+    spoken = "made on this machine by mmer corpus prepare spoken"  # where a corpus comes from
+    assert [
+        each for each in strings_of_library() if named.search(each[1]) and not theirs.search(each[1])
+    ] == [each for each in strings_of_library() if each[1] == spoken]
+
+
+def test_every_function_that_a_message_names_has_a_command() -> None:
+    named = set()
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        named |= set(re.findall(r"\bFunction\(\s*\"(\w+)\"", text)) | set(
+            re.findall(r"@writes\(\"(\w+)\"", text)
+        )
+    assert {"train", "calibrate", "read_from"} <= named <= set(spelling._COMMANDS)  # pyright: ignore[reportPrivateUsage]
+    assert set(spelling._COMMANDS.values()) <= set(dict(commands()))  # pyright: ignore[reportPrivateUsage]
