@@ -89,9 +89,8 @@ class Commands(Group):
         if notes:
             tell(f"mmer: {'; '.join(notes)}; the old spelling goes away with the next release")
         try:
-            code = super().main(
-                translated if notes else args, *rest, **{**settings, "standalone_mode": False}
-            )
+            settings = {"prog_name": "mmer", **settings, "standalone_mode": False}
+            code = super().main(translated if notes else args, *rest, **settings)
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise
