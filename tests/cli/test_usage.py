@@ -207,7 +207,9 @@ def strings_of_library() -> list[tuple[str, str]]:
 def test_the_library_names_no_option_and_no_command() -> None:
     names = "|".join(typer.main.get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
     named = re.compile(rf"(?<![\w-])--[a-z][a-z-]+|\bmmer ({names})\b")
-    theirs = re.compile(r"torchrun|tensorboard|var\(--|^--out$")  # of other programs, of CSS, of a process
+    theirs = re.compile(
+        r"torchrun|tensorboard|var\(--|^--(out|nproc)"
+    )  # of other programs, of CSS, of a process
     spoken = "made on this machine by mmer corpus prepare spoken"  # where a corpus comes from
     assert [
         each for each in strings_of_library() if named.search(each[1]) and not theirs.search(each[1])

@@ -62,7 +62,7 @@ def test_a_sound_model(folder: Path, capfd: pytest.CaptureFixture[str], monkeypa
     done = run(capfd, monkeypatch, ["model", "check", folder, "--device", "cpu"])
     assert done.code == 0, done.out
     assert "different" not in done.out
-    assert "name the exported folder with --onnx" in done.out
+    assert "name the folder that was exported" in done.out
     checks = named(examine(folder, device="cpu"))
     assert [name for name, check in checks.items() if check.holds is None] == ["PyTorch against ONNX"]
     assert checks["golden clips, answers"].difference == 0

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from mmer.cli.renamed import renamed
 from mmer.cli.settings import settings_kind, show_settings
 from mmer.display.terminal import tell, use_utf8
-from mmer.errors import Function, MMERError, Parameter
+from mmer.errors import Function, MMERError, Parameter, is_out_of_memory, reason_of
 from mmer.plain_text import shown
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -145,6 +145,13 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
         tell(f"mmer: {str(interruption) or 'interrupted'}")
         terminated = any(isinstance(each, Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
+    except Exception as error:
+        if debug or not is_out_of_memory(error):
+            raise
+        _abandon_output()
+        remedy = "a smaller --batch-size where the command has one, shorter recordings, or another device"
+        tell(f"mmer: there is not enough memory ({reason_of(error)}); use {remedy}")
+        sys.exit(2)
 
 
 def _abandon_output() -> None:

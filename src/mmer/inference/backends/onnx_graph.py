@@ -83,7 +83,7 @@ def _tensor(file: Path, view: memoryview) -> tuple[str, int]:
     tensor = _message(view)
     for entry in map(_message, _views(tensor, _TENSOR_EXTERNAL)):
         place = _text(entry, _ENTRY_VALUE)
-        # The whole file, beside this one: what `mmer export` writes, and what a bundle can hold.
+        # The whole file, beside this one: what `mmer model export` writes, and what a bundle can hold.
         if _text(entry, _ENTRY_KEY) == "location" and not (
             Path(place).name == place and (file.parent / place).is_file()
         ):
@@ -101,7 +101,7 @@ def _product(numbers: list[int]) -> int:
 
 
 def _refusal(file: Path, found: str) -> CheckpointError:
-    return CheckpointError(f"{file} holds {found}; mmer export writes no such graph, do not use it")
+    return CheckpointError(f"{file} holds {found}; an export of mmer holds no such graph, do not use it")
 
 
 def _message(view: memoryview) -> Message:
