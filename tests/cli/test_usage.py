@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,13 +167,16 @@ class TestServeSettings:
     [
         (["train", "iemocap-"], ["iemocap-beyond", "iemocap-official", "iemocap-paper"]),
         (["recipes", "dem"], ["demo"]),
-        (["train", "compact", "training.ep"], ["training.epochs="]),
-        (["crossval", "compact", "a=b", "model.fu"], ["model.fusion="]),
+        (["train", "compact", "training.ep"], ["training.epochs=", "training.epochs=30"]),
+        (
+            ["crossval", "compact", "a=b", "model.fu"],
+            [f"model.fusion={each}" for each in ("mmer", "text", "speech", "naive")],
+        ),
         (["ablate", "compact", "model.fusion=t"], ["model.fusion=text"]),
         (["train", "compact", "model.fusion", "=", "t"], ["text"]),  # the words of bash
         (["train", "compact", "training.tf32", "="], ["true", "false"]),
-        (["serve", "model", "max_up"], ["max_upload="]),
-        (["augment", "corpus", "every"], ["every_split="]),
+        (["serve", "model", "max_up"], ["max_upload=", "max_upload=25MB"]),
+        (["augment", "corpus", "every"], ["every_split=true", "every_split=false"]),
         (["corpus", "au"], ["audit"]),
     ],
 )
@@ -186,6 +191,50 @@ def test_completion_in_bash(tmp_path: Path, words: list[str], expected: list[str
         [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | asked, cwd=tmp_path
     )
     assert done.stdout.splitlines() == expected, done.stderr
+
+
+SCRIPT = """
+mmer() { :; }
+_mmer_completion() {
+    local IFS=$'\\n'
+    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _MMER_COMPLETE=complete_bash "$PYTHON" -c \
+        "import sys; sys.argv = ['mmer']; from mmer.cli.main import main; main()" ) )
+}
+complete -o default -F _mmer_completion mmer
+PS1='ready> '
+"""
+"""What `--install-completion` writes for bash, with this Python."""
+
+
+@pytest.mark.skipif(not shutil.which("bash") or os.name == "nt", reason="no bash")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("mmer train iemocap-p", "mmer train iemocap-paper "),
+        ("mmer train compact training.ep", "mmer train compact training.epochs="),
+        ("mmer train compact model.fusion=t", "mmer train compact model.fusion=text "),
+    ],
+)
+def test_completion_at_a_terminal(tmp_path: Path, typed: str, expected: str) -> None:
+    import pty
+
+    (tmp_path / "rc").write_text(SCRIPT)
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ |= {"TERM": "dumb", "PYTHON": sys.executable}
+        os.execvp("bash", ["bash", "--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"])
+    shown = ""
+    try:
+        while "ready> " not in shown:
+            shown += os.read(terminal, 4096).decode()
+        os.write(terminal, f"{typed}\t".encode())
+        while expected not in shown:  # else this waits until the test is ended
+            shown += os.read(terminal, 4096).decode()
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.close(terminal)
+        os.waitpid(process, 0)
+    assert expected in shown
 
 
 def strings_of_library() -> list[tuple[str, str]]:

@@ -11,6 +11,8 @@ from mmer.display.terminal import results
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mmer.recipe.settings import Setting
+
 _RECIPE = ("mmer.recipe.schema", "Recipe")
 _KINDS = {
     "ablate": _RECIPE,
@@ -75,11 +77,19 @@ def complete_setting(ctx: typer.Context, args: list[str], incomplete: str) -> It
     elif equals:
         written = f"{name}="
     else:
-        yield from (f"{each.name}=" for each in list_settings(kind) if each.name.startswith(name))
+        found = [each for each in list_settings(kind) if each.name.startswith(name)]
+        yield from _completed(found[0]) if len(found) == 1 else (f"{each.name}=" for each in found)
         return
     for setting in list_settings(kind):
         if setting.name == name:
             yield from (f"{written}{choice}" for choice in setting.choices if choice.startswith(value))
+
+
+def _completed(setting: "Setting") -> list[str]:
+    """A setting with more than one continuation, so that a shell adds no space after its equals sign."""
+    if len(setting.choices) > 1:
+        return [f"{setting.name}={choice}" for choice in setting.choices]
+    return [f"{setting.name}=", f"{setting.name}={setting.default}"]
 
 
 def _words(ctx: Any, args: Sequence[str]) -> list[str]:

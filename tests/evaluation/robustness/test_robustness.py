@@ -124,6 +124,35 @@ def test_judging(model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytes
         measure(model, corpus, tmp_path, axes=chosen, sample=10, device="cpu")
 
 
+def test_levels_that_a_user_names(model: Path, corpus: Corpus, tmp_path: Path):
+    assert disturbances(["words:0.2", "noise:15", "codec:gsm", "words:none"]) == [
+        Disturbance(None),
+        Disturbance("words", 0.2),
+        Disturbance("noise", 15),
+        Disturbance("codec", "gsm"),
+        Disturbance("words", 1),
+    ]
+    for wrong, allowed in (
+        ("words:2", "a number from 0 to 1, or none"),
+        ("words:x", "a number from 0 to 1, or none"),
+        ("codec:flac", "one of opus, mp3, gsm, u-law"),
+        ("length:0", "a number from 0.1 to 3600"),
+    ):
+        with pytest.raises(MMERError, match=f"axes: the level .* must be {allowed}"):
+            disturbances([wrong])
+    result = measure(model, corpus, tmp_path, axes=["words:0.3", "words:none"], device="cpu")
+    assert [found.get("word_error_rate") for found in result["conditions"]] == [
+        None,
+        pytest.approx(0.3, abs=0.15),
+        1.0,
+    ]
+    assert {path.name for path in (tmp_path / "answers").iterdir()} == {
+        "as-it-is.parquet",
+        "words-0.3.parquet",
+        "words-1.parquet",
+    }
+
+
 def test_what_a_user_can_get_wrong(
     model: Path,
     corpus: Corpus,

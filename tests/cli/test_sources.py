@@ -1,0 +1,49 @@
+"""`mmer corpus prepare`: releases by name, formats and tables, one or several, into a table or a format."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import Outcome, make_recordings, run
+
+from mmer.cli.corpus import _sources  # pyright: ignore[reportPrivateUsage]
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CorpusError
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return lambda *arguments: run(capfd, monkeypatch, arguments)
+
+
+def test_a_name_takes_the_folder_after_it() -> None:
+    words = ["iemocap", "full release", "a.csv", "kaldi:data", "ravdess", "b"]
+    assert list(_sources(words)) == ["iemocap:full release", "a.csv", "kaldi:data", "ravdess:b"]
+
+
+def test_a_folder_that_is_called_like_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "emodb").mkdir()
+    assert list(_sources(["emodb"])) == ["emodb"]
+    assert list(_sources(["./emodb", "nemo", "x"])) == ["./emodb", "nemo:x"]
+    with pytest.raises(CorpusError, match="unknown corpus 'nemos', the nearest is 'nemo'; known are"):
+        list(_sources(["nemos", "x"]))
+
+
+def test_names_tables_and_formats_together(mmer: Command, tmp_path: Path) -> None:
+    make_recordings(tmp_path / "said")
+    table, both = tmp_path / "mine.csv", tmp_path / "both.parquet"
+    done = mmer("corpus", "prepare", tmp_path / "said", "--rename", "calm=neutral", "-o", table)
+    assert (done.code, done.err.splitlines()[-1]) == (0, f"24 utterances in {table}")
+    assert set(pd.read_csv(table)["emotion"]) == {"angry", "happy", "neutral", "sad"}
+    done = mmer("corpus", "prepare", "spoken", tmp_path / "spoken", table, "-o", both)
+    assert done.code == 0, done.err
+    merged = Corpus.read(both).table
+    assert len(merged) == 648
+    assert set(merged["corpus"]) == {"mine", "spoken"}
+    for source in (f"spoken:{tmp_path / 'spoken'}", table):
+        refused = mmer("corpus", "prepare", source, "--audio", tmp_path, "-o", tmp_path / "x.csv")
+        assert "its audio files are where it says" in refused.err
