@@ -1,8 +1,8 @@
 """Settings of commands, written as NAME=VALUE: their kinds, their listing and their completion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -61,7 +61,7 @@ def show_settings(command: str) -> None:
         print_settings(kind)
 
 
-def complete_setting(ctx: typer.Context, args: list[str], incomplete: str) -> Iterator[str]:
+def complete_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """What an unfinished NAME=VALUE may become."""
     kind = settings_kind(ctx.info_name or "")
     if kind is None:
@@ -69,15 +69,14 @@ def complete_setting(ctx: typer.Context, args: list[str], incomplete: str) -> It
     from mmer.recipe.settings import list_settings
 
     # bash takes NAME, = and VALUE for three words, and inserts what is printed for the last of them.
-    words = [*_words(ctx, args), incomplete]
-    name, equals, value = incomplete.partition("=")
-    if "=" in words[-2:]:
-        place = len(words) - 1 - words[::-1].index("=")
-        name, value, written = words[place - 1], "" if incomplete == "=" else incomplete, ""
-    elif equals:
+    before = ctx.params.get("overrides") or ctx.params.get("settings") or []
+    if len(before) > 1 and before[-1] == "=":
+        name, value, written = before[-2], incomplete, ""
+    elif "=" in incomplete:
+        name, _, value = incomplete.partition("=")
         written = f"{name}="
     else:
-        found = [each for each in list_settings(kind) if each.name.startswith(name)]
+        found = [each for each in list_settings(kind) if each.name.startswith(incomplete)]
         yield from _completed(found[0]) if len(found) == 1 else (f"{each.name}=" for each in found)
         return
     for setting in list_settings(kind):
@@ -90,10 +89,6 @@ def _completed(setting: "Setting") -> list[str]:
     if len(setting.choices) > 1:
         return [f"{setting.name}={choice}" for choice in setting.choices]
     return [f"{setting.name}=", f"{setting.name}={setting.default}"]
-
-
-def _words(ctx: Any, args: Sequence[str]) -> list[str]:
-    return [*args, *(ctx.params.get("overrides") or []), *(ctx.params.get("settings") or [])]
 
 
 def complete_recipe(incomplete: str) -> list[str]:
