@@ -228,7 +228,7 @@ def test_completion_at_a_terminal(tmp_path: Path, typed: str, expected: str) -> 
     def until(text: str) -> None:
         nonlocal shown
         while text not in shown and select.select([terminal], [], [], 60)[0]:
-            shown += os.read(terminal, 4096).decode()
+            shown += os.read(terminal, 4096).decode().replace("\a", "")
 
     try:
         until("ready> ")
