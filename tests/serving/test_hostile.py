@@ -199,7 +199,7 @@ class TestSlowClients:
     @pytest.mark.parametrize("addresses", [1, 8])
     def test_256_bodies_and_1100_headers(self, own: Callable[..., Process], addresses: int) -> None:
         """For a minute, a byte a second; whoever is put out comes again. There are as few files as systems allow."""
-        process = own("--grace", "10")
+        process = own("grace=10")
         url = process.url
         subprocess.run(["prlimit", "--pid", str(process.process.pid), "--nofile=1024:1024"], check=True)
         body, header = request(url, BODY[:5], length=100_000), b"GET / HTTP/1.1\r\nX-Long: "
