@@ -196,14 +196,14 @@ def _nearest(name: str, known: Any) -> str:
 
 def _tell_usage_error(error: Any) -> None:
     """Print in one line what of the command line cannot be understood."""
-    ctx = getattr(error, "ctx", None)
+    ctx: Any = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(ctx.get_help(), file=sys.stderr)
         return
     path = ctx.command_path if ctx else "mmer"
-    if option := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
+    if type(error).__name__ == "NoSuchOption":
         known = [each for parameter in ctx.command.params for each in parameter.opts] if ctx else []
-        message = f"{path} has no option {option}{_nearest(option, known)}"
+        message = f"{path} has no option {error.option_name}{_nearest(error.option_name, known)}"
     else:
         message = error.format_message().strip().rstrip(".")
         message = f"{path}: {message[:1].lower()}{message[1:]}"

@@ -1,6 +1,6 @@
 """Commands and options that are called otherwise now, and go on working for one release."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ KEPT: Mapping[str, Mapping[str, str]] = {
 _REPEATED = ("allow_host=",)
 
 
-def renamed(arguments: list[str], root: Any) -> tuple[list[str], list[str]]:
+def renamed(arguments: Sequence[str], root: Any) -> tuple[list[str], list[str]]:
     """Translate a command line.
 
     Args:
@@ -96,18 +96,18 @@ def renamed(arguments: list[str], root: Any) -> tuple[list[str], list[str]]:
         The command line of today, and for each old name what it is now.
     """
     start = next((place for place, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
-    before, words, notes = arguments[:start], arguments[start:], []
+    before, words = list(arguments[:start]), list(arguments[start:])
     for length in (2, 1):
         if old := COMMANDS.get(" ".join(words[:length])):
-            notes.append(f"'mmer {' '.join(words[:length])}' is now {_described(old)}")
-            rest, notes_of_options = _options(old.new, words[length:])
-            return [*before, *_moved(old, rest, root)], notes + notes_of_options
+            note = f"'mmer {' '.join(words[:length])}' is now {_described(old)}"
+            rest, notes = _options(old.new, words[length:])
+            return [*before, *_moved(old, rest, root)], [note, *notes]
     for length in (2, 1):
         path = " ".join(words[:length])
         if path in OPTIONS or path in KEPT:
             rest, notes = _options(path, words[length:])
             return [*before, *words[:length], *rest], notes
-    return arguments, []
+    return list(arguments), []
 
 
 def _described(old: OldCommand) -> str:
