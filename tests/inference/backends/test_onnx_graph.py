@@ -1,4 +1,4 @@
-"""Graphs that `mmer model export` never writes, from a folder that a stranger made: refused before onnxruntime reads them."""
+"""Graphs that `mmer model export` never writes, from a folder of a stranger: refused before onnxruntime reads them."""
 
 from collections.abc import Sequence
 from pathlib import Path
