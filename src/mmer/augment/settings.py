@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from mmer.recipe.schema import Section
+from mmer.recipe.values import Section
 
 _Ratio = Annotated[float, Field(ge=1)]
 

@@ -10,7 +10,7 @@ from mmer.corpora.labels import nearest
 from mmer.corpora.tables import SUFFIXES, read_table, with_columns
 from mmer.errors import MMERError, Parameter, reading
 from mmer.plain_text import lines_of
-from mmer.recipe.schema import Section
+from mmer.recipe.values import Section
 from mmer.text.names import folded, tidy
 
 _EMOTIONS = ("emotion", "predicted")
