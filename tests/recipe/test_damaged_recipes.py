@@ -94,12 +94,9 @@ def test_long_names_in_an_error(tmp_path) -> None:
 @pytest.mark.parametrize("filler", ["#", "a: [1, 2]\nb: "])
 def test_a_file_without_end(tmp_path, filler: str) -> None:
     """PyYAML would read it for minutes."""
-    for name, read in (
-        ("mine.yaml", load_recipe),
-        ("map.yaml", read_label_map),
-        ("map.json", read_label_map),
-    ):
-        path = tmp_path / name
-        path.write_text(filler * 5_000_000)
-        with pytest.raises((CorpusError, RecipeError), match="has more than 500000 characters"):
-            read(str(path) if read is load_recipe else path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(filler * 1_000_000)
+    with pytest.raises(RecipeError, match="has more than 500000 characters"):
+        load_recipe(str(path))
+    with pytest.raises(CorpusError, match="has more than 500000 characters"):
+        read_label_map(path)
