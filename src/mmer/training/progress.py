@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
+from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.show import FIGURES
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
@@ -149,15 +150,15 @@ class TrainingProgress(TrainerCallback):
         return "  ".join(parts)
 
 
-def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> Group:
+def summary(folder: Path, metrics: RunMetrics, skipped: pd.DataFrame) -> Group:
     """What came of a run: the figures of each split, what was left out, and where everything is."""
-    selection = metrics["selection"]
+    selection = metrics.selection
     best = "last epoch" if selection == "last" else "best epoch"
-    chosen = f"{best} {metrics['kept_epoch']} of {metrics['epochs']}"
+    chosen = f"{best} {metrics.kept_epoch} of {metrics.epochs}"
     if selection != "last":
-        by = metrics.get("metric", "balanced_accuracy")
+        by = metrics.metric
         chosen += f", chosen on {selection}" + ("" if by == "balanced_accuracy" else f" by {FIGURES[by]}")
-    if metrics.get("refit"):
+    if metrics.refit:
         chosen += ", trained anew with validation"
     table = Table(title=Text(f"{folder.name}: {chosen}"), title_justify="left", title_style="bold")
     table.add_column("split")
@@ -165,20 +166,20 @@ def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> 
     for heading in ("utterances", *shown.values()):
         table.add_column(heading, justify="right")
     for split in SPLITS:
-        if figures := metrics[split]:
-            shares = [f"{figures[name]:.1%}" for name in shown]
-            table.add_row(split, str(figures["utterances"]), *shares, style="bold" if split == "test" else "")
+        if figures := metrics.of(split):
+            shares = [f"{getattr(figures, name):.1%}" for name in shown]
+            table.add_row(split, str(figures.utterances), *shares, style="bold" if split == "test" else "")
     parts: list[Any] = [table]
     if selection == "test":
         note = "The epoch was chosen on the test split: every figure of it is optimistic."
-        if metrics["selection_bias"] is None:
+        if metrics.selection_bias is None:
             note += " By how much is not known without a validation split (protocol.validation)."
         parts.append(Text(note, style="yellow"))
-        if metrics["selection_bias"] is not None:
-            parts.append(bias_table(metrics["selection_bias"]))
+        if metrics.selection_bias is not None:
+            parts.append(bias_table(metrics.selection_bias))
     parts += [Text(line) for line in skipped_lines(skipped)]
-    if metrics["infinite_ctc"]:
-        share = f"{metrics['infinite_ctc']} times in training"
+    if metrics.infinite_ctc:
+        share = f"{metrics.infinite_ctc} times in training"
         parts.append(
             Text(f"CTC had no alignment for a transcript {share}: more characters than the clip has frames.")
         )

@@ -3,10 +3,9 @@
 import json
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -23,10 +22,10 @@ from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, MMERError, RecipeError, TrainingError
 from mmer.evaluation.calibration.fit import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
-from mmer.evaluation.metrics import ALSO_CALLED
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
+from mmer.evaluation.results import METRICS, RunMetrics
 from mmer.files.lock import is_vacant, writes
-from mmer.files.writing import check_output_folder, write_parquet, writing_folder
+from mmer.files.writing import check_output_folder, write_json, write_parquet, writing_folder
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
@@ -52,7 +51,6 @@ from mmer.training.preparation import (
     as_recognized,
     prepare,
     read_preparation,
-    write_json,
     write_preparation,
     write_recipe,
 )
@@ -81,7 +79,7 @@ class TrainingRun:
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: RunMetrics
 
     @property
     def model_folder(self) -> Path:
@@ -114,7 +112,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         console = Console(quiet=True)
     check_output_folder(out)
     folder = Path(out).resolve()
-    metrics_file = folder / "metrics.json"
+    metrics_file = folder / METRICS
     with process.main_process_first():
         preparation = _open(folder, recipe, console)
         checkpoint, state = _last_checkpoint(folder)
@@ -134,14 +132,12 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
                 _refit(recipe, preparation, folder, state, console)
             if process.is_main_process:
                 metrics = _judge(recipe, preparation, folder, state, console)
-                write_json(
-                    metrics_file, {**metrics, **shared, "views": dict(views.counts) if views else None}
-                )
+                replace(metrics, **shared, views=dict(views.counts) if views else None).write(metrics_file)
                 shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)
             process.wait_for_everyone()
     if process.is_main_process:
         prune(folder)
-    metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+    metrics = RunMetrics.read(metrics_file)
     console.print(summary(folder, metrics, preparation.skipped))
     return TrainingRun(folder, metrics)
 
@@ -340,7 +336,7 @@ def _read_features(
 
 def _judge(
     recipe: Recipe, preparation: Preparation, folder: Path, state: TrainerState, console: Console
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Keep the best model, judge it on each split, and write predictions and pictures."""
     corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
@@ -398,21 +394,19 @@ def _judge(
         answers = predict_labeled(other, tested, batch_size=recipe.training.at_a_time)
         by_validation = judge(answers, labels)
         assert by_validation is not None
-        bias = selection_bias(
-            {"epoch": _epoch(state, step), **judged["test"]},
-            {"epoch": _epoch(state, compared), **by_validation},
-        )
-    return {
-        "selection": selection,
-        "metric": recipe.protocol.metric,
-        "refit": recipe.protocol.refit,
-        "kept_epoch": _epoch(state, step),
-        "epochs": len(history),
-        "infinite_ctc": round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
-        "also_called": ALSO_CALLED,
-        "selection_bias": bias,
-        **judged,
-    }
+        bias = selection_bias(judged["test"], _epoch(state, step), by_validation, _epoch(state, compared))
+    return RunMetrics(
+        selection=selection,
+        metric=recipe.protocol.metric,
+        refit=recipe.protocol.refit,
+        kept_epoch=_epoch(state, step),
+        epochs=len(history),
+        infinite_ctc=round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
+        selection_bias=bias,
+        train=judged["train"],
+        validation=judged["validation"],
+        test=judged["test"],
+    )
 
 
 def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> bool:

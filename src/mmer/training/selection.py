@@ -84,11 +84,11 @@ def judge_epoch(
         answers = logits[:, number]
         figures = compute_metrics(true, [labels[i] for i in answers.argmax(axis=1)], labels)
         surprise = F.cross_entropy(torch.from_numpy(answers), torch.from_numpy(truth)).item()
-        found[CHOICE] += share * (figures[metric] + 1e-6 / (1 + surprise))
+        found[CHOICE] += share * (getattr(figures, metric) + 1e-6 / (1 + surprise))
         if condition == "both":
-            found |= {name: figures[name] for name in ("balanced_accuracy", "accuracy", "macro_f1")}
+            found |= {name: getattr(figures, name) for name in ("balanced_accuracy", "accuracy", "macro_f1")}
         else:
-            found[f"balanced_accuracy_{condition}"] = figures["balanced_accuracy"]
+            found[f"balanced_accuracy_{condition}"] = figures.balanced_accuracy
     return found
 
 

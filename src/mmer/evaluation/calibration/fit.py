@@ -30,6 +30,7 @@ from mmer.files.lock import Parameters, Result, writes
 from mmer.files.writing import check_output_folder
 from mmer.inference.calibration import (
     CONDITIONS,
+    FILE,
     SMALLEST,
     CalibratedCondition,
     Calibration,
@@ -178,7 +179,7 @@ def calibrate(
         conditions=fitted,
         note="; ".join(notes) or None,
     )
-    calibration.write(model_folder)
+    calibration.write(model_folder / FILE)
     with additional_picture(PICTURE):
         plot_calibration(calibration, model_folder / PICTURE)
     return calibration
