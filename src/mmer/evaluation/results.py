@@ -13,10 +13,9 @@ from mmer.evaluation.metrics import ALSO_CALLED, Metrics
 from mmer.evaluation.modalities import ModalityFigures
 from mmer.evaluation.slices import WorstGroup
 from mmer.files.damaged import read_json_object
+from mmer.runs.folder import METRICS
 from mmer.runs.result_file import ADVICE, ResultFile
 from mmer.text.error_rates import WordErrorBin, WordErrors
-
-METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import COMPACT
 from mmer.recipe.schema import Lora, Recipe, load_recipe, load_run_recipe
+from mmer.runs.folder import RunFolder
 from mmer.training import ablation_show
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.baseline_runs import cross_validate_baseline
@@ -334,8 +335,8 @@ def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -
     assert recipe.data.corpus is not None
     usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
     folds = Folds.read(folder / "folds.json").folds
-    runs = [folder / row / "folds" / fold for row in rows if ROWS[row].settings is not None for fold in folds]
-    todo = [run for run in runs if not (run / "metrics.json").exists()]
+    trained = [RunFolder(folder / row) for row in rows if ROWS[row].settings is not None]
+    todo = [row.fold(name).path for row in trained for name in folds if not row.fold(name).is_complete]
     if todo:
         needed = space_needed(recipe, usable, recipe.data.labels or usable.emotions)
         check_space(folder, needed, todo, jobs)

@@ -22,9 +22,11 @@ from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.show import FIGURES
-from mmer.files.lock import is_vacant, writes
+from mmer.files.lock import writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_json, write_parquet
 from mmer.recipe.schema import Recipe, load_run_recipe
+from mmer.runs.folder import RunFolder
+from mmer.runs.resume import refuse_other
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
@@ -146,35 +148,34 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         RecipeError, CorpusError, TrainingError: see `cross_validate`.
     """
     recipe = _resolved(recipe)
-    recipe_file, folds_file = folder / "recipe.yaml", folder / "folds.json"
-    different: list[str] = []
-    if recipe_file.exists() and not (folder / "splits.json").exists():
-        different = recipe.differences(load_run_recipe(folder))
-        if folds_file.exists():
+    files, different = RunFolder(folder), list[str]()
+    if files.is_begun and not files.is_run:
+        different = recipe.differences(load_run_recipe(files.path))
+        if files.is_cross_validation:
             different += source_changes(folder, recipe, console)
-    elif not is_vacant(folder):
+    elif not files.is_vacant:
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
-    if folds_file.exists() and not different:
+    if files.is_cross_validation and not different:
         _run_as(folder, recipe)
-        return Folds.read(folds_file)
+        return Folds.read(files.folds)
     # One that saved no epoch, because its recipe was wrong, say, is nothing to lose.
     if any(folder.glob("folds/*/checkpoints/checkpoint-*")) or any(
         folder.glob("folds/*/model/*.safetensors")
     ):
-        keys = (
-            f"is of another recipe, different in {', '.join(different)}" if different else "lacks folds.json"
+        refuse_other(folder, "its cross-validation is of another recipe", different, RecipeError)
+        raise RecipeError(
+            f"{folder} holds a cross-validation that lacks {files.folds.name}; use another folder"
         )
-        raise RecipeError(f"the cross-validation in {folder} {keys}; use another folder")
     with counting(console, "reading the corpus") as progress:
         usable = read_usable(recipe, progress)
         folds = _make_folds(recipe, usable.corpus)
         folder.mkdir(parents=True, exist_ok=True)
-        folds_file.unlink(missing_ok=True)
+        files.folds.unlink(missing_ok=True)
         shutil.rmtree(folder / "folds", ignore_errors=True)
         write_recipe(recipe, folder)
         folds = _begin(folder, recipe, usable, folds)
         keep_sources(folder, recipe)
-    write_json(folds_file, folds.content())
+    write_json(files.folds, folds.content())
     for note in (*usable.corpus.notes, *usable.notes):
         tell(f"note: {note}", console)
     return folds
@@ -183,7 +184,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
 def _run_as(folder: Path, recipe: Recipe) -> None:
     """Have the folds that are still to be trained run as the recipe says now."""
     for run in (folder / "folds").iterdir():
-        if not (run / "metrics.json").exists():
+        if not RunFolder(run).is_complete:
             write_recipe(load_run_recipe(run).run_as(recipe), run)
 
 
@@ -254,7 +255,7 @@ def _with_protocol(recipe: Recipe, **changes: Any) -> Recipe:
 
 
 def _finished(folder: Path, names: Sequence[str]) -> list[str]:
-    return [name for name in names if (folder / "folds" / name / "metrics.json").exists()]
+    return [name for name in names if RunFolder(folder).fold(name).is_complete]
 
 
 def put_together(

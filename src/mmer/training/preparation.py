@@ -19,13 +19,13 @@ from mmer.corpora.labels import nearest
 from mmer.errors import AudioError, CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.recipe.schema import Recipe
+from mmer.runs.folder import SPLITS_FILE
 from mmer.runs.result_file import ResultFile
 from mmer.text.transcripts import strip_annotations
 from mmer.training.second_views import choose_views
 
 Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
-SPLITS_FILE = "splits.json"
 LEFT_OUT, CUT = "left out", "cut"
 _NAMED = 3  # files
 SAID_IN_TEST = "said in the test split"

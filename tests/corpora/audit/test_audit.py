@@ -223,7 +223,7 @@ def test_equals_a_slow_reference(table: list[dict[str, Any]]) -> None:
             assert {name: getattr(figures, name) for name in expected} == expected
             assert figures.test_utterances == len(test)
             assert figures.train_utterances == len(train)
-        json.dumps(found.to_dict())
+        json.dumps(found.content())
         page(found)
 
 

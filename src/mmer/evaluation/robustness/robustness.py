@@ -1,7 +1,6 @@
 """How answers hold when recordings and transcripts are worse than those that were trained on."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +23,14 @@ from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup,
 from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
+from mmer.files.damaged import read_json_object
 from mmer.files.writing import check_output_folder, writable, write_json, write_parquet
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
+from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 
 _CONTENT = {
@@ -175,12 +176,10 @@ def _judged(
 def _open(out: Path, settings: Mapping[str, Any]) -> None:
     file = out / "settings.json"
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json_object(file, "use another folder")
         # What earlier versions did not note is not known to differ.
         before = {**{name: settings[name] for name in _CONTENT}, **before}
-        if different := [name for name in settings if before.get(name) != settings[name]]:
-            told = ", ".join(_CONTENT.get(name, name) for name in different)
-            raise MMERError(f"{out} holds results of something else, different in {told}; use another folder")
+        refuse_other(out, "holds results of something else", differences(before, settings, _CONTENT))
     with writable(out):
         (out / "answers").mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
