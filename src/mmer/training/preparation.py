@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mmer.audio.faults import AudioFault
 from mmer.audio.load import SAMPLING_RATE, load_with_warnings
-from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.corpora.labels import nearest
@@ -299,7 +299,7 @@ def _heard(row: Row) -> _Heard:
         audio = load_with_warnings(row["audio_path"], start=start, end=end)
     except AudioError as error:
         return _Heard(error)
-    cancelling = any(warning.startswith(CANCELLING) for warning in audio.warnings)
+    cancelling = any(warning.fault is AudioFault.CHANNELS_CANCEL for warning in audio.warnings)
     return _Heard(len(audio.waveform) / SAMPLING_RATE, cancelling)
 
 

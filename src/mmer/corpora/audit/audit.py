@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from mmer.audio.mixdown import CANCELLING
+from mmer.audio.faults import AudioFault
 from mmer.corpora.audit.findings import (
     OVERLAPS,
     VIEW_OVERLAP,
@@ -26,6 +26,7 @@ from mmer.errors import CorpusError
 BY = ("split", "session", "speaker", "fold")
 """What an audit may hold against each other."""
 
+_HEARD = (AudioFault.SILENT, AudioFault.VERY_QUIET, AudioFault.CLIPPED, AudioFault.CHANNELS_CANCEL)
 _SHORT = 0.1  # s; below, nothing can be heard
 _WORDS = (2, 3, 4, 5)  # lengths from which transcripts are counted apart, besides that of near duplicates
 _SHOWN = 5  # of the most leaked transcripts
@@ -175,7 +176,7 @@ def _transcripts(leaks: pd.DataFrame) -> TranscriptCounts:
 def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> ClipFaults:
     ids = table["utterance_id"]
     heard = {row: clip for row, clip in clips.items() if not clip.error}
-    empty = {row for row, clip in clips.items() if clip.error and clip.error.endswith("holds no samples")}
+    empty = {row for row, clip in clips.items() if clip.empty}
     durations = pd.Series({row: clip.duration for row, clip in heard.items()}, dtype=float)
     durations = durations.reindex(table.index).fillna(table["duration"])
     faults = {
@@ -183,12 +184,10 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> ClipFaults:
         "empty": sorted(empty | set(durations.index[durations == 0])),
         "short": durations.index[(durations > 0) & (durations < _SHORT)],
         **{
-            kind.replace(" ", "_"): [
-                row
-                for row, clip in heard.items()
-                if any(warning.startswith(kind) for warning in clip.warnings)
+            fault.replace(" ", "_"): [
+                row for row, clip in heard.items() if any(each.fault is fault for each in clip.warnings)
             ]
-            for kind in ("silent", "very quiet", "clipped", CANCELLING)
+            for fault in _HEARD
         },
         "unusual_duration": durations.index[_outlying(durations)],
         "no_fingerprint": [row for row, clip in heard.items() if not clip.print],
