@@ -9,8 +9,9 @@ import pytest
 from commands import run
 from rich.console import Console
 
-from mmer.corpora.audit.audit import BrokenView, audit
-from mmer.corpora.audit.conditions import Condition
+from mmer.corpora.audit.audit import audit
+from mmer.corpora.audit.conditions import AuditCondition
+from mmer.corpora.audit.leaks import BrokenView
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View, write_views
 
@@ -85,7 +86,7 @@ def test_not_known_without_views(corpus):
     found = audit(corpus)
     assert found.folds["test"].view_overlap is None
     assert found.folds["test"].counts["view_overlap"] == [0, 0]
-    assert Condition.parse("view_overlap>0").judge(found)[0] is None
+    assert AuditCondition.parse("view_overlap>0").judge(found)[0] is None
 
 
 def test_on_the_page_and_in_json(corpus, tmp_path: Path, capfd, monkeypatch):
