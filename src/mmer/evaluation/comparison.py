@@ -171,6 +171,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
+    # multipletests of statsmodels says the same; it is no dependency of anything else here.
     order = np.argsort(p_values)
     raised = np.sort(p_values) * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))

@@ -252,6 +252,7 @@ def check_share(name: str, share: float) -> None:
 
 
 def _quantile(scores: Sequence[float], coverage: float) -> float:
+    # MAPIE does it inside an estimator of scikit-learn; of scores alone it is one place in their order.
     place = int(np.ceil(round((len(scores) + 1) * coverage, 9)))
     return float(np.sort(scores)[place - 1]) if place <= len(scores) else 1.0
 

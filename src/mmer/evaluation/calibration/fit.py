@@ -300,6 +300,8 @@ def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calib
     logs = np.log(np.maximum(probabilities, SMALLEST))
     if method == "temperature":
         span = np.log(_TEMPERATURES)
+        # CalibratedClassifierCV of scikit-learn (1.8) fits a temperature to a classifier that it can call, not to
+        # probabilities that were answered before.
         found = minimize_scalar(
             lambda log: _cross_entropy(logs / np.exp(log), truth)[0], bounds=tuple(span), method="bounded"
         )
