@@ -60,9 +60,9 @@ class TestRecordings:
             2,
             3,
         ]  # known of the coded, the same and the clipped one
-        pairs = {row["utterance"]: row["same_as"] for row in found.recordings}
+        pairs = {row.utterance: row.same_as for row in found.recordings}
         assert pairs == {"coded.mp3": ids[1], "same.opus": ids[0]}
-        assert [row["difference"] for row in found.recordings if row["utterance"] == "same.opus"] == [0.0]
+        assert [row.difference for row in found.recordings if row.utterance == "same.opus"] == [0.0]
         assert seen[-1] == (12, 12)
 
     def test_faults_are_listed(self, planted: Corpus) -> None:

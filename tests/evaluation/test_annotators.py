@@ -114,7 +114,7 @@ class TestModel:
             jensenshannon([0, 1, 0], [0.2, 0.8, 0], 2),
         ]
         assert model["jensen_shannon"] == pytest.approx(np.mean(np.square(divergences)))
-        assert [found[name] for name in ("utterances", "votes", "rated_twice")] == [2, 3, 1]
+        assert [found.utterances, found.votes, found.rated_twice] == [2, 3, 1]
 
     def test_a_probability_of_zero_is_not_infinitely_bad(self) -> None:
         soft = soft_labels(corpus_of({"1": ["angry"]}), LABELS)

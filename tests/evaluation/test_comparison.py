@@ -209,7 +209,7 @@ def test_tables_say_it_all() -> None:
     difference = found.differences[0]
     for shown in (
         *("99 utterances, %", "balanced accuracy (UA)", "[a]", "Against [a], points of balanced accuracy"),
-        f"{100 * found.runs['b']['balanced_accuracy']:.1f}",
+        f"{100 * found.runs['b'].balanced_accuracy:.1f}",
         f"{100 * difference.difference:+.1f}",
         f"{100 * (difference.low or 0):+.1f} to {100 * (difference.high or 0):+.1f}",
         "note: 1 utterances, not answered by all runs, are left out",
