@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from mmer.audio.checks import quality_warnings
 from mmer.audio.faults import AudioFault, AudioWarning
-from mmer.audio.load import load_with_warnings, quality_warnings
+from mmer.audio.load import load_with_warnings
 
 
 def test_each_warning_has_its_fault(tmp_path: Path) -> None:
