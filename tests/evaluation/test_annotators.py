@@ -148,6 +148,8 @@ class TestCeiling:
         found = judge_by_annotators(predicted([0.6, 0.3, 0.1]), soft)
         assert found is not None
         human, model = found.human, found.model_against_others
+        assert human is not None
+        assert model is not None
         assert human["soft_accuracy"] == pytest.approx((0.5 + 0.5 + 0) / 3)
         assert human["accuracy"] == pytest.approx((0.5 + 0.5 + 0) / 3)
         # Of the two thirds of an utterance that are angry, and the third that is sad, so much is found.
@@ -161,6 +163,7 @@ class TestCeiling:
         votes = {str(n): ["angry" if n < 15 else "sad"] for n in range(29)}
         found = judge_by_annotators(predicted([0.6, 0.3, 0.1]), soft_labels(corpus_of(votes), LABELS))
         assert found is not None
+        assert found.human is not None
         assert found.human["accuracy"] == pytest.approx(15 * 0.5 / 29)
 
     def test_of_raters_who_agree_is_perfect(self) -> None:
@@ -169,6 +172,7 @@ class TestCeiling:
         assert found is not None
         perfect = {"soft_accuracy": 1, "accuracy": 1, "balanced_accuracy": 1, "jensen_shannon": 0, "brier": 0}
         assert found.human == pytest.approx(perfect)
+        assert found.model_against_others is not None
         assert found.model_against_others["accuracy"] == pytest.approx(0.5)
 
     @given(

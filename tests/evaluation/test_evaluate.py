@@ -61,6 +61,7 @@ def test_intervals_slices_and_annotators(model: Path, corpus: Corpus, tmp_path: 
     assert figures.worst_groups == worst_groups(expected)
     soft = soft_labels(Corpus(known), LABELS, {"excited": "happy"})
     assert figures.annotators == judge_by_annotators(predictions, soft)
+    assert figures.annotators is not None
     assert figures.annotators.votes == 2 * len(known)
     assert Evaluation.read(tmp_path / "metrics.json") == figures
     with (console := Console(width=160)).capture() as captured:
@@ -131,6 +132,7 @@ def test_the_three_conditions_of_a_model_with_missing_modality_embeddings(
         ("speech", both["predicted_speech_alone"]),
         ("text", both["predicted_text_alone"]),
     ):
+        assert figures.modalities is not None
         found = figures.modalities[name]
         judged = both.assign(predicted=answers)
         assert found.utterances == count - 3
@@ -150,6 +152,7 @@ def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_pat
     assert predictions["transcript_source"].tolist() == ["ctc"] * (len(spoken) - 1) + ["given"]
     heard = predictions["text"].tolist()[2:-1]
     expected = word_errors(["nie wiem co"] * len(heard), heard)
+    assert figures.transcripts is not None
     assert asdict(figures.transcripts) == {"condition": "ctc", **expected.to_dict()}
     assert predictions["word_error_rate"].isna().tolist() == [True] * 2 + [False] * len(heard) + [True]
     assert figures.accuracy_by_word_error_rate == accuracy_by_word_errors(predictions)
@@ -163,6 +166,7 @@ def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_pat
 def test_nothing_to_read(versatile: Path, spoken: Corpus) -> None:
     figures = evaluate(versatile, spoken, transcription="none", device="cpu")
     assert figures.left_out["no_answer"] == 1  # the transcript without sound
+    assert figures.transcripts is not None
     assert figures.transcripts.word_error_rate == 1
     assert figures.modalities is None
 

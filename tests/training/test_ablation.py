@@ -77,6 +77,7 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     run = out / "mmer" / "folds" / "split"
     corpus = Corpus.read(run / "corpus.parquet")
     figures = evaluate(run / "model", corpus, "test", transcripts="none")
+    assert figures.transcripts is not None
     assert (figures.accuracy, figures.transcripts.word_error_rate) == (none.accuracy, 1)
     assert "word error rate 100.0%, character error rate 100.0% of 9 transcripts" in printed(
         figure_tables(figures)

@@ -112,4 +112,5 @@ def test_on_the_page_and_in_json(corpus, tmp_path: Path, capfd, monkeypatch):
 def test_of_scripted_and_improvised_the_figure_is_not_told(corpus):
     found = audit(Corpus(corpus.table.assign(improvised=[True, False] * 3)), views=VIEWS)
     Console(quiet=True).print(found)
+    assert found.total.scripted is not None
     assert found.total.scripted.view_overlap is None

@@ -236,8 +236,8 @@ def test_latex_and_markdown_by_hand():
 
 
 def test_interval_by_hand():
-    assert report_tables.with_interval(0.6128, {"low": 0.522, "high": 0.6964}) == "61.3% [52.2, 69.6]"
-    assert report_tables.with_interval(0.6128, {"low": None, "high": None}) == "61.3%"
+    assert report_tables.with_ends(0.6128, 0.522, 0.6964) == "61.3% [52.2, 69.6]"
+    assert report_tables.with_ends(0.6128, None, None) == "61.3%"
 
 
 def made(confidence: Sequence[float], right: Sequence[bool], run: Run) -> Run:

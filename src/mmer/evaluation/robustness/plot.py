@@ -21,7 +21,7 @@ def plot_robustness(result: Robustness, path: Path) -> None:
         path: where the picture (PNG) goes.
     """
     undisturbed = result.conditions[0]
-    axes_names = list(dict.fromkeys(found.axis for found in result.conditions[1:]))
+    axes_names = list(dict.fromkeys(found.axis for found in result.conditions if found.axis))
     rows = -(-len(axes_names) // _COLUMNS)
     columns = min(_COLUMNS, len(axes_names))
     figure = Picture(figsize=(0.6 + 3.5 * columns, 0.9 + 2.9 * rows), dpi=160, layout="constrained")
