@@ -101,7 +101,8 @@ def judge_text(utterances: int) -> None:
         start = time.monotonic()
         total = audit(corpus, by).total
         shares = ", ".join(
-            f"{name} {total[name]:.1%}" for name in ("transcript_overlap", "near_transcript_overlap")
+            f"{name} {total.share(name) or 0:.1%}"
+            for name in ("transcript_overlap", "near_transcript_overlap")
         )
         print(f"{utterances} transcripts by {by}: {time.monotonic() - start:.1f} s ({shares})")
 

@@ -57,7 +57,7 @@ def main() -> None:
                     [*settings, *shape, *off, f"training.seed={seed}", "training.order=balanced"],
                 )
                 run = train(recipe, arguments.out / f"{size}_{side}_{seed}", console=console)
-                found[size][side].append(run.metrics["test"]["balanced_accuracy"])
+                found[size][side].append(run.metrics.judged("test").balanced_accuracy)
         (arguments.out / "batch_size.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
         means = {side: statistics.mean(scores) for side, scores in found[size].items()}
         each = ", ".join(

@@ -71,7 +71,7 @@ def main() -> None:
     corpus = arguments.corpus.resolve()
     for how, tried in RATES.items():
         runs = {rates: run(corpus, arguments.out, how, rates, arguments.epochs) for rates in tried}
-        scores = {rates: each.metrics["validation"]["weighted_f1"] for rates, each in runs.items()}
+        scores = {rates: each.metrics.judged("validation").weighted_f1 for rates, each in runs.items()}
         best = max(scores, key=lambda rates: scores[rates])
         predictions = pd.read_parquet(runs[best].folder / "predictions.parquet")
         tested = interval(predictions.query("split == 'test'"), "weighted_f1")

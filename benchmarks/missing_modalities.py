@@ -50,7 +50,7 @@ def main() -> None:
         if system == "mmer":
             name += f"-{options.drop_speech}-{options.drop_text}"
         run = train(load_recipe("demo", [*common, override]), options.out / name, console=console)
-        accuracy[system], kept[system] = run.metrics["test"]["accuracy"], run.metrics["kept_epoch"]
+        accuracy[system], kept[system] = run.metrics.judged("test").accuracy, run.metrics.kept_epoch
         model = run.model_folder
     judged = evaluate(model, Corpus.read(table), "test")["modalities"]
     both, sound, words = (judged[name]["accuracy"] for name in ("both", "speech", "text"))

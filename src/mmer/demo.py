@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -46,7 +45,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
     console = console or messages()
     check_output_folder(out)
     table_path = make_spoken_once(out, seed, console)
-    figures: dict[str, dict[str, Any]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for system, (fusion, name) in SYSTEMS.items():
         console.rule(Text(name, style="bold"))
         overrides = [
@@ -54,15 +53,12 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
             f"model.fusion={fusion}",
             f"training.seed={seed}",
         ]
-        figures[system] = train(load_recipe("demo", overrides), out / system, console=console).metrics["test"]
-    scores = {
-        system: {key: figure[key] for key in ("accuracy", "balanced_accuracy")}
-        for system, figure in figures.items()
-    }
+        tested = train(load_recipe("demo", overrides), out / system, console=console).metrics.judged("test")
+        scores[system] = {"accuracy": tested.accuracy, "balanced_accuracy": tested.balanced_accuracy}
     write_json(out / "demo.json", scores)
     with additional_picture("comparison.png"):
         plot_comparison(
-            {name: scores[system] for system, (_, name) in SYSTEMS.items()},
+            {name: scores[system]["balanced_accuracy"] for system, (_, name) in SYSTEMS.items()},
             out / "comparison.png",
             title="Emotion on voices never heard in training",
             chance=0.25,

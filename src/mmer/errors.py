@@ -73,6 +73,10 @@ class AudioError(MMERError):
     """A recording cannot be used."""
 
 
+class EmptyAudioError(AudioError):
+    """A recording holds no samples."""
+
+
 class TruncatedError(AudioError):
     """A recording ends before its header says."""
 

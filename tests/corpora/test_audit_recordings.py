@@ -55,34 +55,34 @@ class TestRecordings:
         seen: list[tuple[int, int]] = []
         found = audit(planted, progress=lambda done, total: seen.append((done, total)))
         test, ids = found.folds["test"], planted.table["utterance_id"]
-        assert test["counts"]["audio_overlap"] == [1, 5]
-        assert test["counts"]["near_audio_overlap"] == [
+        assert test.counts["audio_overlap"] == [1, 5]
+        assert test.counts["near_audio_overlap"] == [
             2,
             3,
         ]  # known of the coded, the same and the clipped one
-        pairs = {row["utterance"]: row["same_as"] for row in found.recordings}
+        pairs = {row.utterance: row.same_as for row in found.recordings}
         assert pairs == {"coded.mp3": ids[1], "same.opus": ids[0]}
-        assert [row["difference"] for row in found.recordings if row["utterance"] == "same.opus"] == [0.0]
+        assert [row.difference for row in found.recordings if row.utterance == "same.opus"] == [0.0]
         assert seen[-1] == (12, 12)
 
     def test_faults_are_listed(self, planted: Corpus) -> None:
         found = audit(planted)
-        assert found.clips["read"] == 9
-        assert found.clips["unreadable"] == ["broken.wav", "gone.wav"]
-        assert found.clips["empty"] == ["empty.wav"]
-        assert found.clips["silent"] == ["silent.wav"]
-        assert found.clips["clipped"] == ["clipped.wav"]
-        assert found.clips["short"] == ["short.wav"]
-        assert found.clips["no_fingerprint"] == ["silent.wav", "short.wav"]
+        assert found.clips.read == 9
+        assert found.clips.unreadable == ["broken.wav", "gone.wav"]
+        assert found.clips.empty == ["empty.wav"]
+        assert found.clips.silent == ["silent.wav"]
+        assert found.clips.clipped == ["clipped.wav"]
+        assert found.clips.short == ["short.wav"]
+        assert found.clips.no_fingerprint == ["silent.wav", "short.wav"]
         assert len([note for note in found.notes if note.startswith("cannot be read: ")]) == 3
         assert "broken.wav, gone.wav" in page(found)
 
     def test_each_group_against_all_others(self, planted: Corpus) -> None:
         table = planted.table[:6].assign(session=["1", "2", "2", "2", "2", "2"])
         found = audit(Corpus(table), "session")
-        assert found.folds["1"]["audio_overlap"] == 1.0
-        assert found.folds["2"]["counts"]["audio_overlap"] == [1, 5]
-        assert found.folds["2"]["counts"]["near_audio_overlap"] == [1, 5]
+        assert found.folds["1"].audio_overlap == 1.0
+        assert found.folds["2"].counts["audio_overlap"] == [1, 5]
+        assert found.folds["2"].counts["near_audio_overlap"] == [1, 5]
         assert not [said for said in found.verdict if "greatest transcript overlap" in said]
 
     def test_nothing_is_known_where_training_has_no_recordings(self, planted: Corpus) -> None:
@@ -90,12 +90,12 @@ class TestRecordings:
         test = audit(Corpus(planted.table.assign(audio_path=planted.table["audio_path"].where(heard)))).folds[
             "test"
         ]
-        assert test["audio_overlap"] is test["near_audio_overlap"] is None
+        assert test.audio_overlap is test.near_audio_overlap is None
 
     def test_nobody_listens_where_not_asked(self, planted: Corpus) -> None:
         found = audit(planted, listen=False)
-        assert found.folds["test"]["audio_overlap"] is None
-        assert found.clips["read"] == 0
+        assert found.folds["test"].audio_overlap is None
+        assert found.clips.read == 0
 
     def test_parts_of_one_file(self, planted: Corpus) -> None:
         path, end = planted.table["audio_path"][0], [0.6, 1.2, 0.6]
@@ -103,4 +103,4 @@ class TestRecordings:
             {"utterance_id": list("abc"), "audio_path": path, "start": [0.0, 0.6, 0.0], "end": end}
         )
         test = audit(Corpus(table.assign(split=["train", "test", "test"]))).folds["test"]
-        assert test["counts"]["audio_overlap"] == [1, 2]
+        assert test.counts["audio_overlap"] == [1, 2]

@@ -101,7 +101,7 @@ class TestModel:
         soft = soft_labels(corpus_of({"1": ["angry"], "2": ["sad"]}, {"1": ["happy"]}), LABELS)
         found = judge_by_annotators(predicted([0.5, 0.25, 0.25], [0.2, 0.8, 0.0]), soft)
         assert found is not None
-        model = found["model"]
+        model = found.model
         # Half of the raters agree on the first, all on the second.
         assert model["soft_accuracy"] == pytest.approx((0.5 + 1) / 2)
         assert model["brier"] == pytest.approx(((0 + 0.25**2 + 0.25**2) + (0.2**2 + 0.2**2)) / 2)
@@ -114,15 +114,15 @@ class TestModel:
             jensenshannon([0, 1, 0], [0.2, 0.8, 0], 2),
         ]
         assert model["jensen_shannon"] == pytest.approx(np.mean(np.square(divergences)))
-        assert [found[name] for name in ("utterances", "votes", "rated_twice")] == [2, 3, 1]
+        assert [found.utterances, found.votes, found.rated_twice] == [2, 3, 1]
 
     def test_a_probability_of_zero_is_not_infinitely_bad(self) -> None:
         soft = soft_labels(corpus_of({"1": ["angry"]}), LABELS)
         found = judge_by_annotators(predicted([0, 1, 0]), soft)
         assert found is not None
-        assert found["model"]["cross_entropy"] == pytest.approx(12 * np.log(10))
-        assert (found["model"]["jensen_shannon"], found["model"]["brier"]) == (pytest.approx(1), 2)
-        assert found["human"] is found["model_against_others"] is None
+        assert found.model["cross_entropy"] == pytest.approx(12 * np.log(10))
+        assert (found.model["jensen_shannon"], found.model["brier"]) == (pytest.approx(1), 2)
+        assert found.human is found.model_against_others is None
 
     def test_unanswered_and_unrated_do_not_count(self) -> None:
         soft = soft_labels(corpus_of({"1": ["angry"]}, {"1": ["sad"]}, None), LABELS)
@@ -130,7 +130,7 @@ class TestModel:
         table.loc[1, ["predicted", *table.columns[:3]]] = None
         found = judge_by_annotators(table.sample(frac=1, random_state=0), soft)
         assert found is not None
-        assert (found["utterances"], found["model"]["soft_accuracy"]) == (1, 1)
+        assert (found.utterances, found.model["soft_accuracy"]) == (1, 1)
         assert judge_by_annotators(table[1:], soft) is None
 
     def test_without_probabilities(self) -> None:
@@ -147,13 +147,15 @@ class TestCeiling:
         soft = soft_labels(corpus_of({"1": ["angry"], "2": ["angry"], "3": ["sad"]}), LABELS)
         found = judge_by_annotators(predicted([0.6, 0.3, 0.1]), soft)
         assert found is not None
-        human, model = found["human"], found["model_against_others"]
+        human, model = found.human, found.model_against_others
+        assert human is not None
+        assert model is not None
         assert human["soft_accuracy"] == pytest.approx((0.5 + 0.5 + 0) / 3)
         assert human["accuracy"] == pytest.approx((0.5 + 0.5 + 0) / 3)
         # Of the two thirds of an utterance that are angry, and the third that is sad, so much is found.
         assert human["balanced_accuracy"] == pytest.approx(((0.5 + 0.5) / 2 + 0 / 1) / 2)
         assert human["brier"] == pytest.approx((0.5 + 0.5 + 2) / 3)
-        assert model["soft_accuracy"] == pytest.approx(found["model"]["soft_accuracy"])
+        assert model["soft_accuracy"] == pytest.approx(found.model["soft_accuracy"])
         assert model["accuracy"] == pytest.approx((0.5 + 0.5 + 1) / 3)
 
     def test_a_tie_of_many_raters_is_one(self) -> None:
@@ -161,15 +163,17 @@ class TestCeiling:
         votes = {str(n): ["angry" if n < 15 else "sad"] for n in range(29)}
         found = judge_by_annotators(predicted([0.6, 0.3, 0.1]), soft_labels(corpus_of(votes), LABELS))
         assert found is not None
-        assert found["human"]["accuracy"] == pytest.approx(15 * 0.5 / 29)
+        assert found.human is not None
+        assert found.human["accuracy"] == pytest.approx(15 * 0.5 / 29)
 
     def test_of_raters_who_agree_is_perfect(self) -> None:
         soft = soft_labels(corpus_of({"1": ["sad"], "2": ["sad"]}, {"1": ["happy"], "2": ["happy"]}), LABELS)
         found = judge_by_annotators(predicted([1, 0, 0], [0, 1, 0]), soft)
         assert found is not None
         perfect = {"soft_accuracy": 1, "accuracy": 1, "balanced_accuracy": 1, "jensen_shannon": 0, "brier": 0}
-        assert found["human"] == pytest.approx(perfect)
-        assert found["model_against_others"]["accuracy"] == pytest.approx(0.5)
+        assert found.human == pytest.approx(perfect)
+        assert found.model_against_others is not None
+        assert found.model_against_others["accuracy"] == pytest.approx(0.5)
 
     @given(
         st.lists(
@@ -186,7 +190,7 @@ class TestCeiling:
         assert found is not None
         rated = [raters for raters in given_labels if len(raters) > 1]
         if not rated:
-            assert found["human"] is None
+            assert found.human is None
             return
         sums = {"soft_accuracy": 0.0, "brier": 0.0, "jensen_shannon": 0.0}
         recall = np.zeros((2, 3))
@@ -204,7 +208,7 @@ class TestCeiling:
                     recall[:, true] += weight * vote[said] / len(most) * np.array([true == said, 1])
         expected = {**sums, "accuracy": recall[0].sum()}
         expected["balanced_accuracy"] = np.mean(recall[0][recall[1] > 0] / recall[1][recall[1] > 0])
-        assert found["human"] == pytest.approx(expected, abs=1e-7)
+        assert found.human == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_terminal_shows_model_and_ceiling() -> None:

@@ -84,7 +84,7 @@ class TestDifference:
         values = [
             compute_metrics([*table["emotion"]], [*table["predicted"]], LABELS) for table in (first, second)
         ]
-        before, after = (v["recall"][name] if figure == "recall_sad" else v[figure] for v in values)
+        before, after = (v.recall[name] if figure == "recall_sad" else getattr(v, figure) for v in values)
         assert found.difference == pytest.approx(after - before)
 
     def test_turns_round_with_the_runs(self) -> None:
@@ -183,7 +183,7 @@ class TestUtterances:
         found = compare({"a": first, "b": second}, common=True)
         assert (found.utterances, found.left_out) == (197, 3)
         kept = first.drop(index=[3, 7, 9])
-        assert found.runs["a"]["accuracy"] == (kept["emotion"] == kept["predicted"]).mean()
+        assert found.runs["a"].accuracy == (kept["emotion"] == kept["predicted"]).mean()
         with pytest.raises(MMERError, match="a and b have no utterance in common"):
             compare({"a": first, "b": second.assign(utterance_id="x" + second["utterance_id"])}, common=True)
 
@@ -209,7 +209,7 @@ def test_tables_say_it_all() -> None:
     difference = found.differences[0]
     for shown in (
         *("99 utterances, %", "balanced accuracy (UA)", "[a]", "Against [a], points of balanced accuracy"),
-        f"{100 * found.runs['b']['balanced_accuracy']:.1f}",
+        f"{100 * found.runs['b'].balanced_accuracy:.1f}",
         f"{100 * difference.difference:+.1f}",
         f"{100 * (difference.low or 0):+.1f} to {100 * (difference.high or 0):+.1f}",
         "note: 1 utterances, not answered by all runs, are left out",

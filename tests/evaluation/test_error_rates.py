@@ -75,8 +75,8 @@ def test_accuracy_in_bins_by_hand() -> None:
     assert (errors.transcripts, errors.rate) == (7, 13 / 28)
     bins = accuracy_by_word_errors(predictions)
     assert [bin_name(found) for found in bins] == ["0%", "0-25%", "25-50%", "50-100%", "over 100%"]
-    assert [found["utterances"] for found in bins] == [2, 1, 1, 1, 1]
-    assert [found["accuracy"] for found in bins] == [0.5, 1, 0, 0, 0]
+    assert [found.utterances for found in bins] == [2, 1, 1, 1, 1]
+    assert [found.accuracy for found in bins] == [0.5, 1, 0, 0, 0]
     with (console := Console(width=80)).capture() as captured:
         console.print(word_error_table(bins))
     assert [line.split() for line in captured.get().splitlines() if "over" in line] == [

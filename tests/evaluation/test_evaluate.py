@@ -1,6 +1,7 @@
 """What `evaluate` adds to the figures: intervals, slices, annotators."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
+from mmer.evaluation.results import Evaluation
 from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.inference import EmotionRecognizer
@@ -52,19 +54,20 @@ def test_intervals_slices_and_annotators(model: Path, corpus: Corpus, tmp_path: 
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     known = corpus.table[corpus.table["emotion"] != "bored"].reset_index(drop=True)
     assert predictions["utterance_id"].tolist() == known["utterance_id"].tolist()
-    assert figures["intervals"] == with_intervals(predictions, LABELS)
+    assert figures.intervals == with_intervals(predictions, LABELS)
     expected = slices(predictions.join(known[["gender", "transcript"]]), LABELS)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "slices.csv"), expected, check_dtype=False)
     assert set(expected["slice"]) == {"speaker", "gender", "transcript"}
-    assert figures["worst_groups"] == worst_groups(expected)
+    assert figures.worst_groups == worst_groups(expected)
     soft = soft_labels(Corpus(known), LABELS, {"excited": "happy"})
-    assert figures["annotators"] == judge_by_annotators(predictions, soft)
-    assert figures["annotators"]["votes"] == 2 * len(known)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == figures
+    assert figures.annotators == judge_by_annotators(predictions, soft)
+    assert figures.annotators is not None
+    assert figures.annotators.votes == 2 * len(known)
+    assert Evaluation.read(tmp_path / "metrics.json") == figures
     with (console := Console(width=160)).capture() as captured:
         console.print(figure_tables(figures))
     printed = captured.get()
-    low, high = (figures["intervals"]["accuracy"][name] for name in ("low", "high"))
+    low, high = (getattr(figures.intervals["accuracy"], name) for name in ("low", "high"))
     assert f"{low:.1%} to {high:.1%} (95% interval over 6 speakers)" in printed
     assert "worst gender: " in printed
     assert f"Against {2 * len(known)} votes of annotators" in printed
@@ -75,11 +78,11 @@ def test_without_speakers_votes_and_groups(model: Path, corpus: Corpus) -> None:
     figures = evaluate(
         model, Corpus(corpus.table[columns]).select(corpus.table["emotion"] == "sad"), device="cpu"
     )
-    assert "annotators" not in figures
-    assert figures["worst_groups"] == {}
+    assert figures.annotators is None
+    assert figures.worst_groups == {}
     with (console := Console(width=160)).capture() as captured:
         console.print(figure_tables(figures))
-    count = figures["utterances"]
+    count = figures.utterances
     assert captured.get().count(f"no interval: {count} of {count} utterances have no speaker") == 1
 
 
@@ -119,7 +122,7 @@ def test_the_three_conditions_of_a_model_with_missing_modality_embeddings(
     figures = evaluate(versatile, spoken, out=tmp_path, device="cpu")
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     count = len(spoken)
-    assert figures["utterances"] == count
+    assert figures.utterances == count
     both = predictions.iloc[2:-1]
     recognizer = EmotionRecognizer.from_pretrained(versatile, "cpu")
     alone = recognizer.predict_corpus(Corpus(spoken.table.assign(transcript=None).iloc[:-1]))
@@ -129,17 +132,18 @@ def test_the_three_conditions_of_a_model_with_missing_modality_embeddings(
         ("speech", both["predicted_speech_alone"]),
         ("text", both["predicted_text_alone"]),
     ):
-        found = figures["modalities"][name]
+        assert figures.modalities is not None
+        found = figures.modalities[name]
         judged = both.assign(predicted=answers)
-        assert found["utterances"] == count - 3
-        assert found["accuracy"] == pytest.approx((answers == both["emotion"]).mean())
-        assert found["intervals"] == with_intervals(judged, LABELS)
+        assert found.utterances == count - 3
+        assert found.accuracy == pytest.approx((answers == both["emotion"]).mean())
+        assert found.intervals == with_intervals(judged, LABELS)
     with (console := Console(width=160)).capture() as captured:
         console.print(figure_tables(figures))
     assert f"The {count - 3} utterances with both" in captured.get()
     assert "sound alone" in captured.get()
-    assert "transcripts" not in figures
-    assert json.loads((tmp_path / "metrics.json").read_text()) == figures
+    assert figures.transcripts is None
+    assert Evaluation.read(tmp_path / "metrics.json") == figures
 
 
 def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_path: Path) -> None:
@@ -148,9 +152,10 @@ def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_pat
     assert predictions["transcript_source"].tolist() == ["ctc"] * (len(spoken) - 1) + ["given"]
     heard = predictions["text"].tolist()[2:-1]
     expected = word_errors(["nie wiem co"] * len(heard), heard)
-    assert figures["transcripts"] == {"condition": "ctc", **expected.to_dict()}
+    assert figures.transcripts is not None
+    assert asdict(figures.transcripts) == {"condition": "ctc", **expected.to_dict()}
     assert predictions["word_error_rate"].isna().tolist() == [True] * 2 + [False] * len(heard) + [True]
-    assert figures["accuracy_by_word_error_rate"] == accuracy_by_word_errors(predictions)
+    assert figures.accuracy_by_word_error_rate == accuracy_by_word_errors(predictions)
     assert (tmp_path / "accuracy_by_word_error_rate.png").stat().st_size > 10_000
     with (console := Console(width=160)).capture() as captured:
         console.print(figure_tables(figures))
@@ -160,9 +165,10 @@ def test_what_a_model_hears_is_compared(versatile: Path, spoken: Corpus, tmp_pat
 
 def test_nothing_to_read(versatile: Path, spoken: Corpus) -> None:
     figures = evaluate(versatile, spoken, transcription="none", device="cpu")
-    assert figures["left_out"]["no_answer"] == 1  # the transcript without sound
-    assert figures["transcripts"]["word_error_rate"] == 1
-    assert "modalities" not in figures
+    assert figures.left_out["no_answer"] == 1  # the transcript without sound
+    assert figures.transcripts is not None
+    assert figures.transcripts.word_error_rate == 1
+    assert figures.modalities is None
 
 
 def test_one_way_to_change_transcripts(versatile: Path, spoken: Corpus) -> None:

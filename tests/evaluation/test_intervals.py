@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -57,8 +58,8 @@ def scored(*right_and_total: tuple[int, int]) -> pd.DataFrame:
 def all_slow(rows: pd.DataFrame) -> dict[str, float]:
     """`ALL` as scikit-learn has them."""
     figures = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), LABELS)
-    recalls = {f"recall_{label}": np.nan if r is None else r for label, r in figures["recall"].items()}
-    return {**{figure: figures[figure] for figure in FIGURES}, **recalls}
+    recalls = {f"recall_{label}": np.nan if r is None else r for label, r in figures.recall.items()}
+    return {**{figure: getattr(figures, figure) for figure in FIGURES}, **recalls}
 
 
 def slow(rows: pd.DataFrame, figure: str) -> float:
@@ -299,7 +300,8 @@ def test_answers_alone_count() -> None:
 
 def test_as_metrics_json_holds_them() -> None:
     rows = made([20] * 6, [0.6, 0.7, 0.5, 0.6, 0.8, 0.7])
-    found = json.loads(json.dumps(with_intervals(rows, LABELS)))
+    intervals = with_intervals(rows, LABELS)
+    found = json.loads(json.dumps({name: asdict(each) for name, each in intervals.items()}))
     assert list(found) == list(FIGURES)
     fields = ["estimate", "low", "high", "confidence", "clusters", "cluster", "note"]
     assert list(found["macro_f1"]) == fields

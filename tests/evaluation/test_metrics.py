@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,25 +16,25 @@ def test_by_hand():
     truth = ["angry", "angry", "angry", "happy", "neutral", "neutral"]
     predicted = ["angry", "angry", "happy", "happy", "angry", "sad"]
     figures = compute_metrics(truth, predicted, LABELS)
-    assert list(figures) == [
+    assert [field.name for field in fields(figures)] == [
         *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
         *("recall", "confusion_matrix", "labels", "utterances"),
     ]
-    assert figures["accuracy"] == pytest.approx(3 / 6)
-    assert figures["recall"] == {"angry": pytest.approx(2 / 3), "happy": 1.0, "neutral": 0.0, "sad": None}
-    assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert figures.accuracy == pytest.approx(3 / 6)
+    assert figures.recall == {"angry": pytest.approx(2 / 3), "happy": 1.0, "neutral": 0.0, "sad": None}
+    assert figures.balanced_accuracy == pytest.approx((2 / 3 + 1 + 0) / 3)
     # F1 of angry: 2 * 2 / (3 + 3); of happy: 2 * 1 / (1 + 2); of neutral and sad: 0.
-    assert figures["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0 + 0) / 4)
-    assert figures["weighted_f1"] == pytest.approx((3 * 2 / 3 + 1 * 2 / 3 + 2 * 0) / 6)
-    assert figures["confusion_matrix"] == [[2, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]]
-    assert figures["labels"] == LABELS
-    assert figures["utterances"] == 6
+    assert figures.macro_f1 == pytest.approx((2 / 3 + 2 / 3 + 0 + 0) / 4)
+    assert figures.weighted_f1 == pytest.approx((3 * 2 / 3 + 1 * 2 / 3 + 2 * 0) / 6)
+    assert figures.confusion_matrix == [[2, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]]
+    assert figures.labels == LABELS
+    assert figures.utterances == 6
 
 
 def test_accuracy_and_balanced_accuracy_are_not_swapped():
     # Nine of ten are neutral and everything is called neutral: WA 90 %, UA 50 %.
     figures = compute_metrics(["neutral"] * 9 + ["sad"], ["neutral"] * 10, LABELS)
-    assert (figures["accuracy"], figures["balanced_accuracy"]) == (0.9, 0.5)
+    assert (figures.accuracy, figures.balanced_accuracy) == (0.9, 0.5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
@@ -42,17 +44,17 @@ def test_against_counting(pairs: list[tuple[int, int]]):
     counts = np.zeros((4, 4), int)
     for row, column in pairs:
         counts[row, column] += 1
-    assert figures["confusion_matrix"] == counts.tolist()
+    assert figures.confusion_matrix == counts.tolist()
     shares = [counts[i, i] / counts[i].sum() for i in range(4) if counts[i].sum()]
-    assert figures["balanced_accuracy"] == pytest.approx(sum(shares) / len(shares))
-    assert figures["accuracy"] == pytest.approx(
+    assert figures.balanced_accuracy == pytest.approx(sum(shares) / len(shares))
+    assert figures.accuracy == pytest.approx(
         sum(t == p for t, p in zip(truth, predicted, strict=True)) / len(pairs)
     )
 
 
 def test_order_of_labels_is_the_order_of_the_matrix():
     figures = compute_metrics(["sad"], ["angry"], ["sad", "angry"])
-    assert figures["confusion_matrix"] == [[0, 1], [0, 0]]
+    assert figures.confusion_matrix == [[0, 1], [0, 0]]
 
 
 @pytest.mark.parametrize(

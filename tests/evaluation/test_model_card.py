@@ -16,7 +16,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.model_card import write_model_card
 from mmer.inference import EmotionRecognizer
-from mmer.inference.calibration import VERSION, weights_hash
+from mmer.inference.calibration import Calibration, weights_hash
 from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 
@@ -88,7 +88,7 @@ def test_calibration_is_told(copy: Path) -> None:
     as_it_was = {"method": "none", "parameters": {}}
     labels = EmotionRecognizer.from_pretrained(copy / "model").labels
     condition["scores"] = {label: [0.5] for label in labels}
-    content = {"version": VERSION, "weights": weights_hash(copy / "model"), "labels": labels}
+    content = {"version": Calibration.VERSION, "weights": weights_hash(copy / "model"), "labels": labels}
     content |= {"corpus": "calls", "split": "validation", "speakers": ["anna"], "note": "Few speakers."}
     (copy / "model" / "calibration.json").write_text(
         json.dumps(

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from mmer.errors import MMERError
+from mmer.evaluation.calibration.figures import ConfidenceFigures
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.results import Evaluation
 from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
 
@@ -45,8 +47,8 @@ def test_figures_of_each_group() -> None:
             continue
         of_group = rows[rows[row["slice"]].fillna("(not known)") == row["group"]]
         expected = compute_metrics([*of_group["emotion"]], [*of_group["predicted"]], LABELS)
-        assert row["accuracy"] == expected["accuracy"]
-        assert row["balanced_accuracy"] == expected["balanced_accuracy"]
+        assert row["accuracy"] == expected.accuracy
+        assert row["balanced_accuracy"] == expected.balanced_accuracy
         assert (row["utterances"], row["emotions"]) == (len(of_group), 2)
         assert row["speakers"] == of_group["speaker"].nunique()
         if row["slice"] == "gender":
@@ -81,7 +83,7 @@ def test_the_worst_group_is_large_enough() -> None:
     speakers = ["s0"] * 4 + ["s1"] * 24 + ["s2"] * 24 + [None] * 20
     table = slices(made(right=right, speaker=speakers), LABELS)
     assert table.loc[table["worst"], "group"].tolist() == ["s1"]
-    assert json.loads(json.dumps(worst_groups(table))) == {
+    assert json.loads(json.dumps({name: vars(worst) for name, worst in worst_groups(table).items()})) == {
         "speaker": {
             "group": "s1",
             "utterances": 24,
@@ -95,13 +97,23 @@ def test_the_worst_group_is_large_enough() -> None:
     }
     assert worst_groups(slices(made(right=right, speaker=speakers), LABELS, smallest=30)) == {}
     everyone = slices(made(right=right, speaker=speakers), LABELS, smallest=1)
-    assert worst_groups(everyone)["speaker"]["group"] == "s0"
+    assert worst_groups(everyone)["speaker"].group == "s0"
 
 
 def test_the_terminal_names_the_worst_group() -> None:
     rows = made(right=[True] * 30 + [False, True] * 15, gender=["female"] * 30 + ["male"] * 30)
-    figures = compute_metrics([*rows["emotion"]], [*rows["predicted"]], LABELS)
-    figures["worst_groups"] = worst_groups(slices(rows, LABELS))
+    figures = Evaluation(
+        **vars(compute_metrics([*rows["emotion"]], [*rows["predicted"]], LABELS)),
+        in_training=None,
+        unseen=None,
+        unknown_speakers=0,
+        left_out={"other_emotion": 0, "no_answer": 0},
+        intervals={},
+        worst_groups=worst_groups(slices(rows, LABELS)),
+        confidence=ConfidenceFigures(
+            fitted=False, log_loss=1, brier=1, expected_calibration_error=0, area_under_risk_coverage=0
+        ),
+    )
     with (console := Console(width=120)).capture() as captured:
         console.print(figure_tables(figures))
     assert "worst gender: male, balanced accuracy 50.0% (30 utterances)" in captured.get()

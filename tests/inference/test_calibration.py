@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.abstention import Abstention
-from mmer.inference.calibration import CalibratedCondition, Calibration, Calibrator, weights_hash
+from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = "What a day, what a day."
@@ -49,7 +49,9 @@ def test_each_answer_by_the_calibrator_of_what_it_is_made_from(
     folder: Path, versatile: EmotionRecognizer, clips: Sequence[str]
 ):
     of = {"both": 2.0, "speech": 3.0, "text": 0.5}
-    calibration(folder, **{name: condition(temperature(value)) for name, value in of.items()}).write(folder)
+    calibration(folder, **{name: condition(temperature(value)) for name, value in of.items()}).write(
+        folder / FILE
+    )
     calibrated = EmotionRecognizer.from_pretrained(folder, "cpu")
     both, heard, read = calibrated(clips[0], WORDS), calibrated(clips[0]), calibrated(None, WORDS)
     assert (both.condition, heard.condition, read.condition) == ("both", "speech", "text")
@@ -68,7 +70,7 @@ def test_each_answer_by_the_calibrator_of_what_it_is_made_from(
 
 
 def test_a_condition_nothing_was_fitted_for_stays_as_it_is(folder: Path, versatile: EmotionRecognizer):
-    calibration(folder, both=condition(temperature(2.0))).write(folder)
+    calibration(folder, both=condition(temperature(2.0))).write(folder / FILE)
     calibrated = EmotionRecognizer.from_pretrained(folder, "cpu")
     assert calibrated(None, WORDS).probabilities == pytest.approx(versatile(None, WORDS).probabilities)
     sets = Abstention(calibrated.calibration, coverage=0.5)
@@ -81,8 +83,8 @@ def test_what_is_written_is_read(folder: Path):
     isotonic = Calibrator("isotonic", {"x": [[0.0, 1.0]] * 4, "y": [[0.1, 0.9]] * 4})
     vector = Calibrator("vector", {"weight": [1.0] * 4, "bias": [0.0] * 4})
     written = calibration(folder, both=condition(isotonic), text=condition(vector))
-    written.write(folder)
-    assert Calibration.read(folder, LABELS) == written
+    written.write(folder / FILE)
+    assert Calibration.of_model(folder, LABELS) == written
     rows = np.random.default_rng(0).dirichlet(np.ones(4), 5)
     assert written(rows, "text") == pytest.approx(rows)
     flattened = 0.1 + 0.8 * rows
@@ -103,7 +105,8 @@ def test_what_is_written_is_read(folder: Path):
     ],
 )
 def test_a_calibration_of_something_else_is_refused(folder: Path, change: dict, told: str):
-    path = calibration(folder, both=condition(temperature(2.0))).write(folder)
+    path = folder / FILE
+    calibration(folder, both=condition(temperature(2.0))).write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CheckpointError) as error:
         EmotionRecognizer.from_pretrained(folder, "cpu")
@@ -201,7 +204,7 @@ def test_the_command_line(
     assert "mmer: confidences are not calibrated; calibrate the model to make them mean" in noted.err
     scores = {"angry": [0.2] * 30, "happy": [0.2] * 30, "neutral": [0.2] * 3, "sad": [0.99] * 30}
     found = condition(Calibrator(), scores)
-    calibration(folder, both=found, speech=found).write(folder)
+    calibration(folder, both=found, speech=found).write(folder / FILE)
     out = tmp_path / "answers.csv"
     done = run(
         capfd, monkeypatch, [*asked, "--coverage", "0.9", "--by-class", "--min-confidence", "0.99", "-o", out]

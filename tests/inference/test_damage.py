@@ -15,7 +15,7 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
-from mmer.inference.calibration import CalibratedCondition, Calibration, Calibrator, weights_hash
+from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
 from mmer.inference.golden import write_golden
 from mmer.inference.trained_on import TrainedOn
 
@@ -55,7 +55,7 @@ def sources(versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         )
         for name, calibrator in calibrators.items()
     }
-    Calibration(weights_hash(folder), labels, "corpus", None, ["anna"], conditions).write(folder)
+    Calibration(weights_hash(folder), labels, "corpus", None, ["anna"], conditions).write(folder / FILE)
     scratch = tmp_path_factory.mktemp("damage")
     write_bundle(folder, scratch / "versatile.mmer")
     export_onnx(folder, scratch / "onnx")

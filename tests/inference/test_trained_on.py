@@ -126,8 +126,9 @@ def test_the_record_is_small_and_tells_nothing(model: Path, corpus: Corpus) -> N
 
 def test_evaluate_tells_how_many_it_was_trained_on(model: Path, corpus: Corpus, tmp_path: Path) -> None:
     figures = evaluate(model, corpus, out=tmp_path / "out", device="cpu")
-    assert figures["in_training"] == {"utterances": 40, "train": 20, "validation": 8}
-    assert figures["unseen"]["utterances"] == 12
+    assert figures.in_training == {"utterances": 40, "train": 20, "validation": 8}
+    assert figures.unseen is not None
+    assert figures.unseen.utterances == 12
     text = shown(figure_tables(figures))
     assert (
         "28 of 40 utterances were in the training of the model (20 of its train split and 8 of its validation split)"
@@ -135,13 +136,13 @@ def test_evaluate_tells_how_many_it_was_trained_on(model: Path, corpus: Corpus, 
     )
     assert "of the 12 others: balanced accuracy" in text
     answers = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
-    assert overlap(answers["in_training"]) == figures["in_training"]
+    assert overlap(answers["in_training"]) == figures.in_training
     test = evaluate(model, corpus, "test", device="cpu")
-    assert test["in_training"] == {"utterances": 12, "train": 0, "validation": 0}
+    assert test.in_training == {"utterances": 12, "train": 0, "validation": 0}
     assert "in the training" not in shown(figure_tables(test))
     both = compare({"one": answers, "other": answers.drop(columns="in_training")})
     assert "one: 28 of 40 utterances were in the training" in shown(both)
-    assert both.runs["other"]["in_training"] is None
+    assert both.runs["other"].in_training is None
 
 
 def test_a_bundle_knows_it_too_and_older_models_do_not(
@@ -150,11 +151,11 @@ def test_a_bundle_knows_it_too_and_older_models_do_not(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_bundle(model, tmp_path / "model.mmer")
     assert (model_folder(tmp_path / "model.mmer") / FILE).is_file()
-    assert evaluate(tmp_path / "model.mmer", corpus, device="cpu")["in_training"]["train"] == 20
+    assert evaluate(tmp_path / "model.mmer", corpus, device="cpu").in_training["train"] == 20
     old = shutil.copytree(model, tmp_path / "old")
     (old / FILE).unlink()
     figures = evaluate(old, corpus, device="cpu")
-    assert figures["in_training"] is None
+    assert figures.in_training is None
     assert "in the training" not in shown(figure_tables(figures))
     (old / FILE).write_text("no table")
     with pytest.raises(CheckpointError, match=rf"{FILE} is damaged"):
@@ -185,7 +186,7 @@ def test_calibration_is_not_fitted_on_what_was_trained_on(
 
 def test_robustness_tells_it(model: Path, corpus: Corpus, tmp_path: Path) -> None:
     result = measure(model, corpus, tmp_path, axes=["length"], device="cpu")
-    assert result["in_training"]["train"] == 20
+    assert (result.in_training or {})["train"] == 20
     assert "28 of 40 utterances were in the training" in shown(robustness_table(result))
     relabeled = changed(corpus, emotion=[LABELS[0]] * 39 + [LABELS[1]])
     with pytest.raises(

@@ -1,9 +1,7 @@
 """`mmer ablate` on tones, its figures by hand, its pictures, and what it refuses."""
 
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +14,11 @@ from mmer.corpora.folds import Folds
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.show import figure_tables
 from mmer.training import ablation_show
 from mmer.training.ablation import ROWS, ablate, learns, neutral_bias, row_recipe
+from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.preparation import prepare
 
@@ -57,36 +57,37 @@ def test_neutral_bias_by_hand() -> None:
 def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
     out = tmp_path / "ablation"
     content = ablate(recipe_file, [], out, ["mmer", "majority"], console=quiet())
-    assert json.loads((out / "ablation.json").read_text()) == content
+    assert Ablation.read(out / "ablation.json") == content
     # The fold is the split that mmer train would make.
     split = prepare(tiny()).part("test").table["utterance_id"]
     predictions = pd.read_parquet(out / "mmer" / "predictions.parquet")
     assert set(predictions["utterance_id"]) == set(split)
     (fold,) = Folds.read(out / "folds.json").folds.values()
     assert (fold.test, fold.validation) == (("D",), ("C",))
-    rows = content["rows"]
+    rows = content.rows
     assert list(rows) == ["mmer", "majority"]
-    assert rows["mmer"]["accuracy"] == (predictions["predicted"] == predictions["emotion"]).mean()
-    assert rows["majority"]["accuracy"] == pytest.approx(1 / 3)
-    assert (rows["mmer"]["learns"], rows["majority"]["learns"]) == ("speech, text", "")
-    assert (rows["mmer"]["paper_accuracy"], rows["majority"]["paper_accuracy"]) == (0.812, None)
-    gold, *_, none = content["transcripts"]
-    assert (gold["condition"], gold["word_error_rate"]) == ("gold", 0)
-    assert gold["accuracy"] == rows["mmer"]["accuracy"]
-    assert (none["condition"], none["word_error_rate"]) == ("none", 1)
+    assert rows["mmer"].accuracy == (predictions["predicted"] == predictions["emotion"]).mean()
+    assert rows["majority"].accuracy == pytest.approx(1 / 3)
+    assert (rows["mmer"].learns, rows["majority"].learns) == ("speech, text", "")
+    assert (rows["mmer"].paper_accuracy, rows["majority"].paper_accuracy) == (0.812, None)
+    gold, *_, none = content.transcripts
+    assert (gold.condition, gold.word_error_rate) == ("gold", 0)
+    assert gold.accuracy == rows["mmer"].accuracy
+    assert (none.condition, none.word_error_rate) == ("none", 1)
     run = out / "mmer" / "folds" / "split"
     corpus = Corpus.read(run / "corpus.parquet")
     figures = evaluate(run / "model", corpus, "test", transcripts="none")
-    assert (figures["accuracy"], figures["transcripts"]["word_error_rate"]) == (none["accuracy"], 1)
+    assert figures.transcripts is not None
+    assert (figures.accuracy, figures.transcripts.word_error_rate) == (none.accuracy, 1)
     assert "word error rate 100.0%, character error rate 100.0% of 9 transcripts" in printed(
         figure_tables(figures)
     )
     with pytest.raises(MMERError, match="no transcript condition 'asr'"):
         evaluate(run / "model", corpus, transcripts="asr")
-    rates = [each["word_error_rate"] for each in content["transcripts"]]
+    rates = [each.word_error_rate for each in content.transcripts]
     assert rates == sorted(rates)
-    assert len(content["gradient_shares"]) == 4
-    assert sum(shares[0] for shares in content["gradient_shares"].values()) == pytest.approx(1)
+    assert len(content.gradient_shares) == 4
+    assert sum(shares[0] for shares in content.gradient_shares.values()) == pytest.approx(1)
     pictures = {path.name for path in out.glob("*.png")}
     assert pictures == {"confusion_matrices.png", "gradient_shares.png", "transcripts.png"}
     # The same call again trains nothing and says the same, whatever changes no answer.
@@ -114,9 +115,9 @@ def test_baselines_use_the_folds_of_a_cross_validation_and_every_utterance_is_te
     table = Corpus.read(recipe.data.corpus or "").table
     assert sorted(predictions["utterance_id"]) == sorted(table["utterance_id"])
     assert (predictions["fold"] == predictions["speaker"]).all()
-    assert found.metrics["system"] == "majority class"
-    assert found.metrics["pooled"]["accuracy"] == pytest.approx(1 / 3)
-    assert json.loads((found.folder / "metrics.json").read_text()) == found.metrics
+    assert found.metrics.system == "majority class"
+    assert found.metrics.pooled.accuracy == pytest.approx(1 / 3)
+    assert CrossValidationMetrics.read(found.folder / "metrics.json") == found.metrics
     with pytest.raises(TrainingError, match="holds majority class, not eGeMAPS"):
         cross_validate_baseline("egemaps", recipe, found.folder, console=quiet())
 
@@ -138,7 +139,7 @@ def test_what_is_refused(recipe_file: str, tmp_path: Path) -> None:
         baseline_of("majorty")
 
 
-def content_of(rows: list[str], epochs: int, neutral: bool) -> dict[str, Any]:
+def content_of(rows: list[str], epochs: int, neutral: bool) -> Ablation:
     """What an ablation might have found."""
     labels = ["angry", "happy", "neutral" if neutral else "calm", "sad"]
     random = np.random.default_rng(0)
@@ -147,34 +148,28 @@ def content_of(rows: list[str], epochs: int, neutral: bool) -> dict[str, Any]:
     for name in rows:
         predicted = [label if random.random() < 0.6 else random.choice(labels) for label in truth]
         figures = compute_metrics(truth, predicted, labels)
-        results[name] = {
-            "title": ROWS[name].title,
-            "learns": "speech, text frozen",
-            "paper_accuracy": ROWS[name].paper,
-            "note": None,
-            "accuracy": figures["accuracy"],
-            "balanced_accuracy": figures["balanced_accuracy"],
-            "neutral_bias": neutral_bias(figures),
-            "pooled": figures,
-        }
+        results[name] = RowFigures(
+            title=ROWS[name].title,
+            learns="speech, text frozen",
+            paper_accuracy=ROWS[name].paper,
+            note=None,
+            accuracy=figures.accuracy,
+            balanced_accuracy=figures.balanced_accuracy,
+            neutral_bias=neutral_bias(figures),
+            pooled=figures,
+        )
     shares = random.dirichlet([4, 3, 2, 1], epochs).T.tolist()
     names = ("cross_entropy", "ctc", "supervised_contrastive", "augmented_contrastive")
     curve = [("gold", 0.0, 0.9), ("wer:0.2", 0.19, 0.8), ("wer:0.6", 0.55, 0.65), ("none", 1.0, 0.5)]
     transcripts = [
-        {
-            "condition": name,
-            "word_error_rate": rate,
-            "accuracy": score,
-            "balanced_accuracy": score,
-            "utterances": 200,
-        }
+        TranscriptFigures(
+            condition=name, word_error_rate=rate, accuracy=score, balanced_accuracy=score, utterances=200
+        )
         for name, rate, score in curve
     ]
-    return {
-        "rows": results,
-        "transcripts": transcripts,
-        "gradient_shares": dict(zip(names, shares, strict=True)),
-    }
+    return Ablation(
+        rows=results, transcripts=transcripts, gradient_shares=dict(zip(names, shares, strict=True))
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,14 +179,14 @@ def test_table_and_pictures(tmp_path: Path, rows: list[str], epochs: int, neutra
     content = content_of(rows, epochs, neutral)
     ablation_show.write_markdown(content, tmp_path / "ablation.md")
     lines = (tmp_path / "ablation.md").read_text().splitlines()
-    mmer = content["rows"]["mmer"]
-    bias = f"{100 * mmer['neutral_bias']:+.1f}" if neutral else ""
+    mmer = content.rows["mmer"]
+    bias = f"{100 * mmer.neutral_bias:+.1f}" if neutral else ""
     shown = [
         "MMER",
         "speech, text frozen",
-        f"{mmer['accuracy']:.1%}",
+        f"{mmer.accuracy:.1%}",
         "+0.0",
-        f"{mmer['balanced_accuracy']:.1%}",
+        f"{mmer.balanced_accuracy:.1%}",
         bias,
         "81.2%",
     ]
@@ -251,6 +246,6 @@ def test_what_learns_in_the_rows_of_the_paper() -> None:
 def test_a_row_that_the_recipe_is_already_is_not_trained_again(recipe_file: str, tmp_path: Path) -> None:
     settings = ["objectives.ctc_weight=0"]
     content = ablate(recipe_file, settings, tmp_path / "out", ["no-ctc", "majority"], console=quiet())
-    assert content["rows"]["no-ctc"]["note"] == "the recipe is without it already"
+    assert content.rows["no-ctc"].note == "the recipe is without it already"
     assert not (tmp_path / "out" / "no-ctc").exists()
     assert "the recipe is without it already" in (tmp_path / "out" / "ablation.md").read_text()

@@ -24,6 +24,7 @@ from mmer.corpora.spoken import make_spoken
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.results import ChosenEpoch, CrossValidationMetrics, SelectionBias
 from mmer.recipe.schema import Recipe, load_recipe
 from mmer.text.transcripts import normalize_transcript
 from mmer.training.crossval import CONTENT, CrossValidation, cross_validate
@@ -133,7 +134,7 @@ def test_a_killed_fold_goes_on_and_a_trained_one_stays(
     alone = train(load_recipe(str(fold / "recipe.yaml")), tmp_path / "alone", console=quiet())
     ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (fold, alone.folder))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert resumed[0].metrics["folds"]["b%2F2"] == alone.metrics["test"]
+    assert resumed[0].metrics.folds["b%2F2"] == alone.metrics.test
 
 
 def test_out_of_fold_predictions(spoken: Path, resumed: tuple[CrossValidation, str]):
@@ -159,23 +160,23 @@ def test_out_of_fold_predictions(spoken: Path, resumed: tuple[CrossValidation, s
 
 def test_figures_of_a_cross_validation(resumed: tuple[CrossValidation, str]):
     run, text = resumed
-    metrics = json.loads((run.folder / "metrics.json").read_text())
+    metrics = CrossValidationMetrics.read(run.folder / "metrics.json")
     assert metrics == run.metrics
-    assert (metrics["kind"], metrics["selection"], metrics["missing"]) == ("cross-validation", "last", [])
-    assert metrics["selection_bias"] is None
+    assert (metrics.kind, metrics.selection, metrics.missing) == ("cross-validation", "last", [])
+    assert metrics.selection_bias is None
     labels = ["angry", "calm", "happy", "sad"]
     predictions = pd.read_parquet(run.folder / "predictions.parquet")
     by_fold = {}
     for name, rows in predictions.groupby("fold"):
         by_fold[name] = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
-    assert metrics["folds"] == by_fold
+    assert metrics.folds == by_fold
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"):
-        scores = [figures[name] for figures in by_fold.values()]
-        assert metrics["mean"][name] == pytest.approx(statistics.mean(scores))
-        assert metrics["std"][name] == pytest.approx(statistics.stdev(scores))
+        scores = [getattr(figures, name) for figures in by_fold.values()]
+        assert metrics.mean[name] == pytest.approx(statistics.mean(scores))
+        assert metrics.std[name] == pytest.approx(statistics.stdev(scores))
     pooled = compute_metrics(predictions["emotion"].tolist(), predictions["predicted"].tolist(), labels)
-    assert metrics["pooled"] == pooled
-    assert metrics["intervals"] == with_intervals(predictions, labels)
+    assert metrics.pooled == pooled
+    assert metrics.intervals == with_intervals(predictions, labels)
     assert "no interval: 2 speakers, at least 3 are needed" in text
     said = {
         name: {normalize_transcript(each) for each in rows["transcript"]}
@@ -183,11 +184,11 @@ def test_figures_of_a_cross_validation(resumed: tuple[CrossValidation, str]):
     }
     a, b = said.values()
     shared = predictions["transcript"].map(normalize_transcript).isin(a & b).mean()
-    assert metrics["shared_transcripts"] == pytest.approx(shared)
+    assert metrics.shared_transcripts == pytest.approx(shared)
     assert shared > 0
     assert f"warning: {shared:.1%} of the utterances say, word for word" in " ".join(text.split())
-    assert f"{metrics['mean']['accuracy']:.1%} ± {100 * metrics['std']['accuracy']:.1f}" in text
-    assert f"{pooled['balanced_accuracy']:.1%}" in text
+    assert f"{metrics.mean['accuracy']:.1%} ± {100 * metrics.std['accuracy']:.1f}" in text
+    assert f"{pooled.balanced_accuracy:.1%}" in text
     assert "run: 2 of 2 folds by speaker, last epoch kept" in text
 
 
@@ -410,23 +411,21 @@ def test_folders_that_hold_something_else(
 
 
 def test_mean_selection_bias():
-    first = selection_bias(
-        {"epoch": 3, "accuracy": 0.5, "balanced_accuracy": 0.75, "macro_f1": 0.5},
-        {"epoch": 1, "accuracy": 0.25, "balanced_accuracy": 0.5, "macro_f1": 0.5},
+    # 2 of 4 right, and 1 of 4.
+    better = compute_metrics(["a", "a", "a", "b"], ["b", "b", "a", "b"], ["a", "b"])
+    worse = compute_metrics(["a", "a", "a", "b"], ["b", "b", "b", "b"], ["a", "b"])
+    first = selection_bias(better, 3, worse, 1)
+    assert first == SelectionBias(
+        test_selected=ChosenEpoch(epoch=3, accuracy=0.5, balanced_accuracy=pytest.approx(2 / 3)),
+        validation_selected=ChosenEpoch(epoch=1, accuracy=0.25, balanced_accuracy=0.5),
+        difference=ChosenEpoch(accuracy=0.25, balanced_accuracy=pytest.approx(1 / 6)),
     )
-    assert first == {
-        "test_selected": {"epoch": 3, "accuracy": 0.5, "balanced_accuracy": 0.75},
-        "validation_selected": {"epoch": 1, "accuracy": 0.25, "balanced_accuracy": 0.5},
-        "difference": {"accuracy": 0.25, "balanced_accuracy": 0.25},
-    }
-    second = selection_bias(
-        {"epoch": 2, "accuracy": 1.0, "balanced_accuracy": 0.75},
-        {"epoch": 2, "accuracy": 1.0, "balanced_accuracy": 0.75},
+    all_right = compute_metrics(["a", "b"], ["a", "b"], ["a", "b"])
+    second = selection_bias(all_right, 2, all_right, 2)
+    assert mean_selection_bias([first, second]) == SelectionBias(
+        test_selected=ChosenEpoch(accuracy=0.75, balanced_accuracy=pytest.approx(5 / 6)),
+        validation_selected=ChosenEpoch(accuracy=0.625, balanced_accuracy=0.75),
+        difference=ChosenEpoch(accuracy=0.125, balanced_accuracy=pytest.approx(1 / 12)),
     )
-    assert mean_selection_bias([first, second]) == {
-        "test_selected": {"accuracy": 0.75, "balanced_accuracy": 0.75},
-        "validation_selected": {"accuracy": 0.625, "balanced_accuracy": 0.625},
-        "difference": {"accuracy": 0.125, "balanced_accuracy": 0.125},
-    }
     assert mean_selection_bias([first, None]) is None
     assert mean_selection_bias([]) is None

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mmer.training import fold_runs
 from mmer.training.fold_runs import LOG, train_folds, visible_gpus
+from mmer.training.progress import EpochProgress
 
 FOLD = """#!/bin/sh
 # Stands for `python -m mmer train RECIPE --out FOLDER`: tells its GPU, and ends once all have begun.
@@ -68,7 +69,8 @@ def test_a_log_that_cannot_be_written_stops_no_fold(tmp_path: Path, monkeypatch:
 def test_time_left_is_told_off_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold_runs, "INTERVAL", 0.0)
     interpreter = tmp_path / "python"
-    interpreter.write_text("#!/bin/sh\necho 'epoch 1/2  best validation 50.0% (epoch 1)'\nsleep 1\n")
+    reached = EpochProgress(epoch=1, epochs=2, best="best validation 50.0% (epoch 1)").line()
+    interpreter.write_text(f"#!/bin/sh\necho '{reached}'\nsleep 1\n")
     interpreter.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(interpreter))
     (tmp_path / "a").mkdir()
@@ -76,3 +78,19 @@ def test_time_left_is_told_off_a_terminal(tmp_path: Path, monkeypatch: pytest.Mo
     train_folds([tmp_path / "a"], console)
     assert isinstance(console.file, io.StringIO)
     assert re.search(r"^0\.5 of 1 folds  0:00:0\d left$", console.file.getvalue(), re.MULTILINE)
+
+
+def test_only_whole_lines_of_progress_are_progress() -> None:
+    reached = EpochProgress(epoch=3, epochs=10, best="best validation 61.0% (epoch 2)")
+    assert "\n" not in reached.line()
+    assert EpochProgress.of_line(reached.line() + "\n") == reached
+    for line in (
+        "epoch 3/10  best validation 61.0% (epoch 2)",
+        "",
+        "[1]",
+        "3",
+        '{"progress": 3}',
+        "{}",
+        '{"a": 1}',
+    ):
+        assert EpochProgress.of_line(line) is None

@@ -127,8 +127,9 @@ def test_other_words_of_the_published_table_are_second_views(
     assert (views[0].source_utterance, views[0].transcript) == (ids[0], "Other words, 0")
     recipe = tiny(f"augment={{views: {path}, views_use: instead}}", "training.epochs=1")
     run = train(recipe, tmp_path / "run", console=Console(quiet=True))
-    assert run.metrics["views"]["used"] == 17
-    assert run.metrics["views"]["without"] == 1
+    assert run.metrics.views is not None
+    assert run.metrics.views["used"] == 17
+    assert run.metrics.views["without"] == 1
     path.write_text("\n".join([header, *rows, rows[0]]), encoding="utf-8")
     with pytest.raises(CorpusError, match=f"FileName '{ids[0]}' has more than one row"):
         read_views(path)

@@ -62,4 +62,4 @@ def test_it_generalizes_to_other_words(tmp_path: Path, how: str, rate: str) -> N
         ],
     )
     run = train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))
-    assert run.metrics["test"]["accuracy"] >= 5 / 6
+    assert run.metrics.judged("test").accuracy >= 5 / 6

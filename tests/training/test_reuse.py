@@ -123,7 +123,7 @@ def test_a_baseline_is_judged_anew(tiny: Callable[..., Recipe], own: Path, tmp_p
     again = cross_validate_baseline("majority", recipe, tmp_path / "majority", console=quiet()).metrics
     answers = pd.read_parquet(tmp_path / "majority" / "predictions.parquet")
     assert (answers["emotion"] == "sad").sum() == (Corpus.read(own).table["emotion"] == "sad").sum() == 16
-    assert again["pooled"]["confusion_matrix"] != first["pooled"]["confusion_matrix"]
+    assert again.pooled.confusion_matrix != first.pooled.confusion_matrix
 
 
 def test_a_trained_model_knows_what_it_was_trained_on(
@@ -132,7 +132,7 @@ def test_a_trained_model_knows_what_it_was_trained_on(
     run = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
     whole = Corpus.read(tones)
     figures = evaluate(run.model_folder, whole, device="cpu")
-    assert figures["in_training"] == {"utterances": 36, "train": 18, "validation": 9}
+    assert figures.in_training == {"utterances": 36, "train": 18, "validation": 9}
     again = train(tiny("training.epochs=1", "protocol.refit=true"), tmp_path / "refitted", console=quiet())
     figures = evaluate(again.model_folder, whole, device="cpu")
-    assert figures["in_training"] == {"utterances": 36, "train": 27, "validation": 0}
+    assert figures.in_training == {"utterances": 36, "train": 27, "validation": 0}

@@ -21,6 +21,7 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
+from mmer.evaluation.results import RunMetrics
 from mmer.files.lock import LOCK
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
@@ -101,8 +102,8 @@ def learned(tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun
 
 def test_it_learns(learned: tuple[TrainingRun, str]):
     metrics = learned[0].metrics
-    assert metrics["train"]["balanced_accuracy"] >= 0.9
-    assert metrics["test"]["balanced_accuracy"] >= 0.6
+    assert metrics.judged("train").balanced_accuracy >= 0.9
+    assert metrics.judged("test").balanced_accuracy >= 0.6
 
 
 def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):
@@ -149,15 +150,17 @@ def test_a_temperature_is_fitted_on_several_validation_speakers_and_keeps_the_an
 
 def test_metrics_are_those_of_the_predictions(learned: tuple[TrainingRun, str]):
     run = learned[0]
-    metrics = json.loads((run.folder / "metrics.json").read_text())
+    metrics = RunMetrics.read(run.folder / "metrics.json")
     assert metrics == run.metrics
-    assert metrics["selection"] == "validation"
+    assert metrics.selection == "validation"
     predictions = pd.read_parquet(run.folder / "predictions.parquet")
     assert predictions["utterance_id"].is_unique
     assert len(predictions) == 36
     for split, rows in predictions.groupby("split"):
         labels = ["angry", "calm", "sad"]
-        assert metrics[split] == compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
+        assert getattr(metrics, split) == compute_metrics(
+            rows["emotion"].tolist(), rows["predicted"].tolist(), labels
+        )
         columns = [f"probability_{label}" for label in labels]
         assert rows[columns].sum(axis=1).tolist() == pytest.approx([1.0] * len(rows))
         assert [labels[i] for i in rows[columns].to_numpy().argmax(axis=1)] == rows["predicted"].tolist()
@@ -167,10 +170,10 @@ def test_epoch_scores_agree_with_the_final_judgement(learned: tuple[TrainingRun,
     """The trainer's own evaluation and the recognizer's prediction of the best epoch give the same score."""
     run = learned[0]
     epochs = judged_epochs(run)
-    assert len(epochs) == run.metrics["epochs"] == 12
-    kept = epochs[run.metrics["kept_epoch"] - 1]
+    assert len(epochs) == run.metrics.epochs == 12
+    kept = epochs[run.metrics.kept_epoch - 1]
     best = max(log["eval_balanced_accuracy"] for log in epochs)
-    assert kept["eval_balanced_accuracy"] == best == run.metrics["validation"]["balanced_accuracy"]
+    assert kept["eval_balanced_accuracy"] == best == run.metrics.judged("validation").balanced_accuracy
     # Of equally good epochs the one that is surest of the truth.
     ties = [log for log in epochs if log["eval_balanced_accuracy"] == best]
     assert kept["eval_choice"] == max(log["eval_choice"] for log in ties)
@@ -188,10 +191,10 @@ def test_what_is_printed(learned: tuple[TrainingRun, str]):
     assert "epoch 12/12  cross-entropy" in text
     assert all(name in text for name in NAMES.values())
     assert "left" in text
-    assert f"best epoch {run.metrics['kept_epoch']} of 12, chosen on validation" in text
-    assert f"{run.metrics['test']['balanced_accuracy']:.1%}" in text
+    assert f"best epoch {run.metrics.kept_epoch} of 12, chosen on validation" in text
+    assert f"{run.metrics.judged('test').balanced_accuracy:.1%}" in text
     assert "warning: 100.0% of the validation utterances and 100.0% of the test utterances say" in text
-    assert run.metrics["shared_transcripts"] == {"validation": 1.0, "test": 1.0}
+    assert run.metrics.shared_transcripts == {"validation": 1.0, "test": 1.0}
 
 
 def test_model_folder_predicts(learned: tuple[TrainingRun, str], corpus: Corpus):
@@ -213,8 +216,10 @@ def test_evaluate_agrees_and_writes(learned: tuple[TrainingRun, str], tmp_path: 
     run = learned[0]
     corpus = Corpus.read(run.folder / "corpus.parquet")
     figures = evaluate(run.model_folder, corpus, "test", tmp_path / "judged")
-    assert figures.pop("left_out") == {"other_emotion": 0, "no_answer": 0}
-    assert {name: figures[name] for name in run.metrics["test"]} == run.metrics["test"]
+    assert figures.left_out == {"other_emotion": 0, "no_answer": 0}
+    assert {name: getattr(figures, name) for name in vars(run.metrics.judged("test"))} == vars(
+        run.metrics.judged("test")
+    )
     assert {path.name for path in (tmp_path / "judged").iterdir()} == {
         *("metrics.json", "predictions.parquet", "confusion_matrix.png", "slices.csv"),
         *("reliability.png", "risk_coverage.png", "risk_coverage.csv"),
@@ -229,8 +234,8 @@ def test_evaluate_renames_and_counts_what_it_leaves_out(learned: tuple[TrainingR
     table.loc[1, "emotion"] = None
     table.loc[2, "audio_path"] = "nowhere.wav"
     figures = evaluate(run.model_folder, Corpus(table), label_map={"unhappy": "sad"})
-    assert figures["left_out"] == {"other_emotion": 2, "no_answer": 1}
-    assert figures["utterances"] == 33
+    assert figures.left_out == {"other_emotion": 2, "no_answer": 1}
+    assert figures.utterances == 33
     with pytest.raises(ValueError, match=r"no utterance is in the split validation.*train"):
         evaluate(run.model_folder, Corpus(table.query("split == 'train'")), "validation")
     with pytest.raises(ValueError, match="the corpus has bored, the model knows angry, calm, sad"):
@@ -245,26 +250,26 @@ def test_statistics_are_the_same_in_training_and_prediction(tiny, tmp_path: Path
         tiny(f"model.speech.normalization={normalization}", *LEARNING), tmp_path / "run", console=quiet()
     )
     best = max(log["eval_balanced_accuracy"] for log in judged_epochs(run))
-    assert best == run.metrics["validation"]["balanced_accuracy"]
+    assert best == run.metrics.judged("validation").balanced_accuracy
     corpus = Corpus.read(run.folder / "corpus.parquet")
     figures = evaluate(run.model_folder, corpus, "test")
-    assert figures["confusion_matrix"] == run.metrics["test"]["confusion_matrix"]
+    assert figures.confusion_matrix == run.metrics.judged("test").confusion_matrix
 
 
 @pytest.mark.parametrize("fusion", ["text", "speech", "naive"])
 def test_baselines(tiny, tmp_path: Path, fusion: str):
     run = train(tiny(f"model.fusion={fusion}", "training.epochs=1"), tmp_path / "run", console=quiet())
-    assert run.metrics["test"]["utterances"] == 9
+    assert run.metrics.judged("test").utterances == 9
 
 
 def test_selection_on_test_marks_the_run(tiny, tmp_path: Path):
     console = quiet()
     recipe = tiny("protocol={selection: test, validation: 0}", "training.epochs=1")
     run = train(recipe, tmp_path / "run", console=console)
-    assert run.metrics["selection"] == "test"
-    assert run.metrics["validation"] is None
-    assert run.metrics["train"]["utterances"] == 27
-    assert run.metrics["selection_bias"] is None
+    assert run.metrics.selection == "test"
+    assert run.metrics.validation is None
+    assert run.metrics.judged("train").utterances == 27
+    assert run.metrics.selection_bias is None
     assert "chosen on test" in printed(console)
     told = " ".join(printed(console).split())
     assert "optimistic. By how much is not known without a validation split" in told
@@ -300,20 +305,21 @@ def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str, Path
     by_test = max(test, key=lambda epoch: test[epoch]["eval_choice"])
     by_validation = max(validation, key=lambda epoch: validation[epoch]["eval_validation_choice"])
     assert by_test > by_validation
-    bias = run.metrics["selection_bias"]
-    assert (bias["test_selected"]["epoch"], bias["validation_selected"]["epoch"]) == (by_test, by_validation)
-    assert run.metrics["kept_epoch"] == by_test
+    bias = run.metrics.selection_bias
+    assert bias is not None
+    assert (bias.test_selected.epoch, bias.validation_selected.epoch) == (by_test, by_validation)
+    assert run.metrics.kept_epoch == by_test
     for name in ("accuracy", "balanced_accuracy"):
         best, honest = (test[epoch][f"eval_{name}"] for epoch in (by_test, by_validation))
-        assert run.metrics["test"][name] == bias["test_selected"][name] == best
-        assert bias["validation_selected"][name] == honest
-        assert bias["difference"][name] == pytest.approx(best - honest)
-    assert bias["difference"]["balanced_accuracy"] > 0.2
+        assert getattr(run.metrics.judged("test"), name) == getattr(bias.test_selected, name) == best
+        assert getattr(bias.validation_selected, name) == honest
+        assert getattr(bias.difference, name) == pytest.approx(best - honest)
+    assert bias.difference.balanced_accuracy > 0.2
     for shown in (
         f"chosen on test ({by_test})",
         f"chosen on validation ({by_validation})",
-        f"{100 * bias['validation_selected']['accuracy']:.1f}%",
-        f"{100 * bias['difference']['balanced_accuracy']:+.1f}",
+        f"{100 * bias.validation_selected.accuracy:.1f}%",
+        f"{100 * bias.difference.balanced_accuracy:+.1f}",
         "every figure of it is optimistic.",
     ):
         assert shown in text
@@ -321,7 +327,7 @@ def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str, Path
         assert same_weights(run.folder / kept, before / "checkpoints" / f"checkpoint-{3 * epoch}")
     corpus = Corpus.read(run.folder / "corpus.parquet")
     judged = evaluate(run.folder / "validation_selected", corpus, "test")
-    assert judged["accuracy"] == bias["validation_selected"]["accuracy"]
+    assert judged.accuracy == bias.validation_selected.accuracy
 
 
 def test_interrupted_meter_goes_on(
@@ -338,8 +344,9 @@ def test_interrupted_meter_goes_on(
 
 def test_the_newest_checkpoint_and_the_best_ones_stay_until_the_end(metered: tuple[TrainingRun, str, Path]):
     run, _, before = metered
-    bias = run.metrics["selection_bias"]
-    epochs = {6, bias["test_selected"]["epoch"], bias["validation_selected"]["epoch"]}
+    bias = run.metrics.selection_bias
+    assert bias is not None
+    epochs = {6, bias.test_selected.epoch, bias.validation_selected.epoch}
     kept = {path.name for path in (before / "checkpoints").iterdir()}
     assert kept == {f"checkpoint-{3 * epoch}" for epoch in epochs}
     assert len(kept) > 1
@@ -350,7 +357,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(tiny, tmp_path: Path):
     # A learning rate that ruins what the first epochs learned.
     recipe = tiny("training.epochs=6", "training.learning_rate=0.2")
     run, _, before = train_with_a_break(recipe, tmp_path / "run")
-    best, epochs = run.metrics["kept_epoch"], run.metrics["epochs"]
+    best, epochs = run.metrics.kept_epoch, run.metrics.epochs
     assert best < epochs
     assert same_weights(run.model_folder, before / "checkpoints" / f"checkpoint-{3 * best}")
     assert not same_weights(run.model_folder, last_checkpoint(before))
@@ -361,9 +368,9 @@ def test_the_last_epoch_is_kept_where_none_is_chosen(tiny, tmp_path: Path, valid
     protocol = f"protocol={{selection: last, validation: {validation}}}"
     recipe = tiny(protocol, "training.epochs=4", "training.learning_rate=0.05")
     run, text, before = train_with_a_break(recipe, tmp_path / "run")
-    assert run.metrics["kept_epoch"] == run.metrics["epochs"] == 4
+    assert run.metrics.kept_epoch == run.metrics.epochs == 4
     assert same_weights(run.model_folder, last_checkpoint(before))
-    assert (run.metrics["validation"] is None) == (validation == "0")
+    assert (run.metrics.validation is None) == (validation == "0")
     assert "last epoch 4 of 4" in text
     assert (run.folder / "curves.png").exists()
 
@@ -459,7 +466,7 @@ def test_killed_process_is_resumed(tiny, uninterrupted: TrainingRun, tmp_path: P
 def test_patience_is_kept_over_an_interruption(tiny, tmp_path: Path):
     overrides = ["training.epochs=9", "training.patience=2", "training.learning_rate=1e-12"]
     whole = train(tiny(*overrides), tmp_path / "whole", console=quiet())
-    assert whole.metrics["epochs"] == 3
+    assert whole.metrics.epochs == 3
     with pytest.raises(KeyboardInterrupt):
         train(tiny(*overrides), tmp_path / "run", console=Console(file=Interrupting("best epoch")))
     # All epochs that patience allows are done; the judgement is taken up without a further step.
@@ -562,7 +569,7 @@ def test_utterances_without_recording_or_transcript_train_and_are_judged(tones: 
         corpus=tmp_path / "partial.parquet",
     )
     run = train(recipe, tmp_path / "run", console=quiet())
-    assert run.metrics["test"]["utterances"] == 9
+    assert run.metrics.judged("test").utterances == 9
     predictions = pd.read_parquet(run.folder / "predictions.parquet").set_index("utterance_id")
     assert predictions["error"].isna().all()
     (log,) = judged_epochs(run)
@@ -570,7 +577,7 @@ def test_utterances_without_recording_or_transcript_train_and_are_judged(tones: 
     for side in ("speech", "text"):
         answers = validated[f"predicted_{side}_alone"].fillna(validated["predicted"]).tolist()
         figures = compute_metrics(validated["emotion"].tolist(), answers, labels)
-        assert log[f"eval_balanced_accuracy_{side}"] == pytest.approx(figures["balanced_accuracy"])
+        assert log[f"eval_balanced_accuracy_{side}"] == pytest.approx(figures.balanced_accuracy)
     one_sided = table["audio_path"].isna() | table["transcript"].isna()
     assert predictions.loc[table["utterance_id"], "contribution_text"].isna().tolist() == one_sided.tolist()
 
@@ -595,8 +602,8 @@ def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(tiny
     console = quiet()
     recipe = tiny(REFIT, *REFITTED)
     run = train(recipe, tmp_path / "run", console=console)
-    epochs = run.metrics["kept_epoch"]
-    assert run.metrics["refit"] is True
+    epochs = run.metrics.kept_epoch
+    assert run.metrics.refit is True
     assert f"training anew on 27 utterances of training and validation, {epochs} epochs" in printed(console)
     told = " ".join(printed(console).split())
     assert (
@@ -615,9 +622,9 @@ def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(tiny
         tiny(REFIT.replace("refit: true", "refit: false"), *REFITTED), tmp_path / "alone", console=quiet()
     )
     assert same_weights(alone.model_folder, run.folder / "validation_selected")
-    assert run.metrics["validation"] == alone.metrics["validation"]
-    assert run.metrics["validation"]["utterances"] == 9
-    assert run.metrics["train"]["utterances"] == 18
+    assert run.metrics.validation == alone.metrics.validation
+    assert run.metrics.judged("validation").utterances == 9
+    assert run.metrics.judged("train").utterances == 18
 
     # The second is that of all speakers but the tested one, learning as in so many of four epochs.
     assert not same_weights(run.model_folder, alone.model_folder)
@@ -628,7 +635,7 @@ def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(tiny
     processor = MMERProcessor.from_pretrained(run.model_folder)
     assert processor.corpus_mean != MMERProcessor.from_pretrained(alone.model_folder).corpus_mean
     corpus = Corpus.read(run.folder / "corpus.parquet")
-    assert evaluate(run.model_folder, corpus, "test")["accuracy"] == run.metrics["test"]["accuracy"]
+    assert evaluate(run.model_folder, corpus, "test").accuracy == run.metrics.judged("test").accuracy
     assert not (run.model_folder / "calibration.json").exists()
 
     resumed = tmp_path / "resumed"
@@ -653,9 +660,13 @@ def test_the_metric_chooses_the_epoch(tones: Path, tiny, tmp_path: Path):
         )
         run = train(recipe, tmp_path / metric, console=quiet())
         scores = [log[f"eval_{metric}"] for log in judged_epochs(run)]
-        assert scores[run.metrics["kept_epoch"] - 1] == max(scores) == run.metrics["validation"][metric]
+        assert (
+            scores[run.metrics.kept_epoch - 1]
+            == max(scores)
+            == getattr(run.metrics.judged("validation"), metric)
+        )
         assert [log["eval_choice"] for log in judged_epochs(run)] == pytest.approx(scores, abs=1e-5)
-        assert run.metrics["metric"] == metric
+        assert run.metrics.metric == metric
 
 
 def test_a_full_disk_is_told_before_training(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -692,7 +703,7 @@ def test_a_picture_that_fails_loses_no_run(
 
     monkeypatch.setattr("mmer.display.picture.Picture.savefig", fail)
     done = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
-    assert done.metrics["test"]["utterances"]
+    assert done.metrics.judged("test").utterances
     assert "no picture confusion_matrix.png: no font" in caplog.text
 
 

@@ -242,10 +242,11 @@ def test_a_run_tells_what_it_used(tiny, made, tmp_path):
     recipe = tiny(f"augment.views={path}", "augment.views_breaking_fold=leave_out", "training.epochs=1")
     console = Console(record=True, width=200, file=io.StringIO())
     metrics = train(recipe, tmp_path / "run", console=console).metrics
-    assert metrics["views"]["breaking_fold"] == 1
-    assert metrics["views"]["utterances"] == 18
-    assert metrics["views"]["used"] > 20
-    assert told(metrics["views"]) in console.export_text().replace("\n", " ")
+    assert metrics.views is not None
+    assert metrics.views["breaking_fold"] == 1
+    assert metrics.views["utterances"] == 18
+    assert metrics.views["used"] > 20
+    assert told(metrics.views) in console.export_text().replace("\n", " ")
 
 
 def test_cross_validation_stops_before_training_or_leaves_out(tiny, made, tmp_path):

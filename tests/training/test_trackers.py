@@ -81,6 +81,6 @@ def test_a_tracker_that_fails_later_does_not_end_training(
 ) -> None:
     broken(event)
     run = train(tiny("training.epochs=2", "training.report_to=[mlflow]"), tmp_path / "run", console=quiet())
-    assert run.metrics["epochs"] == 2
+    assert run.metrics.epochs == 2
     warnings = [record.getMessage() for record in caplog.records if "mlflow" in record.getMessage()]
     assert warnings == ["nothing more is logged to mlflow, and training goes on: the server does not answer"]

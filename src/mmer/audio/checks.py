@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.errors import AudioError
+from mmer.audio.faults import AudioFault, AudioWarning
+from mmer.errors import AudioError, EmptyAudioError
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
@@ -12,7 +13,7 @@ _LONGEST = 2 * 3600  # s of a waveform in memory: 0.5 GB, and as much again whil
 _ROUNDING = 0.05  # s by which an end in a table may lie after the end of the file
 
 
-def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[str]:
+def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[AudioWarning]:
     """List what may mislead a prediction: a low sampling rate, silence, a low level, clipping.
 
     Args:
@@ -22,20 +23,24 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[st
     Returns:
         One line each; empty for a usual recording.
     """
-    warnings = []
+    warnings = list[AudioWarning]()
+
+    def warn(fault: AudioFault, text: str) -> None:
+        warnings.append(AudioWarning(text, fault))
+
     if source_rate < SAMPLING_RATE:
-        warnings.append(f"{source_rate} Hz recording: nothing above {source_rate / 2:g} Hz")
+        warn(AudioFault.LOW_RATE, f"{source_rate} Hz recording: nothing above {source_rate / 2:g} Hz")
     magnitude = np.abs(waveform)
     peak, clipped = float(magnitude.max()), float(np.mean(magnitude >= 0.99))
     level = 20 * np.log10(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) + 1e-10)
     if peak < 1e-3:
-        warnings.append(f"silent: no sample above {peak:.2g} of full scale")
+        warn(AudioFault.SILENT, f"silent: no sample above {peak:.2g} of full scale")
     elif level < -50:
-        warnings.append(f"very quiet: {level:.0f} dB of full scale")
+        warn(AudioFault.VERY_QUIET, f"very quiet: {level:.0f} dB of full scale")
     if peak > 4:
-        warnings.append(f"samples up to {peak:.4g}: floats are expected between -1 and 1")
+        warn(AudioFault.BEYOND_FULL_SCALE, f"samples up to {peak:.4g}: floats are expected between -1 and 1")
     elif clipped > 1e-3:
-        warnings.append(f"clipped: {clipped:.1%} of samples at full scale")
+        warn(AudioFault.CLIPPED, f"clipped: {clipped:.1%} of samples at full scale")
     return warnings
 
 
@@ -73,7 +78,7 @@ def part_of(start: float | None, end: float | None, duration: float, name: str) 
         AudioError: the recording is empty, or `start` and `end` are not in this order within it.
     """
     if not duration:
-        raise AudioError(f"{name}: holds no samples")
+        raise EmptyAudioError(f"{name}: holds no samples")
     first, last = start or 0.0, duration if end is None else end
     if not (0 <= first < duration and last <= duration + _ROUNDING):
         raise AudioError(

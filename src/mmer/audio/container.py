@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmer.audio.decoding import AudioInfo, Key, block_length, checked, decoding, truncated
 from mmer.audio.joined import Slice
 from mmer.audio.mixdown import Block
-from mmer.errors import AudioError
+from mmer.errors import AudioError, EmptyAudioError
 from mmer.files.regular import open_regular
 
 MOST_PLANES = 8
@@ -41,7 +41,7 @@ class ContainerRecording:
         if stream.codec_context is None:
             raise AudioError(f"{name}: its audio track is of a kind that cannot be decoded")
         if not stream.rate or not stream.channels or stream.time_base is None:
-            raise AudioError(f"{name}: holds no samples")
+            raise EmptyAudioError(f"{name}: holds no samples")
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all

@@ -18,9 +18,10 @@ from mmer.audio.checks import (
     quality_warnings,
 )
 from mmer.audio.decoding import HIGHEST_RATE, LOWEST_RATE, AudioInfo
+from mmer.audio.faults import AudioWarning
 from mmer.audio.mixdown import Block, Mixer, channel_name
 from mmer.audio.recording import AudioSource, Recording, open_recording, source_name
-from mmer.errors import AudioError
+from mmer.errors import AudioError, EmptyAudioError
 
 _MAX_CHANNELS = 32
 _BLOCK = 10  # s that are mixed at a time
@@ -38,7 +39,7 @@ class LoadedAudio:
 
     waveform: NDArray[np.float32]
     source_rate: int
-    warnings: list[str]
+    warnings: list[AudioWarning]
 
 
 def probe(source: AudioSource) -> AudioInfo:
@@ -117,7 +118,7 @@ def _loaded(
     end: float | None,
     max_duration: float | None,
     channel: str,
-) -> tuple[NDArray[np.float32], int, list[str]]:
+) -> tuple[NDArray[np.float32], int, list[AudioWarning]]:
     """Read the waveform, (samples,), the rate of the recording in Hz, and warnings about its channels."""
     name = source_name(source)
     with open_recording(source) as recording:
@@ -192,7 +193,7 @@ def stream_channels(
                 done = done or len(pieces[0]) > 0
                 yield pieces
         if not done:
-            raise AudioError(f"{name}: holds no samples")
+            raise EmptyAudioError(f"{name}: holds no samples")
 
 
 def channel_names(source: AudioSource) -> list[str]:
@@ -267,7 +268,7 @@ def _from_memory(
     target_rate: int,
     max_duration: float | None,
     channel: str,
-) -> tuple[NDArray[np.float32], list[str]]:
+) -> tuple[NDArray[np.float32], list[AudioWarning]]:
     """Convert the samples to a waveform, (samples,), and collect warnings about its channels."""
     if not (
         isinstance(sampling_rate, Real)
@@ -281,7 +282,7 @@ def _from_memory(
     except Exception as error:  # of whatever has an array interface
         raise AudioError(f"{name}: samples are no array of numbers ({error})") from None
     if not array.size:
-        raise AudioError(f"{name}: holds no samples")
+        raise EmptyAudioError(f"{name}: holds no samples")
     rows, columns = array.shape if array.ndim == 2 else (1, array.size)
     if array.ndim not in (1, 2) or min(rows, columns) > _MAX_CHANNELS or rows == columns > 1:
         allowed = f"(samples,), (channels, samples) or (samples, channels), at most {_MAX_CHANNELS} channels"
@@ -341,7 +342,7 @@ def _whole(
         else:
             found += _resampled(chain([first, second], samples), rate, target_rate)
     if not any(map(len, found)):
-        raise AudioError(f"{name}: holds no samples")
+        raise EmptyAudioError(f"{name}: holds no samples")
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mmer.audio.faults import AudioFault, AudioWarning
+
 _FRONT = 0.5**0.5
 _ITU = {
     "FC": 1.0,
@@ -20,7 +22,6 @@ _ITU = {
 }
 _AROUND = 0.5  # every other channel of a known layout: at the sides, behind, above
 
-CANCELLING = "channels cancel"
 """How warnings about channels that would cancel each other begin."""
 
 _SEGMENT = 2048  # samples at about 12 kHz, of which a spectrum is taken
@@ -67,7 +68,8 @@ class Mixer:
         warnings: which channels were left out, and why.
     """
 
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[AudioWarning] = field(default_factory=list)
+    _told: set[tuple[int, int, str]] = field(default_factory=set)
     _form: tuple[object, ...] | None = None
     _across: NDArray[np.complex64] | None = None
     _kept: tuple[int, ...] = ()
@@ -119,10 +121,13 @@ class Mixer:
 
     def _warn(self, channel: int, other: int, correlation: float, shift: int, rate: float) -> None:
         inverted = " inverted" if correlation < 0 else ""
-        begins = f"{CANCELLING}: {channel_name(channel)} is {channel_name(other)}{inverted}"
-        if not any(warning.startswith(begins) for warning in self.warnings):
+        if (channel, other, inverted) not in self._told:
+            self._told.add((channel, other, inverted))
+            fault = AudioFault.CHANNELS_CANCEL
             late = f", shifted by {1000 * abs(shift) / rate:.1f} ms" if shift else ""
-            self.warnings.append(f"{begins}{late} (correlation {correlation:.2f}); it is left out of the mix")
+            what = f"{channel_name(channel)} is {channel_name(other)}{inverted}{late}"
+            text = f"{fault}: {what} (correlation {correlation:.2f}); it is left out of the mix"
+            self.warnings.append(AudioWarning(text, fault))
 
     def _level(
         self, samples: NDArray[np.float32], weights: NDArray[np.float32], kept: tuple[int, ...]

@@ -1,6 +1,5 @@
 """The folder that views are made in: what they are made with, and which utterances are done."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,9 +10,13 @@ from mmer.corpora.content import FOLDER, content_changes, has_content, keep_cont
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View
 from mmer.errors import MMERError
+from mmer.files.damaged import read_json_object
 from mmer.files.lock import LOCK
 from mmer.files.writing import is_part, write_json
-from mmer.plain_text import json_text
+from mmer.runs.journal import Entry, Journal
+from mmer.runs.resume import differences, refuse_other
+
+JOURNAL = "journal.jsonl"
 
 
 def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
@@ -26,14 +29,12 @@ def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
     """
     file = folder / "settings.json"
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        different = [name for name in settings if before.get(name) != settings[name]]
+        before = read_json_object(file, "use another folder")
+        different = differences(before, settings)
         if has_content(folder) and (changes := content_changes(folder, corpus)):
             different = [name for name in different if name != "corpus"]
             different.append(f"what is in the corpus: {'; '.join(changes)}")
-        if different:
-            found = f"holds views made otherwise, different in {', '.join(different)}"
-            raise MMERError(f"{folder}: {found}; use another folder")
+        refuse_other(folder, "holds views made otherwise", different)
         return
     mine = {folder / FOLDER, folder / LOCK}
     if any(not is_part(path) and path not in mine for path in folder.iterdir()):
@@ -42,29 +43,18 @@ def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
     write_json(file, settings)
 
 
-def journal_line(name: str, views: Sequence[View], folder: Path) -> str:
-    """The line of an utterance with all its views."""
+def journal_entry(name: str, views: Sequence[View], folder: Path) -> Entry:
+    """The entry of an utterance with all its views."""
     rows = [asdict(view) for view in views]
     for row in rows:
         row["audio_path"] = row["audio_path"] and os.path.relpath(row["audio_path"], folder)
-    return json_text({"utterance": name, "views": rows}, allow_nan=True) + "\n"
+    return {"utterance": name, "views": rows}
 
 
 def read_journal(folder: Path) -> dict[str, list[View]]:
-    """Views of the utterances that are done; a line that a kill cut off is removed from the file."""
-    path = folder / "journal.jsonl"
-    if not path.exists():
-        return {}
-    done, whole = dict[str, list[View]](), 0
-    with open(path, "rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            entry = json.loads(line)
-            done[entry["utterance"]] = [_view_of(row, folder) for row in entry["views"]]
-            whole += len(line)
-    os.truncate(path, whole)
-    return done
+    """Views of the utterances that are done."""
+    entries = Journal(folder / JOURNAL).entries()
+    return {entry["utterance"]: [_view_of(row, folder) for row in entry["views"]] for entry in entries}
 
 
 def _view_of(row: dict[str, Any], folder: Path) -> View:

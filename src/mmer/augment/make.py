@@ -17,7 +17,7 @@ import soundfile
 from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
 from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, TextGenerator, Waveform
-from mmer.augment.journal import journal_line, open_folder, read_journal
+from mmer.augment.journal import JOURNAL, journal_entry, open_folder, read_journal
 from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
@@ -25,6 +25,8 @@ from mmer.corpora.views import View, write_views
 from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.files.lock import writes
 from mmer.files.writing import write_bytes
+from mmer.runs.journal import Journal
+from mmer.runs.seeds import seed_for
 from mmer.text.error_rates import word_errors
 
 
@@ -92,7 +94,7 @@ def make_views(
     maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), filters, judges, views, seed)
     open_folder(folder, settings, corpus)
     done = read_journal(folder)
-    with open(folder / "journal.jsonl", "a", encoding="utf-8") as journal:
+    with Journal(folder / JOURNAL).appending() as append:
         for first in range(0, len(sources), batch_size):
             batch = sources[first : first + batch_size]
             todo = [row for row in batch if rows[row]["utterance_id"] not in done]
@@ -101,8 +103,7 @@ def make_views(
             for row in todo:
                 name = rows[row]["utterance_id"]
                 done[name] = maker.views(row, words[row])
-                journal.write(journal_line(name, done[name], folder))
-                journal.flush()
+                append(journal_entry(name, done[name], folder))
                 if progress:
                     progress(len(done), len(sources))
     made = [view for row in sources for view in done[rows[row]["utterance_id"]]]
@@ -266,8 +267,7 @@ class _Maker:
         return load_audio(source["audio_path"], start=source["start"], end=source["end"])
 
     def _seed(self, row: int, what: str) -> int:
-        key = f"{self.seed} {what} {self.rows[row]['utterance_id']}"
-        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest())
+        return seed_for(self.seed, what, self.rows[row]["utterance_id"])
 
 
 def _digest(corpus: Corpus) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmer.audio.faults import AudioFault
 from mmer.audio.load import SAMPLING_RATE, quality_warnings
 from mmer.augment.generators.generator import Waveform
 from mmer.text.transcripts import normalize_transcript
@@ -50,7 +51,7 @@ class QualityFilters:
         if not len(waveform) or not np.isfinite(waveform).all():
             return "sound: none"
         if any(
-            warning.startswith(("silent", "very quiet"))
+            warning.fault in (AudioFault.SILENT, AudioFault.VERY_QUIET)
             for warning in quality_warnings(waveform, SAMPLING_RATE)
         ):
             return "sound: silent"

@@ -8,6 +8,7 @@ import typer
 from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_result, tell
+from mmer.runs.folder import RunFolder
 
 
 def recipes(
@@ -152,5 +153,6 @@ def _check_recipe(recipe: str, out: Path) -> None:
     """Refuse to write the complete recipe over a hand-written one that a run is to begin from."""
     from mmer.files.writing import check_not_input
 
-    if not any((out / name).exists() for name in ("splits.json", "folds.json")):
-        check_not_input(out / "recipe.yaml", [recipe])
+    folder = RunFolder(out)
+    if not (folder.is_run or folder.is_cross_validation):
+        check_not_input(folder.recipe, [recipe])

@@ -11,10 +11,11 @@ from time import monotonic
 
 import pandas as pd
 
+from mmer.audio.faults import AudioWarning
 from mmer.audio.load import SAMPLING_RATE, load_audio, load_with_warnings, probe
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
-from mmer.errors import AudioError
+from mmer.errors import AudioError, EmptyAudioError
 
 _THREADS = min(16, (os.cpu_count() or 1) + 2)  # some of them wait for the disk
 _FILES = 64  # whose bytes are remembered
@@ -31,13 +32,15 @@ class ClipContent:
         duration: seconds; None if unreadable.
         warnings: as in `LoadedAudio`.
         error: why it cannot be read; None if it can.
+        empty: whether that is because it holds no samples.
     """
 
     content: str | None
     print: Fingerprint | None
     duration: float | None
-    warnings: tuple[str, ...]
+    warnings: tuple[AudioWarning, ...]
     error: str | None
+    empty: bool = False
 
 
 def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[int, ClipContent]:
@@ -127,7 +130,7 @@ def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], 
     try:
         loaded = load_with_warnings(path, start=start, end=end)
     except AudioError as error:
-        return ClipContent(None, None, None, (), str(error))
+        return ClipContent(None, None, None, (), str(error), isinstance(error, EmptyAudioError))
     return ClipContent(
         content=f"{digest(path)} {start or 0.0} {end}",
         print=fingerprint(loaded.waveform),

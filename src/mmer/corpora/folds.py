@@ -23,6 +23,9 @@ from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.text.transcripts import normalize_transcript
 
+VERSION = 1
+"""Of the form of a file of folds; files from before versions existed lack it."""
+
 
 def assign_splits(
     corpus: Corpus,
@@ -163,14 +166,14 @@ class Folds:
 
     group: str
     folds: Mapping[str, Fold]
-    corpus: Mapping[str, Any]
+    corpus: Mapping[str, str | int]
     validation_group: str | None = None
 
     def content(self) -> dict[str, Any]:
         """What a file of folds holds, as JSON; its `sha256` is that of everything else in canonical form."""
         folds = {name: asdict(fold) for name, fold in self.folds.items()}
         listed = {name: {key: list(names) for key, names in fold.items()} for name, fold in folds.items()}
-        content = {"corpus": dict(self.corpus), "group": self.group, "folds": listed}
+        content = {"version": VERSION, "corpus": dict(self.corpus), "group": self.group, "folds": listed}
         if self.validation_group is not None:
             content["validation_group"] = self.validation_group
         return {"sha256": _sha256(content), **content}
@@ -185,7 +188,7 @@ class Folds:
         try:
             refuse_special(path, CorpusError)
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            sha256 = content.pop("sha256")
+            sha256, version = content.pop("sha256"), content.get("version", VERSION)
             folds = {
                 name: Fold(**{key: tuple(names) for key, names in fold.items()})
                 for name, fold in content["folds"].items()
@@ -196,6 +199,9 @@ class Folds:
         except (ValueError, KeyError, TypeError, AttributeError):
             wanted = "name the folds.json of a cross-validation"
             raise CorpusError(f"{path}: not a file of folds; {wanted}") from None
+        if version != VERSION:
+            advice = "read it with the mmer that wrote it, or make new folds"
+            raise CorpusError(f"{path} is of version {version!r}, this mmer reads {VERSION}; {advice}")
         if sha256 != _sha256(content):
             found = "was changed after it was written (its sha256 is that of other content)"
             raise CorpusError(f"{path}: {found}; use the file as the cross-validation wrote it")
@@ -289,7 +295,7 @@ def _with_drawn_validation(
     return Folds(group, made, identify(corpus), validation_group)
 
 
-def identify(corpus: Corpus) -> dict[str, Any]:
+def identify(corpus: Corpus) -> dict[str, str | int]:
     """What tells a corpus from others: the number of its utterances, and the SHA-256 of their ids and speakers."""
     rows = corpus.table[["utterance_id", "speaker"]].values.tolist()
     return {"utterances": len(corpus), "sha256": _sha256(sorted([name, who or ""] for name, who in rows))}

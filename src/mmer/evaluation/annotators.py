@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -121,7 +120,34 @@ def soft_labels(
     )
 
 
-def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> dict[str, Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class AnnotatorFigures:
+    """How near a model is to the annotators, and how near annotators are to each other.
+
+    Attributes:
+        model: of the utterances with a vote, `cross_entropy` (nats), `jensen_shannon` (divergence, bits, 0 to 1),
+            `soft_accuracy` (how often a random rater agrees with the most probable emotion), `brier` (squared
+            distance, 0 to 2), and `entropy` of the annotators (nats), which no cross-entropy is below.
+        human: of the utterances with two raters or more, each rater against the others: `jensen_shannon`,
+            `soft_accuracy`, `brier`, `accuracy` and `balanced_accuracy` against the label most of the others gave (tied
+            labels share). An utterance counts once, however many raters it has. None where no utterance has two.
+        model_against_others: the same of the model against the others.
+        utterances, votes: how many that was.
+        rated_twice: utterances with two raters or more.
+        left_out, without_vote: of `SoftLabels`.
+    """
+
+    model: Mapping[str, float]
+    human: Mapping[str, float] | None
+    model_against_others: Mapping[str, float] | None
+    utterances: int
+    rated_twice: int
+    votes: int
+    left_out: Mapping[str, int]
+    without_vote: int
+
+
+def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> AnnotatorFigures | None:
     """How near probabilities are to the annotators, and how near annotators are to each other.
 
     Args:
@@ -130,15 +156,7 @@ def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> dict[str
         soft: the votes.
 
     Returns:
-        `model`, of the utterances with a vote: `cross_entropy` (nats), `jensen_shannon` (divergence, bits, 0 to 1),
-        `soft_accuracy` (how often a random rater agrees with the most probable emotion), `brier` (squared distance,
-        0 to 2), and `entropy` of the annotators (nats), which no cross-entropy is below. Then, of the utterances with
-        two raters or more, `human`, each rater against the others, and `model_against_others`, both with
-        `jensen_shannon`, `soft_accuracy`, `brier`, `accuracy` and `balanced_accuracy` against the label most of the
-        others gave (tied labels share). An utterance counts once, however many raters it has. Both are null where no
-        utterance has two.
-        Then how many `utterances` and `votes` that was, `rated_twice`, and `left_out` and `without_vote` of
-        `SoftLabels`. Null where no answered utterance has a vote.
+        The figures; None where no answered utterance has a vote.
 
     Raises:
         MMERError: the predictions have no probabilities of a class.
@@ -176,32 +194,32 @@ def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> dict[str
         human = _distances(others, votes, weights) | _majority(others, votes, weights)
         certain = _most(probabilities[owner])
         against = _distances(others, probabilities[owner], weights) | _majority(others, certain, weights)
-    return {
-        "model": model,
-        "human": human,
-        "model_against_others": against,
-        "utterances": int(judged.sum()),
-        "rated_twice": int((judged & (counts > 1)).sum()),
-        "votes": int(counts[judged].sum()),
-        "left_out": soft.left_out,
-        "without_vote": soft.without_vote,
-    }
+    return AnnotatorFigures(
+        model=model,
+        human=human,
+        model_against_others=against,
+        utterances=int(judged.sum()),
+        rated_twice=int((judged & (counts > 1)).sum()),
+        votes=int(counts[judged].sum()),
+        left_out=soft.left_out,
+        without_vote=soft.without_vote,
+    )
 
 
-def annotator_table(judged: Mapping[str, Any]) -> Table:
+def annotator_table(judged: AnnotatorFigures) -> Table:
     """What `judge_by_annotators` returned as a table."""
     table = Table(
-        title=f"Against {judged['votes']} votes of annotators on {judged['utterances']} utterances",
+        title=f"Against {judged.votes} votes of annotators on {judged.utterances} utterances",
         title_justify="left",
     )
     table.add_column("")
-    model, human, against = judged["model"], judged["human"], judged["model_against_others"]
+    model, human, against = judged.model, judged.human, judged.model_against_others
     table.add_column("model, all raters", justify="right")
     if human:
         table.add_column("model, one rater left out", justify="right")
         table.add_column("that rater", justify="right")
     for name, heading, form in _SHOWN:
-        systems = (model, against, human) if human else (model,)
+        systems = (model, against, human) if human and against else (model,)
         cells = [form.format(system[name]) if name in system else "" for system in systems]
         table.add_row(heading, *cells)
     return table

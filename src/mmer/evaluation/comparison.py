@@ -8,9 +8,7 @@ of p-value hold for all comparisons together.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -36,10 +34,10 @@ from mmer.evaluation.intervals import (
     weight_of,
     weighted_figure,
 )
-from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.show import FIGURES as HEADINGS
-from mmer.files.writing import write_json
+from mmer.runs.result_file import ResultFile
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,21 @@ class Difference:
     note: str | None
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun(Metrics):
+    """Figures of one of the runs.
+
+    Attributes:
+        interval: of the figure that is compared.
+        in_training: how many of the utterances its model was trained on, of `overlap`; None where that is not known.
+    """
+
+    interval: Interval
+    in_training: Mapping[str, int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(ResultFile):
     """Runs on the same utterances; `rich.print` shows it as tables.
 
     Attributes:
@@ -80,8 +91,7 @@ class Comparison:
         utterances: how many all runs answered.
         left_out: how many were answered by some of the runs alone.
         baseline: name of the first run.
-        runs: name of each run -> its `compute_metrics`, under `interval` that of `figure`, and under `in_training` how
-            many of the utterances its model was trained on, of `overlap`; None where that is not known.
+        runs: figures of each run, by its name.
         differences: one for each run after the first.
     """
 
@@ -91,20 +101,8 @@ class Comparison:
     utterances: int
     left_out: int
     baseline: str
-    runs: Mapping[str, Mapping[str, Any]]
+    runs: Mapping[str, ComparedRun]
     differences: Sequence[Difference]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON holds it."""
-        return asdict(self)
-
-    def write(self, path: Path) -> None:
-        """Write everything to a JSON file.
-
-        Raises:
-            MMERError: the file cannot be written.
-        """
-        write_json(path, self.to_dict())
 
     def __rich__(self) -> RenderableType:
         return Group(*_comparison_tables(self))
@@ -142,13 +140,12 @@ def compare(
     if clusters is not None:
         joined = {name: table.assign(**{cluster: clusters}) for name, table in joined.items()}
     labels = known_labels(pd.concat(joined.values()), labels)
-    figures: dict[str, dict[str, Any]] = {}
+    figures: dict[str, ComparedRun] = {}
     for name, table in joined.items():
         found = interval(table, figure, cluster, labels, confidence, resamples, seed)
         metrics = compute_metrics(table["emotion"].tolist(), table["predicted"].tolist(), labels)
-        figures[name] = {**metrics, "interval": asdict(found), "in_training": None}
-        if "in_training" in table:
-            figures[name]["in_training"] = overlap(table["in_training"])
+        in_training = overlap(table["in_training"]) if "in_training" in table else None
+        figures[name] = ComparedRun(**vars(metrics), interval=found, in_training=in_training)
     baseline, *others = joined
     differences = [
         _difference(
@@ -174,6 +171,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
+    # multipletests of statsmodels says the same; it is no dependency of anything else here.
     order = np.argsort(p_values)
     raised = np.sort(p_values) * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
@@ -292,13 +290,13 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
         runs.add_column(name, justify="right", no_wrap="interval" in name)
     notes: list[str] = []
     for name, figures in comparison.runs.items():
-        found = Interval(**figures["interval"])
+        found = figures.interval
         if found.note:
             notes.append(found.note)
-        if (seen := overlap_note(figures["in_training"])) is not None:
+        if (seen := overlap_note(figures.in_training)) is not None:
             notes.append(f"{name}: {seen}")
         between = _between(found.low, found.high, "{:.1f}")
-        shown = (found.estimate, *(figures[other] for other in others))
+        shown = (found.estimate, *(getattr(figures, other) for other in others))
         first, *rest = (f"{100 * value:.1f}" for value in shown)
         runs.add_row(Text(name), first, between, *rest)
     against = _table(f"Against {comparison.baseline}, points of {heading}")

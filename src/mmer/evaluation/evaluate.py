@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,15 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.calibration.confidence import Confidence
 from mmer.evaluation.intervals import with_intervals
-from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
+from mmer.evaluation.results import METRICS, Evaluation, TranscriptErrors
 from mmer.evaluation.seen import overlap
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder, writable, write_csv, write_json, write_parquet
+from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.bundle import model_folder as find_model_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
@@ -58,7 +58,7 @@ def predict_labeled(
     return predictions
 
 
-def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any] | None:
+def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> Metrics | None:
     """`compute_metrics` of the answered utterances of a table of `predict_labeled`; None where there are none."""
     answered = predictions.dropna(subset=["predicted"])
     if answered.empty:
@@ -79,7 +79,7 @@ def evaluate(
     batch_size: int = 16,
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Judge a model on the utterances of a corpus whose emotion it knows.
 
     Args:
@@ -98,15 +98,7 @@ def evaluate(
         progress: called with the number of utterances done so far, and of all.
 
     Returns:
-        `compute_metrics`; `left_out`: how many utterances of the split have no emotion the model knows
-        (`other_emotion`) or no answer (`no_answer`); `in_training` of `overlap`: how many of the judged utterances the
-        model was trained on, null where it keeps no record, and `unseen`: `compute_metrics` of the others, null where
-        there are no others or all are; `unknown_speakers`: how many have a speaker of whom a model that standardizes
-        per speaker knows nothing else; `intervals` of `with_intervals` over speakers; `worst_groups` of
-        `slices`; `confidence` of `Confidence.figures`. Unless transcripts are gold and given, `transcripts`: the
-        condition or transcription, and `WordErrors.to_dict` against the transcripts of the corpus; and
-        `accuracy_by_word_error_rate` of `accuracy_by_word_errors`. Of a model with missing-modality embeddings,
-        `modalities` of `by_modality`. Where the corpus has votes of annotators, `annotators` of `judge_by_annotators`.
+        What `metrics.json` holds.
 
     Raises:
         MMERError: the folder cannot be written to, is a run or holds what is read; there is no such transcript
@@ -155,22 +147,20 @@ def evaluate(
     figures = judge(predictions, recognizer.labels)
     if figures is None:
         raise CorpusError(f"no utterance could be answered; the first: {predictions['error'].iloc[0]}")
-    unanswered = len(predictions) - figures["utterances"]
-    figures["in_training"] = figures["unseen"] = None
+    in_training = unseen = None
     if (trained := TrainedOn.read(find_model_folder(model_folder))) is not None:
         splits = trained.splits_of(judged)
         predictions = predictions.assign(in_training=splits.to_numpy())
-        figures["in_training"] = overlap(splits)
+        in_training = overlap(splits)
         if splits.notna().any():
-            figures["unseen"] = judge(predictions[predictions["in_training"].isna()], recognizer.labels)
+            unseen = judge(predictions[predictions["in_training"].isna()], recognizer.labels)
     unknown = 0
     if recognizer.processor.per_speaker:
         marked = (
             predictions["warnings"].fillna("").str.contains(recognizer.processor.unknown_speaker, regex=False)
         )
         unknown = int(marked.sum())
-    figures["unknown_speakers"] = unknown
-    figures["left_out"] = {"other_emotion": int(wanted.sum() - known.sum()), "no_answer": unanswered}
+    read = bins = None
     if condition.name != "gold" or transcription != "given":
         source = condition.name if transcription == "given" else transcription
         compared = predictions["predicted"].notna()
@@ -178,37 +168,48 @@ def evaluate(
             compared &= predictions["transcript_source"] != "given"
         references = judged.table["transcript"].where(compared.to_numpy(), None)
         predictions, errors = with_word_errors(predictions, references.tolist())
-        figures["transcripts"] = {"condition": source, **errors.to_dict()}
-        figures["accuracy_by_word_error_rate"] = accuracy_by_word_errors(predictions)
-    figures["intervals"] = with_intervals(predictions, recognizer.labels)
+        read = TranscriptErrors(
+            **vars(errors),
+            condition=source,
+            word_error_rate=errors.rate,
+            character_error_rate=errors.character_rate,
+        )
+        bins = accuracy_by_word_errors(predictions)
     properties = {name: judged.table[name].to_numpy() for name in ("gender", "session", "transcript")}
     sliced = slices(predictions.assign(**properties), recognizer.labels)
-    figures["worst_groups"] = worst_groups(sliced)
     confidence = Confidence(predictions, recognizer.labels, fitted=recognizer.calibration is not None)
-    figures["confidence"] = confidence.figures()
-    if (found := by_modality(predictions, recognizer.labels)) is not None:
-        figures["modalities"] = found
-    if soft is not None:
-        figures["annotators"] = judge_by_annotators(predictions, soft)
+    evaluation = Evaluation(
+        **vars(figures),
+        in_training=in_training,
+        unseen=unseen,
+        unknown_speakers=unknown,
+        left_out={
+            "other_emotion": int(wanted.sum() - known.sum()),
+            "no_answer": len(predictions) - figures.utterances,
+        },
+        intervals=with_intervals(predictions, recognizer.labels),
+        worst_groups=worst_groups(sliced),
+        confidence=confidence.figures(),
+        transcripts=read,
+        accuracy_by_word_error_rate=bins,
+        modalities=by_modality(predictions, recognizer.labels),
+        annotators=None if soft is None else judge_by_annotators(predictions, soft),
+    )
     if out is not None:
         out = Path(out)
         with writable(out):
             out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "metrics.json", figures)
+        evaluation.write(out / METRICS)
         write_parquet(predictions, out / "predictions.parquet")
         write_csv(sliced, out / "slices.csv")
         title = split or "all utterances"
         with additional_picture("confusion_matrix.png"):
             plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
         confidence.write(out, title=title)
-        if figures.get("accuracy_by_word_error_rate"):
+        if bins:
             with additional_picture("accuracy_by_word_error_rate.png"):
-                plot_accuracy_by_word_errors(
-                    figures["accuracy_by_word_error_rate"],
-                    out / "accuracy_by_word_error_rate.png",
-                    title=title,
-                )
-    return figures
+                plot_accuracy_by_word_errors(bins, out / "accuracy_by_word_error_rate.png", title=title)
+    return evaluation
 
 
 def _check_out(out: Path, inputs: list[str | Path]) -> None:

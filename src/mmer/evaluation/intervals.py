@@ -20,8 +20,7 @@ the truth; `docs/statistics.md` has the table.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -167,9 +166,9 @@ def interval(
 
 def with_intervals(
     predictions: pd.DataFrame, labels: Sequence[str] | None = None, cluster: str = "speaker"
-) -> dict[str, dict[str, Any]]:
-    """The intervals of all of `FIGURES`, as `metrics.json` holds them: a name of a figure -> `Interval` as a dict."""
-    return {figure: asdict(interval(predictions, figure, cluster, labels)) for figure in FIGURES}
+) -> dict[str, Interval]:
+    """Return the intervals of all of `FIGURES`, by the name of the figure."""
+    return {figure: interval(predictions, figure, cluster, labels) for figure in FIGURES}
 
 
 def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) -> Studentized | None:

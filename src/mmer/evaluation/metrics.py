@@ -1,6 +1,7 @@
 """Figures of merit for predicted emotions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,31 @@ ALSO_CALLED = {
 """What the speech emotion literature calls the two accuracies."""
 
 
-def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Figures of predicted emotions, as `compute_metrics` returns them. Shares are 0 to 1.
+
+    Attributes:
+        accuracy: share of utterances that are right (WA).
+        balanced_accuracy: mean recall of the classes that occur in the truth (UA).
+        macro_f1, weighted_f1: as scikit-learn computes them.
+        recall: of each class, None where the class does not occur in the truth.
+        confusion_matrix: counts, a row for each true and a column for each predicted class.
+        labels: the classes, in the order of the confusion matrix.
+        utterances: how many were judged.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    weighted_f1: float
+    recall: Mapping[str, float | None]
+    confusion_matrix: Sequence[Sequence[int]]
+    labels: Sequence[str]
+    utterances: int
+
+
+def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> Metrics:
     """Judge predictions of one emotion for each utterance.
 
     Args:
@@ -24,18 +49,12 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequ
         labels: every emotion the model knows, in the order of the confusion matrix; those of `truth` and
             `predicted` are among them.
 
-    Returns:
-        `accuracy`, share of utterances that are right (WA); `balanced_accuracy`, mean recall of the classes that
-        occur in `truth` (UA); `macro_f1` and `weighted_f1` as scikit-learn computes them; `recall` of each class,
-        null where the class does not occur in `truth`; `confusion_matrix`, counts with a row for each true and a
-        column for each predicted class; `labels`; `utterances`, how many were judged. Shares are 0 to 1.
-
     Raises:
         MMERError: nothing to judge, unequal lengths, or an emotion that is not in `labels`.
 
     Example:
         >>> figures = compute_metrics(["sad", "sad", "angry"], ["sad", "angry", "angry"], ["angry", "sad"])
-        >>> figures["balanced_accuracy"], figures["recall"], figures["confusion_matrix"]
+        >>> figures.balanced_accuracy, figures.recall, figures.confusion_matrix
         (0.75, {'angry': 1.0, 'sad': 0.5}, [[1, 0], [1, 1]])
     """
     truth, predicted, labels = list(truth), list(predicted), list(labels)
@@ -50,13 +69,13 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequ
         for label, hit, total in zip(labels, right, present, strict=True)
     }
     undefined: dict[str, Any] = {"zero_division": 0}
-    return {
-        "accuracy": float(right.sum() / present.sum()),
-        "balanced_accuracy": float(np.mean([share for share in recall.values() if share is not None])),
-        "macro_f1": float(f1_score(truth, predicted, average="macro", **undefined)),
-        "weighted_f1": float(f1_score(truth, predicted, average="weighted", **undefined)),
-        "recall": recall,
-        "confusion_matrix": counts.tolist(),
-        "labels": labels,
-        "utterances": len(truth),
-    }
+    return Metrics(
+        accuracy=float(right.sum() / present.sum()),
+        balanced_accuracy=float(np.mean([share for share in recall.values() if share is not None])),
+        macro_f1=float(f1_score(truth, predicted, average="macro", **undefined)),
+        weighted_f1=float(f1_score(truth, predicted, average="weighted", **undefined)),
+        recall=recall,
+        confusion_matrix=counts.tolist(),
+        labels=labels,
+        utterances=len(truth),
+    )

@@ -1,12 +1,12 @@
 """How a model with missing-modality embeddings does with sound and text, with sound alone and with text alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
 from mmer.display.terminal import Table
-from mmer.evaluation.intervals import FIGURES, with_intervals
+from mmer.evaluation.intervals import FIGURES, Interval, with_intervals
 from mmer.evaluation.metrics import compute_metrics
 
 CONDITIONS = {
@@ -17,7 +17,19 @@ CONDITIONS = {
 """Name of each condition, the column of its answers, and what tables call it."""
 
 
-def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, Any]] | None:
+@dataclass(frozen=True, kw_only=True)
+class ModalityFigures:
+    """Figures of one condition and their intervals over speakers."""
+
+    utterances: int
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    weighted_f1: float
+    intervals: Mapping[str, Interval]
+
+
+def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, ModalityFigures] | None:
     """Judge the three conditions on the utterances that have both sides, so that they can be compared.
 
     Args:
@@ -25,8 +37,8 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
         labels: emotions of the model.
 
     Returns:
-        A condition -> `utterances`, the figures, and their `intervals` over speakers; None where no utterance has both
-        sides, or the model has no missing-modality embeddings.
+        A condition -> its figures; None where no utterance has both sides, or the model has no missing-modality
+        embeddings.
     """
     both = predictions.dropna(subset=[column for column, _ in CONDITIONS.values()])
     if both.empty:
@@ -35,23 +47,23 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, d
     for name, (column, _) in CONDITIONS.items():
         answers = both.assign(predicted=both[column])
         figures = compute_metrics(answers["emotion"].tolist(), answers["predicted"].tolist(), labels)
-        judged[name] = {
-            "utterances": figures["utterances"],
-            **{figure: figures[figure] for figure in FIGURES},
-        }
-        judged[name]["intervals"] = with_intervals(answers, labels)
+        judged[name] = ModalityFigures(
+            utterances=figures.utterances,
+            **{figure: getattr(figures, figure) for figure in FIGURES},
+            intervals=with_intervals(answers, labels),
+        )
     return judged
 
 
-def modality_table(judged: Mapping[str, Mapping[str, Any]]) -> Table:
+def modality_table(judged: Mapping[str, ModalityFigures]) -> Table:
     """A table of what `by_modality` returned."""
-    table = Table(title=f"The {judged['both']['utterances']} utterances with both", title_justify="left")
+    table = Table(title=f"The {judged['both'].utterances} utterances with both", title_justify="left")
     table.add_column("answered from")
     for heading in ("accuracy (WA)", "balanced accuracy (UA)", "95% interval of UA"):
         table.add_column(heading, justify="right")
     for name, figures in judged.items():
-        found = figures["intervals"]["balanced_accuracy"]
-        between = "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
-        shown = (f"{figures[figure]:.1%}" for figure in ("accuracy", "balanced_accuracy"))
+        found = figures.intervals["balanced_accuracy"]
+        between = "" if found.low is None else f"{found.low:.1%} to {found.high:.1%}"
+        shown = (f"{figure:.1%}" for figure in (figures.accuracy, figures.balanced_accuracy))
         table.add_row(CONDITIONS[name][1], *shown, between)
     return table

@@ -48,7 +48,7 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
     if path.is_file() and MARKER not in path.read_text(encoding="utf-8", errors="replace"):
         raise CheckpointError(f"{path} was not written by mmer, or was edited; move it away first")
     check_output_file(path)
-    write_text(path, model_card(read, Calibration.read(folder, read.labels)))
+    write_text(path, model_card(read, Calibration.of_model(folder, read.labels)))
     return path
 
 
@@ -68,7 +68,7 @@ def model_card(run: Run, calibration: Calibration | None) -> str:
     )
     environment.filters["plain"] = tables.markdown_text
     title = valid(run.folder.resolve().name)
-    groups, bias = tables.groups(run), run.metrics.get("selection_bias")
+    groups, bias = tables.groups(run), run.metrics.selection_bias
     body = environment.get_template("model_card.md.jinja").render(
         marker=f"written by mmer; {MARKER}",
         title=title,
@@ -104,7 +104,7 @@ def _metadata(run: Run, title: str) -> ModelCardData:
             or "own recordings",
             dataset_split=run.judged,
             metric_type=name,
-            metric_value=round(run.figures[name], 4),
+            metric_value=round(getattr(run.figures, name), 4),
         )
         for name in figures
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture
+from mmer.evaluation.metrics import Metrics
 from mmer.recipe.schema import Objectives
-from mmer.text.error_rates import bin_name
+from mmer.text.error_rates import WordErrorBin, bin_name
 
 NAMES = {"cross_entropy": "cross-entropy", "ctc": "CTC"} | {
     name.removesuffix("_weight"): name.removesuffix("_weight").replace("_", " ")
@@ -81,7 +81,7 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
 _LABEL_WIDTH = 16  # characters of a line of an emotion's name beside a confusion matrix
 
 
-def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str) -> None:
+def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
     """Draw a confusion matrix with the count and the share of its row in each cell; of many classes, colors alone.
 
     Args:
@@ -89,12 +89,12 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
         path: where the picture (PNG) goes.
         title: what was judged.
     """
-    counts = np.asarray(figures["confusion_matrix"])
+    counts = np.asarray(figures.confusion_matrix)
     written = len(counts) <= _MOST_WRITTEN
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure = Picture(dpi=200, layout="constrained")
-    labels = [figure.label(name, _LABEL_WIDTH) for name in figures["labels"]] if written else []
+    labels = [figure.label(name, _LABEL_WIDTH) for name in figures.labels] if written else []
     lines = [line for label in labels for line in label.split("\n")]
     longest, most_lines = max(map(len, lines), default=0), max((n.count("\n") + 1 for n in labels), default=1)
     # A cell stays large enough for its numbers and its names, so the picture grows with the classes.
@@ -123,7 +123,7 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
     axes.set_xlabel("predicted", fontsize=12, color=INK)
     axes.set_ylabel("true", fontsize=12, color=INK)
     axes.set_title(
-        f"{title}\nbalanced accuracy {figures['balanced_accuracy']:.1%}, accuracy {figures['accuracy']:.1%}",
+        f"{title}\nbalanced accuracy {figures.balanced_accuracy:.1%}, accuracy {figures.accuracy:.1%}",
         fontsize=12,
         color=INK,
         loc="left",
@@ -138,18 +138,18 @@ def plot_confusion_matrix(figures: Mapping[str, Any], path: Path, *, title: str)
 
 
 def plot_comparison(
-    systems: Mapping[str, Mapping[str, Any]], path: Path, *, title: str, chance: float | None = None
+    systems: Mapping[str, float], path: Path, *, title: str, chance: float | None = None
 ) -> None:
     """Draw the balanced accuracy of several systems as bars, in the order given.
 
     Args:
-        systems: name of a system -> its `balanced_accuracy` (0 to 1), as `compute_metrics` returns it.
+        systems: name of a system -> its balanced accuracy, 0 to 1.
         path: where the picture (PNG) goes.
         title: what the systems were judged on.
         chance: balanced accuracy of guessing, drawn as a line.
     """
     names = list(systems)
-    scores = [systems[name]["balanced_accuracy"] for name in names]
+    scores = list(systems.values())
     figure = Picture(figsize=(8, 1.5 + 0.75 * len(names)), dpi=200, layout="constrained")
     axes = figure.subplots()
     best = max(scores)
@@ -182,7 +182,7 @@ def plot_comparison(
     figure.savefig(path)
 
 
-def plot_accuracy_by_word_errors(bins: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+def plot_accuracy_by_word_errors(bins: Sequence[WordErrorBin], path: Path, *, title: str) -> None:
     """Draw how often answers are right, by how many of the words that were read are wrong.
 
     Args:
@@ -192,13 +192,13 @@ def plot_accuracy_by_word_errors(bins: Sequence[Mapping[str, Any]], path: Path, 
     """
     figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
-    places, scores = range(len(bins)), [found["accuracy"] for found in bins]
+    places, scores = range(len(bins)), [found.accuracy for found in bins]
     axes.bar(places, scores, color=COLORS["cross_entropy"], width=0.62)
     for place, found in zip(places, bins, strict=True):
         axes.text(
             place,
-            found["accuracy"] + 0.015,
-            f"{found['accuracy']:.1%}\nof {found['utterances']}",
+            found.accuracy + 0.015,
+            f"{found.accuracy:.1%}\nof {found.utterances}",
             ha="center",
             va="bottom",
             fontsize=11,

@@ -9,6 +9,7 @@ import pandas as pd
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import SUFFIXES, read_table, with_columns
 from mmer.errors import MMERError, Parameter, reading
+from mmer.evaluation.results import METRICS, is_run
 from mmer.plain_text import lines_of
 from mmer.recipe.values import Section
 from mmer.text.names import folded, tidy
@@ -124,12 +125,12 @@ def _read_run(folder: Path) -> pd.DataFrame:
     table = read_table(file)
     if missing := {"utterance_id", *_EMOTIONS} - set(table.columns):
         raise MMERError(f"{file}: no column {min(missing)}; found {', '.join(table.columns)}")
-    metrics_file = folder / "metrics.json"
+    metrics_file = folder / METRICS
     metrics = {}
     if metrics_file.is_file():
         with reading(metrics_file, "JSON", MMERError):
             metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-    if "test" not in metrics:  # a cross-validation or an evaluation: all of it was judged
+    if not is_run(metrics):  # a cross-validation or an evaluation: all of it was judged
         return table
     if not (table["split"] == "test").any():
         raise MMERError(f"{folder}: a run without test utterances cannot be compared; name some to test on")

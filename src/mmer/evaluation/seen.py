@@ -1,7 +1,6 @@
 """How many of the judged utterances a model was trained on."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ def overlap(splits: pd.Series) -> dict[str, int]:
     return {"utterances": len(splits), **{split: int((splits == split).sum()) for split in SPLITS}}
 
 
-def overlap_note(counts: Mapping[str, Any] | None) -> str | None:
+def overlap_note(counts: Mapping[str, int] | None) -> str | None:
     """What `overlap` counted, in a line; None where the model met none, or keeps no record."""
     if counts is None or not (seen := sum(counts[split] for split in SPLITS)):
         return None

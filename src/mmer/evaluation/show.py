@@ -1,7 +1,6 @@
 """Figures of merit as the terminal shows them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -9,6 +8,9 @@ from rich.text import Text
 from mmer.display.terminal import Table
 from mmer.evaluation import modalities
 from mmer.evaluation.annotators import annotator_table
+from mmer.evaluation.intervals import Interval
+from mmer.evaluation.metrics import Metrics
+from mmer.evaluation.results import Evaluation
 from mmer.evaluation.seen import overlap_note
 from mmer.text import error_rates
 
@@ -21,73 +23,71 @@ FIGURES = {
 """Names of the figures of `compute_metrics` with what the literature calls them."""
 
 
-def figure_tables(figures: Mapping[str, Any]) -> Group:
-    """Tables of what `evaluate` returned: the figures, and for each emotion how much of it was found.
-
-    Args:
-        figures: of `compute_metrics`, with or without what `evaluate` adds.
-    """
+def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group:
+    """Tables of figures with their intervals, and for each emotion how much of it was found."""
     overall = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    intervals = figures.get("intervals", {})
     for name, heading in FIGURES.items():
-        overall.add_row(heading, f"{figures[name]:.1%}", _between(intervals.get(name)))
-    overall.add_row("utterances", str(figures["utterances"]))
+        overall.add_row(heading, f"{getattr(figures, name):.1%}", _between(intervals.get(name)))
+    overall.add_row("utterances", str(figures.utterances))
     classes = Table(title_justify="left")
     classes.add_column("emotion")
     for heading in ("utterances", "recall"):
         classes.add_column(heading, justify="right")
     classes.add_column("most often taken for")
-    for row, (label, recall) in enumerate(figures["recall"].items()):
-        counts = figures["confusion_matrix"][row]
+    for row, (label, recall) in enumerate(figures.recall.items()):
+        counts = figures.confusion_matrix[row]
         shown = "" if recall is None else f"{recall:.1%}"
-        classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures["labels"]))
-    notes = dict.fromkeys(found["note"] for found in intervals.values() if found["note"])
-    parts: list[RenderableType] = [overall, *(Text(note, style="yellow") for note in notes), classes]
-    if (seen := overlap_note(figures.get("in_training"))) is not None:
+        classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures.labels))
+    notes = dict.fromkeys(found.note for found in intervals.values() if found.note)
+    return Group(overall, *(Text(note, style="yellow") for note in notes), classes)
+
+
+def figure_tables(figures: Evaluation) -> Group:
+    """Tables and lines of what `evaluate` returned."""
+    parts: list[RenderableType] = [metrics_tables(figures, figures.intervals)]
+    if (seen := overlap_note(figures.in_training)) is not None:
         parts.append(Text(f"warning: {seen}", style="yellow"))
-        if unseen := figures["unseen"]:
-            score = f"balanced accuracy {unseen['balanced_accuracy']:.1%}, accuracy {unseen['accuracy']:.1%}"
-            parts.append(Text(f"of the {unseen['utterances']} others: {score}", style="yellow"))
-    if unknown := figures.get("unknown_speakers"):
+        if unseen := figures.unseen:
+            score = f"balanced accuracy {unseen.balanced_accuracy:.1%}, accuracy {unseen.accuracy:.1%}"
+            parts.append(Text(f"of the {unseen.utterances} others: {score}", style="yellow"))
+    if unknown := figures.unknown_speakers:
         few = "are of speakers of whom the model knows nothing else; it expects several clips of a named speaker"
         parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
-    if "modalities" in figures:
-        parts.append(modalities.modality_table(figures["modalities"]))
-    for name, worst in figures.get("worst_groups", {}).items():
-        score = f"{worst['balanced_accuracy']:.1%} ({worst['utterances']} utterances)"
-        parts.append(Text(f"worst {name}: {worst['group']}, balanced accuracy {score}"))
-    if found := figures.get("confidence"):
-        which = "calibrated" if found["fitted"] else "not calibrated"
-        told = f"log-loss {found['log_loss']:.3f}, Brier score {found['brier']:.3f}"
-        error = f"calibration error {found['expected_calibration_error']:.1%}"
-        area = f"area under risk and coverage {found['area_under_risk_coverage']:.3f}"
-        parts.append(Text(f"probabilities, {which}: {error}, {told}; {area}"))
-    if figures.get("annotators"):
-        parts.append(annotator_table(figures["annotators"]))
-    if found := figures.get("transcripts"):
-        rate = found["word_error_rate"]
+    if figures.modalities is not None:
+        parts.append(modalities.modality_table(figures.modalities))
+    for name, worst in figures.worst_groups.items():
+        score = f"{worst.balanced_accuracy:.1%} ({worst.utterances} utterances)"
+        parts.append(Text(f"worst {name}: {worst.group}, balanced accuracy {score}"))
+    found = figures.confidence
+    which = "calibrated" if found.fitted else "not calibrated"
+    told = f"log-loss {found.log_loss:.3f}, Brier score {found.brier:.3f}"
+    error = f"calibration error {found.expected_calibration_error:.1%}"
+    area = f"area under risk and coverage {found.area_under_risk_coverage:.3f}"
+    parts.append(Text(f"probabilities, {which}: {error}, {told}; {area}"))
+    if figures.annotators is not None:
+        parts.append(annotator_table(figures.annotators))
+    if read := figures.transcripts:
         told = "no words to compare"
-        if rate is not None:
-            told = f"word error rate {rate:.1%}, character error rate {found['character_error_rate']:.1%}"
-        parts.append(Text(f"transcripts: {found['condition']}, {told} of {found['transcripts']} transcripts"))
-    if bins := figures.get("accuracy_by_word_error_rate"):
+        if read.word_error_rate is not None:
+            told = f"word error rate {read.word_error_rate:.1%}, character error rate {read.character_error_rate:.1%}"
+        parts.append(Text(f"transcripts: {read.condition}, {told} of {read.transcripts} transcripts"))
+    if bins := figures.accuracy_by_word_error_rate:
         parts.append(error_rates.word_error_table(bins))
-    left_out = figures.get("left_out", {})
-    if left_out.get("other_emotion"):
-        parts.append(Text(f"{left_out['other_emotion']} utterances have no emotion that the model knows"))
-    if left_out.get("no_answer"):
-        parts.append(Text(f"{left_out['no_answer']} utterances could not be answered", style="yellow"))
+    if others := figures.left_out["other_emotion"]:
+        parts.append(Text(f"{others} utterances have no emotion that the model knows"))
+    if unanswered := figures.left_out["no_answer"]:
+        parts.append(Text(f"{unanswered} utterances could not be answered", style="yellow"))
     return Group(*parts)
 
 
-def _between(found: Mapping[str, Any] | None) -> str:
-    if found is None or found["low"] is None:
+def _between(found: Interval | None) -> str:
+    if found is None or found.low is None:
         return ""
-    over = f"over {found['clusters']} {found['cluster']}s"
-    return f"{found['low']:.1%} to {found['high']:.1%} ({found['confidence']:.0%} interval {over})"
+    over = f"over {found.clusters} {found.cluster}s"
+    return f"{found.low:.1%} to {found.high:.1%} ({found.confidence:.0%} interval {over})"
 
 
-def _mistaken_for(row: int, counts: list[int], labels: list[str]) -> str:
+def _mistaken_for(row: int, counts: Sequence[int], labels: Sequence[str]) -> str:
     wrong = [
         (count, label)
         for column, (count, label) in enumerate(zip(counts, labels, strict=True))

@@ -1,6 +1,7 @@
 """How well a model does for whom: figures of speakers, genders, sessions, short and long utterances."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,34 @@ def slices(
     return table.astype({"speakers": "Int64", "low": float, "high": float, "worst": bool})
 
 
-def worst_groups(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The worst group of each slice, as JSON holds it: name of the slice -> its row of `slices`."""
+@dataclass(frozen=True, kw_only=True)
+class WorstGroup:
+    """The group of a slice with the lowest balanced accuracy; the fields are the columns of `slices`."""
+
+    group: str
+    utterances: int
+    speakers: int | None
+    emotions: int
+    accuracy: float
+    balanced_accuracy: float
+    low: float | None
+    high: float | None
+
+
+def worst_groups(table: pd.DataFrame) -> dict[str, WorstGroup]:
+    """Return the worst group of each slice of a table of `slices`, by the name of the slice."""
     rows = table[table["worst"]].drop(columns="worst").to_dict("records")
     return {
-        str(row["slice"]): {
-            str(name): None if pd.isna(value) else value for name, value in row.items() if name != "slice"
-        }
+        str(row["slice"]): WorstGroup(
+            group=str(row["group"]),
+            utterances=int(row["utterances"]),
+            speakers=None if pd.isna(row["speakers"]) else int(row["speakers"]),
+            emotions=int(row["emotions"]),
+            accuracy=float(row["accuracy"]),
+            balanced_accuracy=float(row["balanced_accuracy"]),
+            low=None if pd.isna(row["low"]) else float(row["low"]),
+            high=None if pd.isna(row["high"]) else float(row["high"]),
+        )
         for row in rows
     }
 
@@ -113,8 +135,8 @@ def _figures(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
         "utterances": len(rows),
         "speakers": rows["speaker"].nunique() if known else None,
         "emotions": rows["emotion"].nunique(),
-        "accuracy": metrics["accuracy"],
-        "balanced_accuracy": metrics["balanced_accuracy"],
+        "accuracy": metrics.accuracy,
+        "balanced_accuracy": metrics.balanced_accuracy,
         "low": found.low,
         "high": found.high,
     }

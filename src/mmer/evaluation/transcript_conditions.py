@@ -1,6 +1,5 @@
 """What a model is given to read when it is tested: the transcript, nothing, or a transcript with word errors."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -9,6 +8,7 @@ import numpy as np
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
+from mmer.runs.seeds import seed_for
 from mmer.text.error_rates import WordErrors, word_errors
 from mmer.text.transcripts import normalize_transcript
 
@@ -97,8 +97,7 @@ def training_words(corpus: Corpus) -> list[str]:
 
 
 def _degraded(text: str, rate: float, vocabulary: Sequence[str], key: str) -> str:
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    random = np.random.default_rng(int.from_bytes(digest))
+    random = np.random.default_rng(seed_for(key, size=8))
     words = []
     for word in text.split():
         if random.random() >= rate:

@@ -10,20 +10,19 @@ underconfident about it in another way.
 import hashlib
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
 from mmer.errors import CheckpointError, MMERError, Parameter
-from mmer.files.damaged import damaged_file, read_json_object
-from mmer.files.writing import write_json
+from mmer.files.damaged import damaged_file
+from mmer.runs.result_file import ResultFile
 
 FILE = "calibration.json"
-VERSION = 1
 CONDITIONS = ("both", "speech", "text")
 """What an answer can be made from; a model without missing-modality embeddings has `both` alone, which is all that it
 uses."""
@@ -143,7 +142,7 @@ class CalibratedCondition:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(ResultFile):
     """Contents of `calibration.json`.
 
     Attributes:
@@ -207,14 +206,8 @@ class Calibration:
             if sorted(condition.scores) != sorted(self.labels):
                 raise ValueError(f"scores are of {', '.join(condition.scores)}, not of every emotion")
 
-    def write(self, folder: Path) -> Path:
-        """Write `calibration.json` into a model folder, complete or not at all; gives its path."""
-        path = folder / FILE
-        write_json(path, {"version": VERSION, **asdict(self)})
-        return path
-
     @classmethod
-    def read(cls, folder: Path, labels: Sequence[str]) -> Self | None:
+    def of_model(cls, folder: Path, labels: Sequence[str]) -> Self | None:
         """Read `calibration.json` of a model folder; None where it has none.
 
         Args:
@@ -228,13 +221,7 @@ class Calibration:
         if not path.is_file():
             return None
         again = "fit it again, or delete it"
-        content = read_json_object(path, again)
-        if (version := content.pop("version", None)) != VERSION:
-            raise CheckpointError(
-                f"{path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; {again}"
-            )
-        with damaged_file(path, again):
-            calibration = TypeAdapter(cls).validate_python(content)
+        calibration = cls.read(path, again)
         weights = folder / "model.safetensors"
         if weights.is_file() and weights_hash(folder) != calibration.weights:
             raise CheckpointError(
@@ -265,6 +252,7 @@ def check_share(name: str, share: float) -> None:
 
 
 def _quantile(scores: Sequence[float], coverage: float) -> float:
+    # MAPIE does it inside an estimator of scikit-learn; of scores alone it is one place in their order.
     place = int(np.ceil(round((len(scores) + 1) * coverage, 9)))
     return float(np.sort(scores)[place - 1]) if place <= len(scores) else 1.0
 

@@ -104,7 +104,7 @@ class EmotionRecognizer:
         """
         folder = model_folder(folder)
         network, processor = read_model_folder(folder, device)
-        calibration = Calibration.read(folder, processor.labels) if calibrated else None
+        calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         return cls(network, processor, transcription=transcription, calibration=calibration)
 
     @property

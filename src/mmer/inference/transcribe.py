@@ -1,6 +1,5 @@
 """Transcribe a corpus with a speech recognizer, into the column `recognized` beside the reference transcripts."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,13 @@ from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
-from mmer.files.writing import check_output_file, writable
+from mmer.files.writing import check_output_file
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer
-from mmer.plain_text import json_text
+from mmer.runs.journal import Journal
+from mmer.runs.resume import differences
 from mmer.text.error_rates import WordErrors, word_errors
 
 
@@ -58,10 +58,10 @@ def transcribe(
     check_output_file(
         out, [*([corpus.source] if corpus.source else []), *([model] if os.path.isdir(model) else [])]
     )
-    kept = out.with_name(f"{out.name}.part.jsonl")
+    journal = Journal(out.with_name(f"{out.name}.part.jsonl"))
     contents = _contents(corpus)
     source_content = model_hash(model) if os.path.isdir(model) else None
-    heard = _kept(kept, source, source_content, contents)
+    heard = _kept(journal, source, source_content, contents)
     utterances = [
         utterance
         for utterance in corpus_utterances(corpus)
@@ -69,16 +69,10 @@ def transcribe(
     ]
     if utterances:
         hear = _with_whisper if kind == "whisper" else _with_ctc
-        with writable(kept), kept.open("a", encoding="utf-8") as file:
+        with journal.appending() as append:
             for name, text in hear(utterances, model, device):
-                line = {
-                    "utterance_id": name,
-                    "source": source,
-                    "model": source_content,
-                    "content": contents[name],
-                }
-                line[RECOGNIZED] = text
-                print(json_text(line), file=file, flush=True)
+                said = {"utterance_id": name, "source": source, "model": source_content, RECOGNIZED: text}
+                append({**said, "content": contents[name]})
                 heard[name] = text
                 if progress:
                     progress(len(heard))
@@ -86,7 +80,7 @@ def transcribe(
     table = corpus.table.assign(**{RECOGNIZED: np.array(texts, dtype=object)})
     written = Corpus(table, source=corpus.source, notes=corpus.notes)
     written.write(out)
-    kept.unlink(missing_ok=True)
+    journal.path.unlink(missing_ok=True)
     pairs = [
         (said, text)
         for said, text in zip(corpus.table["transcript"], texts, strict=True)
@@ -105,31 +99,21 @@ def _contents(corpus: Corpus) -> dict[str, str]:
     return {name: f"{digests[path]} {start} {end}" for name, path, start, end in rows}
 
 
-def _kept(path: Path, source: str, model: str | None, contents: Mapping[str, str]) -> dict[str, str | None]:
+def _kept(
+    journal: Journal, source: str, model: str | None, contents: Mapping[str, str]
+) -> dict[str, str | None]:
     """Read what an interrupted call transcribed with the same model from the same recordings.
 
-    An incomplete last line is transcribed again, and so are lines of an earlier version without a hash.
+    Lines of an earlier version without a hash are transcribed again.
     """
-    heard: dict[str, str | None] = {}
-    if not path.exists():
-        return heard
-    whole = 0
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            row = json.loads(line)
-            name = row["utterance_id"]
-            same = (row["source"], row.get("model"), row.get("content")) == (
-                source,
-                model,
-                contents.get(name),
-            )
-            if same and name in contents:
-                heard[name] = row[RECOGNIZED]
-            whole += len(line)
-    os.truncate(path, whole)
-    return heard
+    return {
+        entry["utterance_id"]: entry[RECOGNIZED]
+        for entry in journal.entries()
+        if entry["utterance_id"] in contents
+        and not differences(
+            entry, {"source": source, "model": model, "content": contents[entry["utterance_id"]]}
+        )
+    }
 
 
 def _with_whisper(

@@ -1,7 +1,7 @@
 """How far transcripts are from what was said, and how much that matters to the answers."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,48 +101,63 @@ def with_word_errors(
     return compared, word_errors([said for said, _ in pairs], [text for _, text in pairs])
 
 
-def accuracy_by_word_errors(predictions: pd.DataFrame) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class WordErrorBin:
+    """Utterances whose transcripts have about as many word errors.
+
+    Attributes:
+        above, up_to: the word error rates that it holds; None for the ends.
+        utterances: how many.
+        accuracy: how often the answer is right, 0 to 1.
+    """
+
+    above: float | None
+    up_to: float | None
+    utterances: int
+    accuracy: float
+
+
+def accuracy_by_word_errors(predictions: pd.DataFrame) -> list[WordErrorBin]:
     """How often the answer is right, by how many of the words that the model read are wrong.
 
     Args:
         predictions: `emotion`, `predicted` and `word_error_rate`; rows without an answer or a rate do not count.
 
     Returns:
-        For each bin of `EDGES` that occurs: `above` and `up_to`, the word error rates that it holds (null for the
-        ends), `utterances` and `accuracy`.
+        Each bin of `EDGES` that occurs.
     """
     known = predictions.dropna(subset=["predicted", "word_error_rate"])
     bins = np.searchsorted(EDGES, known["word_error_rate"].to_numpy(float), side="left")
     right = (known["predicted"] == known["emotion"]).to_numpy()
     return [
-        {
-            "above": EDGES[each - 1] if each else None,
-            "up_to": EDGES[each] if each < len(EDGES) else None,
-            "utterances": int((bins == each).sum()),
-            "accuracy": float(right[bins == each].mean()),
-        }
+        WordErrorBin(
+            above=EDGES[each - 1] if each else None,
+            up_to=EDGES[each] if each < len(EDGES) else None,
+            utterances=int((bins == each).sum()),
+            accuracy=float(right[bins == each].mean()),
+        )
         for each in sorted(set(bins.tolist()))
     ]
 
 
-def bin_name(found: Mapping[str, Any]) -> str:
+def bin_name(found: WordErrorBin) -> str:
     """What tables and pictures call a bin of `accuracy_by_word_errors`.
 
-    >>> bin_name({"above": 0.25, "up_to": 0.5})
+    >>> bin_name(WordErrorBin(above=0.25, up_to=0.5, utterances=4, accuracy=0.5))
     '25-50%'
     """
-    if found["above"] is None:
-        return f"{found['up_to']:.0%}"
-    if found["up_to"] is None:
-        return f"over {found['above']:.0%}"
-    return f"{100 * found['above']:.0f}-{found['up_to']:.0%}"
+    if found.above is None:
+        return f"{found.up_to:.0%}"
+    if found.up_to is None:
+        return f"over {found.above:.0%}"
+    return f"{100 * found.above:.0f}-{found.up_to:.0%}"
 
 
-def word_error_table(bins: Sequence[Mapping[str, Any]]) -> Table:
+def word_error_table(bins: Sequence[WordErrorBin]) -> Table:
     """A table of what `accuracy_by_word_errors` returned."""
     table = Table(title="Accuracy by word error rate", title_justify="left")
     for heading in ("word error rate", "utterances", "accuracy"):
         table.add_column(heading, justify="right")
     for found in bins:
-        table.add_row(bin_name(found), str(found["utterances"]), f"{found['accuracy']:.1%}")
+        table.add_row(bin_name(found), str(found.utterances), f"{found.accuracy:.1%}")
     return table

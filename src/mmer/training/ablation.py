@@ -1,11 +1,10 @@
 """`mmer ablate`: what each side, each objective and each part of the network is worth (table 1 and figure 2)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -20,22 +19,24 @@ from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder, write_parquet
+from mmer.files.writing import check_output_folder, write_json, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import COMPACT
 from mmer.recipe.schema import Lora, Recipe, load_recipe, load_run_recipe
+from mmer.runs.folder import RunFolder
 from mmer.training import ablation_show
+from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
 from mmer.training.gradient_shares import PREFIX
-from mmer.training.preparation import labeled, write_json
+from mmer.training.preparation import SPLITS_FILE, Splits, labeled
 
 NEUTRAL = "neutral"
-FIGURES = ("accuracy", "balanced_accuracy", "neutral_bias")
 _ANSWERS_OF = "answers of"
 """Which model and corpus answers are of, in the metadata of their file."""
 CONDITIONS = ("gold", "wer:0.1", "wer:0.2", "wer:0.4", "wer:0.6", "none")
@@ -116,7 +117,7 @@ def ablate(
     jobs: int = 1,
     *,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> Ablation:
     """Cross-validate each row on the same folds, and put them beside each other and the paper.
 
     Folds are those of `protocol.folds`; where it is null, the one split that `mmer train` makes. The same call again
@@ -131,10 +132,7 @@ def ablate(
         console: where progress is shown; standard error unless given.
 
     Returns:
-        What `ablation.json` holds: `rows`, by name, each with `title`, `learns`, the encoders and how much of each
-        learns, `paper_accuracy`, the mean `accuracy` and `balanced_accuracy` over folds (None where skipped, and why in
-        `note`), `pooled` of `compute_metrics`, and `neutral_bias`; `transcripts`, a list of conditions with their word
-        errors and figures of MMER; `gradient_shares`, objective -> share before each epoch of MMER, mean over folds.
+        What `ablation.json` holds.
 
     Raises:
         RecipeError: no such row, or the recipe cannot be followed.
@@ -151,15 +149,17 @@ def ablate(
     base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.ablate=[]"])
     overrides += ["model.fusion=mmer", "model.ablate=[]", *_protocol(folder, base)]
     _check_space(folder, wanted, base, jobs)
-    results: dict[str, Any] = {}
+    results: dict[str, RowFigures] = {}
     for name in wanted:
         console.rule(Text(ROWS[name].title, style="bold"))
         results[name] = _result(name, recipe, overrides, folder, jobs, console)
-    content: dict[str, Any] = {"rows": results, "transcripts": [], "gradient_shares": {}}
-    if "mmer" in results:
-        content["transcripts"] = _transcript_conditions(folder / "mmer", console)
-        content["gradient_shares"] = _gradient_shares(folder / "mmer")
-    write_json(folder / "ablation.json", content)
+    trained = "mmer" in results
+    content = Ablation(
+        rows=results,
+        transcripts=_transcript_conditions(folder / "mmer", console) if trained else [],
+        gradient_shares=_gradient_shares(folder / "mmer") if trained else {},
+    )
+    content.write(folder / "ablation.json")
     ablation_show.write_markdown(content, folder / "ablation.md")
     pictures = ablation_show.plot(content, folder)
     console.rule(Text("ablation", style="bold"))
@@ -168,7 +168,7 @@ def ablate(
     return content
 
 
-def neutral_bias(figures: Mapping[str, Any]) -> float | None:
+def neutral_bias(figures: Metrics) -> float | None:
     """How much more often other emotions are taken for neutral than for any other wrong one.
 
     Of the utterances that are not neutral: the share predicted neutral, minus the share that is wrong divided by the
@@ -180,15 +180,15 @@ def neutral_bias(figures: Mapping[str, Any]) -> float | None:
     Returns:
         -1 to 1; None where there is no neutral, nothing else, or two emotions only.
     """
-    labels = figures["labels"]
+    labels = list(figures.labels)
     if NEUTRAL not in labels or len(labels) < 3:
         return None
     place = labels.index(NEUTRAL)
-    others = [row for i, row in enumerate(figures["confusion_matrix"]) if i != place]
+    others = [row for i, row in enumerate(figures.confusion_matrix) if i != place]
     total = sum(map(sum, others))
     if not total:
         return None
-    right = sum(figures["confusion_matrix"][i][i] for i in range(len(labels)) if i != place)
+    right = sum(figures.confusion_matrix[i][i] for i in range(len(labels)) if i != place)
     return (sum(row[place] for row in others) - (total - right) / (len(labels) - 1)) / total
 
 
@@ -270,11 +270,10 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
 
 def _result(
     name: str, recipe: str, overrides: Sequence[str], folder: Path, jobs: int, console: Console
-) -> dict[str, Any]:
-    row = ROWS[name]
-    shown = {"title": row.title, "learns": "", "paper_accuracy": row.paper}
+) -> RowFigures:
+    row, taught = ROWS[name], ""
     if row.settings is None:
-        shown["learns"] = "" if name == "majority" else "SVM"
+        taught = "" if name == "majority" else "SVM"
         metrics = cross_validate_baseline(
             "majority" if name == "majority" else "egemaps",
             load_recipe(recipe, overrides),
@@ -291,12 +290,18 @@ def _result(
             reason = "the recipe is without it already"
         if changed is None or reason:
             tell(reason, console)
-            return {**shown, "note": reason, **dict.fromkeys(FIGURES), "pooled": None}
-        shown["learns"] = learns(changed)
+            return RowFigures(title=row.title, learns="", paper_accuracy=row.paper, note=reason)
+        taught = learns(changed)
         metrics = cross_validate(changed, folder / name, None, jobs, console=console).metrics
-    means = {figure: metrics["mean"][figure] for figure in ("accuracy", "balanced_accuracy")}
-    pooled = metrics["pooled"]
-    return {**shown, "note": None, **means, "neutral_bias": neutral_bias(pooled), "pooled": pooled}
+    return RowFigures(
+        title=row.title,
+        learns=taught,
+        paper_accuracy=row.paper,
+        accuracy=metrics.mean["accuracy"],
+        balanced_accuracy=metrics.mean["balanced_accuracy"],
+        neutral_bias=neutral_bias(metrics.pooled),
+        pooled=metrics.pooled,
+    )
 
 
 def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None:
@@ -330,14 +335,14 @@ def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -
     assert recipe.data.corpus is not None
     usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
     folds = Folds.read(folder / "folds.json").folds
-    runs = [folder / row / "folds" / fold for row in rows if ROWS[row].settings is not None for fold in folds]
-    todo = [run for run in runs if not (run / "metrics.json").exists()]
+    trained = [RunFolder(folder / row) for row in rows if ROWS[row].settings is not None]
+    todo = [row.fold(name).path for row in trained for name in folds if not row.fold(name).is_complete]
     if todo:
         needed = space_needed(recipe, usable, recipe.data.labels or usable.emotions)
         check_space(folder, needed, todo, jobs)
 
 
-def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any]]:
+def _transcript_conditions(folder: Path, console: Console) -> list[TranscriptFigures]:
     """Judge the models of a cross-validation with other transcripts; answers are kept in `transcripts`.
 
     Kept answers count as long as model and corpus of their fold are what they were.
@@ -370,12 +375,19 @@ def _transcript_conditions(folder: Path, console: Console) -> list[dict[str, Any
                 answered.attrs[_ANSWERS_OF] = contents[run]
                 write_parquet(answered, file)
             parts.append(answered)
-            labels = json.loads((run / "splits.json").read_text(encoding="utf-8"))["labels"]
+            labels = list(Splits.read(run / SPLITS_FILE).labels)
         figures = judge(pd.concat(parts, ignore_index=True), labels)
         assert figures is not None
         rate = errors / words if words else None
-        kept = {name: figures[name] for name in ("accuracy", "balanced_accuracy", "utterances")}
-        found.append({"condition": text, "word_error_rate": rate, **kept})
+        found.append(
+            TranscriptFigures(
+                condition=text,
+                word_error_rate=rate,
+                accuracy=figures.accuracy,
+                balanced_accuracy=figures.balanced_accuracy,
+                utterances=figures.utterances,
+            )
+        )
     return found
 
 

@@ -1,6 +1,6 @@
 """What an ablation shows: its table, confusion matrices side by side, gradient shares, and the transcript curve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from rich.text import Text
 
 from mmer.display.picture import FAINT, INK, Picture, additional_picture
 from mmer.display.terminal import Table
+from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import COLORS, NAMES
 from mmer.evaluation.report.tables import markdown_text
 from mmer.files.writing import write_text
+from mmer.training.ablation_results import Ablation, TranscriptFigures
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
 PAPER_WITH_ASR = 0.750
@@ -25,7 +27,7 @@ _SHORT = 6  # letters of an emotion below its column
 _ACROSS = 4  # matrices in a row
 
 
-def ablation_tables(content: Mapping[str, Any]) -> Group:
+def ablation_tables(content: Ablation) -> Group:
     """Tables for the terminal of what `ablate` returned."""
     parts: list[Any] = []
     for title, headings, rows, note in _tables(content):
@@ -39,7 +41,7 @@ def ablation_tables(content: Mapping[str, Any]) -> Group:
     return Group(*parts)
 
 
-def write_markdown(content: Mapping[str, Any], path: Path) -> None:
+def write_markdown(content: Ablation, path: Path) -> None:
     """The same tables as Markdown."""
     parts = []
     for title, headings, rows, note in _tables(content):
@@ -51,22 +53,22 @@ def write_markdown(content: Mapping[str, Any], path: Path) -> None:
     write_text(path, "\n".join(parts))
 
 
-def _tables(content: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]], str]]:
+def _tables(content: Ablation) -> list[tuple[str, list[str], list[list[str]], str]]:
     """Title, headings, rows and note of each table."""
-    rows = content["rows"]
-    full = rows["mmer"]["accuracy"] if "mmer" in rows else None
+    rows = content.rows
+    full = rows["mmer"].accuracy if "mmer" in rows else None
     cells = []
     for row in rows.values():
-        accuracy = row["accuracy"]
+        accuracy = row.accuracy
         less = "" if full is None or accuracy is None else f"{100 * (accuracy - full):+.1f}"
-        figures = [_percent(accuracy), less, _percent(row["balanced_accuracy"])]
+        figures = [_percent(accuracy), less, _percent(row.balanced_accuracy)]
         cells.append(
             [
-                row["title"],
-                row["learns"],
+                row.title,
+                row.learns,
                 *figures,
-                _points(row["neutral_bias"]),
-                _percent(row["paper_accuracy"]),
+                _points(row.neutral_bias),
+                _percent(row.paper_accuracy),
             ]
         )
     headings = [
@@ -78,14 +80,14 @@ def _tables(content: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[
         "neutral bias",
         "paper (IEMOCAP)",
     ]
-    skipped = [f" {row['title']}: {row['note']}." for row in rows.values() if row["note"]]
+    skipped = [f" {row.title}: {row.note}." for row in rows.values() if row.note]
     note = f"Means over folds; differences and neutral bias in points.{''.join(skipped)} {PAPER}"
     tables = [("Ablation", headings, cells, note)]
-    if conditions := content["transcripts"]:
+    if conditions := content.transcripts:
         cells = [
             [
-                each["condition"],
-                *(_percent(each[n]) for n in ("word_error_rate", "accuracy", "balanced_accuracy")),
+                each.condition,
+                *map(_percent, (each.word_error_rate, each.accuracy, each.balanced_accuracy)),
             ]
             for each in conditions
         ]
@@ -95,29 +97,29 @@ def _tables(content: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[
     return tables
 
 
-def plot(content: Mapping[str, Any], folder: Path) -> list[Path]:
+def plot(content: Ablation, folder: Path) -> list[Path]:
     """Draw what there is to draw into a folder.
 
     Returns:
         The pictures (PNG): `confusion_matrices.png`, `gradient_shares.png` and `transcripts.png`.
     """
     pictures = []
-    if matrices := {row["title"]: row["pooled"] for row in content["rows"].values() if row["pooled"]}:
+    if matrices := {row.title: row.pooled for row in content.rows.values() if row.pooled}:
         with additional_picture("confusion_matrices.png"):
             pictures.append(_plot_matrices(matrices, folder / "confusion_matrices.png"))
-    if content["gradient_shares"]:
+    if content.gradient_shares:
         with additional_picture("gradient_shares.png"):
-            pictures.append(_plot_shares(content["gradient_shares"], folder / "gradient_shares.png"))
-    if content["transcripts"]:
-        speech = content["rows"].get("speech", {}).get("pooled")
-        score = speech and speech["balanced_accuracy"]
+            pictures.append(_plot_shares(content.gradient_shares, folder / "gradient_shares.png"))
+    if content.transcripts:
+        speech = content.rows["speech"].pooled if "speech" in content.rows else None
+        score = None if speech is None else speech.balanced_accuracy
         with additional_picture("transcripts.png"):
-            pictures.append(_plot_transcripts(content["transcripts"], score, folder / "transcripts.png"))
+            pictures.append(_plot_transcripts(content.transcripts, score, folder / "transcripts.png"))
     return pictures
 
 
-def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
-    labels = next(iter(matrices.values()))["labels"]
+def _plot_matrices(matrices: Mapping[str, Metrics], path: Path) -> Path:
+    labels = next(iter(matrices.values())).labels
     side = max(2.1, 0.42 * len(labels))
     across = min(_ACROSS, len(matrices))
     down = -(-len(matrices) // across)
@@ -125,7 +127,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Pat
     figure = Picture(figsize=size, dpi=200, layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, (title, figures) in zip(panels, matrices.items(), strict=False):
-        counts = np.asarray(figures["confusion_matrix"])
+        counts = np.asarray(figures.confusion_matrix)
         totals = counts.sum(axis=1, keepdims=True)
         shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
         axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
@@ -133,7 +135,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Pat
             ink = "white" if shares[row, column] > 0.55 else INK
             share = f"{100 * shares[row, column]:.0f}"
             axes.text(column, row, share, ha="center", va="center", color=ink, fontsize=9)
-        axes.set_title(f"{title}\n{figures['balanced_accuracy']:.1%}", fontsize=9.5, color=INK, loc="left")
+        axes.set_title(f"{title}\n{figures.balanced_accuracy:.1%}", fontsize=9.5, color=INK, loc="left")
         names = [label if len(label) <= _SHORT + 1 else f"{label[:_SHORT]}." for label in labels]
         axes.set_xticks(range(len(labels)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), labels)
@@ -150,7 +152,7 @@ def _plot_matrices(matrices: Mapping[str, Mapping[str, Any]], path: Path) -> Pat
     return path
 
 
-def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> Path:
+def _plot_shares(shares: Mapping[str, Sequence[float]], path: Path) -> Path:
     figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
     names = [name for name in NAMES if name in shares]
@@ -192,14 +194,12 @@ def _plot_shares(shares: Mapping[str, list[float]], path: Path) -> Path:
     return path
 
 
-def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, path: Path) -> Path:
+def _plot_transcripts(conditions: Sequence[TranscriptFigures], speech: float | None, path: Path) -> Path:
     figure = Picture(figsize=(8, 4.2), dpi=200, layout="constrained")
     axes = figure.subplots()
-    curve = [
-        each for each in conditions if each["condition"] != "none" and each["word_error_rate"] is not None
-    ]
-    rates = [each["word_error_rate"] for each in curve]
-    scores = [each["balanced_accuracy"] for each in curve]
+    curve = [each for each in conditions if each.condition != "none" and each.word_error_rate is not None]
+    rates = [each.word_error_rate or 0.0 for each in curve]
+    scores = [each.balanced_accuracy for each in curve]
     axes.plot(rates, scores, "o-", color=COLORS["cross_entropy"], lw=2, ms=6)
     for rate, score in zip(rates, scores, strict=True):
         axes.annotate(
@@ -214,7 +214,7 @@ def _plot_transcripts(conditions: list[dict[str, Any]], speech: float | None, pa
         )
     lines = {
         "MMER without transcripts": next(
-            e["balanced_accuracy"] for e in conditions if e["condition"] == "none"
+            each.balanced_accuracy for each in conditions if each.condition == "none"
         )
     }
     if speech is not None:

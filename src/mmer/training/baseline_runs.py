@@ -1,6 +1,5 @@
 """Baselines over the folds of a cross-validation, in a folder of the same form."""
 
-import json
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,12 +14,13 @@ from mmer.display.terminal import messages
 from mmer.errors import MMERError, TrainingError
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.reference_systems import egemaps_features, predict_majority, predict_svm
-from mmer.evaluation.show import FIGURES, figure_tables
+from mmer.evaluation.results import METRICS, RunMetrics, read_metrics
+from mmer.evaluation.show import FIGURES, metrics_tables
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_file, check_output_folder, write_parquet
 from mmer.recipe.schema import Recipe
 from mmer.training.crossval import CrossValidation, open_folds, put_together
-from mmer.training.preparation import read_preparation, write_json
+from mmer.training.preparation import read_preparation
 
 Baseline = Literal["majority", "egemaps"]
 
@@ -77,25 +77,17 @@ def cross_validate_baseline(
         else:
             predictions = predict_svm(train, test, labels, features, per_speaker=per_speaker)
         write_parquet(predictions, run / "predictions.parquet")
-        fold_metrics = {
-            "system": system,
-            "selection": "last",
-            "test": judge(predictions, labels),
-            "shared_transcripts": {},
-            "selection_bias": None,
-        }
-        write_json(run / "metrics.json", fold_metrics)
-    metrics = {"system": system, **put_together(folder, recipe, made, list(made.folds))}
-    write_json(folder / "metrics.json", metrics)
-    figures = {**metrics["pooled"], "intervals": metrics["intervals"]}
-    mean, std = metrics["mean"], metrics["std"]
+        RunMetrics(system=system, selection="last", test=judge(predictions, labels)).write(run / METRICS)
+    metrics = put_together(folder, recipe, made, list(made.folds), system)
+    mean, std = metrics.mean, metrics.std
     means = [
-        f"{FIGURES[name]} {mean[name]:.1%}" + (f" ± {100 * std[name]:.1f}" if std[name] is not None else "")
+        f"{FIGURES[name]} {mean[name]:.1%}"
+        + (f" ± {100 * spread:.1f}" if (spread := std[name]) is not None else "")
         for name in ("accuracy", "balanced_accuracy")
     ]
     title = Text(f"{folder.name}: {system}, {len(made.folds)} folds by {made.group}", style="bold")
     told = Text(f"mean over folds: {', '.join(means)}; pooled:")
-    console.print(Group(title, told, figure_tables(figures), Text(str(folder))))
+    console.print(Group(title, told, metrics_tables(metrics.pooled, metrics.intervals), Text(str(folder))))
     return CrossValidation(folder, metrics)
 
 
@@ -124,7 +116,7 @@ def _check_folder(folder: Path, system: str) -> None:
     found = None
     if any(folder.glob("folds/*/checkpoints")):
         found = "trained models"
-    elif (folder / "metrics.json").exists():
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("system", "a run")
+    elif (folder / METRICS).exists():
+        found = read_metrics(folder).system or "a run"
     if found not in (None, system):
         raise TrainingError(f"{folder} holds {found}, not {system}; use another folder")

@@ -1,4 +1,4 @@
-"""Disk space of a run: what its checkpoints need while it trains, and what is left of them at the end."""
+"""Checkpoints of a run: the newest to go on from, the disk space they need, and what is left of them at the end."""
 
 import shutil
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import TrainerState
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import TrainingError
@@ -111,6 +112,18 @@ def prune(folder: Path) -> None:
                 shutil.rmtree(file)
             elif file.name != LOG:
                 file.unlink()
+
+
+def last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
+    """The newest checkpoint of a run that was completely written, and its state; an incomplete one is removed."""
+    checkpoints = (folder / FOLDER).glob("checkpoint-*")
+    for checkpoint in sorted(checkpoints, key=_step, reverse=True):
+        try:
+            # The trainer writes this file after all others.
+            return checkpoint, TrainerState.load_from_json(str(checkpoint / LOG))
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(checkpoint)
+    return None, None
 
 
 def _step(checkpoint: Path) -> int:

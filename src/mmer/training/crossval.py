@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,14 @@ from mmer.display.progress import counting
 from mmer.display.terminal import Table, messages, tell
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
-from mmer.evaluation.metrics import ALSO_CALLED, compute_metrics
+from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.show import FIGURES
-from mmer.files.lock import is_vacant, writes
-from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
+from mmer.files.lock import writes
+from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_json, write_parquet
 from mmer.recipe.schema import Recipe, load_run_recipe
+from mmer.runs.folder import RunFolder
+from mmer.runs.resume import refuse_other
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
@@ -32,7 +35,6 @@ from mmer.training.preparation import (
     read_preparation,
     read_usable,
     share_out,
-    write_json,
     write_preparation,
     write_recipe,
 )
@@ -54,15 +56,26 @@ CONTENT = {
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """A finished cross-validation.
+    """A cross-validation.
 
     Attributes:
         folder: the folder that holds it.
-        metrics: what its `metrics.json` holds.
+        known: what its `metrics.json` holds; None where no fold is trained.
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    known: CrossValidationMetrics | None
+
+    @property
+    def metrics(self) -> CrossValidationMetrics:
+        """What its `metrics.json` holds.
+
+        Raises:
+            TrainingError: no fold is trained.
+        """
+        if self.known is None:
+            raise TrainingError(f"no fold of {self.folder} is trained")
+        return self.known
 
 
 @writes("cross_validate")
@@ -109,7 +122,7 @@ def cross_validate(
     except KeyboardInterrupt:
         done = f"{len(_finished(folder, names))} of {len(names)} folds are trained in {folder}"
         raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
-    metrics: dict[str, Any] = {}
+    metrics = None
     if finished := _finished(folder, names):
         metrics = put_together(folder, recipe, made, finished)
         console.print(summary(folder, made, metrics))
@@ -135,35 +148,34 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         RecipeError, CorpusError, TrainingError: see `cross_validate`.
     """
     recipe = _resolved(recipe)
-    recipe_file, folds_file = folder / "recipe.yaml", folder / "folds.json"
-    different: list[str] = []
-    if recipe_file.exists() and not (folder / "splits.json").exists():
-        different = recipe.differences(load_run_recipe(folder))
-        if folds_file.exists():
+    files, different = RunFolder(folder), list[str]()
+    if files.is_begun and not files.is_run:
+        different = recipe.differences(load_run_recipe(files.path))
+        if files.is_cross_validation:
             different += source_changes(folder, recipe, console)
-    elif not is_vacant(folder):
+    elif not files.is_vacant:
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
-    if folds_file.exists() and not different:
+    if files.is_cross_validation and not different:
         _run_as(folder, recipe)
-        return Folds.read(folds_file)
+        return Folds.read(files.folds)
     # One that saved no epoch, because its recipe was wrong, say, is nothing to lose.
     if any(folder.glob("folds/*/checkpoints/checkpoint-*")) or any(
         folder.glob("folds/*/model/*.safetensors")
     ):
-        keys = (
-            f"is of another recipe, different in {', '.join(different)}" if different else "lacks folds.json"
+        refuse_other(folder, "its cross-validation is of another recipe", different, RecipeError)
+        raise RecipeError(
+            f"{folder} holds a cross-validation that lacks {files.folds.name}; use another folder"
         )
-        raise RecipeError(f"the cross-validation in {folder} {keys}; use another folder")
     with counting(console, "reading the corpus") as progress:
         usable = read_usable(recipe, progress)
         folds = _make_folds(recipe, usable.corpus)
         folder.mkdir(parents=True, exist_ok=True)
-        folds_file.unlink(missing_ok=True)
+        files.folds.unlink(missing_ok=True)
         shutil.rmtree(folder / "folds", ignore_errors=True)
         write_recipe(recipe, folder)
         folds = _begin(folder, recipe, usable, folds)
         keep_sources(folder, recipe)
-    write_json(folds_file, folds.content())
+    write_json(files.folds, folds.content())
     for note in (*usable.corpus.notes, *usable.notes):
         tell(f"note: {note}", console)
     return folds
@@ -172,7 +184,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
 def _run_as(folder: Path, recipe: Recipe) -> None:
     """Have the folds that are still to be trained run as the recipe says now."""
     for run in (folder / "folds").iterdir():
-        if not (run / "metrics.json").exists():
+        if not RunFolder(run).is_complete:
             write_recipe(load_run_recipe(run).run_as(recipe), run)
 
 
@@ -243,10 +255,12 @@ def _with_protocol(recipe: Recipe, **changes: Any) -> Recipe:
 
 
 def _finished(folder: Path, names: Sequence[str]) -> list[str]:
-    return [name for name in names if (folder / "folds" / name / "metrics.json").exists()]
+    return [name for name in names if RunFolder(folder).fold(name).is_complete]
 
 
-def put_together(folder: Path, recipe: Recipe, made: Folds, finished: Sequence[str]) -> dict[str, Any]:
+def put_together(
+    folder: Path, recipe: Recipe, made: Folds, finished: Sequence[str], system: str | None = None
+) -> CrossValidationMetrics:
     """Write `predictions.parquet` and `metrics.json` of the folds that are judged.
 
     Args:
@@ -254,84 +268,87 @@ def put_together(folder: Path, recipe: Recipe, made: Folds, finished: Sequence[s
         recipe: its recipe.
         made: its folds.
         finished: folds whose run folders have predictions and metrics.
+        system: the name of a baseline.
 
     Returns:
         What `metrics.json` holds.
     """
     known = Corpus.read(folder / "corpus.parquet").table.set_index("utterance_id")
-    parts, runs = [], dict[str, dict[str, Any]]()
+    parts, runs = [], dict[str, RunMetrics]()
     for name in finished:
         run = folder / "folds" / name
-        runs[name] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        runs[name] = RunMetrics.read(run / METRICS)
         rows = pd.read_parquet(run / "predictions.parquet").query("split == 'test'")
         parts.append(rows.assign(fold=name))
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.join(known[["session", "gender", "transcript"]], on="utterance_id")
     write_parquet(predictions, folder / "predictions.parquet")
-    folds = {name: run["test"] for name, run in runs.items()}
-    labels = next(iter(folds.values()))["labels"]
-    shares = {name: run["shared_transcripts"].get("test", 0.0) for name, run in runs.items()}
+    folds = {name: run.test for name, run in runs.items() if run.test is not None}
+    labels = next(iter(folds.values())).labels
+    shares = {name: run.shared_transcripts.get("test", 0.0) for name, run in runs.items()}
+    scores = {name: [getattr(fold, name) for fold in folds.values()] for name in FIGURES}
     answered = predictions.dropna(subset=["predicted"])
     spoken = predictions["fold"][predictions["transcript"].notna()]
-    metrics = {
-        "kind": "cross-validation",
-        "selection": recipe.protocol.selection,
-        "folds": folds,
-        "missing": [name for name in made.folds if name not in folds],
-        "mean": {name: float(np.mean([fold[name] for fold in folds.values()])) for name in FIGURES},
-        "std": {
-            name: float(np.std([fold[name] for fold in folds.values()], ddof=1)) if len(folds) > 1 else None
-            for name in FIGURES
+    metrics = CrossValidationMetrics(
+        selection=recipe.protocol.selection,
+        folds=folds,
+        missing=[name for name in made.folds if name not in folds],
+        mean={name: float(np.mean(values)) for name, values in scores.items()},
+        std={
+            name: float(np.std(values, ddof=1)) if len(folds) > 1 else None for name, values in scores.items()
         },
-        "pooled": compute_metrics(answered["emotion"].tolist(), answered["predicted"].tolist(), labels),
-        "intervals": with_intervals(predictions, labels),
-        "selection_bias": mean_selection_bias([run["selection_bias"] for run in runs.values()]),
-        "shared_transcripts": float(spoken.map(shares).mean()) if len(spoken) else 0.0,
-        "also_called": ALSO_CALLED,
-    }
-    write_json(folder / "metrics.json", metrics)
+        pooled=compute_metrics(answered["emotion"].tolist(), answered["predicted"].tolist(), labels),
+        intervals=with_intervals(predictions, labels),
+        selection_bias=mean_selection_bias([run.selection_bias for run in runs.values()]),
+        shared_transcripts=float(spoken.map(shares).mean()) if len(spoken) else 0.0,
+        system=system,
+    )
+    metrics.write(folder / METRICS)
     return metrics
 
 
-def summary(folder: Path, made: Folds, metrics: Mapping[str, Any]) -> Group:
+def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group:
     """What came of a cross-validation: each fold, mean and spread, pooled, and how sure that is."""
-    chosen = {"last": "last epoch kept"}.get(metrics["selection"], f"epoch chosen on {metrics['selection']}")
-    title = f"{folder.name}: {len(metrics['folds'])} of {len(made.folds)} folds by {made.group}, {chosen}"
+    chosen = {"last": "last epoch kept"}.get(metrics.selection, f"epoch chosen on {metrics.selection}")
+    title = f"{folder.name}: {len(metrics.folds)} of {len(made.folds)} folds by {made.group}, {chosen}"
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("fold", overflow="fold")
     shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
     for heading in ("utterances", *shown.values()):
         table.add_column(heading, justify="right")
-    for name, figures in metrics["folds"].items():
-        table.add_row(Text(name), str(figures["utterances"]), *(f"{figures[each]:.1%}" for each in shown))
+    for name, figures in metrics.folds.items():
+        table.add_row(
+            Text(name), str(figures.utterances), *(f"{getattr(figures, each):.1%}" for each in shown)
+        )
     table.add_section()
-    mean, std, pooled = metrics["mean"], metrics["std"], metrics["pooled"]
-    spread = [
-        f"{mean[name]:.1%}" + (f" ± {100 * std[name]:.1f}" if std[name] is not None else "") for name in shown
+    mean, std, pooled = metrics.mean, metrics.std, metrics.pooled
+    spreads = [
+        f"{mean[name]:.1%}" + (f" ± {100 * spread:.1f}" if (spread := std[name]) is not None else "")
+        for name in shown
     ]
-    table.add_row("mean ± sd", "", *spread)
-    together = [f"{pooled[name]:.1%}" for name in shown]
-    table.add_row("pooled", str(pooled["utterances"]), *together, style="bold")
-    intervals = metrics["intervals"]
+    table.add_row("mean ± sd", "", *spreads)
+    together = [f"{getattr(pooled, name):.1%}" for name in shown]
+    table.add_row("pooled", str(pooled.utterances), *together, style="bold")
+    intervals = metrics.intervals
     ends = [intervals[name] for name in shown]
-    between = ["-" if end["low"] is None else f"{end['low']:.1%} to {end['high']:.1%}" for end in ends]
+    between = ["-" if end.low is None else f"{end.low:.1%} to {end.high:.1%}" for end in ends]
     first = ends[0]
-    table.add_row(f"{first['confidence']:.0%} interval", f"{first['clusters']} {first['cluster']}s", *between)
+    table.add_row(f"{first.confidence:.0%} interval", f"{first.clusters} {first.cluster}s", *between)
     parts: list[Any] = [table]
-    parts += [Text(note, style="yellow") for note in dict.fromkeys(end["note"] for end in ends) if note]
-    if metrics["selection"] == "test":
+    parts += [Text(note, style="yellow") for note in dict.fromkeys(end.note for end in ends) if note]
+    if metrics.selection == "test":
         note = "The epochs were chosen on the test folds: every figure is optimistic."
-        if metrics["selection_bias"] is None:
+        if metrics.selection_bias is None:
             note += " By how much is not known without validation groups (protocol.validation)."
         parts.append(Text(note, style="yellow"))
-    if metrics["selection_bias"] is not None:
-        parts.append(bias_table(metrics["selection_bias"]))
-    if share := metrics["shared_transcripts"]:
+    if metrics.selection_bias is not None:
+        parts.append(bias_table(metrics.selection_bias))
+    if share := metrics.shared_transcripts:
         reason = "say, word for word, what is said in the training of their fold"
         note = f"warning: {share:.1%} of the utterances {reason}; words may be remembered, not understood"
         parts.append(Text(note, style="yellow"))
-    if metrics["missing"]:
-        parts.append(Text(f"not trained yet: {', '.join(metrics['missing'])}", style="yellow"))
+    if metrics.missing:
+        parts.append(Text(f"not trained yet: {', '.join(metrics.missing)}", style="yellow"))
     files = Table.grid(padding=(0, 2))
     for name, content in CONTENT.items():
         files.add_row(f"  {name}", Text(content, style="dim"))

@@ -1,6 +1,5 @@
 """Utterances as the trainer reads them: features, second views, batches."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -17,6 +16,7 @@ from mmer.corpora.views import View
 from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
+from mmer.runs.seeds import seed_for
 from mmer.text.transcripts import spell_sounds, strip_annotations
 
 Features = NDArray[np.float32]
@@ -278,8 +278,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         return [len(utterance.transcript or "") for utterance in self.utterances]
 
     def _seed(self, utterance: TrainingUtterance, modality: str) -> int:
-        key = f"{self.recipe.training.seed} {self.epoch} {modality} {utterance.utterance_id}"
-        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest())
+        return seed_for(self.recipe.training.seed, self.epoch, modality, utterance.utterance_id)
 
 
 class Collator:

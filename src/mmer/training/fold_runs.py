@@ -1,7 +1,6 @@
 """Training folds side by side: each is an `mmer train` of its own, watched from here."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,10 +20,9 @@ from rich.text import Text
 
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
+from mmer.training.progress import TO_PARENT, EpochProgress
 
 LOG = "log.txt"
-_EPOCH = re.compile(r"epoch (\d+)/(\d+)\b")
-_BEST = re.compile(r"best .+?% \(epoch \d+\)")
 _PATIENCE = 10.0  # seconds that interrupted folds have to end by themselves
 
 
@@ -43,7 +41,12 @@ class _FoldRun:
         self._log = folder / LOG
         log = open(self._log, "ab", buffering=0)  # noqa: SIM115
         command = [sys.executable, "-m", "mmer", "train", str(folder / "recipe.yaml"), "--out", str(folder)]
-        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PYTHONIOENCODING": "utf-8"}
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            **os.environ,
+            "PYTHONIOENCODING": "utf-8",
+            TO_PARENT: "1",
+        }
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         # Through a pipe: a fold whose parent was killed ends when it next tells how far it is.
@@ -63,13 +66,13 @@ class _FoldRun:
         assert self.process.stdout is not None
         with log:
             for line in self.process.stdout:
+                if reached := EpochProgress.of_line(line):
+                    self.progress = reached.epoch / reached.epochs
+                    self.stage = f"epoch {reached.epoch}/{reached.epochs}  {reached.best}"
+                    continue
                 with suppress(OSError):  # of a full disk; a fold that nobody listens to would wait for ever
                     log.write(line.encode())
                 self._last = line.strip() or self._last
-                if found := _EPOCH.match(line):
-                    self.progress = int(found[1]) / int(found[2])
-                    best = _BEST.search(line)
-                    self.stage = f"{found[0]}  {best[0] if best else ''}"
 
     def failure(self) -> str | None:
         """Why the fold failed, once it has ended; None if it did not."""

@@ -1,8 +1,7 @@
 """Which utterances of a corpus a run uses, and for what."""
 
-import json
 import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mmer.audio.faults import AudioFault
 from mmer.audio.load import SAMPLING_RATE, load_with_warnings
-from mmer.audio.mixdown import CANCELLING
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.corpora.labels import nearest
 from mmer.errors import AudioError, CorpusError, Function, RecipeError
-from mmer.files.writing import check_not_input, write_csv, write_json, write_text
+from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.recipe.schema import Recipe
+from mmer.runs.folder import SPLITS_FILE
+from mmer.runs.result_file import ResultFile
 from mmer.text.transcripts import strip_annotations
 from mmer.training.second_views import choose_views
 
@@ -29,6 +30,23 @@ LEFT_OUT, CUT = "left out", "cut"
 _NAMED = 3  # files
 SAID_IN_TEST = "said in the test split"
 """Why `text_disjoint` leaves an utterance out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits(ResultFile):
+    """`splits.json`: what a run trains, validates and tests on.
+
+    Attributes:
+        labels: emotions, in the order of the model's classes.
+        train, validation, test: ids of utterances.
+        speakers: split -> its speakers.
+    """
+
+    labels: Sequence[str]
+    train: Sequence[str]
+    validation: Sequence[str]
+    test: Sequence[str]
+    speakers: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -281,7 +299,7 @@ def _heard(row: Row) -> _Heard:
         audio = load_with_warnings(row["audio_path"], start=start, end=end)
     except AudioError as error:
         return _Heard(error)
-    cancelling = any(warning.startswith(CANCELLING) for warning in audio.warnings)
+    cancelling = any(warning.fault is AudioFault.CHANNELS_CANCEL for warning in audio.warnings)
     return _Heard(len(audio.waveform) / SAMPLING_RATE, cancelling)
 
 
@@ -349,19 +367,18 @@ def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) ->
     """Begin a run folder: `recipe.yaml`, `skipped.csv`, `corpus.parquet` and, when they are there, `splits.json`."""
     for name in ("corpus.parquet", "skipped.csv"):
         check_not_input(folder / name, [str(recipe.data.corpus)])
-    splits_file = folder / "splits.json"
+    splits_file = folder / SPLITS_FILE
     splits_file.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, folder)
     write_csv(preparation.skipped, folder / "skipped.csv")
     preparation.corpus.write(folder / "corpus.parquet")
     parts = {split: preparation.part(split).table for split in SPLITS}
-    lists = {
-        "labels": preparation.labels,
+    Splits(
+        labels=preparation.labels,
         **{split: part["utterance_id"].tolist() for split, part in parts.items()},
-        "speakers": {split: sorted(part["speaker"].dropna().unique()) for split, part in parts.items()},
-    }
-    write_json(splits_file, lists)
+        speakers={split: sorted(part["speaker"].dropna().unique()) for split, part in parts.items()},
+    ).write(splits_file)
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
@@ -373,6 +390,6 @@ def read_preparation(folder: Path) -> Preparation:
     """The preparation that `write_preparation` kept."""
     return Preparation(
         Corpus.read(folder / "corpus.parquet"),
-        json.loads((folder / "splits.json").read_text(encoding="utf-8"))["labels"],
+        list(Splits.read(folder / SPLITS_FILE).labels),
         pd.read_csv(folder / "skipped.csv", dtype=str, keep_default_na=False),
     )

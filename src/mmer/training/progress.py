@@ -1,10 +1,13 @@
 """What is seen of a run: progress, and the summary at the end."""
 
+import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from rich.console import Console, Group
@@ -16,10 +19,41 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
+from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.show import FIGURES
+from mmer.plain_text import json_text
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
+
+TO_PARENT = "MMER_PROGRESS_TO_PARENT"
+"""Environment variable of a process whose parent reads `EpochProgress` from its standard output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochProgress:
+    """How far a training is after an epoch, as a process tells the one that started it: in a line of JSON.
+
+    Attributes:
+        epoch, epochs: how many are trained, of how many.
+        best: in words, the best score so far; empty where nothing is judged.
+    """
+
+    epoch: int
+    epochs: int
+    best: str
+
+    def line(self) -> str:
+        """Return the line, without its end."""
+        return json_text({"progress": asdict(self)})
+
+    @classmethod
+    def of_line(cls, line: str) -> Self | None:
+        """Read a line; None where it says something else."""
+        try:
+            return cls(**json.loads(line)["progress"])
+        except (ValueError, TypeError, LookupError):
+            return None
 
 
 class TrainingProgress(TrainerCallback):
@@ -98,6 +132,11 @@ class TrainingProgress(TrainerCallback):
             judged += f" ({', '.join(alone)})" if alone else ""
             line = f"{self._epoch(state)}  {values}{judged}  {self._outlook(state)}"
             tell(line, self.console)
+        if os.environ.get(TO_PARENT) and state.is_world_process_zero:
+            reached = EpochProgress(
+                epoch=round(state.epoch or 0), epochs=state.num_train_epochs, best=self._best_told()
+            )
+            print(reached.line(), flush=True)
 
     def stop(self) -> None:
         """Take the bar off the screen."""
@@ -140,24 +179,25 @@ class TrainingProgress(TrainerCallback):
 
     def _outlook(self, state: TrainerState) -> str:
         done, left = state.global_step - self._first_step, state.max_steps - state.global_step
-        parts = []
-        if self._best is not None:
-            name = "" if self.metric == "balanced_accuracy" else f" {FIGURES[self.metric]}"
-            parts.append(f"best {self.selection}{name} {self._best[0]:.1%} (epoch {self._best[1]})")
-        if done:
-            parts.append(time_left((time.monotonic() - self._began) / done * left))
-        return "  ".join(parts)
+        remaining = time_left((time.monotonic() - self._began) / done * left) if done else ""
+        return "  ".join(part for part in (self._best_told(), remaining) if part)
+
+    def _best_told(self) -> str:
+        if self._best is None:
+            return ""
+        name = "" if self.metric == "balanced_accuracy" else f" {FIGURES[self.metric]}"
+        return f"best {self.selection}{name} {self._best[0]:.1%} (epoch {self._best[1]})"
 
 
-def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> Group:
+def summary(folder: Path, metrics: RunMetrics, skipped: pd.DataFrame) -> Group:
     """What came of a run: the figures of each split, what was left out, and where everything is."""
-    selection = metrics["selection"]
+    selection = metrics.selection
     best = "last epoch" if selection == "last" else "best epoch"
-    chosen = f"{best} {metrics['kept_epoch']} of {metrics['epochs']}"
+    chosen = f"{best} {metrics.kept_epoch} of {metrics.epochs}"
     if selection != "last":
-        by = metrics.get("metric", "balanced_accuracy")
+        by = metrics.metric
         chosen += f", chosen on {selection}" + ("" if by == "balanced_accuracy" else f" by {FIGURES[by]}")
-    if metrics.get("refit"):
+    if metrics.refit:
         chosen += ", trained anew with validation"
     table = Table(title=Text(f"{folder.name}: {chosen}"), title_justify="left", title_style="bold")
     table.add_column("split")
@@ -165,20 +205,20 @@ def summary(folder: Path, metrics: Mapping[str, Any], skipped: pd.DataFrame) -> 
     for heading in ("utterances", *shown.values()):
         table.add_column(heading, justify="right")
     for split in SPLITS:
-        if figures := metrics[split]:
-            shares = [f"{figures[name]:.1%}" for name in shown]
-            table.add_row(split, str(figures["utterances"]), *shares, style="bold" if split == "test" else "")
+        if figures := metrics.of(split):
+            shares = [f"{getattr(figures, name):.1%}" for name in shown]
+            table.add_row(split, str(figures.utterances), *shares, style="bold" if split == "test" else "")
     parts: list[Any] = [table]
     if selection == "test":
         note = "The epoch was chosen on the test split: every figure of it is optimistic."
-        if metrics["selection_bias"] is None:
+        if metrics.selection_bias is None:
             note += " By how much is not known without a validation split (protocol.validation)."
         parts.append(Text(note, style="yellow"))
-        if metrics["selection_bias"] is not None:
-            parts.append(bias_table(metrics["selection_bias"]))
+        if metrics.selection_bias is not None:
+            parts.append(bias_table(metrics.selection_bias))
     parts += [Text(line) for line in skipped_lines(skipped)]
-    if metrics["infinite_ctc"]:
-        share = f"{metrics['infinite_ctc']} times in training"
+    if metrics.infinite_ctc:
+        share = f"{metrics.infinite_ctc} times in training"
         parts.append(
             Text(f"CTC had no alignment for a transcript {share}: more characters than the clip has frames.")
         )

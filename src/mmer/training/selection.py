@@ -84,11 +84,11 @@ def judge_epoch(
         answers = logits[:, number]
         figures = compute_metrics(true, [labels[i] for i in answers.argmax(axis=1)], labels)
         surprise = F.cross_entropy(torch.from_numpy(answers), torch.from_numpy(truth)).item()
-        found[CHOICE] += share * (figures[metric] + 1e-6 / (1 + surprise))
+        found[CHOICE] += share * (getattr(figures, metric) + 1e-6 / (1 + surprise))
         if condition == "both":
-            found |= {name: figures[name] for name in ("balanced_accuracy", "accuracy", "macro_f1")}
+            found |= {name: getattr(figures, name) for name in ("balanced_accuracy", "accuracy", "macro_f1")}
         else:
-            found[f"balanced_accuracy_{condition}"] = figures["balanced_accuracy"]
+            found[f"balanced_accuracy_{condition}"] = figures.balanced_accuracy
     return found
 
 
@@ -144,3 +144,13 @@ def out_of_patience(state: TrainerState, patience: int | None) -> bool:
     """Whether the last `patience` epochs brought no better score; read from the log, so a resumed run agrees."""
     scores = [log[f"eval_{CHOICE}"] for log in state.log_history if f"eval_{CHOICE}" in log]
     return patience is not None and bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= patience
+
+
+def epoch_of(state: TrainerState, step: int) -> int:
+    """The epoch that ended with an optimizer step."""
+    return round((state.epoch or 0) * step / state.global_step)
+
+
+def is_over(state: TrainerState, recipe: Recipe) -> bool:
+    """Whether training has reached its last step or is out of patience."""
+    return state.global_step >= state.max_steps or out_of_patience(state, recipe.training.patience)

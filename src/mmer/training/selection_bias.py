@@ -1,65 +1,74 @@
 """How much better a test split looks to whoever chooses the epoch on it: the selection-bias meter."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from mmer.display.terminal import Table
+from mmer.evaluation.metrics import Metrics
+from mmer.evaluation.results import ChosenEpoch, SelectionBias
 from mmer.evaluation.show import FIGURES
 
 JUDGED = ("accuracy", "balanced_accuracy")
-ROWS = {
-    "test_selected": "chosen on test",
-    "validation_selected": "chosen on validation",
-    "difference": "optimism in points",
-}
 
 
 def selection_bias(
-    test_selected: Mapping[str, Any], validation_selected: Mapping[str, Any]
-) -> dict[str, dict[str, float]]:
-    """What the epoch chosen on the test split scores there, and what the one that validation speakers would choose.
+    test_selected: Metrics, test_epoch: int, validation_selected: Metrics, validation_epoch: int
+) -> SelectionBias:
+    """Compare the epoch chosen on the test split with the one that validation speakers would choose.
 
     Args:
-        test_selected, validation_selected: `compute_metrics` of the test split, and the `epoch`.
-
-    Returns:
-        `test_selected` and `validation_selected`: `epoch`, `accuracy` and `balanced_accuracy` of each; `difference`,
-        the first less the second.
+        test_selected, validation_selected: figures of the test split, of either choice.
+        test_epoch, validation_epoch: the epochs, from 1.
     """
-    chosen = {
-        "test_selected": {name: test_selected[name] for name in ("epoch", *JUDGED)},
-        "validation_selected": {name: validation_selected[name] for name in ("epoch", *JUDGED)},
-    }
-    return {**chosen, "difference": _difference(chosen)}
+    test, validation = test_selected, validation_selected
+    return _bias(
+        ChosenEpoch(epoch=test_epoch, accuracy=test.accuracy, balanced_accuracy=test.balanced_accuracy),
+        ChosenEpoch(
+            epoch=validation_epoch,
+            accuracy=validation.accuracy,
+            balanced_accuracy=validation.balanced_accuracy,
+        ),
+    )
 
 
-def mean_selection_bias(folds: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, float]] | None:
-    """Means over folds of what `selection_bias` returned; None where it is null in a fold."""
+def mean_selection_bias(folds: Sequence[SelectionBias | None]) -> SelectionBias | None:
+    """Average over folds what `selection_bias` returned; None where it is None in a fold."""
     known = [fold for fold in folds if fold is not None]
     if not known or len(known) < len(folds):
         return None
-    means = {
-        row: {name: float(np.mean([fold[row][name] for fold in known])) for name in JUDGED}
-        for row in ("test_selected", "validation_selected")
-    }
-    return {**means, "difference": _difference(means)}
+    return _bias(
+        _mean([fold.test_selected for fold in known]), _mean([fold.validation_selected for fold in known])
+    )
 
 
-def bias_table(bias: Mapping[str, Any]) -> Table:
+def bias_table(bias: SelectionBias) -> Table:
     """The meter as the terminal shows it."""
     table = Table(title="Selection bias on the test split", title_justify="left")
     table.add_column("epoch")
     for name in JUDGED:
         table.add_column(FIGURES[name], justify="right")
-    for row, called in ROWS.items():
-        figures = bias[row]
-        epoch = f" ({figures['epoch']})" if "epoch" in figures else ""
-        form = "{:+.1f}" if row == "difference" else "{:.1f}%"
-        table.add_row(called + epoch, *(form.format(100 * figures[name]) for name in JUDGED))
+    for called, chosen in (
+        ("chosen on test", bias.test_selected),
+        ("chosen on validation", bias.validation_selected),
+        ("optimism in points", bias.difference),
+    ):
+        epoch = "" if chosen.epoch is None else f" ({chosen.epoch})"
+        form = "{:+.1f}" if chosen is bias.difference else "{:.1f}%"
+        table.add_row(called + epoch, *(form.format(100 * getattr(chosen, name)) for name in JUDGED))
     return table
 
 
-def _difference(chosen: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    return {name: chosen["test_selected"][name] - chosen["validation_selected"][name] for name in JUDGED}
+def _bias(test: ChosenEpoch, validation: ChosenEpoch) -> SelectionBias:
+    difference = ChosenEpoch(
+        accuracy=test.accuracy - validation.accuracy,
+        balanced_accuracy=test.balanced_accuracy - validation.balanced_accuracy,
+    )
+    return SelectionBias(test_selected=test, validation_selected=validation, difference=difference)
+
+
+def _mean(epochs: Sequence[ChosenEpoch]) -> ChosenEpoch:
+    return ChosenEpoch(
+        accuracy=float(np.mean([each.accuracy for each in epochs])),
+        balanced_accuracy=float(np.mean([each.balanced_accuracy for each in epochs])),
+    )

@@ -24,6 +24,7 @@ from torch import Tensor
 from mmer.files.writing import writable
 from mmer.model.encoders.text import TextEncoder
 
+# Not safetensors, whose files do not grow, nor lmdb, whose pages are not cut back to the end of an epoch.
 _RECORD = np.dtype(
     [("key", "V16"), ("offset", "<i8"), ("tokens", "<i4"), ("epoch", "<i4"), ("checksum", "<u4")], align=False
 )

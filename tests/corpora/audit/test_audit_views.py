@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mmer.corpora.audit.audit import audit
 from mmer.corpora.audit.conditions import AuditCondition
+from mmer.corpora.audit.leaks import BrokenView
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View, write_views
 
@@ -62,19 +63,19 @@ VIEWS = [
 
 def test_by_split(corpus):
     found = audit(corpus, views=VIEWS)
-    assert found.folds["test"]["counts"]["view_overlap"] == [1, 3]
-    assert found.folds["test"]["view_overlap"] == found.total["view_overlap"] == 1 / 3
+    assert found.folds["test"].counts["view_overlap"] == [1, 3]
+    assert found.folds["test"].view_overlap == found.total.view_overlap == 1 / 3
     assert found.broken_views == [
-        {"view": "B.E", "fold": "test", "reason": "it has the voice of E, who is not in training"}
+        BrokenView(view="B.E", fold="test", reason="it has the voice of E, who is not in training")
     ]
 
 
 def test_by_session(corpus):
     found = audit(corpus, "session", views=VIEWS)
-    counts = {name: fold["counts"]["view_overlap"] for name, fold in found.folds.items()}
+    counts = {name: fold.counts["view_overlap"] for name, fold in found.folds.items()}
     assert counts == {"1": [1, 1], "2": [1, 4], "3": [1, 3]}
-    assert found.total["counts"]["view_overlap"] == [3, 4]
-    assert [(row["view"], row["fold"]) for row in found.broken_views] == [
+    assert found.total.counts["view_overlap"] == [3, 4]
+    assert [(row.view, row.fold) for row in found.broken_views] == [
         ("E.A", "1"),
         ("A.C", "2"),
         ("B.E", "3"),
@@ -83,8 +84,8 @@ def test_by_session(corpus):
 
 def test_not_known_without_views(corpus):
     found = audit(corpus)
-    assert found.folds["test"]["view_overlap"] is None
-    assert found.folds["test"]["counts"]["view_overlap"] == [0, 0]
+    assert found.folds["test"].view_overlap is None
+    assert found.folds["test"].counts["view_overlap"] == [0, 0]
     assert AuditCondition.parse("view_overlap>0").judge(found)[0] is None
 
 
@@ -111,4 +112,5 @@ def test_on_the_page_and_in_json(corpus, tmp_path: Path, capfd, monkeypatch):
 def test_of_scripted_and_improvised_the_figure_is_not_told(corpus):
     found = audit(Corpus(corpus.table.assign(improvised=[True, False] * 3)), views=VIEWS)
     Console(quiet=True).print(found)
-    assert "view_overlap" not in found.total["scripted"]
+    assert found.total.scripted is not None
+    assert found.total.scripted.view_overlap is None

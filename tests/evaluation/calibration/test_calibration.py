@@ -214,7 +214,7 @@ def test_the_command_and_what_it_leaves(
     assert set(both["before"]) == set(both["after"]) == {"log_loss", "brier", "expected_calibration_error"}
     assert Image.open(model / "calibration.png").width >= 800
     assert not list(model.glob("*.part"))
-    calibration = Calibration.read(model, LABELS)
+    calibration = Calibration.of_model(model, LABELS)
     assert calibration is not None
     columns = [f"probability_{label}" for label in LABELS]
     after = EmotionRecognizer.from_pretrained(model, "cpu").predict_corpus(Corpus.read(corpus))

@@ -26,6 +26,7 @@ from mmer.evaluation.report import tables as report_tables
 from mmer.evaluation.report.page import write_report
 from mmer.evaluation.report.run import Run, protocol, read_run, warnings
 from mmer.evaluation.report.tables import ReportTable, latex_text
+from mmer.evaluation.results import ChosenEpoch, SelectionBias
 from mmer.inference import EmotionRecognizer
 from mmer.inference.inputs import corpus_utterances
 from mmer.recipe.schema import load_recipe
@@ -235,8 +236,8 @@ def test_latex_and_markdown_by_hand():
 
 
 def test_interval_by_hand():
-    assert report_tables.with_interval(0.6128, {"low": 0.522, "high": 0.6964}) == "61.3% [52.2, 69.6]"
-    assert report_tables.with_interval(0.6128, {"low": None, "high": None}) == "61.3%"
+    assert report_tables.with_ends(0.6128, 0.522, 0.6964) == "61.3% [52.2, 69.6]"
+    assert report_tables.with_ends(0.6128, None, None) == "61.3%"
 
 
 def made(confidence: Sequence[float], right: Sequence[bool], run: Run) -> Run:
@@ -250,7 +251,7 @@ def made(confidence: Sequence[float], right: Sequence[bool], run: Run) -> Run:
             1 - sure if good else sure for sure, good in zip(confidence, right, strict=True)
         ],
     }
-    return replace(run, predictions=pd.DataFrame(rows), figures={"labels": ["angry", "sad"]})
+    return replace(run, predictions=pd.DataFrame(rows), figures=replace(run.figures, labels=["angry", "sad"]))
 
 
 def test_calibration_error_by_hand(ordinary: Path):
@@ -332,17 +333,17 @@ def test_what_is_gone_is_said_to_be(copied: Path):
 def test_selection_is_told_as_it_was(ordinary: Path, validated: Path):
     read = read_run(ordinary)
     assert "The model of the last epoch (epoch 1 of 1) was kept" in " ".join(protocol(read))
-    bias = {
-        "test_selected": {"epoch": 3, "accuracy": 0.7, "balanced_accuracy": 0.65},
-        "validation_selected": {"epoch": 2, "accuracy": 0.6, "balanced_accuracy": 0.6},
-        "difference": {"accuracy": 0.1, "balanced_accuracy": 0.05},
-    }
-    chosen = replace(read, metrics={**read.metrics, "selection": "test", "selection_bias": bias})
+    bias = SelectionBias(
+        test_selected=ChosenEpoch(epoch=3, accuracy=0.7, balanced_accuracy=0.65),
+        validation_selected=ChosenEpoch(epoch=2, accuracy=0.6, balanced_accuracy=0.6),
+        difference=ChosenEpoch(accuracy=0.1, balanced_accuracy=0.05),
+    )
+    chosen = replace(read, metrics=replace(read.metrics, selection="test", selection_bias=bias))
     assert warnings(chosen)[0].startswith("The test split chose the epoch: every figure of it is optimistic.")
     assert "the utterances that are judged" in " ".join(protocol(chosen))
     assert any("test (chose the epoch)" in row[0] for row in report_tables.results(chosen).rows)
     assert report_tables.selection_bias(bias).rows[2] == ["optimism, points", "+10.0", "+5.0"]
-    others = replace(read, metrics={**read.metrics, "selection": "validation"})
+    others = replace(read, metrics=replace(read.metrics, selection="validation"))
     assert "the test utterances were judged once, after that choice" in " ".join(protocol(others))
     told = "Speakers are kept apart: train: 16 utterances of 2 speakers (anna, cleo); test: 8 utterances of 1"
     assert told in " ".join(protocol(read))

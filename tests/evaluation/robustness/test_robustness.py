@@ -1,6 +1,5 @@
 """Disturbances in their stated amounts, and judging under them, interrupted or not."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness import robustness
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances, pink_noise
+from mmer.evaluation.robustness.results import Robustness
 from mmer.evaluation.robustness.robustness import measure
 
 
@@ -96,17 +96,17 @@ def test_judging(model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytes
         progress=lambda *told: done.append(told),
     )
     assert done[-1] == (200, 200)
-    assert [(found["axis"], found["level"]) for found in result["conditions"]] == [
+    assert [(found.axis, found.level) for found in result.conditions] == [
         (each.axis, each.level) for each in disturbances(chosen)
     ]
-    assert json.loads((tmp_path / "robustness.json").read_text()) == result
+    assert Robustness.read(tmp_path / "robustness.json") == result
     assert Image.open(tmp_path / "robustness.png").width >= 800
-    assert result["utterances"] == 20
+    assert result.utterances == 20
     answers = pd.read_parquet(tmp_path / "answers" / "length-0.5.parquet")
     assert answers["duration"].tolist() == pytest.approx([0.5] * 20)
-    (short,) = [found for found in result["conditions"] if found["level"] == 0.5]
+    (short,) = [found for found in result.conditions if found.level == 0.5]
     expected = interval(answers, "balanced_accuracy", labels=LABELS)
-    assert (short["balanced_accuracy"], short["interval"]["low"]) == (expected.estimate, expected.low)
+    assert (short.balanced_accuracy, short.interval.low) == (expected.estimate, expected.low)
 
     calls: list[Disturbance] = []
     original = robustness._disturbed

@@ -1,6 +1,5 @@
 """Other words for the same meaning: into another language and back, the paper's augmentation of text."""
 
-import hashlib
 import re
 from collections.abc import Collection, Sequence
 from typing import Any, Self
@@ -11,6 +10,7 @@ from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError, Parameter
 from mmer.extras import import_extra
 from mmer.model.pretrained_encoders import fetch
+from mmer.runs.seeds import seed_for
 from mmer.text.transcripts import strip_annotations
 
 _PAIR = re.compile(r"([a-z]{2,3})-([a-z]{2,3})")
@@ -71,9 +71,7 @@ class BackTranslation:
         said = [strip_annotations(text) for text in texts]
         devices = [self.device] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices), torch.inference_mode():
-            torch.manual_seed(
-                int.from_bytes(hashlib.blake2b(repr(list(seeds)).encode(), digest_size=7).digest())
-            )
+            torch.manual_seed(seed_for(list(seeds), size=7))
             for tokenizer, model in self._steps:
                 said = self._translate(tokenizer, model, said)
         return [other if text else "" for text, other in zip(texts, said, strict=True)]

@@ -1,13 +1,20 @@
 """The leakage audit: how much of what a fold tests has already been seen in its training."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from mmer.audio.mixdown import CANCELLING
-from mmer.corpora.audit.findings import OVERLAPS, VIEW_OVERLAP, Audit
+from mmer.audio.faults import AudioFault
+from mmer.corpora.audit.findings import (
+    OVERLAPS,
+    VIEW_OVERLAP,
+    Audit,
+    AuditFigures,
+    ClipFaults,
+    TranscriptCounts,
+)
 from mmer.corpora.audit.leaks import TRAIN, Sides, count_broken_views, find_leaks
 from mmer.corpora.clips import ClipContent, read_clips
 from mmer.corpora.corpus import Corpus, Progress
@@ -19,6 +26,7 @@ from mmer.errors import CorpusError
 BY = ("split", "session", "speaker", "fold")
 """What an audit may hold against each other."""
 
+_HEARD = (AudioFault.SILENT, AudioFault.VERY_QUIET, AudioFault.CLIPPED, AudioFault.CHANNELS_CANCEL)
 _SHORT = 0.1  # s; below, nothing can be heard
 _WORDS = (2, 3, 4, 5)  # lengths from which transcripts are counted apart, besides that of near duplicates
 _SHOWN = 5  # of the most leaked transcripts
@@ -68,7 +76,9 @@ def audit(
     for fold, rows in sorted(leaks.groupby("fold")):
         folds[str(fold)] = _figures(rows, known if sides.official else known - len(rows), min_words)
     total = _figures(leaks[leaks["fold"].notna()], None, min_words)
-    broken = _add_views(folds, total, corpus.table, sides, views)
+    by_fold, in_all, broken = count_broken_views(corpus.table, sides, views or [])
+    folds = {name: _with_views(figures, by_fold[name]) for name, figures in folds.items()}
+    total = _with_views(total, in_all)
     notes = []
     if left := len(corpus) - len(table):
         notes.append(f"{left} of {len(corpus)} utterances have no {by} and are left out")
@@ -86,23 +96,6 @@ def audit(
         notes=notes,
         broken_views=broken,
     )
-
-
-def _add_views(
-    folds: Mapping[str, dict[str, Any]],
-    total: dict[str, Any],
-    table: pd.DataFrame,
-    sides: Sides,
-    views: Sequence[View] | None,
-) -> list[dict[str, str]]:
-    """Add the figure of views, null where none are given, to those of the folds; gives the views that break one."""
-    by_fold, in_all, broken = count_broken_views(table, sides, views or [])
-    for name, figures in folds.items():
-        figures[VIEW_OVERLAP] = _share(*by_fold[name])
-        figures["counts"][VIEW_OVERLAP] = list(by_fold[name])
-    total[VIEW_OVERLAP] = _share(*in_all)
-    total["counts"][VIEW_OVERLAP] = list(in_all)
-    return broken
 
 
 def _sides(corpus: Corpus, by: str) -> Sides:
@@ -124,26 +117,34 @@ def _sides(corpus: Corpus, by: str) -> Sides:
     return Sides(names, by == "split")
 
 
-def _figures(rows: pd.DataFrame, train_utterances: int | None, min_words: int) -> dict[str, Any]:
-    figures: dict[str, Any] = {"test_utterances": len(rows)}
-    if train_utterances is not None:
-        figures["train_utterances"] = train_utterances
+def _with_views(figures: AuditFigures, counts: tuple[int, int]) -> AuditFigures:
+    """Add how many views broke the fold, of how many."""
+    return replace(
+        figures, view_overlap=_share(*counts), counts={**figures.counts, VIEW_OVERLAP: list(counts)}
+    )
+
+
+def _figures(rows: pd.DataFrame, train_utterances: int | None, min_words: int) -> AuditFigures:
     counts = {name: (int(rows[column].sum()), int(rows[column].count())) for name, column in OVERLAPS.items()}
-    figures |= {name: _share(*count) for name, count in counts.items()}
-    figures["counts"] = {name: list(count) for name, count in counts.items()}
-    figures["transcript_overlap_by_words"] = {
-        str(length): _share(int(long.sum()), int(long.count()))
-        for length in sorted({*_WORDS, min_words})
-        for long in [rows["transcript"][rows["words"] >= length]]
-    }
-    figures |= _lookup_figures(rows)
-    figures["emotions"] = _counts(rows["emotion"])
+    styles = {}
     if "improvised" in rows:
         for name, kind in (("scripted", False), ("improvised", True)):
-            figures[name] = _figures(
-                rows[rows["improvised"] == kind].drop(columns="improvised"), None, min_words
-            )
-    return figures
+            part = rows[rows["improvised"] == kind].drop(columns="improvised")
+            styles[name] = _figures(part, None, min_words)
+    return AuditFigures(
+        test_utterances=len(rows),
+        train_utterances=train_utterances,
+        **{name: _share(*count) for name, count in counts.items()},
+        counts={name: list(count) for name, count in counts.items()},
+        transcript_overlap_by_words={
+            str(length): _share(int(long.sum()), int(long.count()))
+            for length in sorted({*_WORDS, min_words})
+            for long in [rows["transcript"][rows["words"] >= length]]
+        },
+        **_lookup_figures(rows),
+        emotions=_counts(rows["emotion"]),
+        **styles,
+    )
 
 
 def _lookup_figures(rows: pd.DataFrame) -> dict[str, float | None]:
@@ -157,25 +158,25 @@ def _lookup_figures(rows: pd.DataFrame) -> dict[str, float | None]:
     }
 
 
-def _transcripts(leaks: pd.DataFrame) -> dict[str, Any]:
+def _transcripts(leaks: pd.DataFrame) -> TranscriptCounts:
     said = leaks["text"].dropna()
     counts = said.value_counts()
     repeated = counts.index[counts > 1]
     emotions = leaks["emotion"].groupby(leaks["text"]).nunique()
     leaked = leaks["text"][leaks["transcript"].fillna(False)].value_counts()
-    return {
-        "distinct": len(counts),
-        "redundant": len(said) - len(counts),
-        "repeated": len(repeated),
-        "ambiguous": int((emotions[repeated] > 1).sum()),
-        "most_leaked": {str(text): int(count) for text, count in leaked.head(_SHOWN).items()},
-    }
+    return TranscriptCounts(
+        distinct=len(counts),
+        redundant=len(said) - len(counts),
+        repeated=len(repeated),
+        ambiguous=int((emotions[repeated] > 1).sum()),
+        most_leaked={str(text): int(count) for text, count in leaked.head(_SHOWN).items()},
+    )
 
 
-def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> dict[str, Any]:
+def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> ClipFaults:
     ids = table["utterance_id"]
     heard = {row: clip for row, clip in clips.items() if not clip.error}
-    empty = {row for row, clip in clips.items() if clip.error and clip.error.endswith("holds no samples")}
+    empty = {row for row, clip in clips.items() if clip.empty}
     durations = pd.Series({row: clip.duration for row, clip in heard.items()}, dtype=float)
     durations = durations.reindex(table.index).fillna(table["duration"])
     faults = {
@@ -183,17 +184,15 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> dict[str, A
         "empty": sorted(empty | set(durations.index[durations == 0])),
         "short": durations.index[(durations > 0) & (durations < _SHORT)],
         **{
-            kind.replace(" ", "_"): [
-                row
-                for row, clip in heard.items()
-                if any(warning.startswith(kind) for warning in clip.warnings)
+            fault.replace(" ", "_"): [
+                row for row, clip in heard.items() if any(each.fault is fault for each in clip.warnings)
             ]
-            for kind in ("silent", "very quiet", "clipped", CANCELLING)
+            for fault in _HEARD
         },
         "unusual_duration": durations.index[_outlying(durations)],
         "no_fingerprint": [row for row, clip in heard.items() if not clip.print],
     }
-    return {"read": len(heard), **{name: ids[list(rows)].tolist() for name, rows in faults.items()}}
+    return ClipFaults(read=len(heard), **{name: ids[list(rows)].tolist() for name, rows in faults.items()})
 
 
 def _outlying(durations: pd.Series) -> pd.Series:

@@ -50,9 +50,9 @@ class AuditCondition:
     def judge(self, audit: Audit) -> tuple[bool | None, str]:
         """Whether the condition holds in some fold, null where the figure is not known; and that in one line."""
         if self.figure in FAULTS:
-            values = {"the corpus": len(audit.clips[self.figure])}
+            values = {"the corpus": len(audit.clips.of(self.figure))}
         else:
-            figures = {name: fold[self.figure] for name, fold in audit.folds.items()}
+            figures = {name: fold.share(self.figure) for name, fold in audit.folds.items()}
             values = {name: value for name, value in figures.items() if value is not None}
         if not values:
             return None, f"{self} cannot be judged: {self.figure} is not known"

@@ -1,9 +1,8 @@
 """What an audit found: figures, what they mean in words, and one page of tables."""
 
-import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,11 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from mmer.corpora.audit.leaks import BrokenView, SameRecording
 from mmer.display.terminal import Table
-from mmer.files.writing import writable, write_json
+from mmer.files.writing import Paths, writable
 from mmer.plain_text import shown
+from mmer.runs.result_file import ResultFile
 
 OVERLAPS = {
     "speaker_overlap": "speaker",
@@ -69,68 +70,140 @@ _THINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found; `rich.print` shows it on a page.
+@dataclass(frozen=True, kw_only=True)
+class AuditFigures:
+    """What of the tested utterances of a fold is in its training. Shares are 0 to 1, None where nothing is known.
 
-    Shares are between 0 and 1, and null where nothing is known: no audio, no such column, nobody tested.
+    Attributes:
+        test_utterances: how many are tested.
+        train_utterances: how many train; None over all folds.
+        speaker_overlap, dialogue_overlap, transcript_overlap, near_transcript_overlap, copy_overlap, audio_overlap,
+            near_audio_overlap: shares of the tested utterances whose speaker, dialogue, exact transcript, near
+            duplicate (of those with enough words; the exact ones included), original or augmented copy, bytes or sound
+            is in training too.
+        view_overlap: of the views of training utterances, the share that used the voice or the words of somebody who
+            is not in training.
+        counts: the same as [found, known], by the name of the share.
+        transcript_overlap_by_words: the exact ones of the transcripts that have at least so many words.
+        lookup_accuracy: share of the leaked transcripts whose emotion is the one that training has most often for the
+            same words.
+        majority_accuracy: share of them whose emotion is the most frequent one of training.
+        lookup_gain: what the first adds to the accuracy over all tested utterances.
+        emotions: counts.
+        scripted, improvised: the text figures of either; None where the corpus does not say what was improvised.
+    """
+
+    test_utterances: int
+    train_utterances: int | None = None
+    speaker_overlap: float | None
+    dialogue_overlap: float | None
+    transcript_overlap: float | None
+    near_transcript_overlap: float | None
+    copy_overlap: float | None
+    audio_overlap: float | None
+    near_audio_overlap: float | None
+    view_overlap: float | None = None
+    counts: Mapping[str, Sequence[int]]
+    transcript_overlap_by_words: Mapping[str, float | None]
+    lookup_accuracy: float | None
+    majority_accuracy: float | None
+    lookup_gain: float | None
+    emotions: Mapping[str, int]
+    scripted: "AuditFigures | None" = None
+    improvised: "AuditFigures | None" = None
+
+    def share(self, name: str) -> float | None:
+        """Return the figure of `OVERLAPS`, `LOOKUPS` or `view_overlap` that has this name."""
+        return getattr(self, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptCounts:
+    """How often transcripts repeat.
+
+    Attributes:
+        distinct: normalized transcripts.
+        redundant: utterances that repeat one.
+        repeated: distinct ones that are said more than once.
+        ambiguous: repeated ones with several emotions.
+        most_leaked: how often the most frequent leaked ones are tested.
+    """
+
+    distinct: int
+    redundant: int
+    repeated: int
+    ambiguous: int
+    most_leaked: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFaults:
+    """Ids of the utterances whose clips have each of `FAULTS`, and how many recordings could be read."""
+
+    read: int
+    unreadable: Sequence[str]
+    empty: Sequence[str]
+    short: Sequence[str]
+    silent: Sequence[str]
+    very_quiet: Sequence[str]
+    clipped: Sequence[str]
+    channels_cancel: Sequence[str]
+    unusual_duration: Sequence[str]
+    no_fingerprint: Sequence[str]
+
+    def of(self, fault: str) -> Sequence[str]:
+        """Return the ids of the utterances whose clips have one of `FAULTS`."""
+        return getattr(self, fault)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit(ResultFile):
+    """What an audit found; `rich.print` shows it on a page.
 
     Attributes:
         source: what the corpus was read from.
         by: what was held against what: each split against training, or each group against all others.
         settings: similarity and length of near-duplicate transcripts, difference of near-duplicate recordings.
-        folds: figures of each fold. `test_utterances`, `train_utterances`; the shares of the tested utterances whose
-            speaker, dialogue, exact transcript, near duplicate (of those with enough words; the exact ones included),
-            original or augmented copy, bytes or sound is in training too: `speaker_overlap`, `dialogue_overlap`,
-            `transcript_overlap`, `near_transcript_overlap`, `copy_overlap`, `audio_overlap`, `near_audio_overlap`;
-            `counts`, the same as [found, known]; `transcript_overlap_by_words`, the exact ones of those that have at
-            least so many words; `lookup_accuracy`, share of the leaked transcripts that the emotion training has most
-            often for the same words gets right, and `majority_accuracy`, that the most frequent emotion of training
-            gets right; `lookup_gain`, what the first adds to the accuracy over all tested utterances; `emotions`.
-            Where the corpus says what was improvised, `scripted` and `improvised` have the text figures of either.
-            `view_overlap`: of the views of training utterances, the share that used the voice or the words of somebody
-            who is not in training.
+        folds: figures of each fold.
         total: the same over all tested utterances.
-        transcripts: `distinct` normalized ones, `redundant` utterances that repeat one, `repeated` distinct ones said
-            more than once, `ambiguous` repeated ones with several emotions, `most_leaked` ones with how often they
-            are tested.
-        clips: `read`, recordings that could be; and for each of `FAULTS` the ids of the utterances that have it.
+        transcripts: how often they repeat.
+        clips: what is wrong with them.
         emotions: counts in each split or group.
-        recordings: tested recordings that training has too, and in which utterance.
+        recordings: tested recordings that training has too.
         notes: what was left out, and why a recording could not be read.
-        broken_views: `view`, `fold` and `reason` of each view that breaks a fold.
+        broken_views: views that break a fold.
     """
 
     source: str
     by: str
-    settings: dict[str, float]
-    folds: dict[str, dict[str, Any]]
-    total: dict[str, Any]
-    transcripts: dict[str, Any]
-    clips: dict[str, Any]
-    emotions: dict[str, dict[str, int]]
-    recordings: list[dict[str, Any]]
-    notes: list[str] = field(default_factory=list)
-    broken_views: list[dict[str, str]] = field(default_factory=list)
+    settings: Mapping[str, float]
+    folds: Mapping[str, AuditFigures]
+    total: AuditFigures
+    transcripts: TranscriptCounts
+    clips: ClipFaults
+    emotions: Mapping[str, Mapping[str, int]]
+    recordings: Sequence[SameRecording]
+    notes: Sequence[str] = ()
+    broken_views: Sequence[BrokenView] = ()
 
     @property
     def verdict(self) -> list[str]:
         """What the figures mean, in sentences."""
         return _verdict(self)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON knows it."""
-        return {**asdict(self), "verdict": self.verdict}
+    def content(self) -> dict[str, Any]:
+        """Return what the file holds; the verdict is written for readers alone."""
+        return {**super().content(), "verdict": self.verdict}
 
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write everything as JSON.
+    def write(self, path: Paths) -> None:
+        """Write everything as JSON into a folder that is made if it does not exist.
 
         Raises:
             MMERError: the file cannot be written.
         """
         with writable(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, self.to_dict())
+        super().write(path)
 
     def __rich__(self) -> RenderableType:
         return _page(self)
@@ -143,67 +216,65 @@ def _verdict(audit: Audit) -> list[str]:
     else:
         sentences = _judge(audit.total, audit)
         for figure in ("speaker_overlap", "transcript_overlap", "near_audio_overlap"):
-            shares = {name: fold[figure] or 0 for name, fold in audit.folds.items()}
+            shares = {name: fold.share(figure) or 0 for name, fold in audit.folds.items()}
             worst = max(shares, key=shares.__getitem__)
-            if shares[worst] > (audit.total[figure] or 0):
+            if shares[worst] > (audit.total.share(figure) or 0):
                 what = figure.replace("_", " ")
                 sentences.append(f"the greatest {what} is that of {audit.by} {worst}, {shares[worst]:.1%}")
-    faults = [f"{len(ids)} {said}" for name, said in FAULTS.items() if (ids := audit.clips[name])]
+    faults = [f"{len(ids)} {said}" for name, said in FAULTS.items() if (ids := audit.clips.of(name))]
     if faults:
         sentences.append(f"clips: {', '.join(faults)}")
     return sentences
 
 
-def _judge(figures: Mapping[str, Any], audit: Audit) -> list[str]:
-    counts, sentences = figures["counts"], []
+def _judge(figures: AuditFigures, audit: Audit) -> list[str]:
+    counts, sentences = figures.counts, []
 
     def found(name: str) -> str:
-        return f"{figures[name]:.1%} of the utterances ({counts[name][0]} of {counts[name][1]})"
+        return f"{figures.share(name):.1%} of the utterances ({counts[name][0]} of {counts[name][1]})"
 
-    if figures["speaker_overlap"]:
+    if figures.speaker_overlap:
         sentences.append(
             f"{found('speaker_overlap')} are of speakers who are in training too, so this is no test on new voices"
         )
-    if figures["dialogue_overlap"]:
+    if figures.dialogue_overlap:
         sentences.append(f"{found('dialogue_overlap')} are of dialogues that are in training too")
-    if figures["near_transcript_overlap"] or figures["transcript_overlap"]:
+    if figures.near_transcript_overlap or figures.transcript_overlap:
         sentences.append(_judge_transcripts(figures, audit.settings))
-    if figures["lookup_accuracy"] is not None:
+    if figures.lookup_gain is not None and figures.lookup_accuracy is not None:
         sentences.append(
-            f"the emotion most frequent for the same words in training is right for {figures['lookup_accuracy']:.1%} "
-            f"of these, the most frequent of all for {figures['majority_accuracy']:.1%}: knowing the words by heart is "
-            f"worth {100 * figures['lookup_gain']:+.1f} points of accuracy"
+            f"the emotion most frequent for the same words in training is right for {figures.lookup_accuracy:.1%} "
+            f"of these, the most frequent of all for {figures.majority_accuracy:.1%}: knowing the words by heart is "
+            f"worth {100 * figures.lookup_gain:+.1f} points of accuracy"
         )
-    if figures["copy_overlap"]:
+    if figures.copy_overlap:
         sentences.append(
             f"{found('copy_overlap')} have an augmented copy in training, or are one of what is there: take them out"
         )
-    if figures["near_audio_overlap"]:
-        bytes_too = (
-            f", {counts['audio_overlap'][0]} of them byte for byte" if figures["audio_overlap"] else ""
-        )
+    if figures.near_audio_overlap:
+        bytes_too = f", {counts['audio_overlap'][0]} of them byte for byte" if figures.audio_overlap else ""
         sentences.append(f"{found('near_audio_overlap')} are recordings that training has too{bytes_too}")
-    if figures["view_overlap"]:
+    if figures.view_overlap:
         broken, known = counts["view_overlap"]
         sentences.append(
-            f"{figures['view_overlap']:.1%} of the views of training utterances ({broken} of {known}) used the voice "
+            f"{figures.view_overlap:.1%} of the views of training utterances ({broken} of {known}) used the voice "
             "or the words of somebody who is not in training: leave them out"
         )
     for share, words in ((0, "not in training"), (None, "not known")):
-        things = [thing for name, thing in _THINGS.items() if figures[name] == share]
+        things = [thing for name, thing in _THINGS.items() if figures.share(name) == share]
         if things:
             sentences.append(f"{words}: {', '.join(things)}")
     return sentences
 
 
-def _judge_transcripts(figures: Mapping[str, Any], settings: Mapping[str, float]) -> str:
-    exact, known = figures["counts"]["transcript_overlap"]
-    near, long = figures["counts"]["near_transcript_overlap"]
+def _judge_transcripts(figures: AuditFigures, settings: Mapping[str, float]) -> str:
+    exact, known = figures.counts["transcript_overlap"]
+    near, long = figures.counts["near_transcript_overlap"]
     sentence = f"{exact / known:.1%} of the transcripts ({exact} of {known}) are in training word for word"
     if not long:
         return sentence
     words, similarity = f"{settings['min_words']:g}", settings["similarity"]
-    same = figures["transcript_overlap_by_words"][words]
+    same = figures.transcript_overlap_by_words[words]
     nearly = f"{near / long:.1%} with a similarity of {similarity:g} or more"
     return f"{sentence}; of those of {words} words or more {same:.1%} are, and {nearly}"
 
@@ -212,21 +283,21 @@ def _page(audit: Audit) -> RenderableType:
     """Tables and sentences for the terminal."""
     facts = audit.transcripts
     said = (
-        f"{facts['distinct']} different transcripts; {facts['redundant']} utterances repeat one; {facts['repeated']} "
-        f"are said more than once, {facts['ambiguous']} of these with several emotions"
+        f"{facts.distinct} different transcripts; {facts.redundant} utterances repeat one; {facts.repeated} "
+        f"are said more than once, {facts.ambiguous} of these with several emotions"
     )
-    leaked = ", ".join(f"{text!r} {count}" for text, count in facts["most_leaked"].items())
+    leaked = ", ".join(f"{text!r} {count}" for text, count in facts.most_leaked.items())
     parts: list[RenderableType] = [_folds(audit), _emotions(audit), Text(said)]
     if leaked:
         parts.append(Text(f"most often tested and trained on: {leaked}"))
     for name, description in FAULTS.items():
-        if ids := audit.clips[name]:
+        if ids := audit.clips.of(name):
             parts.append(Text(f"{description}: {_some(ids)}"))
     if audit.recordings:
-        pairs = [f"{row['utterance']} is {row['same_as']}" for row in audit.recordings]
+        pairs = [f"{row.utterance} is {row.same_as}" for row in audit.recordings]
         parts.append(Text(f"recordings that training has too: {_some(pairs)}"))
     if audit.broken_views:
-        said = [f"{row['view']} in {row['fold']}: {row['reason']}" for row in audit.broken_views]
+        said = [f"{row.view} in {row.fold}: {row.reason}" for row in audit.broken_views]
         parts.append(Text(f"views that break a fold: {_some(said)}"))
     parts += [Text(f"note: {note}") for note in audit.notes[:_NOTES]]
     if len(audit.notes) > _NOTES:
@@ -237,7 +308,7 @@ def _page(audit: Audit) -> RenderableType:
 
 
 def _folds(audit: Audit) -> Table:
-    columns = {name: title for name, title in _COLUMNS.items() if audit.total[name] is not None}
+    columns = {name: title for name, title in _COLUMNS.items() if audit.total.share(name) is not None}
     where = "training" if audit.by == "split" else f"the other {audit.by}s"
     table = Table(
         title=Text.assemble(
@@ -248,14 +319,16 @@ def _folds(audit: Audit) -> Table:
     table.add_column(audit.by)
     for title in ("utterances", *columns.values()):
         table.add_column(title, justify="right")
-    leaky = sorted(audit.folds, key=lambda name: -max(audit.folds[name][figure] or 0 for figure in OVERLAPS))
+    leaky = sorted(
+        audit.folds, key=lambda name: -max(audit.folds[name].share(figure) or 0 for figure in OVERLAPS)
+    )
     rows = {name: fold for name, fold in audit.folds.items() if name in leaky[:_FOLDS]}
-    kinds = {kind: audit.total[kind] for kind in ("scripted", "improvised") if kind in audit.total}
-    for part in (rows, {"all": audit.total, **kinds}):
+    kinds = {"scripted": audit.total.scripted, "improvised": audit.total.improvised}
+    for part in (rows, {"all": audit.total, **{kind: found for kind, found in kinds.items() if found}}):
         table.add_section()
         for name, figures in part.items():
-            shares = (_percent(figures.get(column)) for column in columns)
-            table.add_row(name, str(figures["test_utterances"]), *shares)
+            shares = (_percent(figures.share(column)) for column in columns)
+            table.add_row(name, str(figures.test_utterances), *shares)
     if len(rows) < len(audit.folds):
         table.caption = (
             f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; the JSON file has all"
@@ -282,6 +355,6 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
 
 
-def _some(items: list[str]) -> str:
+def _some(items: Sequence[str]) -> str:
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return f"{', '.join(items[:_SHOWN])}{more}"

@@ -50,9 +50,18 @@ class Sides:
         return seen.astype("boolean").mask(unknown)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SameRecording:
+    """A tested recording that training has too, and the `difference` of their fingerprints, 0 for the same bytes."""
+
+    utterance: str
+    same_as: str
+    difference: float
+
+
 def find_leaks(
     table: pd.DataFrame, sides: Sides, clips: Mapping[int, ClipContent], similarity: float, min_words: int
-) -> tuple[pd.DataFrame, list[dict[str, str | float]]]:
+) -> tuple[pd.DataFrame, list[SameRecording]]:
     """Look for every tested utterance in the training of its fold.
 
     Args:
@@ -63,12 +72,12 @@ def find_leaks(
         min_words: a transcript with fewer is not looked for nearly.
 
     Returns:
-        A row for each row of `table`, and the recordings that are in training again (`utterance`, `same_as`, and the
-        `difference` of their fingerprints, 0 for the same bytes). Columns: `fold`; `emotion`; `text`, the normalized
-        transcript, and its `words`; `lookup`, the emotion that training has most often for the same transcript (of
-        several, the one met first); `majority`, the most frequent emotion of training; and, true, false or unknown,
-        `speaker`, `dialogue`, `transcript`, `near_transcript` (of those with enough words), `copy` (an augmented copy,
-        or what the utterance is a copy of), `audio` (the same bytes), `near_audio` (the same sound).
+        A row for each row of `table`, and the recordings that are in training again. Columns: `fold`;
+        `emotion`; `text`, the normalized transcript, and its `words`; `lookup`, the emotion that training has
+        most often for the same transcript (of several, the one met first); `majority`, the most frequent
+        emotion of training; and, true, false or unknown, `speaker`, `dialogue`, `transcript`, `near_transcript`
+        (of those with enough words), `copy` (an augmented copy, or what the utterance is a copy of), `audio`
+        (the same bytes), `near_audio` (the same sound).
     """
     texts = table["transcript"].map(normalize_transcript, na_action="ignore")
     words = texts.map(count_words, na_action="ignore").astype(float)
@@ -146,7 +155,7 @@ def _majority(leaks: pd.DataFrame, sides: Sides) -> pd.Series:
 
 def _near_audio(
     ids: pd.Series, sides: Sides, clips: Mapping[int, ClipContent]
-) -> tuple[pd.Series, list[dict[str, str | float]]]:
+) -> tuple[pd.Series, list[SameRecording]]:
     """Whether a recording is in training, in whatever coding; and which recording that is."""
     rows: dict[str, list[int]] = defaultdict(list)  # of each recording, same bytes counted once
     for row, clip in clips.items():
@@ -160,7 +169,7 @@ def _near_audio(
             same[content].append((contents[position], difference))
             same[contents[position]].append((content, difference))
     near: dict[int, bool] = {}
-    found: list[dict[str, str | float]] = []
+    found: list[SameRecording] = []
     tested, names = sides.tested.to_dict(), sides.names.to_dict()
     for content, own in rows.items():
         for row in own:
@@ -175,7 +184,7 @@ def _near_audio(
             ]
             if matches:
                 difference, other = min(matches)
-                found.append({"utterance": ids[row], "same_as": ids[other], "difference": difference})
+                found.append(SameRecording(utterance=ids[row], same_as=ids[other], difference=difference))
             if matches or clips[row].print:
                 near[row] = bool(matches)
     return pd.Series(near, dtype="boolean").reindex(ids.index), found
@@ -201,9 +210,18 @@ def _unknown(table: pd.DataFrame) -> pd.Series:
     return pd.Series(pd.NA, index=table.index, dtype="boolean")
 
 
+@dataclass(frozen=True, kw_only=True)
+class BrokenView:
+    """A view that breaks a fold, and why."""
+
+    view: str
+    fold: str
+    reason: str
+
+
 def count_broken_views(
     table: pd.DataFrame, sides: Sides, views: Sequence[View]
-) -> tuple[dict[str, tuple[int, int]], tuple[int, int], list[dict[str, str]]]:
+) -> tuple[dict[str, tuple[int, int]], tuple[int, int], list[BrokenView]]:
     """Look for views that may not train where their source does.
 
     Args:
@@ -213,12 +231,12 @@ def count_broken_views(
 
     Returns:
         By fold, how many of the views of its training utterances break it, and how many these are; the same for views
-        that break some fold, of those that are trained on in some; and of each that does, `view`, the first such
-        `fold`, and `reason`.
+        that break some fold, of those that are trained on in some; and each that does, with the first such
+        fold.
     """
     good = [view for view in views if view.rejected is None]
     counts: dict[str, tuple[int, int]] = {}
-    reasons: dict[str, dict[str, str]] = {}
+    reasons: dict[str, BrokenView] = {}
     used: set[str] = set()
     for fold in sorted(sides.tested.dropna().unique()):
         trained = table[[sides.train(name, fold) for name in sides.names]]
@@ -228,5 +246,5 @@ def count_broken_views(
         counts[str(fold)] = len(broken), len(inside)
         used.update(view.view_id for view in inside)
         for view, reason in broken:
-            reasons.setdefault(view.view_id, {"view": view.view_id, "fold": str(fold), "reason": reason})
+            reasons.setdefault(view.view_id, BrokenView(view=view.view_id, fold=str(fold), reason=reason))
     return counts, (len(reasons), len(used)), list(reasons.values())

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.display.picture import additional_picture
-from mmer.evaluation.calibration.figures import answer_bins, calibration_figures
+from mmer.evaluation.calibration.figures import ConfidenceFigures, answer_bins, calibration_figures
 from mmer.evaluation.calibration.plots import plot_reliability, plot_risk_coverage
 from mmer.files.writing import write_csv
 from mmer.inference.prediction import probability_column
@@ -32,13 +31,13 @@ class Confidence:
         right = (answered["predicted"] == answered["emotion"]).to_numpy()
         self.curve = risk_coverage(self._probabilities.max(axis=1), right)
 
-    def figures(self) -> dict[str, Any]:
-        """`fitted`, what `calibration_figures` gives, and `area_under_risk_coverage`."""
-        return {
-            "fitted": self._fitted,
+    def figures(self) -> ConfidenceFigures:
+        """Compute how far the confidence can be believed."""
+        return ConfidenceFigures(
+            fitted=self._fitted,
             **calibration_figures(self._probabilities, self._truth),
-            "area_under_risk_coverage": area_under_risk_coverage(self.curve),
-        }
+            area_under_risk_coverage=area_under_risk_coverage(self.curve),
+        )
 
     def write(self, folder: Path, *, title: str) -> None:
         """Write `risk_coverage.csv`, `risk_coverage.png` and `reliability.png`."""

@@ -1,5 +1,7 @@
 """How far probabilities are from what happens."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -10,6 +12,23 @@ BINS = 10
 _SMALLEST = 1e-30  # probability that stands for zero where its logarithm is taken
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceFigures:
+    """How far the confidence of answers can be believed.
+
+    Attributes:
+        fitted: whether the model folder has a calibration.
+        log_loss, brier, expected_calibration_error: of `calibration_figures`.
+        area_under_risk_coverage: mean risk over all coverages, 0 to 1.
+    """
+
+    fitted: bool
+    log_loss: float
+    brier: float
+    expected_calibration_error: float
+    area_under_risk_coverage: float
 
 
 def log_loss(probabilities: Floats, truth: Integers) -> float:

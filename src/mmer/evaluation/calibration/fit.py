@@ -30,6 +30,7 @@ from mmer.files.lock import Parameters, Result, writes
 from mmer.files.writing import check_output_folder
 from mmer.inference.calibration import (
     CONDITIONS,
+    FILE,
     SMALLEST,
     CalibratedCondition,
     Calibration,
@@ -178,7 +179,7 @@ def calibrate(
         conditions=fitted,
         note="; ".join(notes) or None,
     )
-    calibration.write(model_folder)
+    calibration.write(model_folder / FILE)
     with additional_picture(PICTURE):
         plot_calibration(calibration, model_folder / PICTURE)
     return calibration
@@ -299,6 +300,8 @@ def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calib
     logs = np.log(np.maximum(probabilities, SMALLEST))
     if method == "temperature":
         span = np.log(_TEMPERATURES)
+        # CalibratedClassifierCV of scikit-learn (1.8) fits a temperature to a classifier that it can call, not to
+        # probabilities that were answered before.
         found = minimize_scalar(
             lambda log: _cross_entropy(logs / np.exp(log), truth)[0], bounds=tuple(span), method="bounded"
         )

@@ -4,7 +4,7 @@ import base64
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mmer.display.progress import counting
 from mmer.display.terminal import messages
 from mmer.errors import MMERError
 from mmer.evaluation.calibration.figures import BINS
+from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.report import plots, tables
 from mmer.evaluation.report.run import (
     Run,
@@ -34,6 +35,7 @@ from mmer.evaluation.report.run import (
     warnings,
 )
 from mmer.evaluation.report.tables import ReportTable
+from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.show import FIGURES
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_text
@@ -108,7 +110,7 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], l
         tables.confident_mistakes(run),
     )
     leaks, verdict = _audit(run, console)
-    bias = run.metrics.get("selection_bias")
+    bias = run.metrics.selection_bias
     shown = {
         "results": tables.results(run),
         "bias": tables.selection_bias(bias) if bias else None,
@@ -127,7 +129,7 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], l
         tables.confusion(
             figures, f"confusion-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', name)[:50]}", f"fold {name}"
         )
-        for number, (name, figures) in enumerate(run.metrics.get("folds", {}).items(), 1)
+        for number, (name, figures) in enumerate(_fold_figures(run).items(), 1)
     ]
     content = {
         "title": run.folder.resolve().name,
@@ -151,6 +153,10 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], l
     return content, [table for table in (*shown.values(), *folds) if table]
 
 
+def _fold_figures(run: Run) -> Mapping[str, Metrics]:
+    return run.metrics.folds if isinstance(run.metrics, CrossValidationMetrics) else {}
+
+
 def _judged(run: Run) -> str:
     return f"the {run.judged} split" if run.folds is None else "all folds pooled"
 
@@ -161,15 +167,13 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
     for name in ("balanced_accuracy", "accuracy", "macro_f1"):
         found = run.intervals[name]
         remark = ""
-        if found["low"] is not None:
-            remark = (
-                f"{100 * found['low']:.1f} to {100 * found['high']:.1f}% ({found['confidence']:.0%} interval)"
-            )
-        tiles.append((FIGURES[name], tables.percent(run.figures[name]), remark))
-    emotions = sum(share is not None for share in run.figures["recall"].values())
+        if found.low is not None and found.high is not None:
+            remark = f"{100 * found.low:.1f} to {100 * found.high:.1f}% ({found.confidence:.0%} interval)"
+        tiles.append((FIGURES[name], tables.percent(getattr(run.figures, name)), remark))
+    emotions = sum(share is not None for share in run.figures.recall.values())
     speakers = run.predictions["speaker"].nunique()
     remark = f"of {speakers} speaker{'' if speakers == 1 else 's'}"
-    tiles.append(("utterances", str(run.figures["utterances"]), remark))
+    tiles.append(("utterances", str(run.figures.utterances), remark))
     tiles.append(("guessing", f"{1 / emotions:.1%}", f"balanced accuracy, {emotions} emotions"))
     return tiles
 
@@ -182,7 +186,7 @@ def _audit(run: Run, console: Console) -> tuple[ReportTable | None, list[str]]:
         return None, [f"no audit: {error}"]
     said = []
     for title, found in audits.items():
-        if not found.clips["read"]:
+        if not found.clips.read:
             said.append("recordings were not compared" + (f" ({title})" if title else ""))
         said += [f"{title}: {sentence}" if title else sentence for sentence in found.verdict]
     return tables.leaks(audits), said
@@ -207,8 +211,8 @@ def _dots(run: Run, speakers: pd.DataFrame) -> Picture:
     if speakers.empty:
         return Picture("No dots: no speaker is known.")
     found = run.intervals["balanced_accuracy"]
-    svg = plots.speaker_dots(speakers, run.figures["balanced_accuracy"], found)
-    band = "; band: its interval" if found["low"] is not None else ""
+    svg = plots.speaker_dots(speakers, run.figures.balanced_accuracy, found)
+    band = "; band: its interval" if found.low is not None else ""
     return Picture(f"Balanced accuracy of each tested speaker. Line: all together{band}.", svg)
 
 
@@ -219,7 +223,7 @@ def _curves(run: Run) -> Picture:
             "No learning curves: the folder checkpoints, which holds the log of training, was deleted."
         )
     kept = {name: _kept_epoch(run.runs[name]) for name in histories}
-    selection = "validation" if run.metrics["selection"] == "last" else run.metrics["selection"]
+    selection = "validation" if run.metrics.selection == "last" else run.metrics.selection
     lines = "Thin: each fold; thick: their mean; dots" if len(histories) > 1 else "Dot"
     missing = (
         f" {len(run.runs) - len(histories)} folds have no log." if len(histories) < len(run.runs) else ""
@@ -229,7 +233,9 @@ def _curves(run: Run) -> Picture:
 
 
 def _kept_epoch(folder: Path) -> int:
-    return pd.read_json(folder / "metrics.json", typ="series")["kept_epoch"]
+    kept = RunMetrics.read(folder / METRICS).kept_epoch
+    assert kept is not None  # a baseline has no learning curve
+    return kept
 
 
 def _calibration(bins: pd.DataFrame) -> Picture:

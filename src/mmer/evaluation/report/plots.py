@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmer.display.picture import FAINT, INK, Picture, legend_name, soft_axes
 from mmer.evaluation.calibration.plots import draw_reliability
+from mmer.evaluation.intervals import Interval
 from mmer.evaluation.plots import COLORS, NAMES
 
 WIDTH = 4.4  # inches; the page shows pictures a little larger on a screen and smaller on a phone
@@ -26,7 +27,7 @@ _PAGE_COLORS = {INK: "currentColor", FAINT: "var(--rule)", "#0072b2": "var(--blu
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Mapping[str, Any]) -> str:
+def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
     """The balanced accuracy of each tested speaker beside that of all.
 
     Args:
@@ -39,8 +40,8 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Mapping[str, Any]
         figsize=(WIDTH, 1.0 + (0.26 * count if count <= _NAMED else 2.6)), dpi=72, layout="constrained"
     )
     axes = soft_axes(figure.subplots(), "x")
-    if found["low"] is not None:
-        axes.axvspan(found["low"], found["high"], color="#0072b2", alpha=0.15, lw=0)
+    if found.low is not None and found.high is not None:
+        axes.axvspan(found.low, found.high, color="#0072b2", alpha=0.15, lw=0)
     axes.axvline(pooled, color="#0072b2", lw=1.5)
     rows = np.arange(count)[::-1]
     for place, (gender, who) in enumerate(speakers.groupby(speakers["gender"].fillna(""))):

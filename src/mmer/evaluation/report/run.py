@@ -12,8 +12,10 @@ import pandas as pd
 from mmer.corpora.corpus import SPLITS, Corpus
 from mmer.corpora.folds import Folds
 from mmer.errors import Function, MMERError
-from mmer.evaluation.intervals import with_intervals
+from mmer.evaluation.intervals import Interval, with_intervals
+from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import NAMES, history_of
+from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
 from mmer.evaluation.show import FIGURES
 from mmer.recipe.schema import Recipe, load_run_recipe
 
@@ -42,26 +44,26 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    metrics: dict[str, Any]
+    metrics: RunMetrics | CrossValidationMetrics
     corpus: Corpus
     folds: Folds | None
     judged: str
-    figures: dict[str, Any]
-    intervals: dict[str, dict[str, Any]]
+    figures: Metrics
+    intervals: Mapping[str, Interval]
     predictions: pd.DataFrame
     unanswered: int
     skipped: pd.DataFrame
     runs: dict[str, Path]
 
     @property
-    def labels(self) -> list[str]:
+    def labels(self) -> Sequence[str]:
         """Emotions in the order of the confusion matrix."""
-        return self.figures["labels"]
+        return self.figures.labels
 
     @property
     def optimistic(self) -> bool:
         """Whether the utterances that the figures are of chose the epoch."""
-        return self.metrics["selection"] == self.judged
+        return self.metrics.selection == self.judged
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -82,22 +84,26 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
             " with the same recipe goes on with it",
         )
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        if crossval != (metrics.get("kind") == "cross-validation"):
+        metrics = read_metrics(folder)
+        if crossval != isinstance(metrics, CrossValidationMetrics):
             raise ValueError("metrics.json is not that of this kind of run")
         predictions = pd.read_parquet(folder / "predictions.parquet")
         skipped = pd.read_csv(folder / "skipped.csv", dtype=str, keep_default_na=False)
-        judged = "test" if crossval else next((s for s in ("test", "validation") if metrics[s]), None)
-        figures = metrics["pooled"] if crossval else metrics[judged or "train"]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise MMERError(
             f"{folder}: a file of the run is missing or damaged ({reason}); use ", *_MADE_BY
         ) from None
-    if judged is None:
-        raise MMERError(
-            f"{folder}: neither a test nor a validation split was judged; nothing can be reported"
-        )
+    if isinstance(metrics, CrossValidationMetrics):
+        judged, figures, intervals = "test", metrics.pooled, metrics.intervals
+    else:
+        judged, figures, intervals = "test", metrics.test, None
+        if figures is None:
+            judged, figures = "validation", metrics.validation
+        if figures is None:
+            raise MMERError(
+                f"{folder}: neither a test nor a validation split was judged; nothing can be reported"
+            )
     corpus = Corpus.read(folder / "corpus.parquet")
     rows = predictions[predictions["split"] == judged]
     known = corpus.table.set_index("utterance_id")[["transcript", "gender", "session"]]
@@ -111,12 +117,12 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         folds=Folds.read(folder / "folds.json") if crossval else None,
         judged=judged,
         figures=figures,
-        intervals=metrics.get("intervals") or with_intervals(answered, figures["labels"]),
+        intervals=intervals or with_intervals(answered, figures.labels),
         predictions=answered,
         unanswered=len(rows) - len(answered),
         skipped=skipped,
-        runs={name: folder / "folds" / name for name in metrics["folds"]}
-        if crossval
+        runs={name: folder / "folds" / name for name in metrics.folds}
+        if isinstance(metrics, CrossValidationMetrics)
         else {folder.name: folder},
     )
 
@@ -155,15 +161,15 @@ def warnings(run: Run) -> list[str]:
     """What a reader must know before believing a figure."""
     said = []
     if run.optimistic:
-        known = " By how much is measured below." if run.metrics.get("selection_bias") else ""
+        known = " By how much is measured below." if run.metrics.selection_bias else ""
         said.append(f"The {run.judged} split chose the epoch: every figure of it is optimistic.{known}")
-    if missing := run.metrics.get("missing"):
+    if isinstance(run.metrics, CrossValidationMetrics) and (missing := run.metrics.missing):
         said.append(
             f"{_count(missing, 'fold')} not trained yet: {', '.join(missing)}. They are in no figure."
         )
     if run.unanswered:
         said.append(f"{run.unanswered} utterances have no answer of the model and are in no figure.")
-    shared = run.metrics.get("shared_transcripts") or 0.0
+    shared = run.metrics.shared_transcripts
     share = shared.get(run.judged, 0.0) if isinstance(shared, Mapping) else shared
     if share:
         said.append(
@@ -175,7 +181,7 @@ def warnings(run: Run) -> list[str]:
 
 def _model(run: Run) -> str:
     recipe, labels = run.recipe, run.labels
-    if system := run.metrics.get("system"):
+    if system := run.metrics.system:
         return f"A baseline, {system}, tells {len(labels)} emotions apart: {', '.join(labels)}."
     encoders = {"speech": recipe.model.speech.encoder, "text": recipe.model.text.encoder}
     used = {name: path for name, path in encoders.items() if recipe.model.fusion in (name, "mmer", "naive")}
@@ -218,10 +224,11 @@ def _split(run: Run, named: bool) -> str:
 
 
 def _selection(run: Run) -> str:
-    selection, crossval = run.metrics["selection"], run.folds is not None
-    if "system" in run.metrics:
+    metrics = run.metrics
+    selection = metrics.selection
+    if metrics.system:
         return "A baseline chooses nothing, so the groups that validate train too."
-    kept = "" if crossval else f" (epoch {run.metrics['kept_epoch']} of {run.metrics['epochs']})"
+    kept = f" (epoch {metrics.kept_epoch} of {metrics.epochs})" if isinstance(metrics, RunMetrics) else ""
     if selection == "last":
         return f"The model of the last epoch{kept} was kept: nothing was chosen on any split that is judged here."
     metric = run.recipe.protocol.metric
@@ -256,13 +263,14 @@ def _exclusions(run: Run) -> list[str]:
 
 def _intervals(run: Run) -> str:
     found = run.intervals["balanced_accuracy"]
-    if found["low"] is None:
-        return f"There are no intervals: {found['note'].removeprefix('no interval: ')}."
-    note = f" Note: {found['note']}." if found.get("note") else ""
+    if found.low is None:
+        assert found.note
+        return f"{found.note[0].upper()}{found.note[1:]}."
+    note = f" Note: {found.note}." if found.note else ""
     return (
-        f"In brackets: intervals that hold the figure for other {found['cluster']}s like these in "
-        f"{found['confidence']:.0%} of such studies. They follow from how much the {found['clusters']} "
-        f"{found['cluster']}s differ, not the utterances.{note}"
+        f"In brackets: intervals that hold the figure for other {found.cluster}s like these in "
+        f"{found.confidence:.0%} of such studies. They follow from how much the {found.clusters} "
+        f"{found.cluster}s differ, not the utterances.{note}"
     )
 
 

@@ -4,16 +4,16 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from mmer.corpora.audit.findings import OVERLAPS, Audit
 from mmer.corpora.corpus import SPLITS
 from mmer.evaluation.calibration.figures import calibration_error, confidence_bins
-from mmer.evaluation.intervals import interval
-from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.intervals import Interval, interval
+from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.report.run import Run
+from mmer.evaluation.results import RunMetrics, SelectionBias
 from mmer.evaluation.show import FIGURES
 from mmer.evaluation.slices import slices
 from mmer.plain_text import shown
@@ -111,29 +111,32 @@ def markdown_text(text: str) -> str:
 def results(run: Run) -> ReportTable:
     """The figures of each split of a run, or of each fold with mean and spread."""
     judged, headings = run.figures, list(FIGURES.values())
-    total = [with_interval(judged[name], run.intervals[name]) for name in FIGURES]
-    if run.folds is None:
-        rows = []
+    total = [with_interval(getattr(judged, name), run.intervals[name]) for name in FIGURES]
+    metrics = run.metrics
+    if isinstance(metrics, RunMetrics):
+        rows, strong = [], 0
         for split in SPLITS:
-            if figures := run.metrics[split]:
-                shares = total if split == run.judged else [percent(figures[name]) for name in FIGURES]
-                chose = " (chose the epoch)" if split == run.metrics["selection"] else ""
-                rows.append([split + chose, str(figures["utterances"]), *shares])
-        strong = next(place for place, row in enumerate(rows) if row[0].startswith(run.judged))
+            if figures := metrics.of(split):
+                if split == run.judged:
+                    strong = len(rows)
+                shares = (
+                    total if split == run.judged else [percent(getattr(figures, name)) for name in FIGURES]
+                )
+                chose = " (chose the epoch)" if split == metrics.selection else ""
+                rows.append([split + chose, str(figures.utterances), *shares])
         return ReportTable(
             "results", "Figures of each split.", ["split", "utterances", *headings], rows, (strong,)
         )
-    metrics = run.metrics
     rows = [
-        [name, str(figures["utterances"]), *(percent(figures[each]) for each in FIGURES)]
-        for name, figures in metrics["folds"].items()
+        [name, str(figures.utterances), *(percent(getattr(figures, each)) for each in FIGURES)]
+        for name, figures in metrics.folds.items()
     ]
     spread = [
-        percent(metrics["mean"][name])
-        + (f" ± {100 * std:.1f}" if (std := metrics["std"][name]) is not None else "")
+        percent(metrics.mean[name])
+        + (f" ± {100 * std:.1f}" if (std := metrics.std[name]) is not None else "")
         for name in FIGURES
     ]
-    rows += [["mean ± sd", "", *spread], ["pooled", str(judged["utterances"]), *total]]
+    rows += [["mean ± sd", "", *spread], ["pooled", str(judged.utterances), *total]]
     caption = "Figures of each fold; mean and standard deviation over folds; all answers pooled."
     return ReportTable("results", caption, ["fold", "utterances", *headings], rows, (len(rows) - 1,))
 
@@ -142,11 +145,11 @@ def classes(run: Run) -> ReportTable:
     """How much of each emotion is found, and what it is taken for."""
     rows = []
     for row, label in enumerate(run.labels):
-        counts, recall = run.figures["confusion_matrix"][row], run.figures["recall"][label]
+        counts, recall = run.figures.confusion_matrix[row], run.figures.recall[label]
         found = ""
         if recall is not None:
             sure = interval(run.predictions, f"recall_{label}", labels=run.labels)
-            found = with_interval(recall, {"low": sure.low, "high": sure.high})
+            found = with_interval(recall, sure)
         wrong = [(count, other) for count, other in zip(counts, run.labels, strict=True) if other != label]
         count, other = max(wrong, key=lambda pair: pair[0], default=(0, ""))
         rows.append([label, f"{other} ({count})" if count else "", str(sum(counts)), found])
@@ -154,11 +157,11 @@ def classes(run: Run) -> ReportTable:
     return ReportTable("emotions", "Recall of each emotion.", columns, rows, words=2)
 
 
-def confusion(figures: Mapping[str, Any], name: str, title: str) -> ReportTable:
+def confusion(figures: Metrics, name: str, title: str) -> ReportTable:
     """Counts; the page shades them by their share of the row."""
-    labels = figures["labels"]
+    labels = figures.labels
     rows = [
-        [label, *map(str, counts)] for label, counts in zip(labels, figures["confusion_matrix"], strict=True)
+        [label, *map(str, counts)] for label, counts in zip(labels, figures.confusion_matrix, strict=True)
     ]
     return ReportTable(
         name, f"Confusion matrix of {title}: a row for each true emotion.", ["true", *labels], rows
@@ -167,13 +170,13 @@ def confusion(figures: Mapping[str, Any], name: str, title: str) -> ReportTable:
 
 def speaker_figures(run: Run) -> pd.DataFrame:
     """`speaker`, `gender` (or None), `utterances`, `accuracy`, `balanced_accuracy`, worst speaker first."""
+    columns = ["speaker", "gender", "utterances", "accuracy", "balanced_accuracy"]
     rows = []
     for speaker, said in run.predictions.groupby("speaker"):
         figures = compute_metrics(said["emotion"].tolist(), said["predicted"].tolist(), run.labels)
         genders = said["gender"].dropna().unique()
         about = {"speaker": str(speaker), "gender": genders[0] if len(genders) == 1 else None}
-        rows.append(about | {name: figures[name] for name in ("utterances", "accuracy", "balanced_accuracy")})
-    columns = ["speaker", "gender", "utterances", "accuracy", "balanced_accuracy"]
+        rows.append(about | {name: getattr(figures, name) for name in columns[2:]})
     table = pd.DataFrame(rows, columns=columns).astype({"gender": object})
     return table.sort_values("balanced_accuracy", kind="stable", ignore_index=True)
 
@@ -196,7 +199,7 @@ def groups(run: Run) -> ReportTable | None:
     rows = [
         [
             *(row["slice"], row["group"], str(row["utterances"])),
-            *(percent(row["accuracy"]), with_interval(row["balanced_accuracy"], row)),
+            *(percent(row["accuracy"]), with_ends(row["balanced_accuracy"], row["low"], row["high"])),
         ]
         for row in found.where(found.notna(), None).to_dict("records")
     ]
@@ -206,18 +209,18 @@ def groups(run: Run) -> ReportTable | None:
     return ReportTable("groups", caption, columns, rows, worst, words=2) if rows else None
 
 
-def selection_bias(bias: Mapping[str, Any]) -> ReportTable:
+def selection_bias(bias: SelectionBias) -> ReportTable:
     """How much better the figures look because the judged utterances chose the epoch."""
     names = ("accuracy", "balanced_accuracy")
-    said = {"test_selected": "chosen on test", "validation_selected": "chosen on validation"}
+    said = {"chosen on test": bias.test_selected, "chosen on validation": bias.validation_selected}
     rows = [
         [
-            words + (f" (epoch {bias[row]['epoch']})" if "epoch" in bias[row] else ""),
-            *(percent(bias[row][name]) for name in names),
+            words + (f" (epoch {chosen.epoch})" if chosen.epoch is not None else ""),
+            *(percent(getattr(chosen, name)) for name in names),
         ]
-        for row, words in said.items()
+        for words, chosen in said.items()
     ]
-    rows.append(["optimism, points", *(f"{100 * bias['difference'][name]:+.1f}" for name in names)])
+    rows.append(["optimism, points", *(f"{100 * getattr(bias.difference, name):+.1f}" for name in names)])
     caption = (
         "Selection bias: the test figures of the epoch chosen on test and of the one chosen on validation."
     )
@@ -226,12 +229,16 @@ def selection_bias(bias: Mapping[str, Any]) -> ReportTable:
 
 def leaks(audits: Mapping[str, Audit]) -> ReportTable:
     """What is tested and in training too, for each fold or split of the audits."""
-    known = [name for name in OVERLAPS if any(audit.total[name] is not None for audit in audits.values())]
+    known = [
+        name for name in OVERLAPS if any(audit.total.share(name) is not None for audit in audits.values())
+    ]
     rows = []
     for title, audit in audits.items():
         for name, fold in audit.folds.items():
-            shares = ["not known" if fold[each] is None else percent(fold[each]) for each in known]
-            rows.append([f"{title} {name}".strip(), str(fold["test_utterances"]), *shares])
+            shares = [
+                "not known" if (share := fold.share(each)) is None else percent(share) for each in known
+            ]
+            rows.append([f"{title} {name}".strip(), str(fold.test_utterances), *shares])
     headings = [name.removesuffix("_overlap").replace("_", " ") for name in known]
     caption = "Share of the tested utterances whose speaker, words or recording are in training too."
     return ReportTable("audit", caption, ["tested", "utterances", *headings], rows)
@@ -323,8 +330,15 @@ def percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def with_interval(share: float, found: Mapping[Any, Any]) -> str:
+def with_interval(share: float, found: Interval) -> str:
     """A share and its interval, where there is one: `61.3% [52.2, 69.6]`."""
-    if found["low"] is None:
-        return percent(share)
-    return f"{percent(share)} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+    return with_ends(share, found.low, found.high)
+
+
+def with_ends(share: float, low: float | None, high: float | None) -> str:
+    """A share and the ends of its interval, where there is one."""
+    return (
+        percent(share)
+        if low is None or high is None
+        else f"{percent(share)} [{100 * low:.1f}, {100 * high:.1f}]"
+    )

@@ -1,6 +1,5 @@
 """What happens to recordings and transcripts outside the laboratory, in stated amounts."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE
 from mmer.augment.generators.effects import through_codec
 from mmer.errors import MMERError, Parameter
+from mmer.runs.seeds import seed_for
 
 AXES: dict[str, tuple[str | float, ...]] = {
     "noise": (20, 10, 5, 0, -5),
@@ -115,8 +115,7 @@ def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -
 
 def pink_noise(samples: int, key: str) -> NDArray[np.float64]:
     """(samples,) noise of as much power in every octave, root mean square 1; the same for the same key."""
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    white = np.random.default_rng(int.from_bytes(digest)).standard_normal(samples)
+    white = np.random.default_rng(seed_for(key, size=8)).standard_normal(samples)
     spectrum = np.fft.rfft(white)
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
     spectrum[0] = 0

@@ -1,8 +1,6 @@
 """Balanced accuracy against each disturbance, as small pictures side by side."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
@@ -10,31 +8,32 @@ from matplotlib.ticker import PercentFormatter
 from mmer.display.picture import FAINT, INK, Picture
 from mmer.evaluation.plots import COLORS
 from mmer.evaluation.robustness.disturbances import UNITS
+from mmer.evaluation.robustness.results import Robustness
 
 _COLUMNS = 3
 
 
-def plot_robustness(result: Mapping[str, Any], path: Path) -> None:
+def plot_robustness(result: Robustness, path: Path) -> None:
     """Draw what `measure` found.
 
     Args:
         result: of `measure`.
         path: where the picture (PNG) goes.
     """
-    undisturbed = result["conditions"][0]
-    axes_names = list(dict.fromkeys(found["axis"] for found in result["conditions"][1:]))
+    undisturbed = result.conditions[0]
+    axes_names = list(dict.fromkeys(found.axis for found in result.conditions if found.axis))
     rows = -(-len(axes_names) // _COLUMNS)
     columns = min(_COLUMNS, len(axes_names))
     figure = Picture(figsize=(0.6 + 3.5 * columns, 0.9 + 2.9 * rows), dpi=160, layout="constrained")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     blue, orange = COLORS["cross_entropy"], COLORS["ctc"]
     for place, (axes, name) in enumerate(zip(grid, axes_names, strict=False)):
-        found = [undisturbed, *(each for each in result["conditions"] if each["axis"] == name)]
+        found = [undisturbed, *(each for each in result.conditions if each.axis == name)]
         if name == "loudness":
-            found.sort(key=lambda each: each["level"] or 0)
+            found.sort(key=lambda each: float(each.level or 0))
         places = np.arange(len(found))
-        scores = np.array([each["balanced_accuracy"] for each in found])
-        ends = np.array([[each["interval"][end] for end in ("low", "high")] for each in found], dtype=float).T
+        scores = np.array([each.balanced_accuracy for each in found])
+        ends = np.array([[each.interval.low, each.interval.high] for each in found], dtype=float).T
         line = "none" if name == "codec" else "-"  # between codecs there is nothing
         reach = np.abs(ends - scores)
         axes.errorbar(
@@ -50,10 +49,7 @@ def plot_robustness(result: Mapping[str, Any], path: Path) -> None:
             ms=5,
             label="all utterances, 95% interval over speakers",
         )
-        worst = [
-            np.nan if each["worst_group"] is None else each["worst_group"]["balanced_accuracy"]
-            for each in found
-        ]
+        worst = [np.nan if each.worst_group is None else each.worst_group.balanced_accuracy for each in found]
         axes.plot(
             places,
             worst,
@@ -64,12 +60,12 @@ def plot_robustness(result: Mapping[str, Any], path: Path) -> None:
             ms=5,
             label="worst group",
         )
-        axes.axhline(result["chance"], color=FAINT, lw=1.2, ls=":")
+        axes.axhline(result.chance, color=FAINT, lw=1.2, ls=":")
         if place == 0:
             axes.text(
-                len(found) - 1, result["chance"], "chance", ha="right", va="bottom", fontsize=8.5, color=INK
+                len(found) - 1, result.chance, "chance", ha="right", va="bottom", fontsize=8.5, color=INK
             )
-        axes.set_xticks(places, [_shown(name, each["level"]) for each in found])
+        axes.set_xticks(places, [_shown(name, each.level) for each in found])
         axes.set_title(name, loc="left", fontsize=11, color=INK, fontweight="bold")
         axes.set_xlabel(UNITS[name], fontsize=9, color=INK)
         axes.set_ylim(0, 1.02)
@@ -88,7 +84,7 @@ def plot_robustness(result: Mapping[str, Any], path: Path) -> None:
         grid[-1].legend(handles, names, loc="center left", frameon=False, fontsize=9.5, labelcolor=INK)
     else:
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-    title = f"{result['utterances']} utterances of {result['speakers']} speakers"
+    title = f"{result.utterances} utterances of {result.speakers} speakers"
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left")
     figure.savefig(path)
 

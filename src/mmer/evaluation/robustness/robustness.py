@@ -1,9 +1,8 @@
 """How answers hold when recordings and transcripts are worse than those that were trained on."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,18 @@ from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.robustness.plot import plot_robustness
+from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
 from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
+from mmer.files.damaged import read_json_object
 from mmer.files.writing import check_output_folder, writable, write_json, write_parquet
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
+from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 
 _CONTENT = {
@@ -50,7 +52,7 @@ def measure(
     batch_size: int = 16,
     device: str | None = None,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Robustness:
     """Judge a model under every disturbance; the same call again goes on after an interruption.
 
     Args:
@@ -66,11 +68,7 @@ def measure(
         progress: called with the number of answers so far and of all.
 
     Returns:
-        What `robustness.json` holds: `model`, `corpus`, `split`, `utterances`, `speakers`, `in_training` of `overlap`
-        (None where the model keeps no record of what it was trained on), `chance`, and
-        `conditions`: for each disturbance `axis`, `level`, `utterances`, `balanced_accuracy`, its `interval` over
-        speakers, the `worst_group` of `slices`, null where there are no groups, and of words the `word_error_rate`
-        that their errors make, against the transcripts of the corpus.
+        What `robustness.json` holds.
 
     Raises:
         MMERError: an unknown axis, or the folder holds results of something else.
@@ -108,21 +106,22 @@ def measure(
             progress(done, total)
         figures = _figures(pd.read_parquet(file), disturbance, recognizer.labels)
         if disturbance.axis == "words":
-            figures["word_error_rate"] = _with_other_words(judged, disturbance, vocabulary)[1].rate
+            errors = _with_other_words(judged, disturbance, vocabulary)[1]
+            figures = replace(figures, word_error_rate=errors.rate)
         found.append(figures)
     emotions = judged.table["emotion"].nunique()
     in_training = None if trained is None else overlap(trained.splits_of(judged))
-    result = {**settings, "in_training": in_training, "chance": 1 / emotions, "conditions": found}
-    write_json(out / "robustness.json", result)
+    result = Robustness(**settings, in_training=in_training, chance=1 / emotions, conditions=found)
+    result.write(out / "robustness.json")
     with additional_picture("robustness.png"):
         plot_robustness(result, out / "robustness.png")
     return result
 
 
-def robustness_table(result: Mapping[str, Any]) -> Table:
+def robustness_table(result: Robustness) -> Table:
     """A table of what `measure` returned."""
-    title = f"{result['utterances']} utterances of {result['speakers']} speakers"
-    seen = overlap_note(result.get("in_training"))
+    title = f"{result.utterances} utterances of {result.speakers} speakers"
+    seen = overlap_note(result.in_training)
     caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("disturbed")
@@ -130,14 +129,14 @@ def robustness_table(result: Mapping[str, Any]) -> Table:
     for heading in ("balanced accuracy (UA)", "95% interval"):
         table.add_column(heading, justify="right")
     table.add_column("worst group")
-    for found in result["conditions"]:
-        between, worst = found["interval"], found["worst_group"]
-        shown = "" if between["low"] is None else f"{between['low']:.1%} to {between['high']:.1%}"
-        group = f"{worst['slice']} {worst['group']}, {worst['balanced_accuracy']:.1%}" if worst else ""
+    for found in result.conditions:
+        between, worst = found.interval, found.worst_group
+        shown = "" if between.low is None else f"{between.low:.1%} to {between.high:.1%}"
+        group = f"{worst.slice} {worst.group}, {worst.balanced_accuracy:.1%}" if worst else ""
         table.add_row(
-            found["axis"] or "as it is",
-            "" if found["level"] is None else str(found["level"]),
-            *(f"{found['balanced_accuracy']:.1%}", shown, group),
+            found.axis or "as it is",
+            "" if found.level is None else str(found.level),
+            *(f"{found.balanced_accuracy:.1%}", shown, group),
         )
     return table
 
@@ -177,12 +176,10 @@ def _judged(
 def _open(out: Path, settings: Mapping[str, Any]) -> None:
     file = out / "settings.json"
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json_object(file, "use another folder")
         # What earlier versions did not note is not known to differ.
         before = {**{name: settings[name] for name in _CONTENT}, **before}
-        if different := [name for name in settings if before.get(name) != settings[name]]:
-            told = ", ".join(_CONTENT.get(name, name) for name in different)
-            raise MMERError(f"{out} holds results of something else, different in {told}; use another folder")
+        refuse_other(out, "holds results of something else", differences(before, settings, _CONTENT))
     with writable(out):
         (out / "answers").mkdir(parents=True, exist_ok=True)
     write_json(file, settings)
@@ -238,19 +235,23 @@ def _disturbed(
         yield replace(utterance, audio=changed, sampling_rate=SAMPLING_RATE, start=None, end=None)
 
 
-def _figures(answers: pd.DataFrame, disturbance: Disturbance, labels: Sequence[str]) -> dict[str, Any]:
+def _figures(answers: pd.DataFrame, disturbance: Disturbance, labels: Sequence[str]) -> DisturbedFigures:
     found = interval(answers, "balanced_accuracy", labels=labels)
     groups = slices(answers, labels)
     worst = None
     if groups["worst"].any():
-        names = ["slice", "group", "utterances", "balanced_accuracy"]
-        rated = groups.loc[groups["worst"], names].sort_values("balanced_accuracy", kind="stable")
-        worst = json.loads(rated.iloc[0].to_json())
-    return {
-        "axis": disturbance.axis,
-        "level": disturbance.level,
-        "utterances": int(answers["predicted"].notna().sum()),
-        "balanced_accuracy": found.estimate,
-        "interval": asdict(found),
-        "worst_group": worst,
-    }
+        row = groups[groups["worst"]].sort_values("balanced_accuracy", kind="stable").iloc[0]
+        worst = DisturbedGroup(
+            slice=row["slice"],
+            group=row["group"],
+            utterances=int(row["utterances"]),
+            balanced_accuracy=float(row["balanced_accuracy"]),
+        )
+    return DisturbedFigures(
+        axis=disturbance.axis,
+        level=disturbance.level,
+        utterances=int(answers["predicted"].notna().sum()),
+        balanced_accuracy=found.estimate,
+        interval=found,
+        worst_group=worst,
+    )

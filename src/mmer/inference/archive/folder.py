@@ -20,6 +20,7 @@ from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
 from mmer.inference.inputs import Utterance
 from mmer.model.processor import FeatureStatistics
 from mmer.plain_text import json_text, valid
+from mmer.runs.resume import differences, refuse_other
 
 AUDIO = "_audio"
 """Folder of recordings that are no files yet, those of hf:."""
@@ -97,15 +98,11 @@ class ScoreFolder:
             self._check_recordings(utterances)
             self.write(_MANIFEST, json_text(manifest, indent=2).encode())
             return
-        names = {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
-        different = {
-            names.get(name, f"--{name.replace('_', '-')} ({before.get(name)} before)")
-            for name, value in manifest.items()
-            if name not in ("source", "model") and before.get(name) != value
-        }
-        if different:
-            found = f"holds answers to something else, different in {', '.join(sorted(different))}"
-            raise MMERError(f"{self.folder}: {found}; use another folder")
+        compared = {name: value for name, value in manifest.items() if name not in ("source", "model")}
+        called = {name: f"--{name.replace('_', '-')} ({before.get(name)} before)" for name in settings}
+        called |= {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
+        different = sorted(differences(before, compared, called))
+        refuse_other(self.folder, "holds answers to something else", different)
         self._check_recordings(utterances)
 
     def _check_recordings(self, utterances: Sequence[Utterance]) -> None:

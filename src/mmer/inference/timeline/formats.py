@@ -129,6 +129,7 @@ def _write_srt(segments: Sequence[Prediction], path: Path) -> None:
 
 
 def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
+    # webvtt-py writes captions without escaping them, so most of this would stay beside it.
     blocks = ["WEBVTT\n"]
     for start, end, who, lines in _captions(segments, lambda text: html.escape(text, quote=False)):
         span = f"<v {html.escape(_on_one_line(who), quote=False)}>" if who else ""

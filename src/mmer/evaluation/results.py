@@ -1,0 +1,198 @@
+"""The forms of `metrics.json`: of a run, of a cross-validation and of an evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mmer.errors import MMERError
+from mmer.evaluation.annotators import AnnotatorFigures
+from mmer.evaluation.calibration.figures import ConfidenceFigures
+from mmer.evaluation.intervals import Interval
+from mmer.evaluation.metrics import ALSO_CALLED, Metrics
+from mmer.evaluation.modalities import ModalityFigures
+from mmer.evaluation.slices import WorstGroup
+from mmer.files.damaged import read_json_object
+from mmer.runs.folder import METRICS
+from mmer.runs.result_file import ADVICE, ResultFile
+from mmer.text.error_rates import WordErrorBin, WordErrors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenEpoch:
+    """What one choice of the epoch scores on the test split.
+
+    Attributes:
+        accuracy, balanced_accuracy: 0 to 1.
+        epoch: from 1; None for a mean over folds and for a difference.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionBias:
+    """What choosing the epoch on the test split is worth there.
+
+    Attributes:
+        test_selected, validation_selected: the epoch that each split chooses.
+        difference: the first less the second.
+    """
+
+    test_selected: ChosenEpoch
+    validation_selected: ChosenEpoch
+    difference: ChosenEpoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMetrics(ResultFile):
+    """`metrics.json` of a run.
+
+    Attributes:
+        selection: the split that chose the epoch, or `last`.
+        metric: what the best epoch is best in, as `protocol.metric`.
+        refit: whether the model was trained anew on training and validation.
+        kept_epoch: the epoch of the model, from 1; None for a baseline.
+        epochs: how many were trained; None for a baseline.
+        infinite_ctc: how often CTC had no alignment for a transcript in training.
+        train, validation, test: figures of each split; None where none of it was answered.
+        selection_bias: None where only one split can choose.
+        shared_speakers, shared_transcripts: split -> share of its utterances that share them with training, 0 to 1.
+        views: what became of the views, by kind; None without views.
+        system: the name of a baseline; None for a model.
+        also_called: other names of the figures.
+    """
+
+    selection: str
+    metric: str = "balanced_accuracy"
+    refit: bool = False
+    kept_epoch: int | None = None
+    epochs: int | None = None
+    infinite_ctc: int = 0
+    train: Metrics | None = None
+    validation: Metrics | None = None
+    test: Metrics | None = None
+    selection_bias: SelectionBias | None = None
+    shared_speakers: Mapping[str, float] = field(default_factory=dict)
+    shared_transcripts: Mapping[str, float] = field(default_factory=dict)
+    views: Mapping[str, int] | None = None
+    system: str | None = None
+    also_called: Mapping[str, str] = field(default_factory=lambda: ALSO_CALLED)
+
+    def of(self, split: str) -> Metrics | None:
+        """Return the figures of a split; None where none of it was answered."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def judged(self, split: str) -> Metrics:
+        """Return the figures of a split that was judged.
+
+        Raises:
+            MMERError: none of it was answered.
+        """
+        if (figures := self.of(split)) is None:
+            raise MMERError(f"the run has no figures of the split {split}")
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidationMetrics(ResultFile):
+    """`metrics.json` of a cross-validation.
+
+    Attributes:
+        selection: the split that chose the epochs, or `last`.
+        folds: figures of each trained fold on its test utterances.
+        missing: folds that are not trained yet.
+        mean, std: of each figure over folds; the standard deviation is None with one fold.
+        pooled: figures of all answers together.
+        intervals: of the pooled figures, over speakers.
+        selection_bias: mean over folds.
+        shared_transcripts: share of the utterances that say what is said in the training of their fold, 0 to 1.
+        system: the name of a baseline; None for models.
+        also_called: other names of the figures.
+    """
+
+    kind: Literal["cross-validation"] = "cross-validation"
+    selection: str
+    folds: Mapping[str, Metrics]
+    missing: Sequence[str]
+    mean: Mapping[str, float]
+    std: Mapping[str, float | None]
+    pooled: Metrics
+    intervals: Mapping[str, Interval]
+    selection_bias: SelectionBias | None
+    shared_transcripts: float
+    system: str | None = None
+    also_called: Mapping[str, str] = field(default_factory=lambda: ALSO_CALLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptErrors(WordErrors):
+    """How far the transcripts that a model read are from those of the corpus.
+
+    Attributes:
+        condition: the transcript condition or the transcription.
+        word_error_rate, character_error_rate: None where there is nothing to compare.
+    """
+
+    condition: str
+    word_error_rate: float | None
+    character_error_rate: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(ResultFile, Metrics):
+    """`metrics.json` of an evaluation: the figures of a model on a corpus, and how far to trust them.
+
+    Attributes:
+        in_training: of `overlap`, how many of the judged utterances the model was trained on; None where it keeps no
+            record.
+        unseen: figures of the utterances that it was not trained on; None where there are no others, or all are.
+        unknown_speakers: utterances of speakers of whom a model that standardizes per speaker knows nothing else.
+        left_out: utterances without an emotion that the model knows (`other_emotion`) or an answer (`no_answer`).
+        intervals: of each figure, over speakers.
+        worst_groups: of each slice.
+        confidence: how far the probabilities can be believed.
+        transcripts, accuracy_by_word_error_rate: None where transcripts were given and not changed.
+        modalities: condition -> figures; None for a model that needs both sides.
+        annotators: None where the corpus has no votes.
+    """
+
+    in_training: Mapping[str, int] | None
+    unseen: Metrics | None
+    unknown_speakers: int
+    left_out: Mapping[str, int]
+    intervals: Mapping[str, Interval]
+    worst_groups: Mapping[str, WorstGroup]
+    confidence: ConfidenceFigures
+    transcripts: TranscriptErrors | None = None
+    accuracy_by_word_error_rate: Sequence[WordErrorBin] | None = None
+    modalities: Mapping[str, ModalityFigures] | None = None
+    annotators: AnnotatorFigures | None = None
+
+
+def is_cross_validation(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a `metrics.json` is that of a cross-validation."""
+    return content.get("kind") == "cross-validation"
+
+
+def is_run(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a `metrics.json` is that of a single run."""
+    return "test" in content
+
+
+def read_metrics(folder: Path) -> RunMetrics | CrossValidationMetrics:
+    """Read the `metrics.json` of a run or of a cross-validation.
+
+    Raises:
+        CheckpointError: it is damaged or of another version.
+        MMERError: it is that of an evaluation.
+    """
+    path = folder / METRICS
+    content = read_json_object(path, ADVICE)
+    if is_cross_validation(content):
+        return CrossValidationMetrics.from_content(content, path)
+    if is_run(content):
+        return RunMetrics.from_content(content, path)
+    raise MMERError(f"{path}: its figures are of an evaluation, not of a run or a cross-validation")

@@ -1,0 +1,68 @@
+"""The form of `robustness.json`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mmer.evaluation.intervals import Interval
+from mmer.runs.result_file import ResultFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisturbedGroup:
+    """The group of utterances with the lowest balanced accuracy; the fields are columns of `slices`."""
+
+    slice: str
+    group: str
+    utterances: int
+    balanced_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisturbedFigures:
+    """What a model reaches under one disturbance.
+
+    Attributes:
+        axis, level: of the `Disturbance`.
+        utterances: how many were answered.
+        balanced_accuracy: 0 to 1.
+        interval: of the balanced accuracy, over speakers.
+        worst_group: None where there are no groups.
+        word_error_rate: that the errors of words make, against the transcripts of the corpus; None of other axes.
+    """
+
+    axis: str | None
+    level: str | float | None
+    utterances: int
+    balanced_accuracy: float
+    interval: Interval
+    worst_group: DisturbedGroup | None
+    word_error_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness(ResultFile):
+    """`robustness.json`.
+
+    Attributes:
+        model: SHA-256 of the model.
+        corpus: name of the file.
+        split, sample, seed: see `measure`.
+        utterances, speakers: how many were judged.
+        in_training: of `overlap`; None where the model keeps no record of what it was trained on.
+        chance: balanced accuracy of guessing, 0 to 1.
+        conditions: figures under each disturbance; the first is of none.
+        content_sha256, words_sha256: of the corpus and of its training transcripts; None in files of early versions.
+    """
+
+    model: str
+    corpus: str
+    split: str | None
+    sample: int | None
+    seed: int
+    utterances: int
+    speakers: int
+    in_training: Mapping[str, int] | None
+    chance: float
+    conditions: Sequence[DisturbedFigures]
+    content_sha256: str | None = None
+    words_sha256: str | None = None

@@ -1,0 +1,169 @@
+"""Training to the last epoch: the first time, and anew on training and validation together."""
+
+import shutil
+from pathlib import Path
+
+from accelerate import PartialState
+from rich.console import Console
+from transformers import TrainerState, set_seed
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.views import View
+from mmer.display.progress import counting
+from mmer.display.terminal import tell
+from mmer.errors import CorpusError, MMERError
+from mmer.files.writing import writing_folder
+from mmer.model.build import build_model, set_corpus_statistics
+from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.recipe.schema import Recipe
+from mmer.training.arguments import devices_told
+from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space_needed
+from mmer.training.data import (
+    Collator,
+    FeatureStore,
+    SpeechEmotionDataset,
+    TrainingUtterance,
+    speaker_prior,
+    speaker_statistics,
+)
+from mmer.training.preparation import (
+    Preparation,
+    as_judged,
+    as_recognized,
+)
+from mmer.training.progress import TrainingProgress
+from mmer.training.second_views import TrainingViews, choose_views
+from mmer.training.selection import best_step, epoch_of, is_over
+from mmer.training.trainer import TEXT_CACHE, MMERTrainer
+
+
+def fit(
+    recipe: Recipe,
+    preparation: Preparation,
+    views: TrainingViews | None,
+    folder: Path,
+    model_folder: Path,
+    checkpoint: Path | None,
+    console: Console,
+    schedule_epochs: int | None = None,
+) -> TrainerState:
+    """Train, or go on training, to the last epoch; the processor goes to the model folder."""
+    selection = recipe.protocol.selection
+    train_part = preparation.part("train")
+    watched = preparation.part("validation" if selection == "last" else selection)
+    compared = preparation.part("validation" if selection == "test" else "none")
+    if PartialState().is_main_process:
+        check_space(folder, space_needed(recipe, train_part, preparation.labels), [folder])
+    set_seed(recipe.training.seed)
+    model, processor = build_model(recipe, train_part, preparation.labels)
+    made = [view for those in views.of.values() for view in those] if views else []
+    _check_transcripts(processor, preparation.corpus, made)
+    if recipe.data.recognized:
+        _check_transcripts(processor, as_recognized(preparation.corpus), [])
+    store = FeatureStore(processor)
+    heard = [TrainingUtterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
+    statistics = _read_features(store, preparation, [watched, compared], heard, console)
+    if PartialState().is_main_process:
+        with writing_folder(model_folder) as part:
+            processor.save_pretrained(part)
+
+    def judged(part: Corpus) -> SpeechEmotionDataset | None:
+        if not len(part):
+            return None
+        return SpeechEmotionDataset(as_judged(part, recipe), store, recipe, statistics, training=False)
+
+    watching = "validation" if selection == "last" else selection
+    progress = TrainingProgress(console, watching, recipe.protocol.metric)
+    trainer = MMERTrainer(
+        model,
+        recipe,
+        SpeechEmotionDataset(
+            train_part, store, recipe, statistics, views.of if views else None, training=True
+        ),
+        judged(watched),
+        Collator(processor),
+        folder,
+        [progress],
+        judged(compared),
+        schedule_epochs,
+    )
+    for line in devices_told(recipe):
+        tell(line, console)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except KeyboardInterrupt:
+        _, saved = last_checkpoint(folder)
+        epochs = 0 if saved is None or saved.epoch is None else round(saved.epoch)
+        done = f"{epochs} of {recipe.training.epochs} epochs are saved in {folder}"
+        raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
+    finally:
+        progress.stop()
+    return trainer.state
+
+
+def refit(
+    recipe: Recipe, preparation: Preparation, folder: Path, chosen: TrainerState, console: Console
+) -> None:
+    """Train anew on training and validation together, as far as the epoch that validation chose.
+
+    The learning rate goes the way it went to that epoch.
+    """
+    step = best_step(chosen.log_history)
+    assert step is not None
+    epochs = epoch_of(chosen, step)
+    protocol = recipe.protocol.model_copy(update={"refit": False, "selection": "last", "validation": 0})
+    training = recipe.training.model_copy(update={"epochs": epochs, "patience": None})
+    again = recipe.model_copy(update={"protocol": protocol, "training": training})
+    together, stage = preparation.refitted, folder / REFIT
+    checkpoint, state = last_checkpoint(stage)
+    if state is None or not is_over(state, again):
+        trained = len(together.part("train"))
+        told = f"training anew on {trained} utterances of training and validation, {epochs} epochs"
+        tell(told, console)
+        views = choose_views(together.corpus, again)
+        stage.mkdir(exist_ok=True)
+        fit(again, together, views, stage, folder / "model", checkpoint, console, recipe.training.epochs)
+    shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
+
+
+def _read_features(
+    store: FeatureStore,
+    preparation: Preparation,
+    judged: list[Corpus],
+    views: list[TrainingUtterance],
+    console: Console,
+) -> dict[str, FeatureStatistics]:
+    """Fill the store, and give the features the statistics that they are standardized with."""
+    processor, corpus = store.processor, preparation.corpus
+    if not processor.uses_speech:
+        return {}
+    per_speaker = processor.normalization == "speaker"
+    trained = TrainingUtterance.with_sound(preparation.part("train"))
+    utterances = trained + [utterance for part in judged for utterance in TrainingUtterance.with_sound(part)]
+    if per_speaker:
+        utterances = TrainingUtterance.with_sound(corpus)
+    utterances += views
+    with counting(console, "reading recordings", len(utterances)) as progress:
+        for done, utterance in enumerate(utterances, start=1):
+            store(utterance)
+            progress(done)
+            if store.full:
+                break
+    if processor.normalization == "corpus":
+        set_corpus_statistics(processor, FeatureStatistics.of(map(store, trained)))
+    if not per_speaker:
+        return {}
+    prior = speaker_prior(store, preparation.part("train"))
+    processor.speaker_prior = None if prior is None else prior.to_dict()
+    return speaker_statistics(store, corpus)
+
+
+def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:
+    """Find a transcript that is too long for the text encoder before training does."""
+    if processor.uses_text:
+        said = [(utterance.utterance_id, utterance.transcript) for utterance in TrainingUtterance.of(corpus)]
+        for name, transcript in said + [(view.view_id, view.transcript) for view in views]:
+            try:
+                processor.tokenize([transcript])
+            except MMERError as error:
+                raise CorpusError(f"utterance {name}: {error}") from None

@@ -1,0 +1,143 @@
+"""The end of a run: the best model is kept, calibrated and judged on each split."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from transformers import TrainerState
+
+from mmer.corpora.corpus import Corpus
+from mmer.display.picture import additional_picture
+from mmer.display.progress import counting
+from mmer.errors import TrainingError
+from mmer.evaluation.calibration.fit import FEWEST, LABEL_KEEPING, calibrate
+from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
+from mmer.evaluation.results import RunMetrics
+from mmer.files.writing import write_parquet, writing_folder
+from mmer.inference.calibration import FILE as CALIBRATION
+from mmer.inference.golden import write_golden
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import MMERProcessor
+from mmer.recipe.schema import Recipe
+from mmer.training.checkpoints import FOLDER, REFIT, last_checkpoint
+from mmer.training.preparation import (
+    SPLITS,
+    Preparation,
+    as_judged,
+)
+from mmer.training.selection import COMPARED, SELECTED, best_step, epoch_of
+from mmer.training.selection_bias import selection_bias
+
+
+def judge_run(
+    recipe: Recipe, preparation: Preparation, folder: Path, state: TrainerState, console: Console
+) -> RunMetrics:
+    """Keep the best model, judge it on each split, and write predictions and pictures."""
+    corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
+    best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
+    step = state.global_step if selection == "last" else best
+    assert step is not None
+    chooser = None
+    with counting(console, "noting what was trained on", len(corpus)) as progress:
+        trained_on = TrainedOn.of(preparation.corpus, progress)
+    if recipe.protocol.refit:
+        chooser = _keep(folder, step, folder / "validation_selected")
+        trained_on.write(folder / "validation_selected")
+        _, refitted = last_checkpoint(folder / REFIT)
+        assert refitted is not None
+        recognizer = _keep(folder / REFIT, refitted.global_step, folder / "model")
+        trained_on.refitted.write(folder / "model")
+    else:
+        recognizer = _keep(folder, step, folder / "model")
+        trained_on.write(folder / "model")
+        if _calibrate(recipe, corpus, folder / "model", console):
+            recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    write_golden(folder / "model")
+    with counting(console, "judging", len(corpus)) as progress:
+        predictions = predict_labeled(
+            recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress
+        )
+    if chooser is not None:  # the refitted model was trained on the validation split
+        validated = as_judged(preparation.part("validation"), recipe)
+        answers = predict_labeled(chooser, validated, batch_size=recipe.training.at_a_time)
+        predictions = pd.concat([predictions[predictions["split"] != "validation"], answers])
+    write_parquet(predictions, folder / "predictions.parquet")
+    labels = preparation.labels
+    parts = {str(split): rows for split, rows in predictions.groupby("split")}
+    judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
+    if "test" in parts and judged["test"] is None:
+        first = f"{len(parts['test'])} test utterances could be answered; the first: {parts['test']['error'].iloc[0]}"
+        raise TrainingError(f"none of {first}")
+    history = history_of(state.log_history)
+    watched = "validation" if selection == "last" else selection
+
+    with additional_picture("curves.png"):
+        plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=epoch_of(state, step))
+    shown = next(split for split in ("test", watched, "train") if judged[split])
+    optimistic = ", which chose the epoch" if selection == shown else ""
+    figures = judged[shown]
+    assert figures is not None
+    with additional_picture("confusion_matrix.png"):
+        plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
+    bias = None
+    if compared is not None and judged["test"]:
+        with writing_folder(folder / "validation_selected") as part:
+            MMERProcessor.from_pretrained(folder / "model").save_pretrained(part)
+        other = _keep(folder, compared, folder / "validation_selected")
+        trained_on.write(folder / "validation_selected")
+        tested = as_judged(preparation.part("test"), recipe)
+        answers = predict_labeled(other, tested, batch_size=recipe.training.at_a_time)
+        by_validation = judge(answers, labels)
+        assert by_validation is not None
+        bias = selection_bias(judged["test"], epoch_of(state, step), by_validation, epoch_of(state, compared))
+    return RunMetrics(
+        selection=selection,
+        metric=recipe.protocol.metric,
+        refit=recipe.protocol.refit,
+        kept_epoch=epoch_of(state, step),
+        epochs=len(history),
+        infinite_ctc=round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
+        selection_bias=bias,
+        train=judged["train"],
+        validation=judged["validation"],
+        test=judged["test"],
+    )
+
+
+def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> bool:
+    """Fit a temperature, which changes no answer, on the validation speakers; whether there are enough of them.
+
+    One speaker is not enough: whether a temperature holds for others is then not known, and on nEMO it did as often
+    as not.
+    """
+    part = corpus.select((corpus.table["split"] == "validation").to_numpy())
+    if part.table["speaker"].nunique() < 2 or len(part) < FEWEST:
+        return False
+    note = None
+    if recipe.protocol.selection == "validation":
+        note = "the epoch was chosen on the same speakers, for whom the network is a little better than for others"
+    with counting(console, "calibrating", len(part)) as progress:
+        calibrate(
+            model_folder,
+            corpus,
+            methods=LABEL_KEEPING,
+            note=note,
+            batch_size=recipe.training.at_a_time,
+            progress=progress,
+        )
+    return True
+
+
+def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
+    """Make a model folder of a checkpoint; what LoRA learned becomes part of the encoders."""
+    checkpoint = folder / FOLDER / f"checkpoint-{step}"
+    if any(checkpoint.glob("*.safetensors")):  # else the run was finished before, and this is its model
+        model = MMERForEmotionRecognition.from_pretrained(checkpoint)
+        model.merge_lora()
+        with writing_folder(model_folder) as part:
+            model.save_pretrained(part)
+    (model_folder / CALIBRATION).unlink(missing_ok=True)  # of other weights, where judging was interrupted
+    return EmotionRecognizer.from_pretrained(model_folder)
