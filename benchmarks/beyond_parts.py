@@ -92,7 +92,7 @@ def figures(answers: pd.DataFrame) -> list[str]:
     both = interval(answers, labels=labels)
     between = "none" if both.low is None or both.high is None else f"{both.low:.1%} to {both.high:.1%}"
     alone = by_modality(answers, labels)
-    sides = [f"{alone[side]['balanced_accuracy']:.1%}" if alone else "" for side in ("speech", "text")]
+    sides = [f"{alone[side].balanced_accuracy:.1%}" if alone else "" for side in ("speech", "text")]
     return [f"{both.estimate:.1%}", between, *sides]
 
 

@@ -52,8 +52,9 @@ def main() -> None:
         run = train(load_recipe("demo", [*common, override]), options.out / name, console=console)
         accuracy[system], kept[system] = run.metrics.judged("test").accuracy, run.metrics.kept_epoch
         model = run.model_folder
-    judged = evaluate(model, Corpus.read(table), "test")["modalities"]
-    both, sound, words = (judged[name]["accuracy"] for name in ("both", "speech", "text"))
+    judged = evaluate(model, Corpus.read(table), "test").modalities
+    assert judged is not None
+    both, sound, words = (judged[name].accuracy for name in ("both", "speech", "text"))
     checks = {
         "MMER, sound and words, at least 95 %": both >= 0.95,
         "MMER, words alone, 50 % and 5 points": abs(words - 0.5) <= 0.05,

@@ -85,6 +85,8 @@ class TestDifference:
             compute_metrics([*table["emotion"]], [*table["predicted"]], LABELS) for table in (first, second)
         ]
         before, after = (v.recall[name] if figure == "recall_sad" else getattr(v, figure) for v in values)
+        assert before is not None
+        assert after is not None
         assert found.difference == pytest.approx(after - before)
 
     def test_turns_round_with_the_runs(self) -> None:

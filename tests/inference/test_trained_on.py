@@ -151,7 +151,9 @@ def test_a_bundle_knows_it_too_and_older_models_do_not(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_bundle(model, tmp_path / "model.mmer")
     assert (model_folder(tmp_path / "model.mmer") / FILE).is_file()
-    assert evaluate(tmp_path / "model.mmer", corpus, device="cpu").in_training["train"] == 20
+    counts = evaluate(tmp_path / "model.mmer", corpus, device="cpu").in_training
+    assert counts is not None
+    assert counts["train"] == 20
     old = shutil.copytree(model, tmp_path / "old")
     (old / FILE).unlink()
     figures = evaluate(old, corpus, device="cpu")

@@ -158,7 +158,7 @@ def test_metrics_are_those_of_the_predictions(learned: tuple[TrainingRun, str]):
     assert len(predictions) == 36
     for split, rows in predictions.groupby("split"):
         labels = ["angry", "calm", "sad"]
-        assert getattr(metrics, split) == compute_metrics(
+        assert metrics.judged(str(split)) == compute_metrics(
             rows["emotion"].tolist(), rows["predicted"].tolist(), labels
         )
         columns = [f"probability_{label}" for label in labels]
@@ -171,6 +171,7 @@ def test_epoch_scores_agree_with_the_final_judgement(learned: tuple[TrainingRun,
     run = learned[0]
     epochs = judged_epochs(run)
     assert len(epochs) == run.metrics.epochs == 12
+    assert run.metrics.kept_epoch is not None
     kept = epochs[run.metrics.kept_epoch - 1]
     best = max(log["eval_balanced_accuracy"] for log in epochs)
     assert kept["eval_balanced_accuracy"] == best == run.metrics.judged("validation").balanced_accuracy
@@ -358,6 +359,8 @@ def test_the_best_epoch_is_kept_and_not_the_last(tiny, tmp_path: Path):
     recipe = tiny("training.epochs=6", "training.learning_rate=0.2")
     run, _, before = train_with_a_break(recipe, tmp_path / "run")
     best, epochs = run.metrics.kept_epoch, run.metrics.epochs
+    assert best is not None
+    assert epochs is not None
     assert best < epochs
     assert same_weights(run.model_folder, before / "checkpoints" / f"checkpoint-{3 * best}")
     assert not same_weights(run.model_folder, last_checkpoint(before))
@@ -603,6 +606,7 @@ def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(tiny
     recipe = tiny(REFIT, *REFITTED)
     run = train(recipe, tmp_path / "run", console=console)
     epochs = run.metrics.kept_epoch
+    assert epochs is not None
     assert run.metrics.refit is True
     assert f"training anew on 27 utterances of training and validation, {epochs} epochs" in printed(console)
     told = " ".join(printed(console).split())
@@ -660,6 +664,7 @@ def test_the_metric_chooses_the_epoch(tones: Path, tiny, tmp_path: Path):
         )
         run = train(recipe, tmp_path / metric, console=quiet())
         scores = [log[f"eval_{metric}"] for log in judged_epochs(run)]
+        assert run.metrics.kept_epoch is not None
         assert (
             scores[run.metrics.kept_epoch - 1]
             == max(scores)

@@ -24,5 +24,5 @@ class AudioWarning(str):
         warning.fault = fault
         return warning
 
-    def __getnewargs__(self) -> tuple[str, AudioFault]:  # so that it can be passed between processes
-        return str(self), self.fault
+    def __reduce__(self) -> tuple[type["AudioWarning"], tuple[str, AudioFault]]:  # for other processes
+        return AudioWarning, (str(self), self.fault)

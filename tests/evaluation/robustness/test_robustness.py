@@ -141,7 +141,7 @@ def test_levels_that_a_user_names(model: Path, corpus: Corpus, tmp_path: Path):
         with pytest.raises(MMERError, match=f"axes: the level .* must be {allowed}"):
             disturbances([wrong])
     result = measure(model, corpus, tmp_path, axes=["words:0.3", "words:none"], device="cpu")
-    assert [found.get("word_error_rate") for found in result["conditions"]] == [
+    assert [found.word_error_rate for found in result.conditions] == [
         None,
         pytest.approx(0.3, abs=0.15),
         1.0,
