@@ -123,5 +123,5 @@ def test_parts_that_are_not_there_cannot_be_left_out() -> None:
         model_config(ablate=["block_x"])
     with pytest.raises(ValueError, match="fusion 'naive' has no parts"):
         model_config(fusion="naive", ablate=["gate"])
-    with pytest.raises(RecipeError, match="fusion is naive, which has no parts to leave out"):
+    with pytest.raises(RecipeError, match="fusion is naive, which has no parts to ablate"):
         load_recipe("demo", ["model.fusion=naive", "model.ablate=[gate]"])

@@ -39,14 +39,12 @@ def test_old_names_in_files_and_overrides(old: str, tmp_path: Path, caplog: pyte
     file.write_text(yaml.safe_dump({section: {key: value}}), encoding="utf-8")
     assert setting(load_run_recipe(tmp_path), RENAMED[old]) == value
     assert not caplog.messages
-    for source, recipe in (
-        (f"recipe {file}", load_recipe(str(file))),
-        (f"override '{old}={written}'", load_recipe("demo", [f"{old}={written}"])),
-        (
-            f"override '{section}={{{key}: {written}}}'",
-            load_recipe("demo", [f"{section}={{{key}: {written}}}"]),
-        ),
+    for source, recipe, overrides in (
+        (f"recipe {file}", str(file), []),
+        (f"override '{old}={written}'", "demo", [f"{old}={written}"]),
+        (f"override '{section}={{{key}: {written}}}'", "demo", [f"{section}={{{key}: {written}}}"]),
     ):
+        recipe = load_recipe(recipe, overrides)
         assert setting(recipe, RENAMED[old]) == value
         assert caplog.messages == [f"{source}: {old} is now called {RENAMED[old]}; the old name still works"]
         assert [record.levelno for record in caplog.records] == [logging.WARNING]

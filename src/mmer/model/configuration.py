@@ -101,9 +101,9 @@ class MMERConfig(PreTrainedConfig):
                 f"{size}; choose a divisor of {size}"
             )
         if unknown := set(self.ablate) - set(get_args(Part)):
-            raise ValueError(f"cannot leave out {min(unknown)!r}; parts are {', '.join(get_args(Part))}")
+            raise ValueError(f"cannot ablate {min(unknown)!r}; parts are {', '.join(get_args(Part))}")
         if self.ablate and self.fusion != "mmer":
-            raise ValueError(f"fusion '{self.fusion}' has no parts to leave out; set ablate to []")
+            raise ValueError(f"fusion '{self.fusion}' has no parts to ablate; set ablate to []")
         if self.missing_modality_embeddings and not self.uses_both:
             raise ValueError(
                 f"fusion '{self.fusion}' has one side, which nothing stands in for; set missing_modality_embeddings to "

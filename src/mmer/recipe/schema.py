@@ -387,5 +387,5 @@ def load_run_recipe(folder: Path) -> Recipe:
 
 
 def _load(source: str, text: str, overrides: Sequence[str] = (), *, silent: bool = False) -> Recipe:
-    named = [(f"override {override!r}", override) for override in overrides]
+    named = [(f"override {override[:200]!r}", override) for override in overrides]
     return read_settings(Recipe, text, source, named, silent=silent)
