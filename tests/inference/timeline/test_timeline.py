@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inference.conftest import save_model
 
+from mmer.audio.decoding.libsndfile import SoundFileRecording
 from mmer.audio.load import load_audio
-from mmer.audio.recording import SoundFileRecording
 from mmer.audio.speech_segments import Segment
 from mmer.errors import AudioError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
