@@ -18,8 +18,8 @@ from mmer.evaluation.results import Evaluation
 from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.inference import EmotionRecognizer
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 from mmer.text.error_rates import accuracy_by_word_errors, word_errors
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 
 @pytest.fixture(scope="module")

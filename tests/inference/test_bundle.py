@@ -32,7 +32,7 @@ from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.pipeline import TASK
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 Change = Callable[[dict[str, bytes]], None]
 

@@ -23,7 +23,7 @@ from mmer.audio.speech_segments import Segment
 from mmer.errors import AudioError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.timeline.timeline import Timeline, smoothed, timeline
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 RATE = 16_000
 Mmer = Callable[..., Outcome]
