@@ -99,7 +99,7 @@ def test_what_is_written_is_read(folder: Path):
         ({"labels": ["a", "b", "c", "d"]}, "is for the emotions a, b, c, d, the model knows angry, happy"),
         (
             {"version": 7},
-            "is of version 7, this mmer reads 1; fit it again with mmer calibrate, or delete it",
+            "is of version 7, this mmer reads 1; fit it again, or delete it",
         ),
         ({"conditions": {"both": {}}}, "calibration.json cannot be read, it may be damaged"),
         ({"extra": 1}, "calibration.json cannot be read, it may be damaged"),
