@@ -15,8 +15,8 @@ from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.results import Evaluation
-from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
+from mmer.evaluation.terminal_tables import figure_tables
 from mmer.inference import EmotionRecognizer
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 from mmer.text.error_rates import accuracy_by_word_errors, word_errors

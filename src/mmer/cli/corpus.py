@@ -236,7 +236,7 @@ def augment(
     from mmer.augment.settings import AugmentSettings
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
-    from mmer.recipe.settings import read_settings
+    from mmer.recipe.parsing import read_settings
 
     overrides = [(f"setting {each!r}", each) for each in settings or []]
     chosen = read_settings(AugmentSettings, "", "settings", overrides)

@@ -36,7 +36,7 @@ from mmer.evaluation.intervals import (
 )
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.seen import overlap, overlap_note
-from mmer.evaluation.show import FIGURES as HEADINGS
+from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
 from mmer.runs.result_file import ResultFile
 
 

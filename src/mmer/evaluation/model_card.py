@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmer.corpora.readers.catalog import CATALOG
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.report import tables
-from mmer.evaluation.report.run import Run, protocol, read_run, read_versions, warnings
+from mmer.evaluation.report.run_files import Run, protocol, read_run, read_versions, warnings
 from mmer.files.writing import check_output_file, write_text
 from mmer.inference.calibration import Calibration
 from mmer.plain_text import valid

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mmer.errors import MMERError
 from mmer.evaluation.annotators import AnnotatorFigures
-from mmer.evaluation.calibration.figures import ConfidenceFigures
+from mmer.evaluation.calibration.calibration_error import ConfidenceFigures
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import ALSO_CALLED, Metrics
 from mmer.evaluation.modalities import ModalityFigures

@@ -13,7 +13,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.admission import Admission
 from mmer.serving.batching import Batching
 from mmer.serving.longer_work import add_longer_work
-from mmer.serving.metrics import Metrics, Watch
+from mmer.serving.prometheus import Metrics, Watch
 from mmer.serving.readiness import Readiness
 from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Service, bodies

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.batching import Batching
-from mmer.serving.metrics import Metrics
+from mmer.serving.prometheus import Metrics
 from mmer.serving.schemas import Problem, Upload
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.uploads import JSON, MULTIPART

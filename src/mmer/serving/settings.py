@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 from mmer.files.regular import refuse_special
-from mmer.recipe.settings import read_settings
+from mmer.recipe.parsing import read_settings
 from mmer.recipe.values import Section
 
 SHORTEST_TOKEN = 16  # characters

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.display.picture import additional_picture
-from mmer.evaluation.calibration.figures import ConfidenceFigures, answer_bins, calibration_figures
+from mmer.evaluation.calibration.calibration_error import ConfidenceFigures, answer_bins, calibration_figures
 from mmer.evaluation.calibration.plots import plot_reliability, plot_risk_coverage
 from mmer.files.writing import write_csv
 from mmer.inference.prediction import probability_column

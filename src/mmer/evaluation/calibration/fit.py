@@ -23,7 +23,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
-from mmer.evaluation.calibration.figures import Integers, answer_bins, calibration_figures, log_loss
+from mmer.evaluation.calibration.calibration_error import Integers, answer_bins, calibration_figures, log_loss
 from mmer.evaluation.calibration.show import PICTURE, plot_calibration
 from mmer.evaluation.seen import overlap
 from mmer.files.lock import Parameters, Result, writes

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture, soft_axes
-from mmer.evaluation.calibration.figures import calibration_error
+from mmer.evaluation.calibration.calibration_error import calibration_error
 from mmer.evaluation.plots import COLORS
 
 _FEW = 0.05  # share of the answers below which their risk may leave the picture

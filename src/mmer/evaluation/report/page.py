@@ -23,10 +23,10 @@ from mmer.corpora.corpus import Corpus
 from mmer.display.progress import counting
 from mmer.display.terminal import messages
 from mmer.errors import MMERError
-from mmer.evaluation.calibration.figures import BINS
+from mmer.evaluation.calibration.calibration_error import BINS
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.report import plots, tables
-from mmer.evaluation.report.run import (
+from mmer.evaluation.report.run_files import (
     Run,
     protocol,
     read_histories,
@@ -36,7 +36,7 @@ from mmer.evaluation.report.run import (
 )
 from mmer.evaluation.report.tables import ReportTable
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_text
 
@@ -48,7 +48,7 @@ _Bar = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Picture:
+class Illustration:
     """An inline SVG with its caption; or, where there is none, why."""
 
     caption: str
@@ -207,19 +207,19 @@ def _audits(run: Run, console: Console) -> dict[str, Audit]:
         return {"": audit(run.corpus, by, listen=listen, progress=progress)}
 
 
-def _dots(run: Run, speakers: pd.DataFrame) -> Picture:
+def _dots(run: Run, speakers: pd.DataFrame) -> Illustration:
     if speakers.empty:
-        return Picture("No dots: no speaker is known.")
+        return Illustration("No dots: no speaker is known.")
     found = run.intervals["balanced_accuracy"]
     svg = plots.speaker_dots(speakers, run.figures.balanced_accuracy, found)
     band = "; band: its interval" if found.low is not None else ""
-    return Picture(f"Balanced accuracy of each tested speaker. Line: all together{band}.", svg)
+    return Illustration(f"Balanced accuracy of each tested speaker. Line: all together{band}.", svg)
 
 
-def _curves(run: Run) -> Picture:
+def _curves(run: Run) -> Illustration:
     histories = read_histories(run)
     if not histories:
-        return Picture(
+        return Illustration(
             "No learning curves: the folder checkpoints, which holds the log of training, was deleted."
         )
     kept = {name: _kept_epoch(run.runs[name]) for name in histories}
@@ -229,7 +229,7 @@ def _curves(run: Run) -> Picture:
         f" {len(run.runs) - len(histories)} folds have no log." if len(histories) < len(run.runs) else ""
     )
     svg = plots.learning_curves(histories, kept, selection)
-    return Picture(f"Objectives in training, unweighted. {lines}: the epoch that is kept.{missing}", svg)
+    return Illustration(f"Objectives in training, unweighted. {lines}: the epoch that is kept.{missing}", svg)
 
 
 def _kept_epoch(folder: Path) -> int:
@@ -238,16 +238,16 @@ def _kept_epoch(folder: Path) -> int:
     return kept
 
 
-def _calibration(bins: pd.DataFrame) -> Picture:
+def _calibration(bins: pd.DataFrame) -> Illustration:
     error = tables.calibration_error(bins)
     caption = (
         f"Above: how often the model is right, against how sure it is; the dashed line is perfect. Below: utterances. "
         f"Expected calibration error (ECE, {BINS} bins of equal width): {error:.1%}."
     )
-    return Picture(caption, plots.reliability_diagram(bins, error))
+    return Illustration(caption, plots.reliability_diagram(bins, error))
 
 
-def _map(run: Run, console: Console) -> Picture:
+def _map(run: Run, console: Console) -> Illustration:
     """The fused embeddings of judged utterances on a plane; of a cross-validation, those of its first fold."""
     name, folder = next(iter(run.runs.items()))
     rows = run.predictions if run.folds is None else run.predictions[run.predictions["fold"] == name]
@@ -255,15 +255,19 @@ def _map(run: Run, console: Console) -> Picture:
     known = run.corpus.table.set_index("utterance_id", drop=False).loc[chosen["utterance_id"]]
     paths = known["audio_path"].dropna()
     if missing := sum(not os.path.isfile(path) for path in paths):
-        return Picture(f"No embedding map: {missing} of {len(paths)} recordings are not there any more.")
+        return Illustration(f"No embedding map: {missing} of {len(paths)} recordings are not there any more.")
     try:
         embeddings = _embed(folder / "model", Corpus(known), console)
     except MMERError as error:
-        return Picture(f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}")
+        return Illustration(
+            f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}"
+        )
     embedded = {place: embedding for place, embedding in enumerate(embeddings) if embedding is not None}
     kept = list(embedded)
     if len(kept) < 3:
-        return Picture(f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed.")
+        return Illustration(
+            f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed."
+        )
     chosen = chosen.iloc[kept]
     places, method = _on_a_plane(np.stack(list(embedded.values())))
     svg = plots.embedding_map(places, chosen["emotion"].tolist(), chosen["predicted"].tolist(), run.labels)
@@ -272,7 +276,7 @@ def _map(run: Run, console: Console) -> Picture:
     if len(kept) < len(rows):
         of = f"{len(kept)} of the {of}, drawn at random"
     caption = f"Fused embeddings of {of}: {method}. Filled: recognized; hollow: mistaken."
-    return Picture(f"{caption} Distances between groups mean little.", svg)
+    return Illustration(f"{caption} Distances between groups mean little.", svg)
 
 
 def _embed(model: Path, corpus: Corpus, console: Console) -> list[NDArray[np.float32] | None]:

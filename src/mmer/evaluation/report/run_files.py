@@ -16,7 +16,7 @@ from mmer.evaluation.intervals import Interval, with_intervals
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.recipe.schema import Recipe, load_run_recipe
 
 _NAMED = 12  # groups that a sentence lists

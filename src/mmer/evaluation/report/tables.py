@@ -9,13 +9,13 @@ import pandas as pd
 
 from mmer.corpora.audit.findings import OVERLAPS, Audit
 from mmer.corpora.corpus import SPLITS
-from mmer.evaluation.calibration.figures import calibration_error, confidence_bins
+from mmer.evaluation.calibration.calibration_error import calibration_error, confidence_bins
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.metrics import Metrics, compute_metrics
-from mmer.evaluation.report.run import Run
+from mmer.evaluation.report.run_files import Run
 from mmer.evaluation.results import RunMetrics, SelectionBias
-from mmer.evaluation.show import FIGURES
 from mmer.evaluation.slices import slices
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import shown
 
 MISTAKES = 12
