@@ -172,7 +172,5 @@ def test_nothing_to_read(versatile: Path, spoken: Corpus) -> None:
 
 
 def test_one_way_to_change_transcripts(versatile: Path, spoken: Corpus) -> None:
-    with pytest.raises(
-        MMERError, match=r"transcripts wer:0\.5 changes what is given, and transcription ctc reads"
-    ):
+    with pytest.raises(MMERError, match=r"transcripts wer:0\.5 and transcription ctc exclude each other"):
         evaluate(versatile, spoken, transcripts="wer:0.5", transcription="ctc", device="cpu")

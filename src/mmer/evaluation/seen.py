@@ -1,4 +1,4 @@
-"""How many of the judged utterances a model was trained on."""
+"""Overlap of judged utterances with a model's training data."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ SPLITS = ("train", "validation")
 
 
 def overlap(splits: pd.Series) -> dict[str, int]:
-    """How many utterances of `TrainedOn.splits_of` there are, and how many in each split."""
+    """Count the utterances of `TrainedOn.splits_of`, in all and in each split."""
     return {"utterances": len(splits), **{split: int((splits == split).sum()) for split in SPLITS}}
 
 
 def overlap_note(counts: Mapping[str, int] | None) -> str | None:
-    """What `overlap` counted, in a line; None where the model met none, or keeps no record."""
+    """Describe the counts of `overlap` in a line; None where they are 0, or the model keeps no record."""
     if counts is None or not (seen := sum(counts[split] for split in SPLITS)):
         return None
     parts = " and ".join(f"{counts[split]} of its {split} split" for split in SPLITS if counts[split])

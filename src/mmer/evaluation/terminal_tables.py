@@ -1,4 +1,4 @@
-"""Figures of merit as the terminal shows them."""
+"""Tables of metrics for the terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,11 +20,11 @@ FIGURES = {
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
 }
-"""Names of the figures of `compute_metrics` with what the literature calls them."""
+"""Names of the figures of `compute_metrics`, with those of the literature."""
 
 
 def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group:
-    """Tables of figures with their intervals, and for each emotion how much of it was found."""
+    """Return tables of metrics with their intervals, and of the recall of each emotion."""
     overall = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, heading in FIGURES.items():
         overall.add_row(heading, f"{getattr(figures, name):.1%}", _between(intervals.get(name)))
@@ -43,7 +43,7 @@ def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group
 
 
 def figure_tables(figures: Evaluation) -> Group:
-    """Tables and lines of what `evaluate` returned."""
+    """Return tables and lines of the results of `evaluate`."""
     parts: list[RenderableType] = [metrics_tables(figures, figures.intervals)]
     if (seen := overlap_note(figures.in_training)) is not None:
         parts.append(Text(f"warning: {seen}", style="yellow"))
@@ -51,7 +51,7 @@ def figure_tables(figures: Evaluation) -> Group:
             score = f"balanced accuracy {unseen.balanced_accuracy:.1%}, accuracy {unseen.accuracy:.1%}"
             parts.append(Text(f"of the {unseen.utterances} others: {score}", style="yellow"))
     if unknown := figures.unknown_speakers:
-        few = "are of speakers of whom the model knows nothing else; it expects several clips of a named speaker"
+        few = "are of speakers without other clips; this model expects several clips of each named speaker"
         parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
     if figures.modalities is not None:
         parts.append(modalities.modality_table(figures.modalities))

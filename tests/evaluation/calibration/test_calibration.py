@@ -270,4 +270,4 @@ def test_what_a_user_can_get_wrong(
     done = run(capfd, monkeypatch, ["calibrate", model, alone, "--device", "cpu"])
     assert done.code == 0
     assert "5 folds of the utterances of one speaker" in done.out
-    assert "note: fewer than two speakers: how it holds for others is not known" in done.out
+    assert "note: fewer than two speakers: its effect on other speakers is unknown" in done.out

@@ -1,4 +1,4 @@
-"""A calibration as the terminal and a picture show it."""
+"""Tables and a plot of a calibration."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _FIGURES = {
 
 
 def calibration_tables(calibration: Calibration) -> Group:
-    """A table for each condition: the candidates, and the figures before and after."""
+    """Return a table for each condition: the candidates, and the figures before and after."""
     people = len(calibration.speakers)
     where = f"split {calibration.split}" if calibration.split else "all"
     parts: list[RenderableType] = []
@@ -44,7 +44,7 @@ def calibration_tables(calibration: Calibration) -> Group:
 
 
 def plot_calibration(calibration: Calibration, path: Path) -> None:
-    """Draw the reliability diagrams before and after, of the condition that all answers have."""
+    """Draw reliability diagrams before and after calibration, for the condition that all answers have."""
     name, found = next(iter(calibration.conditions.items()))
     bins = {when: pd.DataFrame(rows) for when, rows in found.bins.items()}
     answered = f", answers from {_NAMES[name]}" if _NAMES[name] else ""
