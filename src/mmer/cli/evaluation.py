@@ -123,7 +123,7 @@ def calibrate(
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.calibration.fit import calibrate as calibrate_model
-    from mmer.evaluation.calibration.show import calibration_tables
+    from mmer.evaluation.terminal_tables import calibration_tables
 
     table = Corpus.read(corpus)
     with counting(messages(), "listening") as progress:

@@ -35,8 +35,8 @@ from mmer.evaluation.intervals import (
     weighted_figure,
 )
 from mmer.evaluation.metrics import Metrics, compute_metrics
-from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
+from mmer.inference.trained_on import overlap, overlap_note
 from mmer.runs.result_file import ResultFile
 
 

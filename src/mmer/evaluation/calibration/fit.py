@@ -24,8 +24,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
 from mmer.evaluation.calibration.calibration_error import Integers, answer_bins, calibration_figures, log_loss
-from mmer.evaluation.calibration.show import PICTURE, plot_calibration
-from mmer.evaluation.seen import overlap
+from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
 from mmer.files.lock import Parameters, Result, writes
 from mmer.files.writing import check_output_folder
 from mmer.inference.calibration import (
@@ -40,7 +39,7 @@ from mmer.inference.calibration import (
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.prediction import Prediction
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trained_on import TrainedOn, overlap
 
 METHODS = ("none", "temperature", "vector", "isotonic")
 """Candidate methods, the simplest first."""

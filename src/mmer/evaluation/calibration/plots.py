@@ -10,9 +10,24 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture, soft_axes
 from mmer.evaluation.calibration.calibration_error import calibration_error
+from mmer.evaluation.modalities import CONDITIONS
 from mmer.evaluation.plots import COLORS
+from mmer.inference.calibration import Calibration
+
+PICTURE = "calibration.png"
+"""Name of the picture of a calibration in a model folder."""
 
 _FEW = 0.05  # coverage below which the curve may leave the plot
+
+
+def plot_calibration(calibration: Calibration, path: Path) -> None:
+    """Draw reliability diagrams before and after calibration, for the condition that all answers have."""
+    name, found = next(iter(calibration.conditions.items()))
+    bins = {when: pd.DataFrame(rows) for when, rows in found.bins.items()}
+    answered = "" if name == "both" else f", answers from {CONDITIONS[name][1]}"
+    people = f"{found.utterances} utterances of {len(calibration.speakers)} speakers"
+    title = f"{people}, {found.calibrator.method}{answered}"
+    plot_reliability(bins, path, title=title)
 
 
 def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str) -> None:

@@ -20,7 +20,6 @@ from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.robustness.plot import plot_robustness
 from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
-from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.damaged import read_json_object
@@ -29,7 +28,7 @@ from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trained_on import TrainedOn, overlap, overlap_note
 from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 
