@@ -1,19 +1,21 @@
-"""What a service writes to standard error, which no client can make longer than it should be."""
+"""Rate-limited logging to standard error, so that clients cannot flood the log."""
 
 import logging
 import time
 from logging.config import dictConfig
 
-MOST = 10  # lines of one kind in a period
+MOST = 10  # records of one kind per period
 PERIOD = 60.0  # s
 
 
 class Limited(logging.Filter):
-    """Lets so many records of each line of code through in a period, and counts the others."""
+    """Log filter that passes a limited number of records per line of code and period, and counts the others."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # when the period began, and how many came
+        self._seen: dict[
+            tuple[str, int], tuple[float, int]
+        ] = {}  # start and count
 
     def filter(self, record: logging.LogRecord) -> bool:
         place, now = (record.pathname, record.lineno), time.monotonic()
@@ -29,7 +31,7 @@ class Limited(logging.Filter):
 
 
 def limit_log() -> None:
-    """Write warnings and errors of the whole process to standard error, each kind so often and no more."""
+    """Log warnings and errors of the process to standard error, with a rate limit for each kind."""
     dictConfig(
         {
             "version": 1,

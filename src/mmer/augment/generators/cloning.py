@@ -69,7 +69,7 @@ class YourTTS:
         """Speak the text.
 
         Raises:
-        MMERError: there is no text, no language or no reference voice, or the synthesizer fails.
+            MMERError: there is no text or no language, or the synthesizer fails.
         """
         if not material.text or not material.text.strip():
             raise MMERError("no text to speak")

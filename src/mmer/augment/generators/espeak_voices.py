@@ -35,7 +35,7 @@ class ESpeakVoices:
         """Speak the text.
 
         Raises:
-        MMERError: there is no text, or eSpeak NG does not speak the language.
+            MMERError: there is no text, or eSpeak NG does not speak the language.
         """
         if not material.text or not material.text.strip():
             raise MMERError("no text to speak")

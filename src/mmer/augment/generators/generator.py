@@ -82,6 +82,6 @@ class SpeechGenerator(Protocol):
         """Make the sound of one view, deterministically given material and seed.
 
         Raises:
-        MMERError: this material does not suffice.
+            MMERError: the sound cannot be made from this material.
         """
         ...

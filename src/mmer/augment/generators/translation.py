@@ -51,7 +51,7 @@ class BackTranslation:
         back.
 
         Raises:
-        MMERError: the name has neither form, or the class raises one.
+            MMERError: the name has neither form, or the class raises one.
         """
         if pair := _PAIR.fullmatch(name):
             here, there = pair.groups()
