@@ -17,8 +17,8 @@ import soundfile
 from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
 from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, TextGenerator, Waveform
-from mmer.augment.journal import JOURNAL, journal_entry, open_folder, read_journal
 from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
+from mmer.augment.views_folder import JOURNAL, journal_entry, open_folder, read_journal
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.corpora.views import View, write_views

@@ -290,8 +290,7 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def _wait_for_reader(self) -> None:
-        """Pause reading from a client that does not read, because the answer to each of its pings would stay in memory.
-        """
+        """Pause reading from a client that does not read, as answers to its pings would pile up in memory."""
         if not self.writable.is_set():
             self.transport.pause_reading()
 

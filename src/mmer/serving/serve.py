@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmer.display.terminal import tell
 from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
-from mmer.serving.log import limit_log
-from mmer.serving.memory import keep_few_heaps
+from mmer.serving.process import keep_few_heaps, limit_log
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def serve(
     device: str | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM; then finish those in flight and refuse new ones with 503.
-    
+
     The process ends when none is in flight, and at the latest after the grace period.
 
     Args:
@@ -140,7 +139,7 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
 
 def listening(host: str, port: int) -> socket.socket:
     """Open a listening socket, before the model is loaded, so that a wrong address fails at once.
-    
+
     Raises:
         MMERError: the address is not available.
     """

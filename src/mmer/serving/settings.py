@@ -80,7 +80,7 @@ class ServeSettings(Section):
 
     def service(self) -> "ServiceSettings":
         """Return the limits and access of the service.
-        
+
         Raises:
             MMERError: the token file cannot be used.
         """
