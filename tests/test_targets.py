@@ -16,7 +16,7 @@ from commands import SMALL, Outcome, run
 from inference.conftest import save_model
 
 from mmer.corpora.corpus import Corpus
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 Command = Callable[..., Outcome]
 ONE_EPOCH = [*SMALL, "protocol.test=s2", "protocol.validation=0", "protocol.selection=last"]

@@ -6,8 +6,8 @@ from typing import Any
 import typer.main
 
 from mmer.cli.main import app
+from mmer.recipe.parsing import list_settings
 from mmer.recipe.schema import Recipe
-from mmer.recipe.settings import list_settings
 
 
 def commands() -> Iterator[tuple[str, Any]]:

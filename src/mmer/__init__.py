@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from mmer.inference.pipeline import EmotionRecognitionPipeline
     from mmer.inference.prediction import Prediction, predictions_frame, write_predictions
     from mmer.inference.recognizer import EmotionRecognizer
-    from mmer.inference.timeline.segment_files import read_segments
+    from mmer.inference.timeline.input_segments import read_segments
     from mmer.inference.timeline.timeline import Timeline, timeline
-    from mmer.inference.transcribe import transcribe
+    from mmer.inference.transcribe_corpus import transcribe
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.text.transcripts import normalize_transcript
@@ -88,11 +88,11 @@ _HOMES = {
     "read_corpus": "mmer.corpora",
     "read_predictions": "mmer.evaluation.prediction_files",
     "read_runs": "mmer.evaluation.prediction_files",
-    "read_segments": "mmer.inference.timeline.segment_files",
+    "read_segments": "mmer.inference.timeline.input_segments",
     "score": "mmer.inference.archive.score",
     "timeline": "mmer.inference.timeline.timeline",
     "train": "mmer.training.run",
-    "transcribe": "mmer.inference.transcribe",
+    "transcribe": "mmer.inference.transcribe_corpus",
     "write_bundle": "mmer.inference.backends.bundle",
     "write_model_card": "mmer.evaluation.model_card",
     "write_predictions": "mmer.inference.prediction",

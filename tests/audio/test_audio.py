@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmer.audio.container import _end_of_file
+from mmer.audio.decoding.ffmpeg import _end_of_file
 from mmer.audio.load import (
     SAMPLING_RATE,
     as_waveform,
@@ -236,7 +236,7 @@ def test_every_format_gives_the_channel_that_is_asked_for(tmp_path: Path, name: 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_stream_is_the_whole_in_parts(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmer.audio.decoding._BLOCK", 1)
+    monkeypatch.setattr("mmer.audio.decoding.common._BLOCK", 1)
     path = make(tmp_path, name, np.stack([speech_like(4.0, seed=1), speech_like(4.0, seed=2)]))
     for channel in ("mix", "right"):
         blocks = list(stream_audio(path, channel=channel))

@@ -17,8 +17,8 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from audio.decoding.test_joined import write
 from audio.test_audio import RATE, encode, make, message, speech_like
-from audio.test_joined import write
 
 from mmer.audio.load import load_audio, probe, stream_audio
 from mmer.corpora.content import file_sha256

@@ -158,7 +158,7 @@ class TestServeSettings:
     def test_the_documentation_lists_them_all(self) -> None:
         page = (SOURCE.parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `([a-z_]+)` \| `(MMER_[A-Z_]+)` \| `([^`]*)` \|", page, re.MULTILINE)
-        from mmer.recipe.settings import list_settings
+        from mmer.recipe.parsing import list_settings
 
         assert rows == [(s.name, f"MMER_{s.name.upper()}", s.default) for s in list_settings(ServeSettings)]
 

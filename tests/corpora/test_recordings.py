@@ -72,7 +72,7 @@ def test_what_ffmpeg_decodes_is_found_and_read(tmp_path: Path, name: str) -> Non
 
 def test_suffixes_of_every_format_that_is_opened_are_known() -> None:
     """Those that FFmpeg gives its formats, but for pictures, subtitles and fragments."""
-    from mmer.audio.container import _FORMATS  # pyright: ignore[reportPrivateUsage]
+    from mmer.audio.decoding.ffmpeg import _FORMATS  # pyright: ignore[reportPrivateUsage]
 
     known = set[str]()
     for name in _FORMATS.split(","):

@@ -15,11 +15,11 @@ from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.results import Evaluation
-from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
+from mmer.evaluation.terminal_tables import figure_tables
 from mmer.inference import EmotionRecognizer
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 from mmer.text.error_rates import accuracy_by_word_errors, word_errors
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,5 @@ def test_nothing_to_read(versatile: Path, spoken: Corpus) -> None:
 
 
 def test_one_way_to_change_transcripts(versatile: Path, spoken: Corpus) -> None:
-    with pytest.raises(
-        MMERError, match=r"transcripts wer:0\.5 changes what is given, and transcription ctc reads"
-    ):
+    with pytest.raises(MMERError, match=r"transcripts wer:0\.5 and transcription ctc exclude each other"):
         evaluate(versatile, spoken, transcripts="wer:0.5", transcription="ctc", device="cpu")

@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from mmer.errors import MMERError
-from mmer.evaluation.calibration.figures import ConfidenceFigures
+from mmer.evaluation.calibration.calibration_error import ConfidenceFigures
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import Evaluation
-from mmer.evaluation.show import figure_tables
 from mmer.evaluation.slices import slices, worst_groups
+from mmer.evaluation.terminal_tables import figure_tables
 
 LABELS = ["happy", "sad"]
 

@@ -32,7 +32,7 @@ from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.pipeline import TASK
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 Change = Callable[[dict[str, bytes]], None]
 
@@ -358,7 +358,7 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
     for name, arguments in refused.items():
         done = run(capfd, monkeypatch, [*name.split(), *arguments])
         assert done.code == 2
-        assert f"{packed} is a bundle, which nothing is added to; calibrate the model folder" in done.err
+        assert f"{packed} is a bundle, which cannot be changed; calibrate the model folder" in done.err
     assert not list((tmp_path / "cache").rglob("calibration.json"))
 
 
@@ -381,7 +381,7 @@ def test_every_function_that_takes_a_model_takes_a_bundle(
     score(packed, str(recordings), tmp_path / "scored")
     export_onnx(packed, tmp_path / "onnx")
     assert load_speech_to_text(str(packed), "cpu")(0.1 * np.ones(16_000, np.float32)) is not None
-    with pytest.raises(CheckpointError, match="is a bundle, which nothing is added to"):
+    with pytest.raises(CheckpointError, match="is a bundle, which cannot be changed"):
         calibrate(packed, Corpus.read(recordings), None)
 
 

@@ -16,6 +16,7 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.abstention import Abstention
 from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
+from mmer.inference.conformal import label_set, thresholds
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = "What a day, what a day."
@@ -98,7 +99,7 @@ def test_what_is_written_is_read(folder: Path):
         ({"labels": ["a", "b", "c", "d"]}, "is for the emotions a, b, c, d, the model knows angry, happy"),
         (
             {"version": 7},
-            "is of version 7, this mmer reads 1; fit it again with mmer calibrate, or delete it",
+            "is of version 7, this mmer reads 1; fit it again, or delete it",
         ),
         ({"conditions": {"both": {}}}, "calibration.json cannot be read, it may be damaged"),
         ({"extra": 1}, "calibration.json cannot be read, it may be damaged"),
@@ -117,27 +118,24 @@ def test_a_calibration_of_something_else_is_refused(folder: Path, change: dict, 
 
 def test_thresholds_by_hand():
     scores = {"angry": [0.1, 0.2, 0.9], "happy": [0.3], "neutral": [], "sad": [0.05, 0.4, 0.5, 0.6, 0.7]}
-    found = condition(Calibrator(), scores)
     # Nine scores: the ceil(10 * 0.8) = 8th smallest is 0.7, and 0.9 would need a tenth.
-    assert set(found.thresholds(0.8).values()) == {0.7}
-    assert set(found.thresholds(0.9).values()) == {0.9}
-    assert set(found.thresholds(0.95).values()) == {1.0}
-    assert found.thresholds(0.5, by_class=True) == {"angry": 0.2, "happy": 0.3, "neutral": 1.0, "sad": 0.5}
-    limited = calibration(both=found)
+    assert set(thresholds(scores, 0.8).values()) == {0.7}
+    assert set(thresholds(scores, 0.9).values()) == {0.9}
+    assert set(thresholds(scores, 0.95).values()) == {1.0}
+    assert thresholds(scores, 0.5, by_class=True) == {"angry": 0.2, "happy": 0.3, "neutral": 1.0, "sad": 0.5}
     answer = {"angry": 0.65, "happy": 0.05, "neutral": 0.0, "sad": 0.3}
-    assert limited.label_set(answer, 0.8) == ["angry", "sad"]
-    assert limited.label_set(answer, 0.5, by_class=True) == ["angry", "neutral"]
+    assert label_set(answer, scores, 0.8) == ["angry", "sad"]
+    assert label_set(answer, scores, 0.5, by_class=True) == ["angry", "neutral"]
 
 
 @given(st.integers(1, 60), st.floats(0.05, 0.99), st.integers(0, 2**32 - 1))
 def test_larger_coverage_never_takes_an_emotion_out(count: int, coverage: float, seed: int):
     random = np.random.default_rng(seed)
     scores = {label: sorted(random.random(count).tolist()) for label in LABELS}
-    found = calibration(both=condition(Calibrator(), scores))
     answer = dict(zip(LABELS, random.dirichlet(np.ones(4)).tolist(), strict=True))
     for by_class in (False, True):
-        smaller = found.label_set(answer, coverage, by_class=by_class)
-        larger = found.label_set(answer, (1 + coverage) / 2, by_class=by_class)
+        smaller = label_set(answer, scores, coverage, by_class=by_class)
+        larger = label_set(answer, scores, (1 + coverage) / 2, by_class=by_class)
         assert set(smaller) <= set(larger)
         assert smaller[0] == max(answer, key=lambda label: answer[label])
 
@@ -155,7 +153,7 @@ def test_coverage_by_simulation(coverage: float, by_class: bool):
         truth = np.array([random.choice(4, p=row) for row in flat])
         missed = 1 - rows[np.arange(100), truth]
         scores = {label: sorted(missed[:60][truth[:60] == n].tolist()) for n, label in enumerate(LABELS)}
-        limits = condition(Calibrator(), scores).thresholds(coverage, by_class=by_class)
+        limits = thresholds(scores, coverage, by_class=by_class)
         for row, true in zip(rows[60:], truth[60:], strict=True):
             held.append((int(true), bool(1 - row[true] <= limits[LABELS[true]])))
     table = pd.DataFrame(held, columns=["truth", "held"])

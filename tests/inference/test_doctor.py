@@ -106,15 +106,15 @@ def test_a_batch_that_changes_answers(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_decoder_that_mixes_channels_otherwise(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    from mmer.audio import recording
+    from mmer.audio.decoding.libsndfile import SoundFileRecording
 
-    original = recording.SoundFileRecording.blocks
+    original = SoundFileRecording.blocks
 
     def blocks(self, *arguments):
         for block in original(self, *arguments):
             yield block if self.info.channels == 1 else replace(block, samples=block.samples**3)
 
-    monkeypatch.setattr(recording.SoundFileRecording, "blocks", blocks)
+    monkeypatch.setattr(SoundFileRecording, "blocks", blocks)
     assert named(examine(folder, device="cpu"))["48 kHz stereo against 16 kHz mono"].holds is False
 
 

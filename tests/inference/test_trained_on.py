@@ -19,10 +19,9 @@ from mmer.evaluation.calibration.fit import calibrate
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.robustness.robustness import measure, robustness_table
-from mmer.evaluation.seen import overlap
-from mmer.evaluation.show import figure_tables
+from mmer.evaluation.terminal_tables import figure_tables
 from mmer.inference.backends.bundle import model_folder, write_bundle
-from mmer.inference.trained_on import FILE, TrainedOn
+from mmer.inference.trained_on import FILE, TrainedOn, overlap
 
 SPLITS = ["train"] * 20 + ["validation"] * 8 + ["test"] * 12
 

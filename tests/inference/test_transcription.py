@@ -21,7 +21,7 @@ from mmer.audio.load import load_audio
 from mmer.errors import EncoderError, MMERError
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.transcription import SpeechRecognizer, Transcription
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 RATE = 16_000
 

@@ -14,7 +14,7 @@ from mmer.errors import EncoderError, RecipeError
 from mmer.model.build import build_model, ctc_alphabet
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.recipe.schema import CompactText, Objectives, Recipe, load_recipe
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 LABELS = ["angry", "happy", "sad"]
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]

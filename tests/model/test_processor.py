@@ -16,7 +16,7 @@ from mmer.errors import MMERError
 from mmer.model import FeatureStatistics, MMERProcessor
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.recipe.schema import CompactSpeech, CompactText
-from mmer.text.transcripts import CTCAlphabet
+from mmer.text.ctc_alphabet import CTCAlphabet
 
 LABELS = ["angry", "calm", "happy", "sad"]
 SENTENCES = ["What a lovely day", "I never said that!", "Nie waśńmy się ze sobą."]

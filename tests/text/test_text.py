@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import mmer.text.transcripts
 from mmer.errors import CorpusError
-from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet, normalize_transcript, strip_annotations
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
+from mmer.text.transcripts import normalize_transcript, strip_annotations
 
 
 def test_examples() -> None:

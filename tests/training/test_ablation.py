@@ -15,7 +15,7 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import CrossValidationMetrics
-from mmer.evaluation.show import figure_tables
+from mmer.evaluation.terminal_tables import figure_tables
 from mmer.training import ablation_show
 from mmer.training.ablation import ROWS, ablate, learns, neutral_bias, row_recipe
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures

@@ -17,7 +17,7 @@ from mmer.errors import CorpusError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.build import build_model
 from mmer.recipe.schema import Recipe
-from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
 from mmer.training.run import train

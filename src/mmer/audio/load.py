@@ -17,10 +17,10 @@ from mmer.audio.checks import (
     part_of,
     quality_warnings,
 )
-from mmer.audio.decoding import HIGHEST_RATE, LOWEST_RATE, AudioInfo
+from mmer.audio.decoding.common import HIGHEST_RATE, LOWEST_RATE, AudioInfo
+from mmer.audio.decoding.recording import AudioSource, Recording, open_recording, source_name
 from mmer.audio.faults import AudioWarning
 from mmer.audio.mixdown import Block, Mixer, channel_name
-from mmer.audio.recording import AudioSource, Recording, open_recording, source_name
 from mmer.errors import AudioError, EmptyAudioError
 
 _MAX_CHANNELS = 32

@@ -1,4 +1,4 @@
-"""Changes of training utterances, and the second view of the augmented contrastive objective."""
+"""Augmentation of training utterances, and second views for the augmented contrastive objective."""
 
 from mmer.augment.features import FeatureAugmenter
 from mmer.augment.speech import SpeechAugmenter

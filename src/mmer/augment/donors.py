@@ -1,4 +1,4 @@
-"""Whose voice a view may borrow: another speaker of the same emotion, on the source's own side of the split."""
+"""Choice of the speaker whose voice a view borrows: same emotion and split, another speaker."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
@@ -11,22 +11,22 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.errors import CorpusError, MMERError, Parameter
 
-_NEAR = ("session", "fold")  # columns that folds are likely to be made of
+_NEAR = ("session", "fold")  # columns from which folds are usually made
 
 
 class Donors:
-    """Draws the recording whose voice a view gets.
+    """Sampler of recordings whose voice a view borrows.
 
-    It is of another speaker, of the same emotion and in the same split. Which folds will be made of the corpus is not
-    known yet; whoever shares the session with the source trains where the source trains, so that such donors are
-    preferred, then those of the same fold. `within` makes one column binding.
+    A donor is another speaker with the same emotion in the same split. Folds are not known yet. Utterances of the
+    source's session train in the same folds as the source, so donors of that session are preferred, then those of the
+    same fold. `within` makes one column mandatory.
 
     Args:
         corpus: the recordings.
-        within: column that source and donor must share; null prefers, but does not ask for, session and fold.
+        within: column that source and donor must share; with None, session and fold are preferred, not required.
 
     Raises:
-        CorpusError: no such column, or an empty one.
+        CorpusError: the column does not exist or is empty.
     """
 
     def __init__(self, corpus: Corpus, within: str | None = None) -> None:
@@ -48,10 +48,10 @@ class Donors:
             self._sides[self._side(self._rows[index])].append(int(index))
 
     def draw(self, source: int, random: np.random.Generator) -> int:
-        """Row of the donor for the source in this row of the table.
+        """Draw the row of a donor for the source in this row of the table.
 
         Raises:
-            MMERError: there is none, and why.
+            MMERError: there is no donor; the message says why.
         """
         row = self._rows[source]
         for name in ("emotion", "speaker"):

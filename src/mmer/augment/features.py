@@ -1,4 +1,4 @@
-"""Views of log-mel features: other vocal tracts, other speeds, masked spans; cheap enough for every clip and epoch."""
+"""Augmentation of log-mel features: vocal tract, tempo and masking."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,14 @@ from mmer.model.encoders.prosody import CHANNELS
 
 
 class FeatureAugmenter:
-    """Changes standardized features of the `compact` encoder as another speaker would; labels stay true.
+    """Augmentation of the `compact` encoder's standardized features that simulates another speaker and keeps labels.
 
     Args:
-        warp: largest |log| of the factor on the mel axis, as of a longer or shorter vocal tract.
+        warp: largest |log| of the factor on the mel axis, for a longer or shorter vocal tract.
         shift: largest shift along the mel axis in bins.
         tempo: largest |log| of the factor on the duration.
-        frequency_mask: most mel bins of each of two masks.
-        time_mask: most frames of 10 ms of each of two masks.
+        frequency_mask: largest width of each of two masks, in mel bins.
+        time_mask: largest width of each of two masks, in frames of 10 ms.
         prosody_offset: standard deviation of an offset on each prosody channel of the clip.
     """
 

@@ -1,4 +1,4 @@
-"""Making the views of a corpus: words, sound, filters, and a journal that a killed run goes on from."""
+"""Creation of a corpus's views: words, sound, quality filters, and a journal to resume from."""
 
 import hashlib
 import io
@@ -17,8 +17,8 @@ import soundfile
 from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
 from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, TextGenerator, Waveform
-from mmer.augment.journal import JOURNAL, journal_entry, open_folder, read_journal
 from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
+from mmer.augment.views_folder import JOURNAL, journal_entry, open_folder, read_journal
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.corpora.views import View, write_views
@@ -49,31 +49,31 @@ def make_views(
 ) -> list[View]:
     """Write views of the training utterances of a corpus: `audio/` and `views.parquet`.
 
-    Utterances are journaled as they are done, so that the same call on the folder of a killed run goes on, and ends
-    with the table and the samples of one that was never killed. A recording that cannot be read, a text that fails a
-    filter and a sound that fails one are rows with their reason in `rejected`.
+    A journal records finished utterances. The same call on the folder of a killed run resumes it and gives the same
+    table and samples as an uninterrupted run. Unreadable recordings, and texts or sounds that fail a quality filter,
+    are rows with the reason in `rejected`.
 
     Args:
         corpus: the utterances; where its split column is filled, those of the split `train` get views.
         out: the folder, made if it does not exist.
-        speech: what makes the sound; with none, views have words alone.
-        text: what makes the words; null keeps the source's.
-        views: how many for each utterance and generator of sound.
-        seed: of all that is drawn; what is drawn for a view depends on it, the utterance and the generator alone.
-        within: column that source and donor must share, as of `Donors`.
+        speech: speech generators; without one, views have only words.
+        text: text generator; None keeps the source's words.
+        views: number of views for each utterance and speech generator.
+        seed: seed of all random choices, together with the utterance and the generator.
+        within: column that source and donor must share, see `Donors`.
         every_split: make views of every utterance, for a cross-validation that does not use the split column.
-        language: of utterances whose language the corpus does not tell, such as `en`.
-        filters: bounds of good views.
-        judges: models that measure them.
-        batch_size: utterances whose words are made together.
+        language: language of utterances for which the corpus gives none, such as `en`.
+        filters: bounds on views.
+        judges: models that measure views.
+        batch_size: number of utterances whose words are made together.
         progress: called with the number of utterances done so far and of all.
 
     Returns:
         All views, in the order of the corpus.
 
     Raises:
-        CorpusError: no utterance to make views of, a language that is not known or cannot be spoken, or an unknown
-            column `within`.
+        CorpusError: there is no utterance to make views of, a language is unknown or unsupported, or the column
+            `within` does not exist.
         MMERError: the folder holds views of other settings or something else.
     """
     folder, filters, judges = Path(out).resolve(), filters or QualityFilters(), judges or Judges()
@@ -84,7 +84,7 @@ def make_views(
         "corpus": _digest(corpus),
         "speech": {each.name: each.settings for each in speech},
         "text": {text.name: text.settings} if text else {},
-        "gates": asdict(filters),  # as earlier versions wrote it
+        "gates": asdict(filters),  # the value that earlier versions wrote
         "judges": list(judges.names),
         **{"views": views, "seed": seed, "within": within, "every_split": every_split, "language": language},
         "batch_size": batch_size,
@@ -98,7 +98,7 @@ def make_views(
         for first in range(0, len(sources), batch_size):
             batch = sources[first : first + batch_size]
             todo = [row for row in batch if rows[row]["utterance_id"] not in done]
-            # The whole batch even if a part is done: a translation depends a little on what it is padded to.
+            # The whole batch even if part of it is done: a translation depends slightly on its padding.
             words = maker.words(batch) if todo else {}
             for row in todo:
                 name = rows[row]["utterance_id"]
@@ -112,7 +112,7 @@ def make_views(
 
 
 def summarize(views: Sequence[View]) -> dict[str, dict[str, int]]:
-    """How many views of each generator of sound are good, and how many are rejected for which kind of reason."""
+    """Count the accepted views of each speech generator, and the rejected ones by kind of reason."""
     counts: dict[str, Counter[str]] = {}
     for view in views:
         # "source: FILE: holds no samples" and "text: unchanged" are of the kinds "source" and "text: unchanged".
@@ -126,7 +126,7 @@ def summarize(views: Sequence[View]) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Words of a view, and what the filters say of them."""
+    """Words of a view and the verdict of the quality filters."""
 
     text: str | None
     seed: int
@@ -148,7 +148,7 @@ class _Maker:
     seed: int
 
     def words(self, rows: Sequence[int]) -> dict[int, list[_Words]]:
-        """The words of all views of the utterances in these rows, in batches of one for each utterance."""
+        """Make the words of all views of the utterances in these rows, in batches with one view per utterance."""
         words: dict[int, list[_Words]] = {row: [] for row in rows}
         said = {row: text for row in rows if (text := self.rows[row]["transcript"]) and text.strip()}
         for number in range(self.count):
@@ -173,7 +173,7 @@ class _Maker:
         return words
 
     def views(self, row: int, words: Sequence[_Words]) -> list[View]:
-        """All views of an utterance; their recordings are written."""
+        """Make all views of an utterance and write their recordings."""
         source: Waveform | MMERError | None = None
         if self.speech:
             try:
@@ -210,7 +210,7 @@ class _Maker:
             sound = speech(material, view.seed)
         except MMERError as error:
             return replace(view, rejected=f"{speech.name}: {error}")
-        # What a recording says stays what it says, whatever the text path reads.
+        # The recording keeps its own words, whatever the text branch reads.
         said = words.text if speech.speaks else self.rows[row]["transcript"]
         return self._judged(view, sound, len(source), said)
 
@@ -237,7 +237,7 @@ class _Maker:
         )
 
     def _blank(self, row: int, speech: SpeechGenerator | None, number: int, words: _Words) -> View:
-        """A view without its sound."""
+        """Return a view without its sound."""
         source = self.rows[row]
         name = speech.name if speech else "none"
         speaker = () if source["speaker"] is None else (source["speaker"],)
@@ -271,13 +271,13 @@ class _Maker:
 
 
 def _digest(corpus: Corpus) -> str:
-    """Of everything but where the recordings are."""
+    """Hash everything but the paths of recordings."""
     table = corpus.table.drop(columns=["audio_path", "duration"])
     return hashlib.sha256(table.to_json(orient="split", default_handler=str).encode()).hexdigest()
 
 
 def _sources(corpus: Corpus, every_split: bool) -> list[int]:
-    """Rows that get views."""
+    """Return the rows that get views."""
     splits = corpus.table["split"]
     if every_split or splits.isna().all():
         return corpus.table.index.tolist()
@@ -310,7 +310,7 @@ def _check_languages(
 
 
 def _write(path: str, waveform: Waveform) -> None:
-    """Write a recording that is there complete or not at all; one louder than full scale is turned down."""
+    """Write a recording atomically; attenuate one that exceeds full scale."""
     peak = float(np.abs(waveform).max())
     os.makedirs(os.path.dirname(path), exist_ok=True)
     sound = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Models that measure views: how alike two texts are in meaning, and what a recognizer understands of a sound."""
+"""Models that measure views: similarity of meaning, and speech recognition."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,14 @@ from mmer.model.pretrained_encoders import encoder_config, fetch
 
 
 class TextSimilarity:
-    """Cosine of the mean hidden states of two texts in an encoder, such as a sentence transformer.
+    """Similarity of two texts: cosine of their mean hidden states in an encoder, such as a sentence transformer.
 
     Args:
         name: name or folder of any text encoder of transformers.
         device: `cpu`, `cuda`, ...; the first GPU if there is one.
 
     Raises:
-        EncoderError: it cannot be loaded.
+        EncoderError: the encoder cannot be loaded.
     """
 
     def __init__(self, name: str, device: str | None = None) -> None:
@@ -37,7 +37,7 @@ class TextSimilarity:
         self._model = model.to(self.device).eval()
 
     def __call__(self, texts: Sequence[str], others: Sequence[str]) -> list[float]:
-        """(texts,) between -1 and 1."""
+        """Return (texts,) similarities between -1 and 1."""
         return F.cosine_similarity(self._embed(texts), self._embed(others)).tolist()
 
     @torch.inference_mode()
@@ -51,7 +51,7 @@ class TextSimilarity:
 
 
 def load_judges(similarity: str | None, recognizer: str | None, device: str | None = None) -> Judges:
-    """The models of these names; None for none.
+    """Load the models of these names; None for a name not given.
 
     Raises:
         EncoderError, MMERError: as `TextSimilarity` and `load_speech_to_text`.
@@ -64,15 +64,15 @@ def load_judges(similarity: str | None, recognizer: str | None, device: str | No
 
 
 def load_speech_to_text(name: str, device: str | None = None) -> SpeechToText:
-    """A speech recognizer: the CTC head of a model of mmer, or any recognizer of transformers.
+    """Load a speech recognizer: the CTC head of an mmer model, or any recognizer of transformers.
 
     Args:
-        name: name or folder, a model of mmer also as a bundle.
+        name: name or folder; for an mmer model also a bundle.
         device: `cpu`, `cuda`, ...; the first GPU if there is one.
 
     Raises:
-        EncoderError: it cannot be loaded.
-        MMERError: a model of mmer without CTC head.
+        EncoderError: the recognizer cannot be loaded.
+        MMERError: the mmer model has no CTC head.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_bundle(name):

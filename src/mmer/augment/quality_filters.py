@@ -1,4 +1,4 @@
-"""What a view must be like to be used: measures of its words and its sound, and why it is rejected."""
+"""Quality filters of views: bounds on words and sound, and reasons of rejection."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from mmer.augment.generators.generator import Waveform
 from mmer.text.transcripts import normalize_transcript
 
 Similarity = Callable[[Sequence[str], Sequence[str]], list[float]]
-"""How alike in meaning each of the first texts and its other words are, up to 1."""
+"""Similarity of meaning of each text and its new words, at most 1."""
 
 SpeechToText = Callable[[Waveform], str]
-"""What a speech recognizer understands of (samples,) at 16 kHz."""
+"""Transcript that a speech recognizer gives for (samples,) at 16 kHz."""
 
 
 @dataclass(frozen=True)
 class QualityFilters:
-    """Bounds within which a view is good.
+    """Bounds within which a view is accepted.
 
     Attributes:
-        max_length_ratio: of the characters of the view's words to those of the source's, or the other way round.
+        max_length_ratio: largest ratio of the number of characters of view and source, either way.
         min_similarity: cosine of the two texts in an encoder, where one is given.
-        max_duration_ratio: of the view to the source, or the other way round.
-        max_error_rate: character error rate of a recognizer on the view, where one is given.
+        max_duration_ratio: largest ratio of the durations of view and source, either way.
+        max_error_rate: largest character error rate of a speech recognizer on the view, where one is given.
     """
 
     max_length_ratio: float = 2.0
@@ -34,7 +34,7 @@ class QualityFilters:
     max_error_rate: float = 0.5
 
     def judge_text(self, source: str, text: str, similarity: float | None) -> str | None:
-        """Why other words for `source` are rejected; None if they are good."""
+        """Return why new words for `source` are rejected; None if they are accepted."""
         if not normalize_transcript(text):
             return "text: empty"
         if normalize_transcript(text) == normalize_transcript(source):
@@ -47,7 +47,7 @@ class QualityFilters:
         return None
 
     def judge_sound(self, waveform: Waveform, duration_ratio: float, error_rate: float | None) -> str | None:
-        """Why a sound is rejected; None if it is good."""
+        """Return why a sound is rejected; None if it is accepted."""
         if not len(waveform) or not np.isfinite(waveform).all():
             return "sound: none"
         if any(
@@ -64,12 +64,12 @@ class QualityFilters:
 
 @dataclass(frozen=True)
 class Judges:
-    """Models that measure views; None for those that nobody gave.
+    """Models that measure views; None for those not given.
 
     Attributes:
-        similarity: of words.
-        recognizer: of speech.
-        names: what they were loaded from, as JSON knows it.
+        similarity: similarity of words.
+        recognizer: speech recognizer.
+        names: names or folders of the models, JSON-serializable.
     """
 
     similarity: Similarity | None = None
@@ -78,6 +78,6 @@ class Judges:
 
 
 def length_ratio(source: str, text: str) -> float:
-    """Characters of the text to those of the source, both normalized; infinite for a source of none."""
+    """Compute the ratio of characters in text and source, both normalized; infinite for an empty source."""
     characters = len(normalize_transcript(source))
     return len(normalize_transcript(text)) / characters if characters else float("inf")

@@ -1,4 +1,4 @@
-"""The sound of the second view: small random changes of voice, speed, channel, noise and level."""
+"""On-the-fly second views of speech: small random changes of voice, speed, channel, noise and level."""
 
 import random
 from collections.abc import Iterator
@@ -22,22 +22,22 @@ from mmer.audio.load import SAMPLING_RATE
 
 
 class SpeechAugmenter:
-    """Changes a waveform as another voice, room and microphone would; words and emotion stay recognizable.
+    """Augmentation of a waveform that simulates another voice, room and microphone.
 
-    The paper's augmented view is speech synthesized in the voice of another speaker who expresses a similar
-    emotion; this one needs no synthesizer. Each of the five changes happens with `probability`, by an amount
-    drawn uniformly from its `(lowest, highest)` span, in this order: pitch, speed, band, noise, level. Pitch
-    and speed carry emotion themselves, which is why the default spans are narrow.
+    The paper's augmented view is speech synthesized in the voice of another speaker who expresses a similar emotion;
+    this one needs no synthesizer and keeps words and emotion recognizable. Each of the five changes happens with
+    `probability`, by an amount drawn uniformly from its `(lowest, highest)` range, in this order: pitch, speed, band,
+    noise, level. Pitch and speed carry emotion, so the default ranges are narrow.
 
     The same waveform and seed give the same view, in any process and whatever was drawn before. The states of
-    `random` and `numpy.random`, which audiomentations draws from, are put back; calls from several threads at
-    once would still disturb each other, so use processes.
+    `random` and `numpy.random`, which audiomentations uses, are restored afterwards. Concurrent calls from
+    several threads would still disturb each other, so use processes.
 
     Args:
         probability: probability of each change, 0-1.
         gain_db: level in dB.
         snr_db: signal-to-noise ratio of added Gaussian noise in dB.
-        time_stretch: speed factor at the same pitch; 1.1 makes a clip of 11 s one of 10 s. (1, 1) = off.
+        time_stretch: speed factor at the same pitch; 1.1 shortens a clip of 11 s to 10 s. (1, 1) = off.
         pitch_semitones: shift of the pitch, and of the formants with it, in semitones. (0, 0) = off.
         band_filter: whether a low-pass (2-7 kHz), a high-pass (60-400 Hz) or a band-stop filter (0.2-4 kHz)
             is among the changes.
@@ -76,8 +76,8 @@ class SpeechAugmenter:
             seed: any non-negative integer.
 
         Returns:
-            (samples',) float32 within [-1, 1]; samples' / samples is within 1 / `time_stretch`. A view that
-            would be louder than full scale is turned down as a whole, never clipped.
+            (samples',) float32 within [-1, 1]; samples' / samples is within 1 / `time_stretch`. A view that would
+            exceed full scale is attenuated as a whole, never clipped.
         """
         with seeded(seed):
             view = self._changes(waveform.copy(), SAMPLING_RATE)
@@ -89,7 +89,7 @@ class SpeechAugmenter:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed what audiomentations draws from, and put it back afterwards."""
+    """Seed the generators that audiomentations uses, and restore them afterwards."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -1,10 +1,10 @@
-"""The words of the second view: a simple perturbation."""
+"""Perturbation of a transcript for the second view."""
 
 import random
 import re
 from typing import overload
 
-# Scripts written without blanks whose characters mean something alone: kana, Han, compatibility Han.
+# Scripts without spaces whose characters carry meaning alone: kana, Han, compatibility Han.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
@@ -17,20 +17,19 @@ def perturb(
 ) -> str | None:
     """Leave out, swap and repeat a few words.
 
-    This is what hesitant speech and a speech recognizer do to a sentence. It is not the paper's
-    back-translation: no word is replaced by another and nothing is rephrased, so a model learns no synonyms
-    from it. Words are what blanks separate; in Chinese or Japanese text without blanks they are the
-    characters.
+    This imitates hesitant speech and errors of a speech recognizer. Unlike the paper's back-translation, it replaces
+    and rephrases nothing, so a model learns no synonyms from it. Words are separated by spaces; in Chinese or Japanese
+    text without spaces, each character is a word.
 
     Args:
-        text: a transcript in any language; None, empty and blank texts come back as they are.
+        text: a transcript in any language; None, empty and blank texts are returned unchanged.
         seed: the same text and seed give the same result.
-        drop: probability that a word is left out, 0-1; one word always stays.
-        swap: probability that a word changes places with the next one.
-        repeat: probability that a word is said twice.
+        drop: probability of deleting a word, 0-1; at least one word remains.
+        swap: probability of swapping a word with the next one.
+        repeat: probability of repeating a word.
 
     Returns:
-        The text with single blanks between words; its words are words of `text`.
+        The text with single spaces between words; all its words occur in `text`.
     """
     if text is None or not text.strip():
         return text
@@ -43,6 +42,6 @@ def perturb(
     while place < len(words) - 1:
         if draw.random() < swap:
             words[place], words[place + 1] = words[place + 1], words[place]
-            place += 1  # a word moves once: without this it could travel to the end
+            place += 1  # a word moves only once; otherwise it could travel to the end
         place += 1
     return blank.join(word for said in words for word in [said] * (1 + (draw.random() < repeat)))

@@ -137,7 +137,7 @@ def transcribe(
     """Write what is heard in each recording into the column recognized; goes on after an interruption."""
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
-    from mmer.inference.transcribe import transcribe as transcribe_corpus
+    from mmer.inference.transcribe_corpus import transcribe as transcribe_corpus
 
     console, table = messages(), read_recordings(corpus)
     with counting(console, "transcribing", len(table)) as progress:
@@ -236,7 +236,7 @@ def augment(
     from mmer.augment.settings import AugmentSettings
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
-    from mmer.recipe.settings import read_settings
+    from mmer.recipe.parsing import read_settings
 
     overrides = [(f"setting {each!r}", each) for each in settings or []]
     chosen = read_settings(AugmentSettings, "", "settings", overrides)

@@ -41,7 +41,7 @@ def evaluate(
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.evaluate import evaluate as evaluate_model
-    from mmer.evaluation.show import figure_tables
+    from mmer.evaluation.terminal_tables import figure_tables
 
     table = Corpus.read(corpus)
     for note in table.notes:
@@ -123,7 +123,7 @@ def calibrate(
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.calibration.fit import calibrate as calibrate_model
-    from mmer.evaluation.calibration.show import calibration_tables
+    from mmer.evaluation.terminal_tables import calibration_tables
 
     table = Corpus.read(corpus)
     with counting(messages(), "listening") as progress:
@@ -199,7 +199,7 @@ def compare(
     from mmer.evaluation.comparison import compare as compare_runs
     from mmer.evaluation.prediction_files import Columns, read_runs
     from mmer.files.writing import check_output_file
-    from mmer.recipe.settings import read_settings
+    from mmer.recipe.parsing import read_settings
 
     if out:
         check_output_file(out, runs)

@@ -11,7 +11,7 @@ from mmer.display.terminal import results
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from mmer.recipe.settings import Setting
+    from mmer.recipe.parsing import Setting
 
 _RECIPE = ("mmer.recipe.schema", "Recipe")
 _KINDS = {
@@ -41,12 +41,12 @@ def print_settings(kind: "type[BaseModel]", values: "BaseModel | None" = None) -
     from rich.padding import Padding
     from rich.text import Text
 
-    from mmer.recipe import settings
+    from mmer.recipe import parsing
 
     console = results()
-    found = dict(settings.values(values)) if values else {}
-    for setting in settings.list_settings(kind):
-        value = settings.written(found[setting.name]) if values else setting.default
+    found = dict(parsing.values(values)) if values else {}
+    for setting in parsing.list_settings(kind):
+        value = parsing.written(found[setting.name]) if values else setting.default
         default = "" if value == setting.default else f"  (default: {setting.default})"
         console.print(Text(f"{setting.name}={value}", style="bold") + Text(default), soft_wrap=True)
         choices = f" One of {', '.join(setting.choices)}." if len(setting.choices) > 1 else ""
@@ -66,7 +66,7 @@ def complete_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     kind = settings_kind(ctx.info_name or "")
     if kind is None:
         return
-    from mmer.recipe.settings import list_settings
+    from mmer.recipe.parsing import list_settings
 
     # bash takes NAME, = and VALUE for three words, and inserts what is printed for the last of them.
     before = ctx.params.get("overrides") or ctx.params.get("settings") or []

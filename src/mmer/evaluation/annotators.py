@@ -1,9 +1,9 @@
-"""Predictions beside what each annotator heard, and how well annotators do themselves.
+"""Comparison of predictions with the votes of annotators, and of annotators with each other.
 
-An emotion is often heard differently by different people. Here a vote is a distribution: a rater who gives several
-labels shares his vote among them, and the annotators' distribution is the mean of their votes. A model is judged by how
-near its probabilities are to that distribution. The human ceiling asks the same of each rater, against the others
-alone, and for a fair comparison the model is also judged against the others of each rater.
+Raters often perceive different emotions in one utterance. Here a vote is a distribution: a rater who gives several
+labels splits the vote among them, and the annotators' distribution is the mean of the votes. A model is judged by the
+distance of its probabilities from that distribution. For the human ceiling, each rater is judged against the other
+raters; for a fair comparison, the model is also judged against the same other raters.
 """
 
 import json
@@ -24,12 +24,12 @@ from mmer.errors import CorpusError, MMERError
 Floats = NDArray[np.float64]
 
 _CREMA_D = {"A": "angry", "D": "disgusted", "F": "fearful", "H": "happy", "N": "neutral", "S": "sad"}
-_LEAST = 1e-12  # of a probability, so that its logarithm is finite
+_LEAST = 1e-12  # lower bound of a probability, so that its logarithm is finite
 
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """What annotators heard.
+    """Votes of annotators as distributions over classes.
 
     Attributes:
         utterance_ids: every utterance of the corpus.
@@ -37,8 +37,8 @@ class SoftLabels:
         distributions: (utterances, classes), mean vote of the raters, adding up to 1; NaN where nobody voted.
         votes: (votes, classes), each adding up to 1.
         utterance_of_vote: (votes,) row of `distributions`.
-        left_out: label that is none of the classes, as released -> how often it was given.
-        without_vote: how many raters gave no other label than these, and do not count.
+        left_out: each label outside the classes, as released -> how often it was given.
+        without_vote: number of raters who gave only such labels; they do not count.
     """
 
     utterance_ids: list[str]
@@ -63,10 +63,10 @@ def soft_labels(
         corpus: `votes` holds JSON, rater -> labels as released.
         labels: the classes; other labels do not count.
         label_map: new name of an emotion, by its canonical name or as released, as `{"excited": "happy"}`.
-        self_reports: count what the actors of IEMOCAP say of themselves (F1, M1 ...) like a rater.
+        self_reports: count the self-reports of IEMOCAP's actors (F1, M1 ...) as votes.
 
     Raises:
-        CorpusError: no votes, votes that are not such JSON, or none for any of the classes.
+        CorpusError: there are no votes, votes are not such JSON, or no vote is for any of the classes.
     """
     votes_column = corpus.table["votes"] if "votes" in corpus.table else pd.Series(dtype=object)
     if votes_column.isna().all():
@@ -122,18 +122,18 @@ def soft_labels(
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatorFigures:
-    """How near a model is to the annotators, and how near annotators are to each other.
+    """Distances of a model from the annotators, and of annotators from each other.
 
     Attributes:
-        model: of the utterances with a vote, `cross_entropy` (nats), `jensen_shannon` (divergence, bits, 0 to 1),
+        model: over the utterances with a vote, `cross_entropy` (nats), `jensen_shannon` (divergence, bits, 0 to 1),
             `soft_accuracy` (how often a random rater agrees with the most probable emotion), `brier` (squared
-            distance, 0 to 2), and `entropy` of the annotators (nats), which no cross-entropy is below.
-        human: of the utterances with two raters or more, each rater against the others: `jensen_shannon`,
+            distance, 0 to 2), and `entropy` of the annotators (nats), the lower bound of the cross-entropy.
+        human: over the utterances with two or more raters, each rater against the others: `jensen_shannon`,
             `soft_accuracy`, `brier`, `accuracy` and `balanced_accuracy` against the label most of the others gave (tied
             labels share). An utterance counts once, however many raters it has. None where no utterance has two.
-        model_against_others: the same of the model against the others.
-        utterances, votes: how many that was.
-        rated_twice: utterances with two raters or more.
+        model_against_others: the same figures for the model, against the same other raters.
+        utterances, votes: numbers of judged utterances and of votes.
+        rated_twice: number of utterances with two or more raters.
         left_out, without_vote: of `SoftLabels`.
     """
 
@@ -148,11 +148,11 @@ class AnnotatorFigures:
 
 
 def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> AnnotatorFigures | None:
-    """How near probabilities are to the annotators, and how near annotators are to each other.
+    """Judge probabilities against the annotators, and each annotator against the others.
 
     Args:
-        predictions: `utterance_id`, `predicted` and `probability_<emotion>` of each of `soft.labels`; rows without an
-            answer do not count.
+        predictions: columns `utterance_id`, `predicted` and `probability_<emotion>` for each of `soft.labels`; rows
+            without an answer are skipped.
         soft: the votes.
 
     Returns:
@@ -207,7 +207,7 @@ def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> Annotato
 
 
 def annotator_table(judged: AnnotatorFigures) -> Table:
-    """What `judge_by_annotators` returned as a table."""
+    """Return a table of the figures."""
     table = Table(
         title=f"Against {judged.votes} votes of annotators on {judged.utterances} utterances",
         title_justify="left",
@@ -250,7 +250,7 @@ def _parsed(text: str, corpus: Corpus, row: int) -> dict[str, list[str]]:
 
 
 def _emotion(label: str, codes: Mapping[str, str], label_map: Mapping[str, str]) -> str | None:
-    """The class that a label as released stands for."""
+    """Map a released label to its class."""
     if label in label_map:
         return label_map[label]
     try:
@@ -261,7 +261,7 @@ def _emotion(label: str, codes: Mapping[str, str], label_map: Mapping[str, str])
 
 
 def _distances(truth: Floats, answer: Floats, weights: Floats) -> dict[str, float]:
-    """Of distributions, both (rows, classes), with the weight of each row."""
+    """Compare distributions, both (rows, classes), with the weight of each row."""
     shared = entropy((truth + answer) / 2, base=2, axis=1)
     divergence = shared - (entropy(truth, base=2, axis=1) + entropy(answer, base=2, axis=1)) / 2
     agreed = truth * _most(answer)
@@ -273,7 +273,7 @@ def _distances(truth: Floats, answer: Floats, weights: Floats) -> dict[str, floa
 
 
 def _majority(truth: Floats, answer: Floats, weights: Floats) -> dict[str, float]:
-    """Of answers against the most frequent class, both (rows, classes), with the weight of each row."""
+    """Compare answers with the most frequent class, both (rows, classes), with the weight of each row."""
     truth = weights[:, None] * _most(truth)
     right, total = (truth * answer).sum(axis=0), truth.sum(axis=0)
     present = total > 0
@@ -284,6 +284,6 @@ def _majority(truth: Floats, answer: Floats, weights: Floats) -> dict[str, float
 
 
 def _most(distributions: Floats) -> Floats:
-    """Certain of the most probable class; of tied ones, as much of each."""
+    """Return one-hot rows of the most probable class; tied classes share equally."""
     tied = distributions >= distributions.max(axis=1, keepdims=True) - 1e-9
     return tied / tied.sum(axis=1, keepdims=True)

@@ -1,10 +1,10 @@
-"""Is one run better than another on the same utterances?
+"""Statistical comparison of runs on the same utterances.
 
 Each run is compared with the first, the baseline, in two ways. The difference of a figure is resampled over speakers as
-`mmer.evaluation.intervals` resamples a figure, with both runs judged on the same drawn speakers, so that what makes a
-speaker hard for both cancels out. McNemar's exact test asks whether one run alone gets more utterances right than the
-other alone; it takes utterances for independent, which those of one speaker are not. Holm's correction makes each kind
-of p-value hold for all comparisons together.
+`mmer.evaluation.intervals` resamples a figure. Both runs are judged on the same drawn speakers, so that the difficulty
+of a speaker cancels out. McNemar's exact test compares the numbers of utterances that only one of two runs gets right;
+it assumes independent utterances, which those of one speaker are not. Holm's correction controls the family-wise error
+of each kind of p-value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,23 +35,24 @@ from mmer.evaluation.intervals import (
     weighted_figure,
 )
 from mmer.evaluation.metrics import Metrics, compute_metrics
-from mmer.evaluation.seen import overlap, overlap_note
-from mmer.evaluation.show import FIGURES as HEADINGS
+from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
+from mmer.inference.trained_on import overlap, overlap_note
 from mmer.runs.result_file import ResultFile
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run against the baseline.
+    """Difference between a run and the baseline.
 
     Attributes:
-        run: its name.
-        difference: its figure less the baseline's, -1 to 1; positive where the run is better.
+        run: name of the run.
+        difference: the run's figure less the baseline's, -1 to 1; positive where the run is better.
         low, high: ends of the interval of the difference; None where there is none.
-        p_value, p_holm: of the difference being zero, alone and corrected for all runs; None without an interval.
-        better, worse: utterances that this run alone, and the baseline alone, gets right.
-        mcnemar, mcnemar_holm: exact p-value of these being equally likely, alone and corrected for all runs.
-        note: why there is no interval, or why it is worth less; None where there is nothing to say.
+        p_value, p_holm: for a true difference of zero, uncorrected and corrected for all runs; None without an
+            interval.
+        better, worse: numbers of utterances that only this run, or only the baseline, gets right.
+        mcnemar, mcnemar_holm: exact p-value for the two being equally likely, uncorrected and corrected for all runs.
+        note: why there is no interval, or why it is less reliable; None otherwise.
     """
 
     run: str
@@ -72,8 +73,8 @@ class ComparedRun(Metrics):
     """Figures of one of the runs.
 
     Attributes:
-        interval: of the figure that is compared.
-        in_training: how many of the utterances its model was trained on, of `overlap`; None where that is not known.
+        interval: interval of the compared figure.
+        in_training: how many of the utterances the model was trained on, from `overlap`; None where unknown.
     """
 
     interval: Interval
@@ -82,14 +83,14 @@ class ComparedRun(Metrics):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(ResultFile):
-    """Runs on the same utterances; `rich.print` shows it as tables.
+    """Comparison of runs on the same utterances; `rich.print` shows it as tables.
 
     Attributes:
-        figure: what is compared.
-        cluster: the column that says which utterances are alike.
-        confidence: of the intervals, 0 to 1.
-        utterances: how many all runs answered.
-        left_out: how many were answered by some of the runs alone.
+        figure: name of the compared figure.
+        cluster: the column that groups dependent utterances.
+        confidence: nominal coverage of the intervals, 0 to 1.
+        utterances: number of utterances that all runs answered.
+        left_out: number of utterances that only some of the runs answered.
         baseline: name of the first run.
         runs: figures of each run, by its name.
         differences: one for each run after the first.
@@ -122,14 +123,14 @@ def compare(
     """Compare runs with the first of them.
 
     Args:
-        runs: name -> predictions with `utterance_id` (one of a kind), `emotion` (the truth) and `predicted` (null
-            where there is no answer). The column `cluster` is read from the first run that has it for all utterances.
+        runs: name -> predictions with `utterance_id` (unique), `emotion` (the truth) and `predicted` (None where there
+            is no answer). The column `cluster` is read from the first run that has it for all utterances.
         figure, cluster, labels, confidence, resamples, seed: see `intervals.interval`.
-        common: compare what all runs answered, where they did not answer the same utterances.
+        common: where runs answered different utterances, compare those that all answered.
 
     Raises:
-        MMERError: fewer than two runs, runs of different utterances, different truth of the same utterance, or as
-            `intervals.interval`.
+        MMERError: there are fewer than two runs, the runs hold different utterances or disagree about the truth of one,
+            or `intervals.interval` raises one.
     """
     if len(runs) < 2:
         raise MMERError(f"cannot compare {len(runs)} run; give two or more")
@@ -166,12 +167,12 @@ def compare(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values that hold for all tests together (Holm, 1979).
+    """Correct p-values for multiple tests (Holm, 1979).
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    # multipletests of statsmodels says the same; it is no dependency of anything else here.
+    # statsmodels' multipletests gives the same values, but nothing else here depends on statsmodels.
     order = np.argsort(p_values)
     raised = np.sort(p_values) * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
@@ -180,7 +181,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Exact p-value of McNemar's test: of so uneven a split of the utterances that one of two runs alone gets right.
+    """Compute the exact p-value of McNemar's test from the numbers of utterances that only one run gets right.
 
     >>> mcnemar(8, 2)
     0.109375
@@ -189,7 +190,7 @@ def mcnemar(better: int, worse: int) -> float:
 
 
 def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, pd.DataFrame], int]:
-    """Answers to the same utterances in the same order, and how many others there are."""
+    """Align the answers of all runs by utterance, and count the utterances left out."""
     tables = {
         name: table.dropna(subset=["predicted"]).set_index("utterance_id") for name, table in runs.items()
     }
@@ -271,7 +272,7 @@ def _value(margins: Floats, figure: str, labels: Sequence[str]) -> float:
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """With `p_holm` and `mcnemar_holm` filled in."""
+    """Fill in `p_holm` and `mcnemar_holm`."""
     tested = [each.p_value for each in differences if each.p_value is not None]
     drawn = iter(holm(tested))
     for_all = holm([each.mcnemar for each in differences])

@@ -1,4 +1,4 @@
-"""Judging a trained model on a corpus."""
+"""Evaluation of a trained model on a corpus."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,13 @@ from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
 from mmer.evaluation.results import METRICS, Evaluation, TranscriptErrors
-from mmer.evaluation.seen import overlap
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.bundle import model_folder as find_model_folder
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trained_on import TrainedOn, overlap
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
 
 WRITTEN = (
@@ -41,11 +40,11 @@ def predict_labeled(
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
-    """What the model says about each utterance, beside what is true.
+    """Predict the emotion of each utterance, beside the true one.
 
     Args:
         recognizer: the model.
-        corpus: its utterances; emotions may be missing.
+        corpus: the utterances; emotions may be missing.
         among, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
 
     Returns:
@@ -59,7 +58,7 @@ def predict_labeled(
 
 
 def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> Metrics | None:
-    """`compute_metrics` of the answered utterances of a table of `predict_labeled`; None where there are none."""
+    """Compute metrics over the answered utterances of a table of `predict_labeled`; None where there are none."""
     answered = predictions.dropna(subset=["predicted"])
     if answered.empty:
         return None
@@ -80,29 +79,29 @@ def evaluate(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Judge a model on the utterances of a corpus whose emotion it knows.
+    """Evaluate a model on the utterances of a corpus whose emotion is among the model's.
 
     Args:
         model_folder: what training or `save_pretrained` wrote.
         corpus: labeled utterances.
-        split: judge this split alone; a model that standardizes per speaker still hears all clips of its speakers.
+        split: judge only this split; a model that standardizes per speaker still uses all clips of its speakers.
         out: a folder for `metrics.json`, `predictions.parquet`, `slices.csv`, `confusion_matrix.png`, what
             `Confidence.write` writes and, where words are compared, `accuracy_by_word_error_rate.png`; None for none.
         label_map: emotions of the corpus to rename first, as `{"excited": "happy"}`.
-        transcripts: what the model is given to read: `gold`, `none`, or `wer:RATE` for word errors made of the words
-            of the corpus's training transcripts; see `with_condition`.
-        transcription: where the words come from, see `EmotionRecognizer`; what is heard is compared with the
-            transcripts of the corpus.
+        transcripts: the model's text input: `gold`, `none`, or `wer:RATE` for word errors drawn from the words of the
+            corpus's training transcripts; see `with_condition`.
+        transcription: source of the transcripts, see `EmotionRecognizer`; recognized transcripts are compared with
+            those of the corpus.
         batch_size: utterances answered at a time.
         device: see `EmotionRecognizer`.
         progress: called with the number of utterances done so far, and of all.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
 
     Raises:
-        MMERError: the folder cannot be written to, is a run or holds what is read; there is no such transcript
-            condition or transcription, both are asked for, or there are no words to make errors of.
+        MMERError: the folder cannot be written to, is a run, or holds an input; there is no such transcript condition
+            or transcription, both are given, or there are no words to draw errors from.
         CheckpointError: the folder holds no model.
         CorpusError: there is no such split, none of its emotions is known to the model, an emotion to rename does
             not occur, votes are not readable, or no recording can be read.
@@ -112,12 +111,12 @@ def evaluate(
     condition = TranscriptCondition.parse(transcripts)
     if condition.name != "gold" and transcription != "given":
         raise MMERError(
-            f"transcripts {condition.name} changes what is given, and transcription {transcription} reads something "
-            "else; choose one of them"
+            f"transcripts {condition.name} and transcription {transcription} "
+            "exclude each other; choose one of them"
         )
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device, transcription)
     label_map = label_map or {}
-    corpus.with_labels(None, label_map)  # refuses to rename an emotion that does not occur
+    corpus.with_labels(None, label_map)  # raises an error for an emotion that does not occur
     emotions = pd.Series(
         [label_map.get(emotion, emotion) for emotion in corpus.table["emotion"]], dtype=object
     )
@@ -164,7 +163,7 @@ def evaluate(
     if condition.name != "gold" or transcription != "given":
         source = condition.name if transcription == "given" else transcription
         compared = predictions["predicted"].notna()
-        if transcription != "given":  # who has no sound was read as given
+        if transcription != "given":  # an utterance without sound keeps its transcript
             compared &= predictions["transcript_source"] != "given"
         references = judged.table["transcript"].where(compared.to_numpy(), None)
         predictions, errors = with_word_errors(predictions, references.tolist())

@@ -1,22 +1,20 @@
-"""Intervals that know that the utterances of one speaker are alike.
+"""Confidence intervals that account for the dependence of utterances of one speaker.
 
-A figure of a test set varies with the people in it more than with their utterances, so it is people that are drawn
-again. Quantiles of the resampled figures (the percentile bootstrap), as is usual, hold the truth in 80 to 90 % of the
-cases with 5 to 10 speakers where 95 % are claimed. What is done instead, on the logit of a figure, so that an interval
-stays between 0 and 1:
+A figure of a test set varies more with its speakers than with their utterances, so speakers are resampled. With 5 to 10
+speakers, the usual percentile bootstrap covers the true value in 80 to 90 % of the cases instead of 95 %. This module
+works on the logit of a figure, so that an interval stays between 0 and 1:
 
 1. The figure's linear error: each speaker's influence on it, squared and summed, times G / (G - 1) for G speakers.
-2. How many errors the interval reaches to each side, in two ways, of which the smaller counts:
-   draw G speakers with replacement, 2000 times, and take how far 95 % of the resampled figures moved at most, in units
-   of the resample's own error (the symmetric bootstrap-t of Hall, The Bootstrap and Edgeworth Expansion, 1992, section
-   3.6);
-   or Student's t with the degrees of freedom, and the correction of the error, that suit speakers of unequal weight
-   (Bell and McCaffrey, Survey Methodology 28, 2002).
-3. It is never fewer than Student's t with G - 1 degrees of freedom says.
+2. The half-width in units of that error, computed in two ways, of which the smaller counts:
+   draw G speakers with replacement, 2000 times, and take the 95 % quantile of the distances of the resampled figures,
+   in units of each resample's own error (the symmetric bootstrap-t of Hall, The Bootstrap and Edgeworth Expansion,
+   1992, section 3.6); take Student's t with the degrees of freedom and the error correction for speakers of unequal
+   weight (Bell and McCaffrey, Survey Methodology 28, 2002).
+3. The lower bound of the half-width is Student's t with G - 1 degrees of freedom.
 
-The bootstrap-t is too wide with four to six speakers, of whom few different resamples can be drawn; the other is too
-wide where a few speakers have most utterances. `benchmarks/interval_coverage.py` measures how often the intervals hold
-the truth; `docs/statistics.md` has the table.
+The bootstrap-t is too wide with four to six speakers, because few different resamples exist; Student's t is too wide
+where a few speakers have most utterances. `benchmarks/interval_coverage.py` measures the coverage of the intervals;
+`docs/statistics.md` has the table.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,11 +32,11 @@ FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 """Figures that have intervals, besides `recall_<emotion>`; as `compute_metrics` defines them."""
 
 FEWEST = 3
-"""Speakers below which there is no interval."""
+"""Smallest number of speakers for an interval."""
 
 _WEIGHTED = ("accuracy", "weighted_f1")
-_ROUGH = 5  # speakers below which an interval comes with a warning
-_AT_ONCE = 2_000_000  # weights that are in memory at a time
+_ROUGH = 5  # smallest number of speakers for an interval without a warning
+_AT_ONCE = 2_000_000  # weights held in memory at a time
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], tuple[Floats, Floats]]
@@ -48,15 +46,15 @@ one more of each cluster would change it, (resamples, clusters)."""
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it may lie for other speakers like these.
+    """Figure with a confidence interval for other speakers of the same population.
 
     Attributes:
         estimate: the figure, 0 to 1.
         low, high: ends of the interval, 0 to 1; None where there is none.
-        confidence: how often such intervals hold the truth, 0 to 1.
-        clusters: how many speakers (or whatever `cluster` says) the figure is of.
-        cluster: the column that says which utterances are alike.
-        note: why there is no interval, or why it is worth less; None where there is nothing to say.
+        confidence: nominal coverage of the interval, 0 to 1.
+        clusters: number of speakers (or other values of `cluster`).
+        cluster: the column that groups dependent utterances.
+        note: why there is no interval, or why it is less reliable; None otherwise.
     """
 
     estimate: float
@@ -70,15 +68,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Studentized:
-    """A statistic of clusters, and how far it moves when they are drawn again.
+    """Statistic of clusters with its studentized bootstrap distribution.
 
     Attributes:
         estimate: the statistic.
         error: its linear standard error.
         moves: (resamples,) distance of each resample's value from `estimate` in units of its own error.
-        clusters: how many there are.
-        freedom: degrees of freedom of the error, given the unequal weight of the clusters.
-        widening: what to multiply the error by for the same reason.
+        clusters: number of clusters.
+        freedom: degrees of freedom of the error, corrected for unequal weights of the clusters.
+        widening: factor that corrects the error for unequal weights of the clusters.
     """
 
     estimate: float
@@ -89,14 +87,16 @@ class Studentized:
     widening: float
 
     def reach(self, confidence: float) -> float:
-        """How far the interval goes to each side of the estimate."""
+        """Return the half-width of the interval."""
         place = (1 + confidence) / 2
         uneven = student.ppf(place, self.freedom) * self.widening
         drawn = np.quantile(self.moves, confidence) if len(self.moves) else np.inf
         return float(max(student.ppf(place, self.clusters - 1), min(uneven, drawn)) * self.error)
 
     def p_value(self) -> float:
-        """Two-sided p-value of the estimate being zero in truth; below 1 - c where an interval of c leaves zero out."""
+        """Return the two-sided p-value for a true value of zero; below 1 - c where the interval of coverage c excludes
+        zero.
+        """
         move = abs(self.estimate) / self.error
         uneven = 2 * student.sf(move / self.widening, self.freedom)
         drawn = (1 + np.sum(self.moves >= move)) / (1 + len(self.moves))
@@ -112,25 +112,25 @@ def interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """A figure with an interval from resampling speakers; the module's text says how.
+    """Compute a figure and its interval by resampling speakers, as the module docstring describes.
 
     Args:
-        predictions: `emotion` (the truth), `predicted` and the column `cluster`; rows without an answer do not count.
+        predictions: `emotion` (the truth), `predicted` and the column `cluster`; rows without an answer are skipped.
         figure: one of `FIGURES`, or `recall_<emotion>`.
         cluster: the column whose values are resampled: `speaker`, `session`, `dialogue` ...
-        labels: every emotion the model knows; None for those that occur.
-        confidence: how often the interval shall hold the truth, 0 to 1.
-        resamples: how many times speakers are drawn.
-        seed: of the draws.
+        labels: all emotions of the model; None for those that occur.
+        confidence: nominal coverage of the interval, 0 to 1.
+        resamples: number of bootstrap resamples.
+        seed: seed of the resampling.
 
     Returns:
-        The figure and its interval. There is none, and `note` says why, with fewer than three speakers, where an
-        utterance has no speaker, or where the figure is 0 or 1 or the same for all speakers. With fewer than five
-        speakers, or an emotion that one speaker alone has, `note` warns.
+        The figure and its interval. The interval is missing, and `note` says why, with fewer than three speakers, where
+        an utterance has no speaker, or where the figure is 0 or 1 or the same for all speakers. With fewer than five
+        speakers, or an emotion that only one speaker has, `note` warns.
 
     Raises:
-        MMERError: nothing to judge, an unknown figure, the recall of an emotion that no utterance has, or an
-            emotion that is not in `labels`.
+        MMERError: there is nothing to judge, the figure is unknown, no utterance has the emotion of a recall, or an
+            emotion is not in `labels`.
     """
     answered = predictions.dropna(subset=["predicted"])
     labels = known_labels(answered, labels)
@@ -172,15 +172,15 @@ def with_intervals(
 
 
 def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) -> Studentized | None:
-    """Resample clusters, and measure how far a statistic moves in units of its error.
+    """Resample clusters and studentize the statistic.
 
     Args:
-        statistic: of weighted clusters.
-        weight: (clusters,) part of each cluster in the statistic, adding up to 1; of two or more.
+        statistic: a function of cluster weights.
+        weight: (clusters,) share of each cluster in the statistic, adding up to 1; two clusters or more.
         resamples, seed: see `interval`.
 
     Returns:
-        What came of it; None where all clusters say the same, so that there is no error.
+        The studentized statistic; None where all clusters have the same value, so that the error is 0.
     """
     rng, clusters = np.random.default_rng(seed), len(weight)
     correction = clusters / (clusters - 1)
@@ -188,8 +188,8 @@ def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) 
     estimate, error = float(values[0]), float(np.sqrt(correction * (influences[0] ** 2).sum()))
     if not error > 1e-9:
         return None
-    # Of independent clusters of equal variance v around one mean, the square of what cluster g differs from the
-    # weighted mean of all is v * own[g] on average.
+    # With independent clusters of equal variance v around one mean, the expected squared deviation of cluster g from
+    # the weighted mean is v * own[g].
     squares = (weight**2).sum()
     own = 1 - 2 * weight + squares
     widening = float(np.sqrt((influences[0] ** 2 / own).sum()) / error)
@@ -198,7 +198,7 @@ def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) 
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
         weights = rng.multinomial(clusters, np.full(clusters, 1 / clusters), draws).astype(float)
-        with np.errstate(divide="ignore", invalid="ignore"):  # a logit of 0 or 1 is not usable
+        with np.errstate(divide="ignore", invalid="ignore"):  # the logit of 0 or 1 is infinite
             values, influences = statistic(weights)
             errors = np.sqrt(correction * (weights * influences**2).sum(axis=1))
         usable = np.isfinite(errors) & (errors > 1e-9 * error)
@@ -207,7 +207,7 @@ def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) 
 
 
 def degrees_of_freedom(weight: Floats) -> float:
-    """Of the error of a weighted mean of clusters (Satterthwaite's, as Bell and McCaffrey use them).
+    """Compute Satterthwaite's degrees of freedom for the error of a weighted mean (as in Bell and McCaffrey).
 
     With n clusters of equal weight they are n - 1.
 
@@ -234,10 +234,10 @@ def degrees_of_freedom(weight: Floats) -> float:
 def weighted_figure(
     margins: Floats, weights: Floats, figure: str, labels: Sequence[str]
 ) -> tuple[Floats, Floats]:
-    """A figure of weighted clusters, and the influence of each cluster on it: a `Statistic`.
+    """Compute a figure of weighted clusters and the influence of each cluster on it: a `Statistic`.
 
     Args:
-        margins: of `cluster_margins`, (clusters, 3, classes).
+        margins: (clusters, 3, classes) from `cluster_margins`.
         weights: (resamples, clusters).
         figure, labels: see `interval`.
 
@@ -251,24 +251,24 @@ def weighted_figure(
 
 
 def weight_of(margins: Floats, figure: str, labels: Sequence[str]) -> Floats:
-    """(clusters,) part of each cluster in a figure, adding up to 1; `margins` are those of `cluster_margins`."""
+    """Return the (clusters,) shares of clusters in a figure, adding up to 1, from the margins of `cluster_margins`."""
     true = margins[:, 0].sum(axis=0)
     share = _class_shares(true, true > 0, figure, labels)
     return (margins[:, 0] * np.divide(share, true, out=np.zeros_like(true), where=true > 0)).sum(axis=1)
 
 
 def figure_of(margins: Floats, figure: str, labels: Sequence[str]) -> tuple[Floats, Floats]:
-    """A figure and its gradient from what it takes of a confusion matrix.
+    """Compute a figure and its gradient from the margins of a confusion matrix.
 
-    Each figure is a mean of classes, of their recalls or F1: a plain one over classes that occur, or one weighted by
-    how many utterances are of a class.
+    Each figure is a mean of recalls or F1 scores: unweighted over the classes that occur, or weighted by the number of
+    utterances of each class.
 
     Args:
         margins: (..., 3, classes); the row sums, the column sums and the diagonal of confusion matrices.
         figure, labels: see `interval`.
 
     Returns:
-        (...,) and (..., 3, classes); NaN where the class whose recall is asked for does not occur.
+        (...,) and (..., 3, classes); NaN where the class of a recall does not occur.
     """
     true, predicted, right = margins[..., 0, :], margins[..., 1, :], margins[..., 2, :]
     f1 = figure in ("macro_f1", "weighted_f1")
@@ -288,7 +288,7 @@ def figure_of(margins: Floats, figure: str, labels: Sequence[str]) -> tuple[Floa
 
 
 def _class_shares(true: Floats, present: NDArray[np.bool_], figure: str, labels: Sequence[str]) -> Floats:
-    """Part of each class in a figure, (..., classes)."""
+    """Return the share of each class in a figure, (..., classes)."""
     if figure in _WEIGHTED:
         return true / true.sum(axis=-1, keepdims=True)
     if figure in FIGURES:
@@ -298,7 +298,7 @@ def _class_shares(true: Floats, present: NDArray[np.bool_], figure: str, labels:
 
 
 def cluster_margins(predictions: pd.DataFrame, labels: Sequence[str], clusters: pd.Series) -> Floats:
-    """What `figure_of` needs, for each cluster: (clusters, 3, classes), clusters in sorted order."""
+    """Return the margins that `figure_of` takes, (clusters, 3, classes), with clusters in sorted order."""
     cluster, names = pd.factorize(clusters, sort=True)
     truth, predicted = (
         pd.Index(labels).get_indexer(pd.Index(predictions[column])) for column in ("emotion", "predicted")
@@ -314,10 +314,10 @@ def cluster_margins(predictions: pd.DataFrame, labels: Sequence[str], clusters: 
 
 
 def known_labels(predictions: pd.DataFrame, labels: Sequence[str] | None) -> list[str]:
-    """The emotions to count: `labels`, or those that occur.
+    """Return the emotions to count: `labels`, or those that occur.
 
     Raises:
-        MMERError: nothing to judge, an utterance without emotion, or an emotion that is not in `labels`.
+        MMERError: there is nothing to judge, an utterance has no emotion, or an emotion is not in `labels`.
     """
     if predictions.empty:
         raise MMERError("cannot judge 0 predictions; no utterance has an answer")
@@ -341,7 +341,7 @@ def _check_figure(figure: str, predictions: pd.DataFrame, labels: Sequence[str])
 
 
 def unclustered(predictions: pd.DataFrame, cluster: str) -> str | None:
-    """Why predictions cannot be resampled by a column; None where they can."""
+    """Return why predictions cannot be resampled by a column; None where they can."""
     if cluster not in predictions:
         return f"no interval: the predictions have no column {cluster}"
     if nulls := int(predictions[cluster].isna().sum()):
@@ -350,7 +350,7 @@ def unclustered(predictions: pd.DataFrame, cluster: str) -> str | None:
 
 
 def concerned(margins: Floats, figure: str, labels: Sequence[str]) -> NDArray[np.bool_]:
-    """(clusters,) which of them have utterances that the figure is about."""
+    """Return a (clusters,) mask of those with utterances that count in the figure."""
     of_class = [figure == f"recall_{label}" for label in labels]
     return np.asarray((margins[:, 0, of_class] > 0).all(axis=1))
 

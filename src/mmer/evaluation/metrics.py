@@ -1,4 +1,4 @@
-"""Figures of merit for predicted emotions."""
+"""Metrics of predicted emotions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ ALSO_CALLED = {
     "accuracy": "WA, weighted accuracy",
     "balanced_accuracy": "UA or UAR, unweighted average recall",
 }
-"""What the speech emotion literature calls the two accuracies."""
+"""Names of the two accuracies in the literature on speech emotion recognition."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Figures of predicted emotions, as `compute_metrics` returns them. Shares are 0 to 1.
+    """Metrics of predicted emotions. Shares are 0 to 1.
 
     Attributes:
         accuracy: share of utterances that are right (WA).
@@ -27,7 +27,7 @@ class Metrics:
         recall: of each class, None where the class does not occur in the truth.
         confusion_matrix: counts, a row for each true and a column for each predicted class.
         labels: the classes, in the order of the confusion matrix.
-        utterances: how many were judged.
+        utterances: number of judged utterances.
     """
 
     accuracy: float
@@ -41,16 +41,16 @@ class Metrics:
 
 
 def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> Metrics:
-    """Judge predictions of one emotion for each utterance.
+    """Compute metrics of predictions of one emotion per utterance.
 
     Args:
         truth: (utterances,) the true emotion of each.
         predicted: (utterances,) the predicted emotion of each.
-        labels: every emotion the model knows, in the order of the confusion matrix; those of `truth` and
-            `predicted` are among them.
+        labels: all emotions of the model, in the order of the confusion matrix; includes those of `truth` and
+            `predicted`.
 
     Raises:
-        MMERError: nothing to judge, unequal lengths, or an emotion that is not in `labels`.
+        MMERError: there is nothing to judge, lengths differ, or an emotion is not in `labels`.
 
     Example:
         >>> figures = compute_metrics(["sad", "sad", "angry"], ["sad", "angry", "angry"], ["angry", "sad"])

@@ -1,4 +1,4 @@
-"""How a model with missing-modality embeddings does with sound and text, with sound alone and with text alone."""
+"""Evaluation of a model with missing-modality embeddings on both modalities, on sound alone and on text alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ CONDITIONS = {
     "speech": ("predicted_speech_alone", "sound alone"),
     "text": ("predicted_text_alone", "text alone"),
 }
-"""Name of each condition, the column of its answers, and what tables call it."""
+"""Name of each condition, its column of answers, and its heading in tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityFigures:
-    """Figures of one condition and their intervals over speakers."""
+    """Metrics of one condition, with intervals over speakers."""
 
     utterances: int
     accuracy: float
@@ -30,14 +30,14 @@ class ModalityFigures:
 
 
 def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, ModalityFigures] | None:
-    """Judge the three conditions on the utterances that have both sides, so that they can be compared.
+    """Judge the three conditions on the same utterances, those that have both modalities.
 
     Args:
-        predictions: of `predict_labeled`.
+        predictions: rows of `predict_labeled`.
         labels: emotions of the model.
 
     Returns:
-        A condition -> its figures; None where no utterance has both sides, or the model has no missing-modality
+        Condition -> its figures; None where no utterance has both modalities, or the model has no missing-modality
         embeddings.
     """
     both = predictions.dropna(subset=[column for column, _ in CONDITIONS.values()])
@@ -56,7 +56,7 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, M
 
 
 def modality_table(judged: Mapping[str, ModalityFigures]) -> Table:
-    """A table of what `by_modality` returned."""
+    """Return a table of the figures of `by_modality`."""
     table = Table(title=f"The {judged['both'].utterances} utterances with both", title_justify="left")
     table.add_column("answered from")
     for heading in ("accuracy (WA)", "balanced accuracy (UA)", "95% interval of UA"):

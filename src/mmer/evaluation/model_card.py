@@ -1,4 +1,4 @@
-"""A model card, written from what its run measured."""
+"""Model cards, written from the files of a run."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmer.corpora.readers.catalog import CATALOG
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.report import tables
-from mmer.evaluation.report.run import Run, protocol, read_run, read_versions, warnings
+from mmer.evaluation.report.run_files import Run, protocol, read_run, read_versions, warnings
 from mmer.files.writing import check_output_file, write_text
 from mmer.inference.calibration import Calibration
 from mmer.plain_text import valid
@@ -17,14 +17,14 @@ from mmer.recipe.schema import Recipe
 
 CARD = "README.md"
 MARKER = "take this line away, and it is not written over"
-"""Part of the marker of cards that may be written over, those of earlier versions too."""
+"""Part of the marker of generated cards, which may be overwritten; earlier versions wrote it too."""
 _SIDES = {"speech": "from sound", "text": "from words"}
 
 
 def write_model_card(run: str | os.PathLike[str]) -> Path:
     """Write `model/README.md` into a run folder: data, protocol, figures with intervals, calibration, uses and misuses.
 
-    Its head is the metadata that the Hugging Face Hub reads. Speakers are counted and not named.
+    The card starts with metadata for the Hugging Face Hub. It counts speakers and does not name them.
 
     Args:
         run: the folder of a finished run.
@@ -33,9 +33,9 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
         The path of the card.
 
     Raises:
-        MMERError: no run folder, not finished or damaged, a cross-validation, which has no model of its own, or the
-            card cannot be written.
-        CheckpointError: there is a card that somebody else wrote, or `calibration.json` is not that of the model.
+        MMERError: the folder is no run, is unfinished or damaged, or is a cross-validation, which has no model of its
+            own; or the card cannot be written.
+        CheckpointError: a card written by hand exists, or `calibration.json` belongs to another model.
     """
     read = read_run(run)
     folder = read.folder / "model"
@@ -53,11 +53,11 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
 
 
 def model_card(run: Run, calibration: Calibration | None) -> str:
-    """The card of the model of an ordinary run, with its metadata.
+    """Return the card of the model of a single run, with its metadata.
 
     Args:
-        run: of `read_run`.
-        calibration: of its model.
+        run: a run from `read_run`.
+        calibration: calibration of its model.
     """
     environment = Environment(
         loader=PackageLoader("mmer", "evaluation"),
@@ -125,7 +125,7 @@ def _names(run: Run) -> list[str]:
 
 
 def _corpora(run: Run) -> list[str]:
-    """A line for each corpus with its license."""
+    """Return a line for each corpus with its license."""
     lines = []
     for name in _names(run):
         facts = CATALOG.get(name)

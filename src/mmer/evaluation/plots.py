@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what came of it; legible at 800 pixels and for the colour-blind."""
+"""Plots of a training run and its results, legible at 800 pixels and to color-blind readers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,20 +19,20 @@ NAMES = {"cross_entropy": "cross-entropy", "ctc": "CTC"} | {
     for name in Objectives.model_fields
     if name.endswith("_weight") and name != "ctc_weight"
 }
-"""Each objective that a recipe can weigh, and what pictures and messages call it."""
-# Okabe and Ito's colours, apart from each other for every kind of colour vision.
+"""Each objective with a weight in recipes, and its name in plots and messages."""
+# Okabe and Ito's palette, distinguishable with every kind of color vision
 COLORS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"), strict=False))
 ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
-_MOST_WRITTEN = 25  # classes whose names and numbers a confusion matrix shows
+_MOST_WRITTEN = 25  # most classes for which a confusion matrix shows names and numbers
 
 
 def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection: str = "validation") -> None:
-    """Draw how the objectives fell in training, and the score after each epoch.
+    """Draw the objectives during training and the score after each epoch.
 
     Args:
-        history: one row for each epoch: `epoch`, a column of `NAMES` for each objective that was used, and
+        history: one row for each epoch: `epoch`, a column of `NAMES` for each objective in use, and
             `balanced_accuracy` (0 to 1) on the selection split, NaN if it was not judged; with modality dropout, the
             columns of `ALONE` too.
         path: where the picture (PNG) goes.
@@ -78,14 +78,14 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
     figure.savefig(path)
 
 
-_LABEL_WIDTH = 16  # characters of a line of an emotion's name beside a confusion matrix
+_LABEL_WIDTH = 16  # characters per line of an emotion's name beside a confusion matrix
 
 
 def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
-    """Draw a confusion matrix with the count and the share of its row in each cell; of many classes, colors alone.
+    """Draw a confusion matrix with the count and the share of its row in each cell; with many classes, only colors.
 
     Args:
-        figures: what `compute_metrics` returned.
+        figures: metrics from `compute_metrics`.
         path: where the picture (PNG) goes.
         title: what was judged.
     """
@@ -97,7 +97,7 @@ def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
     labels = [figure.label(name, _LABEL_WIDTH) for name in figures.labels] if written else []
     lines = [line for label in labels for line in label.split("\n")]
     longest, most_lines = max(map(len, lines), default=0), max((n.count("\n") + 1 for n in labels), default=1)
-    # A cell stays large enough for its numbers and its names, so the picture grows with the classes.
+    # The plot grows with the number of classes, so that numbers and names fit into the cells.
     side = max(4.2, max(0.8, 0.2 * (most_lines + 1)) * min(len(counts), _MOST_WRITTEN))
     figure.set_size_inches(side + 1.6 + 0.08 * longest, side + 1.2 + 0.08 * longest)
     axes = figure.subplots()
@@ -183,10 +183,10 @@ def plot_comparison(
 
 
 def plot_accuracy_by_word_errors(bins: Sequence[WordErrorBin], path: Path, *, title: str) -> None:
-    """Draw how often answers are right, by how many of the words that were read are wrong.
+    """Draw the accuracy against the word error rate of the transcripts read.
 
     Args:
-        bins: what `accuracy_by_word_errors` returned.
+        bins: rows of `accuracy_by_word_errors`.
         path: where the picture (PNG) goes.
         title: what was judged.
     """
@@ -224,15 +224,15 @@ def _clean(axes: Axes, grid: str = "y") -> None:
 
 
 def history_of(logs: Sequence[Mapping[str, float]]) -> pd.DataFrame:
-    """One row for each epoch out of the trainer's log, for `plot_curves`.
+    """Collect the trainer's log into one row per epoch, for `plot_curves`.
 
     Args:
-        logs: `TrainerState.log_history`: objectives averaged over windows of steps that never cross an epoch, and
-            the scores of each epoch's evaluation.
+        logs: `TrainerState.log_history`: objectives averaged over windows of steps within an epoch, and the scores of
+            each epoch's evaluation.
 
     Returns:
         `epoch`, the mean of each objective over the steps of the epoch, `balanced_accuracy` of its evaluation and,
-        where it was judged from one side alone, that.
+        where they were evaluated, the scores of single modalities.
     """
     sums: dict[int, dict[str, float]] = {}
     steps: dict[int, int] = {}

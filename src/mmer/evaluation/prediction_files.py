@@ -1,4 +1,4 @@
-"""Predictions as runs of mmer and other tools leave them on disk."""
+"""Reading of prediction files of mmer and of other tools."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ _EMOTIONS = ("emotion", "predicted")
 
 
 class Columns(Section):
-    """What the columns of a table of predictions are called."""
+    """Column names of a table of predictions."""
 
     utterance_id: str = "utterance_id"
-    """Name of the utterance."""
+    """Utterance id."""
     emotion: str = "emotion"
-    """The true emotion."""
+    """True emotion."""
     predicted: str = "predicted"
-    """The predicted emotion."""
+    """Predicted emotion."""
     speaker: str = "speaker"
-    """The speaker; this column may be missing."""
+    """Speaker; this column may be missing."""
 
 
 def read_predictions(
@@ -38,25 +38,24 @@ def read_predictions(
     prediction_column: str = "predicted",
     speaker_column: str = "speaker",
 ) -> pd.DataFrame:
-    """Read predictions and the truth.
+    """Read predictions and true emotions.
 
     Args:
         path: one of
 
-            - a run folder of `mmer train`, whose test utterances are taken, of `mmer crossval`, or the folder
-              of `mmer evaluate`, of which all are;
+            - a folder of `mmer train`, of which the test utterances are read, or of `mmer crossval` or
+              `mmer evaluate`, of which all are read;
             - a table, `.parquet`, `.csv`, `.tsv` or `.jsonl`;
             - `..._predict.txt` of s3prl, lines of an id and an emotion, with `..._truth.txt` beside it.
-        id_column, truth_column, prediction_column, speaker_column: what the columns are called in a table; the last
-            may be missing.
+        id_column, truth_column, prediction_column, speaker_column: column names in a table; the last may be missing.
 
     Returns:
-        `utterance_id`, `emotion`, `predicted` (text, null where there is no answer), `speaker` where it is known, and
-        the other columns.
+        `utterance_id`, `emotion`, `predicted` (text, None where there is no answer), `speaker` where known, and the
+        other columns.
 
     Raises:
-        MMERError: nothing there, not of these kinds, no test utterances, a column that is missing, a repeated id,
-            an utterance without truth, or a table with training utterances beside others.
+        MMERError: the path does not exist or is of another kind, there are no test utterances, a column is missing, an
+            id repeats, an utterance has no true emotion, or a table mixes training utterances with others.
     """
     path = Path(path)
     with reading(path, "predictions", MMERError):
@@ -81,7 +80,7 @@ def read_predictions(
 def read_runs(
     paths: Sequence[str | Path], renamed: Mapping[str, str] | None = None, **columns: str
 ) -> dict[str, pd.DataFrame]:
-    """`read_predictions` of each path, by its last part, or in full where last parts are alike.
+    """Read the predictions of each path, named by its last component, or by the full path where those collide.
 
     Args:
         paths: see `read_predictions`.
@@ -89,7 +88,7 @@ def read_runs(
         columns: `id_column` and the others of `read_predictions`.
 
     Raises:
-        MMERError: a path is given twice, an emotion to rename that none has, or as `read_predictions`.
+        MMERError: a path is given twice, an emotion to rename does not occur, or `read_predictions` raises one.
     """
     names = [Path(path).name for path in paths]
     if len(set(names)) < len(names):
@@ -130,7 +129,7 @@ def _read_run(folder: Path) -> pd.DataFrame:
     if metrics_file.is_file():
         with reading(metrics_file, "JSON", MMERError):
             metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-    if not is_run(metrics):  # a cross-validation or an evaluation: all of it was judged
+    if not is_run(metrics):  # a cross-validation or an evaluation judges all its rows
         return table
     if not (table["split"] == "test").any():
         raise MMERError(f"{folder}: a run without test utterances cannot be compared; name some to test on")
@@ -154,7 +153,7 @@ def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
                 f"{path}: no column {name}{near}; found {listed}; name it with ",
                 Parameter(f"{option}_column"),
             )
-    # A column that is called as one of ours and is not meant would be there twice.
+    # Otherwise an unrelated column with one of our names would appear twice.
     unmeant = [meaning for meaning in columns.values() if meaning in found and meaning not in columns]
     table = table.drop(columns=unmeant).rename(columns=dict(columns))
     if "split" in table and "train" in (splits := set(table["split"].dropna())) and len(splits) > 1:
@@ -198,10 +197,10 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def _names(column: pd.Series) -> pd.Series:
-    """Text or None; whole numbers, as classes often are, are written out."""
+    """Convert values to text or None; whole numbers lose their decimals."""
     known = column.dropna()
     if pd.api.types.is_float_dtype(column) and (known % 1 == 0).all() and (known.abs() < 2**53).all():
-        column = column.astype("Int64")  # whole numbers that a null in the column made floats
+        column = column.astype("Int64")  # a missing value turns a column of integers into floats
     nulls = column.isna()
     values = [None if null else tidy(str(value)) or None for value, null in zip(column, nulls, strict=True)]
     return pd.Series(values, column.index, dtype=object)

@@ -1,4 +1,4 @@
-"""What any system must beat: the most frequent emotion, and acoustic functionals with a support vector machine."""
+"""Reference systems: the most frequent emotion, and a support vector machine on acoustic functionals."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +21,14 @@ from mmer.inference.prediction import probability_column
 
 Features = NDArray[np.float32]
 _WHAT = ["sha256", "start", "end"]
-"""What a recording is known by in a file of features: its bytes, whatever it is called."""
+"""Column that identifies a recording in a feature file, by its bytes."""
 
 
 def predict_majority(train: Corpus, test: Corpus, labels: Sequence[str]) -> pd.DataFrame:
-    """The most frequent emotion of training, the first of `labels` among equals, for every utterance.
+    """Predict the most frequent training emotion for every utterance; ties go to the first of `labels`.
 
     Returns:
-        The columns of `predict_labeled`; probabilities are the shares of the emotions in training.
+        The columns of `predict_labeled`; probabilities are the relative frequencies of the emotions in training.
     """
     counts = train.table["emotion"].value_counts()
     shares = np.array([counts.get(label, 0) for label in labels]) / len(train)
@@ -39,21 +39,21 @@ def predict_majority(train: Corpus, test: Corpus, labels: Sequence[str]) -> pd.D
 def predict_svm(
     train: Corpus, test: Corpus, labels: Sequence[str], features: pd.DataFrame, *, per_speaker: bool = False
 ) -> pd.DataFrame:
-    """A support vector machine with RBF kernel (C = 1, gamma = 1 / (features × variance)) on standardized features.
+    """Predict with an RBF support vector machine (C = 1, gamma = 1 / (features × variance)) on standardized features.
 
     Args:
         train, test: labeled utterances.
-        labels: every emotion, in the order of the columns.
-        features: of `egemaps_features`, with rows for all utterances.
-        per_speaker: standardize over all clips of a speaker in `train` and `test`, test speakers included
-            (transductive; no label is read), instead of over the training utterances.
+        labels: all emotions, in the order of the columns.
+        features: table of `egemaps_features`, with rows for all utterances.
+        per_speaker: standardize over all clips of each speaker in `train` and `test`, including test speakers
+            (transductive; uses no label), instead of over the training utterances.
 
     Returns:
-        The columns of `predict_labeled`. Probabilities are the softmax of the one-against-rest decision values: in
-        the right order, but not calibrated.
+        The columns of `predict_labeled`. Probabilities are the softmax of the one-against-rest decision values:
+        correctly ordered, but not calibrated.
 
     Raises:
-        CorpusError: `per_speaker` and an utterance has no speaker, or training has one emotion alone.
+        CorpusError: an utterance has no speaker with `per_speaker`, or training has only one emotion.
     """
     parts = [part.table for part in (train, test)]
     x_train, x_test = (features.loc[part["utterance_id"]].to_numpy(np.float64) for part in parts)
@@ -69,7 +69,7 @@ def predict_svm(
         raise CorpusError(
             f"{train.source}: every training utterance is {truth.iloc[0]}; nothing can be learned"
         )
-    # What is not defined, such as the pitch of a whisper, is taken for the mean.
+    # An undefined functional, such as the pitch of a whisper, is replaced by the mean.
     machine = SVC(C=1.0).fit(np.nan_to_num(x_train), truth)
     x_test = np.nan_to_num(x_test)
     decisions = machine.decision_function(x_test)
@@ -85,12 +85,12 @@ def predict_svm(
 def egemaps_features(
     corpus: Corpus, cache: Path | None = None, progress: Callable[[int], None] | None = None
 ) -> pd.DataFrame:
-    """The 88 functionals of eGeMAPSv02 (Eyben et al. 2016) of each utterance, at 16 kHz, computed by openSMILE.
+    """Compute the 88 functionals of eGeMAPSv02 (Eyben et al. 2016) at 16 kHz with openSMILE.
 
     Args:
         corpus: with recordings.
-        cache: a Parquet file that keeps them; what it has of the same recordings is not computed again. Of a file of an
-            earlier version, which tells recordings by their paths, nothing is taken.
+        cache: a Parquet file that stores the functionals; recordings already in it are not computed again. A file of an
+            earlier version, which identifies recordings by path, is recomputed.
         progress: called with the number of utterances done so far.
 
     Returns:
@@ -131,7 +131,7 @@ def egemaps_features(
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Rows as tuples, nulls as None so that equal ones are equal."""
+    """Convert rows to tuples with None for missing values, so that equal rows compare equal."""
     return list(table.astype(object).where(table.notna(), None).itertuples(index=False, name=None))
 
 

@@ -1,4 +1,4 @@
-"""The forms of `metrics.json`: of a run, of a cross-validation and of an evaluation."""
+"""Schemas of `metrics.json`: of a run, a cross-validation and an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mmer.errors import MMERError
 from mmer.evaluation.annotators import AnnotatorFigures
-from mmer.evaluation.calibration.figures import ConfidenceFigures
+from mmer.evaluation.calibration.calibration_error import ConfidenceFigures
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import ALSO_CALLED, Metrics
 from mmer.evaluation.modalities import ModalityFigures
@@ -20,7 +20,7 @@ from mmer.text.error_rates import WordErrorBin, WordErrors
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenEpoch:
-    """What one choice of the epoch scores on the test split.
+    """Test scores of one selected epoch.
 
     Attributes:
         accuracy, balanced_accuracy: 0 to 1.
@@ -34,10 +34,10 @@ class ChosenEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionBias:
-    """What choosing the epoch on the test split is worth there.
+    """Gain in the test scores from selecting the epoch on the test split.
 
     Attributes:
-        test_selected, validation_selected: the epoch that each split chooses.
+        test_selected, validation_selected: scores of the epoch that each split selects.
         difference: the first less the second.
     """
 
@@ -48,19 +48,20 @@ class SelectionBias:
 
 @dataclass(frozen=True, kw_only=True)
 class RunMetrics(ResultFile):
-    """`metrics.json` of a run.
+    """Content of `metrics.json` of a run.
 
     Attributes:
-        selection: the split that chose the epoch, or `last`.
-        metric: what the best epoch is best in, as `protocol.metric`.
+        selection: the split that selected the epoch, or `last`.
+        metric: the metric that selected the epoch, as `protocol.metric`.
         refit: whether the model was trained anew on training and validation.
         kept_epoch: the epoch of the model, from 1; None for a baseline.
-        epochs: how many were trained; None for a baseline.
+        epochs: number of trained epochs; None for a baseline.
         infinite_ctc: how often CTC had no alignment for a transcript in training.
-        train, validation, test: figures of each split; None where none of it was answered.
-        selection_bias: None where only one split can choose.
-        shared_speakers, shared_transcripts: split -> share of its utterances that share them with training, 0 to 1.
-        views: what became of the views, by kind; None without views.
+        train, validation, test: figures of each split; None where none of its utterances was answered.
+        selection_bias: None where only one split can select the epoch.
+        shared_speakers, shared_transcripts: split -> share of its utterances whose speaker or transcript occurs in
+            training, 0 to 1.
+        views: counts of accepted and rejected views, by kind; None without views.
         system: the name of a baseline; None for a model.
         also_called: other names of the figures.
     """
@@ -82,14 +83,14 @@ class RunMetrics(ResultFile):
     also_called: Mapping[str, str] = field(default_factory=lambda: ALSO_CALLED)
 
     def of(self, split: str) -> Metrics | None:
-        """Return the figures of a split; None where none of it was answered."""
+        """Return the figures of a split; None where none of its utterances was answered."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     def judged(self, split: str) -> Metrics:
         """Return the figures of a split that was judged.
 
         Raises:
-            MMERError: none of it was answered.
+            MMERError: none of its utterances was answered.
         """
         if (figures := self.of(split)) is None:
             raise MMERError(f"the run has no figures of the split {split}")
@@ -98,17 +99,17 @@ class RunMetrics(ResultFile):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossValidationMetrics(ResultFile):
-    """`metrics.json` of a cross-validation.
+    """Content of `metrics.json` of a cross-validation.
 
     Attributes:
-        selection: the split that chose the epochs, or `last`.
+        selection: the split that selected the epochs, or `last`.
         folds: figures of each trained fold on its test utterances.
-        missing: folds that are not trained yet.
+        missing: folds not trained yet.
         mean, std: of each figure over folds; the standard deviation is None with one fold.
         pooled: figures of all answers together.
-        intervals: of the pooled figures, over speakers.
+        intervals: intervals of the pooled figures, over speakers.
         selection_bias: mean over folds.
-        shared_transcripts: share of the utterances that say what is said in the training of their fold, 0 to 1.
+        shared_transcripts: share of the utterances whose transcript occurs in the training data of their fold, 0 to 1.
         system: the name of a baseline; None for models.
         also_called: other names of the figures.
     """
@@ -129,7 +130,7 @@ class CrossValidationMetrics(ResultFile):
 
 @dataclass(frozen=True, kw_only=True)
 class TranscriptErrors(WordErrors):
-    """How far the transcripts that a model read are from those of the corpus.
+    """Error rates of the transcripts that a model read, against those of the corpus.
 
     Attributes:
         condition: the transcript condition or the transcription.
@@ -143,19 +144,21 @@ class TranscriptErrors(WordErrors):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(ResultFile, Metrics):
-    """`metrics.json` of an evaluation: the figures of a model on a corpus, and how far to trust them.
+    """Content of `metrics.json` of an evaluation.
 
     Attributes:
-        in_training: of `overlap`, how many of the judged utterances the model was trained on; None where it keeps no
-            record.
-        unseen: figures of the utterances that it was not trained on; None where there are no others, or all are.
-        unknown_speakers: utterances of speakers of whom a model that standardizes per speaker knows nothing else.
-        left_out: utterances without an emotion that the model knows (`other_emotion`) or an answer (`no_answer`).
+        in_training: how many of the judged utterances the model was trained on, from `overlap`; None where the model
+            keeps no record.
+        unseen: figures of the utterances that the model was not trained on; None where these are none or all.
+        unknown_speakers: number of utterances of speakers without other clips, for a model that standardizes per
+            speaker.
+        left_out: numbers of utterances without an emotion of the model (`other_emotion`) and without an answer
+            (`no_answer`).
         intervals: of each figure, over speakers.
-        worst_groups: of each slice.
-        confidence: how far the probabilities can be believed.
-        transcripts, accuracy_by_word_error_rate: None where transcripts were given and not changed.
-        modalities: condition -> figures; None for a model that needs both sides.
+        worst_groups: the worst group of each slice.
+        confidence: figures of calibration and of selective prediction.
+        transcripts, accuracy_by_word_error_rate: None where the corpus's own transcripts were read.
+        modalities: condition -> figures; None for a model that needs both modalities.
         annotators: None where the corpus has no votes.
     """
 
@@ -173,12 +176,12 @@ class Evaluation(ResultFile, Metrics):
 
 
 def is_cross_validation(content: Mapping[str, Any]) -> bool:
-    """Whether the content of a `metrics.json` is that of a cross-validation."""
+    """Tell whether the content of a `metrics.json` is that of a cross-validation."""
     return content.get("kind") == "cross-validation"
 
 
 def is_run(content: Mapping[str, Any]) -> bool:
-    """Whether the content of a `metrics.json` is that of a single run."""
+    """Tell whether the content of a `metrics.json` is that of a single run."""
     return "test" in content
 
 
@@ -186,8 +189,8 @@ def read_metrics(folder: Path) -> RunMetrics | CrossValidationMetrics:
     """Read the `metrics.json` of a run or of a cross-validation.
 
     Raises:
-        CheckpointError: it is damaged or of another version.
-        MMERError: it is that of an evaluation.
+        CheckpointError: the file is damaged or of another version.
+        MMERError: the file is that of an evaluation.
     """
     path = folder / METRICS
     content = read_json_object(path, ADVICE)

@@ -1,4 +1,4 @@
-"""How well a model does for whom: figures of speakers, genders, sessions, short and long utterances."""
+"""Metrics by group: speaker, gender, session, duration and number of words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.text.transcripts import normalize_transcript, strip_annotations
 
 SMALLEST = 20
-"""Utterances below which a group is not named as the worst, since chance would name it."""
+"""Smallest number of utterances for a group to be named as the worst; a smaller one is the worst by chance."""
 
 UNKNOWN = "(not known)"
 _WORDS = ["no words", "1 to 2 words", "3 to 5 words", "6 to 10 words", "more than 10 words"]
@@ -21,25 +21,25 @@ _WORDS = ["no words", "1 to 2 words", "3 to 5 words", "6 to 10 words", "more tha
 def slices(
     predictions: pd.DataFrame, labels: Sequence[str] | None = None, smallest: int = SMALLEST
 ) -> pd.DataFrame:
-    """Figures of each group of utterances.
+    """Compute metrics of each group of utterances.
 
     Utterances are sliced by speaker, gender, session, duration (in three groups of equal size) and words of the
-    transcript, as far as the table has these columns and they tell at least two groups apart. Those of which a property
-    is not known are a group of their own.
+    transcript, where the table has the column and it yields at least two groups. Utterances with an unknown value form
+    their own group.
 
     Args:
         predictions: `emotion`, `predicted`, and any of `speaker`, `gender`, `session`, `duration` (seconds) and
-            `transcript`; rows without an answer do not count.
-        labels: every emotion the model knows; None for those that occur.
-        smallest: utterances that a group must have to be named as the worst.
+            `transcript`; rows without an answer are skipped.
+            labels: all emotions of the model; None for those that occur.
+            smallest: number of utterances that a group needs to be named as the worst.
 
     Returns:
-        A row for each group: `slice`, `group`, `utterances`, `speakers` (None where they are not known), `emotions`
+        A row for each group: `slice`, `group`, `utterances`, `speakers` (None where unknown), `emotions`
         (how many occur), `accuracy`, `balanced_accuracy` and the ends `low` and `high` of its interval over speakers
         (None where there is none), and `worst`: whether it has the lowest balanced accuracy of its slice.
 
     Raises:
-        MMERError: nothing to judge, or an emotion that is not in `labels`.
+        MMERError: there is nothing to judge, or an emotion is not in `labels`.
     """
     answered = predictions.dropna(subset=["predicted"]).reset_index(drop=True)
     labels = known_labels(answered, labels)
@@ -62,7 +62,7 @@ def slices(
 
 @dataclass(frozen=True, kw_only=True)
 class WorstGroup:
-    """The group of a slice with the lowest balanced accuracy; the fields are the columns of `slices`."""
+    """Group of a slice with the lowest balanced accuracy; the fields are the columns of `slices`."""
 
     group: str
     utterances: int
@@ -93,7 +93,7 @@ def worst_groups(table: pd.DataFrame) -> dict[str, WorstGroup]:
 
 
 def _groups(predictions: pd.DataFrame) -> dict[str, pd.Series]:
-    """The group of each utterance, in each slice; its categories are in the order to be shown."""
+    """Assign each utterance to a group in each slice; categories are in display order."""
     groups: dict[str, pd.Series] = {}
     for name in ("speaker", "gender", "session"):
         if name in predictions and predictions[name].notna().any():

@@ -1,4 +1,4 @@
-"""What a model is given to read when it is tested: the transcript, nothing, or a transcript with word errors."""
+"""Conditions of the text input in evaluation: the transcript, none, or a transcript with word errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from mmer.text.error_rates import WordErrors, word_errors
 from mmer.text.transcripts import normalize_transcript
 
 SHARES = {"substitution": 0.6, "deletion": 0.2, "insertion": 0.2}
-"""How often each kind of word error is made."""
+"""Relative frequency of each kind of word error."""
 
 
 @dataclass(frozen=True)
 class TranscriptCondition:
-    """A transcript condition.
+    """Condition of the transcripts in evaluation.
 
     Attributes:
-        name: `gold`, transcripts as they are; `none`, no transcripts; `wer:RATE`, with word errors.
-        rate: probability of an error at each word, 0 to 1; None unless there are word errors.
+        name: `gold` for unchanged transcripts, `none` for no transcripts, `wer:RATE` for word errors.
+        rate: probability of an error at each word, 0 to 1; None without word errors.
     """
 
     name: str
@@ -30,10 +30,10 @@ class TranscriptCondition:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what a user wrote, such as `wer:0.2`.
+        """Parse a condition such as `wer:0.2`.
 
         Raises:
-            MMERError: it is no condition.
+            MMERError: the text names no condition.
         """
         kind, colon, number = text.partition(":")
         if not colon and kind in ("gold", "none"):
@@ -51,20 +51,20 @@ class TranscriptCondition:
 def with_condition(
     corpus: Corpus, condition: TranscriptCondition, vocabulary: Sequence[str], seed: int = 0
 ) -> tuple[Corpus, WordErrors]:
-    """A corpus with the transcripts of a condition, and how far they are from its own.
+    """Apply a condition to the transcripts of a corpus, and measure their word errors.
 
-    Each word is wrong with the condition's rate: replaced by another one, left out, or followed by one more, as often
-    as `SHARES` says. What happens to an utterance depends on the seed and its id alone. An utterance without a
-    transcript stays without.
+    At each word, an error occurs with the condition's rate: a substitution, a deletion or an insertion, in the
+    proportions of `SHARES`. The errors of an utterance depend only on the seed and its id. Utterances without a
+    transcript keep none.
 
     Args:
-        corpus: its transcripts are the true ones.
-        condition: what to make of them.
-        vocabulary: words to put in, each as often as it shall be drawn; see `training_words`.
-        seed: of the errors.
+        corpus: the corpus, with correct transcripts.
+        condition: the condition.
+        vocabulary: words to insert, repeated in proportion to their probability; see `training_words`.
+        seed: seed of the errors.
 
     Raises:
-        MMERError: there are no two different words to draw from.
+        MMERError: the vocabulary has fewer than two different words.
     """
     truth = corpus.table["transcript"]
     if condition.name == "none":
@@ -89,7 +89,7 @@ def with_condition(
 
 
 def training_words(corpus: Corpus) -> list[str]:
-    """Every word of the training transcripts, as often as it occurs; of all transcripts where none trains."""
+    """Return all word tokens of the training transcripts, or of all transcripts where there is no training split."""
     texts = corpus.table["transcript"]
     trained = texts[corpus.table["split"] == "train"].dropna()
     used = trained if len(trained) else texts.dropna()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from mmer.errors import Function, MMERError, Parameter
 from mmer.inference.calibration import Calibration, check_share
+from mmer.inference.conformal import label_set, thresholds
 from mmer.inference.prediction import Prediction
 
 
@@ -58,13 +59,12 @@ class Abstention:
         made = replace(prediction, abstained=abstained)
         if self.coverage is None or self.calibration is None:
             return made
-        if prediction.condition not in self.calibration.conditions:
+        found = self.calibration.conditions.get(prediction.condition)
+        if found is None:
             told = f"no label set: nothing was calibrated for answers from {prediction.condition} alone"
             return replace(made, warnings=[*prediction.warnings, told])
-        label_set = self.calibration.label_set(
-            prediction.probabilities, self.coverage, by_class=self.by_class, condition=prediction.condition
-        )
-        return replace(made, label_set=label_set)
+        chosen = label_set(prediction.probabilities, found.scores, self.coverage, by_class=self.by_class)
+        return replace(made, label_set=chosen)
 
     @property
     def notes(self) -> list[str]:
@@ -76,7 +76,7 @@ class Abstention:
             )
         if self.calibration is not None and self.coverage is not None:
             sets = (
-                found.thresholds(self.coverage, by_class=self.by_class)
+                thresholds(found.scores, self.coverage, by_class=self.by_class)
                 for found in self.calibration.conditions.values()
             )
             always = sorted({label for limits in sets for label, limit in limits.items() if limit >= 1})

@@ -111,7 +111,7 @@ class CalibratedCondition:
             answers each calibrated by a fit that knew nothing of its speaker.
         bins: `before` and `after`, the rows of the reliability diagram of `confidence_bins`.
         scores: emotion -> 1 minus the probability of the true emotion of each utterance of that emotion, calibrated
-            like those of `after`, in rising order. Conformal label sets are made from them.
+            like those of `after`, in rising order; see `mmer.inference.conformal`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -123,22 +123,6 @@ class CalibratedCondition:
     after: Mapping[str, float]
     bins: Mapping[str, Sequence[Mapping[str, float]]]
     scores: Mapping[str, Sequence[float]]
-
-    def thresholds(self, coverage: float, *, by_class: bool = False) -> dict[str, float]:
-        """Compute the largest score, 1 minus its probability, with which each emotion enters a label set.
-
-        With n scores it is the ceil((n + 1) coverage)-th smallest: then a new answer's true emotion is in the set with
-        that probability at least, if it is like those calibrated on (exchangeable). Where there are too few
-        scores for that, it is 1, and the emotion is in every set.
-
-        Args:
-            coverage: share of answers whose set contains the true emotion, between 0 and 1.
-            by_class: of each emotion, not only on average of all.
-        """
-        if by_class:
-            return {label: _quantile(scores, coverage) for label, scores in self.scores.items()}
-        together = _quantile([score for scores in self.scores.values() for score in scores], coverage)
-        return dict.fromkeys(self.scores, together)
 
 
 @dataclass(frozen=True)
@@ -168,30 +152,6 @@ class Calibration(ResultFile):
         """Calibrate probabilities, (answers, emotions), of answers from one condition of `CONDITIONS`."""
         found = self.conditions.get(condition)
         return found.calibrator(probabilities) if found else probabilities
-
-    def label_set(
-        self,
-        probabilities: Mapping[str, float],
-        coverage: float,
-        *,
-        by_class: bool = False,
-        condition: str = "both",
-    ) -> list[str]:
-        """Choose emotions that include the true one with a given probability, most probable first; never empty.
-
-        Args:
-            probabilities: of every emotion, calibrated.
-            coverage, by_class: see `CalibratedCondition.thresholds`.
-            condition: what the answer was made from; one of `conditions`.
-        """
-        limits = self.conditions[condition].thresholds(coverage, by_class=by_class)
-        ranking = sorted(probabilities, key=lambda label: probabilities[label], reverse=True)
-        # The most probable one is in it whatever its score, which can only add to the coverage.
-        return [
-            label
-            for place, label in enumerate(ranking)
-            if place == 0 or 1 - probabilities[label] <= limits[label] + 1e-12
-        ]
 
     def check(self) -> None:
         """Check that the parts agree with each other.
@@ -249,12 +209,6 @@ def check_share(name: str, share: float) -> None:
     """
     if not 0 < share < 1:
         raise MMERError(Parameter(name), f" {share:g} is not between 0 and 1; give a share such as 0.9")
-
-
-def _quantile(scores: Sequence[float], coverage: float) -> float:
-    # MAPIE does it inside an estimator of scikit-learn; of scores alone it is one place in their order.
-    place = int(np.ceil(round((len(scores) + 1) * coverage, 9)))
-    return float(np.sort(scores)[place - 1]) if place <= len(scores) else 1.0
 
 
 def _softmax(logits: Floats) -> Floats:

@@ -20,8 +20,8 @@ from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
 from mmer.inference.prediction import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.formats import check_timeline_output
-from mmer.inference.timeline.segment_files import read_segments
+from mmer.inference.timeline.input_segments import read_segments
+from mmer.inference.timeline.output_formats import check_timeline_output
 from mmer.inference.timeline.timeline import timeline
 from mmer.plain_text import json_text
 

@@ -15,7 +15,8 @@ from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import FeatureStatistics, MMERProcessor
 from mmer.recipe.schema import Model, Recipe, SpeechEncoderSettings, TextEncoderSettings
-from mmer.text.transcripts import WAV2VEC2_ALPHABET, CTCAlphabet, spell_sounds
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
+from mmer.text.transcripts import spell_sounds
 
 COMPACT = "compact"
 

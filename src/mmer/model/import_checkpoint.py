@@ -19,7 +19,7 @@ from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 OFFICIAL_LABELS = ("happy", "angry", "neutral", "sad")
 """Order of the published model's classes; happy includes excited."""

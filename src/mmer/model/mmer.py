@@ -19,10 +19,9 @@ from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
-from mmer.model.fusion import MultimodalDynamicFusion
-from mmer.model.inputs import ModalityInput, all_missing, concatenated, modality_input
+from mmer.model.fusion import MultimodalDynamicFusion, NaiveFusion, SpeechPooling, TextPooling
 from mmer.model.missing_modalities import Encoding, encode_given, missing_embeddings_for
-from mmer.model.pooling import NaiveFusion, SpeechPooling, TextPooling
+from mmer.model.modality_input import ModalityInput, all_missing, concatenated, modality_input
 from mmer.objectives.ctc import IGNORED, ctc_losses
 from mmer.objectives.gradient_cache import Kept
 from mmer.objectives.multitask import multitask_loss

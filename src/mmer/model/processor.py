@@ -13,7 +13,8 @@ from mmer.model.encoders.compact import compact_features
 from mmer.model.encoders.log_mel import log_mel
 from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
 from mmer.recipe.renamed import rename_stored
-from mmer.text.transcripts import CTCAlphabet, strip_annotations
+from mmer.text.ctc_alphabet import CTCAlphabet
+from mmer.text.transcripts import strip_annotations
 
 if TYPE_CHECKING:
     from torch import Tensor

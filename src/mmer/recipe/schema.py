@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from mmer.recipe.augmentation import Augment
-from mmer.recipe.settings import read_settings, values
+from mmer.recipe.parsing import read_settings, values
 from mmer.recipe.values import (
     ActivationCheckpointing,
     Folds,

@@ -1,1 +1,1 @@
-"""A trained model as an HTTP service and a web page."""
+"""HTTP service and web page for a trained model."""

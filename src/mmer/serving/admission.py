@@ -1,4 +1,4 @@
-"""Who may ask, how often, and for how long: what is refused before a request is read, or instead of its answer."""
+"""Access control, rate limits and deadlines: refusal of requests before they are read or instead of an answer."""
 
 import asyncio
 import hmac
@@ -13,7 +13,7 @@ from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 GUARDED = ("/v1/", "/metrics")
-PATIENCE = 1.0  # s that an upload may take although others wait for its place
+PATIENCE = 1.0  # s for which an upload keeps its place while others wait
 AUTHORITY = r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?"
 HOST = re.compile(AUTHORITY, re.IGNORECASE | re.ASCII)
 ORIGIN = re.compile(rf"null|[a-z][a-z0-9+.-]*://{AUTHORITY}", re.IGNORECASE | re.ASCII)
@@ -22,7 +22,7 @@ Scope = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A status and its reason, in one line."""
+    """HTTP status and its reason, in one line."""
 
     status: int
     detail: str
@@ -31,12 +31,12 @@ class Refusal:
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """A request that is being read or answered.
+    """Request that is being read or answered.
 
     Attributes:
-        since: when its header had come, by the clock of the event loop.
-        limit: ends it.
-        state: `uploads` until all of it has come, then `waits` for its answer; or why it was ended.
+        since: arrival of its header, by the clock of the event loop.
+        limit: timeout that cancels it.
+        state: `uploads` until the request is complete, then `waits` for its answer; or why it was ended.
         begun: whether its answer has begun.
     """
 
@@ -46,22 +46,22 @@ class Request:
     begun: bool = False
 
     def end(self, why: Literal["gone", "yields"]) -> None:
-        """Stop the work on it, unless its answer has begun."""
+        """Cancel the work on it, unless its answer has begun."""
         if not self.begun:
             self.state = why
             self.limit.reschedule(0)
 
 
 class Admission:
-    """ASGI middleware that lets a request in, or refuses it with 400, 401, 403, 429, 503 or 504.
+    """ASGI middleware that admits a request, or refuses it with 400, 401, 403, 429, 503 or 504.
 
-    A request whose client has left, or whose answer takes too long, is ended: what works on it is cancelled. While all
-    places are taken, the request whose upload takes longest gives its place to the next one.
+    The middleware cancels the work on a request whose client has left or whose answer takes too long. While all places
+    are taken, the request with the longest-running upload gives its place to the next one.
 
     Args:
-        app: what it guards.
-        settings: of the service.
-        state: of the service; the middleware counts what is in flight.
+        app: the application behind it.
+        settings: settings of the service.
+        state: state of the service; the middleware counts requests in flight.
     """
 
     def __init__(self, app: Any, settings: ServiceSettings, state: ServiceState) -> None:
@@ -72,7 +72,7 @@ class Admission:
         self._requests: set[Request] = set()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Answer one request, as ASGI asks for it."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -143,7 +143,7 @@ class Admission:
                 watch.cancel()
 
     async def _follow(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Answer a stream."""
+        """Handle a stream."""
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -151,7 +151,7 @@ class Admission:
                 raise
 
     def _stranger(self, scope: Scope, headers: list[tuple[str, str]]) -> Refusal | None:
-        """Why a page of another site asks, or a browser that was led here by a foreign name."""
+        """Return why a request is refused as cross-origin or as DNS rebinding; None if it is not."""
         host, origin = (_only(name, headers) for name in ("host", "origin"))
         for name, value, form in (("Host", host, HOST), ("Origin", origin, ORIGIN)):
             if value is not None and not form.fullmatch(value):
@@ -163,7 +163,7 @@ class Admission:
         return None
 
     def _is_ours(self, host: str, scope: Scope) -> bool:
-        """Whether a `Host` is a name of this service; a name that is none may lead to any address tomorrow."""
+        """Tell whether a `Host` names this service; a foreign name may be DNS rebinding."""
         found = HOST.fullmatch(host)
         assert found is not None
         name = found["name"].strip("[]").rstrip(".").lower()
@@ -212,7 +212,7 @@ class Admission:
         return kind.lower() == "bearer" and same
 
     def _wait(self, address: str) -> int | None:
-        """Seconds until a request from there is answered again; None if it is now."""
+        """Return the seconds until a request from this address is answered again; None if it is answered now."""
         if not self._settings.max_per_minute or self._window.hit(self._rate, address):
             return None
         reset = self._window.get_window_stats(self._rate, address).reset_time
@@ -220,7 +220,7 @@ class Admission:
 
 
 def _only(name: str, headers: list[tuple[str, str]]) -> str | None:
-    """The value of a header; more than one are joined, as HTTP has it, and so malformed where one is wanted."""
+    """Return the value of a header; repeated headers are joined, which makes a single-valued one malformed."""
     values = [value for each, value in headers if each == name]
     return ", ".join(values) if values else None
 

@@ -1,4 +1,4 @@
-"""The routes of the service."""
+"""Routes of the service."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.admission import Admission
 from mmer.serving.batching import Batching
 from mmer.serving.longer_work import add_longer_work
-from mmer.serving.metrics import Metrics, Watch
+from mmer.serving.prometheus import Metrics, Watch
 from mmer.serving.readiness import Readiness
 from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Service, bodies
@@ -35,18 +35,18 @@ def create_app(
     settings: ServiceSettings,
     state: ServiceState,
 ) -> Any:
-    """The service as an ASGI application.
+    """Create the service as an ASGI application.
 
     Args:
-        load: gives a recognizer; called again where another is needed.
-        name: of the model, for people.
-        model: of the model, for machines: see `model_hash`.
+        load: loads a recognizer; called again for each further one.
+        name: display name of the model.
+        model: hash of the model, see `model_hash`.
         settings: limits and access.
-        state: shared with who stops the service.
+        state: state shared with the code that stops the service.
 
     Raises:
         MissingExtraError: the extra `serve` is not installed.
-        MMERError: what `load` raises.
+        MMERError: `load` raises it.
     """
     import_extra("fastapi", "the HTTP service", "serve")
     from fastapi import FastAPI, HTTPException, Request, Response
@@ -82,7 +82,7 @@ def create_app(
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: Exception) -> Response:
-        return Response(status_code=499)  # which nobody receives
+        return Response(status_code=499)  # no client is left to receive it
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
@@ -94,7 +94,7 @@ def create_app(
         openapi_extra=bodies(PredictQuestion),
     )
     async def predict(request: Request) -> Answer:
-        """The emotion of one recording, of what is said in it, or of both."""
+        """Predict the emotion of a recording, of its transcript, or of both."""
         question = await read_question(request, PredictQuestion, settings.max_upload)
         prediction = await batching.answer(
             Utterance(
@@ -115,7 +115,7 @@ def create_app(
 
     @app.get("/v1/model")
     async def about() -> ModelCard:
-        """The model that answers, and the limits of the service."""
+        """Describe the model and the limits of the service."""
         processor = recognizer.processor
         return ModelCard(
             name=name,
@@ -142,12 +142,12 @@ def create_app(
 
     @app.get("/health", responses=open_to_all)
     async def health() -> Status:
-        """Whether the process lives."""
+        """Tell whether the process is alive."""
         return Status(status="ok")
 
     @app.get("/ready", responses=open_to_all | {503: {"model": Status}})
     async def ready(response: Response) -> Status:
-        """Whether it takes requests, and the model answers."""
+        """Tell whether the service takes requests and the model answers."""
         status = "stopping" if state.draining else "ok" if await is_ready() else "stuck"
         response.status_code = 200 if status == "ok" else 503
         return Status(status=status)

@@ -1,4 +1,4 @@
-"""Requests that come at the same time are answered together."""
+"""Batching of concurrent requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Asked:
-    """An utterance, and whether somebody still waits for its answer."""
+    """Utterance with a flag for whether its caller still waits."""
 
     utterance: Utterance
     is_wanted: bool = True
 
 
 class Batching:
-    """Answers single utterances in batches, one batch at a time, in a thread of their own.
+    """Queue that answers single utterances in batches, one batch at a time, in its own thread.
 
-    While a batch is computed the next one gathers. An utterance that finds the model idle waits up to `wait` seconds
-    for more of them, at most twice that if some come. Answers do not depend on the batch; an utterance that cannot be
-    answered does not disturb the others, and one whose caller has been cancelled is left out.
+    While the model computes a batch, the next one fills. An utterance that finds the model idle waits up to `wait`
+    seconds for more utterances, and at most twice that if some arrive. Answers do not depend on the batch. An utterance
+    that fails does not affect the others, and one whose caller was cancelled is skipped.
 
     Args:
-        recognizer: answers; of a named speaker the clips count that it knows, not those that are asked about.
-        batch_size: utterances in a batch, at most.
-        wait: seconds.
+        recognizer: the recognizer; it standardizes a named speaker by the clips it already knows, not by requests.
+        batch_size: largest number of utterances in a batch.
+        wait: waiting time in seconds.
         observe: called with the size of each batch.
     """
 
@@ -49,7 +49,7 @@ class Batching:
         self._thread = ThreadPoolExecutor(1, "mmer-batches")
 
         def answer_all(utterances: list[Utterance]) -> list[Prediction | Exception]:
-            """Halve a batch until what fails in it is alone."""
+            """Answer a batch; halve a failing one until the utterance at fault is alone."""
             try:
                 known = recognizer.speakers
                 return list(recognizer.predict(utterances, batch_size=batch_size, speakers=known))
@@ -72,19 +72,19 @@ class Batching:
                 return [found.get(asked) for asked in batch]
 
         thread = self._thread
-        # The library refuses batches of one, which `recognizer.predict` then makes.
+        # The library rejects batches of one, so `recognizer.predict` forms them.
         self._batcher: AsyncBatcher[Asked, Prediction] = Batcher(
             max_batch_size=max(batch_size, 2), max_queue_time=wait
         )
 
     async def answer(self, utterance: Utterance) -> Prediction:
-        """The prediction for one utterance.
+        """Return the prediction for one utterance.
 
         Raises:
-            Exception: what the recognizer raised for this utterance, which is a defect of it.
+            Exception: the recognizer raised it for this utterance, which is a bug in the recognizer.
         """
         asked = Asked(utterance)
-        # Shielded, because the library leaves a batch unanswered if one of its callers has been cancelled.
+        # Shielded, because the library drops a batch if one of its callers is cancelled.
         try:
             return await asyncio.shield(asyncio.ensure_future(self._batcher.process(asked)))
         except asyncio.CancelledError:
@@ -92,6 +92,6 @@ class Batching:
             raise
 
     async def stop(self) -> None:
-        """End; what is still waiting is not answered."""
+        """Stop; waiting utterances are not answered."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         await self._batcher.stop(force=True)

@@ -1,7 +1,7 @@
-"""Connections of a service, and what becomes of clients that keep it waiting.
+"""Connections of a service, with timeouts for slow clients.
 
-uvicorn closes idle connections between two requests, but waits without end for the rest of a header, the rest of a
-body, and for a client to take its answer. The protocols here end such connections, twice a second.
+uvicorn closes idle connections between two requests, but waits indefinitely for the rest of a header or body and for a
+client to read its answer. The protocols here check for such connections twice a second and close them.
 """
 
 import asyncio
@@ -24,26 +24,24 @@ else:
         "uvicorn.protocols.websockets.websockets_sansio_impl", "the HTTP service", "serve"
     ).WebSocketsSansIOProtocol
 
-SLOWEST = 20_000  # bytes a second of a body
-PATIENCE = 1.0  # s that a client may be waited for, however many others of its address are
-AHEAD = (
-    2_000_000  # bytes of a stream that may come before the model is ready for them, 30 s of sound at least
-)
-MESSAGE_COST = 500  # bytes of memory that a message takes besides its content
-FRAGMENTS = 1000  # of one message
-HEADER = 65_536  # bytes of one, at most
-PIECES, SMALLEST = 1000, 16  # pieces of a body after which they must have had so many bytes each
-MOST = 10_000  # connections, where the system allows so many files
-FILES = 256  # that the process opens besides connections
+SLOWEST = 20_000  # lowest rate of a body in bytes per second
+PATIENCE = 1.0  # s for which the service waits for a client, however many others have its address
+AHEAD = 2_000_000  # most bytes of a stream buffered before the model takes them, at least 30 s of sound
+MESSAGE_COST = 500  # memory overhead of a message in bytes
+FRAGMENTS = 1000  # most fragments of a message
+HEADER = 65_536  # largest header in bytes
+PIECES, SMALLEST = 1000, 16  # pieces of a body after which their mean size must reach this many bytes
+MOST = 10_000  # connections, if the system allows that many open files
+FILES = 256  # open files of the process besides connections
 
 
 class Connections:
-    """The connections of one service.
+    """Connections of one service.
 
     Args:
-        settings: of the service.
-        trusted: addresses of proxies, each of which stands for many clients.
-        most: connections at a time.
+        settings: settings of the service.
+        trusted: addresses of proxies, each of which serves many clients.
+        most: largest number of simultaneous connections.
     """
 
     def __init__(self, settings: ServiceSettings, trusted: Any, most: int) -> None:
@@ -51,7 +49,7 @@ class Connections:
         self._all: set[HTTPConnection | StreamConnection] = set()
 
     def made(self, connection: "HTTPConnection | StreamConnection") -> bool:
-        """Take a new connection, in place of the one that has waited longest where there are too many."""
+        """Register a new connection; if there are too many, drop the one that has waited longest."""
         if len(self._all) >= self._most:
             waiting = self._waiting(self._all)
             if not waiting:
@@ -65,7 +63,7 @@ class Connections:
         self._all.discard(connection)
 
     def sweep(self) -> None:
-        """End what has kept the service waiting for too long."""
+        """Close connections that have kept the service waiting for too long."""
         now = time.monotonic()
         by_address = defaultdict(list)
         for connection in list(self._all):
@@ -80,7 +78,7 @@ class Connections:
                         self._lost_patience(connection)
 
     def _waiting(self, connections: Any) -> "list[HTTPConnection]":
-        """Those that wait for their client, longest first."""
+        """Return the connections that wait for their client, longest first."""
         http = [each for each in connections if isinstance(each, HTTPConnection)]
         waiting = [(each.waits_since, each) for each in http]
         return [each for since, each in sorted(waiting, key=lambda pair: pair[0] or 0) if since is not None]
@@ -91,21 +89,21 @@ class Connections:
 
 
 class _Connection(asyncio.Protocol):
-    """What both kinds of connections share: a client must take what is sent to it."""
+    """Base of both kinds of connections, which requires clients to read what they are sent."""
 
     guard: Connections
     transport: asyncio.Transport
     client: tuple[str, int] | None
     _unsent_since: float | None = None
-    _unsent = 0  # bytes, the most since then
+    _unsent = 0  # largest number of unsent bytes since then
 
     @property
     def address(self) -> str:
-        """Of the other side."""
+        """Return the address of the client."""
         return self.client[0] if self.client else "unknown"
 
     def end_if_late(self, now: float) -> None:
-        """End the connection if its client is too slow."""
+        """Close the connection if its client is too slow."""
         unsent = self.transport.get_write_buffer_size()
         self._unsent_since = (self._unsent_since or now) if unsent else None
         self._unsent = max(self._unsent, unsent) if unsent else 0
@@ -115,7 +113,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Reader(h11.Connection):
-    """Reads requests, and refuses bodies in very small pieces, of which each takes as much time as a large one."""
+    """Request parser that refuses bodies in very small pieces, because each piece costs as much time as a large one."""
 
     _pieces = _size = 0  # of the body
 
@@ -131,7 +129,7 @@ class _Reader(h11.Connection):
 
 
 class HTTPConnection(_Connection, H11Protocol):
-    """A connection for requests."""
+    """Connection for requests."""
 
     def __init__(self, *args: Any, guard: Connections, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -159,7 +157,7 @@ class HTTPConnection(_Connection, H11Protocol):
         self._came += len(data)
         try:
             super().data_received(data)
-        except ValueError:  # of h11, for numbers of thousands of digits
+        except ValueError:  # from h11, for numbers with thousands of digits
             self.logger.warning("Invalid HTTP request received.")
             self.refuse(400, "this is no HTTP request")
         if self.cycle is not request:
@@ -171,7 +169,7 @@ class HTTPConnection(_Connection, H11Protocol):
 
     @property
     def waits_since(self) -> float | None:
-        """When the service began to wait for this client; None while it answers."""
+        """Return when the service began to wait for this client; None while it answers."""
         state = self.conn.their_state
         between = self.cycle is None or self.cycle.response_complete
         if self.transport.is_closing():
@@ -195,14 +193,14 @@ class HTTPConnection(_Connection, H11Protocol):
             self.give_up(408, f"the request did not come in time; it may take {allowed}")
 
     def give_up(self, status: int, detail: str) -> None:
-        """Refuse what has come so far of a request, or end a connection on which nothing has."""
+        """Refuse a partial request, or close a connection without one."""
         if self.conn.our_state is h11.IDLE and not self._came:
             self.transport.close()
         else:
             self.refuse(status, detail)
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer what is being asked, unless that has begun, and close."""
+        """Answer the current request with a refusal, unless its answer has begun, and close."""
         if self.transport.is_closing():
             return
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -228,14 +226,14 @@ class HTTPConnection(_Connection, H11Protocol):
         self.refuse(400, msg)
 
     def shutdown(self) -> None:
-        """Close; the service ends."""
+        """Close the connection because the service stops."""
         self.give_up(503, "the service is stopping; ask again later")
 
 
 class StreamConnection(_Connection, WebSocketsSansIOProtocol):
-    """A connection for a stream."""
+    """Connection for a stream."""
 
-    _ahead = 0  # bytes of messages that came since all before them were taken
+    _ahead = 0  # bytes of messages not taken yet
 
     def __init__(self, *args: Any, guard: Connections, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -254,14 +252,14 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
         try:
             if self.curr_msg_data_type == "text":
                 b"".join(self.frames).decode()
-        except UnicodeDecodeError:  # of which uvicorn would log a trace
+        except UnicodeDecodeError:  # uvicorn would log a traceback
             self.frames = []
             self.conn.send_close(1007)
             self.handle_parser_exception()
             return
         super().send_receive_event_to_app()
-        # uvicorn reads nothing more until the message has been taken, so that no ping is answered while the model is
-        # busy, and clients believe that the service is gone.
+        # uvicorn stops reading until the message has been taken, so pings would go unanswered while the model is busy,
+        # and clients would consider the service gone.
         if self.read_paused and self._ahead < AHEAD:
             self.read_paused = False
             self.transport.resume_reading()
@@ -292,16 +290,16 @@ class StreamConnection(_Connection, WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def _wait_for_reader(self) -> None:
-        """Read nothing from a client that takes nothing: each ping that came would leave an answer in memory."""
+        """Pause reading from a client that does not read, as answers to its pings would pile up in memory."""
         if not self.writable.is_set():
             self.transport.pause_reading()
 
 
 def most_connections() -> int:
-    """Connections that the process may have at a time."""
+    """Return how many simultaneous connections the process may have."""
     try:
         from resource import RLIMIT_NOFILE, getrlimit
-    except ImportError:  # Windows, which has no such limit
+    except ImportError:  # Windows has no such limit
         return MOST
     allowed = getrlimit(RLIMIT_NOFILE)[0]
     return MOST if allowed < 0 else min(max(allowed - FILES, allowed // 2), MOST)

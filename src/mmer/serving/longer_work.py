@@ -1,4 +1,4 @@
-"""Routes whose answers take seconds: the timeline of a recording, and the explanation of an answer."""
+"""Routes whose answers take seconds: timelines and explanations."""
 
 import asyncio
 import base64
@@ -23,30 +23,30 @@ from mmer.serving.uploads import read_question
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-WAITING = 8  # requests for longer work of one kind that are worked on or wait for it
+WAITING = 8  # most requests of one kind in progress or waiting
 T = TypeVar("T")
 
 
 class AbandonedError(Exception):
-    """Nobody waits for an answer any more."""
+    """Cancellation of work whose client has left."""
 
 
 class OneAtATime:
-    """Longer work of one kind, in a thread and with a recognizer of its own, which explaining changes for a moment.
+    """Worker for one kind of longer work, with its own thread and its own recognizer, which explanations modify.
 
     Args:
-        thread: one.
-        load: gives a recognizer; called when there is something to do for the first time.
+        thread: an executor with one thread.
+        load: loads a recognizer; called at the first request.
     """
 
     def __init__(self, thread: Executor, load: Callable[[], EmotionRecognizer]) -> None:
         self._thread, self._load = thread, load
-        self._here = local()  # `abandoned` of what the thread is working on
+        self._here = local()  # `abandoned` of the current work
         self._waiting = 0
 
     @cached_property
     def _recognizer(self) -> EmotionRecognizer:
-        """Looks before each pass through the network whether the answer is still wanted."""
+        """Load a recognizer that checks before each forward pass whether the client still waits."""
         recognizer = self._load()
         try:
             model = recognizer.model
@@ -57,17 +57,17 @@ class OneAtATime:
         return recognizer
 
     def go_on(self) -> None:
-        """Raise `AbandonedError` if the answer is not wanted any more."""
+        """Raise `AbandonedError` if the client no longer waits."""
         abandoned: Event | None = getattr(self._here, "abandoned", None)
         if abandoned is not None and abandoned.is_set():
             raise AbandonedError
 
     async def do(self, work: Callable[[EmotionRecognizer], T]) -> T:
-        """The result of `work`, which ends early if whoever waits for it is cancelled.
+        """Run `work` and return its result; stop early if the caller is cancelled.
 
         Raises:
-            HTTPException: 503, too many wait.
-            Exception: what `work` raises.
+            HTTPException: too many requests wait (503).
+            Exception: `work` raises it.
         """
         from starlette.exceptions import HTTPException
 
@@ -91,7 +91,7 @@ class OneAtATime:
 
 
 def add_longer_work(app: "FastAPI", service: Service) -> None:
-    """Add `/v1/timeline` and `/v1/explain`, each answering one request at a time, beside single utterances."""
+    """Add `/v1/timeline` and `/v1/explain`, each of which handles one request at a time."""
     from fastapi import HTTPException, Request
 
     timelines = OneAtATime(service.threads(1, "timelines"), service.load)
@@ -121,7 +121,7 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
 
     @app.post("/v1/timeline", responses=REFUSALS, openapi_extra=bodies(TimelineQuestion))
     async def follow(request: Request) -> TimelineAnswer:
-        """An emotion for each segment of speech in a recording."""
+        """Predict an emotion for each segment of speech in a recording."""
         question = await read_question(request, TimelineQuestion, service.settings.max_upload)
         try:
             found = await timelines.do(lambda recognizer: along(recognizer, question))
@@ -131,7 +131,7 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
 
     @app.post("/v1/explain", responses=REFUSALS, openapi_extra=bodies(Question))
     async def account(request: Request) -> ExplanationAnswer:
-        """What the answer for an utterance is owed to."""
+        """Explain the answer to an utterance."""
         question = await read_question(request, Question, service.settings.max_upload)
         try:
             found, picture = await explanations.do(lambda recognizer: why(recognizer, question))

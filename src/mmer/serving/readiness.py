@@ -1,4 +1,4 @@
-"""Whether a service answers, found out by asking it."""
+"""Readiness probe that sends the service an utterance."""
 
 import asyncio
 import time
@@ -10,18 +10,18 @@ from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.batching import Batching
 
-KEPT = 5.0  # s for which an answer says that the next one will come too
+KEPT = 5.0  # s for which an answer counts as proof of readiness
 
 
 class Readiness:
-    """Asks about a second of noise, in a batch with what others ask, and waits for the answer.
+    """Probe that submits a second of noise in a batch with other requests and waits for the answer.
 
-    One question is asked at a time, however many want to know.
+    Concurrent callers share one probe.
 
     Args:
-        batching: is asked.
-        recognizer: that answers there.
-        seconds: that the answer may take.
+        batching: the queue to probe.
+        recognizer: its recognizer.
+        seconds: timeout of the answer.
     """
 
     def __init__(self, batching: Batching, recognizer: EmotionRecognizer, seconds: float) -> None:
@@ -38,7 +38,7 @@ class Readiness:
         self._answered = -np.inf
 
     async def __call__(self) -> bool:
-        """Whether there was an answer in the last 5 s, or is one now."""
+        """Tell whether there was an answer in the last 5 s or is one now."""
         if time.monotonic() - self._answered < KEPT:
             return True
         if self._question is None or self._question.done():

@@ -1,4 +1,4 @@
-"""What the service reads and answers, as JSON."""
+"""JSON schemas of requests and answers."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ DATA_URL = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
 
 
 def _from_base64(value: Any) -> Any:
-    """The bytes of a text in Base64, as whole lines or broken ones, alone or in a `data:` URL."""
+    """Decode Base64 text, with or without line breaks, alone or in a `data:` URL."""
     if not isinstance(value, str):
         return value
     prefix = DATA_URL.match(value[:1000])
@@ -36,38 +36,38 @@ Sound = Annotated[
 
 
 class Upload(BaseModel):
-    """What comes with a recording, `audio`."""
+    """Base of requests with a recording, `audio`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field("recording", max_length=200, description="What errors call the recording.")
+    name: str = Field("recording", max_length=200, description="Name of the recording in errors.")
 
 
 class Question(Upload):
-    """One utterance: a recording, what is said in it, or both."""
+    """One utterance: a recording, its transcript, or both."""
 
     audio: Sound | None = Field(
         None, description="An audio or video file in Base64. Leave it out for a transcript alone."
     )
-    transcript: Transcript | None = Field(None, description="What is said, if it is known.")
+    transcript: Transcript | None = Field(None, description="Transcript, if known.")
     min_confidence: float = Field(
-        0.0, ge=0, lt=1, description="An answer that is less probable than this is marked as abstained."
+        0.0, ge=0, lt=1, description="An answer with a lower confidence than this is marked as abstained."
     )
 
 
 class PredictQuestion(Question):
-    """One utterance, and who says it."""
+    """One utterance and its speaker."""
 
     speaker: str | None = Field(
         None,
         max_length=200,
-        description="Who speaks, where the service was started with clips of known speakers and the model standardizes "
-        "per speaker. Other clips that are asked about do not count.",
+        description="Speaker, for a service that was started with clips of known speakers and a model that "
+        "standardizes per speaker. Clips of other requests do not count.",
     )
 
 
 class TimelineQuestion(Upload):
-    """A recording in which several things are said, one after the other."""
+    """Recording with several utterances, one after the other."""
 
     audio: Sound = Field(description="An audio or video file in Base64.")
     channel: str = Field(
@@ -76,12 +76,12 @@ class TimelineQuestion(Upload):
         description="mix, left, right, the number of one from 1, or each: every channel is one speaker.",
     )
     smoothing: float = Field(
-        0.0, ge=0, le=3600, description="Seconds over which answers remember what was before; 0 for none."
+        0.0, ge=0, le=3600, description="Time constant of the smoothing in seconds; 0 for none."
     )
 
 
 class Answer(BaseModel):
-    """The answer for one utterance, as `mmer predict` gives it."""
+    """Answer for one utterance, as `mmer predict` gives it."""
 
     api: Literal["v1"] = "v1"
     model: str = Field(description="The model that answered: SHA-256 of its files.")
@@ -91,23 +91,23 @@ class Answer(BaseModel):
         description="Whether `confidence` is below `min_confidence`: then do not use `label`."
     )
     min_confidence: Probability
-    probabilities: dict[str, float] = Field(description="Of every emotion, adding up to 1.")
-    transcript: str | None = Field(description="What the model read.")
+    probabilities: dict[str, float] = Field(description="Probability of every emotion, adding up to 1.")
+    transcript: str | None = Field(description="Transcript that the model read.")
     transcript_source: str = Field(
-        description="given, none, or who heard it: ctc, whisper:NAME.", examples=["given"]
+        description="given, none, or the speech recognizer: ctc, whisper:NAME.", examples=["given"]
     )
     duration: float | None = Field(description="Seconds of sound; null where no sound was read.")
     alone: dict[str, dict[str, float]] | None = Field(
-        description="Probabilities from `speech` alone and `text` alone; null if the model cannot tell."
+        description="Probabilities from `speech` alone and `text` alone; null if the model has none."
     )
     contributions: dict[str, float | None] = Field(
-        description="The probability of `label` minus that in the answer without this side."
+        description="The probability of `label` minus that in the answer without this modality."
     )
-    warnings: list[str] = Field(description="Why the answer may be worth less.")
+    warnings: list[str] = Field(description="Reasons why the answer may be less reliable.")
 
     @classmethod
     def of(cls, prediction: Prediction, *, model: str, min_confidence: float) -> Self:
-        """The answer that a prediction without error is, as `Abstention` has marked it."""
+        """Create the answer from a prediction without error, as marked by `Abstention`."""
         assert prediction.confidence is not None
         told: dict[str, Any] = {
             name: value for name, value in prediction.to_dict().items() if name in cls.model_fields
@@ -121,7 +121,7 @@ class Answer(BaseModel):
 
 
 class SegmentAnswer(BaseModel):
-    """The answer for a stretch of speech; `label` and `probabilities` are null where there is an `error`."""
+    """Answer for a segment of speech; `label` and `probabilities` are null where there is an `error`."""
 
     start: float = Field(description="Seconds.")
     end: float = Field(description="Seconds.")
@@ -137,7 +137,7 @@ class SegmentAnswer(BaseModel):
 
 
 class TimelineAnswer(BaseModel):
-    """The answers along a recording, as `mmer timeline` gives them."""
+    """Answers along a recording, as `mmer timeline` gives them."""
 
     api: Literal["v1"] = "v1"
     model: str
@@ -149,10 +149,10 @@ class TimelineAnswer(BaseModel):
 
 
 class StreamAnswer(BaseModel):
-    """What a stream says about a stretch of speech, while one speaks and when one pauses."""
+    """Answer of a stream for a segment of speech, during the segment and at its end."""
 
     api: Literal["v1"] = "v1"
-    final: bool = Field(description="Whether it is over; otherwise more answers to it follow.")
+    final: bool = Field(description="Whether the segment is over; otherwise more answers for it follow.")
     start: float = Field(description="Seconds since the stream began.")
     end: float = Field(description="Seconds since the stream began.")
     delay: float = Field(description="Seconds from the arrival of the last sample of it to the answer.")
@@ -161,7 +161,7 @@ class StreamAnswer(BaseModel):
 
 
 class ExplanationAnswer(BaseModel):
-    """Why the model answers so, as `mmer explain` tells it."""
+    """Explanation of an answer, as `mmer explain` gives it."""
 
     api: Literal["v1"] = "v1"
     model: str
@@ -170,37 +170,41 @@ class ExplanationAnswer(BaseModel):
 
 
 class Limits(BaseModel):
-    """What the service refuses to go beyond."""
+    """Limits of the service."""
 
-    upload_bytes: int = Field(description="Of a request; else 413.")
+    upload_bytes: int = Field(description="Largest request; else 413.")
     clip_seconds: float | None = Field(
-        description="Of a recording for one answer; else 422. Null without sound."
+        description="Longest recording for one answer; else 422. Null without sound."
     )
-    timeline_seconds: float = Field(description="Of a recording or a stream that is divided; else 422.")
-    requests_per_minute: int = Field(description="From one address; else 429. 0 for no limit.")
-    concurrent: int = Field(description="Requests at a time; else 503.")
-    streams: int = Field(description="Streams at a time; else they are closed with code 1013.")
-    answer_seconds: float = Field(description="From the end of a request to its answer; else 504.")
+    timeline_seconds: float = Field(
+        description="Longest recording or stream that is divided into segments; else 422."
+    )
+    requests_per_minute: int = Field(description="Requests from one address; else 429. 0 for no limit.")
+    concurrent: int = Field(description="Simultaneous requests; else 503.")
+    streams: int = Field(description="Simultaneous streams; others are closed with code 1013.")
+    answer_seconds: float = Field(
+        description="Longest time from the end of a request to its answer; else 504."
+    )
 
 
 class ModelCard(BaseModel):
-    """The model that answers."""
+    """Description of the model."""
 
     api: Literal["v1"] = "v1"
     name: str = Field(description="Name of its folder.")
     model: str = Field(description="SHA-256 of its files.")
     version: str = Field(description="Of mmer.")
-    labels: list[str] = Field(description="Emotions it knows.")
+    labels: list[str] = Field(description="Emotions of the model.")
     listens: bool = Field(description="Whether it takes recordings.")
     reads: bool = Field(description="Whether it takes transcripts.")
-    needs_both: bool = Field(description="Whether it needs a recording to answer what it reads.")
+    needs_both: bool = Field(description="Whether it needs a recording beside a transcript.")
     transcription: str = Field(description="Where transcripts come from: given, none, ctc or whisper:NAME.")
-    calibrated: bool = Field(description="Whether its probabilities were fitted to how often it is right.")
+    calibrated: bool = Field(description="Whether its probabilities are calibrated.")
     limits: Limits
 
 
 class Status(BaseModel):
-    """Whether the service works."""
+    """State of the service."""
 
     status: Literal["ok", "stuck", "stopping"] = Field(
         description="stuck: the model does not answer in time. stopping: no more requests are taken."
@@ -208,6 +212,6 @@ class Status(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Reason for a refusal or failure."""
 
-    detail: str = Field(description="One line: what is wrong, what was found, what is allowed.")
+    detail: str = Field(description="One line: what is wrong, what was found and what is allowed.")

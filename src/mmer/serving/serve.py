@@ -1,4 +1,4 @@
-"""What `mmer serve` does: from a model folder to a service that runs until it is told to stop."""
+"""Start and graceful stop of the service of `mmer serve`."""
 
 import os
 import socket
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmer.display.terminal import tell
 from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
-from mmer.serving.log import limit_log
-from mmer.serving.memory import keep_few_heaps
+from mmer.serving.process import keep_few_heaps, limit_log
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from mmer.model.processor import FeatureStatistics
     from mmer.serving.connections import Connections
 
-MESSAGE = 1_000_000  # bytes of one message of a stream
-BACKLOG = 128  # connections that wait to be accepted
-CLOSING = 3.0  # s, the last ones of the graceful time, to tell those who are not answered
+MESSAGE = 1_000_000  # largest message of a stream in bytes
+BACKLOG = 128  # length of the accept queue
+CLOSING = 3.0  # s at the end of the grace period, for refusing the requests left
 
 
 def serve(
@@ -38,21 +37,21 @@ def serve(
     speakers: Path | None = None,
     device: str | None = None,
 ) -> None:
-    """Answer requests until SIGINT or SIGTERM; those in flight are answered then, and new ones get 503.
+    """Answer requests until SIGINT or SIGTERM; then finish those in flight and refuse new ones with 503.
 
-    The process ends with them, and at the latest after the graceful time, whatever it is doing.
+    The process ends when none is in flight, and at the latest after the grace period.
 
     Args:
         model: a model folder, or a bundle.
-        host, port: to listen at; port 0 takes a free one.
+        host, port: address to listen at; port 0 picks a free one.
         settings: limits and access.
         speakers: a corpus with clips of known speakers, for a model that standardizes per speaker.
         transcription, device: see `EmotionRecognizer`.
 
     Raises:
         MissingExtraError: the extra `serve` is not installed.
-        MMERError: the address cannot be listened at, the model or the clips of the speakers cannot be loaded, or the
-            model does not standardize per speaker.
+        MMERError: the address is not available, the model or the clips of the speakers cannot be loaded, or `speakers`
+            is given and the model does not standardize per speaker.
     """
     keep_few_heaps()
     import_extra("uvicorn", "the HTTP service", "serve")
@@ -86,7 +85,7 @@ def serve(
 
 
 def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureStatistics]":
-    """Statistics of the speakers of a corpus of whom there are at least two usable clips."""
+    """Compute statistics of the speakers of a corpus with at least two usable clips."""
     from mmer.corpora.corpus import Corpus
     from mmer.inference.inputs import corpus_utterances
 
@@ -102,11 +101,11 @@ def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureS
 
 
 def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state: ServiceState) -> None:
-    """Answer requests until `state.draining` is set, which SIGINT and SIGTERM do.
+    """Answer requests until SIGINT or SIGTERM sets `state.draining`.
 
     Args:
-        app: of `create_app`, with these settings and this state.
-        listener: a socket that listens.
+        app: application from `create_app`, with these settings and this state.
+        listener: a listening socket.
         settings: limits and access.
         state: of the service.
     """
@@ -120,14 +119,14 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
     connections = Connections(settings, trusted, most_connections())
     config = uvicorn.Config(
         app,
-        # uvicorn calls what it is given here, but asks for classes.
+        # uvicorn accepts any callable here, but its types require classes.
         http=partial(HTTPConnection, guard=connections),  # pyright: ignore[reportArgumentType]
         ws=partial(StreamConnection, guard=connections),  # pyright: ignore[reportArgumentType]
         log_config=None,
         log_level="warning",
         ws_max_size=MESSAGE,
         ws_per_message_deflate=False,
-        ws_ping_interval=None,  # a stream that brings nothing is closed in any case
+        ws_ping_interval=None,  # an idle stream is closed in any case
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
@@ -139,10 +138,10 @@ def run_app(app: Any, listener: socket.socket, settings: ServiceSettings, state:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; taken before the model is loaded, so that a wrong address is told at once.
+    """Open a listening socket, before the model is loaded, so that a wrong address fails at once.
 
     Raises:
-        MMERError: the address cannot be had.
+        MMERError: the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -162,17 +161,17 @@ def _address(listener: socket.socket) -> str:
 
 
 def _server(config: Any, connections: "Connections", state: ServiceState, grace: float) -> Any:
-    """A uvicorn server that answers what is in flight before it stops listening, and ends in time."""
+    """Create a uvicorn server that finishes requests in flight before it stops listening, and ends in time."""
     uvicorn = import_extra("uvicorn", "the HTTP service", "serve")
 
     class DrainingServer(uvicorn.Server):
         cut_off_at: float | None = None
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if state.draining:  # asked twice
+            if state.draining:  # second signal
                 self.should_exit = self.force_exit = state.cut_off = True
             else:
-                # Whatever hangs by then, in a thread or in the event loop, hangs no longer.
+                # This also ends threads and event loops that hang.
                 last = threading.Timer(grace, os._exit, (0,))
                 last.daemon = True
                 last.start()
@@ -192,6 +191,6 @@ def _server(config: Any, connections: "Connections", state: ServiceState, grace:
 
 
 def _leave() -> None:
-    """End the process now: Python would wait for threads that hang, and take itself apart for seconds."""
+    """End the process immediately: Python would wait for hanging threads, and its shutdown takes seconds."""
     sys.stderr.flush()
     os._exit(0)

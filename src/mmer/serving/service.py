@@ -1,4 +1,4 @@
-"""What the routes of a service share."""
+"""Objects shared by the routes of a service."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import Any
 
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.batching import Batching
-from mmer.serving.metrics import Metrics
+from mmer.serving.prometheus import Metrics
 from mmer.serving.schemas import Problem, Upload
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.uploads import JSON, MULTIPART
@@ -17,18 +17,18 @@ REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for stat
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes of a service share.
+    """Objects shared by the routes of a service.
 
     Attributes:
-        recognizer: answers.
-        load: gives another such recognizer.
-        name: of the model, for people.
-        model: of the model, for machines: see `model_hash`.
+        recognizer: the recognizer that answers.
+        load: loads another such recognizer.
+        name: display name of the model.
+        model: hash of the model, see `model_hash`.
         settings: limits and access.
-        state: shared with who stops the service.
+        state: state shared with the code that stops the service.
         metrics: counters.
-        batching: the way to the recognizer for single utterances.
-        pools: threads of the routes, which end with the service.
+        batching: queue of single utterances for the recognizer.
+        pools: thread pools of the routes, which end with the service.
     """
 
     recognizer: EmotionRecognizer
@@ -42,14 +42,14 @@ class Service:
     pools: list[Executor] = field(default_factory=list)
 
     def threads(self, number: int, name: str) -> Executor:
-        """Threads for one purpose; none of them may wait for another of the same."""
+        """Create a thread pool; its tasks must not wait for each other."""
         pool = ThreadPoolExecutor(number, f"mmer-{name}")
         self.pools.append(pool)
         return pool
 
 
 def bodies(asked: type[Upload]) -> dict[str, Any]:
-    """What `read_question` reads, for the documentation of a route."""
+    """Describe the bodies that `read_question` reads, for the documentation of a route."""
     schema = asked.model_json_schema()
     fields = {name: field for name, field in schema["properties"].items() if name not in ("audio", "name")}
     file = {"type": "string", "format": "binary", "description": "An audio or video file."}

@@ -1,4 +1,4 @@
-"""How a service is set up, and what it is doing."""
+"""Settings and state of a service."""
 
 import os
 import re
@@ -12,14 +12,14 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 from mmer.files.regular import refuse_special
-from mmer.recipe.settings import read_settings
+from mmer.recipe.parsing import read_settings
 from mmer.recipe.values import Section
 
 SHORTEST_TOKEN = 16  # characters
 
 
 PREFIX = "MMER_"
-"""What the name of an environment variable begins with that is a setting of the service."""
+"""Prefix of environment variables that are settings of the service."""
 
 _UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(kB|MB|GB)", re.IGNORECASE)
@@ -27,7 +27,7 @@ _Seconds = Annotated[float, Field(ge=1)]
 
 
 class _Size(int):
-    """Bytes, written in MB."""
+    """Number of bytes, written in MB."""
 
     def __str__(self) -> str:
         return f"{self / 1e6:g}MB"
@@ -42,44 +42,44 @@ def _bytes(value: Any) -> Any:
 
 
 class ServeSettings(Section):
-    """What whoever runs a service may set: in a file, by environment variables, or on the command line."""
+    """Operator's settings of a service, from a file, environment variables or the command line."""
 
     host: str = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 for all of this machine's."""
+    """Address to listen at; 0.0.0.0 for all addresses of this machine."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port to listen at; 0 takes a free one."""
+    """Port to listen at; 0 picks a free one."""
     token_file: Path | None = None
-    """A file with the token that clients must send as `Authorization: Bearer TOKEN`."""
+    """File with the token that clients must send as `Authorization: Bearer TOKEN`."""
     allow_host: tuple[str, ...] = ()
-    """Names of the service in the header Host, such as emotion.example.org, beside this machine's names for itself and
-    the address that a client connected to."""
+    """Names of the service in the header Host, such as emotion.example.org, beside this machine's own names and the
+    address that a client connected to."""
     trusted_proxy: tuple[str, ...] = ()
-    """Addresses of reverse proxies whose X-Forwarded-For tells the address of a client."""
+    """Addresses of reverse proxies whose X-Forwarded-For is trusted."""
     max_upload: Annotated[int, BeforeValidator(_bytes)] = _Size(25_000_000)
-    """Size of a request, such as 25MB."""
+    """Largest request, such as 25MB."""
     max_duration: _Seconds = 3600.0
-    """Seconds of a recording or stream that is divided into segments."""
+    """Longest recording or stream that is divided into segments, in seconds."""
     max_concurrent: PositiveInt = 256
-    """Requests at a time."""
+    """Largest number of simultaneous requests."""
     max_streams: PositiveInt = 32
-    """Streams at a time."""
+    """Largest number of simultaneous streams."""
     max_per_minute: NonNegativeInt = 600
-    """Requests from one address in a minute; 0 for no limit."""
+    """Largest number of requests from one address per minute; 0 for no limit."""
     time_limit: _Seconds = 600.0
-    """Seconds from the end of a request to its answer; then it gets 504."""
+    """Longest time from the end of a request to its answer, in seconds; then it gets 504."""
     grace: _Seconds = 30.0
-    """Seconds from the order to stop to the end of the process, at most."""
+    """Longest time from the stop signal to the end of the process, in seconds."""
     speakers: Path | None = None
-    """A corpus with clips of speakers that requests may name, for a model that standardizes per speaker."""
+    """Corpus with clips of speakers that requests may name, for a model that standardizes per speaker."""
     transcription: str = "given"
-    """Where the words come from: given, none, ctc or whisper:NAME-OR-FOLDER."""
+    """Source of the transcripts: given, none, ctc or whisper:NAME-OR-FOLDER."""
     batch_size: PositiveInt = 16
-    """How many utterances the model computes at a time."""
+    """Number of utterances in a batch."""
     device: str | None = None
     """cpu, cuda or cuda:N; the first GPU if there is one."""
 
     def service(self) -> "ServiceSettings":
-        """The limits and access of the service.
+        """Return the limits and access of the service.
 
         Raises:
             MMERError: the token file cannot be used.
@@ -104,15 +104,15 @@ def read_serve_settings(
     overrides: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> ServeSettings:
-    """Settings of a service: those of a file, over them those of the environment, over them the overrides.
+    """Read the settings of a service; overrides take precedence over the environment, and both over the file.
 
     Args:
-        file: YAML, a mapping from names to values.
-        overrides: each `name=value`.
-        environment: `MMER_PORT` is the setting `port`, and so on; an empty one is not set.
+        file: YAML file, a mapping from names to values.
+        overrides: settings as `name=value`.
+        environment: environment variables, such as `MMER_PORT` for the setting `port`; empty ones are ignored.
 
     Raises:
-        RecipeError: an unknown setting or a value that is not allowed, with where it was found.
+        RecipeError: a setting is unknown or its value not allowed; the message says where it was found.
         MMERError: the file cannot be read.
     """
     text = ""
@@ -139,24 +139,24 @@ class ServiceSettings:
     """Limits and access of a service.
 
     Attributes:
-        token: what clients must send as `Authorization: Bearer ...`; None lets everybody in.
+        token: token that clients must send as `Authorization: Bearer ...`; None for open access.
         allowed_hosts: names of the service in the header `Host`, besides those of this machine and the address that
             a client connected to; lower case, without port.
-        max_upload: bytes of a request.
-        max_duration: seconds of a recording or a stream that is divided into segments; a clip is bounded by the model.
-        max_concurrent: requests at a time.
-        max_streams: streams at a time.
-        max_waiting: connections of one address that may keep the service waiting for longer than a second.
-        max_per_minute: requests from one address; 0 for no limit.
-        batch_size: utterances that the model answers at a time.
-        batch_wait: seconds that an utterance waits for more requests.
-        header_seconds: until the header of a request has come.
-        body_seconds: until the body of a request has come, and one more for each 20 kB of it; also until a client
-            takes more of its answer.
-        silence_seconds: in which a stream must bring a second of sound.
-        answer_seconds: from the end of a request to its answer.
-        ready_seconds: in which the model must answer for the service to be ready.
-        grace: seconds from the order to stop to the end of the process, at most.
+        max_upload: largest request in bytes.
+        max_duration: longest recording or stream that is divided into segments, in seconds; the model limits a clip.
+        max_concurrent: largest number of simultaneous requests.
+        max_streams: largest number of simultaneous streams.
+        max_waiting: largest number of connections of one address that keep the service waiting for more than a second.
+        max_per_minute: largest number of requests from one address per minute; 0 for no limit.
+        batch_size: number of utterances in a batch.
+        batch_wait: time in seconds that an utterance waits for more requests.
+        header_seconds: timeout for the header of a request.
+        body_seconds: timeout for the body of a request, plus one second per 20 kB; also for a client to read more of
+            its answer.
+        silence_seconds: time in which a stream must send a second of sound.
+        answer_seconds: timeout from the end of a request to its answer.
+        ready_seconds: timeout of the model's answer to the readiness probe.
+        grace: longest time from the stop signal to the end of the process, in seconds.
         trusted_proxies: addresses, separated by commas, whose X-Forwarded-For is believed; None for none.
     """
 
@@ -181,12 +181,12 @@ class ServiceSettings:
 
 @dataclass(slots=True)
 class ServiceState:
-    """What a running service is doing.
+    """State of a running service.
 
     Attributes:
-        draining: it was told to stop, and takes no more requests.
-        cut_off: time is over for what is in flight.
-        in_flight: requests and streams that are being answered.
+        draining: the service is stopping and takes no more requests.
+        cut_off: the grace period for requests in flight is over.
+        in_flight: number of requests and streams in progress.
     """
 
     draining: bool = False
@@ -195,7 +195,7 @@ class ServiceState:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file.
+    """Read the token in a file.
 
     Raises:
         MMERError: there is no such file, or it does not hold one line of at least 16 visible ASCII characters.

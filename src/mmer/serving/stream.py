@@ -1,4 +1,4 @@
-"""Answers while one speaks: 16-bit PCM in, one JSON message for each answer out."""
+"""Streaming predictions: 16-bit PCM in, one JSON message per answer out."""
 
 import asyncio
 import time
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 RATES = (8_000, 48_000)  # Hz
 END = "end"
-POLICY, RESTART, LATER = 1008, 1012, 1013  # why a connection is closed: RFC 6455 and its registry
-LOOK = 0.5  # s after which a stream that waits for sound looks at the clock
+POLICY, RESTART, LATER = 1008, 1012, 1013  # close codes of RFC 6455 and its registry
+LOOK = 0.5  # s between checks of a stream that waits for sound
 T = TypeVar("T")
-PATIENCE = 5.0  # s that a stream may be silent although others wait for its place
+PATIENCE = 5.0  # s for which a silent stream keeps its place while others wait
 
 
 @dataclass(frozen=True, slots=True)
 class BatchedPredictor:
-    """Answers the utterances of a stream in the batches of a service, together with other requests.
+    """Predictor that answers a stream's utterances in the batches of a service, together with other requests.
 
     Attributes:
-        service: owns the batches.
-        loop: event loop of the service; `predict` is called in another thread.
+        service: the service that owns the batches.
+        loop: event loop of the service; `predict` runs in another thread.
     """
 
     service: Service
@@ -43,7 +43,7 @@ class BatchedPredictor:
 
     @property
     def processor(self) -> MMERProcessor:
-        """The processor of the service's model."""
+        """Return the processor of the service's model."""
         return self.service.recognizer.processor
 
     def predict(self, items: Iterable[Utterance]) -> Iterator[Prediction]:
@@ -55,10 +55,10 @@ class BatchedPredictor:
 
 
 class Pace:
-    """Whether a stream goes on: what it brings, and what its service waits for.
+    """Timing of a stream, which decides when to close it.
 
     Args:
-        settings: of the service.
+        settings: settings of the service.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
@@ -67,30 +67,30 @@ class Pace:
         self._since, self._sound = (
             time.monotonic(),
             0.0,
-        )  # when the last second of sound was complete, and what came
+        )  # time when the last second of sound was complete, and sound received since
         self.must_yield = False
 
     def came(self, seconds: float) -> None:
-        """Count sound."""
+        """Add received sound."""
         self._sound += seconds
         if self._sound >= 1:
             self._since, self._sound = time.monotonic(), 0.0
 
     def waited(self, seconds: float) -> None:
-        """Count time in which the service had nothing to do for the stream."""
+        """Add time in which the service waited for the stream."""
         self._waited += seconds
 
     def worked(self, seconds: float) -> None:
-        """Leave time out of account in which the service was at work."""
+        """Exclude time in which the service was working."""
         self._since += seconds
 
     @property
     def silence(self) -> float:
-        """Seconds in which there was less than a second of sound."""
+        """Return how long the stream has sent less than a second of sound, in seconds."""
         return time.monotonic() - self._since
 
     def end(self) -> tuple[int, str] | None:
-        """Why the stream is closed."""
+        """Return why the stream is closed."""
         longest = self._settings.max_duration
         if self.silence > self._settings.silence_seconds:
             return POLICY, f"less than a second of sound came in {self._settings.silence_seconds:g} s"
@@ -100,20 +100,20 @@ class Pace:
 
 
 def add_stream(app: "FastAPI", service: Service) -> None:
-    """Add `/v1/stream`: a WebSocket that takes 16-bit little-endian mono PCM and gives `StreamAnswer` messages.
+    """Add `/v1/stream`: a WebSocket that takes 16-bit little-endian mono PCM and sends `StreamAnswer` messages.
 
-    `?rate=` says the sampling rate, 16000 Hz unless given. The text message `end` asks for what is left; the service
-    closes the connection after it.
+    `?rate=` sets the sampling rate, 16000 Hz by default. The text message `end` requests the remaining answers; the
+    service then closes the connection.
     """
     from fastapi import WebSocket, WebSocketDisconnect
 
     settings = service.settings
-    # Each stream has a thread, in which it waits for batches; those have another.
+    # Each stream waits for batches in its own thread; batches run in another.
     threads = service.threads(settings.max_streams, "streams")
     streams: set[Pace] = set()
 
     def has_place() -> bool:
-        """Whether there is room for one more, which a silent stream makes if need be."""
+        """Tell whether there is room for one more stream; a silent stream is closed to make room."""
         if len(streams) < settings.max_streams:
             return True
         most_silent = max(streams, key=lambda pace: pace.silence)
@@ -209,7 +209,7 @@ def add_stream(app: "FastAPI", service: Service) -> None:
 
 
 def _refusal(rate: int, service: Service) -> str | None:
-    """Why there can be no stream."""
+    """Return why the stream is refused; None if it is not."""
     lowest, highest = RATES
     if not lowest <= rate <= highest:
         return f"rate {rate}; give {lowest} to {highest} Hz"

@@ -1,4 +1,4 @@
-"""From the body of a request to the question in it; nothing of it is written to disk."""
+"""Parsing of request bodies, without writing to disk."""
 
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 Asked = TypeVar("Asked", bound=Upload)
 MULTIPART, JSON = "multipart/form-data", "application/json"
-_LONGEST_NAME = 100  # characters of a client's name that an answer repeats
+_LONGEST_NAME = 100  # most characters of a client's name that an answer repeats
 
 
 async def read_question(request: "Request", asked: type[Asked], max_upload: int) -> Asked:
     """Read a question, sent as a form with a `file` or as JSON.
 
     Args:
-        request: whose body has not been read.
-        asked: what is in it.
-        max_upload: bytes; a longer body is refused from its header, or as soon as so much has come.
+        request: a request whose body has not been read.
+        asked: schema of the question.
+        max_upload: largest body in bytes; a longer one is refused from its header, or once this many bytes have
+            arrived.
 
     Raises:
-        HTTPException: 413 too long, 415 of another type, 422 not as `asked` says.
+        HTTPException: the body is too long (413), of another type (415) or does not match `asked` (422).
     """
     from starlette.exceptions import HTTPException
 
@@ -45,12 +46,12 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
 
 
 def _check_fields(content: bytes, asked: type[Upload]) -> None:
-    """Refuse an object of a million fields before there is an error of pydantic for each of them."""
+    """Refuse an object with too many fields, before pydantic creates an error for each of them."""
     from starlette.exceptions import HTTPException
 
     try:
         fields = from_json(content)
-    except ValueError:  # which pydantic tells better
+    except ValueError:  # pydantic's message is better
         return
     if isinstance(fields, dict) and len(fields) > len(asked.model_fields):
         allowed = ", ".join(asked.model_fields)
@@ -58,7 +59,7 @@ def _check_fields(content: bytes, asked: type[Upload]) -> None:
 
 
 async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None]:
-    """The chunks of a body."""
+    """Yield the chunks of a body."""
     from starlette.exceptions import HTTPException
 
     too_long = f"at most {limit / 1e6:g} MB are allowed"
@@ -74,7 +75,7 @@ async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None
 
 
 async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[str, Any]:
-    """The fields of a form as those of a question."""
+    """Read the fields of a form as those of a question."""
     from python_multipart.multipart import parse_options_header
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
@@ -83,7 +84,7 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
 
     class Parser(MultiPartParser):
         def on_headers_finished(self) -> None:
-            # A recording that is sent without a file name is one still, not a text.
+            # A recording without a file name is still a recording, not a text.
             part = self._current_part
             _, options = parse_options_header(part.content_disposition)
             if options.get(b"name") == b"file" and b"filename" not in options:
@@ -91,14 +92,14 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
             super().on_headers_finished()
 
     parser = Parser(request.headers, body, max_files=1, max_fields=10)
-    parser.spool_max_size = 0  # a temporary file of Python that never leaves memory
+    parser.spool_max_size = 0  # Python's temporary file, which never leaves memory
     try:
         form = await parser.parse()
     except (HTTPException, ClientDisconnect):
         raise
     except MultiPartException as error:
         raise HTTPException(422, f"the form cannot be read: {error.message}") from None
-    except Exception as error:  # parsers of a stranger's bytes
+    except Exception as error:  # parsers of untrusted bytes
         raise HTTPException(422, f"the form cannot be read ({type(error).__name__})") from None
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
@@ -120,7 +121,7 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
 
 
 def _one_line(error: ValidationError, asked: type[Upload]) -> str:
-    """What is wrong with a question."""
+    """Describe in one line what is wrong with a question."""
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
         field = ".".join(map(str, problem["loc"]))[:_LONGEST_NAME]

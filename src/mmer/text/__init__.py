@@ -1,5 +1,6 @@
 """Transcripts: normalization, the alphabet of the CTC head, word errors, and names as people write them."""
 
-from mmer.text.transcripts import CTCAlphabet, normalize_transcript, strip_annotations
+from mmer.text.ctc_alphabet import CTCAlphabet
+from mmer.text.transcripts import normalize_transcript, strip_annotations
 
 __all__ = ["CTCAlphabet", "normalize_transcript", "strip_annotations"]

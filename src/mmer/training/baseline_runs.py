@@ -15,7 +15,7 @@ from mmer.errors import MMERError, TrainingError
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.reference_systems import egemaps_features, predict_majority, predict_svm
 from mmer.evaluation.results import METRICS, RunMetrics, read_metrics
-from mmer.evaluation.show import FIGURES, metrics_tables
+from mmer.evaluation.terminal_tables import FIGURES, metrics_tables
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_file, check_output_folder, write_parquet
 from mmer.recipe.schema import Recipe

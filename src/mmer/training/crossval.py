@@ -21,7 +21,7 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.files.lock import writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_json, write_parquet
 from mmer.recipe.schema import Recipe, load_run_recipe

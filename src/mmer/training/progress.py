@@ -20,7 +20,7 @@ from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.results import RunMetrics
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import json_text
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE

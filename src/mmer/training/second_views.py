@@ -17,7 +17,7 @@ class TrainingViews:
     Attributes:
         of: by utterance, those that have any.
         counts: `used` views, of `utterances` training utterances; `without`, training utterances that have none;
-            and the views not used: `rejected` by their gates, `not_in_training`, and `breaking_fold`.
+            and the views not used: `rejected` by their quality filters, `not_in_training`, and `breaking_fold`.
     """
 
     of: Mapping[str, tuple[View, ...]]
@@ -85,7 +85,7 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
 def told(counts: Mapping[str, int]) -> str:
     """The counts of `TrainingViews` in a line."""
     left = {
-        "rejected by their gates": counts["rejected"],
+        "rejected by their quality filters": counts["rejected"],
         "of utterances that do not train": counts["not_in_training"],
         "left out because they break the fold": counts["breaking_fold"],
     }

@@ -7,7 +7,7 @@ import numpy as np
 from mmer.display.terminal import Table
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import ChosenEpoch, SelectionBias
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 
 JUDGED = ("accuracy", "balanced_accuracy")
 

@@ -15,8 +15,12 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
+from mmer.evaluation.calibration.calibration_error import (
+    calibration_error,
+    calibration_figures,
+    confidence_bins,
+)
 from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
-from mmer.evaluation.calibration.figures import calibration_error, calibration_figures, confidence_bins
 from mmer.evaluation.calibration.fit import (
     UncalibratedAnswers,
     calibrate,
@@ -266,4 +270,4 @@ def test_what_a_user_can_get_wrong(
     done = run(capfd, monkeypatch, ["calibrate", model, alone, "--device", "cpu"])
     assert done.code == 0
     assert "5 folds of the utterances of one speaker" in done.out
-    assert "note: fewer than two speakers: how it holds for others is not known" in done.out
+    assert "note: fewer than two speakers: its effect on other speakers is unknown" in done.out

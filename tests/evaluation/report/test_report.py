@@ -24,7 +24,7 @@ from mmer.errors import MMERError
 from mmer.evaluation.report import page as report
 from mmer.evaluation.report import tables as report_tables
 from mmer.evaluation.report.page import write_report
-from mmer.evaluation.report.run import Run, protocol, read_run, warnings
+from mmer.evaluation.report.run_files import Run, protocol, read_run, warnings
 from mmer.evaluation.report.tables import ReportTable, latex_text
 from mmer.evaluation.results import ChosenEpoch, SelectionBias
 from mmer.inference import EmotionRecognizer

@@ -20,7 +20,7 @@ from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.onnx_network import threads_asked_for
 from mmer.inference.doctor import Check, examine
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
 

@@ -7,7 +7,7 @@ from mutations import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.audio.speech_segments import Segment
 from mmer.errors import MMERError
-from mmer.inference.timeline.segment_files import read_segments
+from mmer.inference.timeline.input_segments import read_segments
 
 
 def written(folder: Path, name: str, text: str) -> Path:

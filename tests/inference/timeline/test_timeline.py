@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inference.conftest import save_model
 
+from mmer.audio.decoding.libsndfile import SoundFileRecording
 from mmer.audio.load import load_audio
-from mmer.audio.recording import SoundFileRecording
 from mmer.audio.speech_segments import Segment
 from mmer.errors import AudioError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.timeline.timeline import Timeline, smoothed, timeline
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 RATE = 16_000
 Mmer = Callable[..., Outcome]

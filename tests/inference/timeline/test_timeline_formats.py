@@ -19,7 +19,7 @@ from pympi.Praat import TextGrid
 from mmer.audio.speech_segments import Segment
 from mmer.errors import MMERError
 from mmer.inference import Prediction
-from mmer.inference.timeline.segment_files import read_segments
+from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.timeline import Timeline
 
 

@@ -1,1 +1,1 @@
-"""What makes the words and the sound of views."""
+"""Generators of the words and the sound of views."""

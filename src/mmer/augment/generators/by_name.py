@@ -1,4 +1,4 @@
-"""The generators of views by the names that `mmer augment` takes."""
+"""Creation of generators from the names that `mmer augment` accepts."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from mmer.errors import MMERError, Parameter
 
 
 class Perturbation:
-    """Leaves out, swaps and repeats words, as `perturb`, until something has changed; at most 20 times."""
+    """Text generator that applies `perturb` until the text changes, at most 20 times."""
 
     name = "perturb"
     languages: Collection[str] | None = None
@@ -24,7 +24,7 @@ class Perturbation:
         self.settings: dict[str, Any] = {}
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """One text for each."""
+        """Return one text for each text."""
         made = []
         for text, seed in zip(texts, seeds, strict=True):
             tries = (perturb(text, seed + attempt) for attempt in range(20))
@@ -33,15 +33,15 @@ class Perturbation:
 
 
 def text_generator(name: str, *, sample: bool = False, device: str | None = None) -> TextGenerator | None:
-    """The generator of words that the command line names; None for `none`.
+    """Create the text generator of this name; None for `none`.
 
     Args:
         name: `perturb`, `none`, or what `BackTranslation.named` takes after `marian:`.
-        sample: back-translations are drawn, not the most likely ones.
-        device: of a translation model.
+        sample: sample back-translations instead of taking the most likely ones.
+        device: device of a translation model.
 
     Raises:
-        MMERError: no such generator, or one that cannot be loaded.
+        MMERError: there is no such generator, or it cannot be loaded.
     """
     if name == "none":
         return None
@@ -54,10 +54,10 @@ def text_generator(name: str, *, sample: bool = False, device: str | None = None
 
 
 def speech_generators(names: Sequence[str], *, device: str | None = None) -> list[SpeechGenerator]:
-    """The generators of sound that the command line names; none for `none`.
+    """Create the speech generators of these names; none for `none`.
 
     Raises:
-        MMERError: no such generator, one named twice, or one that cannot be loaded.
+        MMERError: there is no such generator, a name repeats, or a generator cannot be loaded.
     """
     known: dict[str, Callable[[], SpeechGenerator]] = {
         "espeak": ESpeakVoices,

@@ -1,4 +1,4 @@
-"""The words of a view in the voice of another speaker: zero-shot speaker-conditioned synthesis, the paper's views."""
+"""Zero-shot voice cloning, the paper's generator of speech views."""
 
 import tempfile
 from collections.abc import Collection
@@ -17,32 +17,32 @@ from mmer.errors import MMERError
 from mmer.extras import import_extra
 
 YOURTTS = "tts_models/multilingual/multi-dataset/your_tts"
-"""As coqui-tts calls it; its weights are licensed CC BY-NC-ND 4.0."""
+"""Name in coqui-tts; the weights are licensed CC BY-NC-ND 4.0."""
 
 LANGUAGES = {"en", "fr", "pt"}
-"""Languages of YourTTS."""
+"""Languages that YourTTS speaks."""
 
 
 class Synthesizer(Protocol):
-    """Speaks in the voice of a recording."""
+    """Synthesizer that speaks in the voice of a recording."""
 
     def __call__(self, text: str, language: str, reference: Path) -> tuple[Any, int]:
-        """(samples,) of any type of number, full scale = ±1, and their rate in Hz.
+        """Return (samples,) of any numeric type, full scale = ±1, and their rate in Hz.
 
         Args:
-            text: what to say.
-            language: such as `en`.
-            reference: 16 kHz mono WAV of the voice.
+            text: text to speak.
+            language: code such as `en`.
+            reference: 16 kHz mono WAV file of the voice.
         """
         ...
 
 
 class YourTTS:
-    """Speaks the text of the view in the voice of another speaker who expresses the same emotion.
+    """Speech generator that speaks the view's text in the voice of another speaker with the same emotion.
 
     Args:
-        synthesizer: what speaks; None loads YourTTS through coqui-tts, which fetches it when it is used first.
-        languages: what it speaks.
+        synthesizer: the synthesizer; None loads YourTTS through coqui-tts, which downloads it at first use.
+        languages: languages of the synthesizer.
         device: `cpu`, `cuda`, ...; the first GPU if there is one.
 
     Raises:
@@ -66,10 +66,10 @@ class YourTTS:
         self._speak = synthesizer or load_yourtts(device)
 
     def __call__(self, material: Material, seed: int) -> Sound:
-        """Speak.
+        """Speak the text.
 
         Raises:
-            MMERError: nothing to say, no voice to say it in, or a synthesizer that fails.
+            MMERError: there is no text or no language, or the synthesizer fails.
         """
         if not material.text or not material.text.strip():
             raise MMERError("no text to speak")
@@ -83,17 +83,17 @@ class YourTTS:
             try:
                 said, rate = self._speak(material.text, material.language.lower().split("-")[0], reference)
             except (RuntimeError, ValueError, KeyError, IndexError) as error:
-                # A sentence of signs that it has no sound for, say; the next one may do.
+                # For example a sentence of unpronounceable characters; the next one may work.
                 raise MMERError(str(error).strip().split("\n")[0] or type(error).__name__) from error
         return Sound(soxr.resample(np.asarray(said, np.float32), rate, SAMPLING_RATE, quality="HQ"), {})
 
 
 def load_yourtts(device: str | None = None) -> Synthesizer:
-    """YourTTS (Casanova et al., 2022) of coqui-tts.
+    """Load YourTTS (Casanova et al., 2022) from coqui-tts.
 
     Raises:
         MissingExtraError: coqui-tts is not installed.
-        MMERError: it cannot be loaded, for want of a network, say.
+        MMERError: the model cannot be loaded, for example without a network.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

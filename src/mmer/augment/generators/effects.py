@@ -1,4 +1,4 @@
-"""The same recording in another room, through another microphone and another line."""
+"""Room, channel and codec effects on a recording."""
 
 import io
 from collections.abc import Collection
@@ -23,14 +23,15 @@ CODECS = {
 }
 """Format and subtype of libsndfile, and sampling rate in Hz."""
 
-_COMPRESSION = 0.9  # of libsndfile, 0 to 1; MP3 does not know 1
+_COMPRESSION = 0.9  # libsndfile's scale is 0 to 1; MP3 does not support 1
 
 
 class Effects:
-    """Changes of voice, speed, band, noise and level as on the fly, and before them a room, after them a codec.
+    """Speech generator that applies a room, the changes of `SpeechAugmenter`, and a codec, in this order.
 
     Args:
-        probability: of the room, of the codec, and of each change of `SpeechAugmenter` in its default spans.
+        probability: probability of the room, of the codec, and of each change of `SpeechAugmenter` in its default
+            ranges.
     """
 
     name = "effects"
@@ -48,7 +49,7 @@ class Effects:
         )
 
     def __call__(self, material: Material, seed: int) -> Sound:
-        """Change the recording; `settings` of the sound say which codec and how absorbing a room, if any."""
+        """Change the recording; the sound's `settings` record the codec and the room's absorption, if any."""
         random = np.random.default_rng(seed)
         in_room, coded = random.random(2) < self.settings["probability"]
         waveform, drawn = material.waveform, dict[str, Any]()
@@ -74,7 +75,7 @@ def through_codec(waveform: NDArray[np.float32], codec: str) -> NDArray[np.float
         codec: one of `CODECS`.
 
     Returns:
-        (samples,) what is left of it.
+        (samples,) the decoded waveform.
     """
     form, subtype, rate = CODECS[codec]
     file, level = io.BytesIO(), _COMPRESSION if rate == SAMPLING_RATE else None

@@ -1,4 +1,4 @@
-"""The words of a view spoken by some voice of eSpeak NG, which is nobody's."""
+"""Synthesis of views with eSpeak NG's voices, which belong to no speaker."""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,15 +12,15 @@ from mmer.corpora.espeak import ESpeak, without_silence
 from mmer.corpora.spoken import VARIANTS
 from mmer.errors import MMERError
 
-_NAMES = {"zh": "cmn"}  # languages that eSpeak NG calls otherwise
+_NAMES = {"zh": "cmn"}  # languages with another code in eSpeak NG
 _SPANS = {"rate": (140, 220), "pitch": (30, 70), "pitch_range": (30, 80)}
 
 
 class ESpeakVoices:
-    """Speaks the text of the view in the language of the source, in a voice and a manner drawn at random.
+    """Speech generator that speaks the view's text in the source's language, with a random voice and manner.
 
-    No voice of the corpus is used, so such a view is allowed in every fold that trains on its source. Nor is the
-    emotion: what a model learns from it is that the words are the same.
+    The view uses no voice of the corpus, so it may train in every fold that trains on its source. It does not carry the
+    source's emotion either: it teaches a model only that the words are the same.
     """
 
     name = "espeak"
@@ -32,10 +32,10 @@ class ESpeakVoices:
         self.settings: dict[str, Any] = {}
 
     def __call__(self, material: Material, seed: int) -> Sound:
-        """Speak.
+        """Speak the text.
 
         Raises:
-            MMERError: nothing to say, or a language that eSpeak NG does not speak.
+            MMERError: there is no text, or eSpeak NG does not speak the language.
         """
         if not material.text or not material.text.strip():
             raise MMERError("no text to speak")
@@ -46,7 +46,7 @@ class ESpeakVoices:
         variant = random.choice([name for names in VARIANTS.values() for name in names])
         voice = f"{_NAMES.get(language, language)}+{variant}"
         drawn = {name: int(random.integers(*span, endpoint=True)) for name, span in _SPANS.items()}
-        # The synthesizer goes on where the last utterance ended; a new one makes each view independent of the others.
+        # The synthesizer keeps state between utterances; a new one makes each view independent of the others.
         with ESpeak() as synthesizer:
             said = without_silence(synthesizer.synthesize(material.text, voice=voice, volume=100, **drawn))
             said = soxr.resample(said, synthesizer.sampling_rate, SAMPLING_RATE, quality="HQ")

@@ -1,4 +1,4 @@
-"""The interfaces of what makes the words and the sound of a view that is written to disk."""
+"""Interfaces of the generators of a view's words and sound."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ Waveform = NDArray[np.float32]
 
 
 class TextGenerator(Protocol):
-    """Makes the words of views.
+    """Generator of the words of views.
 
     Attributes:
-        name: how the column `text_generator` calls it.
-        settings: what it was given, as JSON knows it.
-        languages: what it can read; None for any.
+        name: its name in the column `text_generator`.
+        settings: its settings, JSON-serializable.
+        languages: languages that it reads; None for any.
     """
 
     name: str
@@ -24,19 +24,19 @@ class TextGenerator(Protocol):
     languages: Collection[str] | None
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Other words for each of the texts, none of which is blank; the same texts and seeds give the same ones."""
+        """Return new words for each non-blank text, deterministically given texts and seeds."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the sound of a view is made of.
+    """Input of a speech generator.
 
     Attributes:
-        waveform: (samples,) of the source utterance, mono, 16 kHz.
-        text: what the view says; None where nobody wrote it down.
-        language: of the text, such as `en`.
-        reference: (samples,) of another speaker who expresses the same emotion, for a generator that clones.
+        waveform: (samples,) source utterance, mono, 16 kHz.
+        text: text of the view; None where there is no transcript.
+        language: language of the text, such as `en`.
+        reference: (samples,) another speaker with the same emotion, for a generator that clones.
     """
 
     waveform: Waveform
@@ -47,13 +47,13 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The sound of a view.
+    """Sound of a view.
 
     Attributes:
         waveform: (samples,) mono, 16 kHz, of any level.
-        settings: what was drawn to make it, as JSON knows it.
-        voice: name of a voice that is nobody's of the corpus, as `espeak:en+f1`; None where it is that of the
-            source's speaker or of the one who was cloned.
+        settings: the random choices made, JSON-serializable.
+        voice: name of a synthetic voice, such as `espeak:en+f1`; None for the voice of the source's speaker or of a
+            cloned one.
     """
 
     waveform: Waveform
@@ -62,14 +62,14 @@ class Sound:
 
 
 class SpeechGenerator(Protocol):
-    """Makes the sound of views.
+    """Generator of the sound of views.
 
     Attributes:
-        name: how the column `speech_generator` calls it.
-        settings: what it was given, as JSON knows it.
-        languages: what it can speak; None for any, or where it speaks none.
-        speaks: whether it says the text of the view; otherwise the words of the recording stay.
-        clones: whether it wants a `reference` to speak in the voice of.
+        name: its name in the column `speech_generator`.
+        settings: its settings, JSON-serializable.
+        languages: languages that it speaks; None for any, or if it does not speak.
+        speaks: whether it speaks the text of the view; otherwise it keeps the words of the recording.
+        clones: whether it needs a `reference` for the voice.
     """
 
     name: str
@@ -79,9 +79,9 @@ class SpeechGenerator(Protocol):
     clones: bool
 
     def __call__(self, material: Material, seed: int) -> Sound:
-        """Make the sound of one view; the same material and seed give the same one.
+        """Make the sound of one view, deterministically given material and seed.
 
         Raises:
-            MMERError: it cannot be made of this material.
+            MMERError: the sound cannot be made from this material.
         """
         ...

@@ -1,4 +1,4 @@
-"""Other words for the same meaning: into another language and back, the paper's augmentation of text."""
+"""Back-translation, the paper's augmentation of text."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -15,17 +15,17 @@ from mmer.text.transcripts import strip_annotations
 
 _PAIR = re.compile(r"([a-z]{2,3})-([a-z]{2,3})")
 _BEAMS = 4
-_TOP_P = 0.9  # of the sampled words' probability, so that unlikely ones do not come
+_TOP_P = 0.9  # nucleus (top-p) of the sampling, which excludes unlikely words
 
 
 class BackTranslation:
-    """Translates a text with one MarianMT model and its translation back with another.
+    """Text generator that translates a text with one MarianMT model and back with another.
 
     Args:
         forward: name or folder of the model that translates the texts.
-        back: the same of the model that translates back.
-        sample: words are drawn, so that several views of an utterance differ; otherwise the likeliest translation of
-            a beam search is taken.
+        back: name or folder of the model that translates back.
+        sample: sample words, so that views of an utterance differ; otherwise take the best translation of a beam
+            search.
         device: `cpu`, `cuda`, ...; the first GPU if there is one.
 
     Raises:
@@ -47,10 +47,11 @@ class BackTranslation:
 
     @classmethod
     def named(cls, name: str, *, sample: bool = False, device: str | None = None) -> Self:
-        """By the models' names, `FORWARD,BACK`, or by languages: `en-de` is Helsinki-NLP/opus-mt-en-de and back.
+        """Create it from model names, `FORWARD,BACK`, or from languages: `en-de` is Helsinki-NLP/opus-mt-en-de and
+        back.
 
         Raises:
-            MMERError: neither of the two forms; or as the class.
+            MMERError: the name has neither form, or the class raises one.
         """
         if pair := _PAIR.fullmatch(name):
             here, there = pair.groups()
@@ -67,7 +68,9 @@ class BackTranslation:
         return cls(forward, back, sample=sample, device=device)
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """One text for each, without annotations such as `[LAUGHTER]`; one too long for a model comes back as it is."""
+        """Back-translate each text without annotations such as `[LAUGHTER]`; return a text too long for a model
+        unchanged.
+        """
         said = [strip_annotations(text) for text in texts]
         devices = [self.device] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices), torch.inference_mode():
@@ -77,7 +80,7 @@ class BackTranslation:
         return [other if text else "" for text, other in zip(texts, said, strict=True)]
 
     def _load(self, name: str) -> tuple[Any, Any]:
-        from transformers import MarianMTModel, MarianTokenizer  # wants sentencepiece
+        from transformers import MarianMTModel, MarianTokenizer  # requires sentencepiece
 
         model = fetch(MarianMTModel.from_pretrained, name, "translation model")
         try:

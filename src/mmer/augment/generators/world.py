@@ -1,4 +1,4 @@
-"""The same words in the same delivery from another throat: WORLD takes speech apart and puts it together again."""
+"""Voice change with the WORLD vocoder, which keeps words and intonation."""
 
 from collections.abc import Collection
 from typing import Any
@@ -13,15 +13,15 @@ from mmer.extras import import_extra
 
 
 class World:
-    """Changes pitch, formants and rate of a recording with the WORLD vocoder (Morise, Yokomori and Ozawa, 2016).
+    """Speech generator that changes pitch, formants and rate with the WORLD vocoder (Morise, Yokomori and Ozawa, 2016).
 
     Pitch, spectral envelope and aperiodicity are measured every 5 ms; the pitch is multiplied, the envelope stretched
-    along the frequency axis as by a shorter or longer vocal tract, and the frames are played faster or slower. The
-    melody, which carries emotion, keeps its shape. Every amount is drawn uniformly, on a scale of ratios.
+    along the frequency axis as for a shorter or longer vocal tract, and the frames are played faster or slower. The
+    pitch contour, which carries emotion, keeps its shape. Every amount is drawn uniformly on a logarithmic scale.
 
     Args:
         pitch_semitones: largest shift of the pitch, either way.
-        formant: largest |log| of the factor on the formants; 0.15 is about what tells women from men.
+        formant: largest |log| of the factor on the formants; 0.15 is about the difference between women and men.
         rate: largest |log| of the factor on the speed.
     """
 
@@ -42,7 +42,7 @@ class World:
         """Resynthesize the recording.
 
         Raises:
-            MMERError: it is shorter than 0.05 s.
+            MMERError: the recording is shorter than 0.05 s.
         """
         random = np.random.default_rng(seed)
         drawn = {name: float(random.uniform(-most, most)) for name, most in self.settings.items()}

@@ -1,4 +1,4 @@
-"""Whether the confidence of answers means what it says, and what is gained by not answering when unsure."""
+"""Calibration error of confidences, and the risk at each coverage when unsure answers are withheld."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +8,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.display.picture import additional_picture
-from mmer.evaluation.calibration.figures import ConfidenceFigures, answer_bins, calibration_figures
+from mmer.evaluation.calibration.calibration_error import ConfidenceFigures, answer_bins, calibration_figures
 from mmer.evaluation.calibration.plots import plot_reliability, plot_risk_coverage
 from mmer.files.writing import write_csv
 from mmer.inference.prediction import probability_column
 
 
 class Confidence:
-    """The confidence of judged answers.
+    """Confidences of judged answers.
 
     Args:
-        predictions: of `predict_labeled`, at least one answered.
+        predictions: rows of `predict_labeled`, at least one with an answer.
         labels: emotions of the model.
         fitted: whether the model folder has a calibration.
     """
@@ -32,7 +32,7 @@ class Confidence:
         self.curve = risk_coverage(self._probabilities.max(axis=1), right)
 
     def figures(self) -> ConfidenceFigures:
-        """Compute how far the confidence can be believed."""
+        """Compute the figures of calibration and of selective prediction."""
         return ConfidenceFigures(
             fitted=self._fitted,
             **calibration_figures(self._probabilities, self._truth),
@@ -52,18 +52,17 @@ class Confidence:
 
 
 def risk_coverage(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> pd.DataFrame:
-    """Share of wrong answers among the surest, for every number of them (El-Yaniv and Wiener 2010).
+    """Return the error rate of the n most confident answers, for each n (El-Yaniv and Wiener 2010).
 
-    Answers of equal confidence cannot be told apart, so each of them counts with the mean of all of them.
+    Each of several answers with equal confidence counts as the mean of them all.
 
     Args:
         confidence: (answers,) 0 to 1.
         right: (answers,) whether each answer is right.
 
     Returns:
-        A row for each number of answers, from 1: `coverage`, their share of all; `risk`, how many of them are
-            wrong, 0 to
-        1; `confidence`, of the least sure of them.
+        A row for each number of answers, from 1: `coverage`, their share of all; `risk`, the share of them that is
+        wrong, 0 to 1; `confidence`, the lowest among them.
 
     Example:
         >>> curve = risk_coverage(np.array([0.9, 0.6, 0.8]), np.array([True, False, True]))
@@ -84,5 +83,5 @@ def risk_coverage(confidence: NDArray[np.floating], right: NDArray[np.bool_]) ->
 
 
 def area_under_risk_coverage(curve: pd.DataFrame) -> float:
-    """Mean risk over all coverages (Geifman, Uziel and El-Yaniv 2019), 0 to 1; lower is better."""
+    """Compute the mean risk over all coverages (Geifman, Uziel and El-Yaniv 2019), 0 to 1; lower is better."""
     return float(curve["risk"].mean())

@@ -1,9 +1,9 @@
-"""Fitting what makes probabilities mean what they say, on speakers that training did not hear.
+"""Fitting of probability calibration on speakers outside the training data.
 
 Temperature scaling and vector scaling follow Guo et al. (On calibration of modern neural networks, 2017), isotonic
-regression of each emotion against the others with renormalized outputs Zadrozny and Elkan (2002). Which of them is
-used is decided by log-loss on speakers left out of the fit, and doing nothing is one of the candidates: a
-calibration that does not hold for other speakers is worth less than none.
+regression of each emotion against the others with renormalized outputs follows Zadrozny and Elkan (2002). Log-loss on
+speakers left out of the fit selects the method. Leaving probabilities as they are is one of the candidates, because a
+calibration that fails on other speakers is worse than none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,9 +23,8 @@ from sklearn.model_selection import GroupKFold, KFold
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
-from mmer.evaluation.calibration.figures import Integers, answer_bins, calibration_figures, log_loss
-from mmer.evaluation.calibration.show import PICTURE, plot_calibration
-from mmer.evaluation.seen import overlap
+from mmer.evaluation.calibration.calibration_error import Integers, answer_bins, calibration_figures, log_loss
+from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
 from mmer.files.lock import Parameters, Result, writes
 from mmer.files.writing import check_output_folder
 from mmer.inference.calibration import (
@@ -40,16 +39,16 @@ from mmer.inference.calibration import (
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.prediction import Prediction
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trained_on import TrainedOn, overlap
 
 METHODS = ("none", "temperature", "vector", "isotonic")
-"""Candidates, the simplest first."""
+"""Candidate methods, the simplest first."""
 
 LABEL_KEEPING = ("none", "temperature")
 """Methods that never change which emotion is the most probable."""
 
 FEWEST = 16
-"""Utterances below which nothing is fitted."""
+"""Smallest number of utterances to fit on."""
 
 _FOLDS = 10
 _TEMPERATURES = (0.05, 20.0)
@@ -58,12 +57,12 @@ _BIASES = (-10.0, 10.0)
 
 @dataclass(frozen=True)
 class UncalibratedAnswers:
-    """Uncalibrated answers to fit on, all made from the same sides.
+    """Uncalibrated answers to fit on, all from the same modalities.
 
     Attributes:
         probabilities: (utterances, emotions).
-        truth: (utterances,) place of the true emotion.
-        speakers: (utterances,).
+        truth: (utterances,) index of the true emotion.
+        speakers: (utterances,) names.
     """
 
     probabilities: Floats
@@ -75,7 +74,7 @@ class UncalibratedAnswers:
 
 
 def _into_folders_only(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Refuse a bundle before its place is taken for a folder to write to."""
+    """Raise an error if the model is a bundle, which cannot be written to."""
 
     @wraps(function)
     def checked(*args: Parameters.args, **named: Parameters.kwargs) -> Result:
@@ -84,8 +83,8 @@ def _into_folders_only(function: Callable[Parameters, Result]) -> Callable[Param
         model: Any = args[0] if args else named["model_folder"]
         if is_bundle(model):
             raise CheckpointError(
-                f"{model} is a bundle, which nothing is added to; calibrate the model folder that it was made of, "
-                "or unzip it into one, and bundle that again"
+                f"{model} is a bundle, which cannot be changed; calibrate the model folder that it was "
+                "made from, or unzip it into one, and bundle that again"
             )
         return function(*args, **named)
 
@@ -106,23 +105,23 @@ def calibrate(
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Calibration:
-    """Fit the calibration of a model, and write it into its folder.
+    """Fit the calibration of a model and write it into the model's folder.
 
     Args:
-        model_folder: as training writes it, no bundle; a calibration that it holds is replaced.
-        corpus: utterances with emotions, of speakers that training did not hear.
-        split: the part of the corpus to fit on; None for all of it.
+        model_folder: a folder that training wrote, not a bundle; its calibration, if any, is replaced.
+        corpus: labeled utterances of speakers outside the training data.
+        split: the split to fit on; None for the whole corpus.
         methods: candidates among `METHODS`.
-        note: what to know of the speakers, for the file.
-        on_training: fit on utterances that the model was trained on, too.
+        note: a remark on the speakers, stored in the file.
+        on_training: also fit on utterances that the model was trained on.
         batch_size, device, progress: see `EmotionRecognizer`.
 
     Raises:
-        CheckpointError: the folder holds no model of PyTorch, or is a bundle.
-        CorpusError: there is no such split, too few of its utterances can be answered, or the model was trained on
-            some of them.
+        CheckpointError: the folder holds no PyTorch model, or is a bundle.
+        CorpusError: there is no such split, the model answers too few of its utterances, or was trained on some of
+            them.
     """
-    # Imported here, since torch comes along and takes seconds that reading a calibration need not.
+    # Imported here: torch takes seconds to import, and reading a calibration does not need it.
     from mmer.inference.recognizer import EmotionRecognizer
 
     if not (model_folder / "model.safetensors").is_file():
@@ -146,8 +145,8 @@ def calibrate(
     seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
     if seen and not on_training:
         raise CorpusError(
-            f"{seen} of {len(answered)} utterances are among those that {model_folder} was trained on, of which it is "
-            "surer than of others; calibrate on utterances that it has not met, or set on_training to take these"
+            f"{seen} of {len(answered)} utterances are in the training data of {model_folder}, on which the "
+            "model is overconfident; calibrate on other utterances, or set on_training to use these"
         )
     predictions = recognizer.predict(
         corpus_utterances(answered),
@@ -165,11 +164,13 @@ def calibrate(
     notes = [note] if note else []
     named = sorted(set(answered.table["speaker"].dropna()))
     if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
-        notes.append(f"{len(both)} of the speakers are in the split train too, on which networks are surer")
+        notes.append(
+            f"{len(both)} of the speakers are in the split train too, on which the model is overconfident"
+        )
     if seen:
-        notes.append(f"{seen} of {len(answered)} utterances are among those that the model was trained on")
+        notes.append(f"{seen} of {len(answered)} utterances are in the training data of the model")
     if len(named) < 2:
-        notes.append("fewer than two speakers: how it holds for others is not known")
+        notes.append("fewer than two speakers: its effect on other speakers is unknown")
     calibration = Calibration(
         weights=weights_hash(model_folder),
         labels=recognizer.labels,
@@ -192,16 +193,16 @@ def fit(
     labels: Sequence[str],
     methods: Sequence[str] = METHODS,
 ) -> dict[str, CalibratedCondition]:
-    """Fit a calibration for each condition that there are answers from.
+    """Fit a calibration for each condition that has answers.
 
     Args:
-        predictions: uncalibrated.
-        emotions, speakers: (utterances,) the truth, and who speaks.
-        labels: emotions of the model; utterances with another do not count.
+        predictions: uncalibrated predictions.
+        emotions, speakers: (utterances,) true emotions and names of speakers.
+        labels: emotions of the model; utterances with another emotion are skipped.
         methods: candidates among `METHODS`.
 
     Raises:
-        CorpusError: fewer than 16 utterances to fit the main condition on.
+        CorpusError: the main condition has fewer than 16 utterances.
     """
     fitted = {}
     for condition in CONDITIONS:
@@ -221,12 +222,11 @@ def fit(
 def fit_condition(
     answers: UncalibratedAnswers, labels: Sequence[str], methods: Sequence[str] = METHODS
 ) -> CalibratedCondition:
-    """Choose among the candidates by log-loss on speakers left out, and fit the chosen one on all.
+    """Select a candidate by log-loss on held-out speakers, and fit it on all utterances.
 
-    The simplest candidate is taken that is not worse than the best by more than one standard error over speakers
-    (Breiman et al. 1984): of a few speakers, the best is often best by chance, and worse than nothing for others.
-    Of one speaker's answers only those of `LABEL_KEEPING` are candidates: what else suits one speaker makes others
-    worse.
+    The selected candidate is the simplest whose loss is within one standard error over speakers of the best
+    (Breiman et al. 1984): with few speakers, the best is often best by chance and harms other speakers.
+    With one speaker, only the methods of `LABEL_KEEPING` are candidates, because the others overfit that speaker.
     """
     people = len(set(answers.speakers))
     if people == 1:
@@ -266,8 +266,7 @@ def fit_condition(
 
 
 def _simplest(left_out: Mapping[str, Floats], answers: UncalibratedAnswers) -> str:
-    """The first of `METHODS` that is within one standard error of the best; candidates as they are for speakers
-    left out."""
+    """Return the first of `METHODS` within one standard error of the best loss on held-out speakers."""
     rows = np.arange(len(answers))
     losses = pd.DataFrame(
         {
@@ -330,12 +329,12 @@ def _isotonic(probabilities: Floats, truth: Integers) -> Calibrator:
 
 
 def _rest(truth: Integers) -> float:
-    """Probability that is left to each answer that was never right: that it never was is no proof that it cannot be."""
+    """Return the probability reserved for each answer that was never right in the data."""
     return 1 / (len(truth) + 2)
 
 
 def _cross_entropy(logits: Floats, truth: Integers) -> tuple[float, Floats]:
-    """Mean cross-entropy of (utterances, emotions) logits against the truth less `_rest`, and its gradient."""
+    """Compute the mean cross-entropy of (utterances, emotions) logits less `_rest`, and its gradient."""
     count, emotions = logits.shape
     rest = _rest(truth)
     targets = np.full(logits.shape, rest / max(emotions - 1, 1))
@@ -357,7 +356,7 @@ def _answers(
     labels: Sequence[str],
     condition: str,
 ) -> UncalibratedAnswers:
-    """The answers made from a condition, of those with an emotion that the model knows."""
+    """Select the answers of a condition whose true emotion the model knows."""
     rows: list[list[float]] = []
     truth: list[int] = []
     people: list[Any] = []

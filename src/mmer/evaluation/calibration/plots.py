@@ -1,4 +1,4 @@
-"""Pictures of how far answers can be trusted: reliability before and after calibration, risk against coverage."""
+"""Plots of calibration: reliability diagrams before and after, and risk against coverage."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,18 +9,33 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture, soft_axes
-from mmer.evaluation.calibration.figures import calibration_error
+from mmer.evaluation.calibration.calibration_error import calibration_error
+from mmer.evaluation.modalities import CONDITIONS
 from mmer.evaluation.plots import COLORS
+from mmer.inference.calibration import Calibration
 
-_FEW = 0.05  # share of the answers below which their risk may leave the picture
+PICTURE = "calibration.png"
+"""Name of the picture of a calibration in a model folder."""
+
+_FEW = 0.05  # coverage below which the curve may leave the plot
+
+
+def plot_calibration(calibration: Calibration, path: Path) -> None:
+    """Draw reliability diagrams before and after calibration, for the condition that all answers have."""
+    name, found = next(iter(calibration.conditions.items()))
+    bins = {when: pd.DataFrame(rows) for when, rows in found.bins.items()}
+    answered = "" if name == "both" else f", answers from {CONDITIONS[name][1]}"
+    people = f"{found.utterances} utterances of {len(calibration.speakers)} speakers"
+    title = f"{people}, {found.calibrator.method}{answered}"
+    plot_reliability(bins, path, title=title)
 
 
 def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str) -> None:
     """Draw reliability diagrams side by side.
 
     Args:
-        bins: what each is of -> `confidence_bins`.
-        path: where the picture (PNG) goes.
+        bins: heading of each diagram -> its `confidence_bins`.
+        path: the PNG file to write.
         title: what was judged.
     """
     figure = Picture(figsize=(0.4 + 4.6 * len(bins), 5.2), dpi=200, layout="constrained")
@@ -34,11 +49,11 @@ def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str
 
 
 def draw_reliability(figure: Figure | SubFigure, bins: pd.DataFrame) -> Axes:
-    """Draw accuracy against confidence, and how many utterances there are, below; gives the upper axes.
+    """Draw accuracy against confidence above a histogram of utterances, and return the upper axes.
 
     Args:
-        figure: empty.
-        bins: of `confidence_bins`.
+        figure: an empty figure.
+        bins: rows of `confidence_bins`.
     """
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     soft_axes(above, "y").plot([0, 1], [0, 1], color=FAINT, lw=1.2, ls="--")
@@ -60,12 +75,12 @@ def draw_reliability(figure: Figure | SubFigure, bins: pd.DataFrame) -> Axes:
 
 
 def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: str) -> None:
-    """Draw how often answers are wrong when only the surest ones are given.
+    """Draw the error rate against the share of answers given, the most confident first.
 
     Args:
-        curve: of `risk_coverage`.
-        path: where the picture (PNG) goes.
-        area: under the curve.
+        curve: rows of `risk_coverage`.
+        path: the PNG file to write.
+        area: area under the curve.
         title: what was judged.
     """
     figure = Picture(figsize=(8, 4.4), dpi=200, layout="constrained")
@@ -84,7 +99,7 @@ def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: s
             told, (row["coverage"], row["risk"]), (4, -15), textcoords="offset points", fontsize=10, color=INK
         )
     axes.set_xlim(0, 1)
-    # The first few answers are too few to tell a share of.
+    # An error rate over the first few answers is noise.
     many = curve["risk"][curve["coverage"] >= _FEW]
     axes.set_ylim(0, max(0.05, 1.25 * float(many.max())))
     for axis in (axes.xaxis, axes.yaxis):

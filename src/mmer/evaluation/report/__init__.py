@@ -1,1 +1,1 @@
-"""One page about a run."""
+"""HTML reports of runs."""

@@ -1,4 +1,4 @@
-"""One page about a run that can be attached to a paper: protocol, audit, figures with intervals, pictures."""
+"""A self-contained HTML report of a run: protocol, audit, figures with intervals, plots."""
 
 import base64
 import io
@@ -23,10 +23,10 @@ from mmer.corpora.corpus import Corpus
 from mmer.display.progress import counting
 from mmer.display.terminal import messages
 from mmer.errors import MMERError
-from mmer.evaluation.calibration.figures import BINS
+from mmer.evaluation.calibration.calibration_error import BINS
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.report import plots, tables
-from mmer.evaluation.report.run import (
+from mmer.evaluation.report.run_files import (
     Run,
     protocol,
     read_histories,
@@ -36,20 +36,20 @@ from mmer.evaluation.report.run import (
 )
 from mmer.evaluation.report.tables import ReportTable
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_text
 
 MAPPED = 500
-"""Utterances on the embedding map, at most."""
+"""Largest number of utterances on the embedding map."""
 
-_FEW = 50  # utterances below which neighbors say little, so that the map is of principal components
+_FEW = 50  # smallest number of utterances for t-SNE; fewer are projected on principal components
 _Bar = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An inline SVG with its caption; or, where there is none, why."""
+class Illustration:
+    """Inline SVG with its caption, or the reason why it is missing."""
 
     caption: str
     svg: str | None = None
@@ -63,22 +63,22 @@ def write_report(
     audio: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Write `report.html`, which needs no other file, and each of its tables as `tables/NAME.tex` and `tables/NAME.md`.
+    """Write a self-contained `report.html`, and each of its tables as `tables/NAME.tex` and `tables/NAME.md`.
 
-    Every figure comes from the files of the run. Recordings and the model are used where they are still there: for the
-    audit of recordings, the embedding map and `audio`.
+    Every figure comes from the files of the run. The audit of recordings, the embedding map and `audio` also need the
+    recordings and the model, and are left out where these are gone.
 
     Args:
         run: the folder of a finished run or cross-validation.
-        out: the folder to write to; `report` in that of the run unless given.
-        audio: put the recordings of the most confident mistakes into the page.
-        console: where progress is shown; standard error unless given.
+        out: the folder to write to; default: `report` in the folder of the run.
+        audio: embed the recordings of the most confident mistakes.
+        console: where progress is shown; default: standard error.
 
     Returns:
         The path of `report.html`.
 
     Raises:
-        MMERError: no run folder, not finished, damaged, or the report cannot be written.
+        MMERError: the folder is no run, is unfinished or damaged, or the report cannot be written.
     """
     console = console or messages()
     read = read_run(run)
@@ -103,7 +103,7 @@ def write_report(
 
 
 def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], list[ReportTable]]:
-    """What the page shows, and the tables in it."""
+    """Collect the content of the page and its tables."""
     speakers, bins, wrong = (
         tables.speaker_figures(run),
         tables.reliability_bins(run),
@@ -162,7 +162,7 @@ def _judged(run: Run) -> str:
 
 
 def _tiles(run: Run) -> list[tuple[str, str, str]]:
-    """Heading, figure and a remark of what matters most."""
+    """Return heading, figure and remark of each key figure."""
     tiles = []
     for name in ("balanced_accuracy", "accuracy", "macro_f1"):
         found = run.intervals[name]
@@ -179,7 +179,7 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
 
 
 def _audit(run: Run, console: Console) -> tuple[ReportTable | None, list[str]]:
-    """The table of leaks, and the verdict in sentences."""
+    """Return the table of leaks and the verdict in sentences."""
     try:
         audits = _audits(run, console)
     except MMERError as error:
@@ -193,7 +193,7 @@ def _audit(run: Run, console: Console) -> tuple[ReportTable | None, list[str]]:
 
 
 def _audits(run: Run, console: Console) -> dict[str, Audit]:
-    """One audit, or one for each fold where training is not simply all other folds."""
+    """Run one audit, or one per fold where a fold does not train on all others."""
     removed = run.folds is not None and any(fold.removed for fold in run.folds.folds.values())
     if run.folds is not None and (removed or run.folds.group == "split"):
         corpora = {
@@ -207,19 +207,19 @@ def _audits(run: Run, console: Console) -> dict[str, Audit]:
         return {"": audit(run.corpus, by, listen=listen, progress=progress)}
 
 
-def _dots(run: Run, speakers: pd.DataFrame) -> Picture:
+def _dots(run: Run, speakers: pd.DataFrame) -> Illustration:
     if speakers.empty:
-        return Picture("No dots: no speaker is known.")
+        return Illustration("No dots: no speaker is known.")
     found = run.intervals["balanced_accuracy"]
     svg = plots.speaker_dots(speakers, run.figures.balanced_accuracy, found)
     band = "; band: its interval" if found.low is not None else ""
-    return Picture(f"Balanced accuracy of each tested speaker. Line: all together{band}.", svg)
+    return Illustration(f"Balanced accuracy of each tested speaker. Line: all together{band}.", svg)
 
 
-def _curves(run: Run) -> Picture:
+def _curves(run: Run) -> Illustration:
     histories = read_histories(run)
     if not histories:
-        return Picture(
+        return Illustration(
             "No learning curves: the folder checkpoints, which holds the log of training, was deleted."
         )
     kept = {name: _kept_epoch(run.runs[name]) for name in histories}
@@ -229,7 +229,7 @@ def _curves(run: Run) -> Picture:
         f" {len(run.runs) - len(histories)} folds have no log." if len(histories) < len(run.runs) else ""
     )
     svg = plots.learning_curves(histories, kept, selection)
-    return Picture(f"Objectives in training, unweighted. {lines}: the epoch that is kept.{missing}", svg)
+    return Illustration(f"Objectives in training, unweighted. {lines}: the epoch that is kept.{missing}", svg)
 
 
 def _kept_epoch(folder: Path) -> int:
@@ -238,32 +238,36 @@ def _kept_epoch(folder: Path) -> int:
     return kept
 
 
-def _calibration(bins: pd.DataFrame) -> Picture:
+def _calibration(bins: pd.DataFrame) -> Illustration:
     error = tables.calibration_error(bins)
     caption = (
         f"Above: how often the model is right, against how sure it is; the dashed line is perfect. Below: utterances. "
         f"Expected calibration error (ECE, {BINS} bins of equal width): {error:.1%}."
     )
-    return Picture(caption, plots.reliability_diagram(bins, error))
+    return Illustration(caption, plots.reliability_diagram(bins, error))
 
 
-def _map(run: Run, console: Console) -> Picture:
-    """The fused embeddings of judged utterances on a plane; of a cross-validation, those of its first fold."""
+def _map(run: Run, console: Console) -> Illustration:
+    """Map the fused embeddings of judged utterances (in a cross-validation, of its first fold) to a plane."""
     name, folder = next(iter(run.runs.items()))
     rows = run.predictions if run.folds is None else run.predictions[run.predictions["fold"] == name]
     chosen = rows.sample(min(MAPPED, len(rows)), random_state=0).sort_index()
     known = run.corpus.table.set_index("utterance_id", drop=False).loc[chosen["utterance_id"]]
     paths = known["audio_path"].dropna()
     if missing := sum(not os.path.isfile(path) for path in paths):
-        return Picture(f"No embedding map: {missing} of {len(paths)} recordings are not there any more.")
+        return Illustration(f"No embedding map: {missing} of {len(paths)} recordings are not there any more.")
     try:
         embeddings = _embed(folder / "model", Corpus(known), console)
     except MMERError as error:
-        return Picture(f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}")
+        return Illustration(
+            f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}"
+        )
     embedded = {place: embedding for place, embedding in enumerate(embeddings) if embedding is not None}
     kept = list(embedded)
     if len(kept) < 3:
-        return Picture(f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed.")
+        return Illustration(
+            f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed."
+        )
     chosen = chosen.iloc[kept]
     places, method = _on_a_plane(np.stack(list(embedded.values())))
     svg = plots.embedding_map(places, chosen["emotion"].tolist(), chosen["predicted"].tolist(), run.labels)
@@ -272,11 +276,11 @@ def _map(run: Run, console: Console) -> Picture:
     if len(kept) < len(rows):
         of = f"{len(kept)} of the {of}, drawn at random"
     caption = f"Fused embeddings of {of}: {method}. Filled: recognized; hollow: mistaken."
-    return Picture(f"{caption} Distances between groups mean little.", svg)
+    return Illustration(f"{caption} Distances between groups mean little.", svg)
 
 
 def _embed(model: Path, corpus: Corpus, console: Console) -> list[NDArray[np.float32] | None]:
-    # Imported here, since torch takes seconds that a wrong folder need not.
+    # Imported here: torch takes seconds to import, and errors about the folder come before.
     from mmer.inference.inputs import corpus_utterances
     from mmer.inference.recognizer import EmotionRecognizer
 
@@ -286,7 +290,7 @@ def _embed(model: Path, corpus: Corpus, console: Console) -> list[NDArray[np.flo
 
 
 def _on_a_plane(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.floating], str]:
-    """Each embedding as (x, y), and how they came there."""
+    """Project embeddings to (x, y), and name the method."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -298,7 +302,7 @@ def _on_a_plane(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.floating], 
 
 
 def _sounds(run: Run, wrong: pd.DataFrame) -> list[str]:
-    """Each recording as the address of a FLAC inside the page; empty where it cannot be read."""
+    """Return each recording as a data URL of FLAC; empty where it cannot be read."""
     known = run.corpus.table.set_index("utterance_id")
     sounds = []
     for name in wrong["utterance_id"]:
@@ -318,7 +322,7 @@ def _sounds(run: Run, wrong: pd.DataFrame) -> list[str]:
 
 
 def _recipe(run: Run) -> str:
-    """The complete recipe as YAML; of the corpus the file's name alone, since its folder is nobody's business."""
+    """Return the complete recipe as YAML, with the corpus's file name instead of its path, which may be private."""
     data = run.recipe.data
     named = data.model_copy(update={"corpus": Path(data.corpus.name)}) if data.corpus else data
     return run.recipe.model_copy(update={"data": named}).dump()

@@ -1,4 +1,4 @@
-"""Pictures of a report as inline SVG: text stays text, and colors follow the page from light to dark."""
+"""Plots of a report as inline SVG, with text as text and colors that follow the page's light or dark theme."""
 
 import html
 import io
@@ -19,19 +19,19 @@ from mmer.evaluation.calibration.plots import draw_reliability
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.plots import COLORS, NAMES
 
-WIDTH = 4.4  # inches; the page shows pictures a little larger on a screen and smaller on a phone
+WIDTH = 4.4  # inches; the page scales plots to the screen
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _MARKERS = "osD^vP*X"
-_NAMED = 30  # speakers up to which each has a line of its own
+_NAMED = 30  # most speakers for which each has its own line
 _PAGE_COLORS = {INK: "currentColor", FAINT: "var(--rule)", "#0072b2": "var(--blue)"}
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
-    """The balanced accuracy of each tested speaker beside that of all.
+    """Draw the balanced accuracy of each tested speaker beside the overall one.
 
     Args:
-        speakers: of `speaker_figures`.
+        speakers: rows of `speaker_figures`.
         pooled: balanced accuracy of all utterances, 0 to 1.
         found: its interval.
     """
@@ -69,12 +69,12 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, int], selection: str) -> str:
-    """How the objectives fell, and the score after each epoch, a line for each fold and their mean.
+    """Draw the objectives and the score by epoch, a line for each fold and their mean.
 
     Args:
-        histories: by fold, of `history_of`.
-        kept: by fold, the epoch whose model is kept.
-        selection: the split that was judged after each epoch.
+        histories: fold -> table of `history_of`.
+        kept: fold -> epoch whose model is kept.
+        selection: the split judged after each epoch.
     """
     table = pd.concat(histories.values(), keys=list(histories), names=["fold"]).reset_index("fold")
     panels = [name for name in (*NAMES, "balanced_accuracy") if table[name].notna().any()]
@@ -107,11 +107,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, in
 
 
 def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
-    """How often the model is right, against how sure it is.
+    """Draw accuracy against confidence.
 
     Args:
-        bins: of `confidence_bins`.
-        error: of `calibration_error`.
+        bins: rows of `confidence_bins`.
+        error: value of `calibration_error`.
     """
     figure = Picture(figsize=(WIDTH, WIDTH), dpi=72, layout="constrained")
     draw_reliability(figure, bins)
@@ -122,7 +122,7 @@ def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
 def embedding_map(
     places: NDArray[np.floating], emotions: Sequence[str], predicted: Sequence[str], labels: Sequence[str]
 ) -> str:
-    """Utterances on a plane, a color and a shape for each true emotion, hollow where the model is wrong.
+    """Draw utterances on a plane, with a color and a shape per true emotion, hollow where the model is wrong.
 
     Args:
         places: (utterances, 2).
@@ -156,7 +156,7 @@ def _legend(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def _svg(figure: Figure, name: str, alternative: str) -> str:
-    """The picture as an element of a page; its ids begin with `name`, so that they are unique there."""
+    """Return the plot as an element of a page; its ids begin with `name`, so that they are unique there."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}):
         figure.savefig(file, format="svg", transparent=True, metadata=_METADATA)

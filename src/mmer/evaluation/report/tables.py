@@ -1,4 +1,4 @@
-"""Tables of a report, and the same as LaTeX and Markdown."""
+"""Tables of a report in HTML, LaTeX and Markdown."""
 
 import html
 import re
@@ -9,17 +9,17 @@ import pandas as pd
 
 from mmer.corpora.audit.findings import OVERLAPS, Audit
 from mmer.corpora.corpus import SPLITS
-from mmer.evaluation.calibration.figures import calibration_error, confidence_bins
+from mmer.evaluation.calibration.calibration_error import calibration_error, confidence_bins
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.metrics import Metrics, compute_metrics
-from mmer.evaluation.report.run import Run
+from mmer.evaluation.report.run_files import Run
 from mmer.evaluation.results import RunMetrics, SelectionBias
-from mmer.evaluation.show import FIGURES
 from mmer.evaluation.slices import slices
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import shown
 
 MISTAKES = 12
-"""Most confident mistakes that are listed."""
+"""Largest number of mistakes listed, the most confident first."""
 
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -35,15 +35,15 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table; its cells are text.
+    """Table of text cells.
 
     Attributes:
-        name: of its files, and its anchor in the page.
+        name: stem of its files, and its anchor in the page.
         caption: a sentence.
         columns: headings.
         rows: cells; the first of each row is its heading.
-        strong: rows that matter most.
-        words: how many of the first columns are words, not numbers.
+        strong: emphasized rows.
+        words: number of leading columns that hold words, not numbers.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ReportTable:
     words: int = 1
 
     def markdown(self) -> str:
-        """The table in the Markdown of GitHub and Pandoc, its caption below."""
+        """Return the table in the Markdown of GitHub and Pandoc, with its caption below."""
         rule = [":--" if place < self.words else "--:" for place in range(len(self.columns))]
         lines = [[markdown_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         for row in self.strong:
@@ -63,7 +63,7 @@ class ReportTable:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{markdown_text(self.caption)}\n"
 
     def latex(self) -> str:
-        """A table environment that needs the package booktabs."""
+        """Return a table environment that needs the package booktabs."""
         lines = [[latex_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         for row in self.strong:
             lines[row + 1] = [rf"\textbf{{{cell}}}" if cell else "" for cell in lines[row + 1]]
@@ -90,7 +90,7 @@ class ReportTable:
 
 
 def latex_text(text: str) -> str:
-    """Text with every character that LaTeX takes for a command written so that it is printed.
+    """Escape every character that LaTeX reads as a command.
 
     >>> latex_text("50% of A_1 & B")
     '50\\\\% of A\\\\_1 \\\\& B'
@@ -99,7 +99,7 @@ def latex_text(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    r"""Text on one line with every character that Markdown, its HTML or its math takes for a mark escaped.
+    r"""Put text on one line and escape every character that Markdown, its HTML or its math reads as markup.
 
     >>> markdown_text("<b> & a_b")
     '&lt;b&gt; &amp; a\\_b'
@@ -109,7 +109,7 @@ def markdown_text(text: str) -> str:
 
 
 def results(run: Run) -> ReportTable:
-    """The figures of each split of a run, or of each fold with mean and spread."""
+    """Tabulate the figures of each split of a run, or of each fold with mean and standard deviation."""
     judged, headings = run.figures, list(FIGURES.values())
     total = [with_interval(getattr(judged, name), run.intervals[name]) for name in FIGURES]
     metrics = run.metrics
@@ -142,7 +142,7 @@ def results(run: Run) -> ReportTable:
 
 
 def classes(run: Run) -> ReportTable:
-    """How much of each emotion is found, and what it is taken for."""
+    """Tabulate the recall of each emotion and its most frequent confusion."""
     rows = []
     for row, label in enumerate(run.labels):
         counts, recall = run.figures.confusion_matrix[row], run.figures.recall[label]
@@ -158,7 +158,7 @@ def classes(run: Run) -> ReportTable:
 
 
 def confusion(figures: Metrics, name: str, title: str) -> ReportTable:
-    """Counts; the page shades them by their share of the row."""
+    """Tabulate the counts of a confusion matrix; the page shades them by their share of the row."""
     labels = figures.labels
     rows = [
         [label, *map(str, counts)] for label, counts in zip(labels, figures.confusion_matrix, strict=True)
@@ -169,7 +169,7 @@ def confusion(figures: Metrics, name: str, title: str) -> ReportTable:
 
 
 def speaker_figures(run: Run) -> pd.DataFrame:
-    """`speaker`, `gender` (or None), `utterances`, `accuracy`, `balanced_accuracy`, worst speaker first."""
+    """Return `speaker`, `gender` (or None), `utterances`, `accuracy` and `balanced_accuracy`, worst speaker first."""
     columns = ["speaker", "gender", "utterances", "accuracy", "balanced_accuracy"]
     rows = []
     for speaker, said in run.predictions.groupby("speaker"):
@@ -182,7 +182,7 @@ def speaker_figures(run: Run) -> pd.DataFrame:
 
 
 def speakers(figures: pd.DataFrame) -> ReportTable:
-    """A row for each of `speaker_figures`."""
+    """Tabulate `speaker_figures`."""
     rows = [
         [row["speaker"], row["gender"] or "", str(row["utterances"])]
         + [percent(row[name]) for name in ("accuracy", "balanced_accuracy")]
@@ -193,7 +193,7 @@ def speakers(figures: pd.DataFrame) -> ReportTable:
 
 
 def groups(run: Run) -> ReportTable | None:
-    """Figures by gender, session, duration and words, the worst of each in bold; None where there are no groups."""
+    """Tabulate figures by gender, session, duration and words, the worst of each in bold; None without groups."""
     found = slices(run.predictions, run.labels)
     found = found[found["slice"] != "speaker"].astype(object)
     rows = [
@@ -210,7 +210,7 @@ def groups(run: Run) -> ReportTable | None:
 
 
 def selection_bias(bias: SelectionBias) -> ReportTable:
-    """How much better the figures look because the judged utterances chose the epoch."""
+    """Tabulate the selection bias: how much figures gain when the judged utterances select the epoch."""
     names = ("accuracy", "balanced_accuracy")
     said = {"chosen on test": bias.test_selected, "chosen on validation": bias.validation_selected}
     rows = [
@@ -228,7 +228,7 @@ def selection_bias(bias: SelectionBias) -> ReportTable:
 
 
 def leaks(audits: Mapping[str, Audit]) -> ReportTable:
-    """What is tested and in training too, for each fold or split of the audits."""
+    """Tabulate the overlap of test and training, for each fold or split of the audits."""
     known = [
         name for name in OVERLAPS if any(audit.total.share(name) is not None for audit in audits.values())
     ]
@@ -245,7 +245,7 @@ def leaks(audits: Mapping[str, Audit]) -> ReportTable:
 
 
 def splits(run: Run) -> ReportTable:
-    """Utterances, speakers and emotions of each split or fold."""
+    """Tabulate utterances, speakers and emotions of each split or fold."""
     column = "split" if run.folds is None else "fold"
     table = run.corpus.table
     present = set(table[column].dropna())
@@ -262,7 +262,7 @@ def splits(run: Run) -> ReportTable:
 
 
 def skipped(run: Run) -> ReportTable | None:
-    """How many utterances were left out or cut, by reason; None where there are none."""
+    """Count the utterances left out or cut, by reason; None where there are none."""
     counts = run.skipped.groupby(["what", "kind"]).size().sort_values(ascending=False)
     rows = [[*map(str, reason), str(count)] for reason, count in zip(counts.index, counts, strict=True)]
     columns = ["what", "reason", "utterances"]
@@ -272,21 +272,21 @@ def skipped(run: Run) -> ReportTable | None:
 
 
 def confidences(run: Run) -> pd.Series:
-    """Probability of the predicted emotion of each answered utterance, 0 to 1."""
-    # Imported here, since torch comes along and takes seconds that a wrong folder need not.
+    """Return the probability of the predicted emotion of each answered utterance, 0 to 1."""
+    # Imported here: it imports torch, which takes seconds, and errors about the folder come before.
     from mmer.inference.prediction import probability_column
 
     return run.predictions[[probability_column(label) for label in run.labels]].max(axis=1)
 
 
 def reliability_bins(run: Run) -> pd.DataFrame:
-    """`confidence_bins` of the answered utterances."""
+    """Return `confidence_bins` of the answered utterances."""
     right = run.predictions["emotion"] == run.predictions["predicted"]
     return confidence_bins(confidences(run).to_numpy(), right.to_numpy())
 
 
 def reliability(bins: pd.DataFrame) -> ReportTable:
-    """The bins of the reliability diagram."""
+    """Tabulate the bins of the reliability diagram."""
     rows = [
         [
             *(f"{row['low']:.0%}-{row['high']:.0%}", f"{row['utterances']:.0f}"),
@@ -300,14 +300,14 @@ def reliability(bins: pd.DataFrame) -> ReportTable:
 
 
 def confident_mistakes(run: Run) -> pd.DataFrame:
-    """Rows of the predictions that are wrong, the most confident first, and their `confidence`."""
+    """Return the wrong predictions with their `confidence`, the most confident first."""
     rows = run.predictions.assign(confidence=confidences(run))
     wrong = rows[rows["emotion"] != rows["predicted"]]
     return wrong.sort_values(["confidence", "utterance_id"], ascending=[False, True]).head(MISTAKES)
 
 
 def mistakes(rows: pd.DataFrame) -> ReportTable:
-    """A row for each of `confident_mistakes`."""
+    """Tabulate `confident_mistakes`."""
     cells = [
         [
             *(row["utterance_id"], row["speaker"] or "", row["transcript"] or ""),
@@ -320,23 +320,23 @@ def mistakes(rows: pd.DataFrame) -> ReportTable:
 
 
 def software(versions: Mapping[str, str]) -> ReportTable:
-    """What the run was made with."""
+    """Tabulate the software that the run used."""
     rows = [[name, version] for name, version in versions.items()]
     return ReportTable("software", "Software the run was made with.", ["name", "version"], rows, words=2)
 
 
 def percent(share: float) -> str:
-    """A share of 0 to 1 in percent."""
+    """Format a share of 0 to 1 in percent."""
     return f"{share:.1%}"
 
 
 def with_interval(share: float, found: Interval) -> str:
-    """A share and its interval, where there is one: `61.3% [52.2, 69.6]`."""
+    """Format a share and its interval, where there is one: `61.3% [52.2, 69.6]`."""
     return with_ends(share, found.low, found.high)
 
 
 def with_ends(share: float, low: float | None, high: float | None) -> str:
-    """A share and the ends of its interval, where there is one."""
+    """Format a share and the ends of its interval, where there is one."""
     return (
         percent(share)
         if low is None or high is None

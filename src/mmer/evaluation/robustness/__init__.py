@@ -1,1 +1,1 @@
-"""Judging a model on worse recordings and transcripts."""
+"""Robustness of a model to degraded recordings and transcripts."""

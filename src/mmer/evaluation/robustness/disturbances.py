@@ -1,4 +1,4 @@
-"""What happens to recordings and transcripts outside the laboratory, in stated amounts."""
+"""Disturbances of recordings and transcripts, at fixed levels."""
 
 import math
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ AXES: dict[str, tuple[str | float, ...]] = {
     "length": (4, 2, 1, 0.5),
     "words": (0.1, 0.2, 0.4, 0.8, 1),
 }
-"""What is disturbed, and how much, from little to much: signal-to-noise ratio in dB; codecs as `through_codec`
-knows them, the last two those of a telephone, at 8 kHz; change of the level in dB, cut at full scale; seconds that
-are left of the beginning, all words with them; word error rate, where 1 is no transcript at all."""
+"""Axes of disturbance and their levels, from weak to strong: signal-to-noise ratio in dB; codecs as `through_codec`
+knows them, the last two those of a telephone, at 8 kHz; change of the level in dB, cut at full scale; seconds kept
+from the beginning, with all words; word error rate, where 1 means no transcript."""
 
 UNITS = {
     "noise": "dB signal to noise, pink noise",
@@ -37,27 +37,27 @@ _RANGES = {"noise": (-50, 100), "loudness": (-100, 100), "length": (0.1, 3600), 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """A disturbance; `axis` is null for recordings and transcripts as they are."""
+    """Disturbance at one level; `axis` is None for undisturbed recordings and transcripts."""
 
     axis: str | None
     level: str | float | None = None
 
     @property
     def name(self) -> str:
-        """For files and messages."""
+        """Return the name used in files and messages."""
         return "as-it-is" if self.axis is None else f"{self.axis}-{self.level}"
 
     @property
     def is_heard(self) -> bool:
-        """Whether it changes the sound."""
+        """Tell whether it changes the sound."""
         return self.axis not in (None, "words")
 
 
 def disturbances(axes: Sequence[str]) -> list[Disturbance]:
-    """Recordings as they are, then every level of these axes, or the level that follows one, as in `words:0.2`.
+    """Return the undisturbed case, then every level of these axes, or the given level, as in `words:0.2`.
 
     Raises:
-        MMERError: a level that the axis does not have.
+        MMERError: the axis does not have the level.
     """
     found = [Disturbance(None)]
     for name in axes:
@@ -68,7 +68,7 @@ def disturbances(axes: Sequence[str]) -> list[Disturbance]:
 
 
 def _level(axis: str, text: str) -> str | float:
-    """The level that a user wrote; for words also `none`, for no words."""
+    """Read the level that a user wrote; for words also `none`, for no words."""
     if axis == "codec" and text in AXES[axis]:
         return text
     try:
@@ -89,8 +89,8 @@ def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -
 
     Args:
         waveform: (samples,) 16 kHz, full scale = ±1.
-        disturbance: one that is heard; another leaves it as it is.
-        key: name of the utterance, from which its noise is drawn.
+        disturbance: the disturbance; one of words leaves the sound unchanged.
+        key: id of the utterance, which seeds its noise.
 
     Returns:
         (samples',).
@@ -114,7 +114,7 @@ def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -
 
 
 def pink_noise(samples: int, key: str) -> NDArray[np.float64]:
-    """(samples,) noise of as much power in every octave, root mean square 1; the same for the same key."""
+    """Generate (samples,) pink noise with root mean square 1, seeded by the key."""
     white = np.random.default_rng(seed_for(key, size=8)).standard_normal(samples)
     spectrum = np.fft.rfft(white)
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))

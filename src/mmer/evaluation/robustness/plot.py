@@ -1,4 +1,4 @@
-"""Balanced accuracy against each disturbance, as small pictures side by side."""
+"""Plots of balanced accuracy against each disturbance, side by side."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ _COLUMNS = 3
 
 
 def plot_robustness(result: Robustness, path: Path) -> None:
-    """Draw what `measure` found.
+    """Draw the results of `measure`.
 
     Args:
-        result: of `measure`.
+        result: results of `measure`.
         path: where the picture (PNG) goes.
     """
     undisturbed = result.conditions[0]
@@ -34,7 +34,7 @@ def plot_robustness(result: Robustness, path: Path) -> None:
         places = np.arange(len(found))
         scores = np.array([each.balanced_accuracy for each in found])
         ends = np.array([[each.interval.low, each.interval.high] for each in found], dtype=float).T
-        line = "none" if name == "codec" else "-"  # between codecs there is nothing
+        line = "none" if name == "codec" else "-"  # codecs have no order, so no line joins them
         reach = np.abs(ends - scores)
         axes.errorbar(
             places,

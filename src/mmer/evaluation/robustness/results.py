@@ -1,4 +1,4 @@
-"""The form of `robustness.json`."""
+"""Schema of `robustness.json`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mmer.runs.result_file import ResultFile
 
 @dataclass(frozen=True, kw_only=True)
 class DisturbedGroup:
-    """The group of utterances with the lowest balanced accuracy; the fields are columns of `slices`."""
+    """Group of utterances with the lowest balanced accuracy; the fields are columns of `slices`."""
 
     slice: str
     group: str
@@ -19,15 +19,15 @@ class DisturbedGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class DisturbedFigures:
-    """What a model reaches under one disturbance.
+    """Figures of a model under one disturbance.
 
     Attributes:
         axis, level: of the `Disturbance`.
-        utterances: how many were answered.
+        utterances: number of answered utterances.
         balanced_accuracy: 0 to 1.
-        interval: of the balanced accuracy, over speakers.
+        interval: interval of the balanced accuracy, over speakers.
         worst_group: None where there are no groups.
-        word_error_rate: that the errors of words make, against the transcripts of the corpus; None of other axes.
+        word_error_rate: rate of the disturbed transcripts against those of the corpus; None for other axes.
     """
 
     axis: str | None
@@ -41,17 +41,18 @@ class DisturbedFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(ResultFile):
-    """`robustness.json`.
+    """Content of `robustness.json`.
 
     Attributes:
         model: SHA-256 of the model.
         corpus: name of the file.
         split, sample, seed: see `measure`.
-        utterances, speakers: how many were judged.
-        in_training: of `overlap`; None where the model keeps no record of what it was trained on.
+        utterances, speakers: numbers of judged utterances and speakers.
+        in_training: counts from `overlap`; None where the model keeps no record of its training data.
         chance: balanced accuracy of guessing, 0 to 1.
-        conditions: figures under each disturbance; the first is of none.
-        content_sha256, words_sha256: of the corpus and of its training transcripts; None in files of early versions.
+        conditions: figures under each disturbance; the first is undisturbed.
+        content_sha256, words_sha256: hashes of the corpus and of its training transcripts; None in files of early
+            versions.
     """
 
     model: str

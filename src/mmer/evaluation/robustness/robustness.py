@@ -1,4 +1,4 @@
-"""How answers hold when recordings and transcripts are worse than those that were trained on."""
+"""Measurement of a model's accuracy under disturbances of recordings and transcripts."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,6 @@ from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.robustness.plot import plot_robustness
 from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
-from mmer.evaluation.seen import overlap, overlap_note
 from mmer.evaluation.slices import slices
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.damaged import read_json_object
@@ -29,7 +28,7 @@ from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trained_on import TrainedOn, overlap, overlap_note
 from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 
@@ -53,27 +52,26 @@ def measure(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Robustness:
-    """Judge a model under every disturbance; the same call again goes on after an interruption.
+    """Judge a model under every disturbance; the same call resumes after an interruption.
 
     Args:
         model: a model folder or a bundle.
-        corpus: labeled utterances of speakers that training did not hear.
+        corpus: labeled utterances of speakers outside the training data.
         out: a folder for the answers under each disturbance, `robustness.json` and `robustness.png`.
-        split: judge this split alone.
-        axes: some of `AXES`, each with a level of its own if one follows, as `words:0.2` or `words:none`; all that the
-            model can be disturbed by unless given.
-        sample: judge so many utterances, drawn at random; all unless given.
-        seed: of the draw.
+        split: judge only this split.
+        axes: some of `AXES`, each with an optional level, as `words:0.2` or `words:none`; default: all that apply to
+            the model's modalities.
+        sample: number of utterances to judge, drawn at random; default: all.
+        seed: seed of the draw.
         batch_size, device: see `EmotionRecognizer`.
         progress: called with the number of answers so far and of all.
 
-    Returns:
-        What `robustness.json` holds.
+        Returns: The content of `robustness.json`.
 
     Raises:
-        MMERError: an unknown axis, or the folder holds results of something else.
-        CorpusError: no utterance to judge.
-        CheckpointError: `model` is neither.
+        MMERError: an axis is unknown, or the folder holds results of something else.
+        CorpusError: there is no utterance to judge.
+        CheckpointError: `model` is neither a model folder nor a bundle.
     """
     folder = model_folder(model)
     check_output_folder(out, [folder], files=("robustness.json", "robustness.png", "settings.json"))
@@ -119,7 +117,7 @@ def measure(
 
 
 def robustness_table(result: Robustness) -> Table:
-    """A table of what `measure` returned."""
+    """Return a table of the results of `measure`."""
     title = f"{result.utterances} utterances of {result.speakers} speakers"
     seen = overlap_note(result.in_training)
     caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
@@ -177,7 +175,7 @@ def _open(out: Path, settings: Mapping[str, Any]) -> None:
     file = out / "settings.json"
     if file.exists():
         before = read_json_object(file, "use another folder")
-        # What earlier versions did not note is not known to differ.
+        # A value missing from an earlier version's file counts as equal.
         before = {**{name: settings[name] for name in _CONTENT}, **before}
         refuse_other(out, "holds results of something else", differences(before, settings, _CONTENT))
     with writable(out):
@@ -195,7 +193,7 @@ def _answers(
     before: int,
     total: int,
 ) -> pd.DataFrame:
-    """A row for each utterance: what `slices` needs, and why there is no answer."""
+    """Return a row for each utterance: the columns of `slices`, and why there is no answer."""
     changed = corpus
     if disturbance.axis == "words":
         changed, _ = _with_other_words(corpus, disturbance, vocabulary)
@@ -229,7 +227,7 @@ def _disturbed(
         try:
             waveform = recognizer.waveform(utterance)
         except (MMERError, OSError):
-            yield utterance  # whose answer is the reason
+            yield utterance  # the utterance without an answer, which gives the reason
             continue
         changed = disturb(waveform, disturbance, f"{utterance.utterance_id}")
         yield replace(utterance, audio=changed, sampling_rate=SAMPLING_RATE, start=None, end=None)

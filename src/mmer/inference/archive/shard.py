@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmer.audio.decoding import AudioInfo
+from mmer.audio.decoding.common import AudioInfo
 from mmer.audio.load import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
 from mmer.files.regular import open_regular

@@ -21,7 +21,7 @@ from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.formats import answer_of, check_timeline_output, voice, write_segments
+from mmer.inference.timeline.output_formats import answer_of, check_timeline_output, voice, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
 from mmer.plain_text import json_text
 
@@ -80,7 +80,7 @@ class Timeline:
         """Write a file by its suffix.
 
         `.json` and `.csv` hold everything, `.png`, `.svg` and `.pdf` the picture of `plot`; the others are those of
-        `mmer.inference.timeline.formats.write_segments`.
+        `mmer.inference.timeline.output_formats.write_segments`.
 
         Raises:
             MMERError: the suffix is another, or the file cannot be written.

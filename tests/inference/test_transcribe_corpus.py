@@ -14,11 +14,11 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.inference import EmotionRecognizer
-from mmer.inference.transcribe import transcribe
+from mmer.inference.transcribe_corpus import transcribe
 from mmer.inference.transcription import SpeechRecognizer
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 from mmer.text.error_rates import word_errors
 from mmer.text.names import tidy
-from mmer.text.transcripts import WAV2VEC2_ALPHABET
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How far probabilities are from what happens."""
+"""Calibration metrics of probabilities."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 BINS = 10
 """Equal-width bins of confidence that the calibration error is computed over."""
 
-_SMALLEST = 1e-30  # probability that stands for zero where its logarithm is taken
+_SMALLEST = 1e-30  # lower bound of a probability, so that its logarithm is finite
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceFigures:
-    """How far the confidence of answers can be believed.
+    """Figures of calibration and of selective prediction.
 
     Attributes:
         fitted: whether the model folder has a calibration.
@@ -32,16 +32,16 @@ class ConfidenceFigures:
 
 
 def log_loss(probabilities: Floats, truth: Integers) -> float:
-    """Mean of minus the logarithm of the true emotion's probability; (utterances, emotions) and (utterances,)."""
+    """Compute the log-loss of (utterances, emotions) probabilities and (utterances,) true emotions, in nats."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], _SMALLEST)).mean())
 
 
 def calibration_figures(probabilities: Floats, truth: Integers) -> dict[str, float]:
-    """How far probabilities are from what happens.
+    """Compute calibration metrics of probabilities.
 
     Args:
         probabilities: (utterances, emotions).
-        truth: (utterances,) place of the true emotion.
+        truth: (utterances,) index of the true emotion.
 
     Returns:
         `log_loss`; `brier`, mean over utterances of the squared distance summed over emotions, 0 to 2; and
@@ -59,19 +59,19 @@ def calibration_figures(probabilities: Floats, truth: Integers) -> dict[str, flo
 
 
 def answer_bins(probabilities: Floats, truth: Integers) -> pd.DataFrame:
-    """`confidence_bins` of (utterances, emotions) probabilities and (utterances,) places of the true emotion."""
+    """Return `confidence_bins` of (utterances, emotions) probabilities and (utterances,) indices of the truth."""
     return confidence_bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth)
 
 
 def confidence_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> pd.DataFrame:
-    """Bins of confidence that are not empty.
+    """Return the non-empty bins of confidence.
 
     Args:
-        confidence: (answers,) probability of the emotion that was answered, 0 to 1.
-        right: (answers,).
+        confidence: (answers,) probability of the predicted emotion, 0 to 1.
+        right: (answers,) whether each answer is right.
 
     Returns:
-        A row for each: `low`, `high`, `utterances`, and mean `confidence` and `accuracy`.
+        A row for each bin: `low`, `high`, `utterances`, and mean `confidence` and `accuracy`.
     """
     place = np.clip(np.ceil(np.asarray(confidence) * BINS).astype(int) - 1, 0, BINS - 1)
     table = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": np.asarray(right, float)})
@@ -84,6 +84,6 @@ def confidence_bins(confidence: NDArray[np.floating], right: NDArray[np.bool_]) 
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
-    """Expected calibration error (Guo et al. 2017, equation 3): mean distance of confidence and accuracy, 0 to 1."""
+    """Compute the expected calibration error (Guo et al. 2017, equation 3), 0 to 1."""
     distance = (bins["confidence"] - bins["accuracy"]).abs()
     return float((bins["utterances"] * distance).sum() / bins["utterances"].sum())

@@ -9,8 +9,8 @@ from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.files.writing import check_output_file
 from mmer.inference.prediction import Prediction
+from mmer.inference.timeline.input_segments import rttm_name
 from mmer.inference.timeline.plot import PICTURES
-from mmer.inference.timeline.segment_files import rttm_name
 from mmer.plain_text import shown
 
 Tiers = dict[str, list[tuple[float, float, str]]]

@@ -1,4 +1,4 @@
-"""The files of a run, as its report needs them, and its protocol in words."""
+"""Reading of a run's files for its report, and its protocol in words."""
 
 import json
 import os
@@ -16,30 +16,30 @@ from mmer.evaluation.intervals import Interval, with_intervals
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
-from mmer.evaluation.show import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES
 from mmer.recipe.schema import Recipe, load_run_recipe
 
-_NAMED = 12  # groups that a sentence lists
+_NAMED = 12  # most groups that a sentence lists
 _MADE_BY = ("a folder that ", Function("train"), " or ", Function("cross_validate"), " made")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run or cross-validation.
+    """Finished run or cross-validation.
 
     Attributes:
-        folder: where it is.
-        recipe, metrics: what `recipe.yaml` and `metrics.json` hold.
+        folder: the run folder.
+        recipe, metrics: contents of `recipe.yaml` and `metrics.json`.
         corpus: the utterances used, with their splits or folds.
         folds: null for an ordinary run.
-        judged: what the figures are of: `test`, or the split that was judged where there is no test split.
+        judged: the split that the figures describe: `test`, or the judged split where there is no test split.
         figures: `compute_metrics` of these utterances.
         intervals: of `with_intervals`, by figure.
         predictions: rows of `predict_labeled` of these utterances that have an answer, with `transcript`, `gender`
             and `session`.
-        unanswered: how many utterances of `judged` have no answer.
-        skipped: what `skipped.csv` holds.
-        runs: run folders by fold; of an ordinary run, itself by its own name.
+        unanswered: number of utterances of `judged` without an answer.
+        skipped: content of `skipped.csv`.
+        runs: fold -> run folder; a single run has one entry, itself under its own name.
     """
 
     folder: Path
@@ -57,12 +57,12 @@ class Run:
 
     @property
     def labels(self) -> Sequence[str]:
-        """Emotions in the order of the confusion matrix."""
+        """Return the emotions in the order of the confusion matrix."""
         return self.figures.labels
 
     @property
     def optimistic(self) -> bool:
-        """Whether the utterances that the figures are of chose the epoch."""
+        """Tell whether the judged utterances also selected the epoch."""
         return self.metrics.selection == self.judged
 
 
@@ -70,7 +70,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """Read the folder of a run or a cross-validation.
 
     Raises:
-        MMERError: it is neither, it is not finished, a file is missing or damaged, or nothing but training was judged.
+        MMERError: the folder is neither or is unfinished, a file is missing or damaged, or only training was judged.
     """
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
@@ -128,7 +128,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
 
 def read_histories(run: Run) -> dict[str, pd.DataFrame]:
-    """The learning curves of each fold, of `history_of`; folds whose checkpoints were deleted have none."""
+    """Read the learning curves of each fold; folds whose checkpoints were deleted have none."""
     histories = {}
     for name, folder in run.runs.items():
         states = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
@@ -138,7 +138,7 @@ def read_histories(run: Run) -> dict[str, pd.DataFrame]:
 
 
 def read_versions(run: Run) -> dict[str, str]:
-    """Software by name; where folds were trained with different versions, all of them."""
+    """Return software versions by name; all of them where folds were trained with different ones."""
     found: dict[str, dict[str, None]] = {}
     for folder in run.runs.values():
         file = folder / "versions.json"
@@ -148,17 +148,17 @@ def read_versions(run: Run) -> dict[str, str]:
 
 
 def protocol(run: Run, *, named: bool = True) -> list[str]:
-    """What was done, in sentences; each is a paragraph.
+    """Describe the protocol, one sentence per paragraph.
 
     Args:
-        run: what it is about.
+        run: the run.
         named: whether to name the speakers, where they are few.
     """
     return [_model(run), _split(run, named), _selection(run), *_exclusions(run), _intervals(run)]
 
 
 def warnings(run: Run) -> list[str]:
-    """What a reader must know before believing a figure."""
+    """Return the warnings that qualify the figures."""
     said = []
     if run.optimistic:
         known = " By how much is measured below." if run.metrics.selection_bias else ""

@@ -1,19 +1,23 @@
-"""What a service writes to standard error, which no client can make longer than it should be."""
+"""Settings of the process that serves: few heaps of memory, and a rate-limited log on standard error."""
 
+import ctypes
 import logging
+import platform
 import time
 from logging.config import dictConfig
 
-MOST = 10  # lines of one kind in a period
+MOST = 10  # records of one kind per period
 PERIOD = 60.0  # s
+_ARENA_MAX = -8  # from mallopt(3)
+HEAPS = 2
 
 
 class Limited(logging.Filter):
-    """Lets so many records of each line of code through in a period, and counts the others."""
+    """Log filter that passes a limited number of records per line of code and period, and counts the others."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # when the period began, and how many came
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # start and count
 
     def filter(self, record: logging.LogRecord) -> bool:
         place, now = (record.pathname, record.lineno), time.monotonic()
@@ -29,7 +33,7 @@ class Limited(logging.Filter):
 
 
 def limit_log() -> None:
-    """Write warnings and errors of the whole process to standard error, each kind so often and no more."""
+    """Log warnings and errors of the process to standard error, with a rate limit for each kind."""
     dictConfig(
         {
             "version": 1,
@@ -46,3 +50,14 @@ def limit_log() -> None:
             "root": {"level": "WARNING", "handlers": ["stderr"]},
         }
     )
+
+
+def keep_few_heaps() -> None:
+    """Limit glibc to two heaps for all threads; heaps that already exist remain.
+
+    By default, glibc makes up to eight heaps per processor. Batches differ in size and are made in different threads,
+    so every heap grows to the largest batch and stays mostly unused: after three minutes of load on two processors, 450
+    MB of 900 MB.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, HEAPS)

@@ -14,8 +14,8 @@ from av.container import InputContainer
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from mmer.audio.decoding import AudioInfo, Key, block_length, checked, decoding, truncated
-from mmer.audio.joined import Slice
+from mmer.audio.decoding.common import AudioInfo, Key, block_length, checked, decoding, truncated
+from mmer.audio.decoding.joined import Slice
 from mmer.audio.mixdown import Block
 from mmer.errors import AudioError, EmptyAudioError
 from mmer.files.regular import open_regular

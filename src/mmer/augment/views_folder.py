@@ -1,4 +1,4 @@
-"""The folder that views are made in: what they are made with, and which utterances are done."""
+"""The folder of views: its settings, and a journal of finished utterances."""
 
 import os
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ JOURNAL = "journal.jsonl"
 
 
 def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
-    """Begin a folder of views, which exists, or take up one of the same settings and the same corpus.
+    """Start in an existing folder, or resume a folder of views with the same settings and corpus.
 
-    Of one that an earlier version began it is not known what its recordings were; it is taken up as it is.
+    A folder of an earlier version does not record its recordings; it is resumed without that check.
 
     Raises:
         MMERError: it holds views of other settings or of a corpus that has changed since, or something else.
@@ -44,7 +44,7 @@ def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
 
 
 def journal_entry(name: str, views: Sequence[View], folder: Path) -> Entry:
-    """The entry of an utterance with all its views."""
+    """Return the journal entry of an utterance with all its views."""
     rows = [asdict(view) for view in views]
     for row in rows:
         row["audio_path"] = row["audio_path"] and os.path.relpath(row["audio_path"], folder)
@@ -52,7 +52,7 @@ def journal_entry(name: str, views: Sequence[View], folder: Path) -> Entry:
 
 
 def read_journal(folder: Path) -> dict[str, list[View]]:
-    """Views of the utterances that are done."""
+    """Read the views of finished utterances."""
     entries = Journal(folder / JOURNAL).entries()
     return {entry["utterance"]: [_view_of(row, folder) for row in entry["views"]] for entry in entries}
 

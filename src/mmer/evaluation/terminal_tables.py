@@ -1,4 +1,4 @@
-"""Figures of merit as the terminal shows them."""
+"""Tables of metrics and of calibrations for the terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,8 @@ from mmer.evaluation.annotators import annotator_table
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import Evaluation
-from mmer.evaluation.seen import overlap_note
+from mmer.inference.calibration import Calibration
+from mmer.inference.trained_on import overlap_note
 from mmer.text import error_rates
 
 FIGURES = {
@@ -20,11 +21,17 @@ FIGURES = {
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
 }
-"""Names of the figures of `compute_metrics` with what the literature calls them."""
+"""Names of the figures of `compute_metrics`, with those of the literature."""
+
+_CALIBRATION_FIGURES = {
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "expected_calibration_error": "calibration error",
+}
 
 
 def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group:
-    """Tables of figures with their intervals, and for each emotion how much of it was found."""
+    """Return tables of metrics with their intervals, and of the recall of each emotion."""
     overall = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, heading in FIGURES.items():
         overall.add_row(heading, f"{getattr(figures, name):.1%}", _between(intervals.get(name)))
@@ -43,7 +50,7 @@ def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group
 
 
 def figure_tables(figures: Evaluation) -> Group:
-    """Tables and lines of what `evaluate` returned."""
+    """Return tables and lines of the results of `evaluate`."""
     parts: list[RenderableType] = [metrics_tables(figures, figures.intervals)]
     if (seen := overlap_note(figures.in_training)) is not None:
         parts.append(Text(f"warning: {seen}", style="yellow"))
@@ -51,7 +58,7 @@ def figure_tables(figures: Evaluation) -> Group:
             score = f"balanced accuracy {unseen.balanced_accuracy:.1%}, accuracy {unseen.accuracy:.1%}"
             parts.append(Text(f"of the {unseen.utterances} others: {score}", style="yellow"))
     if unknown := figures.unknown_speakers:
-        few = "are of speakers of whom the model knows nothing else; it expects several clips of a named speaker"
+        few = "are of speakers without other clips; this model expects several clips of each named speaker"
         parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
     if figures.modalities is not None:
         parts.append(modalities.modality_table(figures.modalities))
@@ -77,6 +84,28 @@ def figure_tables(figures: Evaluation) -> Group:
         parts.append(Text(f"{others} utterances have no emotion that the model knows"))
     if unanswered := figures.left_out["no_answer"]:
         parts.append(Text(f"{unanswered} utterances could not be answered", style="yellow"))
+    return Group(*parts)
+
+
+def calibration_tables(calibration: Calibration) -> Group:
+    """Return a table for each condition: the candidates, and the figures before and after."""
+    people = len(calibration.speakers)
+    where = f"split {calibration.split}" if calibration.split else "all"
+    parts: list[RenderableType] = []
+    for name, found in calibration.conditions.items():
+        answered = "" if name == "both" else f"answers from {modalities.CONDITIONS[name][1]}, "
+        title = f"{answered}{found.utterances} utterances of {people} speakers ({where}), {found.folds}"
+        table = Table(title=title, title_justify="left", min_width=len(title))
+        table.add_column("")
+        for heading in ("before", "after"):
+            table.add_column(heading, justify="right")
+        for figure, heading in _CALIBRATION_FIGURES.items():
+            table.add_row(heading, f"{found.before[figure]:.3f}", f"{found.after[figure]:.3f}")
+        scores = ", ".join(f"{method} {loss:.4f}" for method, loss in found.candidates.items())
+        chosen = f"chosen: {found.calibrator.method}; log-loss on speakers left out: {scores}"
+        parts += [table, Text(chosen)]
+    if calibration.note:
+        parts.append(Text(f"note: {calibration.note}", style="yellow"))
     return Group(*parts)
 
 

@@ -8,7 +8,7 @@ import soundfile
 from audio.test_audio import encode, message
 from numpy.typing import NDArray
 
-from mmer.audio.joined import find_joined
+from mmer.audio.decoding.joined import find_joined
 from mmer.audio.load import SAMPLING_RATE, channel_names, load_audio, probe, stream_audio
 from mmer.errors import AudioError
 

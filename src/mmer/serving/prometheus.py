@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""Prometheus metrics of the service."""
 
 import time
 from typing import Any
@@ -13,14 +13,14 @@ ROUTES = frozenset(
         *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain"),
     }
 )
-"""Paths that are counted under their own name; any other is `other`."""
+"""Paths counted under their own name; all others count as `other`."""
 
 
 class Metrics:
     """Counters of one service.
 
     Args:
-        state: of the service.
+        state: state of the service.
     """
 
     def __init__(self, state: ServiceState) -> None:
@@ -60,23 +60,23 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def page(self) -> tuple[bytes, str]:
-        """The counters as Prometheus reads them, and their content type."""
+        """Return the counters in the Prometheus text format, and their content type."""
         return self._prometheus.generate_latest(self._registry), self._prometheus.CONTENT_TYPE_LATEST
 
 
 class Watch:
-    """ASGI middleware that counts what is answered, and sends the headers that keep a browser safe.
+    """ASGI middleware that counts answers and adds security headers.
 
     Args:
-        app: what it watches.
-        metrics: where it counts.
+        app: the application behind it.
+        metrics: the counters.
     """
 
     def __init__(self, app: Any, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer one request, as ASGI asks for it."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -92,10 +92,10 @@ class Watch:
 
 
 def _safety(path: str) -> list[tuple[bytes, bytes]]:
-    """Headers that allow a page what ours needs, and nothing else."""
+    """Return security headers that allow only what our page needs."""
     own = (
         "'self'" if not path.startswith("/docs") else "'self' 'unsafe-inline'"
-    )  # Swagger's page is written inline
+    )  # Swagger's page uses inline scripts and styles
     policy = (
         f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data: blob:; media-src blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

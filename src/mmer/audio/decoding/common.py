@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import av.error
 import soundfile
 
-from mmer.audio.joined import Span
+from mmer.audio.decoding.joined import Span
 from mmer.errors import AudioError, MMERError, TruncatedError
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
@@ -78,3 +78,9 @@ def truncated(name: str, stated: str, found: str) -> TruncatedError:
     return TruncatedError(
         f"{name}: truncated, its header states {stated} and it holds {found}; copy it again"
     )
+
+
+def first_bytes(file: BinaryIO, length: int) -> bytes:
+    """Read the beginning of an open file."""
+    file.seek(0)
+    return file.read(length)

@@ -1,4 +1,4 @@
-"""Settings of any kind: from a YAML text and NAME=VALUE laid over it to validated values, and what they are."""
+"""Parse settings of any kind: from a YAML text and NAME=VALUE laid over it to validated values; and list them."""
 
 import json
 import re

@@ -1,0 +1,1 @@
+"""Decoding of recordings, compressed or not, with libsndfile and FFmpeg."""
