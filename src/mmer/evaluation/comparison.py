@@ -36,7 +36,7 @@ from mmer.evaluation.intervals import (
 )
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
-from mmer.inference.trained_on import overlap, overlap_note
+from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.runs.result_file import ResultFile
 
 

@@ -1,6 +1,7 @@
 """Tables of metrics and of calibrations for the terminal."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -11,9 +12,11 @@ from mmer.evaluation.annotators import annotator_table
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import Evaluation
-from mmer.inference.calibration import Calibration
-from mmer.inference.trained_on import overlap_note
+from mmer.evaluation.training_overlap import overlap_note
 from mmer.text import error_rates
+
+if TYPE_CHECKING:
+    from mmer.inference.calibration import Calibration  # which imports PyTorch
 
 FIGURES = {
     "accuracy": "accuracy (WA)",
@@ -87,7 +90,7 @@ def figure_tables(figures: Evaluation) -> Group:
     return Group(*parts)
 
 
-def calibration_tables(calibration: Calibration) -> Group:
+def calibration_tables(calibration: "Calibration") -> Group:
     """Return a table for each condition: the candidates, and the figures before and after."""
     people = len(calibration.speakers)
     where = f"split {calibration.split}" if calibration.split else "all"

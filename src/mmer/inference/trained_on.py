@@ -7,7 +7,7 @@ take 2 MB.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,22 +93,6 @@ class TrainedOn:
             for name in ("sound", "words"):
                 found[asked[name].notna() & asked[name].isin(of_split[name].dropna())] = split
         return found
-
-
-def overlap(splits: pd.Series) -> dict[str, int]:
-    """Count the utterances of `TrainedOn.splits_of`, in all and in each split."""
-    return {"utterances": len(splits), **{split: int((splits == split).sum()) for split in SPLITS}}
-
-
-def overlap_note(counts: Mapping[str, int] | None) -> str | None:
-    """Describe the counts of `overlap` in a line; None where they are 0, or the model keeps no record."""
-    if counts is None or not (seen := sum(counts[split] for split in SPLITS)):
-        return None
-    parts = " and ".join(f"{counts[split]} of its {split} split" for split in SPLITS if counts[split])
-    return (
-        f"{seen} of {counts['utterances']} utterances were in the training of the model ({parts}); "
-        "figures of these say little about others"
-    )
 
 
 def _hashes(corpus: Corpus, progress: Progress | None) -> pd.DataFrame:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mmer.display.terminal import tell
 from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
-from mmer.serving.process import keep_few_heaps, limit_log
+from mmer.serving.log import limit_log
+from mmer.serving.memory import keep_few_heaps
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
 from mmer.evaluation.calibration.calibration_error import Integers, answer_bins, calibration_figures, log_loss
 from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
+from mmer.evaluation.training_overlap import overlap
 from mmer.files.lock import Parameters, Result, writes
 from mmer.files.writing import check_output_folder
 from mmer.inference.calibration import (
@@ -39,7 +40,7 @@ from mmer.inference.calibration import (
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.prediction import Prediction
-from mmer.inference.trained_on import TrainedOn, overlap
+from mmer.inference.trained_on import TrainedOn
 
 METHODS = ("none", "temperature", "vector", "isotonic")
 """Candidate methods, the simplest first."""

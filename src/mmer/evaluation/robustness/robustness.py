@@ -21,6 +21,7 @@ from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, 
 from mmer.evaluation.robustness.plot import plot_robustness
 from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
 from mmer.evaluation.slices import slices
+from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.damaged import read_json_object
 from mmer.files.writing import check_output_folder, writable, write_json, write_parquet
@@ -28,7 +29,7 @@ from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn, overlap, overlap_note
+from mmer.inference.trained_on import TrainedOn
 from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 

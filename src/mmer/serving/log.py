@@ -1,15 +1,11 @@
-"""Settings of the process that serves: few heaps of memory, and a rate-limited log on standard error."""
+"""Rate-limited logging to standard error, so that clients cannot flood the log."""
 
-import ctypes
 import logging
-import platform
 import time
 from logging.config import dictConfig
 
 MOST = 10  # records of one kind per period
 PERIOD = 60.0  # s
-_ARENA_MAX = -8  # from mallopt(3)
-HEAPS = 2
 
 
 class Limited(logging.Filter):
@@ -50,14 +46,3 @@ def limit_log() -> None:
             "root": {"level": "WARNING", "handlers": ["stderr"]},
         }
     )
-
-
-def keep_few_heaps() -> None:
-    """Limit glibc to two heaps for all threads; heaps that already exist remain.
-
-    By default, glibc makes up to eight heaps per processor. Batches differ in size and are made in different threads,
-    so every heap grows to the largest batch and stays mostly unused: after three minutes of load on two processors, 450
-    MB of 900 MB.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, HEAPS)

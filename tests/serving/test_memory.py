@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import ctypes, sys, threading
-from mmer.serving.process import keep_few_heaps
+from mmer.serving.memory import keep_few_heaps
 
 if sys.argv[1] == "few":
     keep_few_heaps()
