@@ -1,4 +1,4 @@
-"""Answers that say when they are not to be relied on: a smallest confidence, and label sets with a stated coverage."""
+"""Abstention below a confidence threshold, and conformal label sets with a stated coverage."""
 
 from dataclasses import dataclass, replace
 
@@ -10,16 +10,17 @@ from mmer.inference.prediction import Prediction
 
 @dataclass(frozen=True)
 class Abstention:
-    """Marks predictions that are too unsure, and gives each a set of labels.
+    """Rule that marks unsure predictions and adds label sets.
 
     Args:
-        calibration: of the recognizer that makes the predictions; null where its model folder has none.
-        min_confidence: answers whose confidence is lower are marked as abstained; null for none.
+        calibration: calibration of the recognizer; None where its model folder has none.
+        min_confidence: answers with a lower confidence are marked as abstained; None for none.
         coverage: share of answers whose label set contains the true emotion; None for no sets.
         by_class: whether the coverage holds for each emotion, not only on average.
 
     Raises:
-        MMERError: a number that is not between 0 and 1, sets without a calibration, or `by_class` without coverage.
+        MMERError: a number is not between 0 and 1, `coverage` is given without a calibration, or `by_class` without
+            `coverage`.
 
     Example:
         >>> sure = Abstention(None, min_confidence=0.6)
@@ -68,7 +69,7 @@ class Abstention:
 
     @property
     def notes(self) -> list[str]:
-        """What to know before one relies on the marks and the sets."""
+        """Return the limitations of the marks and the sets."""
         notes = []
         if self.min_confidence is not None and self.calibration is None:
             notes.append(

@@ -1,10 +1,9 @@
 """Calibrated probabilities: the contents of a model folder's `calibration.json`, and how they are applied.
 
-A network is right less often, or more often, than its softmax says. `mmer.evaluation.calibration.fit` fits, on
-speakers that training did not hear, what has to be done about it; `EmotionRecognizer.from_pretrained` does it to
-every answer. A model with missing-modality embeddings has one calibrator for answers from both sides, one for sound
-alone and one for text alone: what is known from one side is less, and the network is over- or
-underconfident about it in another way.
+A network's softmax is usually over- or underconfident. `mmer.evaluation.calibration.fit` fits a correction on speakers
+outside the training data, and `EmotionRecognizer.from_pretrained` applies it to every answer. A model with
+missing-modality embeddings has separate calibrators for answers from both modalities, from sound alone and from text
+alone, because its confidence differs between them.
 """
 
 import hashlib
@@ -24,11 +23,10 @@ from mmer.runs.result_file import ResultFile
 
 FILE = "calibration.json"
 CONDITIONS = ("both", "speech", "text")
-"""What an answer can be made from; a model without missing-modality embeddings has `both` alone, which is all that it
-uses."""
+"""Inputs of an answer; a model without missing-modality embeddings has only `both`, whatever it reads."""
 
 SMALLEST = 1e-30
-"""Probability that stands for zero where its logarithm is taken."""
+"""Lower bound of a probability, so that its logarithm is finite."""
 
 Floats = NDArray[np.float64]
 _STRICT: ConfigDict = {"extra": "forbid", "allow_inf_nan": False}
@@ -36,11 +34,11 @@ _STRICT: ConfigDict = {"extra": "forbid", "allow_inf_nan": False}
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Converts a network's probabilities to calibrated ones.
+    """Calibration function of a network's probabilities.
 
     Attributes:
         method: `none`; `temperature`, softmax(z / T); `vector`, softmax(w * z + b) with a factor and an offset of each
-            emotion; `isotonic`, a rising step function of each emotion's probability, renormalized. z is the
+            emotion; `isotonic`, a piecewise rising function of each emotion's probability, renormalized. z is the
             logarithm of the network's probabilities.
         parameters: `temperature`; `weight` and `bias`, (emotions,); or `x` and `y`, for each emotion the corners of
             its function.
@@ -64,10 +62,10 @@ class Calibrator:
         return _softmax(logs * np.array(self.parameters["weight"]) + np.array(self.parameters["bias"]))
 
     def check(self, emotions: int) -> None:
-        """Check whether the parameters are those of the method, for so many emotions.
+        """Check the parameters against the method and the number of emotions.
 
         Raises:
-            ValueError: they are not.
+            ValueError: they do not match.
         """
         wanted = {
             "none": {},
@@ -99,16 +97,16 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class CalibratedCondition:
-    """Calibration of the answers that are made from the same sides.
+    """Calibration of the answers from the same modalities.
 
     Attributes:
-        calibrator: what is done to them.
-        utterances: how many it was fitted on.
+        calibrator: the calibration function.
+        utterances: number of utterances that it was fitted on.
         folds: how the candidates were compared, in words.
         candidates: method -> its log-loss on speakers it was not fitted on; the simplest was chosen of those that
             are as low as the lowest within one standard error over speakers.
-        before, after: `log_loss`, `brier` and `expected_calibration_error`, without it and with it; after, of
-            answers each calibrated by a fit that knew nothing of its speaker.
+        before, after: `log_loss`, `brier` and `expected_calibration_error`, without and with calibration; each answer
+            of `after` is calibrated by a fit without its speaker.
         bins: `before` and `after`, the rows of the reliability diagram of `confidence_bins`.
         scores: emotion -> 1 minus the probability of the true emotion of each utterance of that emotion, calibrated
             like those of `after`, in rising order; see `mmer.inference.conformal`.
@@ -133,10 +131,10 @@ class Calibration(ResultFile):
         weights: SHA-256 of the `model.safetensors` that it was fitted to.
         labels: emotions in the order of the model's classes.
         corpus: name of the corpus.
-        split: the part of it; None for all of it.
-        speakers: whose utterances it was fitted on.
+        split: the split; None for the whole corpus.
+        speakers: names of the speakers that it was fitted on.
         conditions: a condition of `CONDITIONS` -> its calibration.
-        note: what to know before one relies on it; None where there is nothing to say.
+        note: limitations of the calibration; None for none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -175,7 +173,7 @@ class Calibration(ResultFile):
             labels: emotions of the model.
 
         Raises:
-            CheckpointError: it is damaged, of a later version of mmer, or was fitted to another model.
+            CheckpointError: the file is damaged, of a later version of mmer, or was fitted to another model.
         """
         path = folder / FILE
         if not path.is_file():
@@ -202,7 +200,7 @@ def weights_hash(folder: Path) -> str:
 
 
 def check_share(name: str, share: float) -> None:
-    """Refuse what is not between 0 and 1.
+    """Check that a share is between 0 and 1.
 
     Raises:
         MMERError: it is not.

@@ -1,4 +1,4 @@
-"""The HTML that a notebook shows of predictions and timelines: bars, players of short recordings, tables."""
+"""HTML of predictions and timelines for notebooks: bars, players of short recordings, tables."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ import soundfile
 from mmer.audio.load import SAMPLING_RATE, load_audio, probe
 from mmer.errors import AudioError
 
-LONGEST = 30.0  # s of sound that is put into a notebook, about 32 kB a second as FLAC at worst
+LONGEST = 30.0  # longest sound embedded in a notebook in s, at most about 32 kB per second as FLAC
 
 
 def card(title: str, parts: Iterable[str]) -> str:
@@ -25,7 +25,7 @@ def line(text: str, element: str) -> str:
 
 
 def image(png: bytes, description: str) -> str:
-    """Show a picture that is not a file of its own."""
+    """Embed a picture."""
     data = base64.b64encode(png).decode()
     alternative = html.escape(description, quote=True)
     return f'<img style="max-width:100%" alt="{alternative}" src="data:image/png;base64,{data}">'
@@ -53,7 +53,7 @@ def bars(shares: Sequence[tuple[str, float]]) -> str:
 def player(
     path: str | None, start: float | None = None, end: float | None = None, channel: str = "mix"
 ) -> str:
-    """Play part of a recording, whose sound is put into the notebook.
+    """Embed a player for part of a recording.
 
     Args:
         path: the recording; None for none.
@@ -61,7 +61,7 @@ def player(
         channel: as `load_audio` takes it.
 
     Returns:
-        An empty string for what is longer than `LONGEST`, is no file, or cannot be read any more.
+        HTML; an empty string if the part is longer than `LONGEST`, or the recording is no file or unreadable.
     """
     if path is None:
         return ""

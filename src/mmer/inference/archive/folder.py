@@ -1,4 +1,4 @@
-"""The folder that an archive's answers are written to: what is asked, with what, and what is done."""
+"""The folder of an archive's answers: its inputs, its model and its finished files."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ from mmer.plain_text import json_text, valid
 from mmer.runs.resume import differences, refuse_other
 
 AUDIO = "_audio"
-"""Folder of recordings that are no files yet, those of hf:."""
+"""Folder for recordings that are not files yet, those of hf:."""
 _MANIFEST, _INPUTS = "_manifest.json", "_inputs.parquet"
 _RECORDINGS = "_recordings.parquet"
-_SHOWN = 5  # recordings that were replaced
+_SHOWN = 5  # most replaced recordings that an error lists
 _INPUT_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("utterance_id", "audio", "transcript", "speaker", "channel")),
@@ -36,10 +36,10 @@ _INPUT_SCHEMA = pa.schema(
 
 
 class ScoreFolder:
-    """`part-00000.parquet`, … hold the rows in the order of the inputs; nothing else in the folder is read with them.
+    """Folder whose `part-00000.parquet`, … hold the rows in the order of the inputs.
 
-    Names of everything else begin with `_` or `.`, which readers of Parquet folders leave out. A file is written under
-    another name first and then renamed: it is there as a whole or not at all.
+    All other names begin with `_` or `.`, which readers of Parquet folders ignore. Files are written atomically: under
+    another name first, then renamed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,10 +47,10 @@ class ScoreFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for writing, and remove the unfinished file of a process that was killed.
+        """Lock the folder for writing, and remove the unfinished file of a killed process.
 
         Raises:
-            MMERError: another process writes there, it cannot be written to, or it holds something else.
+            MMERError: another process writes to the folder, it cannot be written to, or it holds something else.
         """
         mine = {_MANIFEST, _INPUTS, _RECORDINGS, LOCK, AUDIO}
         try:
@@ -80,10 +80,10 @@ class ScoreFolder:
         return [Utterance(**row) for row in rows]
 
     def begin(self, source: str, utterances: Sequence[Utterance], settings: dict[str, Any]) -> None:
-        """Write down the inputs and the model, or check them against those written before.
+        """Record the inputs and the model, or check them against the recorded ones.
 
         Raises:
-            MMERError: something else is noted, or recordings that were answered have been replaced since.
+            MMERError: the folder records something else, or answered recordings have been replaced since.
         """
         rows = [{name: getattr(utterance, name) for name in _INPUT_SCHEMA.names} for utterance in utterances]
         asked = hashlib.sha256("\n".join(map(json.dumps, rows)).encode()).hexdigest()
@@ -106,9 +106,9 @@ class ScoreFolder:
         self._check_recordings(utterances)
 
     def _check_recordings(self, utterances: Sequence[Utterance]) -> None:
-        """Refuse recordings that are others than those that were answered, and note what they are.
+        """Check that answered recordings have not changed, and record their state.
 
-        Only those are read whose size or dates have changed; of a folder of an earlier version, all that are answered.
+        Only recordings with a changed size or date are read; in a folder of an earlier version, all answered ones.
         """
         file = self.folder / _RECORDINGS
         paths = dict.fromkeys(os.path.abspath(each.path) for each in utterances if each.path is not None)
@@ -132,7 +132,7 @@ class ScoreFolder:
         if not replaced and before and any(self.folder.glob("_speakers-*.parquet")):
             replaced = [
                 path for path in paths if valid(path) in touched - set(answered)
-            ]  # heard for their speakers
+            ]  # read for the statistics of their speakers
         if replaced:
             more = ", …" if len(replaced) > _SHOWN else ""
             found = f"{len(replaced)} recordings have changed since ({', '.join(replaced[:_SHOWN])}{more})"
@@ -146,10 +146,10 @@ class ScoreFolder:
         return (self.folder / name).is_file()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, all of it or nothing.
+        """Write a file atomically.
 
         Raises:
-            MMERError: the disk is full, or it is not allowed.
+            MMERError: the disk is full, or permission is denied.
         """
         write_bytes(self.folder / name, content)
 

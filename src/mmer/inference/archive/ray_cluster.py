@@ -11,18 +11,18 @@ from mmer.extras import import_extra
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.archive.workers import Answer
 
-_OBJECT_STORE = 128 * 2**20  # bytes; what passes through it are rows, not sound
+_OBJECT_STORE = 128 * 2**20  # bytes; rows pass through it, not sound
 
 
 @contextmanager
 def on_ray(job: Job, workers: int) -> Iterator[Answer]:
-    """Answer shards with Ray Data, in `workers` actors; one that is lost is replaced, and its shard answered again.
+    """Answer shards with Ray Data in `workers` actors; a lost actor is replaced and its shard answered again.
 
-    The cluster is the one that `RAY_ADDRESS` names, or else an instance on this machine for as long as it takes. The
-    model and the recordings must be found under the same paths everywhere; files are written here alone.
+    The cluster is that of `RAY_ADDRESS`, or a temporary instance on this machine. The model and the recordings must
+    have the same paths on all nodes; only this process writes files.
 
     Yields:
-        See `Answer`; it raises MMERError if the model cannot be loaded there. It reports whole shards.
+        See `Answer`; raises MMERError if the model cannot be loaded there. Reports whole shards.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -60,7 +60,7 @@ def _on_ray(
 
 
 class _Worker:
-    """An actor."""
+    """Ray actor with a model."""
 
     def __init__(self, job: Job) -> None:
         self._scorer = ShardScorer(job)

@@ -1,4 +1,4 @@
-"""What `mmer score` does: an archive of recordings answered once, in any number of sittings."""
+"""Scoring of an archive of recordings, resumable after any interruption."""
 
 import time
 from collections import defaultdict
@@ -29,14 +29,14 @@ ENGINES = {"local": on_this_machine, "ray": on_ray}
 
 @dataclass(slots=True)
 class Scored:
-    """What a folder of scores holds when it is complete, and what the call that completed it did.
+    """Content of a complete folder of scores, and the work of the call that completed it.
 
     Attributes:
-        folder: where it is.
+        folder: the folder.
         files: the parts, in the order of the inputs.
-        rows: of all parts.
-        errors: why there is no answer, of each row that has none.
-        new_rows, new_sound, took: rows and seconds of sound that the call answered, and how many seconds that took.
+        rows: number of rows in all parts.
+        errors: reason for each row without an answer.
+        new_rows, new_sound, took: rows and seconds of sound that the call answered, and its duration in seconds.
     """
 
     folder: Path
@@ -70,23 +70,23 @@ def score(
     workers: int = 1,
     device: str | None = None,
 ) -> Scored:
-    """Predict the emotion of every recording of an archive, and keep what was answered through any interruption.
+    """Predict the emotion of every recording of an archive; an interrupted call loses at most unfinished files.
 
-    The answers are those of `EmotionRecognizer.predict` for all of it at once. Where a model standardizes per speaker,
-    the statistics of all clips of each speaker are computed first, and kept beside the answers.
+    The answers equal those of one call of `EmotionRecognizer.predict`. For a model that standardizes per speaker, the
+    statistics of all clips of each speaker are computed first and stored beside the answers.
 
     Args:
         model: a model folder.
         source: a table, an audio folder, or `hf:NAME[:CONFIG]`, whose recordings are written to `out`.
-        out: the folder; the same call goes on where it stopped.
+        out: the folder; the same call resumes an interrupted one.
         engine: `local`, or `ray` for a Ray cluster.
-        shard_rows: rows of a file; so many are answered again after an interruption, at most, for each worker.
+        shard_rows: rows of a file, the most that each worker answers again after an interruption.
         workers: processes, or actors of Ray, each with the model.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Raises:
-        MMERError: there is no such engine; the model or the inputs cannot be found; `out` holds answers of another
-            model, to other inputs or with other settings, or cannot be written to; a worker was lost.
+        MMERError: there is no such engine; the model or the inputs do not exist; `out` holds answers from another
+            model, other inputs or other settings, or cannot be written to; a worker was lost.
         MissingExtraError: the engine, or reading hf:, needs a package that is not installed.
     """
     if engine not in ENGINES:
@@ -162,7 +162,7 @@ def _speaker_shards(utterances: Sequence[Utterance], rows: int) -> list[Shard]:
 def _answer(
     answer: Answer, shards: Sequence[Shard], folder: ScoreFolder, console: Console, what: str
 ) -> tuple[int, float]:
-    """Write the files of the shards that are not there yet: rows and seconds of sound."""
+    """Write the missing files of shards, and count rows and seconds of sound."""
     missing = [shard for shard in shards if not folder.has(shard.file)]
     total = sum(len(shard.utterances) for shard in shards)
     rows, sound = 0, 0.0

@@ -19,7 +19,7 @@ from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import FeatureStatistics
 
-_INSPECTORS = 8  # threads that hash files and read headers; what they wait for is the disk
+_INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
 SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
 PROVENANCE = pa.schema(
     [
@@ -39,12 +39,12 @@ SPEAKERS = pa.schema(
 )
 
 Report = Callable[[int, float], None]
-"""Called with numbers of utterances, and of seconds of sound, that are done since the last call."""
+"""Called with the numbers of utterances and of seconds of sound finished since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all shards of an archive are answered with; see `EmotionRecognizer`.
+    """Model and settings for all shards of an archive; see `EmotionRecognizer`.
 
     Attributes:
         model_sha256: see `model_hash`.
@@ -59,12 +59,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of the work, which ends as one file.
+    """Part of the work, which becomes one file.
 
     Attributes:
-        file: its name.
-        utterances: in the order of the rows; all of a speaker's where statistics are asked for.
-        speakers: statistics of those of the speakers who have some; None where they are asked for.
+        file: name of the file.
+        utterances: utterances in the order of the rows; for statistics, all of each speaker.
+        speakers: statistics of the speakers that have some; None if the shard computes them.
     """
 
     file: str
@@ -73,10 +73,10 @@ class Shard:
 
 
 class ShardScorer:
-    """Makes the files of shards, with a model that it loads once.
+    """Worker that makes the files of shards, with a model that it loads once.
 
     Raises:
-        MMERError: as `EmotionRecognizer.from_pretrained`.
+        MMERError: `EmotionRecognizer.from_pretrained` raises it.
     """
 
     def __init__(self, job: Job) -> None:
@@ -144,7 +144,7 @@ class ShardScorer:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is found out about a file without decoding it; null what cannot be."""
+    """Facts about a file that need no decoding; None where unknown."""
 
     sha256: str | None
     info: AudioInfo | None

@@ -16,11 +16,11 @@ from mmer.errors import MMERError, Parameter
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.backends.onnx_network import threads_asked_for
 
-_LOOK = 0.2  # s between looks at how far the others are
+_LOOK = 0.2  # s between checks of the other processes' progress
 
 
 Answer = Callable[[Sequence[Shard], Report], Iterator[tuple[str, bytes]]]
-"""Answers shards: names of files and their contents, as they are done."""
+"""Answers shards; yields names and contents of files as they are finished."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
     """Answer shards in `workers` processes, each with the model; one is this process.
 
     Yields:
-        See `Answer`; it raises MMERError if the model cannot be loaded or a process was killed.
+        See `Answer`; raises MMERError if the model cannot be loaded or a process was killed.
     """
     if workers == 1:
         scorer = ShardScorer(job)
@@ -79,11 +79,11 @@ _process: _Process
 def _begin(job: Job, threads: int, steps: Any, stop: Any) -> None:
     global _process
     _process = _Process(job, steps, stop)
-    if find_spec("torch"):  # exported models do without
+    if find_spec("torch"):  # exported models do not need it
         import torch
 
         torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the first process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -102,7 +102,7 @@ def _score(shard: Shard) -> bytes:
 
 
 class _StoppedError(Exception):
-    """The first process wants no answer any more."""
+    """Cancellation by the first process."""
 
 
 def _go_on() -> None:

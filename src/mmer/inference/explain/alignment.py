@@ -1,4 +1,4 @@
-"""Which moments of the sound belong to which words, as the cross-modal attention of MMER sees it."""
+"""Alignment of words and sound by the cross-modal attention of MMER."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Alignment:
-    """Attention between the tokens and the frames of an utterance, mean of the heads.
+    """Attention between the tokens and the frames of an utterance, averaged over heads.
 
     Attributes:
         tokens: as the tokenizer splits the words.
         times: (frames,) seconds, the middle of each frame.
-        to_frames: (tokens, frames) where each token looks in the sound; rows add up to 1 (block D). Null where
-            the model has none.
-        to_tokens: (frames, tokens) what each frame looks at in the text; rows add up to 1 (block B). Likewise.
+        to_frames: (tokens, frames) attention of each token to the sound; rows add up to 1 (block D). None where the
+            model has none.
+        to_tokens: (frames, tokens) attention of each frame to the text; rows add up to 1 (block B). None likewise.
     """
 
     tokens: list[str]
@@ -33,7 +33,7 @@ class Alignment:
 
 
 def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-    """What `CrossModalEncoder.forward` computes inside and keeps to itself.
+    """Compute the attention weights that `CrossModalEncoder.forward` does not return.
 
     Args:
         queries: (batch, query positions, d).
@@ -58,9 +58,9 @@ def align(
     """Align one utterance; None if the network has no cross-modal attention or a modality is missing.
 
     Args:
-        inputs: of the utterance.
+        inputs: network inputs of the utterance.
         tokens: names of its tokens.
-        duration: of its sound, in seconds.
+        duration: duration of its sound in seconds.
     """
     fusion = model.fusion
     if not isinstance(fusion, MultimodalDynamicFusion) or inputs.sound is None or inputs.tokens is None:

@@ -31,7 +31,7 @@ KNOTS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ends of the pieces of the path, as fractions of it. Encoders begin with a normalization, so that most of the change
 happens in the first hundredth of the path, which evenly spaced points would step over."""
 
-_AT_ONCE = 16  # points of the path, or occluded variants, that the network sees together
+_AT_ONCE = 16  # points of the path, or occluded variants, in one batch
 
 Floats = NDArray[np.float64]
 
@@ -112,7 +112,8 @@ def integrated_gradients(
     the shares add up.
 
     Returns:
-        The shares of (frames,) or (samples,), and of (tokens,), null where there is none, and how well they add up.
+        The shares of (frames,) or (samples,), and of (tokens,), None for a missing modality, and the check of their
+        sum.
     """
     captum = import_extra("captum.attr", "integrated gradients", extra="explain")
     sides: list[Tensor] = []

@@ -44,8 +44,8 @@ def explain(
     """Explain the answer to an utterance.
 
     Args:
-        recognizer: with a PyTorch model.
-        utterance: a recording, a transcript, or both, as the model answers.
+        recognizer: a recognizer with a PyTorch model.
+        utterance: a recording, a transcript, or both, as the model requires.
         other_words: transcript of the counterfactual with the same voice. Default: `NEUTRAL`.
 
     Raises:
@@ -126,7 +126,7 @@ def _moments(inputs: Inputs, shares: Floats, duration: float, drops: Drops) -> l
 
 
 class Reading:
-    """Prepares the network's inputs for a recording with any words."""
+    """Preparation of the network's inputs for a recording with any words."""
 
     def __init__(self, recognizer: EmotionRecognizer, waveform: NDArray[np.float32] | None) -> None:
         self.processor, self.device = recognizer.processor, recognizer.model.device

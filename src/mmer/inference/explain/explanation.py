@@ -25,7 +25,7 @@ from mmer.inference.prediction import Prediction
 
 FOR, AGAINST = "#0072b2", "#d55e00"
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])
-_ROW = 0.26  # inches of a word
+_ROW = 0.26  # inches per word
 _LEGEND: dict[str, Any] = {
     "fontsize": 8.5,
     "labelcolor": INK,
@@ -112,7 +112,7 @@ class Explanation:
     waveform: NDArray[np.float32] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the waveform, as JSON can hold it."""
+        """Return everything but the waveform, JSON-serializable."""
         told = {
             name: value for name, value in asdict(replace(self, waveform=None)).items() if name != "waveform"
         }
@@ -125,7 +125,7 @@ class Explanation:
         return told
 
     def plot(self, target: str | Path | IO[bytes]) -> None:
-        """Draw what the answer owes to words and moments, the alignment and the counterfactuals.
+        """Draw the contributions of words and moments, the alignment and the counterfactuals.
 
         Args:
             target: path of the picture (PNG), or an open binary file.
@@ -173,7 +173,7 @@ class Explanation:
 
 
 def _answers(axes: Axes, explanation: Explanation) -> None:
-    """The answer and those to the counterfactuals: probabilities of every emotion in one line each."""
+    """Draw the probabilities of the answer and of the counterfactuals, one line each."""
     prediction = explanation.prediction
     rows = {"as it is": prediction.probabilities or {}}
     rows |= {name: changed.probabilities for name, changed in explanation.counterfactuals.items()}
@@ -283,7 +283,7 @@ def write(explanation: Explanation, path: Path) -> None:
 
 
 def explanation_tables(explanation: Explanation) -> Group:
-    """Tables of the answer and its counterfactuals, of the words and of the moments."""
+    """Return tables of the answer and its counterfactuals, of the words and of the moments."""
     prediction, told = explanation.prediction, explanation.completeness
     answers = Table(title="answers", title_justify="left")
     answers.add_column("")

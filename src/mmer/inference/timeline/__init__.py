@@ -1,1 +1,1 @@
-"""Emotions along a recording of any length."""
+"""Timelines of emotions in recordings of any length."""

@@ -1,4 +1,4 @@
-"""Segments that others found: diarization, annotation, subtitles, tables."""
+"""Reading of given segments from diarization, annotation, subtitles and tables."""
 
 import re
 from collections.abc import Callable
@@ -23,19 +23,19 @@ def read_segments(path: str | Path, recording: str, tiers: list[str] | None = No
     """Read the segments of a recording.
 
     Args:
-        path: by its suffix, one of
+        path: a file with one of these suffixes
             `.rttm`: SPEAKER lines of the recording, with their speakers; channels 1 and 2 are `left` and `right`;
-            `.TextGrid` of Praat: the intervals with text, whose text is the transcript and whose tier the speaker;
-            `.csv`: columns `start` and `end` in seconds, and, where they are, `speaker`, `transcript` and `channel`;
-            `.srt`, `.vtt`: subtitles, whose words are the transcript, and in WebVTT whose voice is the speaker.
+            `.TextGrid` of Praat: intervals with text; the text is the transcript, the tier the speaker;
+            `.csv`: columns `start` and `end` in seconds, and optionally `speaker`, `transcript` and `channel`;
+            `.srt`, `.vtt`: subtitles, whose text is the transcript; in WebVTT, the voice is the speaker.
         recording: path or name of the recording, for files about several.
-        tiers: of a TextGrid, these alone; all by default.
+        tiers: tiers of a TextGrid to read; all by default.
 
     Returns:
-        In order of their start.
+        Segments sorted by start.
 
     Raises:
-        MMERError: no such file, another suffix, nothing in it, or something in it that is no segment.
+        MMERError: the file does not exist, has another suffix, is empty, or holds an entry that is no segment.
         MissingExtraError: a TextGrid needs praatio.
     """
     path = Path(path)
@@ -76,9 +76,9 @@ def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
 
 
 def _rttm_fields(fields: list[str]) -> tuple[str, str, float, float, str | None] | None:
-    """Name, channel, start, length and speaker of a SPEAKER line, whose names may have blanks in them.
+    """Parse name, channel, start, length and speaker of a SPEAKER line, whose names may contain spaces.
 
-    Null where the line cannot be read, or in more than one way.
+    Return None if the line is malformed or ambiguous.
     """
     ways: list[tuple[bool, int]] = []
     for place in range(2, len(fields) - 5):
@@ -92,7 +92,7 @@ def _rttm_fields(fields: list[str]) -> tuple[str, str, float, float, str | None]
         return None
     place = ways[0][1]
     name, who = "_".join(fields[1:place]), fields[place + 5 :]
-    for _ in range(2):  # a confidence and a look-ahead time, of which either may not be there
+    for _ in range(2):  # confidence and look-ahead time, both optional
         if len(who) > 1 and (who[-1] == "<NA>" or _is_seconds(who[-1])):
             who = who[:-1]
     start, length = float(fields[place + 1]), float(fields[place + 2])
@@ -104,7 +104,7 @@ def _is_seconds(text: str) -> bool:
 
 
 def rttm_name(recording: str) -> str:
-    """What an RTTM file calls a recording: its name without folder and suffix, in one word."""
+    """Return the name of a recording in an RTTM file: its stem, in one word."""
     return tidy(Path(recording).stem).replace(" ", "_")
 
 
@@ -152,7 +152,7 @@ def _seconds(path: Path, name: str, row: int, value: str | None) -> float:
 
 
 def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
-    # Imported here, so that the command line starts without it.
+    # Imported here, so that the command line starts faster.
     import webvtt
 
     is_srt = path.suffix.lower() == ".srt"

@@ -1,4 +1,4 @@
-"""Timelines as files of the programs that people annotate, cut and subtitle recordings with."""
+"""Timelines in file formats of programs for annotation, editing and subtitles."""
 
 import html
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None
         inputs: files and folders that are read, and must not be overwritten.
 
     Raises:
-        MMERError: the suffix is none of those that are known, the file cannot be written, or is an input.
+        MMERError: the suffix is unknown, the file cannot be written, or it is an input.
         MissingExtraError: the format needs a package that is not installed.
     """
     suffix = path.suffix.lower()
@@ -43,10 +43,10 @@ def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None
 def write_segments(
     segments: Sequence[Prediction], path: Path, suffix: str, *, recording: str, duration: float
 ) -> None:
-    """Write the segments of a timeline for programs that annotate, cut and subtitle recordings.
+    """Write the segments of a timeline in a format of annotation, editing or subtitle programs.
 
-    Each segment has its emotion, its confidence and its transcript, or why there is no answer; a segment that does not
-    end after it starts is left out.
+    Each segment has its emotion, its confidence and its transcript, or the reason why there is no answer. Segments that
+    do not end after they start are left out.
 
     `.srt`, `.vtt`: a subtitle for each segment, the emotion on the first line, the words on the second; in WebVTT, the
     speaker is the voice. `.textgrid` (Praat), `.eaf` (ELAN): for each speaker a tier of emotions and one of words, and
@@ -54,11 +54,11 @@ def write_segments(
     emotion.
 
     Args:
-        segments: by start.
+        segments: segments sorted by start.
         path: the file to write.
-        suffix: one of those above.
+        suffix: one of the suffixes above.
         recording: path or name of the recording.
-        duration: of the recording, in seconds.
+        duration: duration of the recording in seconds.
     """
     if suffix == ".textgrid":
         _write_textgrid(segments, path, duration)
@@ -71,19 +71,19 @@ def write_segments(
 
 
 def voice(segment: Prediction) -> str:
-    """Who speaks, as far as it is known; empty for the only channel."""
+    """Return the speaker or channel; empty for an unknown speaker in a single channel."""
     return segment.speaker or ("" if segment.channel == "mix" else segment.channel)
 
 
 def answer_of(segment: Prediction) -> str:
-    """The emotion and its confidence, or why there is none."""
+    """Return the emotion and its confidence, or why there is none."""
     if segment.label is None or segment.confidence is None:
         return f"no answer: {segment.error}"
     return f"{segment.label} {segment.confidence:.0%}"
 
 
 def _shown(segments: Sequence[Prediction]) -> Iterator[tuple[float, float, Prediction]]:
-    """Start and end in seconds, to the millisecond."""
+    """Return start and end in seconds, rounded to milliseconds."""
     for segment in segments:
         start, end = round(max(segment.start or 0.0, 0.0), 3), round(segment.end or 0.0, 3)
         if start < end:
@@ -91,9 +91,9 @@ def _shown(segments: Sequence[Prediction]) -> Iterator[tuple[float, float, Predi
 
 
 def _tiers(segments: Sequence[Prediction]) -> Tiers:
-    """Intervals by tier; none of a tier overlaps another."""
+    """Assign intervals to tiers without overlap."""
     tiers: Tiers = {}
-    last: dict[str, float] = {}  # by tier, where it is free
+    last: dict[str, float] = {}  # end of the last interval of each tier
     for start, end, segment in _shown(segments):
         who, number = _on_one_line(voice(segment)), 1
         while last.get(base := f"{who} {number}".strip() if number > 1 else who, 0.0) > start:
@@ -129,7 +129,7 @@ def _write_srt(segments: Sequence[Prediction], path: Path) -> None:
 
 
 def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
-    # webvtt-py writes captions without escaping them, so most of this would stay beside it.
+    # webvtt-py does not escape captions, so it would replace little of this.
     blocks = ["WEBVTT\n"]
     for start, end, who, lines in _captions(segments, lambda text: html.escape(text, quote=False)):
         span = f"<v {html.escape(_on_one_line(who), quote=False)}>" if who else ""
@@ -140,7 +140,7 @@ def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
 
 
 def _clock(seconds: float, mark: str) -> str:
-    """Hours, minutes, seconds and milliseconds."""
+    """Format seconds as hours, minutes, seconds and milliseconds."""
     rest, milliseconds = divmod(round(seconds * 1000), 1000)
     return f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}{mark}{milliseconds:03d}"
 

@@ -1,4 +1,4 @@
-"""The picture of a timeline: waveform, probabilities over time and transcript, for each channel and speaker."""
+"""Plot of a timeline: waveform, probabilities over time and transcript, for each channel and speaker."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -16,11 +16,11 @@ from mmer.inference.prediction import Prediction
 
 PICTURES = (".png", ".svg", ".pdf")
 WIDTH = 12.0  # inches
-STEPS = 1200  # that a waveform is drawn in
+STEPS = 1200  # points of a drawn waveform
 NARROW = 0.03  # inches, about 4 pixels
-BINS = 240  # stretches of time that probabilities are averaged over, where segments are narrow
-CHARACTER = 0.075  # inches of a letter of the transcript
-# Okabe and Ito's colours, apart from each other for every kind of colour vision; then lighter ones for long label sets.
+BINS = 240  # time bins over which probabilities are averaged where segments are narrow
+CHARACTER = 0.075  # inches per letter of the transcript
+# Okabe and Ito's palette, distinguishable with every kind of color vision; then lighter colors for long label sets.
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f"),
     *("#80b9d9", "#f3cf80", "#80cfb9", "#e6bcd3"),
@@ -39,18 +39,18 @@ def plot_timeline(
 ) -> None:
     """Draw a timeline.
 
-    Each channel has its waveform; each speaker in it a panel of the probabilities, stacked from 0 to 1: as wide as the
-    segment, or, where those are narrow, averaged over stretches of time, weighted by how much of the stretch each
-    segment fills. Words are written below where they fit; hatched segments have no answer.
+    Each channel has its waveform. Each of its speakers has a panel of probabilities, stacked from 0 to 1: as wide as
+    the segment or, where segments are narrow, averaged over time bins and weighted by each segment's share of the bin.
+    Words are written below where they fit; hatched segments have no answer.
 
     Args:
-        segments: the answers, by start.
+        segments: the answers, sorted by start.
         path: a file, or an open binary one.
         labels: emotions of the model.
-        duration: of the recording, in seconds.
-        peaks: for each channel, the largest magnitude of each 10 ms, (steps,); none draws no waveform.
-        title: above the picture.
-        format: png, svg or pdf; by the suffix unless given, and PNG into an open file.
+        duration: duration of the recording in seconds.
+        peaks: for each channel, the largest magnitude of each 10 ms, (steps,); empty for no waveform.
+        title: title of the plot.
+        format: png, svg or pdf; default: by the suffix, or PNG for an open file.
     """
     panels = _panels(segments)
     rows: list[tuple[str, str, list[Prediction]]] = []
@@ -104,7 +104,7 @@ def plot_timeline(
 
 
 def _panels(segments: Sequence[Prediction]) -> dict[tuple[str, str], list[Prediction]]:
-    """Segments by channel and speaker."""
+    """Group segments by channel and speaker."""
     panels: dict[tuple[str, str], list[Prediction]] = {}
     for segment in segments:
         panels.setdefault((segment.channel, segment.speaker or ""), []).append(segment)
@@ -140,7 +140,7 @@ def _draw_answers(
     bottom = np.zeros(len(edges))
     if len(edges):
         for column, label in enumerate(colors):
-            # A hair of white keeps neighbours apart.
+            # A thin white line separates neighbors.
             axes.bar(
                 edges[:, 0],
                 shares[:, column],
@@ -172,12 +172,12 @@ def _draw_answers(
 
 
 def _shortened(name: str) -> str:
-    """At most as long as a panel is high."""
+    """Shorten a text to the height of a panel."""
     return name if len(name) <= 16 else f"{name[:15]}…"
 
 
 def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
-    """Whether half of them would be drawn too narrow to be seen."""
+    """Tell whether half of the segments would be too narrow to see."""
     lengths = [end - start for start, end in map(_span, segments)]
     return bool(lengths) and float(np.median(lengths)) / duration * WIDTH < NARROW
 
@@ -185,9 +185,9 @@ def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
 def _averaged(
     segments: Sequence[Prediction], labels: Sequence[str], duration: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Edges (stretches, 2) in seconds and probabilities (stretches, labels) of those in which somebody speaks.
+    """Average probabilities over time bins; return edges (bins, 2) in seconds and probabilities (bins, labels).
 
-    As high as the share of the time in which somebody speaks would say too little; they add up to 1.
+    Bins without speech are left out. Probabilities add up to 1 in each bin, however much of it is speech.
     """
     step = duration / BINS
     sums, weights = np.zeros((BINS, len(labels))), np.zeros(BINS)
@@ -205,7 +205,7 @@ def _averaged(
 
 
 def _lines(segments: Sequence[Prediction], duration: float) -> int:
-    """Lines that the words need below their segments; 0 where they do not fit in 6, or there are none."""
+    """Count the lines of text below the segments; 0 if there are no words or they need more than 6."""
     needed = [
         len(_wrapped(segment, duration))
         for segment in segments
@@ -215,7 +215,7 @@ def _lines(segments: Sequence[Prediction], duration: float) -> int:
 
 
 def _wrapped(segment: Prediction, duration: float) -> list[str]:
-    """The words in lines that are about as wide as the segment is drawn."""
+    """Wrap the words to about the drawn width of the segment."""
     start, end = _span(segment)
     width = max(int((end - start) / duration * WIDTH * 0.93 / CHARACTER), 1)
     lines: list[str] = []
@@ -250,13 +250,13 @@ def _cycle(number: int) -> list[str]:
 
 
 def _tick(duration: float) -> float:
-    """Round seconds, minutes or hours between at most 13 ticks."""
+    """Choose a round tick interval in seconds, with at most 13 ticks."""
     steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
     return next((step for step in steps if duration / step <= 13), ceil(duration / 12 / 3600) * 3600)
 
 
 def _clock(seconds: float) -> str:
-    """Such as 0:20, 0:00.5 or 1:05:00."""
+    """Format seconds such as 0:20, 0:00.5 or 1:05:00."""
     minutes, rest = divmod(round(seconds, 1), 60)
     hours, minutes = divmod(int(minutes), 60)
     shown = f"{rest:02.0f}" if rest == int(rest) else f"{rest:04.1f}"

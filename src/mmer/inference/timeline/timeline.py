@@ -1,4 +1,4 @@
-"""Emotions along a recording of any length: an answer for each segment of speech in it."""
+"""Timeline of emotions: an answer for each segment of speech in a recording of any length."""
 
 import io
 import os
@@ -25,22 +25,21 @@ from mmer.inference.timeline.output_formats import answer_of, check_timeline_out
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
 from mmer.plain_text import json_text
 
-PEAK = SAMPLING_RATE // 100  # samples, of which a picture of the waveform shows the loudest
-_LISTED = 50  # segments that a notebook shows
+PEAK = SAMPLING_RATE // 100  # samples per point of a drawn waveform, which shows the largest magnitude
+_LISTED = 50  # most segments that a notebook shows
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The answers along one recording.
+    """Answers along one recording.
 
     Attributes:
-        recording: its path, or what else it is called.
-        duration: seconds.
+        recording: path or name of the recording.
+        duration: duration in seconds.
         labels: emotions of the model.
-        segments: an answer for each, by start. `start`, `end`, `channel`, `speaker`, `transcript`, `label`,
-            `probabilities`, `confidence` and `error` say what there is; one without an answer is there, with its
-            `error`.
+        segments: predictions sorted by start, with `start`, `end`, `channel`, `speaker`, `transcript`, `label`,
+            `probabilities`, `confidence` and `error`. A segment without an answer has an `error`.
         smoothing: see `smoothed`; 0 for none.
         peaks: for each channel, the largest magnitude of each 10 ms, (steps,), full scale = 1.
     """
@@ -54,11 +53,11 @@ class Timeline:
 
     @property
     def errors(self) -> list[Prediction]:
-        """The segments that have no answer."""
+        """Return the segments without an answer."""
         return [segment for segment in self.segments if segment.error is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """All attributes but `peaks`, as JSON can hold them; segments have their `confidence` too."""
+        """Return all attributes but `peaks`, JSON-serializable; segments include their `confidence`."""
         apart = ("utterance_id", "audio_path")
         return {
             "recording": self.recording,
@@ -73,7 +72,7 @@ class Timeline:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each segment, as `predictions_frame`."""
+        """Return a row for each segment, as `predictions_frame` does."""
         return predictions_frame(self.segments, self.labels)
 
     def write(self, path: str | Path) -> None:
@@ -83,7 +82,7 @@ class Timeline:
         `mmer.inference.timeline.output_formats.write_segments`.
 
         Raises:
-            MMERError: the suffix is another, or the file cannot be written.
+            MMERError: the suffix is unknown, or the file cannot be written.
             MissingExtraError: the format needs a package that is not installed.
         """
         path = Path(path)
@@ -104,7 +103,7 @@ class Timeline:
 
         Args:
             path: a file, or an open binary one.
-            format: png, svg or pdf; by the suffix unless given, and PNG into an open file.
+            format: png, svg or pdf; default: by the suffix, or PNG for an open file.
         """
         smoothing = f", smoothed over {self.smoothing:g} s" if self.smoothing else ""
         plot_timeline(
@@ -134,7 +133,7 @@ class Timeline:
         return f"{image(picture.getvalue(), repr(self))}{player(self.recording)}{listed}{rest}"
 
     def seconds_by_label(self) -> dict[str, float]:
-        """Seconds of the segments of each emotion, most first."""
+        """Sum the seconds of the segments of each emotion, largest first."""
         seconds = dict.fromkeys(self.labels, 0.0)
         for segment in self.segments:
             if segment.label is not None:
@@ -175,27 +174,27 @@ def timeline(
 ) -> Timeline:
     """Answer every segment of speech in a recording.
 
-    The recording is read as a stream; what is kept of it are the answers and 100 numbers a second for the picture. A
-    model that standardizes per speaker needs all segments before the first answer.
+    The recording is read as a stream; only the answers and 100 numbers per second for the plot are kept. A model that
+    standardizes per speaker needs all segments before the first answer.
 
     Args:
-        recognizer: its transcription (`ctc`, `whisper:NAME`) hears each segment.
+        recognizer: the recognizer; its speech recognizer (`ctc`, `whisper:NAME`) transcribes each segment.
         source: path, bytes or open file of audio or video.
-        segments: given ones, as `read_segments` reads them; found by silero-vad if null, see `SpeechFinder`. One that
-            the model cannot answer, such as one longer than its `max_duration`, becomes a segment with its error.
-        channel: `mix`, `left`, `right`, the number of one from 1, or `each`: every channel is searched, and is
-            one speaker; given segments say theirs.
+        segments: given segments, as `read_segments` reads them; None to find them with silero-vad, see `SpeechFinder`.
+            A segment that the model cannot answer, such as one longer than its `max_duration`, has an error.
+        channel: `mix`, `left`, `right`, a channel number from 1, or `each`: every channel is searched, and is one
+            speaker; given segments name theirs.
         smoothing: seconds, the time constant of `smoothed`; 0 for none.
-        pause: seconds of silence between two segments that are found.
-        one_speaker: segments whose speaker is not known are all of one person, for models normalized per speaker.
-        batch_size: segments that the model answers at a time.
-        name: of the recording, where it has no path.
-        progress: called with the seconds done so far, reading and answering taken together, and the seconds in all.
+        pause: seconds of silence that separate two segments found.
+        one_speaker: treat segments of unknown speakers as one person, for models that standardize per speaker.
+        batch_size: number of segments in a batch.
+        name: name of the recording, where it has no path.
+        progress: called with the seconds done so far, averaged over reading and answering, and the seconds in all.
 
     Raises:
-        AudioError: the recording cannot be read, or has no such channel. One that breaks off later gives what there
-            is, and a last segment with the error.
-        MMERError: `each` is asked for, and given segments do not say their channel.
+        AudioError: the recording cannot be read, or has no such channel. A recording that breaks off later gives the
+            segments before, and a last segment with the error.
+        MMERError: `channel` is `each`, and given segments do not name their channel.
     """
     audio = contents(source)
     assert isinstance(audio, str | os.PathLike | bytes)
@@ -251,18 +250,18 @@ def timeline(
 
 
 def smoothed(answers: Sequence[Prediction], seconds: float) -> list[Prediction]:
-    """Answers that remember what was before, and forget it with time.
+    """Smooth answers by an exponentially decaying average over earlier ones.
 
     With m_i the middle of segment i and d_i its duration in seconds (1 ms at least), its probabilities become those
     of the segments j of the same channel and speaker that come up to it in order of their middles, averaged with the
-    weights d_j exp(-(m_i - m_j) / `seconds`). They add up to 1 as before; after 3 `seconds`, 5 % of what was is left.
+    weights d_j exp(-(m_i - m_j) / `seconds`). They still add up to 1. After 3 `seconds`, 5 % of a weight is left.
 
     Args:
-        answers: those without probabilities stay as they are.
+        answers: answers; those without probabilities stay unchanged.
         seconds: the time constant, above 0.
 
     Returns:
-        In the order given, with new `probabilities` and `label`, and without `contributions`, which were of the old.
+        The answers in the order given, with new `probabilities` and `label`, and without `contributions`.
     """
     order = sorted(range(len(answers)), key=lambda index: _middle(answers[index]))
     sums: dict[tuple[str, str | None], tuple[float, float, dict[str, float]]] = {}
@@ -308,7 +307,7 @@ def _in_their_channels(
 
 
 class _Scan:
-    """Channels of a recording, read together from its beginning to its end."""
+    """Reader of all channels of a recording, from its beginning to its end."""
 
     def __init__(
         self, audio: str | os.PathLike[str] | bytes, channels: Sequence[str], recording: str
@@ -323,7 +322,7 @@ class _Scan:
     def read(
         self, finders: Sequence[SpeechFinder], report: Callable[[], None]
     ) -> Iterator[tuple[str, float, float]]:
-        """Channel, start and end of each segment of speech.
+        """Yield channel, start and end of each segment of speech.
 
         Args:
             finders: one for each channel; none to look for no speech.
@@ -351,14 +350,14 @@ class _Scan:
         self._rest[number] = samples[whole:]
 
     def peaks(self) -> dict[str, NDArray[np.float32]]:
-        """See `Timeline`."""
+        """Return the `peaks` of `Timeline`."""
         return {
             channel: np.concatenate(peaks) if peaks else np.zeros(0, np.float32)
             for channel, peaks in zip(self._channels, self._peaks, strict=True)
         }
 
     def broken(self, duration: float) -> list[Prediction]:
-        """If the recording breaks off, a segment of each channel from there on, with the reason."""
+        """Return a segment with the error from where the recording broke off, for each channel; none if it did not."""
         return [
             Prediction(
                 utterance_id=f"{self._recording} at {self.seconds:.2f} s",
