@@ -1,4 +1,4 @@
-"""`mmer demo`: does fusing sound and text help? Three systems on synthetic speech with known answers."""
+"""The demo: three systems, text, speech and MMER, on synthetic speech with known answers."""
 
 import json
 from pathlib import Path
@@ -25,19 +25,19 @@ SYSTEMS = {
 
 @writes("run_demo")
 def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dict[str, dict[str, float]]:
-    """Make the corpus *spoken*, train the paper's baselines and MMER on it, and compare them on unheard voices.
+    """Make the corpus *spoken*, train the paper's baselines and MMER on it, and compare them on new voices.
 
-    Emotion in *spoken* is arousal, which is only heard, times valence, which is only read: a system that does one
-    of the two cannot beat 50 % by construction, unless it hears the words as well.
+    Emotion in *spoken* combines arousal, carried only by prosody, with valence, carried only by words. By construction,
+    a system with access to only one of them cannot exceed 50 %.
 
     Args:
-        out: folder for the recordings, a run folder of each system, `demo.json` and `comparison.png`. A demo that
-            was interrupted goes on.
-        seed: of the recordings and the training.
-        console: where progress is shown; standard error unless given.
+        out: folder for the recordings, a run folder of each system, `demo.json` and `comparison.png`. The same call
+            resumes an interrupted demo.
+        seed: seed of the recordings and the training.
+        console: where progress is shown; default: standard error.
 
     Returns:
-        What `demo.json` holds: `accuracy` and `balanced_accuracy` of `text_only`, `speech_only` and `mmer`.
+        The content of `demo.json`: `accuracy` and `balanced_accuracy` of `text_only`, `speech_only` and `mmer`.
 
     Raises:
         MMERError: the folder cannot be used.

@@ -1,4 +1,4 @@
-"""What every `mmer` command is: a function, its help with an example, and errors of one line."""
+"""Base of all `mmer` commands: help with an example, and errors in one line."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from mmer.errors import Function, MMERError, Parameter, is_out_of_memory, reason
 from mmer.plain_text import shown
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What the system says of standard output that goes to a full disk, without the name of a file."""
+"""Errors of standard output redirected to a full disk, which name no file."""
 
 _COMMANDS = {
     "ablate": "ablate",
@@ -38,7 +38,7 @@ _COMMANDS = {
     "transcribe": "corpus transcribe",
     "write_report": "report",
 }
-"""The command that calls each function which messages name."""
+"""The command for each function that messages name."""
 
 _OPTIONS = {
     "id_column": "--column utterance_id=NAME",
@@ -46,17 +46,17 @@ _OPTIONS = {
     "prediction_column": "--column predicted=NAME",
     "truth_column": "--column emotion=NAME",
 }
-"""Options whose form does not follow from the name of the parameter."""
+"""Options whose spelling differs from the name of the parameter."""
 
 _RUNNING = "mmer.command"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what Ctrl-C does, with the exit code that says so."""
+    """SIGTERM, handled like Ctrl-C but with its own exit code."""
 
 
 class Command(TyperCommand):
-    """A command whose help ends with the settings it takes as NAME=VALUE."""
+    """Command whose help ends with the settings it takes as NAME=VALUE."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta[_RUNNING] = self
@@ -68,7 +68,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands, of which a misspelt name is an error that names the nearest."""
+    """Group of commands that suggests the nearest name for a misspelled one."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
@@ -80,7 +80,7 @@ class Group(TyperGroup):
 
 
 class Commands(Group):
-    """The whole of `mmer`: old names are translated, and errors are one line and exit code 2."""
+    """Top-level `mmer` command, which translates old names and prints errors in one line, with exit code 2."""
 
     def main(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
         use_utf8()
@@ -114,10 +114,10 @@ def register(
     """Add a command.
 
     Args:
-        group: to add it to.
-        function: what it does; its docstring is its help.
-        example: a line that could be typed.
-        name: of the command; that of the function unless given.
+        group: the group to add it to.
+        function: its implementation; the docstring is its help.
+        example: a complete command line.
+        name: name of the command; default: that of the function.
         panel: heading under which the group lists it.
     """
     group.command(name, cls=Command, epilog=f"Example: {example}", rich_help_panel=panel or None)(function)
@@ -155,7 +155,7 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
 
 
 def _abandon_output() -> None:
-    """Drop what standard output does not take, so that the end of the process does not try again."""
+    """Discard pending standard output, so that the end of the process does not try again."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -164,14 +164,14 @@ def _abandon_output() -> None:
 
 
 def _refusal(error: OSError) -> str:
-    """What the system refused, and of which file."""
+    """Describe what the system refused, and for which file."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     what = "an output cannot be written" if error.errno in _FULL else "cannot go on"
     return f"{' and '.join(names) or what}: {error.strerror or error}"
 
 
 def _spell(command: Any, part: Parameter | Function) -> str:
-    """A parameter as the option, argument or setting of the command that ran; a function as its command."""
+    """Spell a parameter as an option, argument or setting of the current command, and a function as its command."""
     if isinstance(part, Function):
         return " ".join(["mmer", _COMMANDS[part.name], *part.arguments])
     if part.name in _OPTIONS:
@@ -195,7 +195,7 @@ def _nearest(name: str, known: Any) -> str:
 
 
 def _tell_usage_error(error: Any) -> None:
-    """Print in one line what of the command line cannot be understood."""
+    """Print a usage error in one line."""
     ctx: Any = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         print(ctx.get_help(), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The commands about data: `mmer corpus prepare`, `show`, `audit` and `transcribe`, and `mmer augment`."""
+"""Commands for data: `mmer corpus prepare`, `show`, `audit` and `transcribe`, and `mmer augment`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,7 +88,7 @@ def prepare(
 
 
 def _sources(words: Sequence[str]) -> Iterator[str]:
-    """Sources as `read_from` reads them; a name and the folder after it are one."""
+    """Return sources as `read_from` reads them; join a corpus name with the folder after it."""
     from mmer.corpora import READERS, check_corpus_name
 
     rest = iter(words)
@@ -107,7 +107,7 @@ def show(
         float,
         typer.Option(
             min=0,
-            help="Decode recordings for so long, then read headers for as long again; inf decodes all.",
+            help="Decode recordings for this many seconds, then read headers for as long again; inf decodes all.",
         ),
     ] = 20.0,
 ) -> None:
@@ -134,7 +134,7 @@ def transcribe(
     out: OutTable,
     device: Device = None,
 ) -> None:
-    """Write what is heard in each recording into the column recognized; goes on after an interruption."""
+    """Transcribe each recording into the column recognized; the same command again continues after an interruption."""
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
     from mmer.inference.transcribe_corpus import transcribe as transcribe_corpus
@@ -144,7 +144,7 @@ def transcribe(
         written, errors = transcribe_corpus(table, source, out, device=device, progress=progress)
     notes = list(table.notes)
     if unheard := int(written.table["recognized"].isna().sum()):
-        notes.append(f"{unheard} utterances have no readable recording and were not heard")
+        notes.append(f"{unheard} utterances have no readable recording and were not transcribed")
     if errors.rate is not None:
         rates = f"word error rate {errors.rate:.1%}, character error rate {errors.character_rate:.1%}"
         notes.append(f"{rates} against {errors.transcripts} transcripts")
@@ -167,15 +167,17 @@ def audit(
         ),
     ] = None,
     similarity: Annotated[
-        float, typer.Option(help="From which transcripts are nearly the same, above 0 to 1.")
+        float, typer.Option(help="Similarity from which transcripts count as nearly the same, above 0 to 1.")
     ] = 0.8,
     audio: Annotated[bool, typer.Option(help="Read the recordings.")] = True,
     views: Annotated[
         Path | None,
-        typer.Option(metavar="VIEWS", help="A views.parquet of mmer augment: which break a fold?"),
+        typer.Option(
+            metavar="VIEWS", help="A views.parquet of mmer augment; counts the views that break a fold."
+        ),
     ] = None,
 ) -> None:
-    """Measure how much of what is tested is in training too: speakers, words, recordings."""
+    """Measure leakage: the share of test utterances whose speaker, words or recording are in training too."""
     from mmer.corpora.audit.audit import audit as audit_corpus
     from mmer.corpora.audit.conditions import AuditCondition
     from mmer.corpora.corpus import Corpus
@@ -211,9 +213,7 @@ def augment(
     corpus: RecordingsPath,
     speech: Annotated[
         str,
-        typer.Option(
-            metavar="GEN[,GEN]", help="What makes the sound: yourtts, espeak, world, effects, none."
-        ),
+        typer.Option(metavar="GEN[,GEN]", help="Speech generators: yourtts, espeak, world, effects, none."),
     ],
     out: OutFolder,
     settings: Settings = None,
@@ -221,7 +221,7 @@ def augment(
         str,
         typer.Option(
             metavar="GEN",
-            help="What makes the words: marian:en-de, marian:FORWARD_MODEL,BACK_MODEL, perturb, none.",
+            help="Text generator: marian:en-de, marian:FORWARD_MODEL,BACK_MODEL, perturb, none.",
         ),
     ] = "none",
     seed: Seed = 0,

@@ -1,4 +1,4 @@
-"""The commands that judge: `mmer evaluate`, `robustness`, `calibrate`, `report` and `compare`."""
+"""Commands for evaluation: `mmer evaluate`, `robustness`, `calibrate`, `report` and `compare`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +37,7 @@ def evaluate(
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
-    """Judge a model on labeled utterances."""
+    """Evaluate a model on labeled utterances."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.evaluate import evaluate as evaluate_model
@@ -76,18 +76,19 @@ def robustness(
         str | None,
         typer.Option(
             metavar="AXIS,AXIS",
-            help="Some of noise, codec, loudness, length and words, each with a level of its own if one follows, "
-            "as words:0.2 for so many word errors or words:none; all by default.",
+            help="Some of noise, codec, loudness, length and words, each with an optional level, such as words:0.2 "
+            "for a word error rate of 0.2, or words:none; all by default.",
         ),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Judge so many utterances, drawn at random; all by default.")
+        int | None,
+        typer.Option(min=1, help="Number of utterances to judge, drawn at random; all by default."),
     ] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
-    """Judge a model on worse recordings and words; the same command again continues after an interruption."""
+    """Evaluate a model on degraded recordings and words; the same command again continues after an interruption."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.robustness.robustness import measure, robustness_table
@@ -114,12 +115,12 @@ def calibrate(
     corpus: CorpusPath,
     split: Split = "validation",
     on_training: Annotated[
-        bool, typer.Option("--on-training", help="Fit on utterances that the model was trained on, too.")
+        bool, typer.Option("--on-training", help="Also fit on utterances that the model was trained on.")
     ] = False,
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
-    """Fit what makes probabilities mean what they say, on speakers that training did not hear; kept in MODEL."""
+    """Calibrate a model's probabilities on speakers outside its training data; the result is stored in MODEL."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.calibration.fit import calibrate as calibrate_model
@@ -151,10 +152,10 @@ def report(
         ),
     ] = None,
     audio: Annotated[
-        bool, typer.Option("--audio", help="Put the recordings of the most confident mistakes into the page.")
+        bool, typer.Option("--audio", help="Embed the recordings of the most confident mistakes.")
     ] = False,
 ) -> None:
-    """Write a page about a run, its tables as LaTeX and Markdown, and the model card of its model."""
+    """Write an HTML report of a run, its tables as LaTeX and Markdown, and the model card."""
     from mmer.errors import CheckpointError
     from mmer.evaluation.model_card import write_model_card
     from mmer.evaluation.report.page import write_report
@@ -189,13 +190,13 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME=COLUMN",
-            help="What a column of tables is called that is not called utterance_id, emotion, predicted or "
-            "speaker, as predicted=answer; repeatable.",
+            help="Name of a table's column where it is not utterance_id, emotion, predicted or speaker, such as "
+            "predicted=answer; repeatable.",
         ),
     ] = None,
     out: OutJson = None,
 ) -> None:
-    """Compare runs on the same utterances: intervals, paired tests, corrected for several runs."""
+    """Compare runs on the same utterances, with intervals and paired tests corrected for several runs."""
     from mmer.evaluation.comparison import compare as compare_runs
     from mmer.evaluation.prediction_files import Columns, read_runs
     from mmer.files.writing import check_output_file

@@ -1,4 +1,4 @@
-"""The `mmer` command: every sub-command, with the heading that lists it and an example."""
+"""The `mmer` command: registration of all subcommands, with headings and examples."""
 
 import signal
 from typing import Annotated, Any
@@ -96,7 +96,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the `mmer` command; an error a user can cause is one line and exit code 2."""
+    """Run the `mmer` command; print a user's errors in one line and exit with 2."""
 
     def terminate(*_: Any) -> None:
         raise Terminated

@@ -1,4 +1,4 @@
-"""The `mmer model` commands, which take a trained model elsewhere and check it there."""
+"""The `mmer model` commands, which export, import, pack and check models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +13,11 @@ def export_model(
     model: ModelFolder,
     out: OutFolder,
     int8: Annotated[
-        bool, typer.Option("--int8", help="With weights of 8 bits: smaller, not quite the same answers.")
+        bool,
+        typer.Option("--int8", help="Store weights with 8 bits: a smaller file, slightly different answers."),
     ] = False,
 ) -> None:
-    """Write a model as ONNX, which runs without PyTorch, and compare its answers with PyTorch's."""
+    """Export a model as ONNX, which runs without PyTorch, and compare its answers with PyTorch's."""
     from mmer.inference.backends.export import export_onnx
 
     done = export_onnx(model, out, int8=int8)
@@ -51,7 +52,7 @@ def bundle(
         ),
     ],
 ) -> None:
-    """Pack a model folder into one file with checksums, which every command reads in its place."""
+    """Pack a model folder into one file with checksums, which every command accepts in its place."""
     from mmer.inference.backends.bundle import write_bundle
 
     digest = write_bundle(model, out)
@@ -65,7 +66,7 @@ def check(
     ] = None,
     device: Device = None,
 ) -> None:
-    """Check that a model answers here as where it was made, however it is asked; exit code 1 if it does not."""
+    """Verify that a model gives the same answers on this machine as where it was made; exit code 1 if it does not."""
     from mmer.inference.doctor import check_table, examine
 
     checks = examine(model, exported=onnx, device=device)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from pathlib import Path
 from typing import Annotated
@@ -72,13 +72,13 @@ OutTable = Annotated[
 ]
 OutJson = Annotated[
     Path | None,
-    typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="Write everything to this .json file, too."),
+    typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="Also write everything to this .json file."),
 ]
 
 Split = Annotated[
     str, typer.Option(help="Use only the utterances of this split: train, validation or test; or use all.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random choices.")]
 Renames = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,16 +87,17 @@ Renames = Annotated[
         help="Rename an emotion first, or give a .yaml, .json or .csv file of such pairs; repeatable.",
     ),
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="Train so many folds at a time.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of folds to train in parallel.")]
 
 Transcript = Annotated[
-    str | None, typer.Option(rich_help_panel=_WORDS, help="What is said in the one recording given.")
+    str | None,
+    typer.Option(rich_help_panel=_WORDS, help="Transcript of the recording; only with one recording."),
 ]
 Channel = Annotated[
     str,
     typer.Option(
         rich_help_panel=_WORDS,
-        help="Take the mix of all channels, left, right, or a number from 1; each answers every channel by itself.",
+        help="Channel to use: mix of all, left, right, a number from 1, or each for every channel by itself.",
     ),
 ]
 OneSpeaker = Annotated[
@@ -104,7 +105,7 @@ OneSpeaker = Annotated[
     typer.Option(
         "--one-speaker",
         rich_help_panel=_WORDS,
-        help="All that is heard is said by one person; for models that normalize per speaker.",
+        help="Treat everything as one speaker; for models that standardize per speaker.",
     ),
 ]
 Pause = Annotated[
@@ -113,12 +114,10 @@ Pause = Annotated[
 
 transcription = typer.Option(
     rich_help_panel=_WORDS,
-    help="Where the words come from: given, none, ctc (the model's own speech recognition) or "
+    help="Source of the transcripts: given, none, ctc (the model's own speech recognition) or "
     "whisper:NAME-OR-FOLDER.",
 )
-batch_size = typer.Option(
-    min=1, rich_help_panel=_COMPUTING, help="How many utterances the model computes at a time."
-)
+batch_size = typer.Option(min=1, rich_help_panel=_COMPUTING, help="Number of utterances in a batch.")
 device = typer.Option(rich_help_panel=_COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one.")
 Transcription = Annotated[str, transcription]
 BatchSize = Annotated[int, batch_size]
@@ -126,10 +125,10 @@ Device = Annotated[str | None, device]
 
 
 def label_map(pairs: list[str] | None) -> dict[str, str | None]:
-    """New names of emotions by their old ones, from `Renames`; None for those that are to have no name.
+    """Return the new name of each emotion in `Renames`; None removes a label.
 
     Raises:
-        MMERError: neither FROM=TO nor a file.
+        MMERError: an entry is neither FROM=TO nor a file.
     """
     from mmer.corpora.label_map import read_label_map
 
@@ -148,10 +147,10 @@ def label_map(pairs: list[str] | None) -> dict[str, str | None]:
 
 
 def renames(pairs: list[str] | None) -> dict[str, str]:
-    """As `label_map`, for judging, where every emotion keeps a name.
+    """Return `label_map` for evaluation, where every emotion keeps a label.
 
     Raises:
-        MMERError: also where an emotion is to have no name.
+        MMERError: `label_map` raises one, or an entry removes a label.
     """
     found = label_map(pairs)
     if nameless := [before for before, after in found.items() if after is None]:

@@ -1,4 +1,4 @@
-"""The commands that use a model: `mmer predict`, `explain`, `timeline`, `listen` and `score`."""
+"""Commands that use a model: `mmer predict`, `explain`, `timeline`, `listen` and `score`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +19,8 @@ from mmer.cli.options import (
 from mmer.display.terminal import messages, print_result, results, tell
 from mmer.errors import MMERError, Parameter
 
-_LISTED = 5  # errors told one by one; the others are in the table
-_CERTAINTY, _OUTPUT = "How sure an answer is", "Output"
+_LISTED = 5  # most errors printed; the table has the others
+_CERTAINTY, _OUTPUT = "Confidence of answers", "Output"
 
 
 def predict(
@@ -45,7 +45,7 @@ def predict(
         float | None,
         typer.Option(
             rich_help_panel=_CERTAINTY,
-            help="Give label sets that hold the true emotion this often, such as 0.9.",
+            help="Give label sets that contain the true emotion with this probability, such as 0.9.",
         ),
     ] = None,
     by_class: Annotated[
@@ -99,7 +99,7 @@ def explain(
         str | None,
         typer.Option(
             rich_help_panel="Recording and words",
-            help="What is put into the same voice; a neutral sentence by default.",
+            help="Transcript of the counterfactual with the same voice; a neutral sentence by default.",
         ),
     ] = None,
     out: Annotated[
@@ -114,7 +114,7 @@ def explain(
     transcription: Transcription = "given",
     device: Device = None,
 ) -> None:
-    """Explain an answer: what it owes to each word and moment, and what would have changed it."""
+    """Explain an answer: the contribution of each word and moment, and what would have changed it."""
     from mmer.inference.explain.explain import explain as explain_utterance
     from mmer.inference.explain.explanation import check_target, explanation_tables, write
     from mmer.inference.inputs import Utterance
@@ -152,22 +152,25 @@ def timeline(
     ] = None,
     segments: Annotated[
         Path | None,
-        typer.Option(help="Segments that are known: .rttm, .TextGrid, .csv, .srt or .vtt, with their words."),
+        typer.Option(help="Given segments, with their words: .rttm, .TextGrid, .csv, .srt or .vtt."),
     ] = None,
     tier: Annotated[
-        list[str] | None, typer.Option(help="Take this tier of the TextGrid alone; repeatable.")
+        list[str] | None, typer.Option(help="Read only this tier of the TextGrid; repeatable.")
     ] = None,
     channel: Channel = "mix",
     one_speaker: OneSpeaker = False,
     smoothing: Annotated[
-        float, typer.Option(min=0, help="Seconds over which earlier answers are forgotten; 0 for none.")
+        float,
+        typer.Option(
+            min=0, help="Time constant of the smoothing over earlier answers, in seconds; 0 for none."
+        ),
     ] = 0.0,
     pause: Pause = 0.5,
     transcription: Transcription = "given",
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
-    """Follow emotions along a recording, hours long if need be: an answer for each segment of speech."""
+    """Predict an emotion for each segment of speech in a recording of any length."""
     from mmer.inference.command import timeline_of
 
     errors = timeline_of(
@@ -199,7 +202,7 @@ def listen(
         ),
     ] = None,
     rate: Annotated[
-        int, typer.Option(min=1000, max=768_000, help="Hz of what comes on standard input.")
+        int, typer.Option(min=1000, max=768_000, help="Sampling rate of standard input in Hz.")
     ] = 16000,
     pause: Pause = 0.5,
     every: Annotated[
@@ -208,7 +211,7 @@ def listen(
     transcription: Transcription = "none",
     device: Device = None,
 ) -> None:
-    """Answer while somebody speaks, until Ctrl-C or the end of the pipe; JSON lines unless on a terminal."""
+    """Predict live from a microphone or pipe, until Ctrl-C or the end of the pipe; JSON lines unless on a terminal."""
     if source not in (None, "-") and (Path(source).exists() or Path(source).suffix[1:].isalpha()):
         raise MMERError(f"listening to {source}: give - for standard input, or nothing for the microphone")
     from mmer.inference.listen_command import listen_to
@@ -241,7 +244,9 @@ def score(
     shard_rows: Annotated[
         int,
         typer.Option(
-            min=1, rich_help_panel=_OUTPUT, help="Rows of a file, which is written when all are there."
+            min=1,
+            rich_help_panel=_OUTPUT,
+            help="Rows per file; a file is written when all its rows are finished.",
         ),
     ] = 512,
     transcription: Transcription = "given",
@@ -251,7 +256,7 @@ def score(
         typer.Option(
             min=1,
             rich_help_panel="Computing",
-            help="Processes that read and answer, each with the model; on Ray, actors.",
+            help="Number of processes, each with the model; on Ray, actors.",
         ),
     ] = 1,
     device: Device = None,

@@ -1,4 +1,4 @@
-"""Commands and options that are called otherwise now, and go on working for one release."""
+"""Renamed commands and options, whose old names work for one more release."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OldCommand:
-    """A command that is part of another one now.
+    """Former command that is now part of another one.
 
     Attributes:
-        new: its name now.
-        first: the option that its first argument became.
-        last: the option that its last argument became.
-        out: where it wrote unless told.
+        new: its new name.
+        first: the option that replaces its first argument.
+        last: the option that replaces its last argument.
+        out: its default output.
     """
 
     new: str
@@ -75,12 +75,12 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--speakers": "speakers={}",
     },
 }
-"""By command and old option, how it is written now; `{}` stands for its value. Nothing: it is not needed any more."""
+"""New spelling by command and old option; `{}` stands for the value, an empty text for an option no longer needed."""
 
 KEPT: Mapping[str, Mapping[str, str]] = {
     "evaluate": {"--transcripts": "mmer robustness --axes words:LEVEL"},
 }
-"""Hidden options that still do what they did, and what to use instead."""
+"""Hidden options that still work, and their replacements."""
 
 _REPEATED = ("allow_host=",)
 
@@ -89,11 +89,11 @@ def renamed(arguments: Sequence[str], root: Any) -> tuple[list[str], list[str]]:
     """Translate a command line.
 
     Args:
-        arguments: what follows `mmer`.
+        arguments: the arguments of `mmer`.
         root: all commands.
 
     Returns:
-        The command line of today, and for each old name what it is now.
+        The new command line, and a note for each old name.
     """
     start = next((place for place, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
     before, words = list(arguments[:start]), list(arguments[start:])
@@ -116,7 +116,7 @@ def _described(old: OldCommand) -> str:
 
 
 def _options(command: str, words: list[str]) -> tuple[list[str], list[str]]:
-    """Translate the options of a command; what became a setting or an argument goes to the end."""
+    """Translate the options of a command; those that became settings or arguments go to the end."""
     table, kept = OPTIONS.get(command, {}), KEPT.get(command, {})
     made: list[str] = []
     appended: list[str] = []
@@ -135,7 +135,7 @@ def _options(command: str, words: list[str]) -> tuple[list[str], list[str]]:
         form = table[option]
         if "{}" in form and not equals:
             value = next(rest, None)
-            if value is None:  # an error that the command itself reports
+            if value is None:  # the command itself reports the error
                 made.append(word)
                 break
         notes.append(f"{option} is now {form.replace('{}', 'VALUE')}" if form else f"{option} is not needed")
@@ -158,7 +158,7 @@ def _append(settings: list[str], new: list[str]) -> None:
 
 
 def _moved(old: OldCommand, words: list[str], root: Any) -> Iterator[str]:
-    """The words of an old command with the arguments that became options."""
+    """Return the words of an old command with the arguments that became options."""
     command = root
     for name in old.new.split():
         yield name
@@ -178,7 +178,7 @@ def _moved(old: OldCommand, words: list[str], root: Any) -> Iterator[str]:
 
 
 def _arguments(words: list[str], command: Any) -> Iterator[int]:
-    """Places of what is neither an option nor the value of one."""
+    """Return the positions of words that are neither options nor their values."""
     with_value = {
         name
         for parameter in command.params

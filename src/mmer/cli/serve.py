@@ -21,15 +21,15 @@ def serve(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A .yaml file of settings. Variables of the environment such as MMER_PORT come before it, and "
-            "NAME=VALUE before both.",
+            help="A .yaml file of settings. Environment variables such as MMER_PORT override it, and NAME=VALUE "
+            "overrides both.",
         ),
     ] = None,
     transcription: Annotated[str | None, transcription] = None,
     batch_size: Annotated[int | None, batch_size] = None,
     device: Annotated[str | None, device] = None,
 ) -> None:
-    """Answer over HTTP, with a web page: recordings are answered in memory and not kept."""
+    """Answer over HTTP, with a web page; recordings stay in memory and are not stored."""
     from mmer.serving.serve import serve as serve_model
     from mmer.serving.settings import read_serve_settings
 

@@ -24,7 +24,7 @@ _KINDS = {
 
 
 def settings_kind(command: str) -> "type[BaseModel] | None":
-    """The settings of a command; None for one that has none."""
+    """Return the kind of settings of a command; None for a command without settings."""
     if command not in _KINDS:
         return None
     module, name = _KINDS[command]
@@ -35,8 +35,8 @@ def print_settings(kind: "type[BaseModel]", values: "BaseModel | None" = None) -
     """Print every setting with its meaning.
 
     Args:
-        kind: the settings there are.
-        values: of a recipe, to be shown with the defaults they differ from; None to show the defaults.
+        kind: the kind of settings.
+        values: values of a recipe, shown with the defaults they differ from; None to show the defaults.
     """
     from rich.padding import Padding
     from rich.text import Text
@@ -54,7 +54,7 @@ def print_settings(kind: "type[BaseModel]", values: "BaseModel | None" = None) -
 
 
 def show_settings(command: str) -> None:
-    """Print the settings of a command below its help; those of a recipe are too many."""
+    """Print the settings of a command below its help, except the many settings of a recipe."""
     kind = settings_kind(command)
     if kind is not None and _KINDS[command] is not _RECIPE:
         results().print("Settings, each as NAME=VALUE, with their defaults:")
@@ -62,13 +62,13 @@ def show_settings(command: str) -> None:
 
 
 def complete_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    """What an unfinished NAME=VALUE may become."""
+    """Complete an unfinished NAME=VALUE."""
     kind = settings_kind(ctx.info_name or "")
     if kind is None:
         return
     from mmer.recipe.parsing import list_settings
 
-    # bash takes NAME, = and VALUE for three words, and inserts what is printed for the last of them.
+    # bash splits NAME=VALUE into three words and replaces only the last.
     before = ctx.params.get("overrides") or ctx.params.get("settings") or []
     if len(before) > 1 and before[-1] == "=":
         name, value, written = before[-2], incomplete, ""
@@ -85,14 +85,14 @@ def complete_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 
 def _completed(setting: "Setting") -> list[str]:
-    """A setting with more than one continuation, so that a shell adds no space after its equals sign."""
+    """Return a setting with more than one continuation, so that a shell adds no space after its equals sign."""
     if len(setting.choices) > 1:
         return [f"{setting.name}={choice}" for choice in setting.choices]
     return [f"{setting.name}=", f"{setting.name}={setting.default}"]
 
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """Recipes whose name begins so, and .yaml files."""
+    """Complete the name of a recipe or of a .yaml file."""
     from glob import escape, glob
 
     from mmer.recipes import recipe_names

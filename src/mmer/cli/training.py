@@ -1,4 +1,4 @@
-"""The commands that train: `mmer recipes`, `train`, `crossval`, `ablate` and `demo`."""
+"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate` and `demo`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,11 @@ def recipes(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            metavar="RECIPE", autocompletion=complete_recipe, help="A recipe, whose settings are listed."
+            metavar="RECIPE", autocompletion=complete_recipe, help="A recipe to list the settings of."
         ),
     ] = None,
 ) -> None:
-    """List the recipes or, for one, every setting with its value there, its default and its meaning."""
+    """List the recipes or, for one recipe, every setting with its value, its default and its meaning."""
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.recipes import recipe_names, summary
 
@@ -52,7 +52,7 @@ def crossval(
         ),
     ] = None,
     folds: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME", help="Train these folds alone; all by default.")
+        str | None, typer.Option(metavar="NAME,NAME", help="Train only these folds; all by default.")
     ] = None,
     jobs: Jobs = 1,
     system: Annotated[
@@ -68,13 +68,14 @@ def crossval(
         typer.Option(
             "--per-speaker",
             rich_help_panel="Baseline",
-            help="Standardize egemaps over all clips of a speaker, tested ones too.",
+            help="Standardize egemaps over all clips of a speaker, including test clips.",
         ),
     ] = False,
     features: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel="Baseline", help="A .parquet file that keeps openSMILE's features for other runs."
+            rich_help_panel="Baseline",
+            help="A .parquet file that stores openSMILE's features for other runs.",
         ),
     ] = None,
 ) -> None:
@@ -108,7 +109,7 @@ def ablate(
     ] = None,
     jobs: Jobs = 1,
 ) -> None:
-    """Train the paper's comparisons: each side alone, naive fusion, and MMER without each of its parts."""
+    """Train the paper's comparisons: each modality alone, naive fusion, and MMER without each of its parts."""
     from mmer.training.ablation import ablate as ablate_recipe
 
     ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
@@ -150,7 +151,7 @@ def _refuse(reason: str, given: dict[str, object], other: str) -> None:
 
 
 def _check_recipe(recipe: str, out: Path) -> None:
-    """Refuse to write the complete recipe over a hand-written one that a run is to begin from."""
+    """Check that the complete recipe does not overwrite a hand-written one."""
     from mmer.files.writing import check_not_input
 
     folder = RunFolder(out)

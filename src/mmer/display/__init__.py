@@ -1,1 +1,1 @@
-"""What people see: the terminal, progress, and the figure that pictures are drawn on."""
+"""Output for people: terminal, progress bars, and the figure class of all plots."""

@@ -1,4 +1,4 @@
-"""The figure that every picture is drawn on: text that users wrote is drawn as it is, in a font that has it."""
+"""The figure class of all plots, which draws users' text literally and in fonts that have its characters."""
 
 import logging
 import math
@@ -24,19 +24,19 @@ from mmer.files.writing import writing
 from mmer.plain_text import one_line, shown
 
 INK, FAINT = "#1f2933", "#c3cbd3"
-"""Colors of text and of what stays in the background."""
+"""Colors of text and of background elements."""
 _SPELLED = re.compile(r"(?:HIRAGANA|KATAKANA|HANGUL) (?:LETTER|SYLLABLE) (?:SMALL )?(\w+)$")
 _NOTE = 0.22  # inches for a line below the picture
-_LINES = 8  # of a name
-_MOST_PIXELS = 60e6  # of a picture, which takes four bytes for each while it is drawn
-_CODES = 8  # characters without a font that are told one by one
-_BOXES = "LastResort"  # the font of matplotlib that draws a box for every character
+_LINES = 8  # most lines of a name
+_MOST_PIXELS = 60e6  # most pixels of a picture, which needs four bytes for each
+_CODES = 8  # most characters without a font that are listed
+_BOXES = "LastResort"  # matplotlib's font that draws a box for every character
 
 _logger = logging.getLogger(__name__)
 
 
 class Picture(Figure):
-    """A figure on which no text is mathematics, and no character an empty box.
+    """Figure that draws no text as mathematics and no character as an empty box.
 
     Characters that matplotlib's font lacks are drawn in an installed font that has them. Where there is none, they are
     spelled (kana, Hangul) or given as code points, and a line below the picture and in the log says so.
@@ -45,7 +45,7 @@ class Picture(Figure):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.replaced: set[str] = set()
-        """Characters that no font here has."""
+        """Characters that no font on this machine has."""
 
     def label(self, text: str, width: int) -> str:
         """Give a name as it will be drawn, in lines of at most `width` characters and no more than eight."""
@@ -54,7 +54,7 @@ class Picture(Figure):
         return "\n".join(textwrap.wrap(plain, width, max_lines=_LINES, placeholder="…"))
 
     def savefig(self, fname: Any, *, format: str | None = None, **settings: Any) -> None:
-        """Write the picture to a path, complete or not at all, or to an open file; a huge one with fewer pixels."""
+        """Write the picture atomically to a path, or to an open file; reduce the resolution of a huge one."""
         path = Path(fname) if isinstance(fname, str | Path) else None
         if path is not None:
             format = format or path.suffix[1:].lower()
@@ -62,7 +62,7 @@ class Picture(Figure):
         settings["dpi"] = min(settings.get("dpi", self.get_dpi()), math.sqrt(_MOST_PIXELS / (width * height)))
         _draw_plainly(self, spelled=format != "svg" or matplotlib.rcParams["svg.fonttype"] != "none")
         with warnings.catch_warnings():
-            # Of text that stays text; where characters are shapes, none is missing.
+            # Matplotlib warns of text that stays text; where characters are shapes, none is missing.
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             if path is None:
                 super().savefig(fname, format=format, **settings)
@@ -73,10 +73,10 @@ class Picture(Figure):
 
 @contextmanager
 def additional_picture(what: str) -> Iterator[None]:
-    """Draw a picture of results that are worth keeping without it: a failure is logged, not raised.
+    """Draw an optional picture: log a failure instead of raising it.
 
     Args:
-        what: the picture, as the log calls it.
+        what: name of the picture in the log.
     """
     try:
         yield
@@ -94,8 +94,8 @@ def _draw_plainly(figure: Picture, *, spelled: bool) -> None:
     """Make every text of a figure plain.
 
     Args:
-        figure: drawn completely.
-        spelled: the file holds shapes, so that each character needs a font here.
+        figure: a completely drawn figure.
+        spelled: whether the file holds shapes, so that each character needs a font on this machine.
     """
     replaced = figure.replaced
     for axis in figure.findobj(Axis):
@@ -134,7 +134,7 @@ def _add_note(figure: Figure, note: str) -> None:
 
 
 def _plain(text: Text, spelled: bool) -> tuple[str, tuple[str, ...], frozenset[str]]:
-    """What to draw in place of a text, the further fonts that it needs, and the characters that none has."""
+    """Return the text to draw, the further fonts that it needs, and the characters that no font has."""
     return _plain_text(text.get_text(), text.get_fontproperties(), spelled=spelled)
 
 
@@ -149,20 +149,20 @@ def _plain_text(
 
 
 def _drawn(character: str) -> str:
-    if "\u2400" <= character <= "\u2421":  # of a control character; few fonts have it
+    if "\u2400" <= character <= "\u2421":  # symbol for a control character; few fonts have it
         return "\ufffd"
     return " " if character != "\n" and (character.isspace() or character == "\ufeff") else character
 
 
 @lru_cache
 def _fonts(path: str, characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Families of installed fonts with the characters that the font at `path` lacks, and those that none has."""
+    """Return families of installed fonts with the characters that the font at `path` lacks, and those that none has."""
     lacking = _lacking(
         path, frozenset(each for each in characters if unicodedata.category(each) not in ("Cc", "Cf"))
     )
     found: list[str] = []
     if lacking:
-        # Of fonts that have as many, the first by name, so that the same machine draws the same picture.
+        # Ties go to the first by name, so that the same machine draws the same picture.
         for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.weight != 400, entry.name)):
             if lacking and _BOXES not in Path(entry.fname).name:
                 rest = _lacking(entry.fname, lacking)
@@ -175,13 +175,13 @@ def _fonts(path: str, characters: frozenset[str]) -> tuple[tuple[str, ...], froz
 def _lacking(path: str, characters: frozenset[str]) -> frozenset[str]:
     try:
         font = FT2Font(path)
-    except (OSError, RuntimeError):  # of a kind that matplotlib cannot read
+    except (OSError, RuntimeError):  # matplotlib cannot read it
         return characters
     return frozenset(character for character in characters if not font.get_char_index(ord(character)))
 
 
 def _spell(text: str, without: frozenset[str]) -> str:
-    """The text with each run of `without` as letters or code points."""
+    """Return the text with each run of `without` as letters or code points."""
     if not without:
         return text
     run = re.compile(f"[{re.escape(''.join(sorted(without)))}]+")
@@ -197,7 +197,7 @@ def _spelled(run: str) -> str:
 
 
 def soft_axes(axes: Axes, grid: Literal["both", "x", "y"]) -> Axes:
-    """Give axes thin lines and a faint grid; returns them."""
+    """Give axes thin lines and a faint grid, and return them."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9, length=3)

@@ -1,4 +1,4 @@
-"""Bars: one for work on a known number of utterances, one with its speed, and none of another library.
+"""Progress bars, with and without speed, and suppression of other libraries' bars.
 
 Where there is no terminal, a line at least every `INTERVAL` says the same.
 """
@@ -22,17 +22,17 @@ from mmer.display.terminal import tell
 from mmer.plain_text import one_line
 
 INTERVAL = 60.0
-"""Seconds after which progress is told again where there is no terminal."""
+"""Seconds between progress lines where there is no terminal."""
 
 
 def time_left(seconds: float) -> str:
-    """Say how long work will take, as in `1:02:03 left`."""
+    """Format the remaining time, as in `1:02:03 left`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} left"
 
 
 class _Lines:
-    """Tells how far work is, at most once in `INTERVAL`, where there is no terminal."""
+    """Progress lines, at most one per `INTERVAL`, where there is no terminal."""
 
     def __init__(self, console: Console, what: str) -> None:
         self._console, self._what, self._told = console, what, monotonic()
@@ -40,7 +40,7 @@ class _Lines:
 
     def __call__(self, done: int, total: int | None, speed: str = "") -> None:
         now = monotonic()
-        began, before = self._first = self._first or (now, done)  # what was done before tells no speed
+        began, before = self._first = self._first or (now, done)  # earlier work does not count for the speed
         if self._console.is_terminal or now - self._told < INTERVAL:
             return
         self._told = now
@@ -51,7 +51,7 @@ class _Lines:
 
 
 def _bar(console: Console, *columns: ProgressColumn) -> Progress:
-    """Make a bar that is shown on a terminal, and leaves standard output to results."""
+    """Make a bar for a terminal that does not write to standard output."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(30),
@@ -69,8 +69,8 @@ def counting(console: Console, what: str, total: int | None = None) -> Iterator[
 
     Args:
         console: where it is shown.
-        what: is being done.
-        total: utterances; None if it is told later.
+        what: description of the work.
+        total: number of utterances; None if it is given later.
 
     Yields:
         A function to call with the number of utterances done so far, and their total where it is known by then.
@@ -94,12 +94,12 @@ def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Ca
 
     Args:
         console: where it is shown.
-        what: is being done.
-        total: recordings.
-        done: of them, before.
+        what: description of the work.
+        total: number of recordings.
+        done: number of recordings finished earlier.
 
     Yields:
-        A function to call with numbers of recordings, and of seconds of sound, that are done since the last call.
+        A function to call with the numbers of recordings and of seconds of sound finished since the last call.
     """
     columns = (MofNCompleteColumn(), TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn())
     with _bar(console, *columns) as progress:
@@ -121,12 +121,12 @@ def speed(console: Console, what: str, total: int, done: int = 0) -> Iterator[Ca
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hide the bars, the tables of unexpected weights and the notes on saving that transformers prints."""
-    # Imported here, so that the command line need not wait for transformers to say what is wrong.
+    """Hide transformers' bars, tables of unexpected weights and notes on saving."""
+    # Imported here, so that errors of the command line do not wait for transformers.
     from transformers.utils import logging as hf_logging
 
     shown = hf_logging.is_progress_bar_enabled()
-    # The last one warns of every model without a plan for several GPUs while modeling_utils is quiet.
+    # The last one warns about every model without a plan for several GPUs although modeling_utils is quiet.
     names = ("trainer_utils", "modeling_utils", "distributed.tensor_parallel")
     loggers = [logging.getLogger(f"transformers.{name}") for name in names]
     levels = [logger.level for logger in loggers]
@@ -144,7 +144,7 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def silent_transformers() -> Iterator[None]:
-    """Hide everything of transformers but errors: the caller reports weights that do not fit, in one line."""
+    """Hide everything but errors of transformers: the caller reports weights that do not fit, in one line."""
     from transformers.utils import logging as hf_logging
 
     level = hf_logging.get_verbosity()

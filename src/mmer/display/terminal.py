@@ -1,4 +1,4 @@
-"""Where commands print: results on standard output, messages on standard error; what users wrote is never markup."""
+"""Consoles: results on standard output, messages on standard error, and users' text never as markup."""
 
 import sys
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ from mmer.plain_text import one_line, shown
 
 
 class PlainConsole(Console):
-    """Prints text as it is: no markup, no emoji codes, no highlighting, and control characters as symbols."""
+    """Console that prints text literally: no markup, emoji codes or highlighting, and control characters as symbols."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render what is printed; every text passes here."""
+        """Render a printed object; all text passes through here."""
         if isinstance(renderable, str):
             renderable = shown(renderable)
         elif isinstance(renderable, Text) and (safe := shown(renderable.plain)) != renderable.plain:
@@ -31,12 +31,12 @@ class PlainConsole(Console):
         return super().render(renderable, options)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the command, which ends as other programs do."""
+        """Leave a broken pipe to the command."""
         raise BrokenPipeError
 
 
 class Table(_RichTable):
-    """A table whose strings are shown as they are, on any console."""
+    """Table that shows strings literally on any console."""
 
     def __init__(self, *headers: Column | str, title: TextType | None = None, **settings: Any) -> None:
         super().__init__(title=None if title is None else _plain(title), **settings)
@@ -70,14 +70,14 @@ def tell(message: object, console: Console | None = None, *, style: str = "") ->
 
 
 def print_result(text: object) -> None:
-    """Print a line on standard output: as it is where a program reads it, safe to show on a terminal."""
+    """Print a line on standard output: unchanged to a program, with control characters as symbols on a terminal."""
     line = str(text)
     print(one_line(line) if sys.stdout.isatty() else line, flush=True)
 
 
 def use_utf8() -> None:
     """Write UTF-8 to standard output and standard error whatever the locale, file names byte for byte."""
-    # A stream that whoever started this process has closed is None.
+    # A stream that the parent process has closed is None.
     sys.stdout = sys.stdout or StringIO()
     sys.stderr = sys.stderr or StringIO()
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):

@@ -1,1 +1,1 @@
-"""Reading and writing files: complete or not at all, one process at a time, regular files alone."""
+"""Reading and writing of files: atomic writes, locks, checks of regular files."""

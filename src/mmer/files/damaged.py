@@ -1,4 +1,4 @@
-"""The boundary to files that strangers made: whatever a parser raises becomes one line that names the file."""
+"""Parsing of untrusted files: any error becomes one line that names the file."""
 
 import json
 from collections.abc import Iterator
@@ -9,33 +9,35 @@ from typing import Any
 from mmer.errors import CheckpointError, MMERError
 from mmer.plain_text import shown
 
-_LONGEST = 300  # characters of a parser's own words
+_LONGEST = 300  # most characters of a parser's own message
 _POINTER = b"version https://git-lfs.github.com/spec/v1"
-LARGEST_JSON = 64_000_000  # bytes; configurations have some thousands
+LARGEST_JSON = 64_000_000  # bytes; configurations have a few thousand
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line and safe to show."""
+    """Return an error's message on one line, safe to show."""
     return shown(" ".join(str(error).split())) or type(error).__name__
 
 
 @contextmanager
 def damaged_file(path: Path, advice: str = "ask for another copy") -> Iterator[None]:
-    """Turn what is raised while a file is parsed into one error that names it.
+    """Turn any exception during parsing into one error that names the file.
 
     Args:
-        path: of the file, or of the folder where it could be any file in it.
-        advice: what to do, the end of the message.
+        path: path of the file, or of the folder where the file at fault is unknown.
+        advice: end of the message, which says what to do.
 
     Raises:
-        CheckpointError: the file is damaged, or is the pointer that Git LFS leaves in its place.
+        CheckpointError: the file is damaged, or is a Git LFS pointer.
     """
     try:
         check_no_pointer(path)
         yield
     except (MMERError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # parsers have no common base, and what panics in Rust is no Exception
+    except (
+        BaseException
+    ) as error:  # parsers' errors have no common base, and a Rust panic is not an Exception
         said = one_line(error)
         said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
         kind = type(error).__name__
@@ -44,7 +46,7 @@ def damaged_file(path: Path, advice: str = "ask for another copy") -> Iterator[N
 
 
 def check_no_pointer(path: Path) -> None:
-    """Refuse the few lines of text that Git leaves where large files were not fetched.
+    """Refuse Git LFS pointers.
 
     Raises:
         CheckpointError: the file is such a pointer.
@@ -62,7 +64,7 @@ def read_json_object(path: Path, advice: str = "ask for another copy") -> dict[s
     """Read a JSON file that holds an object.
 
     Raises:
-        CheckpointError: as `damaged_file`, or the file holds something else or is larger than 64 MB.
+        CheckpointError: the file is damaged, holds something else or is larger than 64 MB.
     """
     with damaged_file(path, advice):
         if path.stat().st_size > LARGEST_JSON:

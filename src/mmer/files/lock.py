@@ -1,4 +1,4 @@
-"""One process at a time in a folder that is written to."""
+"""Locks that allow one process at a time to write to a folder."""
 
 import inspect
 import os
@@ -18,11 +18,11 @@ Result = TypeVar("Result")
 
 
 def take_lock(folder: Path, function: str) -> FileLock:
-    """Keep other processes out of a folder, until the lock is released or this process ends.
+    """Lock a folder until the lock is released or this process ends.
 
     Args:
-        folder: which exists.
-        function: name of the one that writes there.
+        folder: an existing folder.
+        function: name of the function that writes there.
 
     Raises:
         MMERError: another process has the lock.
@@ -40,17 +40,17 @@ def take_lock(folder: Path, function: str) -> FileLock:
 
 @contextmanager
 def only_writer(folder: Path, function: str) -> Iterator[None]:
-    """Be the only process that reads and changes a folder, from the first look at it to the last file.
+    """Lock a folder while it is read and changed.
 
-    The folder is made if it does not exist, and removed again if nothing was written to it. Of the processes of one
-    torchrun, the first takes the lock for all.
+    The folder is created if it does not exist, and removed again if nothing was written to it. With torchrun, the first
+    process takes the lock for all.
 
     Args:
-        folder: to write to.
-        function: name of the one that writes there.
+        folder: the folder to write to.
+        function: name of the function that writes there.
 
     Raises:
-        MMERError: another process writes there, or nothing can be written there.
+        MMERError: another process has the lock, or the folder cannot be written to.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
@@ -66,7 +66,7 @@ def only_writer(folder: Path, function: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file
+        with suppress(OSError):  # Windows does not remove open files
             (folder / LOCK).unlink()
             if not existed:
                 folder.rmdir()
@@ -76,10 +76,10 @@ def only_writer(folder: Path, function: str) -> Iterator[None]:
 def writes(
     name: str, folder: str = "out"
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Have a function be the `only_writer` of a folder.
+    """Decorate a function to hold `only_writer` of a folder.
 
     Args:
-        name: of the function, for errors.
+        name: name of the function in errors.
         folder: its argument that names the folder; where that is None, nothing is locked.
     """
 
@@ -100,5 +100,5 @@ def writes(
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a folder does not exist, or holds nothing but its lock."""
+    """Tell whether a folder does not exist or holds only its lock."""
     return not folder.exists() or (folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()))

@@ -1,4 +1,4 @@
-"""Open what a user names: files that hold data, never a pipe or a device, which would be waited for without end."""
+"""Opening of regular files only, because reading a pipe or a device may block forever."""
 
 import os
 import stat
@@ -8,17 +8,17 @@ from mmer.errors import AudioError, MMERError
 
 
 def check_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioError) -> os.stat_result:
-    """Find out, without opening it, whether a path leads to a file that can be read to its end.
+    """Check, without opening it, that a path leads to a regular file.
 
     Args:
-        path: of what is to be read.
-        kind: of the error.
+        path: path of the file.
+        kind: class of the error.
 
     Returns:
-        What the system says about the file.
+        The `stat` of the file.
 
     Raises:
-        MMERError: of that kind; there is no such file, or it is a folder, a pipe, a device, or a socket.
+        MMERError: of class `kind`; the file does not exist, or is a folder, a pipe, a device or a socket.
     """
     try:
         status = os.stat(path)
@@ -34,10 +34,10 @@ def check_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioErr
 
 
 def refuse_special(path: str | os.PathLike[str], kind: type[MMERError]) -> None:
-    """Refuse a path that leads to a pipe, a device or a socket, without opening it; all else is left to the reader.
+    """Check, without opening it, that a path leads to no pipe, device or socket.
 
     Raises:
-        MMERError: of that kind; it does.
+        MMERError: of class `kind`; it does.
     """
     try:
         mode = os.stat(path).st_mode
@@ -52,9 +52,9 @@ def open_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioErro
     """Open a file for reading, unbuffered.
 
     Raises:
-        MMERError: as `check_regular`, or the file is empty or cannot be opened.
+        MMERError: of class `kind`; `check_regular` raises it, or the file is empty or cannot be opened.
     """
-    if not check_regular(path, kind).st_size:  # so are the files of /proc, some of which wait for what comes
+    if not check_regular(path, kind).st_size:  # so are the files of /proc, some of which block
         raise kind(f"{path}: is empty (0 bytes)")
     try:
         return FileIO(path)

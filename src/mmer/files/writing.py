@@ -1,4 +1,4 @@
-"""Files that commands write: checked before the work, complete or not there at all, and never over an input."""
+"""Atomic writing of files, checked before the work starts, and never over an input."""
 
 import os
 import re
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PART = ".part"
-"""What the name of a file ends in while it is being written."""
+"""Suffix of a file while it is being written."""
 
-_LONGEST = 255  # bytes of a name, on most file systems
+_LONGEST = 255  # longest file name in bytes on most file systems
 _RUST = re.compile(r"\(os error (\d+)\)")
-"""How safetensors and tokenizers tell what the system refused."""
+"""Form in which safetensors and tokenizers report errors of the system."""
 _PYTORCH = re.compile(r"inline_container\.cc|PytorchStreamWriter")
-"""What torch.save says, without the reason, of a file that does not take what is written."""
+"""Message of torch.save, without a reason, for a failed write."""
 
 Paths = str | os.PathLike[str]
 
 
 @contextmanager
 def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
-    """Write a file that is there complete or not at all.
+    """Write a file atomically.
 
-    An exception, an interruption too, removes what is half written; what was at `path` before stays then.
+    An exception or interruption removes the unfinished file and leaves the previous one at `path`.
 
     Args:
-        path: the file. Of a link, what it points to is replaced; a device or a pipe is written to as it is.
-        keep: leave what is half written where it is, in a file named after `path`.
+        path: the file. The target of a link is replaced; a device or a pipe is written to directly.
+        keep: keep an unfinished file, under a name derived from `path`.
 
     Yields:
         The path to write to, in the same folder.
@@ -62,7 +62,9 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
             if found is not None:
                 shutil.copymode(target, part)
             with open(part, "rb") as file:
-                os.fsync(file.fileno())  # or a power cut may leave the new name on an empty file
+                os.fsync(
+                    file.fileno()
+                )  # otherwise a power failure may leave an empty file under the new name
             part.replace(target)
         finally:
             if not keep:
@@ -72,15 +74,15 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def writing_folder(path: Paths) -> Iterator[Path]:
-    """Write files that belong together into a folder, all of them or none.
+    """Write several files into a folder, all of them or none.
 
-    An exception, an interruption too, removes what is half written; what the folder held before stays then.
+    An exception or interruption removes the unfinished files and leaves the folder as it was.
 
     Args:
-        path: the folder, made if it does not exist. Other files in it stay.
+        path: the folder, created if it does not exist. Other files in it stay.
 
     Yields:
-        An empty folder on the same disk to write to; of what is in it, its files are moved.
+        An empty folder on the same disk to write to, from which files are moved at the end.
 
     Raises:
         MMERError: a file cannot be written.
@@ -107,10 +109,10 @@ def writing_folder(path: Paths) -> Iterator[Path]:
 
 @contextmanager
 def writable(path: Paths) -> Iterator[None]:
-    """Turn the system's refusal to write `path`, whichever library tells it, into one line.
+    """Turn a failed write to `path`, from whatever library, into an error of one line.
 
     Raises:
-        MMERError: with the reason.
+        MMERError: writing failed; the message gives the reason.
     """
     try:
         yield
@@ -118,7 +120,7 @@ def writable(path: Paths) -> Iterator[None]:
         raise unwritable(path, error) from error
     except MMERError:
         raise
-    except Exception as error:  # libraries that write weights and tokenizers raise no OSError
+    except Exception as error:  # libraries that write weights and tokenizers do not raise OSError
         if found := _RUST.search(str(error)):
             reason = os.strerror(int(found[1]))
         elif _PYTORCH.search(str(error)):
@@ -129,8 +131,8 @@ def writable(path: Paths) -> Iterator[None]:
 
 
 def unwritable(path: Paths, error: OSError) -> MMERError:
-    """Say that a file or folder cannot be written."""
-    # strerror of pyarrow's errors names the file under which it was being written.
+    """Create the error for a file or folder that cannot be written."""
+    # strerror of pyarrow's errors names the temporary file.
     reason = os.strerror(error.errno) if error.errno else error.strerror or str(error)
     return MMERError(f"{os.fspath(path)}: cannot be written ({reason})")
 
@@ -141,55 +143,56 @@ def _without_folder(folder: Path, path: Path) -> MMERError:
 
 
 def write_text(path: Paths, text: str) -> None:
-    """Write text in UTF-8, as by `writing`."""
+    """Write text in UTF-8, as `writing` does."""
     with open_text(path) as file:
         file.write(text)
 
 
 def write_bytes(path: Paths, content: bytes) -> None:
-    """Write bytes, as by `writing`."""
+    """Write bytes, as `writing` does."""
     with writing(path) as part:
         part.write_bytes(content)
 
 
 def write_json(path: Paths, content: Any, *, indent: int | None = 2) -> None:
-    """Write JSON in UTF-8, as by `writing`."""
+    """Write JSON in UTF-8, as `writing` does."""
     write_text(path, json_text(content, indent=indent, allow_nan=True) + "\n")
 
 
 def write_parquet(table: "pd.DataFrame", path: Paths) -> None:
-    """Write a table as Parquet without its index, as by `writing`."""
+    """Write a table as Parquet without its index, as `writing` does."""
     with writing(path) as part:
         table.to_parquet(part, index=False)
 
 
 def write_csv(table: "pd.DataFrame", path: Paths) -> None:
-    """Write a table as CSV without its index, as by `writing`."""
+    """Write a table as CSV without its index, as `writing` does."""
     with open_text(path) as file:
         table.to_csv(file, index=False, lineterminator="\n")
 
 
 def is_part(path: Path) -> bool:
-    """Whether `writing` left a file when its process was killed."""
+    """Tell whether a file is a remnant of `writing` in a killed process."""
     return path.name.startswith(".") and path.name.endswith(PART)
 
 
 @contextmanager
 def open_text(path: Paths) -> Iterator[IO[str]]:
-    """Open a file for text in UTF-8 with the line ends that the text has, as by `writing`."""
+    """Open a file for UTF-8 text with unchanged line ends, as `writing` does."""
     with writing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         yield file
 
 
 def check_output_file(path: Paths, inputs: Iterable[Paths] = ()) -> None:
-    """Find out before the work whether a file can be written.
+    """Check in advance whether a file can be written.
 
     Args:
         path: the file.
-        inputs: files that the work reads, and which must not be written over.
+        inputs: files that are read, and must not be overwritten.
 
     Raises:
-        MMERError: there is no such folder, something else is there, it may not be written, or it is an input.
+        MMERError: the folder does not exist, a folder is in the file's place, permission is denied, or the file is an
+            input.
     """
     path = Path(path)
     with writable(path):
@@ -200,28 +203,28 @@ def check_output_file(path: Paths, inputs: Iterable[Paths] = ()) -> None:
             if stat.S_ISCHR(found.st_mode):
                 with open(path, "wb", buffering=0) as device:
                     if not device.isatty():
-                        device.write(b"\n")  # /dev/full tells so
+                        device.write(b"\n")  # /dev/full reports it
             return
         if above is None or not stat.S_ISDIR(above.st_mode):
             raise _without_folder(path.parent, path)
         check_not_input(path, inputs)
         target = Path(os.path.realpath(path))
         if found is not None:
-            with open(target, "r+b"):  # replacing it would not mind that it is read-only
+            with open(target, "r+b"):  # a replacement would ignore that it is read-only
                 pass
         _try(target.parent)
 
 
 def check_output_folder(path: Paths, inputs: Collection[Paths] = (), *, files: Iterable[str] = ()) -> None:
-    """Find out before the work whether files can be written into a folder, which need not exist.
+    """Check in advance whether files can be written into a folder, which need not exist.
 
     Args:
         path: the folder.
-        inputs: files that the work reads, and which must not be written over.
-        files: names of files that the work writes there.
+        inputs: files that are read, and must not be overwritten.
+        files: names of files to be written there.
 
     Raises:
-        MMERError: a file is in its place or in that of a folder above it, it may not be written, or one of `files` is
+        MMERError: a file is in the place of the folder or of one above it, permission is denied, or one of `files` is
             an input.
     """
     path = Path(path)
@@ -237,11 +240,11 @@ def check_output_folder(path: Paths, inputs: Collection[Paths] = (), *, files: I
 
 
 def check_not_input(path: Paths, inputs: Iterable[Paths]) -> None:
-    """Refuse to write over a file that is read.
+    """Check that a file to write is not an input.
 
     Args:
-        path: what is to be written; links, hard links and other spellings of an input are found.
-        inputs: files, and folders of whose files none may be written over.
+        path: the file to write; links, hard links and other spellings of an input are recognized.
+        inputs: files, and folders whose files must not be overwritten.
 
     Raises:
         MMERError: `path` is one of them.
@@ -256,7 +259,7 @@ def check_not_input(path: Paths, inputs: Iterable[Paths]) -> None:
 
 
 def check_different(paths: Iterable[Paths]) -> None:
-    """Refuse to write two files to one path.
+    """Check that files are written to different paths.
 
     Raises:
         MMERError: two of the paths are the same file.
@@ -286,7 +289,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _is_device(path: Path, found: os.stat_result) -> bool:
-    """Whether a path is written to as it is; /dev/stdout is, also where that is a file."""
+    """Tell whether a path is written to directly, as devices and /dev/stdout are."""
     return not stat.S_ISREG(found.st_mode) or path.is_relative_to("/dev")
 
 
@@ -294,7 +297,7 @@ def _try(folder: Path) -> None:
     """Write a byte into a folder.
 
     Raises:
-        OSError: it cannot be done.
+        OSError: writing failed.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"\0")

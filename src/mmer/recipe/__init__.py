@@ -1,4 +1,4 @@
-"""What a recipe may say: nested, validated settings of one training run."""
+"""Schema of recipes: nested, validated settings of one training run."""
 
 from mmer.recipe.schema import Recipe, load_recipe
 

@@ -65,12 +65,12 @@ class Protocol(Section):
     test: list[Name] = Field(default=[])
     """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
     folds: Folds = None
-    """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, so many folds of groups,
-    alike in size and emotions; `official`, the fold column of the corpus, or else its split column; or a file,
-    the folds.json of another cross-validation of the corpus. `mmer train` wants null: its fold is `test`."""
+    """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, that many folds of groups,
+    similar in size and emotions; `official`, the fold column of the corpus, or else its split column; or a file, the
+    folds.json of another cross-validation of the corpus. `mmer train` wants null: its fold is `test`."""
     validation: NonNegativeInt | list[Name] = 1
     """Validation groups, or how many to draw from the others where the corpus has no validation split. In a
-    cross-validation, a number: so many groups that follow those of the fold."""
+    cross-validation, the number of groups to take, those that follow the fold's own."""
     validation_group: Name | None = None
     """The column whose values validate; null = `group`. With `group: session` and `validation_group: speaker`, single
     speakers of the training sessions validate instead of a whole session; a cross-validation draws them for each
@@ -84,9 +84,10 @@ class Protocol(Section):
     """After the validation split has chosen the epoch, train a new model on training and validation together for as
     many epochs, and test that model. Requires `selection: validation`."""
     selection: Literal["validation", "last", "test"] = "validation"
-    """What chooses the epoch: the validation split; nothing, so that the last one is kept and `validation: 0` leaves
-    more to train on; or the test split, which is what the published code does and marks every number. Where there is
-    a validation split too, its choice is judged beside that of the test split: the difference is the optimism."""
+    """What chooses the epoch: the validation split; nothing (`last`), which keeps the last epoch and allows
+    `validation: 0` for more training data; or the test split, which is what the published code does and marks every
+    number. Where there is a validation split too, its choice is judged beside that of the test split: the difference is
+    the optimism."""
     speakers_apart: bool = True
     """Refuse a split that has a speaker on two sides; false accepts official ones such as MELD's, and says so."""
     style: Literal["all", "improvised", "scripted"] = "all"
@@ -145,7 +146,7 @@ class CompactText(Transformer):
     num_hidden_layers: PositiveInt = 2
     """Layers."""
     vocabulary_size: PositiveInt = 2000
-    """Most entries of the tokenizer learned from the training transcripts."""
+    """Largest vocabulary of the tokenizer learned from the training transcripts."""
 
 
 class SpeechEncoderSettings(Section):
@@ -154,8 +155,8 @@ class SpeechEncoderSettings(Section):
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
     train: Train = "full"
-    """Weights of the encoder that learn: all (`full`), none (`frozen`), low-rank weights added to its linear layers
-    (`lora`, see `model.lora`), or its last N layers (`last:N`). The `compact` encoder allows `full` alone."""
+    """Weights of the encoder that are trained: all (`full`), none (`frozen`), low-rank weights added to its linear
+    layers (`lora`, see `model.lora`), or its last N layers (`last:N`). The `compact` encoder allows `full` alone."""
     freeze_feature_extractor: bool = True
     """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
     spec_augment: bool = False
@@ -174,7 +175,7 @@ class TextEncoderSettings(Section):
     encoder: str = "compact"
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
     train: Train = "full"
-    """Weights of the encoder that learn, as for `model.speech.train`."""
+    """Weights of the encoder that are trained, as for `model.speech.train`."""
     compact: CompactText = CompactText()
     """Sizes of the `compact` encoder."""
 
@@ -187,14 +188,14 @@ class Lora(Section):
     alpha: PositiveFloat = 16.0
     """The addition is multiplied by alpha / rank."""
     dropout: Fraction = 0.05
-    """Dropout probability of what the additions read."""
+    """Dropout probability of the inputs of the additions."""
 
 
 class Model(Section):
     """The network."""
 
     fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
-    """The paper's network, one of its two sides alone, or both sides pooled and concatenated."""
+    """The paper's network, one modality alone, or both pooled and concatenated."""
     ablate: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field(default=[])
     """Parts of the fusion `mmer` to ablate, to see what they are worth."""
     missing_modality_embeddings: bool = False
@@ -211,7 +212,7 @@ class Model(Section):
     text: TextEncoderSettings = TextEncoderSettings()
     """The text encoder."""
     lora: Lora = Lora()
-    """How encoders with `train: lora` learn."""
+    """Low-rank adaptation of encoders with `train: lora`."""
 
     @model_validator(mode="after")
     def _has_parts(self) -> Self:
@@ -268,7 +269,7 @@ class Training(Section):
     warmup_ratio: Fraction = 0.0
     """Share of all steps over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate after the warm-up."""
+    """Schedule of the learning rate after the warm-up."""
     weight_decay: NonNegativeFloat = 0.01
     """AdamW weight decay; biases and normalization weights have none, except with `formulation: official`."""
     max_grad_norm: PositiveFloat | None = None
@@ -292,8 +293,8 @@ class Training(Section):
     """Processes that load audio; the result is the same for any number. null = on a GPU, one for each core but one, up
     to 4; none where the CPU trains, whose cores are busy, or where processes cannot be forked."""
     text_cache_gb: NonNegativeFloat = 10.0
-    """Disk space in the run folder, while training goes on, for what a frozen text encoder says about each transcript:
-    it is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
+    """Disk space in the run folder, while training goes on, for a frozen text encoder's output for each transcript,
+    which is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much each objective contributes to the gradient; this does not change training."""
     report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=["tensorboard"])
@@ -316,29 +317,29 @@ RUN_SETTINGS = (
     "log_gradient_shares",
     "report_to",
 )
-"""Settings of `training` that change how a run goes and not what it computes: it may be taken up with others. With
+"""Settings of `training` that do not change a run's result, so that a run may be resumed with others. With
 another `micro_batch_size` dropout draws other units."""
 
 
 class Recipe(Section):
-    """Every setting of one training run; `load_recipe` makes one from a file."""
+    """Complete settings of one training run; `load_recipe` reads them from a file."""
 
     data: Data = Data()
-    """What is trained on."""
+    """The training data."""
     protocol: Protocol = Protocol()
-    """Who trains, who chooses the epoch, who tests."""
+    """The split, and the choice of the epoch."""
     model: Model = Model()
     """The network."""
     objectives: Objectives = Objectives()
-    """What the network learns from."""
+    """The loss."""
     augment: Augment = Augment()
-    """Changes in training."""
+    """Augmentation in training."""
     training: Training = Training()
-    """How the network learns."""
+    """Optimization."""
 
     @property
     def missing_modality_embeddings(self) -> bool:
-        """Whether the network learns an embedding for a missing recording and one for a missing transcript."""
+        """Tell whether the network learns an embedding for a missing recording and one for a missing transcript."""
         drops = self.augment.missing
         return self.model.fusion in ("mmer", "naive") and (
             self.model.missing_modality_embeddings or drops.speech > 0 or drops.text > 0
@@ -378,7 +379,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_run_recipe(folder: Path) -> Recipe:
-    """Load the `recipe.yaml` of a run folder; old names of settings are read without a word.
+    """Load the `recipe.yaml` of a run folder; old names of settings are accepted silently.
 
     Raises:
         RecipeError: as for `load_recipe`.

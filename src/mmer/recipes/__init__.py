@@ -18,14 +18,14 @@ _LONGEST = 500_000  # characters, which PyYAML reads in some seconds
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the package."""
+    """Return the names of the recipes that ship with the package."""
     return sorted(
         entry.name.removesuffix(".yaml") for entry in _shipped().iterdir() if entry.name.endswith(".yaml")
     )
 
 
 def read_recipe(name_or_path: str) -> tuple[str, str]:
-    """Text of a recipe that ships with the package or of a YAML file, after what messages call it.
+    """Return the name in messages and the text of a shipped recipe or of a YAML file.
 
     Raises:
         RecipeError: no such recipe, a file that cannot be read or is not UTF-8.
@@ -48,7 +48,7 @@ def read_recipe(name_or_path: str) -> tuple[str, str]:
 
 
 def text_of(path: Path, encoding: str) -> str:
-    """Text of a file, as far as `parse_yaml` needs it to see that it is too long.
+    """Read the text of a file, up to the length that `parse_yaml` refuses.
 
     Raises:
         OSError, UnicodeDecodeError: it cannot be read.
@@ -58,7 +58,7 @@ def text_of(path: Path, encoding: str) -> str:
 
 
 def summary(name: str) -> str:
-    """The first sentence of the comment that a shipped recipe begins with."""
+    """Return the first sentence of a shipped recipe's opening comment."""
     lines = (_shipped() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
     return re.split(r"(?<=[.:]) ", comment, maxsplit=1)[0].rstrip(".:")

@@ -1,4 +1,4 @@
-"""Transcripts: normalization, the alphabet of the CTC head, word errors, and names as people write them."""
+"""Transcripts: normalization, the alphabet of the CTC head, word errors, and normalization of names."""
 
 from mmer.text.ctc_alphabet import CTCAlphabet
 from mmer.text.transcripts import normalize_transcript, strip_annotations

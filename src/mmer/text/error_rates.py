@@ -1,4 +1,4 @@
-"""How far transcripts are from what was said, and how much that matters to the answers."""
+"""Word and character error rates of transcripts, and accuracy by word error rate."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from mmer.display.terminal import Table
 from mmer.text.transcripts import normalize_transcript
 
 EDGES = (0.0, 0.25, 0.5, 1.0)
-"""Upper ends of the bins of word error rate; the first holds what is exactly right, and one more what is beyond."""
+"""Upper ends of the bins of word error rate; the first bin is exactly 0, and a last bin holds higher rates."""
 
 
 @dataclass(frozen=True)
 class WordErrors:
-    """How far transcripts are from references; compared as `normalize_transcript` leaves them.
+    """Error counts of normalized transcripts against references.
 
     Attributes:
-        substitutions, deletions, insertions: of words, in the alignments with the fewest errors.
-        words: of the references.
+        substitutions, deletions, insertions: word errors in the alignments with the fewest errors.
+        words: number of words in the references.
         character_errors: substitutions, deletions and insertions of characters, blanks between words included.
-        characters: of the references, likewise.
-        transcripts: how many were compared.
+        characters: number of characters in the references, likewise.
+        transcripts: number of compared transcripts.
     """
 
     substitutions: int
@@ -38,17 +38,17 @@ class WordErrors:
 
     @property
     def rate(self) -> float | None:
-        """Word errors for each word of the references, the word error rate; None where there are no words."""
+        """Return the word error rate: word errors per word of the references; None without words."""
         errors = self.substitutions + self.deletions + self.insertions
         return errors / self.words if self.words else None
 
     @property
     def character_rate(self) -> float | None:
-        """Character errors for each character of the references; None where there are none."""
+        """Return the character error rate: character errors per character of the references; None without characters."""
         return self.character_errors / self.characters if self.characters else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, `word_error_rate` and `character_error_rate`."""
+        """Return the fields, `word_error_rate` and `character_error_rate`."""
         rates = {"word_error_rate": self.rate, "character_error_rate": self.character_rate}
         return {**asdict(self), **rates}
 
@@ -81,15 +81,15 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErr
 def with_word_errors(
     predictions: pd.DataFrame, references: Sequence[str | None]
 ) -> tuple[pd.DataFrame, WordErrors]:
-    """Compare what a model read with what is said.
+    """Compare the transcripts that a model read with references.
 
     Args:
-        predictions: `text`, what was read, null for nothing.
-        references: of each row; None where there is none, or it shall not be compared.
+        predictions: column `text`, the transcript read, None for none.
+        references: reference of each row; None to leave the row out.
 
     Returns:
-        The predictions with a column `word_error_rate`, null where there is no reference or no word in it, and the
-        errors of all that were compared.
+        The predictions with a column `word_error_rate`, missing without a reference or words in it, and the error
+        counts of all compared rows.
     """
     texts = predictions["text"].fillna("").tolist()
     pairs = [(said, text) for said, text in zip(references, texts, strict=True) if not pd.isna(said)]
@@ -103,12 +103,12 @@ def with_word_errors(
 
 @dataclass(frozen=True, kw_only=True)
 class WordErrorBin:
-    """Utterances whose transcripts have about as many word errors.
+    """Bin of utterances with similar word error rates.
 
     Attributes:
-        above, up_to: the word error rates that it holds; None for the ends.
-        utterances: how many.
-        accuracy: how often the answer is right, 0 to 1.
+        above, up_to: range of word error rates; None for an open end.
+        utterances: number of utterances.
+        accuracy: accuracy of the answers, 0 to 1.
     """
 
     above: float | None
@@ -118,13 +118,13 @@ class WordErrorBin:
 
 
 def accuracy_by_word_errors(predictions: pd.DataFrame) -> list[WordErrorBin]:
-    """How often the answer is right, by how many of the words that the model read are wrong.
+    """Compute the accuracy in each bin of word error rate.
 
     Args:
-        predictions: `emotion`, `predicted` and `word_error_rate`; rows without an answer or a rate do not count.
+        predictions: `emotion`, `predicted` and `word_error_rate`; rows without an answer or a rate are skipped.
 
     Returns:
-        Each bin of `EDGES` that occurs.
+        The non-empty bins of `EDGES`.
     """
     known = predictions.dropna(subset=["predicted", "word_error_rate"])
     bins = np.searchsorted(EDGES, known["word_error_rate"].to_numpy(float), side="left")
@@ -141,7 +141,7 @@ def accuracy_by_word_errors(predictions: pd.DataFrame) -> list[WordErrorBin]:
 
 
 def bin_name(found: WordErrorBin) -> str:
-    """What tables and pictures call a bin of `accuracy_by_word_errors`.
+    """Return the name of a bin in tables and plots.
 
     >>> bin_name(WordErrorBin(above=0.25, up_to=0.5, utterances=4, accuracy=0.5))
     '25-50%'
@@ -154,7 +154,7 @@ def bin_name(found: WordErrorBin) -> str:
 
 
 def word_error_table(bins: Sequence[WordErrorBin]) -> Table:
-    """A table of what `accuracy_by_word_errors` returned."""
+    """Return a table of the bins of `accuracy_by_word_errors`."""
     table = Table(title="Accuracy by word error rate", title_justify="left")
     for heading in ("word error rate", "utterances", "accuracy"):
         table.add_column(heading, justify="right")

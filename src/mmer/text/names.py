@@ -1,17 +1,17 @@
-"""Names as people write them: of speakers, emotions, columns and files."""
+"""Normalization and comparison of names of speakers, emotions, columns and files."""
 
 import re
 import unicodedata
 from collections.abc import Iterable
 
-# Characters without width that editors, web pages and spreadsheets leave behind; joiners inside a word are spelling.
+# Zero-width characters that editors, web pages and spreadsheets leave; joiners inside a word are part of its spelling.
 _INVISIBLE = re.compile(
     "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]|^[\u200c\u200d]+|[\u200c\u200d]+$"
 )
 
 
 def tidy(name: str) -> str:
-    r"""Write a name in one way: Unicode form C, single blanks, none at the ends, nothing invisible.
+    r"""Normalize a name: Unicode form C, single spaces, none at the ends, no invisible characters.
 
     Names that differ in nothing else look the same, so they are the same name.
 
@@ -24,7 +24,7 @@ def tidy(name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Bring a name into the form in which names are compared: without case, and in Unicode form KC.
+    """Fold a name for comparison: case-insensitive, in Unicode form KC.
 
     >>> folded("ANNA\\u00a0K.") == folded("Anna k.")
     True
@@ -34,10 +34,10 @@ def folded(name: str) -> str:
 
 
 def meant(name: str, known: Iterable[str]) -> str | None:
-    """Find the known name that is written like this one but for case, blanks or Unicode form.
+    """Find the known name that differs from this one at most in case, blanks or Unicode form.
 
     Returns:
-        None where there is no such name, or several.
+        The name; None where there is none or several.
     """
     known = list(known)
     if name in known:
@@ -47,7 +47,7 @@ def meant(name: str, known: Iterable[str]) -> str | None:
 
 
 def header(name: str) -> str:
-    """Bring the name of a column into the form in which columns are compared.
+    """Normalize the name of a column for comparison.
 
     >>> header(" Utterance ID")
     'utterance_id'
