@@ -53,8 +53,8 @@ READERS: dict[str, Callable[..., Corpus]] = {
 
 
 def check_corpus_name(name: str) -> None:
-    """Find out whether `read_corpus` knows a corpus.
-
+    """Check that `read_corpus` knows a corpus.
+    
     Raises:
         CorpusError: it does not.
     """
@@ -71,7 +71,7 @@ def read_corpus(name: str, root: str | os.PathLike[str], *, progress: Progress |
         progress: called with the number of recordings done so far and of all.
 
     Raises:
-        CorpusError: an unknown name, or as the reader.
+        CorpusError: the name is unknown, or the reader raises one.
     """
     check_corpus_name(name)
     with reading(root, f"the corpus {name}", CorpusError):

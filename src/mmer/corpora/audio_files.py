@@ -1,4 +1,4 @@
-"""The files that a table names, on a disk that may write their names otherwise."""
+"""Lookup of the files that a table names, tolerant of other spellings on disk."""
 
 import os
 import re
@@ -12,16 +12,16 @@ from mmer.text.names import folded
 def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str | None], list[str]]:
     """Find the files that a table names.
 
-    macOS and archives made there write accents in another Unicode form than tables, Windows does not tell `A.WAV` from
-    `a.wav` and separates folders with a backslash, and a cell may have a blank at its end.
+    macOS and its archives write accents in another Unicode form than tables, Windows ignores case and separates folders
+    with a backslash, and a cell may end in a blank.
 
     Args:
-        paths: as the table has them, relative to `folder`; None for an utterance without sound.
-        folder: of the table.
+        paths: paths in the table, relative to `folder`; None for an utterance without sound.
+        folder: folder of the table.
 
     Returns:
-        The path of each, and a note where some have another name on disk. A path is as the table has it where there is
-        no such file, or where several names are meant equally.
+        The path of each, and a note where some have another name on disk. A path stays unchanged where no file or
+        several files match.
     """
     listings: dict[str, dict[str, list[str]]] = {}
     found: dict[str, str] = {}
@@ -42,7 +42,7 @@ def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str |
 
 
 def _other_name(folder: Path, path: str, listings: dict[str, dict[str, list[str]]]) -> str | None:
-    """The one file that this name can mean, part by part; None where there is none or several."""
+    """Find the only file that matches this name, part by part; None where there is none or several."""
     place = str(folder)
     if os.path.isabs(path):
         place, path = os.path.splitdrive(path)[0] + os.sep, os.path.splitdrive(path)[1]
@@ -60,12 +60,12 @@ def _other_name(folder: Path, path: str, listings: dict[str, dict[str, list[str]
 
 
 def _listed(place: str, listings: dict[str, dict[str, list[str]]]) -> dict[str, list[str]]:
-    """What a folder holds, by the form in which names are compared."""
+    """List a folder, by the folded form of names."""
     if place not in listings:
         listings[place] = defaultdict(list)
         try:
             for name in os.listdir(place):
                 listings[place][folded(name)].append(name)
-        except OSError:  # no folder, or not readable: nothing is found there
+        except OSError:  # not a readable folder
             pass
     return listings[place]

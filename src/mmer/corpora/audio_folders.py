@@ -16,7 +16,7 @@ from mmer.corpora.tables import (
 )
 from mmer.errors import CorpusError
 
-_SPLITS = {  # split: its names, as Hugging Face takes them from folders and files
+_SPLITS = {  # split -> its names in Hugging Face's folders and files
     "train": ("train", "training"),
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
@@ -74,7 +74,7 @@ def split_of(name: str) -> str | None:
 
 
 def splits_of(names: pd.Series) -> pd.Series:
-    """Convert names to splits; all null if every name means `train`, since that is how unsplit data are named."""
+    """Convert names to splits; all None if every name means `train`, which is how unsplit data are named."""
     splits = [split_of(name) for name in names]
     return pd.Series(None if set(splits) == {"train"} else splits, index=names.index, dtype=object)
 

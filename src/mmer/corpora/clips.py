@@ -1,4 +1,4 @@
-"""What the recordings of a corpus are, one by one: bytes, fingerprint, length, faults."""
+"""Properties of single recordings: hash, fingerprint, duration, faults."""
 
 import hashlib
 import math
@@ -18,16 +18,16 @@ from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError, EmptyAudioError
 
 _THREADS = min(16, (os.cpu_count() or 1) + 2)  # some of them wait for the disk
-_FILES = 64  # whose bytes are remembered
-_SHOWN = 20  # recordings that cannot be read
+_FILES = 64  # files whose hashes are cached
+_SHOWN = 20  # most unreadable recordings that a note lists
 
 
 @dataclass(frozen=True, slots=True)
 class ClipContent:
-    """One utterance's recording.
+    """Properties of one utterance's recording.
 
     Attributes:
-        content: the same for two clips that are the same bytes and the same part of them; None if unreadable.
+        content: equal for two clips with the same bytes and the same part of them; None if unreadable.
         print: its fingerprint; None if unreadable, silent or too short for one.
         duration: seconds; None if unreadable.
         warnings: as in `LoadedAudio`.
@@ -44,10 +44,10 @@ class ClipContent:
 
 
 def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[int, ClipContent]:
-    """Read the recordings of a corpus table, several at a time; one that cannot be read says so.
+    """Read the recordings of a corpus table in parallel; an unreadable one has an `error`.
 
     Args:
-        table: of a `Corpus`; rows without audio are left out.
+        table: table of a `Corpus`; rows without audio are left out.
         progress: called with the number of clips read so far and of all.
 
     Returns:
@@ -68,12 +68,12 @@ def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[in
 def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None = None) -> Corpus:
     """Find the recordings that cannot be read, in bounded time, and fill in missing durations.
 
-    Recordings are decoded for so many seconds; of the others the header is read, for as long again. Notes of the corpus
-    say which recordings cannot be read and why, and how many were not decoded.
+    Recordings are decoded for `seconds`; the headers of the others are read for as long again. Notes of the corpus list
+    unreadable recordings with reasons, and the number of recordings not decoded.
 
     Args:
-        corpus: its utterances keep their order.
-        seconds: 0 or more; infinite decodes everything.
+        corpus: the corpus; its utterances keep their order.
+        seconds: time limit, 0 or more; infinity decodes everything.
         progress: called with the number of utterances done so far and of all that have a recording.
     """
     table = corpus.table.copy()

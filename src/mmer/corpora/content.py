@@ -1,9 +1,9 @@
-"""What a corpus held when something was made of it, so that what was made is not taken for that of another corpus.
+"""Record of a corpus's content in a folder of results, which detects later changes of the corpus.
 
 A folder keeps the rows of the corpus and, for each recording, its SHA-256. Later, the rows are compared value by value.
-A recording is read again only where its size, its date or the date of its directory entry has changed, as git does, so
-that a corpus that is as it was costs a look at the entry of each file. Copies are the same recording, whatever their
-names.
+Like git, the check reads a
+recording again only if its size, its date or the date of its directory entry has changed, so an unchanged corpus costs
+one `stat` per file. Copies are the same recording, whatever their names.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from mmer.files.writing import writable, write_parquet
 from mmer.plain_text import valid
 
 FOLDER = "content"
-"""In the folder of what was made."""
+"""File name in the folder of results."""
 
 _ROWS, _FILES = "rows.parquet", "files.parquet"
 STATE = ("path", "size", "modified", "changed")
@@ -33,11 +33,11 @@ _THREADS, _PART = 8, 200
 _SHOWN = 5
 T = TypeVar("T")
 Files = Mapping[str, Sequence[str | os.PathLike[str]]]
-"""Other files that something was made of, by the setting that names them."""
+"""Other input files, by the setting that names them."""
 
 
 def corpus_fingerprint(corpus: Corpus) -> str:
-    """SHA-256 over the rows of a corpus and the bytes of its recordings, wherever they are; reads all of them."""
+    """Hash the rows of a corpus and the bytes of its recordings, but not their paths; reads all recordings."""
     together = hashlib.sha256()
     digests = _sha256_of(_states(corpus, {}), None)
     table = corpus.table
@@ -51,12 +51,12 @@ def corpus_fingerprint(corpus: Corpus) -> str:
 
 
 def keep_content(folder: Path, corpus: Corpus, files: Files | None = None) -> None:
-    """Write down what a corpus holds.
-
+    """Record the content of a corpus.
+    
     Args:
-        folder: of what is made of it.
-        corpus: all of it, as it was read.
-        files: other files that it is made of.
+        folder: folder of the results.
+        corpus: the complete corpus, as read.
+        files: other input files.
     """
     place = folder / FOLDER
     with writable(place):
@@ -67,14 +67,14 @@ def keep_content(folder: Path, corpus: Corpus, files: Files | None = None) -> No
 
 
 def has_content(folder: Path) -> bool:
-    """Whether `keep_content` was called; earlier versions did not."""
+    """Tell whether `keep_content` was called, which earlier versions did not do."""
     return (folder / FOLDER / _FILES).is_file()
 
 
 def content_changes(folder: Path, corpus: Corpus, files: Files | None = None) -> list[str]:
-    """What has changed since `keep_content`, a phrase for each kind; empty where nothing has.
+    """Describe the changes since `keep_content`, one phrase for each kind; empty if there are none.
 
-    A column that the corpus did not have then was not read, and counts for nothing.
+    New columns are ignored, because the results did not use them.
 
     Args:
         folder, corpus, files: see `keep_content`.
@@ -122,7 +122,7 @@ def _row_changes(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
 
 
 def _values(column: pd.Series) -> list[object]:
-    """Values that are equal where they mean the same, whatever file they were read from; lists and the like are not."""
+    """Convert values so that equal ones compare equal whatever file format they come from."""
     nulls = column.isna()
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return [None if null else float(value) for value, null in zip(column.tolist(), nulls, strict=True)]
@@ -138,20 +138,20 @@ def _told(what: str, names: Sequence[str]) -> str:
 
 
 def _absolute(corpus: Corpus) -> pd.Series:
-    """Path of the recording of each utterance, null where there is none."""
+    """Return the path of each utterance's recording, None where there is none."""
     paths = corpus.table["audio_path"]
     absolute = {path: os.path.abspath(path) for path in paths.dropna().unique()}
     return paths.map(absolute).astype(object).where(paths.notna(), None)
 
 
 def _recordings(paths: pd.Series, files: pd.DataFrame) -> list[str | None]:
-    """SHA-256 of the recording of each utterance; None where there is none."""
+    """Return the SHA-256 of each utterance's recording; None where there is none."""
     digests = dict(zip(files["path"], files["sha256"], strict=True))
     return [digests.get(path) for path in paths.tolist()]
 
 
 def _states(corpus: Corpus, files: Files) -> pd.DataFrame:
-    """`file_states` of the recordings and of the other files, with the setting that names them."""
+    """Return `file_states` of the recordings and of the other files, with the setting that names them."""
     named = dict.fromkeys(_absolute(corpus).dropna(), "")
     for setting, paths in files.items():
         named |= {os.path.abspath(path): setting for path in _all_files(paths)}
@@ -159,7 +159,7 @@ def _states(corpus: Corpus, files: Files) -> pd.DataFrame:
 
 
 def file_states(paths: Sequence[str]) -> pd.DataFrame:
-    """What tells, without reading it, that a file is what it was.
+    """Return metadata that identify the state of each file without reading it.
 
     Returns:
         A row for each file: `path`, as `valid` gives it, `size` in bytes, `modified` and `changed` in nanoseconds, -1
@@ -172,7 +172,7 @@ def file_states(paths: Sequence[str]) -> pd.DataFrame:
 
 
 def _all_files(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """The files, and those in the folders."""
+    """Return the files, and those in the folders."""
     found: list[str] = []
     for path in paths:
         inside = (
@@ -193,7 +193,7 @@ def _state(path: str) -> tuple[int, int, int]:
 
 
 def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
-    """The states with the SHA-256 of each file; that of `known` where the state is the same."""
+    """Add the SHA-256 of each file to its state, from `known` where the state is unchanged."""
     key = list(STATE)
     before = (
         {}
@@ -208,7 +208,7 @@ def _sha256_of(states: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame
 
 
 def _in_threads(function: Callable[[str], T], paths: Sequence[str]) -> Iterator[T]:
-    """Results in order; many paths are one task, since a task costs more than a look at a file."""
+    """Map over paths in threads, in order; a task handles many paths, because it costs more than one `stat`."""
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
     with ThreadPoolExecutor(_THREADS) as threads:
         for results in threads.map(lambda part: [function(path) for path in part], parts):
@@ -216,7 +216,7 @@ def _in_threads(function: Callable[[str], T], paths: Sequence[str]) -> Iterator[
 
 
 def file_sha256(path: str) -> str:
-    """SHA-256 of a file; the empty text where it cannot be read."""
+    """Return the SHA-256 of a file; the empty text where it cannot be read."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

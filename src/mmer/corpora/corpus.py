@@ -1,4 +1,4 @@
-"""A corpus: one table with a row for each utterance."""
+"""The corpus: a table with a row for each utterance."""
 
 import math
 import os
@@ -23,36 +23,35 @@ from mmer.text.names import folded, meant, tidy
 
 SPLITS = ("train", "validation", "test")
 RECOGNIZED = "recognized"
-"""The column with what a speech recognizer heard, beside the transcript; not every corpus has it."""
+"""Optional column with the transcript of a speech recognizer, beside the reference transcript."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of files read so far and the number of all files."""
 
 _NAMES = ("dialogue", "source_utterance")  # beside `COLUMNS`, where a corpus has them
 _JOINED = ("emotion", "speaker", "session", "dialogue")
-_PROBES = 8  # threads that read headers; what they wait for is the disk
+_PROBES = 8  # threads that read headers, which wait for the disk
 
 
 class Corpus:
-    """Utterances, where their sound is, what is said, and what is known about them.
+    """Utterances with their recordings, transcripts, labels and metadata.
 
-    A null is None in a text column and NaN in a column of seconds. `start` and `end` delimit the utterance in its
-    file; None is the beginning or the end of the file. A null transcript means that nobody wrote down what is said;
-    the empty transcript, that nothing is. A null `audio_path` is a transcript without sound.
+    A missing value is None in a text column and NaN in a column of seconds. `start` and `end` delimit the utterance in
+    its file; a missing value is the beginning or the end of the file. A transcript of None is unknown; an empty
+    transcript means that nothing is said. An `audio_path` of None is a transcript without sound.
 
-    Names have one spelling: see `mmer.text.names.tidy`. Emotions, speakers, sessions and dialogues whose names differ
-    in case alone, or in a form of the same characters, are one, by the most frequent name. This never lets a speaker
-    into training and test; a note says which names they are. Utterance ids keep their case, which some corpora tell
-    utterances apart by.
+    Names are normalized, see `mmer.text.names.tidy`. Emotions, speakers, sessions and dialogues whose names differ
+    only in case or Unicode form are merged under the most frequent name, so that no speaker is in both training and
+    test; a note lists these names. Utterance ids keep their case, because it distinguishes utterances in some corpora.
 
     Args:
         table: `utterance_id` and `audio_path`, any other of `COLUMNS`, and extra columns, which are kept.
-        source: what errors call the table.
+        source: name of the table in errors.
         notes: what a reader left out or found different from the documentation.
 
     Raises:
-        CorpusError: a missing column, a missing or repeated utterance id, a value of the wrong type, an unknown
-            split, or an end that is not after its start.
+        CorpusError: a column is missing, an utterance id is missing or repeated, a value has the wrong type, a split is
+            unknown, or an end is not after its start.
 
     Attributes:
         table: `COLUMNS`, then the extra columns; the index counts from 0.
@@ -67,13 +66,14 @@ class Corpus:
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """Read a table (.parquet, .csv, .tsv, .jsonl) or a folder of audio with a `metadata.csv`.
 
-        Relative audio paths are relative to the table's folder. A file that is not there by the name in the table, but
-        by one that differs in case, blanks or Unicode form, is taken, and a note counts them. In the folder's
+        Relative audio paths are relative to the table's folder. A file whose name differs from the table only in case,
+        blanks or Unicode form is accepted, and a note counts such files. In the folder's
         `metadata.csv` (or .jsonl, .parquet; the `audiofolder` convention of Hugging Face) `file_name` is the path and
         the utterance's id, `transcription` or `text` the transcript, and `label` the emotion.
 
         Raises:
-            CorpusError: nothing there, an unknown suffix, a file that cannot be read, no row, or as `Corpus`.
+            CorpusError: the path does not exist, has an unknown suffix or cannot be read, the table has no row, or
+                `Corpus` raises one.
         """
         path, notes = Path(path), []
         with reading(path, "a corpus", CorpusError):
@@ -88,7 +88,7 @@ class Corpus:
         return corpus
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the table as its suffix says; audio inside the table's folder gets a relative path.
+        """Write the table in the format of its suffix; audio inside the table's folder gets a relative path.
 
         CSV, TSV and JSONL keep ids such as `007` and tell an empty transcript from a missing one.
         """
@@ -105,7 +105,7 @@ class Corpus:
 
     @property
     def emotions(self) -> list[str]:
-        """The emotions that occur, sorted."""
+        """Return the emotions that occur, sorted."""
         return sorted(self.table["emotion"].dropna().unique())
 
     def select(self, mask: ArrayLike) -> "Corpus":
@@ -126,7 +126,7 @@ class Corpus:
             The corpus, and how many utterances of each other label were left out; `""` counts those without one.
 
         Raises:
-            CorpusError: an emotion that does not occur, with the nearest that does.
+            CorpusError: an emotion does not occur; the message names the nearest that does.
         """
         label_map = {
             meant(before, self.emotions) or before: after for before, after in (label_map or {}).items()
@@ -141,10 +141,10 @@ class Corpus:
         return corpus, {str(label): int(count) for label, count in dropped.items()}
 
     def check_audio(self) -> None:
-        """Make sure that every audio file exists.
-
+        """Check that every audio file exists.
+        
         Raises:
-            CorpusError: how many do not, and the first of them.
+            CorpusError: files are missing; the message counts them and names the first.
         """
         paths = self.table["audio_path"].dropna().unique()
         missing = [path for path in paths if not os.path.isfile(path)]
@@ -155,8 +155,8 @@ class Corpus:
     def with_durations(self, progress: Progress | None = None) -> "Corpus":
         """Fill in missing durations from `start` and `end` or from the headers of the files.
 
-        Utterances of a file whose header cannot be read, or that start behind its end, keep a null duration and
-        are listed in `notes`.
+        Utterances of a file whose header cannot be read, or that start after its end, keep a missing duration and are
+        listed in `notes`.
         """
         table, notes = self.table.copy(), list(self.notes)
         span = table["end"] - table["start"].fillna(0.0)
@@ -182,7 +182,7 @@ class Corpus:
         return Corpus(table, source=self.source, notes=notes)
 
     def summary(self) -> CorpusSummary:
-        """Counts, hours and gaps; rich prints it as tables."""
+        """Summarize counts, hours and gaps; rich prints the summary as tables."""
         return summarize(self.table, self.source, self.notes)
 
     def _check_emotions(self, asked: Iterable[str], present: list[str]) -> None:
@@ -195,7 +195,7 @@ class Corpus:
 
 
 def listing(what: str, items: Sequence[str], shown: int = 20) -> str:
-    """A note: how many of what, and the names of the first ones."""
+    """Format a note: how many of what, and the names of the first ones."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
     return f"{len(items)} {what}: {', '.join(items[:shown])}{more}"
 
@@ -238,11 +238,11 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
 
 
 def _text(column: pd.Series, source: str) -> pd.Series:
-    """Text or None. Numbers that name something (speaker 3) are written out, but ids must come as text."""
+    """Convert values to text or None. Numbers as names (speaker 3) are converted, but ids must be text."""
     is_id = column.name == "utterance_id"
     values = [None if null else value for value, null in zip(column, column.isna(), strict=True)]
     if pd.api.types.is_float_dtype(column) and not is_id:
-        # Whole numbers that a null in the column made floats; longer ones have lost digits.
+        # Integers that became floats because of a missing value; longer ones have lost digits.
         whole = [value is None or (value % 1 == 0 and abs(value) < 2**53) for value in values]
         values = [None if value is None else int(value) for value in values] if all(whole) else values
     for row, value in enumerate(values, 1):
@@ -263,7 +263,7 @@ def _text(column: pd.Series, source: str) -> pd.Series:
 
 
 def _joined(column: pd.Series, notes: list[str]) -> pd.Series:
-    """Names that differ in case or in a form of the same characters become the most frequent of them."""
+    """Replace names that differ only in case or Unicode form by the most frequent of them."""
     counts = Counter(name for name in column if isinstance(name, str))
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name, _ in counts.most_common():

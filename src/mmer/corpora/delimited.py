@@ -1,4 +1,4 @@
-"""CSV and TSV as spreadsheets, corpora and other programs write them."""
+"""Reading of CSV and TSV files from spreadsheets, corpora and other programs."""
 
 import codecs
 import csv
@@ -16,27 +16,27 @@ _MOST_COLUMNS = 20_000
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _LINE_ENDS = re.compile("\r\n|\r|\n")
 
-csv.field_size_limit(2**30)  # the limit of 128 KB is for programs that cannot take a longer cell
+csv.field_size_limit(2**30)  # Python's default limit for a cell is 128 KB
 
 
 def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str, list[str | None]], bool]:
     """Read a CSV or TSV file as text.
 
-    The text is UTF-8, or UTF-16 with its mark. A cell that is empty is null, a quoted empty one is the empty text; a
-    row of empty cells is no row, and a column without name and content is no column. A `.csv` whose header has
-    semicolons or tabs and no comma is read with these. In a TSV, a quotation mark is a character like any other unless
-    the file as a whole is quoted, or a cell of several lines is.
+    The text is UTF-8, or UTF-16 with its mark. An empty cell is None, a quoted empty one the empty text. Rows of empty
+    cells, and columns without name and content, are skipped. A `.csv` whose header has semicolons or tabs and no comma
+    is split at these. In a TSV, a quotation mark is a character like any other unless the file as a whole is quoted, or
+    a cell of several lines is.
 
     Args:
-        path: ends in `.csv` or `.tsv`.
-        notes: gets what was assumed.
+        path: path ending in `.csv` or `.tsv`.
+        notes: receives a line for each assumption.
 
     Returns:
         The cells by column, and whether semicolons delimit them, so that commas may be decimal.
 
     Raises:
-        CorpusError: two columns of one name, more than 20 000 columns, a row with more or fewer cells than the header,
-            or a quotation mark that is not closed; with the number of the line.
+        CorpusError: two columns have one name, there are more than 20 000 columns, a row has more or fewer cells than
+            the header, or a quotation mark is not closed; the message gives the line.
         UnicodeDecodeError: it is neither UTF-8 nor UTF-16 with a mark.
     """
     text = _decoded(path.read_bytes())
@@ -58,10 +58,10 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
 
 
 def check_width(path: Path, columns: int) -> None:
-    """Refuse a table of so many columns that each of its rows takes seconds.
-
+    """Check that a table has at most 20 000 columns, since each row of a wider one takes seconds.
+    
     Raises:
-        CorpusError: it has more than 20 000.
+        CorpusError: it has more.
     """
     if columns > _MOST_COLUMNS:
         raise CorpusError(f"{path}: has {columns} columns; a table has at most {_MOST_COLUMNS}")
@@ -81,26 +81,26 @@ def _delimiter(line: str, suffix: str) -> str:
 
 
 def _plain_lines(text: str) -> list[str] | None:
-    """The lines of a TSV that has a row on each; None where cells go over several lines."""
+    """Return the lines of a TSV with one row on each; None where cells span several lines."""
     lines = [line for line in _LINE_ENDS.split(text) if line]
     return lines if len({line.count("\t") for line in lines}) == 1 else None
 
 
 def _is_quoted(cell: str) -> bool:
-    """Whether a cell is in quotation marks, and those inside it are doubled."""
+    """Tell whether a cell is in quotation marks, with those inside it doubled."""
     inner = cell[1:-1]
     return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
 
 
 def _unquoted(cell: str, all_are: bool) -> str | None:
-    # Where not all are quoted, only a cell with doubled marks inside, or nothing, shows that it is.
+    # Where not all cells are quoted, only an empty one or one with doubled marks inside shows quoting.
     if _is_quoted(cell) and (all_are or cell == '""' or '""' in cell[1:-1]):
         return cell[1:-1].replace('""', '"')
     return cell or None
 
 
 def _check_quotes(path: Path, text: str, delimiter: str) -> None:
-    """Make sure that each row has as many cells as the header, and that no quotation mark takes other rows in."""
+    """Check that each row has as many cells as the header, and that no quotation mark swallows rows."""
     lines = _LINE_ENDS.split(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     width, begun = 0, 1
@@ -123,9 +123,9 @@ def _check_quotes(path: Path, text: str, delimiter: str) -> None:
 
 
 def _check_lines_of_row(path: Path, lines: list[str], delimiter: str, row: list[str], begun: int) -> None:
-    """Refuse a row of several lines of which one looks like a row of its own."""
+    """Check that no line inside a multi-line row looks like a separate row."""
     first = next(number for number, cell in enumerate(row) if _LINE_ENDS.search(cell))
-    # The last line of a cell in the first column is followed by all other cells in any case.
+    # The last line of a cell in the first column is always followed by all other cells.
     inner = lines[1:-1] if first == 0 else lines[1:]
     for number, line in enumerate(inner, begun + 1):
         cells = line.split(delimiter)
@@ -163,7 +163,7 @@ def _columns(path: Path, names: list[str], cells: list[list[str | None]]) -> dic
     for number, (name, values) in enumerate(zip(names, cells, strict=True), 1):
         if not name.strip() and not any(values):
             continue
-        if not name.strip():  # such as the row numbers that pandas writes, by the name that pandas gives them
+        if not name.strip():  # such as pandas's row numbers, under the name that pandas gives them
             name = f"Unnamed: {number - 1}"
         if name in columns:
             raise CorpusError(f"{path}: column {name} occurs {names.count(name)} times; rename one")

@@ -23,13 +23,13 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class ESpeak:
-    """A synthesizer with state of its own.
+    """Synthesizer with its own copy of the library's state.
 
-    The library goes on where the last utterance ended (its pitch flutter, for one), even after it is terminated
-    and initialized again, so an utterance depends on those before it. Each instance therefore loads a copy of the
+    The library keeps state between utterances (its pitch flutter, for example), even after it is terminated and
+    initialized again, so an utterance depends on earlier ones. Each instance therefore loads a copy of the
     library: the same calls on a new instance give the same samples, bit for bit (but for the variants `Reed` and
     `caleb`, whose noise comes from the C library). That copy takes 1.5 MB; `close`, or the end of a `with` block,
-    gives them back.
+    releases it.
 
     Attributes:
         sampling_rate: Hz of what `synthesize` returns.
@@ -55,26 +55,26 @@ class ESpeak:
         if self.sampling_rate <= 0:
             raise MMERError(f"eSpeak NG cannot read its data in {data}; it allows paths of 160 characters")
         self._library.espeak_SetSynthCallback(self._callback)
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # of the noise in breathy voices
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # for the noise in breathy voices
 
     def synthesize(
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, volume: int
     ) -> NDArray[np.float32]:
-        """Speak.
-
+        """Speak a text.
+        
         Args:
-            text: what to say.
-            voice: language and variant, as `en-us+f3`.
-            rate: words per minute, 80 to 450; 175 is usual.
-            pitch: 0 to 99, relative to the voice's own; 50 is usual.
-            pitch_range: 0 (monotone) to 100; 50 is usual.
-            volume: 0 to 200; 100 is usual.
+            text: the text.
+                voice: language and variant, as `en-us+f3`.
+                rate: words per minute, 80 to 450; 175 is usual.
+                pitch: 0 to 99, relative to the voice's own; 50 is usual.
+                pitch_range: 0 (monotone) to 100; 50 is usual.
+                volume: 0 to 200; 100 is usual.
 
         Returns:
             (samples,) full scale = ±1.
 
         Raises:
-            MMERError: an unknown voice.
+            MMERError: the voice is unknown.
         """
         with self._lock:
             if self._library.espeak_SetVoiceByName(voice.encode()):

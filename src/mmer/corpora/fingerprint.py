@@ -1,9 +1,8 @@
-"""Recordings that sound the same although their bytes differ: other coding, gain, sampling rate, start or end.
+"""Audio fingerprints, which match recordings across codecs, gains, sampling rates, starts and ends.
 
 After Haitsma and Kalker (A Highly Robust Audio Fingerprinting System, ISMIR 2002): every 10 ms, the signs of the
-changes over 80 ms of the differences between neighboring frequency bands. A sign knows no gain, and codecs keep most
-of them. A second, coarser code of each moment serves as a key, by which recordings that may be the same are found
-without comparing all pairs.
+changes over 80 ms of the differences between neighboring frequency bands. Signs do not depend on gain, and codecs keep
+most of them. A second, coarser code of each moment serves as a key that finds candidates without comparing all pairs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,20 +20,20 @@ _RATE = 8000  # Hz
 _WINDOW, _HOP = 2048, 80  # samples: 256 ms and 10 ms
 _BANDS, _GROUP = 39, 3  # bands of a code, and how many of them make one of the 13 bands of a key
 _EDGES = np.round(np.geomspace(300, 3400, _BANDS + 1) * _WINDOW / _RATE).astype(int)  # telephone band
-_LAG = 8  # frames over which a band's change is taken, and between the two halves of a key
-_QUIET = 1e-5  # of the power of the loudest frame; below it there is only noise, which codecs do not keep
-_OVERLAP = 25  # frames that two recordings share at least, besides half of the shorter one's
-_COMMON = 1000  # moments that have the same key; beyond, it tells nothing
+_LAG = 8  # frames between which a band's change is measured, and between the two halves of a key
+_QUIET = 1e-5  # share of the power of the loudest frame; below it is noise, which codecs do not keep
+_OVERLAP = 25  # smallest number of frames that two recordings share, besides half of the shorter one
+_COMMON = 1000  # most moments with the same key; a more frequent key is uninformative
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What is kept of a recording, about 1.3 kB for each second.
+    """Fingerprint of a recording, about 1.3 kB for each second.
 
     Attributes:
-        codes: (frames,) 38 bits of each moment.
+        codes: (frames,) code of 38 bits for each moment.
         audible: (frames,) false in pauses, which are not compared.
-        keys: (frames,) 24 bits of each moment and the one 80 ms later; -1 where there is none or a pause.
+        keys: (frames,) key of 24 bits for each moment and the one 80 ms later; -1 for none and in pauses.
     """
 
     codes: NDArray[np.uint64]
@@ -43,7 +42,7 @@ class Fingerprint:
 
 
 def fingerprint(waveform: NDArray[np.float32]) -> Fingerprint | None:
-    """The fingerprint of a recording; None for silence and for what is too short to be told apart (about 0.6 s).
+    """Compute the fingerprint of a recording; None for silence and for recordings shorter than about 0.6 s.
 
     Args:
         waveform: (samples,) 16 kHz, any scale.
@@ -68,7 +67,7 @@ def fingerprint(waveform: NDArray[np.float32]) -> Fingerprint | None:
 
 
 def difference(one: Fingerprint, other: Fingerprint, offset: int) -> float | None:
-    """Share of bits in which two recordings differ.
+    """Compute the share of bits in which two recordings differ.
 
     Args:
         one, other: the recordings.
@@ -118,7 +117,7 @@ def same_recordings(prints: Sequence[Fingerprint]) -> Iterator[list[tuple[int, f
 def _matches(
     prints: Sequence[Fingerprint], number: int, owners: NDArray[np.int32], offsets: NDArray[np.int64]
 ) -> Iterator[tuple[int, float]]:
-    """Those of the owners of agreeing keys that are the same recording."""
+    """Return the owners of agreeing keys that are the same recording."""
     alignments, votes = np.unique(np.stack([owners, offsets]), axis=1, return_counts=True)
     for owner in np.unique(alignments[0, votes > 1]):
         own = alignments[0] == owner
@@ -130,7 +129,7 @@ def _matches(
 
 
 def _signs(bands: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """(frames - lag,) a bit for each pair of neighboring bands: has their difference grown?"""
+    """Return (frames - lag,) codes with a bit for each pair of neighboring bands, set if their difference has grown."""
     differences = np.diff(bands, axis=1)
     grown = differences[_LAG:] > differences[:-_LAG]
     places = np.arange(grown.shape[1], dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""Every file below a folder, linked folders included."""
+"""Recursive listing of files, including linked folders."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,15 +9,15 @@ Unopened = Callable[[OSError], None]
 def files_below(folder: str | os.PathLike[str], unopened: Unopened | None = None) -> Iterator[str]:
     """Walk through a folder and all its levels.
 
-    Linked folders are searched too, each folder once, however many links lead to it. Files and folders whose names
+    Linked folders are searched too, each folder once. Files and folders whose names
     begin with a dot are skipped, and so is what macOS adds to archives.
 
     Args:
-        folder: may be a link itself.
+        folder: the folder, which may be a link.
         unopened: called with the error of each folder that cannot be opened.
 
     Yields:
-        Paths, beginning with `folder`; what is no file but a link to nothing, or a pipe, among them.
+        Paths beginning with `folder`, including broken links and pipes.
     """
     seen, places = set[str](), [os.fspath(folder)]
     while places:  # folders first and links afterwards, so that a folder keeps its own name

@@ -1,4 +1,4 @@
-"""Who trains, who chooses the epoch, who tests: the splits of one run, and the folds of a cross-validation."""
+"""Splits of a run into training, validation and test, and folds of a cross-validation."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from mmer.files.regular import refuse_special
 from mmer.text.transcripts import normalize_transcript
 
 VERSION = 1
-"""Of the form of a file of folds; files from before versions existed lack it."""
+"""Version of the schema of a folds file; the first files lack it."""
 
 
 def assign_splits(
@@ -37,25 +37,25 @@ def assign_splits(
     seed: int = 0,
     speakers_apart: bool = True,
 ) -> Corpus:
-    """Fill the split column so that no speaker is on two sides.
+    """Fill the split column so that no speaker is in two splits.
 
     Args:
-        corpus: its own split column is used, as far as it goes, where `test` is empty.
-        group: column that `test` speaks of; all utterances of a group are in one split.
+        corpus: the corpus; its own split column is used where `test` is empty.
+        group: column whose values `test` names; all utterances of a group are in one split.
         test: groups of the test split; every other group trains unless it validates.
         validation: groups taken out of training to validate, or how many to draw from the training groups. None
             are drawn where the corpus's own split column has validation utterances.
-        validation_group: column that `validation` speaks of; None for `group`.
-        seed: of the draw.
-        speakers_apart: false accepts a speaker on two sides, as official splits such as MELD's have them.
+        validation_group: column whose values `validation` names; None for `group`.
+        seed: seed of the draw.
+        speakers_apart: false accepts a speaker in two splits, as in official splits such as MELD's.
 
     Returns:
-        The corpus with another split column; null stays null where the corpus's own is used.
+        The corpus with a new split column; missing values stay missing where the corpus's own is used.
 
     Raises:
-        CorpusError: no such column; an unknown group; a group on two sides; nothing left to train on; no test groups
-            named and no split column; groups asked for where utterances have none, or no speaker; a speaker on two
-            sides.
+        CorpusError: a column does not exist; a group is unknown or in two splits; nothing is left to train on; no test
+            groups are named and the split column is empty; utterances have no group or no speaker; a speaker is in two
+            splits.
     """
     groups = _groups(corpus, group)
     if test:
@@ -90,14 +90,16 @@ def assign_splits(
 
 
 def shared_speakers(corpus: Corpus) -> dict[str, float]:
-    """The share of the validation and of the test utterances with a speaker whose speaker is also in training."""
+    """Compute the shares of validation and test utterances whose speaker is also in training; unknown speakers do not
+    count.
+    """
     speakers = corpus.table["speaker"].dropna()
     splits = corpus.table["split"][speakers.index]
     return _shares_in_training(speakers, splits)
 
 
 def shared_transcripts(corpus: Corpus) -> dict[str, float]:
-    """How much of what is said in validation and test is also said, word for word, in training.
+    """Compute the shares of validation and test transcripts that also occur in training.
 
     Returns:
         For `validation` and `test`, as far as the corpus has them: the share of the utterances with a transcript
@@ -118,21 +120,21 @@ def _shares_in_training(values: pd.Series, splits: pd.Series) -> dict[str, float
 
 
 def said_in_test(corpus: Corpus, threshold: float) -> NDArray[np.bool_]:
-    """Which training and validation utterances say what is said in the test split, or nearly that.
+    """Find training and validation utterances whose transcript, or a similar one, occurs in the test split.
 
     Args:
-        corpus: with its splits.
-        threshold: `similarity`, whichever of the two texts is searched for, from which they are nearly the same.
+        corpus: the corpus with its splits.
+        threshold: smallest `similarity`, in either direction, of nearly equal texts.
 
     Returns:
-        (utterances,) never true without a transcript.
+        (utterances,) bool; false without a transcript.
     """
     texts = corpus.table["transcript"].dropna().map(normalize_transcript)
     tested = corpus.table["split"][texts.index] == "test"
     test, others = sorted(set(texts[tested])), sorted(set(texts[~tested]))
     shared = set(np.array(others, dtype=object)[near_duplicates(others, test, threshold)])
     rest = [text for text in others if text not in shared]
-    # Similarity depends on which text is searched for, and whoever audits searches for that of the test split.
+    # Similarity is not symmetric, and an audit searches for the transcripts of the test split.
     for text in np.array(test, dtype=object)[near_duplicates(test, rest, threshold)]:
         shared.update(other for other in rest if similarity(text, other) >= threshold)
     return corpus.table.index.isin(texts.index[texts.isin(shared) & ~tested])
@@ -141,11 +143,11 @@ def said_in_test(corpus: Corpus, threshold: float) -> NDArray[np.bool_]:
 @dataclass(frozen=True)
 class Fold:
     """One fold of a cross-validation.
-
+    
     Attributes:
-        test: groups that are tested.
-        validation: groups that choose the epoch.
-        removed: utterances that do not train or validate because the test split says the same.
+        test: test groups.
+        validation: validation groups, which select the epoch.
+        removed: utterances taken out of training and validation because their transcript occurs in the test split.
     """
 
     test: tuple[str, ...]
@@ -155,13 +157,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """The folds of a cross-validation, and what they were made for.
+    """Folds of a cross-validation and the identity of their corpus.
 
     Attributes:
         group: the column whose values the folds name; `split` where the splits are those of the corpus itself.
-        folds: by name, which can be the name of a folder.
-        corpus: what `identify` says of the corpus.
-        validation_group: the column whose values validate, where it is another one; None for `group`.
+        folds: folds by name; each name is a valid folder name.
+        corpus: identity of the corpus from `identify`.
+        validation_group: the column of the validation groups; None for `group`.
     """
 
     group: str
@@ -170,7 +172,7 @@ class Folds:
     validation_group: str | None = None
 
     def content(self) -> dict[str, Any]:
-        """What a file of folds holds, as JSON; its `sha256` is that of everything else in canonical form."""
+        """Return the content of a folds file; its `sha256` covers everything else in canonical form."""
         folds = {name: asdict(fold) for name, fold in self.folds.items()}
         listed = {name: {key: list(names) for key, names in fold.items()} for name, fold in folds.items()}
         content = {"version": VERSION, "corpus": dict(self.corpus), "group": self.group, "folds": listed}
@@ -180,10 +182,10 @@ class Folds:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Folds":
-        """Read a file with the `content` of folds.
-
+        """Read a folds file.
+        
         Raises:
-            CorpusError: no such file, not a file of folds, or one that was changed.
+            CorpusError: the file does not exist, is no folds file, or was changed.
         """
         try:
             refuse_special(path, CorpusError)
@@ -208,10 +210,10 @@ class Folds:
         return read
 
     def check_corpus(self, corpus: Corpus, source: object) -> None:
-        """Make sure that the folds were made for this corpus.
-
+        """Check that the folds were made for this corpus.
+        
         Raises:
-            CorpusError: it has other utterances or speakers.
+            CorpusError: the corpus has other utterances or speakers.
         """
         if dict(self.corpus) != identify(corpus):
             made = f"{self.corpus.get('utterances')} utterances with other ids or speakers"
@@ -228,22 +230,21 @@ def make_folds(
     validation_group: str | None = None,
     seed: int = 0,
 ) -> Folds:
-    """Share the groups of a corpus out between folds; each is tested in exactly one.
+    """Divide the groups of a corpus into folds; each group is tested in exactly one.
 
     Args:
         corpus: labeled utterances.
         folds: `leave-one-out`, each group is a fold; `official`, each value of the fold column is one or, where that
-            column is empty, the split column is the one fold; or a number of folds that are drawn to be alike in
-            size and emotions.
+            column is empty, the split column is the one fold; or a number of folds drawn with similar sizes and
+            emotions.
         group: column whose values are kept together.
-        validation: how many groups validate in a fold: those that follow its own in the order of the folds, and after
-            the last those of the first.
-        validation_group: column whose values validate; None for `group`. Of another column they are drawn for each
-            fold, from the values that no tested utterance has.
-        seed: of the draws. Where each group is a fold, 0 keeps the order of their names for `validation`.
+        validation: number of validation groups in a fold: those that follow its own in the cyclic order of folds.
+        validation_group: column of the validation groups; None for `group`. Groups of another column are drawn for each
+            fold from the values that no test utterance has.
+        seed: seed of the draws. Where each group is a fold, 0 keeps the alphabetical order for `validation`.
 
     Raises:
-        CorpusError: no such column, utterances without group or speaker, or too few groups.
+        CorpusError: a column does not exist, utterances have no group or speaker, or there are too few groups.
     """
     if folds == "official":
         if corpus.table["fold"].isna().all():
@@ -281,7 +282,7 @@ def _with_drawn_validation(
     validation: int,
     seed: int,
 ) -> Folds:
-    """Folds whose validation is drawn from the values of another column."""
+    """Draw the validation groups of folds from the values of another column."""
     _check_known(corpus, validation_group, ())
     groups, validators = _groups(corpus, group), _groups(corpus, validation_group)
     made = {}
@@ -296,13 +297,13 @@ def _with_drawn_validation(
 
 
 def identify(corpus: Corpus) -> dict[str, str | int]:
-    """What tells a corpus from others: the number of its utterances, and the SHA-256 of their ids and speakers."""
+    """Identify a corpus by its number of utterances and the SHA-256 of their ids and speakers."""
     rows = corpus.table[["utterance_id", "speaker"]].values.tolist()
     return {"utterances": len(corpus), "sha256": _sha256(sorted([name, who or ""] for name, who in rows))}
 
 
 def quoted(name: str) -> str:
-    """The name of a group as a file system takes it; different groups have different ones.
+    """Convert the name of a group to a unique folder name.
 
     >>> quoted("Ses01"), quoted("a/b"), quoted("..")
     ('Ses01', 'a%2Fb', '%2E.')
@@ -327,7 +328,7 @@ def _official_split(corpus: Corpus) -> Folds:
 
 
 def _drawn(corpus: Corpus, groups: pd.Series, group: str, folds: int, seed: int) -> dict[str, list[str]]:
-    """Groups of each of a number of folds that are alike in size and emotions."""
+    """Draw the groups of folds with similar sizes and emotions."""
     emotions = corpus.table["emotion"]
     most = int(emotions.value_counts().max())
     if min(groups.nunique(), most) < folds:
@@ -335,13 +336,13 @@ def _drawn(corpus: Corpus, groups: pd.Series, group: str, folds: int, seed: int)
         raise CorpusError(f"{corpus.source}: has {found}, too few for {folds} folds; ask for fewer")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an emotion that is rarer than folds
+        warnings.simplefilter("ignore", UserWarning)  # an emotion with fewer utterances than folds
         parts = [test for _, test in splitter.split(emotions, emotions, groups)]
     return {str(number): sorted(groups.iloc[test].unique()) for number, test in enumerate(parts, 1)}
 
 
 def _groups(corpus: Corpus, group: str) -> pd.Series:
-    """The group of each utterance as text, or None."""
+    """Return the group of each utterance as text, or None."""
     if group not in corpus.table:
         columns = list(corpus.table.columns)
         found = f"no column {group!r} to group by{nearest(group, columns)}"

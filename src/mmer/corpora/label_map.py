@@ -17,7 +17,7 @@ from mmer.recipes import parse_yaml, text_of
 from mmer.text.names import folded, header, meant, tidy
 
 LabelMap = Mapping[str, str | None]
-"""New name of each emotion; None for utterances that are to have none."""
+"""New name of each emotion; None removes the label."""
 
 
 def read_label_map(path: Path) -> dict[str, str | None]:
@@ -27,7 +27,8 @@ def read_label_map(path: Path) -> dict[str, str | None]:
     and JSON.
 
     Raises:
-        CorpusError: no such file, not readable as what its suffix says, or an entry that is no text.
+        CorpusError: the file does not exist, cannot be read in the format of its suffix, or has an entry that is no
+            text.
     """
     suffix = path.suffix.lower()
     pairs: list[tuple[Any, Any]]
@@ -65,11 +66,11 @@ def rename_emotions(corpus: Corpus, label_map: LabelMap) -> Corpus:
     """Rename emotions.
 
     A key is an emotion of the corpus by the name it has there, by another name of the same emotion (`exc` is
-    `excited`), or by the corpus's own label in `original_emotion`. All are renamed at once, so names may be exchanged.
-    The column `original_emotion` is added where there is none.
-
+    `excited`), or by the corpus's own label in `original_emotion`. All are renamed
+    simultaneously, so names may be swapped. The column `original_emotion` is added where missing.
+    
     Raises:
-        CorpusError: an emotion that does not occur, with the nearest that does.
+        CorpusError: an emotion does not occur; the message names the nearest that does.
     """
     emotions = corpus.table["emotion"].copy()
     for before, after in label_map.items():

@@ -1,4 +1,4 @@
-"""The names of emotions that all corpora share.
+"""Canonical names of emotions.
 
 Speech corpora name the same emotion in many ways (`ang`, `anger`, `Angry`). Readers give every utterance one of the
 canonical names below and keep the corpus's own name in `original_emotion`. One-letter codes are not included:
@@ -38,7 +38,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "sleepy": ("sleepiness",),
     "other": ("oth",),
 }
-"""Canonical name of each emotion, with the other names it has in corpora."""
+"""Canonical name of each emotion, with its other names in corpora."""
 
 _UNDECIDED = {"xxx", "no agreement", "unknown", ""}
 _CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in (name, *aliases)}
@@ -51,7 +51,7 @@ def canonical(label: str) -> str | None:
     ('angry', 'excited', None)
 
     Raises:
-        CorpusError: an unknown label, with the nearest known one.
+        CorpusError: the label is unknown; the message names the nearest known one.
     """
     key = " ".join(label.lower().replace("_", " ").split())
     if key in _UNDECIDED:

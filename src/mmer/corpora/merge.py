@@ -1,4 +1,4 @@
-"""Several corpora in one table."""
+"""Merging of corpora into one table."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.tables import is_null, united
 from mmer.errors import CorpusError
 
-_OF_A_CORPUS = ("speaker", "session", "dialogue")  # speaker 1 of two corpora are two people
+_OF_A_CORPUS = ("speaker", "session", "dialogue")  # speaker 1 of two corpora is two people
 _IDS = ("utterance_id", "source_utterance")
 
 
@@ -21,13 +21,14 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
 
     A table without the column `corpus` gets the name of its file or folder there. Speakers, sessions and dialogues
     become `<corpus>/<name>` unless they already begin like this, and so do all ids if one occurs twice. Emotions get
-    their canonical names. A column that one corpus lacks is null there.
+    their canonical names. A column that a corpus lacks is empty there.
 
     Returns:
         The corpus; its notes are those of the corpora, after their names.
 
     Raises:
-        CorpusError: nothing to merge, two unnamed corpora whose files have the same name, or a repeated utterance.
+        CorpusError: there are fewer than two corpora, two unnamed corpora have files of the same name, or an utterance
+            repeats.
     """
     if len(corpora) < 2:
         raise CorpusError(f"{len(corpora)} corpora to merge; give two or more")

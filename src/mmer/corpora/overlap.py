@@ -1,4 +1,4 @@
-"""Transcripts that are the same, or nearly the same, on both sides of a split."""
+"""Equal and similar transcripts on both sides of a split."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from mmer.errors import CorpusError
 
-_BITS = 1024  # of a signature
+_BITS = 1024  # bits of a signature
 
 
 def similarity(text: str, other: str) -> float:
-    """How alike two transcripts are, word by word: 2 M / T as `difflib.SequenceMatcher` finds it (autojunk off).
+    """Compute the word-level similarity of two transcripts: 2 M / T by `difflib.SequenceMatcher` (autojunk off).
 
     M is the number of words in the matching blocks and T that of all words of both; 1 is the same text.
     `text` is the one searched for, difflib's second sequence: the greedy search for blocks is not symmetric.
@@ -24,17 +24,17 @@ def similarity(text: str, other: str) -> float:
 
 
 def near_duplicates(test: Sequence[str], train: Sequence[str], threshold: float) -> NDArray[np.bool_]:
-    """Find the test transcripts that are the same as a training transcript, or nearly so.
+    """Find the test transcripts that equal a training transcript or are similar to one.
 
     Args:
         test, train: transcripts as `normalize_transcript` writes them.
-        threshold: `similarity` from which two transcripts count as nearly the same, above 0 and at most 1.
+        threshold: smallest `similarity` of near duplicates, above 0 and at most 1.
 
     Returns:
         (test transcripts,) bool, true where some training transcript is at least that similar.
 
     Raises:
-        CorpusError: a threshold outside its range.
+        CorpusError: the threshold is out of range.
     """
     same = dict.fromkeys(train)
     index = TranscriptIndex(same, threshold)
@@ -43,19 +43,19 @@ def near_duplicates(test: Sequence[str], train: Sequence[str], threshold: float)
 
 
 class TranscriptIndex:
-    """Transcripts in which similar ones are found without comparing all pairs word by word.
+    """Index of transcripts that finds similar ones without comparing all pairs word by word.
 
-    M cannot exceed the number of words two texts share, repetitions counted, so `similarity` is at most
-    (a + b - d) / (a + b) for texts of a and b words that differ in d words. Every word toggles one bit of its text's
-    signature, so that two signatures, also when folded to 64 bits, differ in at most d bits. Only texts that these
-    bounds leave are given to difflib: the answer is that of comparing all pairs.
+    M cannot exceed the number of words two texts share, repetitions counted, so `similarity` is at most (a + b - d) /
+    (a + b) for texts of a and b words that differ in d words. Every word toggles one bit of its text's signature, so
+    that two signatures, also when folded to 64 bits, differ in at most d bits. Only the texts within these bounds are
+    passed to difflib, so the result equals that of comparing all pairs.
 
     Args:
-        texts: normalized transcripts; each is kept once.
-        threshold: `similarity` that counts as nearly the same, above 0 and at most 1.
+        texts: normalized transcripts; duplicates are merged.
+        threshold: smallest `similarity` of near duplicates, above 0 and at most 1.
 
     Raises:
-        CorpusError: a threshold outside its range.
+        CorpusError: the threshold is out of range.
     """
 
     def __init__(self, texts: Iterable[str], threshold: float) -> None:
@@ -75,11 +75,11 @@ class TranscriptIndex:
         self._rows = [(int(length), slice(first, first + count)) for length, first, count in groups]
 
     def holds_similar(self, text: str, counts: Callable[[str], bool] = lambda other: True) -> bool:
-        """Whether one of the texts is at least as similar to this one as the threshold.
+        """Tell whether one of the texts is at least as similar to this one as the threshold.
 
         Args:
             text: normalized transcript.
-            counts: tells of a text of the index whether it is looked at; all are by default.
+            counts: tells whether a text of the index is considered; default: all.
         """
         words = text.split()
         matcher = SequenceMatcher(None, (), words, autojunk=False)
@@ -92,7 +92,7 @@ class TranscriptIndex:
         return False
 
     def _candidates(self, words: list[str]) -> Iterator[int]:
-        """Rows that the bounds on similarity leave, for one text."""
+        """Return the rows within the bounds on similarity to a text."""
         signature = self._signature(words)
         folded = np.bitwise_xor.reduce(signature)
         for length, rows in self._rows:
@@ -106,9 +106,9 @@ class TranscriptIndex:
                 yield from near[apart <= differing].tolist()
 
     def _signature(self, words: list[str]) -> NDArray[np.uint64]:
-        """Bits toggled by the words."""
+        """Return the signature: the bits toggled by the words."""
         signature = 0
         for word in words:
-            # Bits are dealt out in the order in which words are met, so that the most frequent have different ones.
+            # Bits are assigned in the order of first occurrence, so that the most frequent words have different ones.
             signature ^= 1 << self._bits.setdefault(word, len(self._bits) % _BITS)
         return np.frombuffer(signature.to_bytes(_BITS // 8, "little"), dtype="<u8")

@@ -1,4 +1,4 @@
-"""Which files of a folder are recordings: the one definition for everything that searches folders."""
+"""Search for recordings in folders, with the one definition of what a recording is."""
 
 import mimetypes
 import os
@@ -21,15 +21,15 @@ _SOUND = """
 _VIDEO = """
     3g2 3gp 3gpp 3gpp2 asf avi f4v flv ism isma ismv m2ts m4v mk3d mkv mov mp4 mpeg mpg mts ogv ogx
     psp qt vob webm wmv
-"""  # whose first audio track is heard
+"""  # containers, of which the first audio track is used
 SUFFIXES = frozenset(f".{name}" for name in (_SOUND + _VIDEO).split())
-"""Of files that libsndfile or FFmpeg decode, in lower case."""
+"""Lower-case suffixes of files that libsndfile or FFmpeg decode."""
 
 _NO_SOUND = frozenset(
     {".ass", ".csd", ".m3u", ".m3u8", ".m4u", ".mng", ".mxu", ".orc", ".pls", ".sco", ".ts"}
 )
 """Playlists, subtitles, scores, pictures and TypeScript, which are registered as audio or video."""
-_TYPES = mimetypes.MimeTypes()  # what Python knows, whatever the machine has installed
+_TYPES = mimetypes.MimeTypes()  # Python's own table, independent of the machine's
 _BEGINNINGS = (
     *(b"OggS", b"fLaC", b"ID3", b".snd", b"caff", b"#!AMR", b"NIST_1A", b"wvpk", b"MAC ", b"TTA1"),
     *(b"Creative Voice File", b"riff", b"RF64", b"\x1aE\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
@@ -41,11 +41,11 @@ _SHOWN = 5
 
 @dataclass(slots=True)
 class Found:
-    """What a folder holds.
+    """Recordings of a folder, and files left out.
 
     Attributes:
         files: recordings, sorted by path.
-        left_out: what looks like sound and is no recording by its name, or cannot be reached.
+        left_out: files that look like sound but have no suffix of a recording, and broken links.
         unopened: folders that cannot be opened.
     """
 
@@ -55,7 +55,7 @@ class Found:
 
     @property
     def notes(self) -> list[str]:
-        """What was left out, a line for each kind."""
+        """Describe what was left out, a line for each kind."""
         looks = "files that look like sound were left out, for their names or because nothing is there"
         kinds = ((looks, self.left_out), ("folders cannot be opened and were left out", self.unopened))
         return [listing(what, sorted(names), _SHOWN) for what, names in kinds if names]
@@ -92,7 +92,7 @@ def _looks_like_sound(path: str) -> bool:
 
 
 def no_recording(folder: str | os.PathLike[str], found: Found) -> AudioError:
-    """What to say of a folder without recordings."""
+    """Create the error for a folder without recordings."""
     also = "".join(f"; {note}" for note in found.notes)
     return AudioError(
         f"no audio file in the folder {folder}{also}; recordings end in {' '.join(sorted(SUFFIXES))}"
@@ -100,7 +100,7 @@ def no_recording(folder: str | os.PathLike[str], found: Found) -> AudioError:
 
 
 def unlisted(corpus: Corpus, folder: str | os.PathLike[str]) -> list[str]:
-    """Notes on what is in a folder with a `metadata.csv` and not in that table."""
+    """Return notes on recordings of a folder that its `metadata.csv` does not list."""
     found = find_recordings(folder)
     named = {os.path.realpath(path) for path in corpus.table["audio_path"].dropna().unique()}
     others = [path for path in found.files if os.path.realpath(path) not in named]
@@ -111,11 +111,11 @@ def unlisted(corpus: Corpus, folder: str | os.PathLike[str]) -> list[str]:
 def read_recordings(path: str | os.PathLike[str]) -> Corpus:
     """Read a corpus as `Corpus.read`, or the recordings of a folder without a `metadata.csv`.
 
-    Of such a folder nothing is known but the recordings: their paths inside it are the utterance ids. Notes say what
-    was left out.
+    In such a folder, the path of each recording is its utterance id, and nothing else is known. Notes say what was left
+    out.
 
     Raises:
-        CorpusError: as `Corpus.read`.
+        CorpusError: `Corpus.read` raises one.
         AudioError: the folder holds no recording.
     """
     if not os.path.isdir(path):

@@ -69,12 +69,12 @@ PERSONS = ("my sister", "our neighbor", "the doctor", "his teacher", "her brothe
 THINGS = ("garden", "concert", "letter", "journey", "meeting", "dinner", "picture", "answer", "lesson")
 TIMES = ("today", "this morning", "last night", "on Monday", "this year", "last week")
 
-_MAX_TWINS = 1000  # of the 2160 pairs of sentences, so that drawing new ones stays quick
+_MAX_TWINS = 1000  # out of 2160 pairs of sentences, so that drawing new ones stays fast
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A voice of eSpeak NG: an accent spoken by a variant."""
+    """Voice of eSpeak NG: an accent and a variant."""
 
     accent: str
     variant: str
@@ -82,7 +82,7 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """What eSpeak NG and the speaker column call it."""
+        """Return its name in eSpeak NG and in the speaker column."""
         return f"{self.accent}+{self.variant}"
 
 
@@ -102,10 +102,10 @@ def make_spoken(
     are female, or one more. The same arguments give the same samples, bit for bit.
 
     Args:
-        out_dir: folder of the recordings, made if it does not exist; files of the same names are written over.
-        seed: of the voices, the sentences and the prosody.
-        train_voices, validation_voices, test_voices: voices of each split, 26 in all at most.
-        utterances: of each voice, a multiple of 4: as many of each emotion.
+        out_dir: folder of the recordings, created if it does not exist; files of the same names are overwritten.
+        seed: seed of the voices, the sentences and the prosody.
+        train_voices, validation_voices, test_voices: number of voices in each split, at most 26 in all.
+        utterances: number of utterances of each voice, a multiple of 4 for equal numbers of the emotions.
         progress: called with the number of utterances spoken so far and of all.
 
     Returns:
@@ -113,7 +113,7 @@ def make_spoken(
         `pitch`, `pitch_range` and `volume`.
 
     Raises:
-        CorpusError: more voices or sentences than there are, or a number of utterances that is no multiple of 4.
+        CorpusError: there are too few voices or sentences, or `utterances` is no multiple of 4.
     """
     counts = {"train": train_voices, "validation": validation_voices, "test": test_voices}
     available = sum(map(len, VARIANTS.values()))

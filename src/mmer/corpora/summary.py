@@ -1,4 +1,4 @@
-"""What a corpus holds, at a glance."""
+"""Summary of a corpus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class CorpusSummary:
     """Counts, hours and gaps of a corpus; `rich.print` shows it as tables.
 
     Attributes:
-        source: what the corpus was read from.
-        utterances: rows.
+        source: origin of the corpus.
+        utterances: number of utterances.
         emotions: utterances of each emotion (index) in each split (columns), with `(none)` and `(no split)` for
             those without, and `total`; where there are no splits, the one column is `utterances`.
         speakers, sessions, languages: how many distinct ones are named.
         hours: sum of the known durations; None where none is known.
         durations: shortest, median and longest utterance in seconds; None where none is known.
-        without_duration, without_transcript, without_speaker: utterances for which it is not known.
+        without_duration, without_transcript, without_speaker: numbers of utterances for which it is unknown.
         notes: what the reader left out or found different from the documentation.
     """
 

@@ -31,7 +31,7 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 FORMATS = ("audformat", "emobox", "kaldi", "hf")
 """Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # 007 names something
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # 007 is a name, not a number
 NAMES = {
     "audio_path": ("file_name",),
     "transcript": ("transcript", "transcription", "text", "raw_text"),
@@ -39,31 +39,31 @@ NAMES = {
     "speaker": ("speaker", "speaker_id"),
     "gender": ("gender", "sex"),
 }
-"""Names that a column has in audio folders and other formats; the first found is taken."""
+"""Names of a column in audio folders and other formats; the first found is used."""
 
 TEXT_COLUMNS = {
     *(*COLUMNS, "file_name", "dialogue", "original_emotion", "source_utterance"),
     *(name for names in NAMES.values() for name in names),
 }
-_LONGEST_NUMBER = 18  # characters of a whole number; a longer one is an id
-_LEAST_REFUSED = 2**28  # bytes; a smaller table is never too large
-_MOST_TIMES = 100  # as large in memory as on disk
+_LONGEST_NUMBER = 18  # most digits of an integer; a longer one is an id
+_LEAST_REFUSED = 2**28  # bytes; a smaller table is always accepted
+_MOST_TIMES = 100  # largest ratio of memory to disk size
 
 
 def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[str] = ()) -> pd.DataFrame:
-    """Read a table by its suffix, as it is.
+    """Read a table in the format of its suffix, without changes.
 
     CSV and TSV are read as `read_delimited` says. Their columns are text, except those beyond `COLUMNS` where every
     value is a number without leading zeros, or true or false.
 
     Args:
-        path: ends in one of `SUFFIXES`.
-        notes: gets what was assumed of the file.
+        path: path with one of `SUFFIXES`.
+        notes: receives a line for each assumption about the file.
         as_text: columns whose numbers stay text in CSV and TSV, beside `COLUMNS`.
 
     Raises:
-        CorpusError: no such file, an unknown suffix, not readable as what the suffix says, two columns of one name, or
-            a file that would take very much more memory than disk space.
+        CorpusError: the file does not exist, has an unknown suffix, cannot be read in its format, has two columns of
+            one name, or would need far more memory than disk space.
     """
     suffix = path.suffix.lower()
     if str(path).partition(":")[0] in FORMATS:
@@ -89,7 +89,7 @@ def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[s
 
 
 def with_columns(table: pd.DataFrame, known: Sequence[str]) -> pd.DataFrame:
-    """Call columns by their known names where they are written like them but for case, blanks or hyphens."""
+    """Rename columns to known names from which they differ only in case, blanks or hyphens."""
     names = {header(str(name)): name for name in reversed(table.columns)}
     wanted = [(name, header(name)) for name in known if name not in table]
     return table.rename(columns={names[like]: name for name, like in wanted if like in names})
@@ -107,11 +107,11 @@ def check_table_name(path: Path) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table by its suffix.
-
+    """Write a table in the format of its suffix.
+    
     Raises:
-        CorpusError: an unknown suffix, or text that UTF-8 cannot encode.
-        MMERError: the file cannot be written.
+        CorpusError: the suffix is unknown, or UTF-8 cannot encode a text.
+            MMERError: the file cannot be written.
     """
     check_table_name(path)
     suffix = path.suffix.lower()
@@ -136,7 +136,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def united(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all tables with the columns of all; text in a column makes its numbers text too."""
+    """Concatenate tables with all their columns; numbers in a column with text become text."""
     table = pd.concat(tables, ignore_index=True)
     for name in filter(lambda name: pd.api.types.is_object_dtype(table[name]), table.columns):
         values = [None if is_null(value) else value for value in table[name]]
@@ -148,14 +148,14 @@ def united(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def is_null(value: Any) -> bool:
-    """Whether a value of a column is missing."""
+    """Tell whether a value of a column is missing."""
     return (
         value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
     )
 
 
 def typed(values: list[str | None]) -> pd.Series:
-    """Numbers, or true and false, where all values are such and lose nothing; else the texts."""
+    """Convert texts to numbers or booleans where all values allow it without loss; else keep the texts."""
     known = [value for value in values if value is not None]
     if known and all(value in ("true", "false") for value in known):
         return pd.Series([None if value is None else value == "true" for value in values], dtype="boolean")
@@ -190,15 +190,15 @@ def _of_text(
 
 
 def with_points(values: list[str | None]) -> list[str | None]:
-    """Decimal points for decimal commas, where all values are numbers."""
+    """Replace decimal commas by points where all values are numbers."""
     pointed = [value and re.sub(r"(?<=\d),(?=\d+$)", ".", value) for value in values]
     return pointed if all(value is None or _NUMBER.fullmatch(value) for value in pointed) else values
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file without what pandas wrote about it: a damaged note is harmless, an index is columns."""
+    """Read a Parquet file without its pandas metadata, which may be damaged; an index becomes columns."""
     with parquet.ParquetFile(path) as file:
-        check_width(path, file.metadata.num_columns)  # those inside of nested ones counted too
+        check_width(path, file.metadata.num_columns)  # nested columns count too
         _check_parquet_size(path, file)
         table = file.read().replace_schema_metadata()
     for number, field in enumerate(table.schema):
@@ -218,7 +218,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _check_parquet_size(path: Path, file: parquet.ParquetFile) -> None:
-    """Refuse a file that repeats long texts so often that they fill the memory."""
+    """Check that repeated long texts in a file do not exhaust the memory."""
     check_width(path, len(file.schema_arrow))
     leaves = [file.schema.column(number) for number in range(len(file.schema))]
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
@@ -230,7 +230,7 @@ def _check_parquet_size(path: Path, file: parquet.ParquetFile) -> None:
     size = max(sum(values), 8 * file.metadata.num_rows * len(leaves))
     _check_size(path, size)
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-    # Read as a dictionary, a repeated text takes its space once.
+    # Read as a dictionary, a repeated text is stored once.
     with parquet.ParquetFile(path, read_dictionary=texts) as repeated:
         for batch in repeated.iter_batches(columns=texts, use_threads=False) if texts else ():
             size += sum(map(_length_of_texts, batch.columns))
@@ -290,7 +290,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _column(values: list[Any], is_text: bool = False) -> pd.Series:
-    """A column in which whole numbers stay as they are, however long and with a null beside them."""
+    """Create a column whose integers stay exact, however long and beside missing values."""
     known = [value for value in values if value is not None]
     numbers = [value for value in known if isinstance(value, int) and not isinstance(value, bool)]
     if any(abs(number) >= 2**63 for number in numbers):
@@ -309,13 +309,13 @@ def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
 
 
 def brief(value: Any) -> str:
-    """A value in an error: on one line, and not too long."""
+    """Format a value for an error: on one line and short."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON knows it."""
+    """Convert a value to a JSON-serializable one."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if is_null(value):

@@ -1,4 +1,4 @@
-"""The table of views that `mmer augment` writes, and the fold guard: which of them may train where."""
+"""The table of views that `mmer augment` writes, and the check of which view may train in which fold."""
 
 import os
 from collections.abc import Collection, Iterable
@@ -17,7 +17,7 @@ from mmer.files.writing import writing
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A second view of an utterance: other words, another sound, or both.
+    """Second view of an utterance: other words, another sound, or both.
 
     Attributes:
         view_id: its name.
@@ -58,7 +58,7 @@ class View:
     rejected: str | None = None
 
     def breaks(self, trained: Collection[str], speakers: Collection[str]) -> str | None:
-        """Why the view may not train in a fold; None if it may.
+        """Return why the view may not train in a fold; None if it may.
 
         Args:
             trained: ids of the utterances that the fold trains on.
@@ -79,7 +79,7 @@ COLUMNS = tuple(field.name for field in fields(View))
 
 
 def write_views(views: Iterable[View], path: str | os.PathLike[str]) -> None:
-    """Write the table; audio inside its folder gets a relative path. It is there complete or not at all."""
+    """Write the table; audio inside its folder gets a relative path. Writing is atomic."""
     path = Path(path)
     folder = path.parent.resolve()
     rows = [{name: getattr(view, name) for name in COLUMNS} for view in views]
@@ -132,7 +132,7 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
 
 
 def _published_words(path: Path) -> list[View]:
-    """A view for each row that has other words; it is fit for the folds that its utterance is fit for."""
+    """Create a view for each row with other words; it may train in the same folds as its utterance."""
     table = read_table(path)
     if missing := [name for name in (_UTTERANCE, _WORDS) if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"

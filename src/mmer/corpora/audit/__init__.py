@@ -1,1 +1,1 @@
-"""The leakage audit: how much of what a fold tests is in its training too."""
+"""The leakage audit: the overlap of test and training data."""

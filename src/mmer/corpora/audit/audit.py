@@ -1,4 +1,4 @@
-"""The leakage audit: how much of what a fold tests has already been seen in its training."""
+"""The leakage audit: the overlap of test and training data of a fold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,12 +24,12 @@ from mmer.corpora.views import View
 from mmer.errors import CorpusError
 
 BY = ("split", "session", "speaker", "fold")
-"""What an audit may hold against each other."""
+"""Columns that an audit can compare by."""
 
 _HEARD = (AudioFault.SILENT, AudioFault.VERY_QUIET, AudioFault.CLIPPED, AudioFault.CHANNELS_CANCEL)
-_SHORT = 0.1  # s; below, nothing can be heard
-_WORDS = (2, 3, 4, 5)  # lengths from which transcripts are counted apart, besides that of near duplicates
-_SHOWN = 5  # of the most leaked transcripts
+_SHORT = 0.1  # s; a shorter clip is inaudible
+_WORDS = (2, 3, 4, 5)  # minimum lengths of transcripts that are also counted separately
+_SHOWN = 5  # most frequent leaked transcripts listed
 
 
 def audit(
@@ -42,24 +42,24 @@ def audit(
     progress: Progress | None = None,
     views: Sequence[View] | None = None,
 ) -> Audit:
-    """Look for everything that a fold tests in its training.
+    """Search each fold's training data for its test utterances.
 
     Transcripts are compared as `normalize_transcript` writes them, and recordings by their bytes and by
-    `mmer.corpora.fingerprint`. An augmented copy counts as what it was made from where the column `source_utterance`
+    `mmer.corpora.fingerprint`. An augmented copy counts as its original where the column `source_utterance`
     names it.
 
     Args:
-        corpus: its utterances on no side (without a split, or in no group) are left out.
+        corpus: the corpus; utterances without a split or group are left out.
         by: `split` tests the splits validation and test on training; `session`, `speaker` and `fold` test each group on
             all others.
         similarity: word-level `SequenceMatcher` ratio from which two transcripts are nearly the same, above 0 to 1.
-        min_words: shorter transcripts are not looked for nearly, 1 or more.
+        min_words: smallest number of words for a near-duplicate search, 1 or more.
         listen: read the recordings.
         progress: called with the number of recordings read so far and of all.
-        views: of utterances of this corpus, made by `mmer augment`.
+        views: views of this corpus's utterances, made by `mmer augment`.
 
     Raises:
-        CorpusError: another `by`, an empty column, nothing to hold against each other, or a setting outside its range.
+        CorpusError: `by` is unknown, its column is empty, there is nothing to compare, or a setting is out of range.
     """
     if min_words < 1:
         raise CorpusError(f"near duplicates of {min_words} words or more: give 1 or more")
@@ -118,7 +118,7 @@ def _sides(corpus: Corpus, by: str) -> Sides:
 
 
 def _with_views(figures: AuditFigures, counts: tuple[int, int]) -> AuditFigures:
-    """Add how many views broke the fold, of how many."""
+    """Add the numbers of views, and of those that break the fold."""
     return replace(
         figures, view_overlap=_share(*counts), counts={**figures.counts, VIEW_OVERLAP: list(counts)}
     )
@@ -196,7 +196,7 @@ def _clips(table: pd.DataFrame, clips: Mapping[int, ClipContent]) -> ClipFaults:
 
 
 def _outlying(durations: pd.Series) -> pd.Series:
-    """Durations three interquartile ranges below or above the middle half of all, on a scale of ratios."""
+    """Find durations more than three interquartile ranges outside the middle half, on a logarithmic scale."""
     logs = durations.where(durations > 0).map(np.log)
     low, high = logs.quantile([0.25, 0.75])
     reach = 3 * (high - low)

@@ -16,7 +16,7 @@ _FORM = re.compile(r"\s*([A-Za-z_]+)\s*(>=|<=|>|<)\s*(-?(?:\d+\.?\d*|\.\d+))\s*"
 
 @dataclass(frozen=True)
 class AuditCondition:
-    """A figure of an audit and what it is held against.
+    """Limit on a figure of an audit.
 
     Attributes:
         figure: one of `OVERLAPS` or `LOOKUPS` or `view_overlap`, judged in each fold, or of `FAULTS`: the number of
@@ -34,7 +34,7 @@ class AuditCondition:
         """Read `speaker_overlap>0`.
 
         Raises:
-            MMERError: not of this form, or an unknown figure, with the nearest known one.
+            MMERError: the text has another form, or the figure is unknown; the message names the nearest known one.
         """
         match = _FORM.fullmatch(text)
         if not match:
@@ -48,7 +48,8 @@ class AuditCondition:
         return f"{self.figure}{self.comparison}{self.limit:g}"
 
     def judge(self, audit: Audit) -> tuple[bool | None, str]:
-        """Whether the condition holds in some fold, null where the figure is not known; and that in one line."""
+        """Tell whether the condition holds in some fold (None where the figure is unknown), also as one line of text.
+        """
         if self.figure in FAULTS:
             values = {"the corpus": len(audit.clips.of(self.figure))}
         else:

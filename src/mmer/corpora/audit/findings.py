@@ -1,4 +1,4 @@
-"""What an audit found: figures, what they mean in words, and one page of tables."""
+"""Findings of an audit: figures, their meaning in words, and tables for the terminal."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ VIEW_OVERLAP = "view_overlap"
 """Figure of a fold: share of the views of its training utterances that break it."""
 
 LOOKUPS = ("lookup_accuracy", "majority_accuracy", "lookup_gain")
-"""Figures of a fold: what the leaked transcripts tell of the emotion."""
+"""Figures of a fold: accuracy of looking up the emotion of leaked transcripts."""
 
 FAULTS = {
     "unreadable": "cannot be read",
@@ -44,10 +44,10 @@ FAULTS = {
     "unusual_duration": "unusually short or long",
     "no_fingerprint": "too short or silent for a fingerprint",
 }
-"""What may be wrong with clips, and how to say it."""
+"""Faults of clips, and their description."""
 
 _FOLDS = 12  # on a page
-_SHOWN = 3  # of the clips that have a fault
+_SHOWN = 3  # most clips listed for each fault
 _NOTES = 5
 _COLUMNS = {
     "speaker_overlap": "speaker",
@@ -72,25 +72,25 @@ _THINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFigures:
-    """What of the tested utterances of a fold is in its training. Shares are 0 to 1, None where nothing is known.
+    """Overlap of a fold's test utterances with its training. Shares are 0 to 1, None where unknown.
 
     Attributes:
-        test_utterances: how many are tested.
-        train_utterances: how many train; None over all folds.
+        test_utterances: number of test utterances.
+        train_utterances: number of training utterances; None over all folds.
         speaker_overlap, dialogue_overlap, transcript_overlap, near_transcript_overlap, copy_overlap, audio_overlap,
             near_audio_overlap: shares of the tested utterances whose speaker, dialogue, exact transcript, near
             duplicate (of those with enough words; the exact ones included), original or augmented copy, bytes or sound
             is in training too.
-        view_overlap: of the views of training utterances, the share that used the voice or the words of somebody who
-            is not in training.
+        view_overlap: share of the views of training utterances that used the voice or the words of a speaker outside
+            training.
         counts: the same as [found, known], by the name of the share.
-        transcript_overlap_by_words: the exact ones of the transcripts that have at least so many words.
-        lookup_accuracy: share of the leaked transcripts whose emotion is the one that training has most often for the
-            same words.
+        transcript_overlap_by_words: exact overlap of transcripts with at least this many words.
+        lookup_accuracy: share of the leaked transcripts whose emotion is the most frequent one of the same words in
+            training.
         majority_accuracy: share of them whose emotion is the most frequent one of training.
-        lookup_gain: what the first adds to the accuracy over all tested utterances.
+        lookup_gain: gain of the lookup in accuracy over all test utterances.
         emotions: counts.
-        scripted, improvised: the text figures of either; None where the corpus does not say what was improvised.
+        scripted, improvised: the text figures of either; None where this is unknown.
     """
 
     test_utterances: int
@@ -119,14 +119,14 @@ class AuditFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TranscriptCounts:
-    """How often transcripts repeat.
-
+    """Counts of repeated transcripts.
+    
     Attributes:
-        distinct: normalized transcripts.
-        redundant: utterances that repeat one.
-        repeated: distinct ones that are said more than once.
-        ambiguous: repeated ones with several emotions.
-        most_leaked: how often the most frequent leaked ones are tested.
+        distinct: number of distinct normalized transcripts.
+        redundant: number of utterances that repeat a transcript.
+        repeated: number of distinct transcripts that occur more than once.
+        ambiguous: number of repeated transcripts with several emotions.
+        most_leaked: most frequent leaked transcripts, with their number of test utterances.
     """
 
     distinct: int
@@ -158,18 +158,18 @@ class ClipFaults:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit(ResultFile):
-    """What an audit found; `rich.print` shows it on a page.
+    """Findings of an audit; `rich.print` shows them on a page.
 
     Attributes:
-        source: what the corpus was read from.
-        by: what was held against what: each split against training, or each group against all others.
+        source: origin of the corpus.
+        by: what was compared: each split with training, or each group with all others.
         settings: similarity and length of near-duplicate transcripts, difference of near-duplicate recordings.
         folds: figures of each fold.
-        total: the same over all tested utterances.
-        transcripts: how often they repeat.
-        clips: what is wrong with them.
+        total: figures over all test utterances.
+        transcripts: counts of repeated transcripts.
+        clips: faults of clips.
         emotions: counts in each split or group.
-        recordings: tested recordings that training has too.
+        recordings: test recordings that are also in training.
         notes: what was left out, and why a recording could not be read.
         broken_views: views that break a fold.
     """
@@ -188,11 +188,11 @@ class Audit(ResultFile):
 
     @property
     def verdict(self) -> list[str]:
-        """What the figures mean, in sentences."""
+        """State the meaning of the figures in sentences."""
         return _verdict(self)
 
     def content(self) -> dict[str, Any]:
-        """Return what the file holds; the verdict is written for readers alone."""
+        """Return the content of the file; it includes the verdict only for readers."""
         return {**super().content(), "verdict": self.verdict}
 
     def write(self, path: Paths) -> None:
@@ -210,7 +210,7 @@ class Audit(ResultFile):
 
 
 def _verdict(audit: Audit) -> list[str]:
-    """What the figures mean, in sentences: for each split, or for all groups together with the worst of them."""
+    """State the meaning of the figures: for each split, or for all groups together with the worst of them."""
     if audit.by == "split":
         sentences = [f"{name}: {said}" for name, fold in audit.folds.items() for said in _judge(fold, audit)]
     else:
@@ -280,7 +280,7 @@ def _judge_transcripts(figures: AuditFigures, settings: Mapping[str, float]) -> 
 
 
 def _page(audit: Audit) -> RenderableType:
-    """Tables and sentences for the terminal."""
+    """Lay out tables and sentences for the terminal."""
     facts = audit.transcripts
     said = (
         f"{facts.distinct} different transcripts; {facts.redundant} utterances repeat one; {facts.repeated} "

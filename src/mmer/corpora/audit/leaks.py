@@ -1,4 +1,4 @@
-"""Utterance by utterance: what of it is also in the training of the fold that tests it."""
+"""Overlap with training for each utterance, in the fold that tests it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,10 +17,10 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Sides:
-    """Who is tested where, and on whom that fold trains.
+    """Assignment of utterances to test folds, and the training data of each fold.
 
     Attributes:
-        names: split or group of each utterance; null is on no side.
+        names: split or group of each utterance; None for neither.
         official: the names are splits: `train` trains every fold, and the other splits are tested. Otherwise every
             group is tested on the model that trains on all others.
     """
@@ -30,15 +30,15 @@ class Sides:
 
     @property
     def tested(self) -> pd.Series:
-        """Fold in which each utterance is tested; null where in none."""
+        """Return the fold that tests each utterance; None for none."""
         return self.names.mask(self.names == TRAIN) if self.official else self.names
 
     def train(self, name: str | float | None, fold: str) -> bool:
-        """Whether utterances of this name are in the training of this fold."""
+        """Tell whether utterances of this split or group are in the training of a fold."""
         return name == TRAIN if self.official else isinstance(name, str) and name != fold
 
     def seen(self, values: pd.Series) -> pd.Series:
-        """Whether each tested utterance's value is in its fold's training too; null where that is unknown."""
+        """Tell whether each test utterance's value also occurs in its fold's training; None where unknown."""
         held = self.names[values.notna()].value_counts()
         if self.official:
             seen = values.isin(set(values[self.names == TRAIN].dropna()))
@@ -52,7 +52,7 @@ class Sides:
 
 @dataclass(frozen=True, kw_only=True)
 class SameRecording:
-    """A tested recording that training has too, and the `difference` of their fingerprints, 0 for the same bytes."""
+    """Test recording that is also in training, with the `difference` of the fingerprints, 0 for equal bytes."""
 
     utterance: str
     same_as: str
@@ -62,14 +62,14 @@ class SameRecording:
 def find_leaks(
     table: pd.DataFrame, sides: Sides, clips: Mapping[int, ClipContent], similarity: float, min_words: int
 ) -> tuple[pd.DataFrame, list[SameRecording]]:
-    """Look for every tested utterance in the training of its fold.
+    """Search the training of each fold for its test utterances.
 
     Args:
-        table: of a `Corpus`.
-        sides: of its rows.
-        clips: recordings by row; rows without one are of unknown audio.
-        similarity: of near-duplicate transcripts.
-        min_words: a transcript with fewer is not looked for nearly.
+        table: table of a `Corpus`.
+        sides: assignment of its rows.
+        clips: recordings by row; the audio of other rows is unknown.
+        similarity: smallest similarity of near-duplicate transcripts.
+        min_words: smallest number of words for a near-duplicate search.
 
     Returns:
         A row for each row of `table`, and the recordings that are in training again. Columns: `fold`;
@@ -96,16 +96,16 @@ def find_leaks(
 
 
 def count_words(text: str) -> int:
-    """Words of a normalized transcript; an apostrophe alone is none."""
+    """Count the words of a normalized transcript; a lone apostrophe does not count."""
     return sum(word.strip("'") != "" for word in text.split())
 
 
 def _near_transcripts(leaks: pd.DataFrame, sides: Sides, similarity: float, min_words: int) -> pd.Series:
-    """Whether training has the same transcript or nearly so; unknown for shorter ones."""
+    """Tell whether training has the same or a similar transcript; unknown for shorter ones."""
     near = leaks["transcript"].mask(leaks["words"] < min_words)
     asked = leaks["text"][~near.fillna(True)]
     said = leaks["text"][(sides.names == TRAIN) if sides.official else sides.names.notna()].dropna()
-    # A text that is not in training has one owner, the fold that tests it; -1 is a text of several.
+    # A text outside training has one owner, the fold that tests it; -1 marks a text of several folds.
     codes = pd.Series(pd.factorize(sides.names)[0], index=leaks.index)[said.index]
     holders = codes.groupby(said)
     single = holders.first().where(holders.nunique() == 1, -1)
@@ -120,7 +120,7 @@ def _near_transcripts(leaks: pd.DataFrame, sides: Sides, similarity: float, min_
 
 
 def _lookup(leaks: pd.DataFrame, sides: Sides) -> pd.Series:
-    """The most frequent emotion of each leaked transcript in its fold's training; null where there is none."""
+    """Return the most frequent emotion of each leaked transcript in its fold's training; None for none."""
     labeled = leaks["emotion"].notna() & leaks["text"].isin(
         set(leaks["text"][leaks["transcript"].fillna(False)])
     )
@@ -144,7 +144,7 @@ def _most(emotions: Iterable[str]) -> str | None:
 
 
 def _majority(leaks: pd.DataFrame, sides: Sides) -> pd.Series:
-    """The most frequent emotion of the training of each utterance's fold."""
+    """Return the most frequent emotion in the training of each utterance's fold."""
     counts = pd.crosstab(sides.names, leaks["emotion"])
     majority = {}
     for fold in leaks["fold"].dropna().unique():
@@ -156,8 +156,8 @@ def _majority(leaks: pd.DataFrame, sides: Sides) -> pd.Series:
 def _near_audio(
     ids: pd.Series, sides: Sides, clips: Mapping[int, ClipContent]
 ) -> tuple[pd.Series, list[SameRecording]]:
-    """Whether a recording is in training, in whatever coding; and which recording that is."""
-    rows: dict[str, list[int]] = defaultdict(list)  # of each recording, same bytes counted once
+    """Tell whether a recording is in training, in whatever coding, and which recording that is."""
+    rows: dict[str, list[int]] = defaultdict(list)  # for each recording; equal bytes count once
     for row, clip in clips.items():
         if clip.content:
             rows[clip.content].append(row)
@@ -191,10 +191,10 @@ def _near_audio(
 
 
 def _originals(table: pd.DataFrame) -> pd.Series:
-    """Id of the utterance that each was made from, itself where it is no copy."""
+    """Return the id of each utterance's original, its own where it is no copy."""
     sources = table.set_index("utterance_id")["source_utterance"].dropna()
     if pd.api.types.is_numeric_dtype(sources):
-        sources = sources.astype("int64").astype(str)  # ids such as 12 come from CSV as numbers
+        sources = sources.astype("int64").astype(str)  # CSV gives ids such as 12 as numbers
     made_from = sources.to_dict()
     originals = []
     for name in table["utterance_id"]:
@@ -212,7 +212,7 @@ def _unknown(table: pd.DataFrame) -> pd.Series:
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenView:
-    """A view that breaks a fold, and why."""
+    """View that breaks a fold, and the reason."""
 
     view: str
     fold: str
@@ -222,17 +222,16 @@ class BrokenView:
 def count_broken_views(
     table: pd.DataFrame, sides: Sides, views: Sequence[View]
 ) -> tuple[dict[str, tuple[int, int]], tuple[int, int], list[BrokenView]]:
-    """Look for views that may not train where their source does.
+    """Find views that may not train where their source does.
 
     Args:
-        table: of a `Corpus`.
-        sides: of its rows.
-        views: of its utterances; rejected ones do not count.
+        table: table of a `Corpus`.
+        sides: assignment of its rows.
+        views: views of its utterances; rejected ones are ignored.
 
     Returns:
-        By fold, how many of the views of its training utterances break it, and how many these are; the same for views
-        that break some fold, of those that are trained on in some; and each that does, with the first such
-        fold.
+        For each fold, the number of views of its training utterances that break it, and their total number; the same
+        counts over all folds; and each view that breaks a fold, with the first such fold.
     """
     good = [view for view in views if view.rejected is None]
     counts: dict[str, tuple[int, int]] = {}
