@@ -54,7 +54,7 @@ READERS: dict[str, Callable[..., Corpus]] = {
 
 def check_corpus_name(name: str) -> None:
     """Check that `read_corpus` knows a corpus.
-    
+
     Raises:
         CorpusError: it does not.
     """

@@ -52,7 +52,7 @@ def corpus_fingerprint(corpus: Corpus) -> str:
 
 def keep_content(folder: Path, corpus: Corpus, files: Files | None = None) -> None:
     """Record the content of a corpus.
-    
+
     Args:
         folder: folder of the results.
         corpus: the complete corpus, as read.

@@ -142,7 +142,7 @@ class Corpus:
 
     def check_audio(self) -> None:
         """Check that every audio file exists.
-        
+
         Raises:
             CorpusError: files are missing; the message counts them and names the first.
         """

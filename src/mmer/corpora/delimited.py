@@ -59,7 +59,7 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
 
 def check_width(path: Path, columns: int) -> None:
     """Check that a table has at most 20 000 columns, since each row of a wider one takes seconds.
-    
+
     Raises:
         CorpusError: it has more.
     """

@@ -61,7 +61,7 @@ class ESpeak:
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, volume: int
     ) -> NDArray[np.float32]:
         """Speak a text.
-        
+
         Args:
             text: the text.
                 voice: language and variant, as `en-us+f3`.

@@ -143,7 +143,7 @@ def said_in_test(corpus: Corpus, threshold: float) -> NDArray[np.bool_]:
 @dataclass(frozen=True)
 class Fold:
     """One fold of a cross-validation.
-    
+
     Attributes:
         test: test groups.
         validation: validation groups, which select the epoch.
@@ -183,7 +183,7 @@ class Folds:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Folds":
         """Read a folds file.
-        
+
         Raises:
             CorpusError: the file does not exist, is no folds file, or was changed.
         """
@@ -211,7 +211,7 @@ class Folds:
 
     def check_corpus(self, corpus: Corpus, source: object) -> None:
         """Check that the folds were made for this corpus.
-        
+
         Raises:
             CorpusError: the corpus has other utterances or speakers.
         """

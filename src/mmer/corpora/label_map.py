@@ -68,7 +68,7 @@ def rename_emotions(corpus: Corpus, label_map: LabelMap) -> Corpus:
     A key is an emotion of the corpus by the name it has there, by another name of the same emotion (`exc` is
     `excited`), or by the corpus's own label in `original_emotion`. All are renamed
     simultaneously, so names may be swapped. The column `original_emotion` is added where missing.
-    
+
     Raises:
         CorpusError: an emotion does not occur; the message names the nearest that does.
     """

@@ -108,7 +108,7 @@ def check_table_name(path: Path) -> None:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table in the format of its suffix.
-    
+
     Raises:
         CorpusError: the suffix is unknown, or UTF-8 cannot encode a text.
             MMERError: the file cannot be written.

@@ -44,7 +44,7 @@ class WordErrors:
 
     @property
     def character_rate(self) -> float | None:
-        """Return the character error rate: character errors per character of the references; None without characters."""
+        """Return the character error rate: errors per character of the references; None without characters."""
         return self.character_errors / self.characters if self.characters else None
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`mmer ablate`: what each side, each objective and each part of the network is worth (table 1 and figure 2)."""
+"""The ablation: contributions of modalities, objectives and parts of the network (table 1 and figure 2)."""
 
 import json
 from collections.abc import Sequence
@@ -38,14 +38,14 @@ from mmer.training.preparation import SPLITS_FILE, Splits, labeled
 
 NEUTRAL = "neutral"
 _ANSWERS_OF = "answers of"
-"""Which model and corpus answers are of, in the metadata of their file."""
+"""Key of the model and corpus of stored answers, in the metadata of their file."""
 CONDITIONS = ("gold", "wer:0.1", "wer:0.2", "wer:0.4", "wer:0.6", "none")
 _ALONE = [
     f"objectives.{name}_weight=0" for name in ("ctc", "supervised_contrastive", "augmented_contrastive")
 ]
 
 
-# What the published text-only script does, from which the paper's figure presumably comes.
+# Settings of the published text-only script, the presumable source of the paper's figure.
 _FINE_TUNED_TEXT = (
     *("model.text.train=full", "training.learning_rate=2.2e-5", "training.text_learning_rate=null"),
     *("training.epochs=50", "training.batch_size=32", "training.accumulation=1"),
@@ -64,14 +64,14 @@ _FROZEN = (
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table.
+    """Row of the table.
 
     Attributes:
-        title: what it is called.
-        settings: overrides that make it of the recipe for MMER; None for a baseline that is not trained.
-        paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1, where it is there.
-        usual: overrides that the caller's own go over, for rows that learn badly with MMER's settings.
-        pretrained_text: whether it wants a pretrained text encoder.
+        title: heading of the row.
+        settings: overrides that turn the recipe for MMER into that of the row; None for a baseline without training.
+        paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1; None where it is not given.
+        usual: overrides below the caller's own, for rows that learn badly with MMER's settings.
+        pretrained_text: whether it requires a pretrained text encoder.
     """
 
     title: str
@@ -104,8 +104,8 @@ ROWS = {
     "egemaps": Row("eGeMAPS + SVM", None),
     "egemaps-speaker": Row("eGeMAPS + SVM, per speaker", None),
 }
-"""The rows, in order. Text, speech and naive fusion learn from cross-entropy alone, as in the paper. Where the recipe
-freezes a pretrained text encoder, it learns in `text` and `naive` all the same, by settings of their own."""
+"""Rows in order. Text, speech and naive fusion are trained with cross-entropy alone, as in the paper. If the recipe
+freezes a pretrained text encoder, `text` and `naive` still train it, with their own settings."""
 
 
 @writes("ablate")
@@ -118,24 +118,24 @@ def ablate(
     *,
     console: Console | None = None,
 ) -> Ablation:
-    """Cross-validate each row on the same folds, and put them beside each other and the paper.
+    """Cross-validate each row on the same folds, and compare the rows with each other and with the paper.
 
-    Folds are those of `protocol.folds`; where it is null, the one split that `mmer train` makes. The same call again
-    goes on: what is trained stays.
+    Folds are those of `protocol.folds`; where it is None, the single split that `mmer train` makes. The same call
+    resumes an interrupted ablation; trained folds are kept.
 
     Args:
-        recipe: name or path, of MMER; `demo` without a corpus makes *spoken* in the folder.
+        recipe: name or path of the recipe for MMER; `demo` without a corpus makes *spoken* in the folder.
         overrides: settings as `a.b=c`.
         out: a folder for `ablation.json`, `ablation.md`, pictures, and a cross-validation of each row.
         rows: names of `ROWS`; None for all, without eGeMAPS where openSMILE is not installed.
-        jobs: folds trained at a time.
-        console: where progress is shown; standard error unless given.
+        jobs: number of folds trained in parallel.
+        console: where progress is shown; default: standard error.
 
-    Returns:
-        What `ablation.json` holds.
+        Returns:
+            The content of `ablation.json`.
 
     Raises:
-        RecipeError: no such row, or the recipe cannot be followed.
+        RecipeError: a row does not exist, or the recipe is not usable.
         CorpusError, TrainingError: see `cross_validate`.
     """
     console = console or messages()
@@ -169,16 +169,16 @@ def ablate(
 
 
 def neutral_bias(figures: Metrics) -> float | None:
-    """How much more often other emotions are taken for neutral than for any other wrong one.
+    """Compute how much more often other emotions are mistaken for neutral than for another wrong emotion.
 
-    Of the utterances that are not neutral: the share predicted neutral, minus the share that is wrong divided by the
-    number of wrong answers there are (emotions - 1). 0 where mistakes fall on all emotions alike.
+    For the utterances that are not neutral, this is the share predicted as neutral minus the share of errors divided by
+    the number of wrong emotions (emotions - 1). It is 0 where errors are uniform over emotions.
 
     Args:
-        figures: of `compute_metrics`.
+        figures: metrics from `compute_metrics`.
 
     Returns:
-        -1 to 1; None where there is no neutral, nothing else, or two emotions only.
+        -1 to 1; None without neutral, with only neutral, or with two emotions.
     """
     labels = list(figures.labels)
     if NEUTRAL not in labels or len(labels) < 3:
@@ -202,7 +202,7 @@ def _wanted(rows: Sequence[str] | None) -> list[str]:
 
 
 def _protocol(folder: Path, recipe: Recipe) -> list[str]:
-    """Settings by which every row has the same folds, kept in a file."""
+    """Return the settings that give every row the same folds, stored in a file."""
     if recipe.data.corpus is None:
         raise RecipeError("data.corpus is not set; name the corpus, as data.corpus=corpus.parquet")
     corpus = Corpus.read(recipe.data.corpus)
@@ -243,7 +243,7 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
 
 
 def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
-    """The split of `mmer train` as the one fold of a cross-validation."""
+    """Return the split of `mmer train` as the only fold of a cross-validation."""
     protocol = recipe.protocol
     split = assign_splits(
         corpus,
@@ -305,12 +305,12 @@ def _result(
 
 
 def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None:
-    """The recipe of a row that is trained; None where it wants a pretrained text encoder and there is none.
+    """Return the recipe of a trained row; None where it requires a pretrained text encoder and there is none.
 
     Args:
-        recipe: name or path, of MMER.
-        overrides: the caller's; they go over those that are usual for the row, and below those that make it.
-        row: of `ROWS`, with settings.
+        recipe: name or path of the recipe for MMER.
+        overrides: the caller's overrides, which take precedence over `usual` but not over `settings` of the row.
+        row: one of `ROWS`, with settings.
     """
     assert row.settings is not None
     text = load_recipe(recipe, overrides).model.text
@@ -321,7 +321,7 @@ def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None
 
 
 def learns(recipe: Recipe) -> str:
-    """The encoders of a recipe, and how much of each learns where it is not all: `speech, text frozen`."""
+    """Describe the encoders of a recipe and which of their weights are trained, as in `speech, text frozen`."""
     model, told = recipe.model, []
     for side, other, encoder in (("speech", "text", model.speech), ("text", "speech", model.text)):
         if model.fusion != other:
@@ -331,7 +331,7 @@ def learns(recipe: Recipe) -> str:
 
 
 def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -> None:
-    """Make sure that there is room for all rows, each of which takes MMER's space at most."""
+    """Check that the disk has room for all rows, each of which needs at most MMER's space."""
     assert recipe.data.corpus is not None
     usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
     folds = Folds.read(folder / "folds.json").folds
@@ -343,9 +343,9 @@ def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -
 
 
 def _transcript_conditions(folder: Path, console: Console) -> list[TranscriptFigures]:
-    """Judge the models of a cross-validation with other transcripts; answers are kept in `transcripts`.
+    """Judge the models of a cross-validation with other transcripts; answers are stored in `transcripts`.
 
-    Kept answers count as long as model and corpus of their fold are what they were.
+    Stored answers are valid as long as model and corpus of their fold are unchanged.
     """
     answers = folder / "transcripts"
     answers.mkdir(exist_ok=True)
@@ -392,7 +392,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[TranscriptFig
 
 
 def _gradient_shares(folder: Path) -> dict[str, list[float]]:
-    """Shares before each epoch that every fold trained, mean over the folds."""
+    """Average the gradient shares over folds, for each epoch that all folds trained."""
     folds = []
     for run in sorted((folder / "folds").iterdir()):
         states = (run / "checkpoints").glob("checkpoint-*/trainer_state.json")

@@ -1,4 +1,4 @@
-"""The form of `ablation.json`."""
+"""Schema of `ablation.json`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from mmer.runs.result_file import ResultFile
 
 @dataclass(frozen=True, kw_only=True)
 class RowFigures:
-    """What one row of an ablation reached.
+    """Figures of one row of an ablation.
 
     Attributes:
-        title: what it is called.
-        learns: the encoders, and how much of each learns.
-        paper_accuracy: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1, where it is there.
-        note: why it was skipped; None where it was trained, and so are then the figures below.
+        title: heading of the row.
+        learns: the encoders, and which of their weights are trained.
+        paper_accuracy: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1; None where it is not given.
+        note: why the row was skipped, in which case the figures below are None; None where it was trained.
         accuracy, balanced_accuracy: means over folds, 0 to 1.
-        neutral_bias: of `neutral_bias`, -1 to 1.
+        neutral_bias: value of `neutral_bias`, -1 to 1.
         pooled: figures of all answers together.
     """
 
@@ -33,13 +33,13 @@ class RowFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TranscriptFigures:
-    """What MMER reaches with other transcripts at test time.
+    """Figures of MMER with other transcripts at test time.
 
     Attributes:
         condition: of `Condition.parse`.
-        word_error_rate: None where no word was said.
-        accuracy, balanced_accuracy: of all folds together, 0 to 1.
-        utterances: how many were answered.
+        word_error_rate: word error rate of the transcripts; None without words.
+        accuracy, balanced_accuracy: pooled over all folds, 0 to 1.
+        utterances: number of answered utterances.
     """
 
     condition: str
@@ -51,10 +51,10 @@ class TranscriptFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation(ResultFile):
-    """`ablation.json`.
+    """Content of `ablation.json`.
 
     Attributes:
-        rows: by name.
+        rows: rows by name.
         transcripts: MMER under each condition; empty where MMER is not among the rows.
         gradient_shares: objective -> its share before each epoch of MMER, mean over folds, 0 to 1.
     """

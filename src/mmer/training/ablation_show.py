@@ -1,4 +1,4 @@
-"""What an ablation shows: its table, confusion matrices side by side, gradient shares, and the transcript curve."""
+"""Tables and plots of an ablation: results, confusion matrices, gradient shares, and the transcript curve."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared 
 PAPER_WITH_ASR = 0.750
 """Accuracy of MMER in the paper with transcripts of a speech recognizer at test time."""
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", COLORS["cross_entropy"]])
-_SHORT = 6  # letters of an emotion below its column
-_ACROSS = 4  # matrices in a row
+_SHORT = 6  # most letters of an emotion below its column
+_ACROSS = 4  # confusion matrices per row
 
 
 def ablation_tables(content: Ablation) -> Group:
-    """Tables for the terminal of what `ablate` returned."""
+    """Return tables of an ablation for the terminal."""
     parts: list[Any] = []
     for title, headings, rows, note in _tables(content):
         table = Table(title=title, title_justify="left", title_style="bold")
@@ -42,7 +42,7 @@ def ablation_tables(content: Ablation) -> Group:
 
 
 def write_markdown(content: Ablation, path: Path) -> None:
-    """The same tables as Markdown."""
+    """Write the same tables as Markdown."""
     parts = []
     for title, headings, rows, note in _tables(content):
         rule = ["---", *["---:"] * (len(headings) - 1)]
@@ -54,7 +54,7 @@ def write_markdown(content: Ablation, path: Path) -> None:
 
 
 def _tables(content: Ablation) -> list[tuple[str, list[str], list[list[str]], str]]:
-    """Title, headings, rows and note of each table."""
+    """Return title, headings, rows and note of each table."""
     rows = content.rows
     full = rows["mmer"].accuracy if "mmer" in rows else None
     cells = []
@@ -98,10 +98,10 @@ def _tables(content: Ablation) -> list[tuple[str, list[str], list[list[str]], st
 
 
 def plot(content: Ablation, folder: Path) -> list[Path]:
-    """Draw what there is to draw into a folder.
+    """Draw the available plots into a folder.
 
     Returns:
-        The pictures (PNG): `confusion_matrices.png`, `gradient_shares.png` and `transcripts.png`.
+        The paths of the plots (PNG): `confusion_matrices.png`, `gradient_shares.png` and `transcripts.png`.
     """
     pictures = []
     if matrices := {row.title: row.pooled for row in content.rows.values() if row.pooled}:
@@ -143,7 +143,7 @@ def _plot_matrices(matrices: Mapping[str, Metrics], path: Path) -> Path:
         axes.spines[:].set_color(FAINT)
     for axes in panels[len(matrices) :]:
         axes.set_visible(False)
-    # Below a hidden panel there are no names of columns to share.
+    # A hidden panel has no column names to share with those above.
     for axes in panels[max(0, len(matrices) - across) : len(matrices)]:
         axes.tick_params(labelbottom=True)
     figure.supxlabel("predicted; in each cell percent of the true emotion", fontsize=10, color=INK)

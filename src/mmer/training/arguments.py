@@ -1,4 +1,4 @@
-"""A recipe's training settings as `transformers.Trainer` wants them."""
+"""Conversion of a recipe's training settings to those of `transformers.Trainer`."""
 
 import math
 import multiprocessing
@@ -18,7 +18,7 @@ MOST_WORKERS = 4
 
 
 class OneDeviceArguments(TrainingArguments):
-    """Of a process that uses one device, however many GPUs it sees: the Trainer splits no batch over several."""
+    """Training arguments of a process on one device, so that the Trainer never splits a batch over several GPUs."""
 
     @property
     def n_gpu(self) -> int:
@@ -28,22 +28,22 @@ class OneDeviceArguments(TrainingArguments):
 def training_arguments(
     recipe: Recipe, folder: Path, utterances: int, *, judged: bool = True
 ) -> TrainingArguments:
-    """The Trainer's settings of a recipe.
+    """Create the Trainer's settings from a recipe.
 
     Args:
-        recipe: its `training` section.
-        folder: for checkpoints.
-        utterances: how many there are to train on.
-        judged: whether there are utterances to judge after each epoch.
+        recipe: the recipe, of which the `training` section is read.
+        folder: folder for checkpoints.
+        utterances: number of training utterances.
+        judged: whether utterances are judged after each epoch.
 
     Raises:
-        RecipeError: float16 without a GPU.
+        RecipeError: the precision is float16 without a GPU.
     """
     settings, gpu = recipe.training, torch.cuda.is_available()
     if settings.precision == "float16" and not gpu:
         raise RecipeError("training.precision is float16, which needs a CUDA GPU; use bfloat16 or float32")
     workers = loading_processes(settings.workers, gpu=gpu)
-    if workers:  # otherwise each of them warns that it was forked
+    if workers:  # otherwise each process warns that it was forked
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
     return OneDeviceArguments(
@@ -57,10 +57,10 @@ def training_arguments(
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm or 0.0,
-        # An encoder may have parameters that its settings leave unused, such as the vector that masks spans.
+        # An encoder may have unused parameters, such as the vector for masked spans.
         ddp_find_unused_parameters=True,
         seed=settings.seed,
-        # The published checkpoints and every encoder are tested on CPU and CUDA; CTC does not run on Apple's MPS.
+        # Published checkpoints and encoders are tested on CPU and CUDA; CTC does not run on Apple's MPS.
         use_cpu=not gpu,
         bf16=settings.precision == "bfloat16",
         fp16=settings.precision == "float16",
@@ -80,10 +80,10 @@ def training_arguments(
 
 
 def loading_processes(workers: int | None, *, gpu: bool) -> int:
-    """Processes that load audio beside each process that trains.
+    """Return the number of processes that load audio for each training process.
 
     Args:
-        workers: as the recipe says; None for what suits the machine, see `Training.workers`.
+        workers: setting of the recipe; None to choose by the machine, see `Training.workers`.
         gpu: whether a GPU trains.
     """
     if workers is not None:
@@ -97,7 +97,7 @@ def loading_processes(workers: int | None, *, gpu: bool) -> int:
 
 
 def devices_told(recipe: Recipe) -> list[str]:
-    """What to say of the devices before training begins, a line each."""
+    """Describe the devices before training, a line each."""
     if not torch.cuda.is_available():
         return []
     settings, lines = recipe.training, []
@@ -114,7 +114,7 @@ def devices_told(recipe: Recipe) -> list[str]:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let a GPU compute float32 products and convolutions in TF32, or not; afterwards it is as before."""
+    """Enable or disable TF32 for float32 products and convolutions on a GPU, and restore the state afterwards."""
     if not torch.cuda.is_available():
         yield
         return

@@ -37,15 +37,15 @@ def cross_validate_baseline(
 ) -> CrossValidation:
     """Judge a baseline on the folds that `cross_validate` makes of the same recipe.
 
-    A baseline chooses nothing, so the validation groups of a fold train too.
+    A baseline selects nothing, so the validation groups of a fold are used for training.
 
     Args:
         baseline: `majority`, or `egemaps` for openSMILE functionals and a support vector machine.
-        recipe: its `data` and `protocol` sections are read, but for how the epoch is chosen.
-        out: the folder, made if it does not exist; what `cross_validate` writes, without models.
+        recipe: the recipe, of which the sections `data` and `protocol` are read, except the choice of the epoch.
+        out: the folder, created if it does not exist, for the files of `cross_validate` without models.
         per_speaker: standardize the functionals over the clips of each speaker; see `predict_svm`.
-        cache: file that keeps the functionals; `egemaps.parquet` in the folder unless given.
-        console: where progress is shown; standard error unless given.
+        cache: file that stores the functionals; default: `egemaps.parquet` in the folder.
+        console: where progress is shown; default: standard error.
 
     Raises:
         MissingExtraError: openSMILE is needed and not installed.
@@ -92,10 +92,10 @@ def cross_validate_baseline(
 
 
 def baseline_of(name: str) -> Baseline:
-    """The baseline that a user named.
+    """Return the baseline of this name.
 
     Raises:
-        MMERError: there is none of this name.
+        MMERError: there is none.
     """
     for known in get_args(Baseline):
         if name == known:
@@ -112,7 +112,7 @@ def _system(baseline: Baseline, per_speaker: bool) -> str:
 
 
 def _check_folder(folder: Path, system: str) -> None:
-    """Refuse a folder of trained models or of another baseline, which would be written over."""
+    """Check that the folder does not hold trained models or another baseline."""
     found = None
     if any(folder.glob("folds/*/checkpoints")):
         found = "trained models"

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the newest to go on from, the disk space they need, and what is left of them at the end."""
+"""Checkpoints of a run: resuming, disk space and cleanup."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from mmer.recipe.schema import Recipe
 
 FOLDER, LOG = "checkpoints", "trainer_state.json"
 REFIT = "refit"
-"""Where in a run folder the second training of `protocol.refit` is kept."""
+"""Subfolder of a run for the second training of `protocol.refit`."""
 _GB = 1e9
 
 
 @dataclass(frozen=True)
 class Space:
-    """Estimated bytes on disk.
+    """Estimate of disk space in bytes.
 
     Attributes:
-        training: of a run at its largest, models included.
-        finished: of a finished run.
+        training: peak size of a run, including models.
+        finished: size of a finished run.
     """
 
     training: int
@@ -35,12 +35,12 @@ class Space:
 
 
 def space_needed(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> Space:
-    """Estimate what a run will write; no weights are loaded.
+    """Estimate the disk space of a run without loading weights.
 
     Args:
-        recipe: what is trained.
-        train: utterances to train on, or more.
-        labels: emotions.
+        recipe: the recipe.
+        train: the training utterances, or a superset.
+        labels: the emotions.
 
     Raises:
         EncoderError, RecipeError: see `configure`.
@@ -53,8 +53,8 @@ def space_needed(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> Space:
     protocol = recipe.protocol
     two_judged = protocol.selection == "test" and protocol.validation != 0
     finished = 4 * weights * (2 if protocol.refit or two_judged else 1)
-    # AdamW keeps two numbers for each weight that learns. The newest checkpoint and the best of each judged split are
-    # kept while another one is written; the two of a first training stay until a refit is over.
+    # AdamW stores two numbers for each trained weight. The newest checkpoint and the best of each judged split are
+    # kept while another one is written; the two of the first training remain until a refit is over.
     checkpoints = 3 + 2 * protocol.refit + two_judged
     return Space(
         checkpoints * (4 * weights + 8 * learning) + finished + _text_cache(recipe, config, train), finished
@@ -70,16 +70,16 @@ def _text_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
 
 
 def check_space(folder: Path, needed: Space, runs: Sequence[Path], at_a_time: int = 1) -> None:
-    """Make sure that the disk of a folder has room for runs that are still to be finished.
+    """Check that the disk of a folder has room for unfinished runs.
 
     Args:
-        folder: which exists.
-        needed: by each run.
-        runs: their folders, one or more, whose files count as part of what is needed.
-        at_a_time: runs that are trained at the same time.
+        folder: an existing folder.
+        needed: space needed by each run.
+        runs: one or more run folders, whose existing files are deducted.
+        at_a_time: number of runs trained in parallel.
 
     Raises:
-        TrainingError: there is less.
+        TrainingError: there is too little room.
     """
     beside = min(at_a_time, len(runs))
     total = beside * needed.training + (len(runs) - beside) * needed.finished
@@ -98,10 +98,10 @@ def _size(bytes_on_disk: int) -> str:
 
 
 def prune(folder: Path) -> None:
-    """Remove the checkpoints of a finished run, all but the log of training in the newest.
+    """Remove the checkpoints of a finished run, except the training log in the newest.
 
     Args:
-        folder: the run folder, which has the models.
+        folder: the run folder, which holds the models.
     """
     for stage in (folder, folder / REFIT):
         newest_first = sorted((stage / FOLDER).glob("checkpoint-*"), key=_step, reverse=True)
@@ -115,11 +115,11 @@ def prune(folder: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
-    """The newest checkpoint of a run that was completely written, and its state; an incomplete one is removed."""
+    """Return the newest complete checkpoint of a run and its state; remove an incomplete one."""
     checkpoints = (folder / FOLDER).glob("checkpoint-*")
     for checkpoint in sorted(checkpoints, key=_step, reverse=True):
         try:
-            # The trainer writes this file after all others.
+            # The Trainer writes this file last.
             return checkpoint, TrainerState.load_from_json(str(checkpoint / LOG))
         except (OSError, ValueError, TypeError):
             shutil.rmtree(checkpoint)

@@ -1,4 +1,4 @@
-"""Cross-validation: each fold an ordinary run, every out-of-fold prediction in one file."""
+"""Cross-validation: a run for each fold, and all out-of-fold predictions in one file."""
 
 import json
 import shutil
@@ -51,16 +51,16 @@ CONTENT = {
     "skipped.csv": "utterances not used as they are, and why",
     "content": "what the corpus held, to see whether it has changed",
 }
-"""What the folder of a cross-validation holds."""
+"""Files in the folder of a cross-validation."""
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """A cross-validation.
+    """Cross-validation in a folder.
 
     Attributes:
-        folder: the folder that holds it.
-        known: what its `metrics.json` holds; None where no fold is trained.
+        folder: the folder.
+        known: content of its `metrics.json`; None where no fold is trained.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ class CrossValidation:
 
     @property
     def metrics(self) -> CrossValidationMetrics:
-        """What its `metrics.json` holds.
+        """Return the content of its `metrics.json`.
 
         Raises:
             TrainingError: no fold is trained.
@@ -87,21 +87,23 @@ def cross_validate(
     *,
     console: Console | None = None,
 ) -> CrossValidation:
-    """Train a model for each fold, judge each once on its test fold, and put the answers together.
+    """Train a model for each fold, judge each once on its test fold, and combine the answers.
 
-    The same call again goes on: trained folds stay as they are, an interrupted one continues from its last epoch.
+    The same call resumes an interrupted cross-validation: trained folds are kept, and an interrupted fold continues
+    from its last epoch.
 
     Args:
-        recipe: what to do in each fold; `protocol.test` is not read.
-        out: the folder, made if it does not exist; `CONTENT` says what it will hold.
+        recipe: recipe of each fold; `protocol.test` is ignored.
+        out: the folder, created if it does not exist; see `CONTENT`.
         folds: names of the folds to train now; None for all. The figures are those of all folds trained so far.
-        jobs: folds trained at a time.
-        console: where progress is shown; standard error unless given.
+        jobs: number of folds trained in parallel.
+        console: where progress is shown; default: standard error.
 
     Raises:
-        RecipeError: the recipe cannot be followed, no such fold, or the folder holds another cross-validation.
+        RecipeError: the recipe is not usable, a fold does not exist, or the folder holds another cross-validation.
         CorpusError: the corpus or the file of folds cannot be used, or speakers cannot be kept apart.
-        TrainingError: folds failed, after all others are trained and put together; or the folder holds something else.
+        TrainingError: folds failed (raised after the others are trained and combined), or the folder holds something
+            else.
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
     console = console or messages()
@@ -135,14 +137,14 @@ def cross_validate(
 
 
 def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
-    """Make sure that there is room for the folds that are trained at a time, and for the models of all."""
+    """Check that the disk has room for the folds trained in parallel and for all models."""
     first = read_preparation(todo[0])
     needed = space_needed(load_run_recipe(todo[0]), first.part("train"), first.labels)
     check_space(folder, needed, todo, jobs)
 
 
 def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
-    """Begin the folder of a cross-validation and the runs of all its folds, or take up one of the same recipe.
+    """Start a cross-validation and the runs of all its folds, or resume one with the same recipe.
 
     Raises:
         RecipeError, CorpusError, TrainingError: see `cross_validate`.
@@ -158,7 +160,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
     if files.is_cross_validation and not different:
         _run_as(folder, recipe)
         return Folds.read(files.folds)
-    # One that saved no epoch, because its recipe was wrong, say, is nothing to lose.
+    # One without a saved epoch, for example because of an error in its recipe, may be overwritten.
     if any(folder.glob("folds/*/checkpoints/checkpoint-*")) or any(
         folder.glob("folds/*/model/*.safetensors")
     ):
@@ -182,7 +184,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
 
 
 def _run_as(folder: Path, recipe: Recipe) -> None:
-    """Have the folds that are still to be trained run as the recipe says now."""
+    """Apply the recipe's current run settings to the folds not trained yet."""
     for run in (folder / "folds").iterdir():
         if not RunFolder(run).is_complete:
             write_recipe(load_run_recipe(run).run_as(recipe), run)
@@ -197,7 +199,7 @@ def _resolved(recipe: Recipe) -> Recipe:
 
 
 def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> Folds:
-    """Begin the run of each fold; the recordings were checked once for all of them."""
+    """Start the run of each fold; recordings were checked once for all folds."""
     begun, tested = dict[str, Fold](), dict[str, str]()
     data = recipe.data.model_copy(update={"labels": usable.labels})
     for name, fold in folds.folds.items():
@@ -261,17 +263,17 @@ def _finished(folder: Path, names: Sequence[str]) -> list[str]:
 def put_together(
     folder: Path, recipe: Recipe, made: Folds, finished: Sequence[str], system: str | None = None
 ) -> CrossValidationMetrics:
-    """Write `predictions.parquet` and `metrics.json` of the folds that are judged.
+    """Write `predictions.parquet` and `metrics.json` of the judged folds.
 
     Args:
-        folder: of the cross-validation.
+        folder: folder of the cross-validation.
         recipe: its recipe.
         made: its folds.
         finished: folds whose run folders have predictions and metrics.
         system: the name of a baseline.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
     """
     known = Corpus.read(folder / "corpus.parquet").table.set_index("utterance_id")
     parts, runs = [], dict[str, RunMetrics]()
@@ -308,7 +310,7 @@ def put_together(
 
 
 def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group:
-    """What came of a cross-validation: each fold, mean and spread, pooled, and how sure that is."""
+    """Summarize a cross-validation: each fold, mean and standard deviation, pooled figures and their intervals."""
     chosen = {"last": "last epoch kept"}.get(metrics.selection, f"epoch chosen on {metrics.selection}")
     title = f"{folder.name}: {len(metrics.folds)} of {len(made.folds)} folds by {made.group}, {chosen}"
     table = Table(title=Text(title), title_justify="left", title_style="bold")

@@ -1,4 +1,4 @@
-"""Utterances as the trainer reads them: features, second views, batches."""
+"""Training data: features, second views, batches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from mmer.runs.seeds import seed_for
 from mmer.text.transcripts import spell_sounds, strip_annotations
 
 Features = NDArray[np.float32]
-MEMORY = 4 << 30  # bytes of features that are kept
+MEMORY = 4 << 30  # largest memory of stored features in bytes
 
 
 class Item(TypedDict):
-    """One utterance; what the model does not use, and what is missing, is null.
+    """Inputs of one utterance; None where missing or not used by the model.
 
-    `transcript` is what is said, which CTC learns; `text` is what the model reads.
+    `transcript` is the reference, the target of CTC; `text` is the model's text input.
     """
 
     utterance_id: str
@@ -41,7 +41,7 @@ class Item(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class TrainingUtterance:
-    """A row of the corpus, as far as training reads it."""
+    """Columns of a corpus row that training reads."""
 
     utterance_id: str
     audio_path: str | None
@@ -55,31 +55,31 @@ class TrainingUtterance:
 
     @classmethod
     def of(cls, corpus: Corpus) -> list["TrainingUtterance"]:
-        """The rows of a corpus, nulls as None."""
+        """Return the rows of a corpus, with None for missing values."""
         table = corpus.table.reindex(columns=list(cls.__slots__)).astype(object)
         return [cls(*row) for row in table.where(table.notna(), None).itertuples(index=False, name=None)]
 
     @classmethod
     def with_sound(cls, corpus: Corpus) -> list["TrainingUtterance"]:
-        """The rows of a corpus that have a recording."""
+        """Return the rows of a corpus that have a recording."""
         return [utterance for utterance in cls.of(corpus) if utterance.audio_path is not None]
 
     @classmethod
     def of_view(cls, view: View, crop: float | None) -> "TrainingUtterance":
-        """The recording of a view, cut to its first `crop` seconds."""
+        """Return the recording of a view, truncated to `crop` seconds."""
         assert view.audio_path is not None
         end = crop if crop is not None and (view.duration or 0) > crop else None
         return cls(view.view_id, view.audio_path, None, end, view.duration, view.transcript, "", view.voice)
 
 
 class FeatureStore:
-    """Features of the unchanged recordings, computed once and kept in memory up to a bound.
+    """In-memory store of the features of unchanged recordings, up to a limit.
 
     A copy that is sent to another process starts empty.
 
     Args:
-        processor: of the model.
-        memory: bytes; features beyond it are computed again each time.
+        processor: processor of the model.
+        memory: limit in bytes; features beyond it are computed each time.
 
     Attributes:
         full: whether features had to be left out.
@@ -93,7 +93,7 @@ class FeatureStore:
         self.full = False
 
     def __call__(self, utterance: TrainingUtterance) -> Features:
-        """(samples,) or (frames, bins), as `MMERProcessor.features` gives them.
+        """Return (samples,) or (frames, bins) features, as `MMERProcessor.features` gives them.
 
         Raises:
             AudioError: the recording cannot be read.
@@ -108,7 +108,7 @@ class FeatureStore:
         return features
 
     def waveform(self, utterance: TrainingUtterance) -> Features:
-        """(samples,) of the recording, mono at the model's rate."""
+        """Return the recording, (samples,), mono at the model's rate."""
         assert utterance.audio_path is not None
         return load_audio(
             utterance.audio_path,
@@ -122,13 +122,13 @@ class FeatureStore:
 
 
 def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, FeatureStatistics]:
-    """Statistics of each speaker over all of his or her clips, whatever their split; no label is read."""
+    """Compute statistics of each speaker over all clips, in all splits; labels are not used."""
     clips = _by_speaker(corpus)
     return {speaker: store.processor.speaker_statistics(map(store, said)) for speaker, said in clips.items()}
 
 
 def speaker_prior(store: FeatureStore, corpus: Corpus) -> SpeakerPrior | None:
-    """What the speakers of a training corpus are like; None where none is named."""
+    """Compute the prior over speakers of a training corpus; None where no speaker is named."""
     clips = _by_speaker(corpus)
     return SpeakerPrior.of([map(store, said) for said in clips.values()]) if clips else None
 
@@ -142,18 +142,18 @@ def _by_speaker(corpus: Corpus) -> dict[str, list[TrainingUtterance]]:
 
 
 class SpeechEmotionDataset(Dataset[Item]):
-    """Utterances with their features and, in training, changes and a second view that differ from epoch to epoch.
+    """Dataset of utterances with features and, in training, augmentation and second views that change every epoch.
 
-    A change depends on the seed, the epoch and the utterance alone: not on the order of reading, on the number
-    of worker processes or on whether training was interrupted.
+    Augmentation depends only on the seed, the epoch and the utterance, not on the order of reading, the number of
+    worker processes or interruptions.
 
     Args:
         corpus: labeled utterances with known emotions.
-        store: where features come from; shared between datasets.
-        recipe: its augmentation, and whether there is a second view.
-        statistics: of each speaker, for `normalization: speaker`.
-        views: of each utterance, that may be its second view.
-        training: without it nothing is changed and there is no second view.
+        store: store of features, shared between datasets.
+        recipe: the recipe, which sets augmentation and second views.
+        statistics: statistics of each speaker, for `normalization: speaker`.
+        views: candidates for the second view of each utterance.
+        training: whether to augment and to give second views.
     """
 
     def __init__(
@@ -210,23 +210,23 @@ class SpeechEmotionDataset(Dataset[Item]):
         }
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, whose changes and second views are given."""
+        """Set the epoch, from 0, that determines augmentation and second views."""
         self.epoch = epoch
 
     def _read(self, utterance: TrainingUtterance) -> str | None:
-        """What is read of the utterance in this epoch: its transcript, or what a speech recognizer heard."""
+        """Return the text input in this epoch: the reference or the recognized transcript."""
         share, draw = self.recipe.data.recognized, self._seed(utterance, "recognized") / 2**32
         is_heard = self.training and utterance.recognized is not None and draw < share
         return utterance.recognized if is_heard else utterance.transcript
 
     def _said(self, utterance: TrainingUtterance) -> str | None:
-        """What CTC learns."""
+        """Return the target of CTC."""
         if utterance.transcript is None or self.recipe.objectives.formulation == "paper":
             return utterance.transcript
         return spell_sounds(utterance.transcript)
 
     def _modalities(self, utterance: TrainingUtterance, text: str | None) -> tuple[bool, bool]:
-        """Whether the utterance is heard, and whether it is read, in this epoch."""
+        """Tell whether the sound and the text of the utterance are used in this epoch."""
         processor = self.store.processor
         if not processor.missing_modality_embeddings:
             return processor.uses_speech, processor.uses_text
@@ -238,12 +238,12 @@ class SpeechEmotionDataset(Dataset[Item]):
         return listens, reads
 
     def _view(self, utterance: TrainingUtterance) -> View | None:
-        """The view of this epoch that was made beforehand; None where it is made on the fly, or is no other."""
+        """Return the precomputed view of this epoch; None where it is made on the fly or is the utterance itself."""
         views = [*self.views.get(utterance.utterance_id, ()), *([None] if self._on_the_fly else [])]
         return views[self._seed(utterance, "view") % len(views)] if views else None
 
     def _second_sound(self, utterance: TrainingUtterance, features: Features) -> tuple[Features, str | None]:
-        """Features of the second view, and whose voice it has."""
+        """Return features of the second view, and the speaker of its voice."""
         view = self._view(utterance)
         if view is not None and view.audio_path is not None:
             return self.store(TrainingUtterance.of_view(view, self.recipe.data.crop_duration)), view.voice
@@ -264,7 +264,7 @@ class SpeechEmotionDataset(Dataset[Item]):
     def _changed(
         self, features: Features, utterance: TrainingUtterance, view: str, speaker: str | None
     ) -> Features:
-        """Standardized features, changed in training."""
+        """Return standardized features, augmented in training."""
         features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
         if self._augment_features is None:
             return features
@@ -272,7 +272,7 @@ class SpeechEmotionDataset(Dataset[Item]):
 
     @property
     def lengths(self) -> list[int]:
-        """(utterances,) what a clip costs to process: its milliseconds, or its characters without sound."""
+        """Return (utterances,) processing costs: milliseconds of sound, or characters without sound."""
         if self.store.processor.uses_speech:
             return [round(1000 * (utterance.duration or 0)) for utterance in self.utterances]
         return [len(utterance.transcript or "") for utterance in self.utterances]
@@ -282,17 +282,17 @@ class SpeechEmotionDataset(Dataset[Item]):
 
 
 class Collator:
-    """Makes a batch of the model's inputs, both views, and the utterance ids.
+    """Collator of the model's inputs, both views, and the utterance ids.
 
     Args:
-        processor: of the model.
+        processor: processor of the model.
     """
 
     def __init__(self, processor: MMERProcessor) -> None:
         self.processor = processor
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
-        """The arguments of `MMERForEmotionRecognition.forward`, and `utterance_ids`, a list of text."""
+        """Return the arguments of `MMERForEmotionRecognition.forward`, and `utterance_ids`, a list of text."""
         batch: dict[str, Any] = dict(self._view(items, "features", "text"))
         if items[0]["has_second_view"]:
             view = self._view(items, "augmented_features", "augmented_text")

@@ -1,4 +1,4 @@
-"""Training to the last epoch: the first time, and anew on training and validation together."""
+"""Training to the last epoch, and refitting on training and validation together."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ def fit(
     console: Console,
     schedule_epochs: int | None = None,
 ) -> TrainerState:
-    """Train, or go on training, to the last epoch; the processor goes to the model folder."""
+    """Train, or resume training, to the last epoch, and write the processor to the model folder."""
     selection = recipe.protocol.selection
     train_part = preparation.part("train")
     watched = preparation.part("validation" if selection == "last" else selection)
@@ -104,9 +104,9 @@ def fit(
 def refit(
     recipe: Recipe, preparation: Preparation, folder: Path, chosen: TrainerState, console: Console
 ) -> None:
-    """Train anew on training and validation together, as far as the epoch that validation chose.
+    """Train a new model on training and validation together, up to the epoch that validation selected.
 
-    The learning rate goes the way it went to that epoch.
+    The learning rate follows the same schedule up to that epoch.
     """
     step = best_step(chosen.log_history)
     assert step is not None
@@ -133,7 +133,7 @@ def _read_features(
     views: list[TrainingUtterance],
     console: Console,
 ) -> dict[str, FeatureStatistics]:
-    """Fill the store, and give the features the statistics that they are standardized with."""
+    """Fill the feature store, and compute the statistics for standardization."""
     processor, corpus = store.processor, preparation.corpus
     if not processor.uses_speech:
         return {}
@@ -159,7 +159,7 @@ def _read_features(
 
 
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:
-    """Find a transcript that is too long for the text encoder before training does."""
+    """Check before training that no transcript is too long for the text encoder."""
     if processor.uses_text:
         said = [(utterance.utterance_id, utterance.transcript) for utterance in TrainingUtterance.of(corpus)]
         for name, transcript in said + [(view.view_id, view.transcript) for view in views]:

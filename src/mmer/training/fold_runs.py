@@ -1,4 +1,4 @@
-"""Training folds side by side: each is an `mmer train` of its own, watched from here."""
+"""Parallel training of folds, each in its own `mmer train` process."""
 
 import os
 import signal
@@ -23,16 +23,16 @@ from mmer.display.terminal import Table, tell
 from mmer.training.progress import TO_PARENT, EpochProgress
 
 LOG = "log.txt"
-_PATIENCE = 10.0  # seconds that interrupted folds have to end by themselves
+_PATIENCE = 10.0  # s that interrupted folds have to end by themselves
 
 
 class _FoldRun:
-    """A fold that is being trained; what it says goes to its log.
+    """Fold in training; its output goes to its log.
 
     Attributes:
-        gpu: the one it uses, as CUDA_VISIBLE_DEVICES names it; None where there are not several.
-        progress: share of its epochs that are done.
-        stage: how far it is, in words.
+        gpu: its GPU, as CUDA_VISIBLE_DEVICES names it; None unless there are several.
+        progress: share of finished epochs.
+        stage: progress in words.
     """
 
     def __init__(self, folder: Path, threads: int, gpu: str | None) -> None:
@@ -49,7 +49,7 @@ class _FoldRun:
         }
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
-        # Through a pipe: a fold whose parent was killed ends when it next tells how far it is.
+        # Through a pipe, so that a fold whose parent was killed ends when it next reports progress.
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -70,12 +70,12 @@ class _FoldRun:
                     self.progress = reached.epoch / reached.epochs
                     self.stage = f"epoch {reached.epoch}/{reached.epochs}  {reached.best}"
                     continue
-                with suppress(OSError):  # of a full disk; a fold that nobody listens to would wait for ever
+                with suppress(OSError):  # the disk is full; a fold whose output is not read would block
                     log.write(line.encode())
                 self._last = line.strip() or self._last
 
     def failure(self) -> str | None:
-        """Why the fold failed, once it has ended; None if it did not."""
+        """Return why the fold failed, after its end; None if it did not."""
         code = self.process.wait()
         self._reader.join()
         if code == 0:
@@ -86,16 +86,16 @@ class _FoldRun:
 
 
 def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, done: int = 0) -> dict[str, str]:
-    """Train folds whose run folders were begun; what one does is no matter to the others.
+    """Train folds whose run folders exist, independently of each other.
 
     Args:
         folders: run folders, named like the folds.
         console: where progress is shown.
-        jobs: how many are trained at a time; they share the cores, unless OMP_NUM_THREADS is set, and the GPUs.
-        done: folds that were trained before.
+        jobs: number of folds trained in parallel; they share the GPUs and, unless OMP_NUM_THREADS is set, the cores.
+        done: number of folds trained earlier.
 
     Returns:
-        By fold, why it failed, in one line.
+        Fold -> reason of its failure, in one line.
 
     Raises:
         KeyboardInterrupt: the user interrupts; what is trained is saved.
@@ -152,14 +152,14 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that processes may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the available GPUs, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return [name.strip() for name in named.split(",")][:count] if named else [str(i) for i in range(count)]
 
 
 def _outlook(share: float, total: int, seconds: float, done: float) -> str:
-    """How many folds are trained, and when the others will be at this speed."""
+    """Format the number of trained folds and the remaining time."""
     line = f"{share:.1f} of {total} folds"
     if done:
         line += f"  {time_left(seconds / done * (total - share))}"
@@ -167,7 +167,7 @@ def _outlook(share: float, total: int, seconds: float, done: float) -> str:
 
 
 def _end(running: dict[str, _FoldRun]) -> None:
-    """Let folds end that were interrupted along with this process, and make those that were not."""
+    """Wait for folds that were interrupted along with this process, and interrupt the others."""
     deadline = time.monotonic() + _PATIENCE
     for run in running.values():
         try:

@@ -1,4 +1,4 @@
-"""How much of the gradient each objective contributes."""
+"""Share of each objective in the gradient."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,22 +12,22 @@ from torch import Tensor
 from mmer.model.mmer import MMERForEmotionRecognition
 
 PREFIX = "gradient_share_"
-"""How the names of shares begin in the trainer's log."""
+"""Prefix of shares in the trainer's log."""
 
 
 def gradient_shares(model: MMERForEmotionRecognition, inputs: Mapping[str, Any]) -> dict[str, float]:
-    """Norm of each weighted objective's gradient over the sum of these norms.
+    """Compute the norm of each weighted objective's gradient, relative to the sum of these norms.
 
-    The gradients are those of the parameters that every objective reaches: the speech encoder's where CTC is on,
-    for it reaches nothing else but its own head. Neither the model nor a random generator is changed.
+    The gradients are those of the parameters that all objectives share: with CTC, only the speech encoder's, because
+    CTC reaches nothing else but its own head. The model and the random generators stay unchanged.
 
     Args:
-        model: as it trains, dropout included.
-        inputs: of `model.forward`, with labels.
+        model: the model in training mode, with dropout.
+        inputs: inputs of `model.forward`, with labels.
 
     Returns:
-        objective -> share, 0 to 1, in sum 1; empty where the objectives have no parameters in common or the
-        gradient is zero or not finite.
+        objective -> share, 0 to 1, adding up to 1; empty where the objectives share no parameters or the gradient is
+        zero or not finite.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     found: dict[str, list[Tensor | None]] = {}
@@ -63,7 +63,7 @@ def _norm(norms: list[Any]) -> float:
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Leave the generators of numpy, which SpecAugment draws from, and PyTorch as they were."""
+    """Restore the random generators of PyTorch and of numpy, which SpecAugment uses."""
     numpy = np.random.get_state()
     with torch.random.fork_rng():
         yield

@@ -1,4 +1,4 @@
-"""The end of a run: the best model is kept, calibrated and judged on each split."""
+"""End of a run: selection, calibration and evaluation of the best model."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from mmer.training.selection_bias import selection_bias
 def judge_run(
     recipe: Recipe, preparation: Preparation, folder: Path, state: TrainerState, console: Console
 ) -> RunMetrics:
-    """Keep the best model, judge it on each split, and write predictions and pictures."""
+    """Keep the best model, judge it on each split, and write predictions and plots."""
     corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
     step = state.global_step if selection == "last" else best
@@ -108,10 +108,10 @@ def judge_run(
 
 
 def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> bool:
-    """Fit a temperature, which changes no answer, on the validation speakers; whether there are enough of them.
+    """Fit a temperature, which changes no label, on the validation speakers; return False if there are too few.
 
-    One speaker is not enough: whether a temperature holds for others is then not known, and on nEMO it did as often
-    as not.
+    One speaker is not enough: whether the temperature helps others is then unknown, and on nEMO it helped about half of
+    the time.
     """
     part = corpus.select((corpus.table["split"] == "validation").to_numpy())
     if part.table["speaker"].nunique() < 2 or len(part) < FEWEST:
@@ -132,12 +132,14 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
 
 
 def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
-    """Make a model folder of a checkpoint; what LoRA learned becomes part of the encoders."""
+    """Convert a checkpoint to a model folder, and merge LoRA weights into the encoders."""
     checkpoint = folder / FOLDER / f"checkpoint-{step}"
-    if any(checkpoint.glob("*.safetensors")):  # else the run was finished before, and this is its model
+    if any(checkpoint.glob("*.safetensors")):  # otherwise the run was already finished, and this is its model
         model = MMERForEmotionRecognition.from_pretrained(checkpoint)
         model.merge_lora()
         with writing_folder(model_folder) as part:
             model.save_pretrained(part)
-    (model_folder / CALIBRATION).unlink(missing_ok=True)  # of other weights, where judging was interrupted
+    (model_folder / CALIBRATION).unlink(
+        missing_ok=True
+    )  # belongs to other weights if judging was interrupted
     return EmotionRecognizer.from_pretrained(model_folder)

@@ -1,4 +1,4 @@
-"""Which utterances a loss that is not finite comes from, and what to do about it."""
+"""Diagnosis of a loss that is not finite: the utterances at fault, and remedies."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
@@ -10,11 +10,11 @@ _LISTED = 5
 
 
 class Suspects(NamedTuple):
-    """What may be wrong with the utterances of a batch; it stays on the device until it is asked for.
+    """Possible faults of a batch's utterances, kept on the device until needed.
 
     Attributes:
-        broken: (utterances,) bool, what the network says of it is not finite.
-        infinite_ctc: (utterances,) bool, its transcript needs more frames than the encoder makes of its sound.
+        broken: (utterances,) bool, true where the network's output is not finite.
+        infinite_ctc: (utterances,) bool, true where the transcript needs more frames than the encoder gives.
     """
 
     broken: Tensor
@@ -22,12 +22,12 @@ class Suspects(NamedTuple):
 
     @classmethod
     def of(cls, parts: Sequence[Self], count: int) -> Self:
-        """Those of a batch of `count` utterances, of its parts in order; parts seen again are left out."""
+        """Concatenate the parts of a batch of `count` utterances in order; repeated parts are left out."""
         return cls(*(torch.cat(each)[:count] for each in zip(*parts, strict=True)))
 
 
 def suspects(summary: Mapping[str, Tensor]) -> Suspects:
-    """Of the utterances of a summary, as `multitask_loss` takes it."""
+    """Find suspects among the utterances of a summary, as `multitask_loss` takes it."""
     said = [
         tensor.detach().flatten(1) if tensor.ndim > 1 else tensor.detach()[:, None]
         for tensor in summary.values()
@@ -38,10 +38,10 @@ def suspects(summary: Mapping[str, Tensor]) -> Suspects:
 
 
 def found_out(batches: Sequence[tuple[Sequence[str], Suspects]], *, infinite_ctc_counts: bool) -> str:
-    """Which utterances it was, why, and what to do.
+    """Describe the utterances at fault, the reason, and the remedy.
 
     Args:
-        batches: ids of the utterances, and what may be wrong with them.
+        batches: utterance ids and suspects of each batch.
         infinite_ctc_counts: whether an infinite CTC loss is part of the loss, as in the official formulation.
     """
     names = [name for ids, _ in batches for name in ids]

@@ -1,4 +1,4 @@
-"""In which order an epoch meets its utterances, and so which of them share a batch."""
+"""Sampling order within an epoch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,19 +11,19 @@ from mmer.recipe.values import Order
 
 
 class EpochSampler(Sampler[int]):
-    """An order of the training utterances that depends on seed and epoch alone, so that a resumed run keeps it.
+    """Sampler whose order depends only on seed and epoch, so that a resumed run keeps it.
 
-    `shuffled` is any order. `by_length` shuffles batches of similar length. `balanced` keeps the shares of the emotions
-    alike in all parts of the epoch, and has utterances in pairs of one emotion and, where there are several, of two
-    speakers, so that every utterance of an even batch has a positive in the supervised contrastive objective. Where an
-    emotion has an odd number of utterances, one of them, another in each epoch, comes twice.
+    `shuffled` is a random order. `by_length` shuffles batches of similar length. `balanced` keeps the proportions of
+    emotions constant over the epoch, and orders utterances in pairs of one emotion and, if possible, two speakers, so
+    that every utterance of an even batch has a positive in the supervised contrastive objective. If an emotion has an
+    odd number of utterances, one of them, a different one in each epoch, occurs twice.
 
     Args:
-        order: which of these.
-        emotions: (utterances,).
-        speakers: (utterances,), null where not known.
-        lengths: (utterances,), of any unit.
-        batch_size: utterances of a batch.
+        order: one of these.
+        emotions: (utterances,) labels.
+        speakers: (utterances,) names, None where unknown.
+        lengths: (utterances,) in any unit.
+        batch_size: number of utterances in a batch.
         seed: any integer.
     """
 
@@ -60,7 +60,7 @@ class EpochSampler(Sampler[int]):
         pairs, places = [], []
         for members in self.classes:
             members = random.permutation(members)
-            # Speakers one after another: half of the way round is another speaker, if none has more than half.
+            # Sorted by speaker, the utterance half of the way round has another speaker, if none has more than half.
             _, speaker = np.unique(self.speakers[members], return_inverse=True)
             members = members[np.argsort(random.permutation(speaker.max() + 1)[speaker], kind="stable")]
             half = (len(members) + 1) // 2
@@ -71,5 +71,5 @@ class EpochSampler(Sampler[int]):
         return np.concatenate(pairs)[order].ravel().tolist()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0."""
+        """Set the epoch, from 0."""
         self.epoch = epoch

@@ -1,4 +1,4 @@
-"""Which weights learn how fast: learning rates of encoders and fusion, layer-wise decay, weight decay."""
+"""Parameter groups: learning rates of encoders and fusion, layer-wise decay, weight decay."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -16,21 +16,21 @@ Group = dict[str, Any]
 def parameter_groups(
     model: MMERForEmotionRecognition, settings: Training, decayed: Collection[str]
 ) -> list[Group]:
-    """The weights that learn, in groups of one learning rate and weight decay.
+    """Group the trained weights by learning rate and weight decay.
 
-    Each layer of an encoder learns `layer_decay` times as fast as the one above it, the uppermost at the encoder's
-    own rate; what is outside the layers, such as embeddings, counts as below the lowest.
+    The top layer of an encoder has the encoder's learning rate, and each lower layer that of the one above times
+    `layer_decay`. Weights outside the layers, such as embeddings, count as below the lowest layer.
 
     Args:
-        model: with LoRA's weights in place.
+        model: the model, with LoRA weights in place.
         settings: learning rates, `layer_decay` and `weight_decay`.
-        decayed: names of the weights that `weight_decay` is for.
+        decayed: names of the weights with weight decay.
 
     Returns:
-        `params`, `lr` and `weight_decay` of each group; the first has `learning_rate`, which so is the one in the log.
+        `params`, `lr` and `weight_decay` of each group; the first has `learning_rate`, which is therefore logged.
 
     Raises:
-        RecipeError: an encoder that does not learn has a learning rate.
+        RecipeError: a frozen encoder has a learning rate.
         EncoderError: `layer_decay` is not 1, and an encoder has no stack of layers.
     """
     rates = {
@@ -56,7 +56,7 @@ def parameter_groups(
 def _encoder_rates(
     prefix: str, encoder: Any, rate: float | None, settings: Training
 ) -> Iterator[tuple[str, float]]:
-    """The learning rate of each weight of an encoder, by its name in the whole model."""
+    """Return the learning rate of each weight of an encoder, by its name in the whole model."""
     side = prefix.removesuffix("_encoder")
     if rate is not None and encoder.trained == "frozen":
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""Which utterances of a corpus a run uses, and for what."""
+"""Selection of a run's utterances and their splits."""
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -29,16 +29,16 @@ SPLITS = ("train", "validation", "test")
 LEFT_OUT, CUT = "left out", "cut"
 _NAMED = 3  # files
 SAID_IN_TEST = "said in the test split"
-"""Why `text_disjoint` leaves an utterance out."""
+"""Reason for utterances that `text_disjoint` leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits(ResultFile):
-    """`splits.json`: what a run trains, validates and tests on.
+    """Content of `splits.json`: the utterances of each split of a run.
 
     Attributes:
         labels: emotions, in the order of the model's classes.
-        train, validation, test: ids of utterances.
+        train, validation, test: utterance ids.
         speakers: split -> its speakers.
     """
 
@@ -51,14 +51,14 @@ class Splits(ResultFile):
 
 @dataclass(frozen=True)
 class Preparation:
-    """The utterances of a run.
+    """Utterances of a run.
 
     Attributes:
-        corpus: labeled, usable utterances, each with its `split`; a clip that is cut has its new `end`.
+        corpus: labeled, usable utterances, each with its `split`; a truncated clip has its new `end`.
         labels: emotions, in the order of the model's classes.
-        skipped: `utterance_id`, `audio_path`, `what` ("left out" or "cut"), `kind` and `reason` of every utterance
-            of the corpus that is not used as it is.
-        notes: what whoever trains should know of it, in lines.
+        skipped: `utterance_id`, `audio_path`, `what` ("left out" or "cut"), `kind` and `reason` of every utterance of
+            the corpus that is left out or cut.
+        notes: notes for the user, in lines.
     """
 
     corpus: Corpus
@@ -67,24 +67,24 @@ class Preparation:
     notes: tuple[str, ...] = ()
 
     def part(self, split: str) -> Corpus:
-        """The utterances of one split."""
+        """Return the utterances of one split."""
         return self.corpus.select(self.corpus.table["split"] == split)
 
     @property
     def refitted(self) -> "Preparation":
-        """The same where the validation utterances train too."""
+        """Return the preparation with the validation utterances moved to training."""
         split = self.corpus.table["split"].replace("validation", "train")
         table = self.corpus.table.assign(split=split)
         return replace(self, corpus=Corpus(table, source=self.corpus.source, notes=self.corpus.notes))
 
 
 def as_judged(corpus: Corpus, recipe: Recipe) -> Corpus:
-    """Utterances as they are read where a model is judged: as recognized, if training reads nothing else."""
+    """Return utterances for evaluation: with recognized transcripts if training reads only those."""
     return corpus if recipe.data.recognized < 1 else as_recognized(corpus)
 
 
 def as_recognized(corpus: Corpus) -> Corpus:
-    """What was recognized in place of the transcripts, where anything was heard."""
+    """Replace transcripts by recognized ones, where there are any."""
     heard = corpus.table[RECOGNIZED]
     table = corpus.table.assign(transcript=heard.where(heard.notna(), corpus.table["transcript"]))
     return Corpus(table, source=corpus.source, notes=corpus.notes)
@@ -95,10 +95,10 @@ Progress = Callable[[int, int], None]
 
 
 def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
-    """The utterances of a run: `read_usable`, then `share_out`.
+    """Prepare the utterances of a run: `read_usable`, then `share_out`.
 
     Raises:
-        RecipeError, CorpusError: see there; or the recipe is one of several folds.
+        RecipeError, CorpusError: these functions raise one, or the recipe has several folds.
     """
     if recipe.protocol.folds is not None:
         raise RecipeError(
@@ -110,14 +110,14 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
 
 
 def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation:
-    """Read the corpus of a recipe, and leave out what cannot be used; the split column is that of the corpus.
+    """Read the corpus of a recipe and leave out unusable utterances; the split column is that of the corpus.
 
-    Every recording is decoded once, so that a damaged one is found here and not in the third epoch.
+    Every recording is decoded once, so that a damaged one is found before training.
 
     Raises:
         RecipeError: no corpus is named.
-        CorpusError: the corpus cannot be read, a label is not in it, it does not tell improvised from scripted
-            utterances or what was recognized, or no utterance is left, or all have one emotion.
+        CorpusError: the corpus cannot be read, lacks a label or a required column (`improvised`, `recognized`), no
+            utterance is left, or all have one emotion.
     """
     data = recipe.data
     if data.corpus is None:
@@ -156,7 +156,7 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
 
 
 def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
-    """The utterances of a corpus that have an emotion of a recipe, and notes on what its label map does not meet.
+    """Return the utterances with an emotion of the recipe, and notes on unused entries of its label map.
 
     Raises:
         CorpusError: an emotion of `data.labels` does not occur.
@@ -172,10 +172,10 @@ def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
 
 
 def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
-    """Share usable utterances out between the splits, and leave out those that no split uses.
+    """Assign usable utterances to splits, and leave out those that no split uses.
 
     Raises:
-        RecipeError: a split that the recipe needs is empty, or a view it names breaks the fold.
+        RecipeError: a required split is empty, or a view breaks the fold.
         CorpusError: the speakers cannot be kept apart, or the views cannot be read.
     """
     protocol = recipe.protocol
@@ -209,7 +209,7 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
 
 
 def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
-    """The improvised or the scripted utterances, and the others."""
+    """Separate the improvised or the scripted utterances from the others."""
     column = corpus.table.get("improvised", pd.Series(dtype=bool)).dropna()
     if column.empty or not column.map(lambda value: isinstance(value, bool | np.bool_)).all():
         found = (
@@ -225,10 +225,10 @@ def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What decoding a recording told.
+    """Result of decoding a recording.
 
     Attributes:
-        duration: seconds; why they are not known; None where there is no recording.
+        duration: duration in seconds, or the reason why it is unknown; None where there is no recording.
         cancelling: whether its channels would cancel each other in a sum.
     """
 
@@ -239,12 +239,12 @@ class _Heard:
 def _check_recordings(
     corpus: Corpus, recipe: Recipe, progress: Progress | None
 ) -> tuple[Corpus, list[Row], list[str]]:
-    """Decode every recording; cut and leave out as the recipe says.
+    """Decode every recording; truncate and leave out clips as the recipe says.
 
-    An utterance that is only written down stays where the network has missing-modality embeddings.
+    An utterance without sound is kept if the network has missing-modality embeddings.
 
     Returns:
-        The utterances that are kept, the others, and paths of kept recordings whose channels cancel each other.
+        The kept utterances, the others, and paths of kept recordings whose channels cancel each other.
     """
     crop, longest = recipe.data.crop_duration, recipe.data.max_duration
     table, skipped, kept, cancelling = corpus.table.copy(), [], [], []
@@ -304,7 +304,7 @@ def _heard(row: Row) -> _Heard:
 
 
 def _told_of_channels(paths: list[str]) -> str:
-    """Say of how many utterances the channels cancel each other, and name the first recordings."""
+    """Count the utterances whose channels cancel each other, and name the first recordings."""
     files = list(dict.fromkeys(paths))
     more = f" and {len(files) - _NAMED} more files" if len(files) > _NAMED else ""
     are = "utterance has" if len(paths) == 1 else "utterances have"
@@ -364,7 +364,7 @@ def _table(skipped: Iterable[Row]) -> pd.DataFrame:
 
 
 def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) -> None:
-    """Begin a run folder: `recipe.yaml`, `skipped.csv`, `corpus.parquet` and, when they are there, `splits.json`."""
+    """Start a run folder with `recipe.yaml`, `skipped.csv`, `corpus.parquet` and, once assigned, `splits.json`."""
     for name in ("corpus.parquet", "skipped.csv"):
         check_not_input(folder / name, [str(recipe.data.corpus)])
     splits_file = folder / SPLITS_FILE
@@ -382,12 +382,12 @@ def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) ->
 
 
 def write_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write `recipe.yaml`, complete or not at all."""
+    """Write `recipe.yaml` atomically."""
     write_text(folder / "recipe.yaml", recipe.dump())
 
 
 def read_preparation(folder: Path) -> Preparation:
-    """The preparation that `write_preparation` kept."""
+    """Read the preparation that `write_preparation` wrote."""
     return Preparation(
         Corpus.read(folder / "corpus.parquet"),
         list(Splits.read(folder / SPLITS_FILE).labels),

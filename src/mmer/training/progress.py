@@ -1,4 +1,4 @@
-"""What is seen of a run: progress, and the summary at the end."""
+"""Progress of a run, and its final summary."""
 
 import json
 import os
@@ -32,11 +32,11 @@ TO_PARENT = "MMER_PROGRESS_TO_PARENT"
 
 @dataclass(frozen=True, kw_only=True)
 class EpochProgress:
-    """How far a training is after an epoch, as a process tells the one that started it: in a line of JSON.
+    """Progress after an epoch, which a training process reports to its parent as a line of JSON.
 
     Attributes:
-        epoch, epochs: how many are trained, of how many.
-        best: in words, the best score so far; empty where nothing is judged.
+        epoch, epochs: number of trained epochs, and of all.
+        best: the best score so far, in words; empty where nothing is judged.
     """
 
     epoch: int
@@ -49,7 +49,7 @@ class EpochProgress:
 
     @classmethod
     def of_line(cls, line: str) -> Self | None:
-        """Read a line; None where it says something else."""
+        """Parse a line; None if it is of another kind."""
         try:
             return cls(**json.loads(line)["progress"])
         except (ValueError, TypeError, LookupError):
@@ -57,14 +57,14 @@ class EpochProgress:
 
 
 class TrainingProgress(TrainerCallback):
-    """One bar over the whole training with the time left, the objectives and the best score so far.
+    """Progress bar of the training, with the remaining time, the objectives and the best score so far.
 
-    Where the output is not a terminal, a line after each epoch, and at least every `INTERVAL`, says the same.
+    Without a terminal, it prints a line after each epoch and at least every `INTERVAL`.
 
     Args:
         console: where it is shown.
-        selection: the split that is judged after each epoch.
-        metric: what the best epoch is best in, as `protocol.metric`.
+        selection: the split judged after each epoch.
+        metric: the metric that selects the epoch, as `protocol.metric`.
     """
 
     def __init__(self, console: Console, selection: str, metric: str) -> None:
@@ -139,7 +139,7 @@ class TrainingProgress(TrainerCallback):
             print(reached.line(), flush=True)
 
     def stop(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -190,7 +190,7 @@ class TrainingProgress(TrainerCallback):
 
 
 def summary(folder: Path, metrics: RunMetrics, skipped: pd.DataFrame) -> Group:
-    """What came of a run: the figures of each split, what was left out, and where everything is."""
+    """Summarize a run: the figures of each split, utterances left out, and the files."""
     selection = metrics.selection
     best = "last epoch" if selection == "last" else "best epoch"
     chosen = f"{best} {metrics.kept_epoch} of {metrics.epochs}"
@@ -247,12 +247,12 @@ CONTENT = {
     "checkpoints": "the log of training; until the end, what is needed to resume",
     "refit": "checkpoints and events of the training on training and validation",
 }
-"""What a run folder holds; `validation_selected` only where the epoch is chosen on the test split or with
+"""Files in a run folder; `validation_selected` only where the epoch is chosen on the test split or with
 `protocol.refit`, `refit` only with that."""
 
 
 def skipped_lines(skipped: pd.DataFrame) -> list[str]:
-    """One line for each kind of reason for which utterances were left out or cut."""
+    """Return a line for each kind of reason for which utterances were left out or cut."""
     lines = []
     for what in (LEFT_OUT, CUT):
         kinds = Counter(skipped["kind"][skipped["what"] == what])

@@ -1,4 +1,4 @@
-"""Whether a run that was begun is still one of the corpus, the views and the encoders that its recipe names."""
+"""Detection of changes in the corpus, the views and the encoders of an unfinished run."""
 
 import os
 from pathlib import Path
@@ -13,20 +13,20 @@ from mmer.recipe.schema import Recipe
 
 
 def keep_sources(folder: Path, recipe: Recipe) -> None:
-    """Write down what is in the corpus and the other files that a recipe names, beside what is made of them."""
+    """Record the content of a recipe's corpus and other input files in the run folder."""
     assert recipe.data.corpus is not None
     keep_content(folder, Corpus.read(recipe.data.corpus), _files(recipe))
 
 
 def source_changes(folder: Path, recipe: Recipe, console: Console) -> list[str]:
-    """What has changed in them since, for the list of settings that differ; empty where nothing has.
+    """Describe changes of the inputs since, as settings that differ; empty without changes.
 
-    Where that cannot be told, since an earlier version kept nothing or the corpus is no longer there, the user is told
-    so and the run is taken as it is.
+    If this is unknown, because an earlier version recorded nothing or the corpus is gone, a note says so and the run is
+    resumed.
 
     Args:
-        folder: of a run, or of a fold in a cross-validation, which keeps it for all its folds.
-        recipe: of the run.
+        folder: folder of a run, or of a fold, for which the cross-validation holds the record.
+        recipe: recipe of the run.
         console: where the note is shown.
     """
     places = (folder, folder.parent.parent) if folder.parent.name == "folds" else (folder,)
@@ -41,7 +41,7 @@ def source_changes(folder: Path, recipe: Recipe, console: Console) -> list[str]:
 
 
 def _files(recipe: Recipe) -> Files:
-    """Files beside the corpus that decide answers, by the setting that names them."""
+    """Return other input files that affect results, by the setting that names them."""
     files: dict[str, list[str]] = {}
     views = recipe.augment.views
     if views is not None and os.path.exists(views):

@@ -1,4 +1,4 @@
-"""One training run, from a recipe to a judged model."""
+"""One training run, from recipe to evaluated model."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -38,11 +38,11 @@ from mmer.training.trainer import TEXT_CACHE
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A finished run.
+    """Finished run.
 
     Attributes:
         folder: the run folder.
-        metrics: what its `metrics.json` holds.
+        metrics: content of its `metrics.json`.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class TrainingRun:
 
     @property
     def model_folder(self) -> Path:
-        """The best model, for `EmotionRecognizer.from_pretrained`."""
+        """Return the folder of the best model, for `EmotionRecognizer.from_pretrained`."""
         return self.folder / "model"
 
 
@@ -58,16 +58,16 @@ class TrainingRun:
 def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) -> TrainingRun:
     """Train, keep the best epoch (or the last), and judge it once on each split.
 
-    The same call on the folder of an interrupted run goes on from its last complete epoch, and on CPU ends with
-    the same weights, bit for bit, as a run that was never interrupted. The global random generators are seeded.
+    The same call on the folder of an interrupted run resumes from its last complete epoch, and on CPU gives the same
+    weights, bit for bit, as an uninterrupted run. The global random generators are seeded.
 
     Args:
-        recipe: what to do.
-        out: the run folder, made if it does not exist; `progress.CONTENT` says what it will hold.
-        console: where progress is shown; standard error unless given.
+        recipe: the recipe.
+        out: the run folder, created if it does not exist; see `progress.CONTENT`.
+        console: where progress is shown; default: standard error.
 
     Raises:
-        RecipeError: the recipe cannot be followed, or the folder holds a run of another one.
+        RecipeError: the recipe is not usable, or the folder holds a run of another recipe.
         CorpusError, EncoderError: the corpus or an encoder cannot be read.
         TrainingError: the loss is not finite, or the folder holds something else.
         MMERError: another process trains in the folder.
@@ -110,7 +110,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
 
 
 def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
-    """Begin a run folder, or take up one of the same recipe."""
+    """Start a run folder, or resume one with the same recipe."""
     files, different = RunFolder(folder), list[str]()
     if files.is_cross_validation:
         raise TrainingError(f"{folder} holds a cross-validation; use another folder")
@@ -118,7 +118,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         different = recipe.differences(load_run_recipe(folder))
         if files.is_run:
             different += source_changes(folder, recipe, console)
-        # A run that saved no epoch, because its recipe was wrong, say, is nothing to lose.
+        # A run without a saved epoch, for example because of an error in its recipe, may be overwritten.
         if files.is_complete or last_checkpoint(folder)[1] is not None:
             refuse_other(folder, "holds a run of another recipe", different, RecipeError)
     elif not files.is_vacant:
@@ -137,12 +137,12 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         write_json(files.versions, versions(recipe))
     elif not files.is_complete:
         note_changes(files.versions, recipe, console)
-    # Read back even if just written, so that a resumed run sees the very same table.
+    # Read back even if just written, so that a resumed run sees exactly the same table.
     return read_preparation(folder)
 
 
 def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[str, dict[str, float]]:
-    """Warn where a model may only remember a voice or a sentence; gives the shares that are told."""
+    """Warn of test speakers and transcripts that also occur in training, and return their shares."""
     speakers = shared_speakers(preparation.corpus)
     texts = {} if recipe.model.fusion == "speech" else shared_transcripts(preparation.corpus)
     for shares, reason in (

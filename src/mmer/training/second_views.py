@@ -1,4 +1,4 @@
-"""Views that `mmer augment` made, as a run may use them."""
+"""Selection of the views of `mmer augment` that a run may use."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from mmer.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class TrainingViews:
-    """The good views of the training utterances of a run, and what became of all others.
+    """Accepted views of a run's training utterances, and counts of all others.
 
     Attributes:
         of: by utterance, those that have any.
@@ -25,21 +25,21 @@ class TrainingViews:
 
 
 def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
-    """Read the views a recipe names, and keep those that may train in its fold.
+    """Read the views of a recipe, and keep those that may train in its fold.
 
-    Views of validation and test utterances are counted and never used. A view of a training utterance breaks the
-    fold where it used the voice or the words of anybody who is not in training.
+    Views of validation and test utterances are counted and never used. A view of a training utterance breaks the fold
+    if it used the voice or the words of a speaker outside training.
 
     Args:
         corpus: the utterances of the run, with their splits.
-        recipe: its section `augment`.
+        recipe: the recipe, of which the section `augment` is read.
 
     Returns:
-        Null where the recipe names none, or has no use for them.
+        The views; None where the recipe names none or does not use them.
 
     Raises:
-        CorpusError: the table cannot be read, or none of its views is of an utterance of this corpus.
-        RecipeError: a view breaks the fold, unless the recipe leaves such ones out.
+        CorpusError: the table cannot be read, or holds no view of this corpus's utterances.
+        RecipeError: a view breaks the fold, unless the recipe leaves such views out.
     """
     path = recipe.augment.views
     if path is None or not recipe.objectives.augmented_contrastive_weight:
@@ -83,7 +83,7 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
 
 
 def told(counts: Mapping[str, int]) -> str:
-    """The counts of `TrainingViews` in a line."""
+    """Describe the counts of `TrainingViews` in a line."""
     left = {
         "rejected by their quality filters": counts["rejected"],
         "of utterances that do not train": counts["not_in_training"],

@@ -1,8 +1,8 @@
-"""Which epoch is the best, when to stop waiting for a better one, and which checkpoints are kept.
+"""Selection of the best epoch, early stopping, and retention of checkpoints.
 
-With modality dropout, the best is the one that answers best from what training gives it: the mean of the scores from
-both sides, from sound alone and from words alone, each counting as often as training leaves it so. By its answers from
-both, an epoch would be kept that has not learned yet to do without one of them.
+With modality dropout, the score of an epoch is the mean of the scores from both modalities, from sound alone and from
+text alone, weighted by their frequency in training. The score from both modalities alone would favor epochs that have
+not yet learned to answer without one of them.
 """
 
 import shutil
@@ -22,15 +22,15 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe.schema import Recipe
 
 CHOICE = "choice"
-"""What the best epoch is best in: `protocol.metric` and, of equal ones, the lower cross-entropy."""
+"""Score that selects the epoch: `protocol.metric`, with ties broken by cross-entropy."""
 SELECTED, COMPARED = "eval", "eval_validation"
-"""How figures of the split that chooses the epoch begin in the log, and those of the validation split beside it."""
+"""Prefixes in the log of the split that selects the epoch, and of the validation split beside it."""
 
 
 def trained_conditions(recipe: Recipe) -> dict[str, float]:
-    """How often training answers from `both` sides (from what there is), and from `speech` or `text` alone.
+    """Return how often training uses `both` modalities (as far as present), and `speech` or `text` alone.
 
-    The shares add up to 1; one that training never answers from is not there.
+    The shares add up to 1; conditions that never occur are left out.
     """
     drops = recipe.augment.missing
     if not recipe.missing_modality_embeddings:
@@ -42,11 +42,11 @@ def trained_conditions(recipe: Recipe) -> dict[str, float]:
 def logits_by_condition(
     model: MMERForEmotionRecognition, inputs: Mapping[str, Tensor], conditions: Sequence[str]
 ) -> Tensor:
-    """Logits (batch, conditions, emotions) of a batch; an utterance without one side has the same in all conditions.
+    """Compute logits (batch, conditions, emotions); an utterance with one modality has the same in all conditions.
 
     Args:
-        model: with missing-modality embeddings, where more than `both` is asked for.
-        inputs: what `forward` takes.
+        model: the model, with missing-modality embeddings unless `both` is the only condition.
+        inputs: inputs of `forward`.
         conditions: names of `trained_conditions`.
     """
     speech, text = model.encode(**inputs)
@@ -66,17 +66,17 @@ def judge_epoch(
     conditions: Mapping[str, float],
     metric: str = "balanced_accuracy",
 ) -> dict[str, float]:
-    """The figures of an epoch.
+    """Compute the figures of an epoch.
 
     Args:
-        logits: (utterances, conditions, emotions), of `logits_by_condition`.
-        truth: (utterances,) numbers of emotions.
+        logits: (utterances, conditions, emotions) from `logits_by_condition`.
+        truth: (utterances,) indices of emotions.
         labels: names of the emotions.
-        conditions: of `trained_conditions`.
-        metric: what the best epoch is best in, as `protocol.metric`.
+        conditions: conditions from `trained_conditions`.
+        metric: the metric that selects the epoch, as `protocol.metric`.
 
     Returns:
-        Balanced accuracy, accuracy and macro F1 from both sides, balanced accuracy from each side alone, and `CHOICE`.
+        Balanced accuracy, accuracy and macro F1 from both modalities, balanced accuracy from each alone, and `CHOICE`.
     """
     true = [labels[i] for i in truth]
     found = {CHOICE: 0.0}
@@ -93,10 +93,10 @@ def judge_epoch(
 
 
 class Patience(TrainerCallback):
-    """Ends training when so many epochs brought no better score.
+    """Early stopping after a number of epochs without a better score.
 
     Args:
-        patience: epochs; null to go on to the last.
+        patience: number of epochs; None for no early stopping.
     """
 
     def __init__(self, patience: int | None) -> None:
@@ -110,7 +110,7 @@ class Patience(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Removes checkpoints that are neither the newest nor the best of a judged split, but keeps two."""
+    """Cleanup of checkpoints that are neither the newest nor the best of a judged split; keeps at least two."""
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -130,7 +130,7 @@ class Checkpoints(TrainerCallback):
 
 
 def best_step(logs: Sequence[Mapping[str, float]], prefix: str = SELECTED) -> int | None:
-    """The optimizer step after the best epoch, the first of equal ones; None if the split was not judged.
+    """Return the optimizer step after the best epoch, the first of ties; None if the split was not judged.
 
     Args:
         logs: `TrainerState.log_history`.
@@ -141,16 +141,16 @@ def best_step(logs: Sequence[Mapping[str, float]], prefix: str = SELECTED) -> in
 
 
 def out_of_patience(state: TrainerState, patience: int | None) -> bool:
-    """Whether the last `patience` epochs brought no better score; read from the log, so a resumed run agrees."""
+    """Tell from the log, so that a resumed run agrees, whether the last `patience` epochs brought no better score."""
     scores = [log[f"eval_{CHOICE}"] for log in state.log_history if f"eval_{CHOICE}" in log]
     return patience is not None and bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= patience
 
 
 def epoch_of(state: TrainerState, step: int) -> int:
-    """The epoch that ended with an optimizer step."""
+    """Return the epoch that ended with an optimizer step."""
     return round((state.epoch or 0) * step / state.global_step)
 
 
 def is_over(state: TrainerState, recipe: Recipe) -> bool:
-    """Whether training has reached its last step or is out of patience."""
+    """Tell whether training has reached its last step or is out of patience."""
     return state.global_step >= state.max_steps or out_of_patience(state, recipe.training.patience)

@@ -1,4 +1,4 @@
-"""How much better a test split looks to whoever chooses the epoch on it: the selection-bias meter."""
+"""Selection bias: the gain in test figures from selecting the epoch on the test split."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def selection_bias(
     """Compare the epoch chosen on the test split with the one that validation speakers would choose.
 
     Args:
-        test_selected, validation_selected: figures of the test split, of either choice.
+        test_selected, validation_selected: test figures of either choice.
         test_epoch, validation_epoch: the epochs, from 1.
     """
     test, validation = test_selected, validation_selected
@@ -33,7 +33,7 @@ def selection_bias(
 
 
 def mean_selection_bias(folds: Sequence[SelectionBias | None]) -> SelectionBias | None:
-    """Average over folds what `selection_bias` returned; None where it is None in a fold."""
+    """Average the selection bias over folds; None where it is None in a fold."""
     known = [fold for fold in folds if fold is not None]
     if not known or len(known) < len(folds):
         return None
@@ -43,7 +43,7 @@ def mean_selection_bias(folds: Sequence[SelectionBias | None]) -> SelectionBias 
 
 
 def bias_table(bias: SelectionBias) -> Table:
-    """The meter as the terminal shows it."""
+    """Return a table of the selection bias for the terminal."""
     table = Table(title="Selection bias on the test split", title_justify="left")
     table.add_column("epoch")
     for name in JUDGED:

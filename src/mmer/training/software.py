@@ -1,4 +1,4 @@
-"""The software that a run is made with, and what it goes on with."""
+"""Record of the software of a run, before and after resuming."""
 
 import json
 import platform
@@ -31,7 +31,7 @@ def versions(recipe: Recipe) -> dict[str, str]:
 
 
 def note_changes(file: Path, recipe: Recipe, console: Console) -> None:
-    """Add what a run goes on with to what it was begun with, as in `2.8.0, then 2.9.1`."""
+    """Add the software of a resumed run to the record, as in `2.8.0, then 2.9.1`."""
     before = json.loads(file.read_text(encoding="utf-8"))
     changed = {
         name: f"{before[name]}, then {value}" if name in before else value

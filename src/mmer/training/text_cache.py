@@ -1,13 +1,13 @@
-"""What a frozen text encoder says about a text is computed once, and kept on disk for the epochs that follow.
+"""Disk cache of a frozen text encoder's hidden states, computed once for all epochs.
 
-A cache is a folder with two files that only ever grow: `states.bin`, the hidden states of one text after the other,
-and `index.bin`, a record for each of them. A record is written after its states, so that a process may be killed at any
-moment: what is incomplete or damaged is cut off when the cache is opened. The folder is named after the encoder's
-weights and configuration and the arithmetic, so another encoder finds none of it. A text is known by its token ids, so
-the tokenizer plays no part.
+A cache is a folder with two append-only files: `states.bin`, the hidden states of one text after the other, and
+`index.bin`, a record for each of them. A record is written after its states, so that a process may be killed at any
+moment: opening the cache truncates incomplete or damaged data. The name of the folder is a hash of the encoder's
+weights, its configuration and the precision, so each encoder has its own. Token ids identify a text, whatever the
+tokenizer.
 
-An epoch that is trained again after an interruption finds what the first attempt found: `set_epoch` forgets what was
-added in it. So a resumed run goes as an uninterrupted one would have gone, bit for bit on CPU.
+An epoch that is repeated after an interruption finds the same cache as the first attempt, because `set_epoch` drops
+what was added in it. A resumed run is therefore bit-identical to an uninterrupted one on CPU.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ _RECORD = np.dtype(
 )
 _VIEWS = ("", "augmented_")
 Key = tuple[bytes, int]
-"""Of a text: hash of its token ids, and how many there are."""
+"""Key of a text: hash and number of its token ids."""
 
 
 class KeyedCollator:
-    """A collator whose batches name their texts: `text_keys` and `augmented_text_keys` beside the token ids.
+    """Collator that adds `text_keys` and `augmented_text_keys` to its batches.
 
     Args:
-        collate: makes the batches.
+        collate: the collator of the batches.
     """
 
     def __init__(self, collate: Callable[[Sequence[Any]], dict[str, Any]]) -> None:
@@ -54,7 +54,7 @@ class KeyedCollator:
 
 
 def text_keys(input_ids: Tensor, attention_mask: Tensor) -> list[Key]:
-    """A key for each row of token ids (batch, tokens), padded on the right as the mask says."""
+    """Compute a key for each row of right-padded token ids (batch, tokens)."""
     counts = attention_mask.sum(dim=1).tolist()
     rows = input_ids.to(torch.int32).numpy()
     return [
@@ -64,16 +64,16 @@ def text_keys(input_ids: Tensor, attention_mask: Tensor) -> list[Key]:
 
 
 class TextCache:
-    """Hidden states of a frozen text encoder, memory-mapped from disk.
+    """Cache of hidden states of a frozen text encoder, memory-mapped from disk.
 
     Args:
-        folder: of the caches of all encoders; made if it does not exist.
-        encoder: frozen; it is put into evaluation mode, in which it stays.
-        limit: bytes of hidden states; texts beyond it are encoded each time.
-        precision: arithmetic of the encoder, as `training.precision`.
+        folder: folder of the caches of all encoders, created if it does not exist.
+        encoder: the frozen encoder; it is put into evaluation mode and stays there.
+        limit: limit of the hidden states in bytes; texts beyond it are encoded each time.
+        precision: precision of the encoder, as `training.precision`.
         process: number of this process; each has a cache of its own.
-        keep_second_view: whether texts of the second view will be met again; made on the fly, they are others in each
-            epoch. They are looked up either way.
+        keep_second_view: whether to store texts of the second view; views made on the fly differ in each epoch. They
+            are looked up either way.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class TextCache:
         self._keep(self._undamaged())
 
     def __len__(self) -> int:
-        """Texts that are kept."""
+        """Return the number of stored texts."""
         return len(self._places)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch, counted from 0; what was added in it before, or in a later one, is forgotten."""
+        """Start an epoch, counted from 0; drop what was added in it or in a later one."""
         self._epoch = epoch
         records = self._records()
         self._keep(int(np.searchsorted(records["epoch"], epoch)))
@@ -112,7 +112,7 @@ class TextCache:
         """Replace token ids by hidden states, in place.
 
         Args:
-            inputs: a batch of `KeyedCollator`.
+            inputs: a batch from `KeyedCollator`.
         """
         for view in _VIEWS:
             keys = inputs.pop(f"{view}text_keys", None)
@@ -122,7 +122,7 @@ class TextCache:
                 inputs[f"{view}text_hidden_states"] = self._states(keys, ids, mask, keep=keep)
 
     def _states(self, keys: Sequence[Key], ids: Tensor, mask: Tensor, *, keep: bool) -> Tensor:
-        """(batch, tokens, d), zero where padded."""
+        """Return hidden states (batch, tokens, d), zero where padded."""
         device = self.encoder.model.device
         found = np.zeros((*ids.shape, self._size), np.float32)
         missing: dict[Key, list[int]] = {}
@@ -132,7 +132,7 @@ class TextCache:
             elif count:
                 missing.setdefault((key, count), []).append(row)
         states = torch.from_numpy(found)
-        if device.type == "cuda":  # from pinned memory, the copy waits for nothing
+        if device.type == "cuda":  # from pinned memory, the copy is asynchronous
             states = states.pin_memory()
         states = states.to(device, non_blocking=True)
         if missing:
@@ -176,7 +176,7 @@ class TextCache:
         return np.frombuffer(content[: len(content) // _RECORD.itemsize * _RECORD.itemsize], _RECORD)
 
     def _undamaged(self) -> int:
-        """How many records stand before the first whose states are not what they were."""
+        """Count the records before the first with damaged states."""
         records = self._records()
         size = self._states_file.stat().st_size
         content: Any = np.memmap(self._states_file, np.uint8, mode="r") if size else b""
@@ -189,13 +189,13 @@ class TextCache:
         return len(records)
 
     def _keep(self, count: int) -> None:
-        """Cut everything off but the first `count` texts."""
+        """Truncate the cache to the first `count` texts."""
         records = self._records()[:count]
         end = 0
         if count:
             end = 4 * (int(records["offset"][-1]) + int(records["tokens"][-1]) * self._size)
         if self._states_file.stat().st_size > end:
-            self._mapped = np.empty(0, np.float32)  # the file behind it is about to be cut
+            self._mapped = np.empty(0, np.float32)  # its file is about to be truncated
         for file, size in ((self._index_file, count * _RECORD.itemsize), (self._states_file, end)):
             with open(file, "r+b") as output:
                 output.truncate(size)

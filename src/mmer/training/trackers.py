@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow: what one refuses is told before training, and what fails later does not end it."""
+"""Logging to Weights & Biases and MLflow; errors at the start stop training, later ones do not."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Tracker(TrainerCallback):
-    """Logs objectives and scores by the callback that transformers has for a tracker.
+    """Callback that logs objectives and scores through transformers' callback for a tracker.
 
     Args:
         name: `wandb` or `mlflow`.
@@ -31,7 +31,7 @@ class Tracker(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Begin a run.
+        """Start logging.
 
         Raises:
             TrainingError: the tracker cannot be used.
@@ -39,7 +39,7 @@ class Tracker(TrainerCallback):
         assert self._callback is not None
         try:
             self._callback.on_train_begin(args, state, control, **kwargs)
-        except Exception as error:  # of the tracker; they have no common base
+        except Exception as error:  # trackers' errors have no common base
             self._callback = None
             raise TrainingError(
                 f"training.report_to: {self.name} cannot be used ({reason_of(error)}); set it up, or leave it out"
@@ -65,7 +65,7 @@ class Tracker(TrainerCallback):
             return
         try:
             getattr(self._callback, event)(*arguments, **kwargs)
-        except Exception as error:  # a server that has gone, say, ends no training
+        except Exception as error:  # a lost connection to a server, for example, must not end training
             self._callback = None
             reason = one_line(reason_of(error))
             _logger.warning("nothing more is logged to %s, and training goes on: %s", self.name, reason)

@@ -1,4 +1,4 @@
-"""The training loop: `transformers.Trainer` with the four objectives in view."""
+"""The training loop: `transformers.Trainer` with the four objectives."""
 
 import math
 import shutil
@@ -50,29 +50,29 @@ from mmer.training.text_cache import KeyedCollator, TextCache
 from mmer.training.trackers import Tracker
 
 TEXT_CACHE = "text_cache"
-"""Where in the run folder hidden states of the transcripts are kept while training goes on."""
+"""Subfolder of a run for hidden states of transcripts during training."""
 
 
 class MMERTrainer(Trainer):
-    """Trains `MMERForEmotionRecognition` as a recipe says.
+    """Trainer of `MMERForEmotionRecognition` for a recipe.
 
-    Each log has every objective, averaged over the steps since the last log, and `infinite_ctc`, the number of
+    Each log entry has every objective, averaged over the steps since the last entry, and `infinite_ctc`, the number of
     utterances in them whose transcript has no CTC alignment. After each epoch the selection split is judged and a
     checkpoint is written.
 
     Args:
-        model: with its encoders.
-        recipe: its `training` section is read.
+        model: the model with its encoders.
+        recipe: the recipe, of which the section `training` is read.
         train: training utterances.
-        selection: the utterances that are judged after each epoch and may choose the best one, if any.
-        collator: makes the batches.
+        selection: utterances judged after each epoch, which may select the best one; None for none.
+        collator: collator of the batches.
         folder: the run folder; `checkpoints/` and `tensorboard/` go there.
-        callbacks: more of them.
-        compared: more utterances that are judged after each epoch, to know which one they would choose.
-        schedule_epochs: epochs over which the learning rate falls; those of the recipe unless given.
+        callbacks: additional callbacks.
+        compared: further utterances judged after each epoch, to find the epoch that they would select.
+        schedule_epochs: number of epochs of the learning-rate schedule; default: that of the recipe.
 
     Raises:
-        RecipeError: float16 without a GPU.
+        RecipeError: the precision is float16 without a GPU.
         MissingExtraError: a package that `training.report_to` names is not installed.
         RecipeError, EncoderError: learning rates that do not suit the model, when training begins; see
             `parameter_groups`.
@@ -133,14 +133,14 @@ class MMERTrainer(Trainer):
                 number,
                 keep_second_view=recipe.augment.views is not None,
             )
-        # The model takes any keyword; without this the Trainer believes that it divides by the accumulated items.
+        # The model accepts any keyword, from which the Trainer would conclude that it divides by the accumulated items.
         self.model_accepts_loss_kwargs = False
 
     def train(self, *args: Any, **named: Any) -> Any:
         """Train, in TF32 if the recipe says so.
 
         Raises:
-            TrainingError: memory does not suffice, or the loss is not finite.
+            TrainingError: there is not enough memory, or the loss is not finite.
         """
         try:
             with tf32(self.recipe.training.tf32):
@@ -180,7 +180,7 @@ class MMERTrainer(Trainer):
         )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with the groups of `parameter_groups`."""
+        """Create AdamW with the groups of `parameter_groups`."""
         if self.optimizer is None:
             unwrapped = self.accelerator.unwrap_model(self.model if model is None else model)
             assert isinstance(unwrapped, MMERForEmotionRecognition)
@@ -193,7 +193,7 @@ class MMERTrainer(Trainer):
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The schedule of the recipe, or the beginning of the one of `schedule_epochs`."""
+        """Create the schedule of the recipe, or the beginning of the one over `schedule_epochs`."""
         steps = num_training_steps * self.schedule_epochs // self.recipe.training.epochs
         return super().create_scheduler(steps, optimizer)
 
@@ -204,7 +204,7 @@ class MMERTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The weighted sum of the objectives; what each contributes is kept for the next log, on the device."""
+        """Compute the weighted sum of the objectives, and store each of them on the device for the next log entry."""
         outputs = model(**inputs)
         self._count(outputs.objectives, outputs.infinite_ctc)
         self._suspects.append(suspects(outputs.summary))
@@ -222,14 +222,14 @@ class MMERTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """One forward and backward pass.
+        """Run one forward and backward pass.
 
         Raises:
             TrainingError: the loss of a batch since the last optimizer step is not finite; the weights are as the
                 last step left them.
         """
         if self.recipe.objectives.formulation == "official":
-            # The Trainer has the number of batches that are added up, of which the last step may have fewer.
+            # The Trainer knows the number of accumulated batches, which may be lower in the last step.
             self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         utterance_ids = inputs.pop("utterance_ids")
         self._read_texts(inputs)
@@ -249,13 +249,13 @@ class MMERTrainer(Trainer):
         return loss
 
     def _read_texts(self, inputs: dict[str, Any]) -> None:
-        """Hidden states in place of the texts whose reader is frozen."""
+        """Replace texts by hidden states where the text encoder is frozen."""
         if self.text_cache is not None:
             with self.accelerator.autocast():
                 self.text_cache.complete(inputs)
 
     def _step_in_parts(self, model: nn.Module, inputs: dict[str, Any], size: int) -> Tensor:
-        """The step of a batch that memory does not hold, or that several processes share."""
+        """Run the step of a batch that exceeds memory or is shared by several processes."""
         model.train()
         unwrapped = self.accelerator.unwrap_model(model)
         assert isinstance(unwrapped, MMERForEmotionRecognition)
@@ -296,7 +296,7 @@ class MMERTrainer(Trainer):
         self.log({f"{PREFIX}{name}": share for name, share in shares.items()})
 
     def _check_losses(self) -> None:
-        """Look at the losses before the optimizer does; one synchronization for all batches of the step."""
+        """Check the losses before the optimizer's step, with one synchronization for all batches of the step."""
         finite = torch.stack([loss for _, loss, _ in self._pending]).isfinite().tolist()
         bad = [batch for batch, good in zip(self._pending, finite, strict=True) if not good]
         self._pending.clear()
@@ -310,7 +310,7 @@ class MMERTrainer(Trainer):
             )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the objectives to a log of training."""
+        """Add the objectives to a log entry of training."""
         if "loss" in logs:
             names = sorted(self._sums)
             totals = torch.stack([self._sums[name] for name in names])
@@ -329,9 +329,9 @@ class MMERTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = SELECTED,
     ) -> dict[str, float]:
-        """Judge the compared utterances, if there are any, and then those of the selection split."""
+        """Judge the compared utterances, if any, and then those of the selection split."""
         if eval_dataset is None and self.compared is not None:
-            # `evaluate` takes any dataset that its data loader takes, but is annotated for `Dataset` alone.
+            # `evaluate` accepts any dataset of its data loader, but its types allow only `Dataset`.
             super().evaluate(self.compared, ignore_keys, COMPARED)  # pyright: ignore[reportArgumentType]
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
@@ -342,7 +342,7 @@ class MMERTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor]:
-        """Logits of `logits_by_condition` and labels of a batch; no objective is computed."""
+        """Compute the logits of `logits_by_condition` and the labels of a batch, without objectives."""
         inputs = {
             name: value for name, value in inputs.items() if name not in ("utterance_ids", "ctc_labels")
         }
@@ -360,10 +360,10 @@ class MMERTrainer(Trainer):
         return judge_epoch(logits, truth, self.labels, self.conditions, self.recipe.protocol.metric)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint, complete or not at all.
+        """Write a checkpoint atomically.
 
         Raises:
-            TrainingError: it cannot be written.
+            TrainingError: the checkpoint cannot be written.
         """
         folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         written = False
@@ -380,14 +380,14 @@ class MMERTrainer(Trainer):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """0: the Trainer's estimate is for language models, and counts all parameters in each step."""
+        """Return 0: the Trainer's estimate is for language models, and counts all parameters in each step."""
         return 0
 
 
 class _Epochs(TrainerCallback):
-    """Tells dataset and text cache the epoch, and logs at the end of each so that no average crosses it.
+    """Callback that sets the epoch of dataset and text cache, and logs at its end, so that no average crosses it.
 
-    accelerate's loader tells a dataset only while no sampler wants to know too.
+    accelerate's loader sets the epoch of a dataset only if no sampler takes it.
     """
 
     def __init__(self, trainer: MMERTrainer) -> None:

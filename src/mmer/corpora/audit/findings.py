@@ -120,7 +120,7 @@ class AuditFigures:
 @dataclass(frozen=True, kw_only=True)
 class TranscriptCounts:
     """Counts of repeated transcripts.
-    
+
     Attributes:
         distinct: number of distinct normalized transcripts.
         redundant: number of utterances that repeat a transcript.
