@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that a message names; the command line writes the option or setting of the same name instead.
+    """Parameter named in a message; the command line writes the option or setting of the same name instead.
 
     Attributes:
         name: as in Python.
@@ -24,7 +24,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Function:
-    """A function that a message names; the command line writes the command that calls it instead.
+    """Function named in a message; the command line writes the command that calls it instead.
 
     Attributes:
         name: as in Python.
@@ -62,7 +62,7 @@ class MMERError(ValueError):
         return self.spelled(str)
 
     def spelled(self, spell: Callable[[Parameter | Function], str]) -> str:
-        """The message with each parameter and function as `spell` writes it."""
+        """Return the message with each parameter and function as `spell` writes it."""
         message = "".join(
             spell(part) if isinstance(part, Parameter | Function) else str(part) for part in self.args
         )
@@ -116,7 +116,7 @@ def reason_of(error: BaseException, longest: int = 200) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, on a GPU or on the CPU."""
+    """Tell whether an error is out of memory, on a GPU or on the CPU."""
     return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 

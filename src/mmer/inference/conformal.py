@@ -19,12 +19,12 @@ def label_set(
     """Choose emotions that include the true one with a given probability, most probable first; never empty.
 
     Args:
-        probabilities: of every emotion, calibrated.
+        probabilities: calibrated probability of every emotion.
         scores, coverage, by_class: see `thresholds`.
     """
     limits = thresholds(scores, coverage, by_class=by_class)
     ranking = sorted(probabilities, key=lambda label: probabilities[label], reverse=True)
-    # The most probable one is in it whatever its score, which can only add to the coverage.
+    # The most probable emotion is always included, which can only increase the coverage.
     return [
         label
         for place, label in enumerate(ranking)
@@ -37,14 +37,14 @@ def thresholds(
 ) -> dict[str, float]:
     """Compute the largest score, 1 minus its probability, with which each emotion enters a label set.
 
-    With n scores it is the ceil((n + 1) coverage)-th smallest: then a new answer's true emotion is in the set with
-    that probability at least, if it is like those calibrated on (exchangeable). Where there are too few
-    scores for that, it is 1, and the emotion is in every set.
+    With n scores it is the ceil((n + 1) coverage)-th smallest: then a new answer's true emotion is in the set with that
+    probability at least, if it is like those calibrated on (exchangeable). With too few scores, it is 1, and the
+    emotion is in every set.
 
     Args:
         scores: of the utterances calibrated on, by their true emotion; see `CalibratedCondition.scores`.
         coverage: share of answers whose set contains the true emotion, between 0 and 1.
-        by_class: of each emotion, not only on average of all.
+        by_class: hold the coverage for each emotion, not only on average.
     """
     if by_class:
         return {label: _quantile(found, coverage) for label, found in scores.items()}
@@ -53,6 +53,6 @@ def thresholds(
 
 
 def _quantile(scores: Sequence[float], coverage: float) -> float:
-    # MAPIE does it inside an estimator of scikit-learn; of scores alone it is one place in their order.
+    # MAPIE needs a scikit-learn estimator; from scores alone, the threshold is one order statistic.
     place = int(np.ceil(round((len(scores) + 1) * coverage, 9)))
     return float(np.sort(scores)[place - 1]) if place <= len(scores) else 1.0

@@ -52,7 +52,7 @@ class Check:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the difference is allowed; None where it could not be looked at."""
+        """Tell whether the difference is allowed; None where it is unknown."""
         if self.difference is None or self.tolerance is None:
             return None
         return bool(self.difference <= self.tolerance)

@@ -50,11 +50,11 @@ class Heard:
 
 
 class Predictor(Protocol):
-    """What `Listener` needs of a recognizer: `EmotionRecognizer`, or a queue in front of one."""
+    """Interface that `Listener` needs: `EmotionRecognizer`, or a queue in front of one."""
 
     @property
     def processor(self) -> MMERProcessor:
-        """The processor of the model."""
+        """Return the processor of the model."""
         ...
 
     def predict(self, items: Iterable[Utterance]) -> Iterator[Prediction]:

@@ -75,7 +75,7 @@ class Prediction:
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
-        """The emotions with their probabilities, most probable first."""
+        """Return the emotions with their probabilities, most probable first."""
         return sorted((self.probabilities or {}).items(), key=lambda item: item[1], reverse=True)
 
     def add_alone(self, speech: dict[str, float], text: dict[str, float]) -> None:

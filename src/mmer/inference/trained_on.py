@@ -34,7 +34,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a model was trained on.
+    """Record of a model's training data.
 
     Attributes:
         table: `split`, `sound` and `words`, hashes that are null where an utterance has no readable sound or no words;
@@ -54,7 +54,7 @@ class TrainedOn:
 
     @property
     def refitted(self) -> Self:
-        """The same of a model that was trained on the split validation as well."""
+        """Return the record of a model that was also trained on the split validation."""
         table = self.table.assign(split="train").sort_values(["sound", "words"], ignore_index=True)
         return type(self)(table)
 

@@ -51,12 +51,12 @@ class Transcription:
 
     @property
     def name(self) -> str:
-        """The setting that `parse` reads, such as `whisper:openai/whisper-small`."""
+        """Return the setting that `parse` reads, such as `whisper:openai/whisper-small`."""
         return self.kind if self.model is None else f"{self.kind}:{self.model}"
 
     @property
     def listens(self) -> bool:
-        """Whether transcripts come from the sound: `ctc` or `whisper`."""
+        """Tell whether transcripts come from the sound: `ctc` or `whisper`."""
         return self.kind in ("ctc", "whisper")
 
     def check(self, processor: MMERProcessor) -> None:

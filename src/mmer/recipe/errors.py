@@ -1,4 +1,4 @@
-"""Errors about a recipe, in one line: the place, the value found, and the values allowed."""
+"""Errors in recipes, in one line: the place, the value found, and the values allowed."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ def sections(model: Model) -> dict[str, Model]:
 
 
 def check_keys(settings: Any, recipe: Model, source: str) -> None:
-    """Refuse a key that a recipe does not have, and a value where it has a section.
+    """Check that all keys exist, and that sections hold mappings.
 
     Args:
-        settings: what the YAML holds.
+        settings: content of the YAML.
         recipe: the model of the whole recipe.
         source: what messages call it.
 

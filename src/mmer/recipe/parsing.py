@@ -46,7 +46,7 @@ def read_settings(
     """Read settings from a YAML text, with overrides laid over it.
 
     Args:
-        kind: the settings there are.
+        kind: the kind of settings.
         text: a YAML mapping; empty for none.
         source: what messages call the text.
         overrides: for each, what messages call it and the override itself, `name=value`; later ones win. A value is
@@ -86,7 +86,7 @@ def read_settings(
 
 
 def list_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
-    """Every setting of a kind, in the order in which they are defined."""
+    """List the settings of a kind, in the order of definition."""
     for name, field in kind.model_fields.items():
         if name in sections(kind):
             yield from list_settings(sections(kind)[name], f"{prefix}{name}.")
@@ -97,7 +97,7 @@ def list_settings(kind: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
 
 
 def values(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted name and the value of each setting."""
+    """Yield the dotted name and the value of each setting."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
@@ -107,7 +107,7 @@ def values(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def written(value: Any) -> str:
-    """A value as an override writes it."""
+    """Format a value as in an override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -135,7 +135,7 @@ def _choices(annotation: Any) -> Iterator[str]:
 
 
 def _annotation(kind: type[BaseModel], keys: Sequence[str]) -> Any:
-    """The annotation of the setting at a path; text where there is none."""
+    """Return the annotation of the setting at a path; text where there is none."""
     found: Any = kind
     for key in keys:
         if not (isinstance(found, type) and issubclass(found, BaseModel) and key in found.model_fields):

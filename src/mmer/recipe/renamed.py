@@ -1,4 +1,4 @@
-"""Settings that had another name: the old ones go on working, in recipes, in overrides and in model folders."""
+"""Renamed settings, whose old names work in recipes, overrides and model folders."""
 
 import logging
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def rename(settings: Any, source: str, *, silent: bool = False) -> None:
     """Give settings of a recipe their new names, in place.
 
     Args:
-        settings: what the YAML of a recipe or an override holds.
+        settings: content of the YAML of a recipe or an override.
         source: what messages call it.
         silent: log no line for each old name.
 
@@ -44,7 +44,7 @@ def rename(settings: Any, source: str, *, silent: bool = False) -> None:
 
 
 def rename_stored(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings that a file of a model folder holds the names that they have today."""
+    """Give the settings in a file of a model folder their current names."""
     names = {_last(old): _last(new) for old, new in RENAMED.items()}
     return {names.get(name, name): value for name, value in settings.items()}
 

@@ -1,4 +1,4 @@
-"""Kinds of values that the settings of a recipe have; an error says which values are allowed."""
+"""Types of settings, with errors that list the allowed values."""
 
 import re
 import types
@@ -12,13 +12,13 @@ from mmer.text.names import tidy
 
 
 class Section(BaseModel):
-    """Settings that belong together; immutable, unknown keys refused, docstrings of fields kept."""
+    """Section of settings: immutable, without unknown keys, described by the docstrings of its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 Name = Annotated[str, AfterValidator(tidy)]
-"""A label, speaker or session, always text, as the corpus has it."""
+"""Label, speaker or session, always text."""
 
 
 def _check_unique(names: list[str]) -> list[str]:
@@ -40,7 +40,7 @@ _ITEM = re.compile(rf"\s*({_QUOTED.pattern}|[^,]*?)\s*(?:,|$)")
 
 
 def read_as(value: Any, kind: Any) -> Any:
-    """Read a value of a YAML text as a setting of this type does.
+    """Convert a YAML value to the type of a setting.
 
     Text without quotation marks is a number, true, false or null only where the type has such. For a list it is its
     items, separated by commas, with or without brackets around them; an item in quotation marks may hold commas.
@@ -147,7 +147,7 @@ def _check_folds(value: Any) -> Any:
 
 
 Folds = Annotated[int | str | None, BeforeValidator(_check_folds)]
-"""What a cross-validation tests in turn."""
+"""Groups that a cross-validation tests in turn."""
 
 
 def _check_train(value: Any) -> Any:
@@ -160,7 +160,7 @@ def _check_train(value: Any) -> Any:
 
 LAST_LAYERS = re.compile(r"last:([1-9]\d*)")
 Train = Annotated[str, BeforeValidator(_check_train)]
-"""What of an encoder learns."""
+"""Weights of an encoder that are trained."""
 
 Order = Literal["shuffled", "balanced", "by_length"]
 ActivationCheckpointing = Literal["none", "cheap", "layers"]

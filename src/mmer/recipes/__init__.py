@@ -14,7 +14,7 @@ from mmer.errors import RecipeError, reason_of
 from mmer.files.regular import refuse_special
 
 _MOST_VALUES = 1_000_000
-_LONGEST = 500_000  # characters, which PyYAML reads in some seconds
+_LONGEST = 500_000  # characters, which PyYAML reads in a few seconds
 
 
 def recipe_names() -> list[str]:
@@ -65,7 +65,7 @@ def summary(name: str) -> str:
 
 
 class Plain(str):
-    """A YAML scalar without quotation marks; the setting it is for decides whether it is text, a number or null."""
+    """YAML scalar without quotation marks; its setting determines whether it is text, a number or null."""
 
 
 def parse_yaml(text: str, source: str) -> Any:

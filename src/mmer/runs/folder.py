@@ -13,78 +13,78 @@ FOLDS_FILE = "folds.json"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run or of a cross-validation; neither it nor its files need exist."""
+    """Folder of a run or of a cross-validation; neither it nor its files need exist."""
 
     path: Path
 
     @property
     def recipe(self) -> Path:
-        """The complete recipe; the first file that is written."""
+        """Return the path of the complete recipe, the first file written."""
         return self.path / RECIPE
 
     @property
     def metrics(self) -> Path:
-        """Every figure; the last file that is written."""
+        """Return the path of all figures, the last file written."""
         return self.path / METRICS
 
     @property
     def splits(self) -> Path:
-        """The utterances of each split of a run; written when its corpus has been read."""
+        """Return the path of the utterances of each split of a run, written once its corpus has been read."""
         return self.path / SPLITS_FILE
 
     @property
     def folds(self) -> Path:
-        """Who is tested in each fold of a cross-validation; written when the runs of all folds have begun."""
+        """Return the path of the folds of a cross-validation, written once the runs of all folds have begun."""
         return self.path / FOLDS_FILE
 
     @property
     def corpus(self) -> Path:
-        """The utterances that are used."""
+        """Return the path of the utterances used."""
         return self.path / "corpus.parquet"
 
     @property
     def skipped(self) -> Path:
-        """The utterances that are not used as they are, and why."""
+        """Return the path of the utterances left out or cut, with reasons."""
         return self.path / "skipped.csv"
 
     @property
     def predictions(self) -> Path:
-        """The answer for every utterance."""
+        """Return the path of the answers for all utterances."""
         return self.path / "predictions.parquet"
 
     @property
     def versions(self) -> Path:
-        """The software that a run was made with."""
+        """Return the path of the versions of a run's software."""
         return self.path / "versions.json"
 
     @property
     def model(self) -> Path:
-        """The model folder of a run."""
+        """Return the model folder of a run."""
         return self.path / "model"
 
     @property
     def is_vacant(self) -> bool:
-        """Whether nothing is there but a lock."""
+        """Tell whether the folder holds at most a lock."""
         return is_vacant(self.path)
 
     @property
     def is_begun(self) -> bool:
-        """Whether a run or a cross-validation was begun here, whose corpus may not have been read yet."""
+        """Tell whether a run or a cross-validation has begun here, perhaps without having read its corpus."""
         return self.recipe.exists()
 
     @property
     def is_run(self) -> bool:
-        """Whether it is that of a run, its corpus read."""
+        """Tell whether this is the folder of a run that has read its corpus."""
         return self.splits.exists()
 
     @property
     def is_cross_validation(self) -> bool:
-        """Whether it is that of a cross-validation, its folds made."""
+        """Tell whether this is the folder of a cross-validation that has made its folds."""
         return self.folds.exists()
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything is there."""
+        """Tell whether the folder is complete."""
         return self.metrics.exists()
 
     def fold(self, name: str) -> "RunFolder":

@@ -15,7 +15,7 @@ Entry = Mapping[str, Any]
 
 
 class Journal:
-    """An append-only file of JSON objects, one a line.
+    """Append-only file of JSON objects, one per line.
 
     Args:
         path: the file; it need not exist.
@@ -25,7 +25,7 @@ class Journal:
         self.path = path
 
     def entries(self) -> list[Entry]:
-        """Read what is done, and remove a last line that a kill cut off.
+        """Read the entries, and remove a last line that a kill cut off.
 
         Raises:
             CheckpointError: a whole line is not JSON.

@@ -20,16 +20,16 @@ ADVICE = "read it with the mmer that wrote it, or make it again"
 
 @dataclass(frozen=True, kw_only=True)
 class ResultFile:
-    """The base of dataclasses that are written to a JSON file of their own."""
+    """Base of dataclasses that are written to their own JSON file."""
 
     VERSION: ClassVar[int] = 1
 
     def content(self) -> dict[str, Any]:
-        """Return what the file holds: `version` and the fields."""
+        """Return the content of the file: `version` and the fields."""
         return {"version": self.VERSION, **asdict(self)}
 
     def write(self, path: Paths) -> None:
-        """Write the file, complete or not at all.
+        """Write the file atomically.
 
         Raises:
             MMERError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Whether the same command goes on in a folder: it does where the request is the one that the folder was begun with."""
+"""Decision whether a command may resume a folder: the request must equal the one that began it."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,9 +13,9 @@ def differences(
     """Compare two requests.
 
     Args:
-        before: what a folder was begun with.
-        now: what is asked for; what it does not name is not compared.
-        called: how errors call a setting, where they do not call it by its name.
+        before: the request that began a folder.
+        now: the current request; settings that it does not name are not compared.
+        called: names of settings in errors, where they differ.
 
     Returns:
         The settings that differ, each once, in the order of `now`.
@@ -28,7 +28,7 @@ def differences(
 def refuse_other(
     folder: Path, found: str, different: Iterable[str], error: type[MMERError] = MMERError
 ) -> None:
-    """Refuse to go on in a folder that another request began.
+    """Raise an error if another request began a folder.
 
     Args:
         folder: which was begun.

@@ -16,7 +16,7 @@ WAV2VEC2_ALPHABET: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class CTCAlphabet:
-    """The symbols a CTC head chooses from, once per frame.
+    """Alphabet of a CTC head, which outputs one symbol per frame.
 
     Symbols longer than one character are control symbols: they are never encoded and decode to nothing.
 

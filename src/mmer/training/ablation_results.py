@@ -36,7 +36,7 @@ class TranscriptFigures:
     """Figures of MMER with other transcripts at test time.
 
     Attributes:
-        condition: of `Condition.parse`.
+        condition: condition, as `TranscriptCondition.parse` reads it.
         word_error_rate: word error rate of the transcripts; None without words.
         accuracy, balanced_accuracy: pooled over all folds, 0 to 1.
         utterances: number of answered utterances.

@@ -48,7 +48,7 @@ class AuditCondition:
         return f"{self.figure}{self.comparison}{self.limit:g}"
 
     def judge(self, audit: Audit) -> tuple[bool | None, str]:
-        """Tell whether the condition holds in some fold (None where the figure is unknown), also as one line of text."""
+        """Tell whether the condition holds in some fold (None where unknown), also as one line of text."""
         if self.figure in FAULTS:
             values = {"the corpus": len(audit.clips.of(self.figure))}
         else:

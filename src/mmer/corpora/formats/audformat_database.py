@@ -16,7 +16,7 @@ from mmer.corpora.tables import COLUMNS, NAMES, is_null
 from mmer.errors import CorpusError, reading
 from mmer.extras import import_extra
 
-# The parser of audformat, so that both see the same, but one that makes no Python objects.
+# The YAML parser of audformat, but in its safe form, which creates no Python objects.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 
@@ -25,8 +25,8 @@ def read_audformat(folder: Path, table: str | None = None) -> Corpus:
     """Read an audformat database.
 
     Utterances are the files, or segments, of the tables with an emotion, or of all tables where none has. Further
-    columns come from all tables and from what labels say of themselves (the gender of a speaker), splits from the
-    splits of tables. Without a column `utterance_id`, an id is the file, and for a segment its seconds.
+    columns come from all tables and from fields of labels (such as the gender of a speaker), splits from those of
+    tables. Without a column `utterance_id`, an id is the file, and for a segment its seconds.
 
     Args:
         folder: holds `db.yaml` and the tables.
@@ -37,7 +37,8 @@ def read_audformat(folder: Path, table: str | None = None) -> Corpus:
 
     Raises:
         MissingExtraError: the package audformat is not installed.
-        CorpusError: no database, an unknown table, pickled tables, or several emotions for an utterance.
+        CorpusError: there is no database, the table is unknown, tables are pickled, or an utterance has several
+            emotions.
     """
     audformat = import_extra("audformat", f"{folder}: reading audformat")
     if not (folder / "db.yaml").is_file():
@@ -52,10 +53,10 @@ def read_audformat(folder: Path, table: str | None = None) -> Corpus:
 
 
 def _check_runs_no_code(folder: Path) -> None:
-    """Refuse what audformat would run code from: tags for Python objects in the header, and pickled tables.
+    """Check that the database cannot run code: no tags for Python objects in the header, no pickled tables.
 
     Raises:
-        CorpusError: such a thing is there, or a table whose name leads to another folder.
+        CorpusError: it has one of these, or a table whose name leads to another folder.
         yaml.YAMLError: the header is no YAML without tags.
     """
     with open(folder / "db.yaml", encoding="utf-8") as file:
@@ -77,7 +78,7 @@ def write_audformat(corpus: Corpus, folder: Path) -> list[str]:
 
     Raises:
         MissingExtraError: the package audformat is not installed.
-        CorpusError: two utterances that are the same part of a recording, or a folder that cannot be written.
+        CorpusError: two utterances are the same part of a recording, or the folder cannot be written to.
     """
     audformat = import_extra("audformat", f"{folder}: writing audformat")
     whole = corpus.table["audio_path"].notna()
@@ -121,7 +122,7 @@ def write_audformat(corpus: Corpus, folder: Path) -> list[str]:
 
 
 class _Reader:
-    """A loaded database as a table."""
+    """Reader of a loaded database into a table."""
 
     def __init__(self, audformat: Any, db: Any, folder: Path) -> None:
         self._audformat, self._db, self._folder = audformat, db, folder
@@ -155,7 +156,7 @@ class _Reader:
         return Corpus(pd.DataFrame(series), source=str(self._folder), notes=self._notes)
 
     def _sources(self) -> dict[str, str]:
-        """What each column of the corpus is called here: a column of a table, or what labels have of their own."""
+        """Map each column of the corpus to its source: a column of a table, or a field of labels."""
         fields = [name for table in self._db.tables.values() for name in table.columns]
         for scheme in self._db.schemes.values():
             fields += _label_fields(self._db, scheme)
@@ -216,7 +217,7 @@ class _Reader:
 
 
 def _label_fields(db: Any, scheme: Any) -> list[str]:
-    """What the labels of a scheme say of themselves, such as the gender and the age of speakers."""
+    """Return the fields of a scheme's labels, such as gender and age of speakers."""
     if scheme.uses_table:
         return list(db[scheme.labels].columns) if scheme.labels in db.misc_tables else []
     if not isinstance(scheme.labels, dict):
@@ -227,7 +228,7 @@ def _label_fields(db: Any, scheme: Any) -> list[str]:
 
 
 def _plain(values: Iterable[Any]) -> list[Any]:
-    """Python values; spans of time become seconds, dates text."""
+    """Convert to Python values; time spans become seconds, dates text."""
 
     def plain(value: Any) -> Any:
         if is_null(value):
@@ -272,7 +273,7 @@ def _index(audformat: Any, table: pd.DataFrame, folder: Path) -> pd.Index:
 
 
 def _as_audformat(values: pd.Series, column: str) -> tuple[pd.Series, str]:
-    """The values of a column and their type."""
+    """Return the values of a column and their type."""
     if column == "duration":
         return pd.to_timedelta(values, unit="s"), "time"
     for kind, is_kind in (
@@ -293,7 +294,7 @@ def _iso639_3(audformat: Any, language: str) -> str | None:
 
 
 def _iso639_1(language: Any) -> Any:
-    """The code of two letters, where there is one."""
+    """Return the two-letter code of a language, where there is one."""
     from iso639 import Lang
     from iso639.exceptions import InvalidLanguageValue
 

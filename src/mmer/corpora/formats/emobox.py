@@ -21,7 +21,7 @@ UNTRUE_SPEAKERS = {
     "resd": "the name of the file",
     "mer2023": "the name of the file",
 }
-"""Corpora whose speakers EmoBox has wrong, and what it has instead."""
+"""Corpora with wrong speakers in EmoBox, and what it gives instead."""
 
 _KEYS = {  # key of EmoBox: column
     "key": "utterance_id",
@@ -53,7 +53,7 @@ def read_emobox(folder: Path, audio: Path | None = None) -> Corpus:
         audio: the folder that holds `downloads`; that of EmoBox if null.
 
     Raises:
-        CorpusError: not such a folder, or a file that cannot be read.
+        CorpusError: the folder is no such corpus, or a file cannot be read.
     """
     table, file = _rows(folder)
     table = table.rename(columns=_KEYS).drop(columns=_DERIVED & set(table.columns))
@@ -92,7 +92,7 @@ def with_emobox_folds(corpus: Corpus, folder: Path) -> Corpus:
         are not all utterances that the fold does not test.
 
     Raises:
-        CorpusError: no lists there, none of their utterances is in the corpus, or they cannot be told apart.
+        CorpusError: there are no lists, none of their utterances is in the corpus, or they are ambiguous.
     """
     lists = _fold_lists(folder)
     if not lists:
@@ -136,7 +136,8 @@ def write_emobox(corpus: Corpus, folder: Path) -> list[str]:
         Notes on what could not be written.
 
     Raises:
-        CorpusError: neither folds nor splits, a fold that cannot name a file, or a folder that cannot be written.
+        CorpusError: there are neither folds nor splits, the name of a fold is no file name, or the folder cannot be
+            written to.
         AudioError: a recording that cannot be read; its sampling rate is wanted.
     """
     table = corpus.table
@@ -179,7 +180,7 @@ def write_emobox(corpus: Corpus, folder: Path) -> list[str]:
 
 
 def _rows(folder: Path) -> tuple[pd.DataFrame, Path]:
-    """All utterances, and the file they are in."""
+    """Read all utterances; return them with their file."""
     files = sorted(folder.glob("*.jsonl"))
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
@@ -200,7 +201,7 @@ def _root(folder: Path) -> Path:
 
 
 def _label_map(folder: Path) -> dict[str, str]:
-    """By the lower-case label: EmoDB's rows say `neutral` and its map `Neutral`."""
+    """Read the label map with lower-case keys: EmoDB's rows have `neutral`, its map `Neutral`."""
     for name in ("label_map.json", "label_dict.json"):  # the latter is EMOVO's
         if (folder / name).is_file():
             try:
@@ -239,7 +240,7 @@ def _fold_lists(folder: Path) -> Lists:
 
 
 def _found(corpus: Corpus, folder: Path) -> dict[str, int]:
-    """Row of the corpus for each key."""
+    """Find the row of the corpus for each key."""
     table = _rows(folder)[0]
     keys = table["key"].tolist()
     ids = {name: row for row, name in enumerate(corpus.table["utterance_id"])}

@@ -1,4 +1,4 @@
-"""Corpora in the formats of others: what is read and written by a name such as `kaldi:FOLDER`."""
+"""Reading and writing of corpora in other tools' formats, by names such as `kaldi:FOLDER`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from mmer.corpora.tables import COLUMNS, FORMATS, SUFFIXES, check_table_name, re
 from mmer.errors import CorpusError, reading
 from mmer.files.writing import check_not_input, check_output_file, check_output_folder
 
-_WRITERS = {  # with what shows that the folder holds such a corpus already
+_WRITERS = {  # with the file that shows an existing corpus in the folder
     "audformat": (write_audformat, ("db.yaml",)),
     "emobox": (write_emobox, ("*.jsonl",)),
     "kaldi": (write_kaldi, ("wav.scp", "*/wav.scp")),
@@ -25,7 +25,7 @@ _WRITERS = {  # with what shows that the folder holds such a corpus already
 
 
 _WITH_AUDIO = ("emobox", "kaldi", "hf")
-"""Formats of which somebody has to say where the recordings are."""
+"""Formats that need the folder of the recordings."""
 
 
 def read_from(source: str, audio: Path | None = None, progress: Progress | None = None) -> Corpus:
@@ -40,7 +40,7 @@ def read_from(source: str, audio: Path | None = None, progress: Progress | None 
         progress: called with the number of recordings done so far and of all.
 
     Raises:
-        CorpusError: an unknown format, `audio` for one that has no use for it, or as its reader.
+        CorpusError: the format is unknown or does not use `audio`, or its reader raises one.
         MissingExtraError: a package that the format needs is not installed.
     """
     kind, place = _parse(source)
@@ -118,7 +118,7 @@ def write_to(corpus: Corpus, target: str) -> list[str]:
         Notes on what the format cannot hold.
 
     Raises:
-        CorpusError: an unknown format, a folder that holds such a corpus already, or as its writer.
+        CorpusError: the format is unknown, the folder already holds such a corpus, or the writer raises one.
         MissingExtraError: a package that the format needs is not installed.
     """
     kind, place = _parse(target)
@@ -141,7 +141,7 @@ def _writer(kind: str, target: str) -> tuple[Callable[[Corpus, Path], list[str]]
 
 
 def _parse(name: str) -> tuple[str | None, str]:
-    """The format or the name of a release, None for a table, and where the corpus is."""
+    """Split a source into the format or name of a release (None for a table) and the path."""
     kind, _, place = name.partition(":")
     if (kind in FORMATS or kind in READERS) and place:
         return kind, place

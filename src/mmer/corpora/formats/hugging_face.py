@@ -27,14 +27,14 @@ def read_hugging_face(
 
     Args:
         name: on the hub, as `owner/name`, or a folder.
-        config: of the dataset, where it has several.
+        config: configuration, for a dataset with several.
         audio: folder to write recordings to.
         progress: called with the number of recordings done so far and of all.
 
     Raises:
         MissingExtraError: the package datasets, or one that it needs for this, is not installed.
-        CorpusError: it cannot be loaded (not there, no network, another config), has no audio or lacks some, or has to
-            be written and `audio` is null or cannot be written to.
+        CorpusError: the dataset cannot be loaded (unknown, no network, another config) or lacks audio, or recordings
+            must be written and `audio` is None or not writable.
     """
     datasets = import_extra("datasets", f"hf:{name}: reading datasets of Hugging Face")
     try:
@@ -80,7 +80,7 @@ def read_hugging_face(
 
 
 def _described(datasets: Any, dataset: Any) -> pd.DataFrame:
-    """What is said of the recordings, by the names of a corpus; classes by their names."""
+    """Return the metadata of recordings under the column names of a corpus, with class names."""
     table = dataset.to_pandas() if dataset.column_names else pd.DataFrame(index=range(len(dataset)))
     for name, kind in dataset.features.items():
         if isinstance(kind, datasets.ClassLabel):
@@ -90,14 +90,14 @@ def _described(datasets: Any, dataset: Any) -> pd.DataFrame:
 
 
 class _Files:
-    """Files of the recordings of a split, written where they are not files yet."""
+    """Recordings of a split as files, written where needed."""
 
     def __init__(self, source: str, folder: Path | None) -> None:
         self._source, self._folder = source, folder
         self._names: set[str] = set()
 
     def path(self, sound: dict[str, Any] | None, row: int) -> str:
-        """The file of the recording in a row."""
+        """Return the file of the recording in a row."""
         content, path = (sound or {}).get("bytes"), (sound or {}).get("path")
         if content is None:
             if path is None or not os.path.isfile(path):

@@ -18,7 +18,7 @@ from mmer.files.writing import write_text
 _LISTS = {"transcript": "text", "speaker": "utt2spk", "emotion": "utt2emo", "duration": "utt2dur"} | {
     "language": "utt2lang"
 }
-_COLUMNS = {file: column for column, file in _LISTS.items()}  # every other column is in utt2<column>
+_COLUMNS = {file: column for column, file in _LISTS.items()}  # all other columns are in utt2<column>
 _FOLDERS = {"train": "train", "validation": "dev", "test": "test"}
 _GENDERS = {"m": "male", "f": "female"}
 
@@ -34,8 +34,8 @@ def read_kaldi(folder: Path, audio: Path | None = None) -> Corpus:
         The corpus; its notes tell lines on utterances that have no recording.
 
     Raises:
-        CorpusError: no `wav.scp`, a line that cannot be understood, an id given twice, a recording that is the
-            output of a command or in an archive, or a segment of one that is not listed.
+        CorpusError: there is no `wav.scp`, a line is malformed, an id repeats, a recording is the output of a command
+            or in an archive, or a segment belongs to an unlisted recording.
     """
     parts = {"": folder} if (folder / "wav.scp").is_file() else _parts(folder)
     notes: list[str] = []
@@ -50,13 +50,14 @@ def read_kaldi(folder: Path, audio: Path | None = None) -> Corpus:
 def write_kaldi(corpus: Corpus, folder: Path) -> list[str]:
     """Write a Kaldi data folder, or one for each of several splits where every utterance has one.
 
-    Lists are sorted by id, as Kaldi wants them, and paths are absolute. A null is a line that is not there.
+    Lists are sorted by id, as Kaldi requires, and paths are absolute. Missing values have no line.
 
     Returns:
         Notes on what could not be written.
 
     Raises:
-        CorpusError: a blank in an id or a speaker, a line break, or a folder that cannot be written.
+        CorpusError: an id or a speaker contains a blank, a value contains a line break, or the folder cannot be written
+            to.
     """
     table = corpus.table.sort_values("utterance_id")
     silent = table["audio_path"].isna()
@@ -121,7 +122,7 @@ def _read(folder: Path, audio: Path | None, notes: list[str]) -> pd.DataFrame:
 
 
 def _read_list(file: Path) -> dict[str, str]:
-    """What follows each id."""
+    """Read the rest of each line, by id."""
     entries: dict[str, str] = {}
     refuse_special(file, CorpusError)
     try:
@@ -144,7 +145,7 @@ def _segment(file: Path, name: str, line: str) -> tuple[str, float | None, float
     except ValueError:
         wanted = "utterance, recording, start and end in seconds"
         raise CorpusError(f"{file}: {name} {line!r} is not of the form: {wanted}") from None
-    if last < 0:  # Kaldi's way to say the end of the recording
+    if last < 0:  # Kaldi's code for the end of the recording
         return recording, first or None, None
     return recording, first, last
 

@@ -1,4 +1,4 @@
-"""What is known about each corpus before it is downloaded: size, license, source, and what trips its readers."""
+"""Catalog of corpora: size, license, source and pitfalls of each."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -152,7 +152,7 @@ CATALOG: dict[str, CorpusFacts] = {
         trap="synthetic: tells whether a model works, not how well it knows people",
     ),
 }
-"""The corpora that `mmer corpus prepare` reads, by the name it knows them by."""
+"""Corpora that `mmer corpus prepare` reads, by name."""
 
 
 def compare_counts(found: Counter[str], documented: Mapping[str, int]) -> list[str]:
@@ -163,7 +163,7 @@ def compare_counts(found: Counter[str], documented: Mapping[str, int]) -> list[s
         documented: utterances of each label in the release.
 
     Returns:
-        The notes to give: one that says that all is as documented, or each count that differs.
+        Notes: one that confirms the documented counts, or one for each deviation.
     """
     total = sum(documented.values())
     labels = dict.fromkeys((*documented, *sorted(found)))
@@ -178,7 +178,7 @@ def compare_counts(found: Counter[str], documented: Mapping[str, int]) -> list[s
 
 
 def list_corpora() -> Text:
-    """The catalog for the terminal, two lines for each corpus; `-` is not documented or depends on the version."""
+    """Format the catalog for the terminal, two lines per corpus; `-` means undocumented or version-dependent."""
     line = "{:<15}{:<9}{:>10}{:>10}{:>7}  {}\n"
     head = line.format("name", "language", "utterances", "speakers", "hours", "license, and where to get it")
     text = Text(head, style="bold")

@@ -1,4 +1,4 @@
-"""What is known about a released corpus before it is downloaded."""
+"""Facts about a released corpus."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """One released corpus.
+    """Facts about one released corpus.
 
     Attributes:
         title: its name in the literature.
         languages: codes of ISO 639-1; empty where they are mixed.
-        utterances: in the release; None where that depends on the version.
-        speakers: distinct persons; None where they are not identified or it depends on the version.
-        hours: of speech; None where it is not documented.
-        license: as its owners state it.
+        utterances: number of utterances in the release; None where it depends on the version.
+        speakers: number of persons; None where they are not identified or it depends on the version.
+        hours: hours of speech; None where not documented.
+        license: license stated by its owners.
         where: where to get it, or whom to ask.
-        transcripts: where the reader takes them from; empty where there are none to take.
+        transcripts: source of transcripts; empty for none.
         labels: utterances of each label as released (`original_emotion`); None where that is not fixed.
-        trap: what is most often read wrongly.
+        trap: most common mistake in reading it.
     """
 
     title: str

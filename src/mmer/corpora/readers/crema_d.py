@@ -40,13 +40,13 @@ _GRAMMAR = Grammar(
     unusable={"1076_MTI_SAD_XX": "no signal"},
     flawed=dict.fromkeys(("1076_MTI_NEU_XX", "1064_TIE_SAD_XX", "1064_IEO_DIS_MD"), "reported by its users"),
 )
-_VOICE = 1  # kind of query in which raters heard the clip and did not see it
+_VOICE = 1  # kind of query with sound but no picture
 
 
 def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
     """Read CREMA-D from a clone of its repository, which holds `AudioWAV/` and the tables beside it.
 
-    The emotion is what the actor was asked for. What raters who only heard the clip took it for is in `votes`.
+    The emotion is what the actor was asked for. The ratings of the voice alone are in `votes`.
 
     Extra columns: `original_emotion`, `sentence` (code), `intensity` (LO, MD or HI; None where none was asked for),
     `age` (years), `votes` (JSON: letters of `LETTERS` given by each rater), `voice_vote`, `face_vote` and
@@ -58,14 +58,14 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
         progress: called with the number of recordings whose header was read so far and of all.
 
     Raises:
-        CorpusError: no recording named as in CREMA-D, git-lfs pointers instead of recordings, or a table without
-            the columns that it should have.
+        CorpusError: there is no recording with a name of CREMA-D, recordings are git-lfs pointers, or a table lacks
+            columns.
     """
     root = Path(root)
     notes: list[str] = []
 
     def table(path: str, *columns: str) -> pd.DataFrame | None:
-        """A table of the release; none, with a note, where it is not there."""
+        """Read a table of the release; add a note and return None where it is missing."""
         if not (root / path).is_file():
             notes.append(f"no {path}")
         elif is_pointer(root / path):
@@ -114,7 +114,7 @@ def _columns(path: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _responses(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
-    """Letters that each rater gave to the voice alone."""
+    """Collect the letters that each rater gave to the voice alone."""
     votes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
     heard = table[table["queryType"] == _VOICE]
     for rater, clip, letter in zip(heard["localid"], heard["clipName"], heard["respEmo"], strict=True):
@@ -123,7 +123,7 @@ def _responses(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
 
 
 def _counted(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
-    """The same from counts of each letter; nobody knows which rater gave which."""
+    """Build the same from counts of each letter, without the raters' identities."""
     heard = table[
         table["Unnamed: 0"] // 100_000 == _VOICE
     ]  # rows are numbered from 100001, those of faces from 200001

@@ -24,7 +24,7 @@ _GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male"}
 def read_emozionalmente(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
     """Read Emozionalmente.
 
-    The emotion is the one that the actor was asked for; what listeners heard is in `votes`. Version 1.1 has a split
+    The emotion is the intended one; the emotions that listeners perceived are in `votes`. Version 1.1 has a split
     that keeps speakers apart, in `metadata/split`; without it the split is null.
 
     Extra columns: `original_emotion`; `votes` (JSON: emotion heard by each listener, as released); `age` (years);
@@ -79,7 +79,7 @@ def _users(path: Path, notes: list[str]) -> dict[str, dict[str, str]]:
 
 
 def _votes(path: Path, notes: list[str]) -> dict[str, dict[str, list[str]]]:
-    """Emotions heard in each recording, by listener."""
+    """Read the emotions that each listener perceived in each recording."""
     if not path.is_file():
         notes.append(f"no {path.name}: votes are null")
         return {}

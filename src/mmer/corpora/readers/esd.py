@@ -69,7 +69,7 @@ def read_esd(root: str | os.PathLike[str], *, progress: Progress | None = None) 
 
 
 def _decode(path: Path) -> str:
-    """Text in UTF-16, UTF-8, or the old encoding of the speaker's language: each text file has one of them."""
+    """Decode a text file in UTF-16, UTF-8, or the legacy encoding of the speaker's language."""
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""Corpora that are read by the names of their files alone: the grammar of the names, and the facts of the catalog."""
+"""Grammars of file names for corpora without label files, and their facts for the catalog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from mmer.corpora.readers.corpus_facts import CorpusFacts
 
 @dataclass(frozen=True)
 class Grammar:
-    """How a corpus names its files.
+    """Grammar of a corpus's file names.
 
     Attributes:
         pattern: matches the end of a file's path without suffix, from the beginning of a name on. Its groups are
             `emotion`; `speaker`; `gender` (F or M); `folder` (the speaker whom the folder names, where that may
             differ); `word` (what is said); every other one becomes a column.
         example: a path that fits.
-        suffixes: of the recordings; of two files for one utterance the earlier suffix is kept.
-        utterance: makes the utterance id of the groups and of `stem`, the file's name without suffix.
-        codes: what a code stands for, for each group that has such codes; others are kept as they are.
+        suffixes: suffixes of recordings; of two files for one utterance, the one with the earlier suffix is used.
+        utterance: template of the utterance id from the groups and `stem`, the file's name without suffix.
+        codes: meaning of each code, by group; other values stay unchanged.
         labels: the release's word for each emotion that is written as a number.
-        emotions: canonical name of each label, where the label does not say it.
-        sentences: what is said, for each code in the group `sentence`.
-        word_frame: what is said, around the group `word`.
+        emotions: canonical name of each label that is not an emotion's name.
+        sentences: transcript for each code in the group `sentence`.
+        word_frame: transcript around the group `word`.
         genders, ages, folds: of each speaker; folds are those of EmoBox that keep speakers apart, called by their
             number or, where each holds one speaker, by the speaker.
         unusable: recordings to leave out, and why.
@@ -45,12 +45,12 @@ class Grammar:
 
 
 def _folds(*folds: str) -> dict[str, str]:
-    """Number of the fold of each speaker, from the speakers of each fold."""
+    """Map each speaker to the number of the fold, from the speakers of each fold."""
     return {speaker: str(number) for number, fold in enumerate(folds, 1) for speaker in fold.split()}
 
 
 def _each(speakers: str) -> dict[str, str]:
-    """A fold for each speaker."""
+    """Give each speaker a fold."""
     return {speaker: speaker for speaker in speakers.split()}
 
 

@@ -1,4 +1,4 @@
-"""Corpora whose file names say it all: speaker, emotion and sentence of every recording."""
+"""Reader of corpora whose file names encode speaker, emotion and sentence."""
 
 import os
 import re
@@ -20,13 +20,13 @@ from mmer.errors import CorpusError
 
 GENDERS = {"f": "female", "m": "male"}
 
-_NOT_COLUMNS = {"speaker", "emotion", "gender", "folder"}  # groups that are no extra columns of their own
+_NOT_COLUMNS = {"speaker", "emotion", "gender", "folder"}  # groups that do not become extra columns
 _POINTER = b"version https://git-lfs"
 
 
 @dataclass
 class _Found:
-    """Recordings by utterance id, and what else was met on the way, as paths relative to the corpus."""
+    """Recordings by utterance id, and other files found, as paths relative to the corpus."""
 
     recordings: dict[str, tuple[Path, dict[str, str | None]]] = field(default_factory=dict)
     pointers: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ def read_file_names(name: str, root: str | os.PathLike[str], *, progress: Progre
 
 
 def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> Corpus:
-    """As `read_file_names`, by a grammar given, without durations."""
+    """Read a corpus by a given grammar, like `read_file_names`, without durations."""
     root = Path(root)
     title = CATALOG[name].title
     found = _find(root, grammar)
@@ -71,7 +71,7 @@ def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> C
     rows = [
         _row(name, grammar, utterance, *found.recordings[utterance]) for utterance in sorted(found.recordings)
     ]
-    # As objects, a null in a column of text stays None.
+    # With dtype object, None stays None in a text column.
     table = pd.DataFrame(
         {
             column: pd.Series([row[column] for row in rows], dtype=None if column == "age" else object)
@@ -96,7 +96,7 @@ def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> C
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether git-lfs left its small text file in place of the real one."""
+    """Tell whether a file is a git-lfs pointer."""
     if path.stat().st_size > 1024:
         return False
     with open(path, "rb") as file:
@@ -167,7 +167,7 @@ def _transcript(grammar: Grammar, groups: Mapping[str, str | None]) -> str | Non
 
 
 def _misplaced(found: _Found) -> list[str]:
-    """Recordings whose folder names another speaker than they do."""
+    """Find recordings whose folder and name disagree about the speaker."""
     return [
         utterance
         for utterance, (_, groups) in sorted(found.recordings.items())

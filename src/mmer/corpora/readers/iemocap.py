@@ -56,7 +56,7 @@ def read_iemocap(root: str | os.PathLike[str], *, progress: Progress | None = No
         label.
 
     Raises:
-        CorpusError: no session is there, or a session without labels or recordings.
+        CorpusError: there is no session, or a session has no labels or recordings.
     """
     root = Path(root)
     if (root / "IEMOCAP_full_release").is_dir():
@@ -104,7 +104,7 @@ def read_iemocap(root: str | os.PathLike[str], *, progress: Progress | None = No
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    """Files in order, without the `._` copies that macOS left in the archive."""
+    """List files in order, without the `._` copies that macOS adds to archives."""
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; the release is not complete")
     return sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
@@ -116,7 +116,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _turns(file: Path, unreadable: list[str]) -> Iterator[dict[str, Any]]:
-    """The turns of one dialogue, each with the votes that follow it."""
+    """Read the turns of one dialogue, each with the votes that follow it."""
     turn: dict[str, Any] | None = None
     votes: dict[str, list[str]] = {}
     ratings: dict[str, dict[str, float]] = {}
@@ -168,14 +168,14 @@ def _turn(line: str) -> dict[str, Any] | None:
 
 
 def _transcripts(file: Path) -> Iterator[tuple[str, str]]:
-    """Id and text of each line; those without an id (`M: Yeah.`) belong to no recording."""
+    """Read id and text of each line; lines without an id (`M: Yeah.`) belong to no recording."""
     for line in _lines(file):
         if match := _TRANSCRIPT.match(line):
             yield match[1], match[2].strip()
 
 
 def _compare(rows: list[dict[str, Any]], sessions: list[int]) -> list[str]:
-    """Notes on how the counts of the sessions that are there compare with the documented ones."""
+    """Compare the counts of the present sessions with the documented ones, in notes."""
     notes = []
     found: Counter[str] = Counter()
     stated: Counter[str] = Counter()

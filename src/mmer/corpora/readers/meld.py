@@ -22,7 +22,7 @@ BAD_CLIPS = {
     },
     "known to go on for minutes after the utterance": {"test_dia38_utt4", "test_dia220_utt0"},
 }
-"""Clips of the release that are known to be bad. They are kept."""
+"""Known bad clips of the release, which are kept."""
 
 _COLUMNS = (
     *("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID"),
@@ -103,7 +103,7 @@ def _read_split(path: Path, name: str) -> list[Row]:
 
 
 def _seconds(time: str) -> float | None:
-    """`H:MM:SS,mmm` in seconds. Three times have lost a zero: `06:47,28` is read as FFmpeg reads it, as 47.28 s."""
+    """Convert `H:MM:SS,mmm` to seconds. Three times lack a zero: `06:47,28` is read like FFmpeg, as 47.28 s."""
     match = _TIME.fullmatch(time.strip())
     if not match:
         return None
@@ -112,7 +112,7 @@ def _seconds(time: str) -> float | None:
 
 
 def _clips(root: Path) -> dict[str, str]:
-    """Path of each clip by utterance id; a folder of the test split holds other videos too."""
+    """Return the path of each clip by utterance id; the folder of the test split also holds other videos."""
     names = {folder: name for name, (_, folder) in SPLITS.items()}
     return {
         f"{names[path.parent.name]}_{path.stem}": str(path)

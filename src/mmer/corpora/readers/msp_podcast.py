@@ -97,7 +97,7 @@ def _known(value: str) -> str | None:
 
 
 def _votes(folder: Path) -> dict[str, dict[str, list[str]]]:
-    """Primary emotions by turn and worker, from `Labels.txt` or `labels_detailed.csv`, whichever is there."""
+    """Read primary emotions by turn and worker, from `Labels.txt` or `labels_detailed.csv`."""
     votes: dict[str, dict[str, list[str]]] = {}
     lines, detailed = folder / "Labels.txt", folder / "labels_detailed.csv"
     if lines.is_file():

@@ -18,7 +18,7 @@ _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
     """Read PAVOQUE: the utterances between `start` and `end` of each recording.
 
-    The styles are the emotions; poker is the voice of somebody who shows none. `outtake` marks the rejected
+    The styles are the emotions; poker is a voice without emotion. `outtake` marks the rejected
     repetitions of `pavoque-outtakes`: their texts are those of other utterances. Texts repeat across styles too.
 
     Extra columns: `original_emotion` (the style); `prompt` (id of the text); `outtake`.
@@ -85,7 +85,7 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
 
 
 def _items(path: Path) -> list[dict[str, str]]:
-    """The utterances of a yaml file, all values as text."""
+    """Read the utterances of a YAML file, with all values as text."""
     try:
         items = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

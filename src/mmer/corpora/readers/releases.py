@@ -1,4 +1,4 @@
-"""What readers of label files share: files of the unpacked release, its tables, and the corpus made of them."""
+"""Helpers of readers of label files: files and tables of the unpacked release, and the corpus made from them."""
 
 import os
 from collections import Counter
@@ -16,22 +16,22 @@ from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 
 Row = dict[str, Any]
-"""One utterance: value of each column."""
+"""One utterance: the value of each column."""
 
 
 def release_files(root: str | os.PathLike[str], pattern: str) -> list[Path]:
-    """Files below a folder whose names match a pattern, in order."""
+    """List the files below a folder whose names match a pattern, in order."""
     names = filter(lambda path: fnmatchcase(os.path.basename(path), pattern), files_below(root))
     return sorted(Path(path) for path in names if os.path.isfile(path))
 
 
 def find_file(root: str | os.PathLike[str], names: Sequence[str], hint: str) -> Path:
-    """The file of one of these names that lies highest in the release.
+    """Find the file of one of these names nearest to the root of the release.
 
     Args:
         root: folder of the release, or one around it.
-        names: how versions of the release spell it.
-        hint: what to do where there is none, the end of the error message.
+        names: spellings in versions of the release.
+        hint: end of the error message, which says what to do.
 
     Raises:
         CorpusError: there is none.
@@ -43,10 +43,10 @@ def find_file(root: str | os.PathLike[str], names: Sequence[str], hint: str) -> 
 
 
 def read_rows(path: Path, columns: Sequence[str], separator: str = ",") -> list[dict[str, str]]:
-    """The rows of a delimited table of UTF-8 text, with the empty text where there is nothing.
+    """Read the rows of a delimited UTF-8 table, with empty texts for missing values.
 
     Raises:
-        CorpusError: a column that is not there, or not such a table.
+        CorpusError: a column is missing, or the file is no such table.
     """
     try:
         table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
@@ -65,10 +65,10 @@ def match_recordings(
     """Replace the file name that each row has as `audio_path` by the path of that recording.
 
     Args:
-        rows: with `utterance_id` and `audio_path`.
-        recordings: of two with the same name the first counts.
-        root: what the error calls the release.
-        notes: gets the rows without recording, which are left out, and the recordings without row.
+        rows: rows with `utterance_id` and `audio_path`.
+        recordings: paths; of two with the same name, the first is used.
+        root: name of the release in errors.
+        notes: receives rows without recording, which are left out, and recordings without row.
 
     Raises:
         CorpusError: no row has a recording.
@@ -93,17 +93,17 @@ def make_corpus(
     notes: Iterable[str],
     progress: Progress | None = None,
 ) -> Corpus:
-    """The corpus of the utterances that a reader found, with durations.
+    """Create a corpus from the utterances of a reader, with durations.
 
     Args:
-        name: what `CATALOG` calls the corpus.
-        rows: each with `utterance_id`, `transcript` and `original_emotion`.
-        root: what errors call the corpus.
-        notes: what the reader has to say; missing transcripts and differing counts are added to it.
+        name: name in `CATALOG`.
+        rows: rows with `utterance_id`, `transcript` and `original_emotion`.
+        root: name of the corpus in errors.
+        notes: the reader's notes, to which missing transcripts and deviating counts are added.
         progress: called with the number of recordings whose header was read so far and of all.
 
     Raises:
-        CorpusError: no rows.
+        CorpusError: there are no rows.
     """
     if not rows:
         raise CorpusError(f"{root}: holds no utterances")
@@ -116,12 +116,12 @@ def make_corpus(
 
 
 def add_transcripts(corpus: Corpus, transcripts: Mapping[str, str], notes: Iterable[str] = ()) -> Corpus:
-    """The corpus with the transcript of each utterance id; the others have none and are listed.
+    """Add transcripts by utterance id, and list utterances without one.
 
     Args:
-        corpus: as `read_grammar` gives it.
-        transcripts: what is said, by utterance id.
-        notes: what the reader has to say beside this.
+        corpus: corpus from `read_grammar`.
+        transcripts: transcripts by utterance id.
+        notes: other notes of the reader.
     """
     ids = corpus.table["utterance_id"]
     texts = pd.Series([transcripts.get(name) for name in ids], index=ids.index, dtype=object)
@@ -130,7 +130,7 @@ def add_transcripts(corpus: Corpus, transcripts: Mapping[str, str], notes: Itera
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without byte order mark, or in the code page of western Windows."""
+    """Read a text file in UTF-8, with or without byte order mark, or in Windows-1252."""
     refuse_special(path, CorpusError)
     data = path.read_bytes()
     try:
@@ -140,7 +140,7 @@ def read_text(path: Path) -> str:
 
 
 def number(text: str) -> float | None:
-    """A number that is written out; None where it is not."""
+    """Parse a number; None where the text is none."""
     try:
         return float(text)
     except ValueError:
@@ -148,7 +148,7 @@ def number(text: str) -> float | None:
 
 
 def _series(values: list[Any]) -> pd.Series:
-    """A column whose nulls are None if it is text; pandas would make them NaN."""
+    """Create a column with None for missing text, where pandas would use NaN."""
     return pd.Series(values, dtype=object if any(isinstance(value, str) for value in values) else None)
 
 

@@ -345,7 +345,7 @@ def _cross_entropy(logits: Floats, truth: Integers) -> tuple[float, Floats]:
 
 
 def _rows(probabilities: Floats, truth: Integers) -> list[dict[str, float]]:
-    """The bins of `confidence_bins` as JSON holds them."""
+    """Convert the rows of `confidence_bins` to JSON-serializable values."""
     rows = answer_bins(probabilities, truth).to_dict("records")
     return [{str(name): round(float(value), 6) for name, value in row.items()} for row in rows]
 

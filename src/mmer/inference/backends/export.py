@@ -56,7 +56,7 @@ SIZE_LIMIT = 1_500_000_000
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export_onnx` wrote.
+    """Result of `export_onnx`.
 
     Attributes:
         folder: that `EmotionRecognizer.from_pretrained` reads.

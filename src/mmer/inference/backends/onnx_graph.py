@@ -1,4 +1,4 @@
-"""What a stranger's ONNX file asks onnxruntime to do, found out before onnxruntime reads it.
+"""Check of an untrusted ONNX file before onnxruntime reads it.
 
 The file is a protocol buffer. Only the few fields that matter here are looked at, in place, so that a file of
 gigabytes of weights takes no memory, and neither PyTorch nor the package `onnx` is needed.
@@ -58,7 +58,7 @@ def check_graph(file: Path) -> None:
 
 
 def _check_node(file: Path, node: Message, constants: dict[str, int]) -> None:
-    """Look at one operator; what a `Constant` gives is added to `constants`."""
+    """Check one operator; add the output of a `Constant` to `constants`."""
     operator, domain = (_text(node, field) for field in (_NODE_OPERATOR, _NODE_DOMAIN))
     if domain not in _DOMAINS:
         raise _refusal(file, f"the operator {operator!r} of {domain!r}")
@@ -79,7 +79,7 @@ def _check_node(file: Path, node: Message, constants: dict[str, int]) -> None:
 
 
 def _tensor(file: Path, view: memoryview) -> tuple[str, int]:
-    """The name of a tensor, and the product of its numbers where it is as short as the shape of an array; else 1."""
+    """Return a tensor's name, and the product of its numbers if it is short enough for an array's shape, else 1."""
     tensor = _message(view)
     for entry in map(_message, _views(tensor, _TENSOR_EXTERNAL)):
         place = _text(entry, _ENTRY_VALUE)
@@ -105,10 +105,10 @@ def _refusal(file: Path, found: str) -> CheckpointError:
 
 
 def _message(view: memoryview) -> Message:
-    """The fields of a message by their numbers, as they lie in the file.
+    """Read the raw fields of a message by their numbers.
 
     Raises:
-        ValueError: it is no message.
+        ValueError: the bytes are no message.
     """
     fields: Message = {}
     at = 0
@@ -132,7 +132,7 @@ def _message(view: memoryview) -> Message:
 
 
 def _integer(view: memoryview, at: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
+    """Read a variable-length integer; return it with its end."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(view):
@@ -153,7 +153,7 @@ def _text(message: Message, field: int) -> str:
 
 
 def _integers(message: Message, field: int) -> list[int]:
-    """Numbers of a repeated field, packed or one by one; of a long one, which is no shape, only some."""
+    """Read the integers of a repeated field, packed or not; only some of a long field, which is no shape."""
     numbers = []
     for value in message.get(field, ()):
         if isinstance(value, int):
