@@ -60,7 +60,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         plot_comparison(
             {name: scores[system]["balanced_accuracy"] for system, (_, name) in SYSTEMS.items()},
             out / "comparison.png",
-            title="Emotion on voices never heard in training",
+            title="Emotion on voices not used in training",
             chance=0.25,
         )
     _conclude(out, scores, console)
@@ -70,7 +70,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
 def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) -> None:
     from mmer.corpora.corpus import Corpus
 
-    table = Table(title="Voices never heard in training", title_justify="left")
+    table = Table(title="Voices not used in training", title_justify="left")
     table.add_column("system")
     for heading in ("accuracy (WA)", "balanced accuracy (UA)"):
         table.add_column(heading, justify="right")

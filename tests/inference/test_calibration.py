@@ -199,7 +199,7 @@ def test_the_command_line(
     assert bare.err.startswith("mmer: --coverage needs a model folder with calibration.json")
     noted = run(capfd, monkeypatch, [*asked, "--min-confidence", "0.99"])
     assert noted.code == 0
-    assert "mmer: confidences are not calibrated; calibrate the model to make them mean" in noted.err
+    assert "mmer: confidences are not calibrated; calibrate the model before relying" in noted.err
     scores = {"angry": [0.2] * 30, "happy": [0.2] * 30, "neutral": [0.2] * 3, "sad": [0.99] * 30}
     found = condition(Calibrator(), scores)
     calibration(folder, both=found, speech=found).write(folder / FILE)

@@ -72,9 +72,7 @@ class Abstention:
         """Return the limitations of the marks and the sets."""
         notes = []
         if self.min_confidence is not None and self.calibration is None:
-            notes.append(
-                "confidences are not calibrated; calibrate the model to make them mean what they say"
-            )
+            notes.append("confidences are not calibrated; calibrate the model before relying on them")
         if self.calibration is not None and self.coverage is not None:
             sets = (
                 thresholds(found.scores, self.coverage, by_class=self.by_class)

@@ -43,7 +43,7 @@ from mmer.training.selection_bias import bias_table, mean_selection_bias
 
 CONTENT = {
     "metrics.json": "every figure: of each fold, mean, spread, pooled, intervals",
-    "predictions.parquet": "the answer for every utterance, by the model that never heard its speaker",
+    "predictions.parquet": "the answer for every utterance, by a model not trained on its speaker",
     "folds.json": "who is tested and who validates in each fold",
     "folds": "the run folder of each fold",
     "recipe.yaml": "the complete recipe",

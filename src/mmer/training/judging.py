@@ -41,7 +41,7 @@ def judge_run(
     step = state.global_step if selection == "last" else best
     assert step is not None
     chooser = None
-    with counting(console, "noting what was trained on", len(corpus)) as progress:
+    with counting(console, "recording the training data", len(corpus)) as progress:
         trained_on = TrainedOn.of(preparation.corpus, progress)
     if recipe.protocol.refit:
         chooser = _keep(folder, step, folder / "validation_selected")
@@ -118,7 +118,9 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
         return False
     note = None
     if recipe.protocol.selection == "validation":
-        note = "the epoch was chosen on the same speakers, for whom the network is a little better than for others"
+        note = (
+            "the epoch was chosen on the same speakers, on whom the network is slightly better than on others"
+        )
     with counting(console, "calibrating", len(part)) as progress:
         calibrate(
             model_folder,

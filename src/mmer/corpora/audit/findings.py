@@ -235,7 +235,7 @@ def _judge(figures: AuditFigures, audit: Audit) -> list[str]:
 
     if figures.speaker_overlap:
         sentences.append(
-            f"{found('speaker_overlap')} are of speakers who are in training too, so this is no test on new voices"
+            f"{found('speaker_overlap')} are of speakers who are in training too, so this is not a test on new voices"
         )
     if figures.dialogue_overlap:
         sentences.append(f"{found('dialogue_overlap')} are of dialogues that are in training too")
@@ -258,7 +258,7 @@ def _judge(figures: AuditFigures, audit: Audit) -> list[str]:
         broken, known = counts["view_overlap"]
         sentences.append(
             f"{figures.view_overlap:.1%} of the views of training utterances ({broken} of {known}) used the voice "
-            "or the words of somebody who is not in training: leave them out"
+            "or the words of a speaker outside training: leave them out"
         )
     for share, words in ((0, "not in training"), (None, "not known")):
         things = [thing for name, thing in _THINGS.items() if figures.share(name) == share]

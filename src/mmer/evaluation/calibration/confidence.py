@@ -45,7 +45,7 @@ class Confidence:
         area = area_under_risk_coverage(self.curve)
         with additional_picture("risk_coverage.png"):
             plot_risk_coverage(self.curve, folder / "risk_coverage.png", area=area, title=title)
-        name = "calibrated" if self._fitted else "as the network says"
+        name = "calibrated" if self._fitted else "uncalibrated"
         bins = answer_bins(self._probabilities, self._truth)
         with additional_picture("reliability.png"):
             plot_reliability({name: bins}, folder / "reliability.png", title=title)

@@ -219,7 +219,7 @@ def _split(run: Run, named: bool) -> str:
     each = f"{max(validators)} other {group}s validate" if max(validators) else f"no {group} validates"
     return (
         f"{how}; {each}, and all others train. Every utterance is answered once, by the model that never "
-        "heard its speaker; “pooled” figures are of all these answers together."
+        "trained on its speaker; “pooled” figures are over all these answers."
     )
 
 

@@ -112,7 +112,7 @@ def score(
                 speakers = {}
                 if processor.per_speaker:
                     shards = _speaker_shards(utterances, shard_rows)
-                    _answer(answer, shards, folder, console, "hearing the speakers")
+                    _answer(answer, shards, folder, console, "computing statistics of speakers")
                     speakers = folder.speakers([shard.file for shard in shards])
                 shards = []
                 for name, part in missing.items():
