@@ -64,11 +64,11 @@ class ESpeak:
 
         Args:
             text: the text.
-                voice: language and variant, as `en-us+f3`.
-                rate: words per minute, 80 to 450; 175 is usual.
-                pitch: 0 to 99, relative to the voice's own; 50 is usual.
-                pitch_range: 0 (monotone) to 100; 50 is usual.
-                volume: 0 to 200; 100 is usual.
+            voice: language and variant, as `en-us+f3`.
+            rate: words per minute, 80 to 450; 175 is usual.
+            pitch: 0 to 99, relative to the voice's own; 50 is usual.
+            pitch_range: 0 (monotone) to 100; 50 is usual.
+            volume: 0 to 200; 100 is usual.
 
         Returns:
             (samples,) full scale = ±1.

@@ -111,7 +111,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
     Raises:
         CorpusError: the suffix is unknown, or UTF-8 cannot encode a text.
-            MMERError: the file cannot be written.
+        MMERError: the file cannot be written.
     """
     check_table_name(path)
     suffix = path.suffix.lower()

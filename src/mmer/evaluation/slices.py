@@ -30,8 +30,8 @@ def slices(
     Args:
         predictions: `emotion`, `predicted`, and any of `speaker`, `gender`, `session`, `duration` (seconds) and
             `transcript`; rows without an answer are skipped.
-            labels: all emotions of the model; None for those that occur.
-            smallest: number of utterances that a group needs to be named as the worst.
+        labels: all emotions of the model; None for those that occur.
+        smallest: number of utterances that a group needs to be named as the worst.
 
     Returns:
         A row for each group: `slice`, `group`, `utterances`, `speakers` (None where unknown), `emotions`

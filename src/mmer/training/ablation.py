@@ -131,8 +131,8 @@ def ablate(
         jobs: number of folds trained in parallel.
         console: where progress is shown; default: standard error.
 
-        Returns:
-            The content of `ablation.json`.
+    Returns:
+        The content of `ablation.json`.
 
     Raises:
         RecipeError: a row does not exist, or the recipe is not usable.

@@ -67,7 +67,8 @@ def measure(
         batch_size, device: see `EmotionRecognizer`.
         progress: called with the number of answers so far and of all.
 
-        Returns: The content of `robustness.json`.
+    Returns:
+        The content of `robustness.json`.
 
     Raises:
         MMERError: an axis is unknown, or the folder holds results of something else.
