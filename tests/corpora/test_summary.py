@@ -53,7 +53,7 @@ def test_many_speakers_are_summed_up() -> None:
 
 
 def test_rare_emotions_of_many_share_a_column() -> None:
-    emotions = [f"e{number}" for number in range(14)]
+    emotions: list[str | None] = [f"e{number}" for number in range(14)]
     lines = printed(corpus(["anna"] * 28, emotions * 2), 160)
     assert ["anna", *["2"] * 10, "8", "28"] in lines
 

@@ -135,7 +135,7 @@ def show(
     from mmer.display.progress import counting
 
     if plot is not None:
-        from mmer.corpora.summary_plot import check_picture, plot_corpus
+        from mmer.corpora.summary_plot import check_picture
 
         check_picture(plot, [corpus])
     table = read_recordings(corpus)
@@ -143,6 +143,8 @@ def show(
         table = listened_to(table, seconds, progress)
     results().print(table.summary())
     if plot is not None:
+        from mmer.corpora.summary_plot import plot_corpus
+
         plot_corpus(table.table, plot, title=f"{corpus}: {len(table)} utterances")
         tell(plot)
 

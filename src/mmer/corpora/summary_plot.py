@@ -59,7 +59,7 @@ def _bars(figure: Picture, axes: Axes, counts: pd.Series, what: str) -> None:
     shown = counts.iloc[:_MOST_BARS]
     soft_axes(axes, "x")
     axes.barh(range(len(shown)), shown.to_numpy(), color=_BLUE, height=0.7)
-    axes.set_yticks(range(len(shown)), [figure.label(str(name), _WIDTH) for name in shown.index])
+    axes.set_yticks(range(len(shown)), [_name(figure, str(name)) for name in shown.index])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.margins(x=0.15)
     for place, count in enumerate(shown):
@@ -72,10 +72,16 @@ def _bars(figure: Picture, axes: Axes, counts: pd.Series, what: str) -> None:
             fontsize=9,
             color=INK,
         )
-    more = f", the {len(shown)} most frequent of {len(counts)}" if len(counts) > len(shown) else ""
+    more = f", {len(shown)} of {len(counts)}" if len(counts) > len(shown) else ""
     axes.set_title(f"{what}{more}", loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlabel("utterances", fontsize=10, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _name(figure: Picture, name: str) -> str:
+    """A name as it is drawn, on one line."""
+    first, _, rest = figure.label(name, _WIDTH).partition("\n")
+    return f"{first}…" if rest else first
 
 
 def _durations(axes: Axes, seconds: np.ndarray) -> None:

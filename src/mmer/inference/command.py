@@ -108,9 +108,9 @@ def predict_paths(
             table = PredictionTable(results(), names, recognizer.labels, ranked=len(names) == 1)
             _, errors = write_each(predictions, table.add)
             return errors
-        written, errors = write_predictions(
-            _reported(predictions, console), out, labels=recognizer.labels, format=printed
-        )
+        told = _reported(predictions, console)
+        lines = "csv" if printed == "csv" else "jsonl"
+        written, errors = write_predictions(told, out, labels=recognizer.labels, format=lines)
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
         tell(f"{written} predictions in {out}{failed}", console)

@@ -10,7 +10,7 @@ from rich.text import Text
 from mmer.display.terminal import Table, bar, tell
 from mmer.inference.prediction import Prediction
 from mmer.inference.prediction_table import PredictionTable
-from mmer.inference.timeline.formats import voice
+from mmer.inference.timeline.output_formats import voice
 from mmer.inference.timeline.timeline import Timeline, segment_end, segment_start
 
 _LISTED = 40  # segments that are shown one by one
