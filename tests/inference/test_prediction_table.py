@@ -28,7 +28,7 @@ def shown(predictions: list[Prediction], width: int = 80, *, ranked: bool = Fals
     )
     for prediction in predictions:
         table.add(prediction)
-    return file.getvalue().splitlines()
+    return file.getvalue().removesuffix("\n").split("\n")
 
 
 def answer(name: str = "a.wav", label: str = "angry", **others: object) -> Prediction:
