@@ -110,6 +110,13 @@ def test_evaluate_agrees_with_the_run(mmer: Command, trained: Path, tmp_path: Pa
     assert (wrong.code, "not of the form FROM=TO" in wrong.err) == (2, True)
 
 
+def test_evaluate_ends_with_a_verdict(mmer: Command, trained: Path) -> None:
+    said = mmer("evaluate", trained / "model", trained / "corpus.parquet", "--split", "test").out
+    verdict = said[said.index("Verdict") :]
+    assert "guessing" in verdict
+    assert " utterances of 1 speaker." in verdict
+
+
 def test_predict_a_clip_a_folder_a_table_and_standard_input_alike(
     mmer: Command, trained: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

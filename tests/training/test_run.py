@@ -198,6 +198,12 @@ def test_what_is_printed(learned: tuple[TrainingRun, str]):
     assert run.metrics.shared_transcripts == {"validation": 1.0, "test": 1.0}
 
 
+def test_a_verdict_ends_what_is_printed(learned: tuple[TrainingRun, str]):
+    _, printed = learned
+    assert "Verdict" in printed[printed.index("metrics.json") :]
+    assert "guessing" in printed
+
+
 def test_model_folder_predicts(learned: tuple[TrainingRun, str], corpus: Corpus):
     run = learned[0]
     row = corpus.table.iloc[-1]

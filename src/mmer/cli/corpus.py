@@ -1,4 +1,4 @@
-"""Commands for data: `mmer corpus prepare`, `show`, `audit` and `transcribe`, and `mmer augment`."""
+"""Commands for data: `mmer corpus init`, `prepare`, `show`, `audit` and `transcribe`, and `mmer augment`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +25,18 @@ from mmer.files.writing import check_output_file, check_output_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of recordings.")],
+) -> None:
+    """Write the metadata.csv of a folder, with the speakers and emotions that folder and file names say."""
+    from mmer.corpora.folder_table import write_folder_table
+
+    written = write_folder_table(folder)
+    _report(messages(), written.notes, written.lines[0])
+    for line in written.lines[1:]:
+        tell(line)
 
 
 def prepare(
@@ -110,16 +122,31 @@ def show(
             help="Decode recordings for this many seconds, then read headers for as long again; inf decodes all.",
         ),
     ] = 20.0,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel="Output", help="Draw counts and durations into this .png, .svg or .pdf file."
+        ),
+    ] = None,
 ) -> None:
     """Count the utterances of a corpus by emotion, split and speaker, and list recordings that cannot be read."""
     from mmer.corpora.clips import listened_to
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
 
+    if plot is not None:
+        from mmer.corpora.summary_plot import check_picture
+
+        check_picture(plot, [corpus])
     table = read_recordings(corpus)
     with counting(messages(), "listening", len(table)) as progress:
         table = listened_to(table, seconds, progress)
     results().print(table.summary())
+    if plot is not None:
+        from mmer.corpora.summary_plot import plot_corpus
+
+        plot_corpus(table.table, plot, title=f"{corpus}: {len(table)} utterances")
+        tell(plot)
 
 
 def transcribe(

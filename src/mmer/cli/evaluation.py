@@ -42,6 +42,7 @@ def evaluate(
     from mmer.display.progress import counting
     from mmer.evaluation.evaluate import evaluate as evaluate_model
     from mmer.evaluation.terminal_tables import figure_tables
+    from mmer.evaluation.verdict import judge_figures, verdict_text
 
     table = Corpus.read(corpus)
     for note in table.notes:
@@ -65,6 +66,11 @@ def evaluate(
             progress=progress,
         )
     results().print(figure_tables(figures))
+    results().print(
+        verdict_text(
+            judge_figures(figures, figures.intervals["balanced_accuracy"], modalities=figures.modalities)
+        )
+    )
 
 
 def robustness(

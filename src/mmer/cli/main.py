@@ -22,6 +22,7 @@ DATA, TRAIN, JUDGE, USE = "Data", "Train", "Judge", "Use"
 
 app.add_typer(corpus_app, name="corpus", rich_help_panel=DATA)
 for function, example in (
+    (corpus.init, "mmer corpus init my-recordings"),
     (corpus.prepare, "mmer corpus prepare iemocap IEMOCAP_full_release -o iemocap.parquet"),
     (corpus.show, "mmer corpus show my-recordings"),
     (corpus.audit, "mmer corpus audit corpus.parquet --by speaker"),

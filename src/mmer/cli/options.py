@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli.settings import complete_recipe, complete_setting
+from mmer.display.terminal import ResultFormat
 from mmer.errors import MMERError
 
 _MAPS = (".yaml", ".yml", ".json", ".csv", ".tsv")
@@ -73,6 +74,15 @@ OutTable = Annotated[
 OutJson = Annotated[
     Path | None,
     typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="Also write everything to this .json file."),
+]
+
+Format = Annotated[
+    ResultFormat | None,
+    typer.Option(
+        "--format",
+        rich_help_panel=_OUTPUT,
+        help="How standard output is written; a table on a terminal and JSON lines elsewhere by default.",
+    ),
 ]
 
 Split = Annotated[

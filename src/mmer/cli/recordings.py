@@ -9,6 +9,7 @@ from mmer.cli.options import (
     BatchSize,
     Channel,
     Device,
+    Format,
     ModelFolder,
     OneSpeaker,
     OutFolder,
@@ -62,9 +63,10 @@ def predict(
             "--out",
             "-o",
             rich_help_panel=_OUTPUT,
-            help="A .jsonl, .csv or .parquet file; JSON lines on standard output by default.",
+            help="A .jsonl, .csv or .parquet file; standard output by default.",
         ),
     ] = None,
+    format: Format = None,
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
@@ -82,6 +84,7 @@ def predict(
         coverage=coverage,
         by_class=by_class,
         out=out,
+        format=format,
         batch_size=batch_size,
         device=device,
     )
@@ -147,9 +150,10 @@ def timeline(
             "-o",
             rich_help_panel=_OUTPUT,
             help="A .json, .csv, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
-            "repeatable; JSON on standard output by default.",
+            "repeatable; standard output by default.",
         ),
     ] = None,
+    format: Format = None,
     segments: Annotated[
         Path | None,
         typer.Option(help="Given segments, with their words: .rttm, .TextGrid, .csv, .srt or .vtt."),
@@ -183,6 +187,7 @@ def timeline(
         one_speaker=one_speaker,
         smoothing=smoothing,
         pause=pause,
+        format=format,
         transcription=transcription,
         batch_size=batch_size,
         device=device,
@@ -208,10 +213,11 @@ def listen(
     every: Annotated[
         float, typer.Option(min=0, help="Seconds of speech between provisional answers; 0 for none.")
     ] = 1.0,
+    format: Format = None,
     transcription: Transcription = "none",
     device: Device = None,
 ) -> None:
-    """Predict live from a microphone or pipe, until Ctrl-C or the end of the pipe; JSON lines unless on a terminal."""
+    """Predict live from a microphone or pipe, until Ctrl-C or the end of the pipe."""
     if source not in (None, "-") and (Path(source).exists() or Path(source).suffix[1:].isalpha()):
         raise MMERError(f"listening to {source}: give - for standard input, or nothing for the microphone")
     from mmer.inference.listen_command import listen_to
@@ -223,6 +229,7 @@ def listen(
         microphone_name=None if source == "-" else source,
         pause=pause,
         interval=every,
+        format=format,
         transcription=transcription,
         device=device,
     )

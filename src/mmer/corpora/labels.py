@@ -63,6 +63,11 @@ def canonical(label: str) -> str | None:
     return _CANONICAL[key]
 
 
+def named_emotion(word: str) -> str | None:
+    """Return the canonical name of an emotion that a word in any writing names, or None for any other word."""
+    return _CANONICAL.get(" ".join(word.lower().replace("_", " ").split()))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `, the nearest is 'x'` for an error message, or nothing if no name is near."""
     matches = get_close_matches(name, list(known), 1, cutoff=0.5)

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from mmer.display.terminal import Table
 
-NO_EMOTION, NO_SPLIT = "(none)", "(no split)"
+NO_EMOTION, NO_SPLIT, NO_SPEAKER = "(none)", "(no split)", "(no speaker)"
+_MOST_SPEAKERS = 30  # that a table shows one by one
+_MOST_EMOTIONS = 10  # that have a column of their own beside speakers
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class CorpusSummary:
         utterances: number of utterances.
         emotions: utterances of each emotion (index) in each split (columns), with `(none)` and `(no split)` for
             those without, and `total`; where there are no splits, the one column is `utterances`.
+        by_speaker: utterances of each speaker (index), or `(no speaker)`, with each emotion (columns).
         speakers, sessions, languages: how many distinct ones are named.
         hours: sum of the known durations; None where none is known.
         durations: shortest, median and longest utterance in seconds; None where none is known.
@@ -32,6 +35,7 @@ class CorpusSummary:
     source: str
     utterances: int
     emotions: pd.DataFrame
+    by_speaker: pd.DataFrame
     speakers: int
     sessions: int
     languages: int
@@ -56,10 +60,28 @@ class CorpusSummary:
         for name, value in self._facts():
             facts.add_row(name, value)
         notes = [Padding(Text(f"note: {note}"), (0, 1)) for note in self.notes]
-        return Group(counts, Padding(facts, (0, 1)), *notes)
+        speakers = [self._speaker_table()] if 0 < self.speakers <= _MOST_SPEAKERS else []
+        return Group(counts, *speakers, Padding(facts, (0, 1)), *notes)
+
+    def _speaker_table(self) -> Table:
+        totals = self.by_speaker.sum().sort_values(ascending=False, kind="stable")
+        shown = [label for label in self.by_speaker.columns if label in totals.index[:_MOST_EMOTIONS]]
+        table = Table()
+        table.add_column("speaker")
+        more = ["others"] if len(shown) < len(totals) else []
+        for heading in (*map(str, shown), *more, "total"):
+            table.add_column(heading, justify="right")
+        for speaker, row in self.by_speaker.iterrows():
+            others = [str(row.sum() - row[shown].sum())] if more else []
+            table.add_row(str(speaker), *(str(count) for count in row[shown]), *others, str(row.sum()))
+        return table
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [("utterances", f"{self.utterances}"), ("speakers", f"{self.speakers}")]
+        if self.speakers > _MOST_SPEAKERS:
+            each = self.by_speaker.drop(index=NO_SPEAKER, errors="ignore").sum(axis=1)
+            spread = f"{each.min()} to {each.max()}, median {each.median():.0f}"
+            facts.append(("utterances of a speaker", spread))
         if self.sessions:
             facts.append(("sessions", f"{self.sessions}"))
         if self.languages:
@@ -83,6 +105,8 @@ def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusS
     counts = pd.crosstab(emotions, splits)
     order = [split for split in ("train", "validation", "test", NO_SPLIT) if split in counts]
     labels = sorted(counts.index, key=lambda label: (label == NO_EMOTION, label))
+    by_speaker = pd.crosstab(table["speaker"].fillna(NO_SPEAKER), emotions)
+    speakers = sorted(by_speaker.index, key=lambda speaker: (speaker == NO_SPEAKER, speaker))
     counts = counts.loc[labels, order]
     if order == [NO_SPLIT]:
         counts = counts.rename(columns={NO_SPLIT: "utterances"})
@@ -95,6 +119,7 @@ def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusS
         source=source,
         utterances=len(table),
         emotions=counts,
+        by_speaker=by_speaker.loc[speakers, labels],
         speakers=table["speaker"].nunique(),
         sessions=table["session"].nunique(),
         languages=table["language"].nunique(),

@@ -1,9 +1,10 @@
 """Consoles: results on standard output, messages on standard error, and users' text never as markup."""
 
+import math
 import sys
 from collections.abc import Iterable
 from io import StringIO, TextIOWrapper
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -12,6 +13,14 @@ from rich.table import Table as _RichTable
 from rich.text import Text, TextType
 
 from mmer.plain_text import one_line, shown
+
+ResultFormat = Literal["table", "jsonl", "csv"]
+"""How results are printed on standard output."""
+
+BAR = 10
+"""Columns of a `bar`."""
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 class PlainConsole(Console):
@@ -52,6 +61,17 @@ class Table(_RichTable):
 
 def _plain(cell: Any) -> Any:
     return Text(shown(cell)) if isinstance(cell, str) else cell
+
+
+def bar(share: float) -> str:
+    """Draw a share, 0 to 1, as a bar of `BAR` columns, rounded to an eighth of a column."""
+    whole, eighths = divmod(math.floor(8 * BAR * share + 0.5), 8)
+    return ("█" * whole + _EIGHTHS[eighths].strip()).ljust(BAR)
+
+
+def result_format(asked: ResultFormat | None) -> ResultFormat:
+    """Give the format that was asked for; by default, a table on a terminal and JSON lines elsewhere."""
+    return asked or ("table" if sys.stdout.isatty() else "jsonl")
 
 
 def results() -> Console:

@@ -25,10 +25,18 @@ COLORS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9",
 ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
+_GUESSING = "#6b7785"
 _MOST_WRITTEN = 25  # most classes for which a confusion matrix shows names and numbers
 
 
-def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection: str = "validation") -> None:
+def plot_curves(
+    history: pd.DataFrame,
+    path: Path,
+    *,
+    kept_epoch: int,
+    selection: str = "validation",
+    chance: float | None = None,
+) -> None:
     """Draw the objectives during training and the score after each epoch.
 
     Args:
@@ -38,6 +46,7 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
         path: where the picture (PNG) goes.
         kept_epoch: the epoch, from 1, whose model is kept.
         selection: the split that `balanced_accuracy` was measured on.
+        chance: balanced accuracy of guessing, drawn as a line.
     """
     objectives = [name for name in NAMES if name in history and not np.isnan(history[name].to_numpy()).all()]
     epochs, scores = history["epoch"].to_numpy(), history["balanced_accuracy"].to_numpy()
@@ -55,12 +64,15 @@ def plot_curves(history: pd.DataFrame, path: Path, *, kept_epoch: int, selection
     if judged:
         axes = panels[-1]
         _clean(axes)
-        axes.plot(epochs, scores, color=INK, lw=2, marker=marker, ms=3.5, label="from both")
         alone = [side for side in ALONE if side in history and not np.isnan(history[side].to_numpy()).all()]
+        name = "from both" if alone else "the model"
+        axes.plot(epochs, scores, color=INK, lw=2, marker=marker, ms=3.5, label=name)
         for side, style in zip(alone, ("--", ":"), strict=False):
             axes.plot(epochs, history[side], color=INK, lw=1.4, ls=style, label=ALONE[side])
-        if alone:
-            axes.legend(fontsize=9, frameon=False, ncols=3, labelcolor=INK)
+        if chance is not None:
+            axes.axhline(chance, color=_GUESSING, lw=1.2, label=f"guessing {chance:.1%}")
+        if alone or chance is not None:
+            axes.legend(fontsize=9, frameon=False, ncols=4, labelcolor=INK)
         axes.set_title(
             f"balanced accuracy on {selection}", loc="left", fontsize=11, color=INK, fontweight="bold"
         )

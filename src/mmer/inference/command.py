@@ -13,16 +13,23 @@ from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
 from mmer.corpora.audio_folders import metadata_files
 from mmer.display.progress import counting
-from mmer.display.terminal import PlainConsole, messages, tell
+from mmer.display.terminal import PlainConsole, ResultFormat, messages, result_format, results, tell
 from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
-from mmer.inference.prediction import Prediction, check_output, write_predictions
+from mmer.inference.prediction import (
+    Prediction,
+    check_output,
+    write_each,
+    write_predictions,
+)
+from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.output_formats import check_timeline_output
 from mmer.inference.timeline.timeline import timeline
+from mmer.inference.timeline.timeline_table import print_timeline
 from mmer.plain_text import json_text
 
 
@@ -38,12 +45,13 @@ def predict_paths(
     coverage: float | None = None,
     by_class: bool = False,
     out: Path | None = None,
+    format: ResultFormat | None = None,
     batch_size: int = 16,
     device: str | None = None,
 ) -> int:
     """Predict the emotion of everything that `paths` name, and write a row for each recording.
 
-    Errors and warnings go to standard error too, one line for each recording that has any.
+    Errors and warnings go to standard error too, one line for each recording that has any, unless a table shows them.
 
     Args:
         model: a model folder.
@@ -53,15 +61,17 @@ def predict_paths(
         one_speaker: all recordings are of one person.
         min_confidence, coverage, by_class: see `Abstention`.
         out: see `write_predictions`; None for standard output.
+        format: of standard output, see `result_format`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Returns:
         How many recordings have no answer.
 
     Raises:
-        MMERError: the model or the inputs cannot be found, `out` cannot be written, there is one transcript and
-            several recordings or channels, or neither.
+        MMERError: the model or the inputs cannot be found, `out` cannot be written or comes with a format, there is
+            one transcript and several recordings or channels, or neither.
     """
+    _check_format(format, out)
     console = messages()
     found = collect_inputs(paths, partial(tell, console=console))
     utterances = in_channels(found, channel)
@@ -92,11 +102,29 @@ def predict_paths(
     bar = PlainConsole(quiet=True) if out is None and sys.stdout.isatty() else console
     with counting(bar, "predicting", len(utterances)) as progress:
         predictions = map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress))
-        written, errors = write_predictions(_reported(predictions, console), out, labels=recognizer.labels)
+        printed = result_format(format)
+        if out is None and printed == "table":
+            names = [utterance.utterance_id or utterance.path or "" for utterance in utterances]
+            table = PredictionTable(results(), names, recognizer.labels, ranked=len(names) == 1)
+            _, errors = write_each(predictions, table.add)
+            return errors
+        told = _reported(predictions, console)
+        lines = "csv" if printed == "csv" else "jsonl"
+        written, errors = write_predictions(told, out, labels=recognizer.labels, format=lines)
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
         tell(f"{written} predictions in {out}{failed}", console)
     return errors
+
+
+def _check_format(format: ResultFormat | None, out: object) -> None:
+    """Refuse a format beside a file, whose suffix gives its format."""
+    if format is not None and out:
+        raise MMERError(
+            Parameter("format"),
+            " is of standard output, and the suffix of a file gives its format; leave it out, or ",
+            Parameter("out"),
+        )
 
 
 def _files(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
@@ -141,6 +169,7 @@ def timeline_of(
     one_speaker: bool = False,
     smoothing: float = 0.0,
     pause: float = PAUSE,
+    format: ResultFormat | None = None,
     transcription: str = "given",
     batch_size: int = 16,
     device: str | None = None,
@@ -149,7 +178,9 @@ def timeline_of(
 
     Args:
         model: a model folder.
-        out: see `Timeline.write`; JSON on standard output if there are none.
+        out: see `Timeline.write`; if there are none, standard output gets a table, JSON in one line, or CSV with a row
+            for each segment.
+        format: of standard output, see `result_format`.
         segments, tiers: see `read_segments`.
         channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
         transcription, batch_size, device: see `EmotionRecognizer`.
@@ -158,8 +189,10 @@ def timeline_of(
         How many segments have no answer.
 
     Raises:
-        MMERError: the model, the recording or the segments cannot be read, or a file cannot be written.
+        MMERError: the model, the recording or the segments cannot be read, a file cannot be written, or there is a
+            file and a format.
     """
+    _check_format(format, out)
     check_channel(channel)
     inputs = [model, recording, *([] if segments is None else [segments])]
     for path in out:
@@ -184,7 +217,13 @@ def timeline_of(
     _report_segments(found.segments, console)
     for path in out:
         found.write(path)
-    if not out:
+    printed = result_format(format)
+    if not out and printed == "table":
+        print_timeline(found, results())
+        return len(found.errors)
+    if not out and printed == "csv":
+        write_predictions(found.segments, None, labels=found.labels, format="csv")
+    elif not out:
         print(json_text(found.to_dict()), flush=True)
     told = repr(found).removeprefix("Timeline(").removesuffix(")")
     tell(told, console)

@@ -3,14 +3,15 @@
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TextIO
 
-from mmer.display.terminal import tell
+from mmer.display.terminal import ResultFormat, result_format, tell
 from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
+from mmer.inference.prediction import csv_rows, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.plain_text import json_text, one_line
 
@@ -23,12 +24,13 @@ def listen_to(
     microphone_name: str | None,
     pause: float,
     interval: float,
+    format: ResultFormat | None = None,
     transcription: str,
     device: str | None,
 ) -> None:
     """Answer while somebody speaks; a line for each answer on standard output, and what was heard on standard error.
 
-    Lines are JSON, and readable text on a terminal. An interruption (Ctrl-C) ends listening: what is being said then is
+    An interruption (Ctrl-C) ends listening: what is being said then is
     answered still.
 
     Args:
@@ -36,23 +38,24 @@ def listen_to(
         piped: listen to standard input, at `rate` Hz, and not to the microphone.
         microphone_name: see `microphone`.
         pause, interval: see `Listener`.
+        format: see `result_format`; a table is lines of text. CSV has the columns of `Prediction.to_row`, `final` and
+            `delay`.
         transcription, device: see `EmotionRecognizer`.
 
     Raises:
         MMERError: the model cannot be loaded, or there is no such microphone.
         MissingExtraError: sounddevice is not installed.
     """
-    listener = Listener(
-        EmotionRecognizer.from_pretrained(model, device, transcription), pause=pause, interval=interval
-    )
+    recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    listener = Listener(recognizer, pause=pause, interval=interval)
     source = pipe(sys.stdin.buffer, rate) if piped else microphone(microphone_name)
-    show = _show_text if sys.stdout.isatty() else _show_json
+    show = _PRINTERS[result_format(format)](sys.stdout, recognizer.labels)
     emotions: Counter[str] = Counter()
     delays: list[float] = []
     with source as chunks, _interruption() as interrupted:
         tell("listening; Ctrl-C ends it")
         for heard in listen(listener, chunks, interrupted.is_set):
-            show(heard, sys.stdout)
+            show(heard)
             if heard.final:
                 emotions[heard.prediction.label or "no answer"] += 1
                 delays.append(heard.delay)
@@ -65,8 +68,26 @@ def listen_to(
     tell(summary)
 
 
-def _show_json(heard: Heard, file: TextIO) -> None:
-    print(json_text(heard.to_dict()), file=file, flush=True)
+def _json_lines(file: TextIO, labels: Sequence[str]) -> Callable[[Heard], object]:
+    return lambda heard: print(json_text(heard.to_dict()), file=file, flush=True)
+
+
+def _csv_rows(file: TextIO, labels: Sequence[str]) -> Callable[[Heard], object]:
+    write = csv_rows(file, [*row_schema(labels).names, "final", "delay"])
+    return lambda heard: write(
+        {**heard.prediction.to_row(labels), "final": heard.final, "delay": heard.delay}
+    )
+
+
+def _text(file: TextIO, labels: Sequence[str]) -> Callable[[Heard], object]:
+    return lambda heard: _show_text(heard, file)
+
+
+_PRINTERS: dict[str, Callable[[TextIO, Sequence[str]], Callable[[Heard], object]]] = {
+    "table": _text,
+    "jsonl": _json_lines,
+    "csv": _csv_rows,
+}
 
 
 def _show_text(heard: Heard, file: TextIO) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, writing
 from mmer.inference.notebook import bars, card, line, player
-from mmer.plain_text import json_text, valid
+from mmer.plain_text import json_text, one_line, valid
 
 ROWS_PER_GROUP = 1024
 
@@ -191,7 +191,11 @@ def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> 
 
 
 def write_predictions(
-    predictions: Iterable[Prediction], path: str | Path | None, *, labels: Sequence[str]
+    predictions: Iterable[Prediction],
+    path: str | Path | None,
+    *,
+    labels: Sequence[str],
+    format: Literal["jsonl", "csv"] = "jsonl",
 ) -> tuple[int, int]:
     """Write predictions as they arrive.
 
@@ -200,8 +204,9 @@ def write_predictions(
 
     Args:
         predictions: iterated over once.
-        path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for JSON lines on standard output.
+        path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for standard output.
         labels: emotions of the model, in the order of their columns.
+        format: of standard output.
 
     Returns:
         The number of predictions written, and the number of errors among them.
@@ -212,27 +217,42 @@ def write_predictions(
         KeyboardInterrupt: the user interrupted; the message says where the predictions are.
     """
     check_output(path)
+    if path is None:
+        return write_each(predictions, STREAM_WRITERS[format](sys.stdout, labels))
+    with _writer(Path(path), labels) as (write, part):
+        return write_each(predictions, write, str(part))
+
+
+def write_each(
+    predictions: Iterable[Prediction], write: Callable[[Prediction], object], place: str = "standard output"
+) -> tuple[int, int]:
+    """Write predictions as they arrive.
+
+    Args:
+        predictions: iterated over once.
+        write: called with each.
+        place: where an interruption leaves them.
+
+    Returns:
+        The number of predictions written, and the number of errors among them.
+
+    Raises:
+        KeyboardInterrupt: the user interrupted; the message names `place`.
+    """
     written = errors = 0
-    with _writer(path, labels) as (write, part):
-        try:
-            for prediction in predictions:
-                write(prediction)
-                written += 1
-                errors += prediction.error is not None
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted: {written} predictions are in {part}") from None
+    try:
+        for prediction in predictions:
+            write(prediction)
+            written += 1
+            errors += prediction.error is not None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted: {written} predictions are in {place}") from None
     return written, errors
 
 
 @contextmanager
-def _writer(
-    path: str | Path | None, labels: Sequence[str]
-) -> Iterator[tuple[Callable[[Prediction], object], str | Path]]:
+def _writer(path: Path, labels: Sequence[str]) -> Iterator[tuple[Callable[[Prediction], object], Path]]:
     """Open a writer: a function that writes a prediction, and the place that holds predictions until the end."""
-    if path is None:
-        yield lambda prediction: _write_json_line(prediction, sys.stdout), "standard output"
-        return
-    path = Path(path)
     open_writer = WRITERS[path.suffix.lower()]
     with writing(path, keep=True) as part, open_writer(part, labels) as write:
         yield write, part
@@ -241,19 +261,37 @@ def _writer(
 @contextmanager
 def _json_lines_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
     with path.open("w", encoding="utf-8") as file:
-        yield lambda prediction: _write_json_line(prediction, file)
+        yield _json_lines(file, labels)
 
 
-def _write_json_line(prediction: Prediction, file: TextIO) -> None:
-    print(json_text(prediction.to_dict()), file=file, flush=True)
+def _json_lines(file: TextIO, labels: Sequence[str]) -> Callable[[Prediction], object]:
+    return lambda prediction: print(json_text(prediction.to_dict()), file=file, flush=True)
 
 
 @contextmanager
 def _csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, row_schema(labels).names)
-        table.writeheader()
-        yield lambda prediction: table.writerow(prediction.to_row(labels)) and file.flush()
+        yield _csv_rows(file, labels)
+
+
+def _csv_rows(file: TextIO, labels: Sequence[str]) -> Callable[[Prediction], object]:
+    write = csv_rows(file, row_schema(labels).names)
+    return lambda prediction: write(prediction.to_row(labels))
+
+
+def csv_rows(file: TextIO, columns: Sequence[str]) -> Callable[[dict[str, Any]], object]:
+    """Write the head of a CSV file, and return what writes a row; a terminal gets text that is safe to show."""
+    table = csv.DictWriter(file, columns)
+    table.writeheader()
+    safe = _on_terminal if file.isatty() else dict[str, Any]
+    return lambda row: table.writerow(safe(row)) and file.flush()
+
+
+def _on_terminal(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: one_line(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+STREAM_WRITERS = {"jsonl": _json_lines, "csv": _csv_rows}
 
 
 @contextmanager

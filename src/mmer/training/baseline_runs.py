@@ -14,8 +14,10 @@ from mmer.display.terminal import messages
 from mmer.errors import MMERError, TrainingError
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.reference_systems import egemaps_features, predict_majority, predict_svm
+from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import METRICS, RunMetrics, read_metrics
 from mmer.evaluation.terminal_tables import FIGURES, metrics_tables
+from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_file, check_output_folder, write_parquet
 from mmer.recipe.schema import Recipe
@@ -88,6 +90,7 @@ def cross_validate_baseline(
     title = Text(f"{folder.name}: {system}, {len(made.folds)} folds by {made.group}", style="bold")
     told = Text(f"mean over folds: {', '.join(means)}; pooled:")
     console.print(Group(title, told, metrics_tables(metrics.pooled, metrics.intervals), Text(str(folder))))
+    console.print(verdict_text(verdict(read_run(folder))))
     return CrossValidation(folder, metrics)
 
 

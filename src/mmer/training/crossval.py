@@ -20,8 +20,10 @@ from mmer.display.terminal import Table, messages, tell
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_json, write_parquet
 from mmer.recipe.schema import Recipe, load_run_recipe
@@ -128,6 +130,7 @@ def cross_validate(
     if finished := _finished(folder, names):
         metrics = put_together(folder, recipe, made, finished)
         console.print(summary(folder, made, metrics))
+        console.print(verdict_text(verdict(read_run(folder))))
     for name, reason in failures.items():
         tell(f"fold {name} failed: {reason}", console, style="red")
     if failures:

@@ -14,6 +14,7 @@ from mmer.evaluation.calibration.fit import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
+from mmer.evaluation.verdict import chance_of
 from mmer.files.writing import write_parquet, writing_folder
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
@@ -75,7 +76,13 @@ def judge_run(
     watched = "validation" if selection == "last" else selection
 
     with additional_picture("curves.png"):
-        plot_curves(history, folder / "curves.png", selection=watched, kept_epoch=epoch_of(state, step))
+        plot_curves(
+            history,
+            folder / "curves.png",
+            selection=watched,
+            kept_epoch=epoch_of(state, step),
+            chance=None if (seen := judged[watched]) is None else chance_of(seen),
+        )
     shown = next(split for split in ("test", watched, "train") if judged[split])
     optimistic = ", which chose the epoch" if selection == shown else ""
     figures = judged[shown]

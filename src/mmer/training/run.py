@@ -12,7 +12,9 @@ from mmer.corpora.folds import shared_speakers, shared_transcripts
 from mmer.display.progress import counting, quiet_transformers
 from mmer.display.terminal import messages, tell
 from mmer.errors import RecipeError, TrainingError
+from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import METRICS, RunMetrics
+from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, write_json
 from mmer.recipe.schema import Recipe, load_run_recipe
@@ -106,6 +108,8 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
         prune(folder)
     metrics = RunMetrics.read(metrics_file)
     console.print(summary(folder, metrics, preparation.skipped))
+    if process.is_main_process and (metrics.test or metrics.validation):
+        console.print(verdict_text(verdict(read_run(folder))))
     return TrainingRun(folder, metrics)
 
 

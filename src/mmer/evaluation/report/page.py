@@ -32,11 +32,13 @@ from mmer.evaluation.report.run_files import (
     read_histories,
     read_run,
     read_versions,
+    verdict,
     warnings,
 )
 from mmer.evaluation.report.tables import ReportTable
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.evaluation.verdict import chance_of
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_text
 
@@ -109,7 +111,7 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], l
         tables.reliability_bins(run),
         tables.confident_mistakes(run),
     )
-    leaks, verdict = _audit(run, console)
+    leaks, audited = _audit(run, console)
     bias = run.metrics.selection_bias
     shown = {
         "results": tables.results(run),
@@ -138,7 +140,8 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], l
         "tiles": _tiles(run),
         "warnings": warnings(run),
         "protocol": protocol(run),
-        "verdict": verdict,
+        "audited": audited,
+        "verdict": verdict(run),
         "tables": shown,
         "fold_confusions": folds,
         "dots": _dots(run, speakers),
@@ -228,8 +231,11 @@ def _curves(run: Run) -> Illustration:
     missing = (
         f" {len(run.runs) - len(histories)} folds have no log." if len(histories) < len(run.runs) else ""
     )
-    svg = plots.learning_curves(histories, kept, selection)
-    return Illustration(f"Objectives in training, unweighted. {lines}: the epoch that is kept.{missing}", svg)
+    svg = plots.learning_curves(histories, kept, selection, chance=chance_of(run.figures))
+    return Illustration(
+        f"Objectives in training, unweighted. {lines}: the epoch that is kept; dashed: guessing.{missing}",
+        svg,
+    )
 
 
 def _kept_epoch(folder: Path) -> int:

@@ -68,13 +68,16 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
     )
 
 
-def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, int], selection: str) -> str:
+def learning_curves(
+    histories: Mapping[str, pd.DataFrame], kept: Mapping[str, int], selection: str, *, chance: float
+) -> str:
     """Draw the objectives and the score by epoch, a line for each fold and their mean.
 
     Args:
         histories: fold -> table of `history_of`.
         kept: fold -> epoch whose model is kept.
         selection: the split judged after each epoch.
+        chance: balanced accuracy of guessing, drawn as a line.
     """
     table = pd.concat(histories.values(), keys=list(histories), names=["fold"]).reset_index("fold")
     panels = [name for name in (*NAMES, "balanced_accuracy") if table[name].notna().any()]
@@ -99,6 +102,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], kept: Mapping[str, in
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("epoch", color=INK, fontsize=9)
         if name == "balanced_accuracy":
+            axes.axhline(chance, color=INK, lw=1, ls="--")
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     for axes in grid[len(panels) :]:
         axes.set_visible(False)

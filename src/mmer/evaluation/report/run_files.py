@@ -14,9 +14,11 @@ from mmer.corpora.folds import Folds
 from mmer.errors import Function, MMERError
 from mmer.evaluation.intervals import Interval, with_intervals
 from mmer.evaluation.metrics import Metrics
+from mmer.evaluation.modalities import CONDITIONS, by_modality
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.evaluation.verdict import Training, Verdict, judge_figures
 from mmer.recipe.schema import Recipe, load_run_recipe
 
 _NAMED = 12  # most groups that a sentence lists
@@ -124,6 +126,25 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         runs={name: folder / "folds" / name for name in metrics.folds}
         if isinstance(metrics, CrossValidationMetrics)
         else {folder.name: folder},
+    )
+
+
+def verdict(run: Run) -> Verdict:
+    """Say what the figures of a run mean, and what to try next."""
+    metrics, training = run.metrics, None
+    modalities = None
+    if {column for column, _ in CONDITIONS.values()} <= set(run.predictions):
+        modalities = by_modality(run.predictions, run.labels)
+    if metrics.system is None:
+        table = run.corpus.table
+        if isinstance(metrics, RunMetrics):
+            speakers = table["speaker"][table["split"] == "train"].nunique()
+            rising = metrics.selection != "last" and metrics.kept_epoch == metrics.epochs
+            training = Training(run.recipe, speakers, metrics.train, rising)
+        else:
+            training = Training(run.recipe, table["speaker"].nunique(), None, rising=False)
+    return judge_figures(
+        run.figures, run.intervals["balanced_accuracy"], modalities=modalities, training=training
     )
 
 

@@ -1,0 +1,140 @@
+"""What figures mean: each sentence and each advice only where the numbers support it."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmer.display.terminal import PlainConsole
+from mmer.evaluation.intervals import Interval, interval
+from mmer.evaluation.metrics import Metrics, compute_metrics
+from mmer.evaluation.modalities import ModalityFigures
+from mmer.evaluation.verdict import Code, Training, judge_figures, verdict_text
+from mmer.recipe.schema import Recipe, load_recipe
+
+LABELS = ["angry", "happy", "sad"]
+
+
+def figures(right: float, *, each: int = 40) -> Metrics:
+    """Figures of utterances of three emotions, of which this share is right and the rest taken for the next one."""
+    truth, answers = list[str](), list[str]()
+    for place, label in enumerate(LABELS):
+        hits = round(right * each)
+        truth += [label] * each
+        answers += [label] * hits + [LABELS[(place + 1) % 3]] * ((each - hits) // 2)
+        answers += [LABELS[(place + 2) % 3]] * (each - hits - (each - hits) // 2)
+    return compute_metrics(truth, answers, LABELS)
+
+
+def between(low: float | None, high: float | None, clusters: int = 12) -> Interval:
+    return Interval(0.5, low, high, 0.95, clusters, "speaker")
+
+
+def recipe(**model: object) -> Recipe:
+    return load_recipe(
+        "compact", [f"model.{name.replace('__', '.')}={value}" for name, value in model.items()]
+    )
+
+
+def training(**changes: object) -> Training:
+    return replace(Training(recipe(), 20, figures(0.95), rising=False), **changes)  # type: ignore[arg-type]
+
+
+def sides(both: float, speech: float, text: float) -> dict[str, ModalityFigures]:
+    def side(score: float) -> ModalityFigures:
+        return ModalityFigures(
+            utterances=120,
+            accuracy=score,
+            balanced_accuracy=score,
+            macro_f1=score,
+            weighted_f1=score,
+            intervals={},
+        )
+
+    return {"both": side(both), "speech": side(speech), "text": side(text)}
+
+
+@pytest.mark.parametrize(
+    ("right", "found", "against"),
+    [
+        (0.8, between(0.6, 0.9), "better"),
+        (0.5, between(0.2, 0.7), "unclear"),
+        (0.5, between(None, None, 2), "higher"),
+        (0.5, None, "higher"),
+        (0.2, between(0.1, 0.4), "no better"),
+        (0.2, None, "no better"),
+    ],
+)
+def test_against_guessing(right: float, found: Interval | None, against: str) -> None:
+    verdict = judge_figures(figures(right), found)
+    assert verdict.against == against
+    assert verdict.chance == pytest.approx(1 / 3)
+    assert f"{1 / 3:.1%}" in verdict.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("known", "modalities", "right", "codes"),
+    [
+        (training(), None, 0.9, ["compare_baseline"]),
+        (training(speakers=4), None, 0.9, ["few_speakers"]),
+        (training(rising=True), None, 0.9, ["score_rising"]),
+        (training(figures=figures(0.35), rising=True), None, 0.9, ["nothing_learned"]),
+        (training(recipe=recipe(fusion="speech")), None, 0.3, ["speech_at_chance", "weak_emotion"]),
+        (
+            training(recipe=recipe(fusion="speech", speech__normalization="speaker")),
+            None,
+            0.3,
+            ["weak_emotion"],
+        ),
+        (training(), sides(0.9, 0.3, 0.9), 0.9, ["speech_at_chance", "text_alone"]),
+        (training(), sides(0.9, 0.91, 0.6), 0.9, ["speech_alone"]),
+        (training(), sides(0.9, 0.7, 0.6), 0.9, ["compare_baseline"]),
+        (training(figures=figures(0.95, each=20)), None, 0.9, ["few_utterances"]),
+        (None, None, 0.9, []),
+    ],
+)
+def test_advice_only_where_the_numbers_support_it(
+    known: Training | None, modalities: dict[str, ModalityFigures] | None, right: float, codes: list[Code]
+) -> None:
+    verdict = judge_figures(figures(right), between(0.4, 0.99), modalities=modalities, training=known)
+    assert [advice.code for advice in verdict.advices] == codes
+
+
+def test_few_tested_speakers_and_no_known_ones() -> None:
+    few = judge_figures(figures(0.9), between(None, None, 1))
+    assert [advice.code for advice in few.advices] == ["few_tested_speakers"]
+    assert few.sentences[-1] == "This rests on 120 utterances of 1 speaker."
+    unknown = judge_figures(figures(0.9), between(None, None, 0))
+    assert (unknown.advices, unknown.sentences[-1]) == (
+        (),
+        "This rests on 120 utterances whose speakers are not known.",
+    )
+
+
+def test_a_label_is_never_markup() -> None:
+    found = compute_metrics(["[red]x[/red]"] * 3 + ["y"], ["[red]x[/red]"] * 4, ["[red]x[/red]", "y"])
+    file = io.StringIO()
+    PlainConsole(file=file, width=300).print(verdict_text(judge_figures(found, None)))
+    assert "Always answering [red]x[/red] is right for 75.0% of the utterances" in file.getvalue()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 60))
+def test_any_figures_have_a_verdict(seed: int, speakers: int, utterances: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "emotion": rng.choice(LABELS, utterances),
+            "predicted": rng.choice(LABELS, utterances),
+            "speaker": rng.integers(speakers, size=utterances).astype(str),
+        }
+    )
+    found = compute_metrics(table["emotion"].tolist(), table["predicted"].tolist(), LABELS)
+    verdict = judge_figures(found, interval(table, labels=LABELS))
+    assert len(verdict.advices) <= 3
+    assert len(verdict.sentences) == 3
+    if verdict.against == "better":
+        assert verdict.balanced_accuracy > verdict.chance
