@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
+from mmer.features.preprocessor import Preprocessor
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.answering import BatchAnswerer
 from mmer.inference.backends.bundle import model_folder
@@ -21,7 +23,6 @@ from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utteran
 from mmer.inference.prediction import Prediction, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
-from mmer.model.processor import FeatureStatistics, MMERProcessor
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +63,7 @@ class EmotionRecognizer:
     def __init__(
         self,
         model: "MMERForEmotionRecognition | Network",
-        processor: MMERProcessor,
+        processor: Preprocessor,
         device: "str | torch.device | None" = None,
         transcription: str = "given",
         calibration: Calibration | None = None,

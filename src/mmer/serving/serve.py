@@ -19,8 +19,8 @@ from mmer.serving.memory import keep_few_heaps
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:
+    from mmer.features.statistics import FeatureStatistics
     from mmer.inference.recognizer import EmotionRecognizer
-    from mmer.model.processor import FeatureStatistics
     from mmer.serving.connections import Connections
 
 MESSAGE = 1_000_000  # largest message of a stream in bytes

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from mmer.audio.decoding.common import AudioInfo
 from mmer.audio.load import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.model.processor import FeatureStatistics
 
 _INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
 SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
