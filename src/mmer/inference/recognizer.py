@@ -6,10 +6,8 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
@@ -25,8 +23,10 @@ from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
+    from mmer.corpora.corpus import Corpus
     from mmer.model.mmer import MMERForEmotionRecognition
 
 WINDOW = 4  # batches that are sorted by length together, and as many that are read ahead
@@ -245,12 +245,12 @@ class EmotionRecognizer:
 
     def predict_corpus(
         self,
-        corpus: Corpus,
+        corpus: "Corpus",
         *,
-        among: Corpus | None = None,
+        among: "Corpus | None" = None,
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Predict the emotions of a corpus.
 
         Args:
@@ -265,6 +265,8 @@ class EmotionRecognizer:
             (joined by `; `) and `error`. `predicted` and the probabilities are null where there is an error; the
             contributions and the predictions from one modality are null where `Prediction.alone` is None.
         """
+        import pandas as pd  # here, since recordings without a table do not need it
+
         speakers = None if among is None else self.speakers_among(corpus, among)
         predictions = self.predict(
             corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers
@@ -290,7 +292,7 @@ class EmotionRecognizer:
         with reading_threads() as readers:
             return self._clips.statistics(utterances, readers)
 
-    def speakers_among(self, corpus: Corpus, among: Corpus) -> dict[str, FeatureStatistics] | None:
+    def speakers_among(self, corpus: "Corpus", among: "Corpus") -> dict[str, FeatureStatistics] | None:
         """Compute the statistics of a corpus's speakers from all their utterances in a larger corpus.
 
         Args:
