@@ -16,6 +16,7 @@ from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, collect_inputs, in_channels
 from mmer.inference.prediction import Prediction, check_output, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.memory import return_freed_memory
 
 
 def predict_paths(
@@ -76,6 +77,7 @@ def predict_paths(
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out, [model, *_files(paths, utterances)])
+    return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     for note in abstain.notes:

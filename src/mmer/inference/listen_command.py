@@ -12,6 +12,7 @@ from typing import TextIO
 from mmer.display.terminal import tell
 from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text, one_line
 
 
@@ -42,6 +43,7 @@ def listen_to(
         MMERError: the model cannot be loaded, or there is no such microphone.
         MissingExtraError: sounddevice is not installed.
     """
+    return_freed_memory()
     listener = Listener(
         EmotionRecognizer.from_pretrained(model, device, transcription), pause=pause, interval=interval
     )

@@ -16,6 +16,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.output_formats import check_timeline_output
 from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.timeline import timeline
+from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
 
 
@@ -56,6 +57,7 @@ def timeline_of(
     check_different(out)
     given = None if segments is None else read_segments(segments, str(recording), tiers)
     probe(recording)
+    return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     console = messages()
     with counting(console, "seconds") as progress:
