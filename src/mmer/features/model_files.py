@@ -136,7 +136,8 @@ class FolderTokenizer:
         if not settings.keys() <= _OF_TOKENIZER | _NOT_READ or not isinstance(end, str | None):
             return None
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        pad_id, end_id = tokenizer.token_to_id(pad), end and tokenizer.token_to_id(end)
+        pad_id = tokenizer.token_to_id(pad)
+        end_id = None if end is None else tokenizer.token_to_id(end)
         if pad_id is None or (end is not None and end_id is None):
             return None
         tokenizer.no_truncation()
