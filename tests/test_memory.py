@@ -59,7 +59,7 @@ if sys.argv[1] == "returned":
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
 libc.free(ctypes.c_void_p(libc.malloc(24_000_000)))
-arrays = [libc.malloc(size) for size in (9_000_000, 5_000_000, 2_000_000)]
+arrays = [libc.malloc(size) for size in (9_000_000, 6_000_000, 5_000_000)]
 file = libc.fopen(sys.argv[2].encode(), b"w")
 libc.malloc_info(0, ctypes.c_void_p(file))
 libc.fclose(ctypes.c_void_p(file))

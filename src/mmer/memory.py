@@ -5,7 +5,7 @@ import platform
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # of mallopt(3)
 HEAPS = 2
-LARGE = 1 << 20  # bytes
+LARGE = 1 << 22  # bytes; arrays of a clip of some seconds stay in the heaps, which costs less time
 
 
 def return_freed_memory() -> None:
