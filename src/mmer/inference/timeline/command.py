@@ -13,8 +13,8 @@ from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
 from mmer.inference.prediction import Prediction
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.output_formats import check_timeline_output
 from mmer.inference.timeline.input_segments import read_segments
+from mmer.inference.timeline.output_formats import check_timeline_output
 from mmer.inference.timeline.timeline import timeline
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
