@@ -21,10 +21,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
+from mmer.features.statistics import SpeakerPrior
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.reading import reading_threads
 from mmer.model import FeatureStatistics
-from mmer.model.feature_statistics import SpeakerPrior
 
 Make = Callable[..., EmotionRecognizer]
 RATE = 16_000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from transformers import SeamlessM4TFeatureExtractor
 
+from mmer.features.statistics import MOST_CLIPS, SpeakerPrior
 from mmer.model import FeatureStatistics, MMERProcessor
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.model.feature_statistics import MOST_CLIPS, SpeakerPrior
 from mmer.recipe.schema import CompactText
 
 

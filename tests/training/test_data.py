@@ -8,8 +8,9 @@ import torch
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
+from mmer.features.statistics import FeatureStatistics
 from mmer.model.build import build_model
-from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.data import (
     Collator,

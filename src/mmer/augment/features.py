@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from mmer.model.encoders.compact import MEL_BINS
-from mmer.model.encoders.prosody import CHANNELS
+from mmer.features.compact import MEL_BINS
+from mmer.features.prosody import CHANNELS
 
 
 class FeatureAugmenter:

@@ -175,7 +175,7 @@ def timeline(
     device: Device = None,
 ) -> None:
     """Predict an emotion for each segment of speech in a recording of any length."""
-    from mmer.inference.command import timeline_of
+    from mmer.inference.timeline.command import timeline_of
 
     errors = timeline_of(
         model,

@@ -16,7 +16,7 @@ from pyarrow import csv as arrow_csv
 
 from mmer.corpora.delimited import DELIMITERS, check_width, read_delimited
 from mmer.errors import CorpusError, Function, MMERError, reading, reason_of
-from mmer.files.writing import writing
+from mmer.files.writing import TABLES, writing
 from mmer.plain_text import json_text, valid, whole
 from mmer.text.names import header, tidy
 
@@ -27,7 +27,6 @@ COLUMNS = (
 """Columns that every corpus has. `start`, `end` and `duration` are seconds, everything else is text."""
 
 SECONDS = ("start", "end", "duration")
-SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 FORMATS = ("audformat", "emobox", "kaldi", "hf")
 """Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
 
@@ -57,7 +56,7 @@ def read_table(path: Path, notes: list[str] | None = None, as_text: Collection[s
     value is a number without leading zeros, or true or false.
 
     Args:
-        path: path with one of `SUFFIXES`.
+        path: path with one of `TABLES`.
         notes: receives a line for each assumption about the file.
         as_text: columns whose numbers stay text in CSV and TSV, beside `COLUMNS`.
 
@@ -101,8 +100,8 @@ def check_table_name(path: Path) -> None:
     Raises:
         CorpusError: it does not.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
+    if path.suffix.lower() not in TABLES:
+        known = ", ".join(TABLES)
         raise CorpusError(f"{path}: unknown kind of table {path.suffix.lower()!r}; known are {known}")
 
 

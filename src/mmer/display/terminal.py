@@ -12,6 +12,7 @@ from rich.table import Column
 from rich.table import Table as _RichTable
 from rich.text import Text, TextType
 
+from mmer.errors import MMERError, Parameter
 from mmer.plain_text import one_line, shown
 
 ResultFormat = Literal["table", "jsonl", "csv"]
@@ -67,6 +68,20 @@ def bar(share: float) -> str:
     """Draw a share, 0 to 1, as a bar of `BAR` columns, rounded to an eighth of a column."""
     whole, eighths = divmod(math.floor(8 * BAR * share + 0.5), 8)
     return ("█" * whole + _EIGHTHS[eighths].strip()).ljust(BAR)
+
+
+def check_format(format: ResultFormat | None, out: object) -> None:
+    """Refuse a format of standard output beside a file, whose suffix gives its format.
+
+    Raises:
+        MMERError: there are both.
+    """
+    if format is not None and out:
+        raise MMERError(
+            Parameter("format"),
+            " is of standard output, and the suffix of a file gives its format; leave it out, or ",
+            Parameter("out"),
+        )
 
 
 def result_format(asked: ResultFormat | None) -> ResultFormat:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import SUFFIXES, read_table, with_columns
+from mmer.corpora.tables import read_table, with_columns
 from mmer.errors import MMERError, Parameter, reading
 from mmer.evaluation.results import METRICS, is_run
+from mmer.files.writing import TABLES
 from mmer.plain_text import lines_of
 from mmer.recipe.values import Section
 from mmer.text.names import folded, tidy
@@ -137,8 +138,8 @@ def _read_run(folder: Path) -> pd.DataFrame:
 
 
 def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
-    if path.suffix.lower() not in SUFFIXES and path.exists():
-        known = ", ".join(SUFFIXES)
+    if path.suffix.lower() not in TABLES and path.exists():
+        known = ", ".join(TABLES)
         raise MMERError(f"{path}: give a run folder, a table ({known}) or a ..._predict.txt of s3prl")
     table = with_columns(read_table(path, as_text=[*columns, *columns.values()]), list(columns))
     found = [str(name) for name in table.columns]

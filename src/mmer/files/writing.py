@@ -17,6 +17,8 @@ from mmer.plain_text import json_text
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl")
+"""What the names of tables end in, those of a corpus and those of predictions."""
 PART = ".part"
 """Suffix of a file while it is being written."""
 

@@ -7,12 +7,13 @@ from functools import partial
 import numpy as np
 
 from mmer.errors import CheckpointError, MMERError, is_out_of_memory
+from mmer.features.preprocessor import Preprocessor
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.calibration import Calibration
 from mmer.inference.reading import Clip
 from mmer.inference.transcription import Transcription, heard_by_ctc
-from mmer.model.processor import FeatureStatistics, MMERProcessor
 
 
 class BatchAnswerer:
@@ -28,7 +29,7 @@ class BatchAnswerer:
     def __init__(
         self,
         network: Network,
-        processor: MMERProcessor,
+        processor: Preprocessor,
         transcription: Transcription,
         calibration: Calibration | None,
     ) -> None:

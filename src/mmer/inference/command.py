@@ -1,4 +1,4 @@
-"""What `mmer predict` and `mmer timeline` do: from paths to rows."""
+"""What `mmer predict` does: from paths to rows."""
 
 import os
 import sys
@@ -9,28 +9,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmer.audio.load import probe
-from mmer.audio.speech_segments import PAUSE
-from mmer.corpora.audio_folders import metadata_files
 from mmer.display.progress import counting
-from mmer.display.terminal import PlainConsole, ResultFormat, messages, result_format, results, tell
-from mmer.errors import MMERError, Parameter
-from mmer.files.writing import check_different
-from mmer.inference.abstention import Abstention
-from mmer.inference.inputs import Utterance, check_channel, collect_inputs, in_channels
-from mmer.inference.prediction import (
-    Prediction,
-    check_output,
-    write_each,
-    write_predictions,
+from mmer.display.terminal import (
+    PlainConsole,
+    ResultFormat,
+    check_format,
+    messages,
+    result_format,
+    results,
+    tell,
 )
+from mmer.errors import MMERError, Parameter
+from mmer.inference.abstention import Abstention
+from mmer.inference.inputs import Utterance, collect_inputs, in_channels
+from mmer.inference.prediction import Prediction, check_output, write_each, write_predictions
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.input_segments import read_segments
-from mmer.inference.timeline.output_formats import check_timeline_output
-from mmer.inference.timeline.timeline import timeline
-from mmer.inference.timeline.timeline_table import print_timeline
-from mmer.plain_text import json_text
+from mmer.memory import return_freed_memory
 
 
 def predict_paths(
@@ -71,7 +66,7 @@ def predict_paths(
         MMERError: the model or the inputs cannot be found, `out` cannot be written or comes with a format, there is
             one transcript and several recordings or channels, or neither.
     """
-    _check_format(format, out)
+    check_format(format, out)
     console = messages()
     found = collect_inputs(paths, partial(tell, console=console))
     utterances = in_channels(found, channel)
@@ -94,6 +89,7 @@ def predict_paths(
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out, [model, *_files(paths, utterances)])
+    return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     for note in abstain.notes:
@@ -117,20 +113,13 @@ def predict_paths(
     return errors
 
 
-def _check_format(format: ResultFormat | None, out: object) -> None:
-    """Refuse a format beside a file, whose suffix gives its format."""
-    if format is not None and out:
-        raise MMERError(
-            Parameter("format"),
-            " is of standard output, and the suffix of a file gives its format; leave it out, or ",
-            Parameter("out"),
-        )
-
-
 def _files(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
     """List the files that are read: recordings, tables and the tables of folders."""
-    named = [path for path in paths if os.path.isfile(path)]
-    tables = [str(file) for path in paths if os.path.isdir(path) for file in metadata_files(Path(path))]
+    named, tables = [path for path in paths if os.path.isfile(path)], []
+    if folders := [path for path in paths if os.path.isdir(path)]:
+        from mmer.corpora.audio_folders import metadata_files  # imports pandas, which a file does not need
+
+        tables = [str(file) for folder in folders for file in metadata_files(Path(folder))]
     return [*named, *tables, *(utterance.path for utterance in utterances if utterance.path)]
 
 
@@ -156,88 +145,3 @@ def _reported(predictions: Iterator[Prediction], console: Console) -> Iterator[P
         elif prediction.warnings:
             tell(f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}", console)
         yield prediction
-
-
-def timeline_of(
-    model: Path,
-    recording: Path,
-    out: Sequence[Path],
-    *,
-    segments: Path | None = None,
-    tiers: list[str] | None = None,
-    channel: str = "mix",
-    one_speaker: bool = False,
-    smoothing: float = 0.0,
-    pause: float = PAUSE,
-    format: ResultFormat | None = None,
-    transcription: str = "given",
-    batch_size: int = 16,
-    device: str | None = None,
-) -> int:
-    """Answer each segment of a recording, and write files about it.
-
-    Args:
-        model: a model folder.
-        out: see `Timeline.write`; if there are none, standard output gets a table, JSON in one line, or CSV with a row
-            for each segment.
-        format: of standard output, see `result_format`.
-        segments, tiers: see `read_segments`.
-        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
-        transcription, batch_size, device: see `EmotionRecognizer`.
-
-    Returns:
-        How many segments have no answer.
-
-    Raises:
-        MMERError: the model, the recording or the segments cannot be read, a file cannot be written, or there is a
-            file and a format.
-    """
-    _check_format(format, out)
-    check_channel(channel)
-    inputs = [model, recording, *([] if segments is None else [segments])]
-    for path in out:
-        check_timeline_output(path, inputs)
-    check_different(out)
-    given = None if segments is None else read_segments(segments, str(recording), tiers)
-    probe(recording)
-    recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
-    console = messages()
-    with counting(console, "seconds") as progress:
-        found = timeline(
-            recognizer,
-            recording,
-            segments=given,
-            channel=channel,
-            smoothing=smoothing,
-            pause=pause,
-            one_speaker=one_speaker,
-            batch_size=batch_size,
-            progress=progress,
-        )
-    _report_segments(found.segments, console)
-    for path in out:
-        found.write(path)
-    printed = result_format(format)
-    if not out and printed == "table":
-        print_timeline(found, results())
-        return len(found.errors)
-    if not out and printed == "csv":
-        write_predictions(found.segments, None, labels=found.labels, format="csv")
-    elif not out:
-        print(json_text(found.to_dict()), flush=True)
-    told = repr(found).removeprefix("Timeline(").removesuffix(")")
-    tell(told, console)
-    return len(found.errors)
-
-
-def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
-    """Print a line for each segment without an answer, and one for each kind of warning."""
-    warnings: dict[str, list[str]] = {}
-    for segment in segments:
-        # What is measured comes after a colon, and differs from segment to segment.
-        for warning in segment.warnings:
-            warnings.setdefault(warning.partition(":")[0], []).append(warning)
-    errors = [segment.error for segment in segments if segment.error]
-    told = [f"{len(group)} of {len(segments)} segments: {group[0]}" for group in warnings.values()]
-    for line in (*errors, *told):
-        tell(f"mmer: {line}", console)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.errors import CheckpointError
+from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import damaged_file, read_json_object
 from mmer.files.writing import write_json
 from mmer.inference.backends.network import Array
 from mmer.inference.calibration import weights_hash
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.model.processor import MMERProcessor
 
 FILE = "golden.json"
 VERSION = 1
@@ -34,7 +34,7 @@ _CLIPS = (  # seconds, Hz at the beginning and at the end, syllables a second, t
 _BAND = 6000  # Hz, so that nothing is lost at other sampling rates
 
 
-def golden_clips(processor: MMERProcessor) -> list[tuple[NDArray[np.float32], str]]:
+def golden_clips(processor: Preprocessor) -> list[tuple[NDArray[np.float32], str]]:
     """Make the waveform, (samples,) at 16 kHz, and the words of each clip, within the processor's `max_duration`."""
     clips = []
     for number, (seconds, first, last, syllables, words) in enumerate(_CLIPS):
@@ -75,7 +75,7 @@ def golden_logits(
 
 
 def golden_features(
-    processor: MMERProcessor, clips: Sequence[tuple[NDArray[np.float32], str]]
+    processor: Preprocessor, clips: Sequence[tuple[NDArray[np.float32], str]]
 ) -> list[list[float]]:
     """Compute mean and standard deviation of the features of each clip.
 

@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from mmer.audio.load import channel_names
-from mmer.corpora.audio_folders import has_metadata
-from mmer.corpora.corpus import Corpus
-from mmer.corpora.recordings import find_recordings, no_recording, unlisted
-from mmer.corpora.tables import SUFFIXES
 from mmer.errors import AudioError, MMERError
+from mmer.files.writing import TABLES
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
+    from mmer.corpora.corpus import Corpus
+
 Contents = str | os.PathLike[str] | bytes | ArrayLike
 Audio = Contents | BinaryIO
+_MISSING = {"NAType", "NaTType"}  # of pandas, which a caller without tables need not import
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +149,7 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, np.generic) or (hasattr(value, "item") and getattr(value, "ndim", None) == 0):
         value = value.item()
-    is_missing = value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+    is_missing = type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value))
     return None if is_missing else value
 
 
@@ -236,7 +235,7 @@ def contents(audio: Audio) -> Contents:
     return audio.read() if is_open_file(audio) else audio
 
 
-def corpus_utterances(corpus: Corpus) -> list[Utterance]:
+def corpus_utterances(corpus: "Corpus") -> list[Utterance]:
     """Make an utterance of each row of a corpus, in order."""
     columns = ["audio_path", "transcript", "speaker", "start", "end", "utterance_id"]
     rows = corpus.table[columns].itertuples(index=False, name=None)
@@ -283,7 +282,9 @@ def _utterances_at(path: str, note: Callable[[str], None]) -> Iterator[Utterance
     elif os.path.isdir(path):
         yield from _utterances_in_folder(Path(path), note)
     elif os.path.exists(path):
-        if Path(path).suffix.lower() in SUFFIXES:
+        if Path(path).suffix.lower() in TABLES:
+            from mmer.corpora.corpus import Corpus  # imports pandas, which other files do not need
+
             yield from corpus_utterances(Corpus.read(path))
         else:
             yield Utterance(path)
@@ -300,6 +301,10 @@ def _utterances_at(path: str, note: Callable[[str], None]) -> Iterator[Utterance
 
 
 def _utterances_in_folder(folder: Path, note: Callable[[str], None]) -> Iterator[Utterance]:
+    from mmer.corpora.audio_folders import has_metadata  # import pandas, as in `_utterances_at`
+    from mmer.corpora.corpus import Corpus
+    from mmer.corpora.recordings import find_recordings, no_recording, unlisted
+
     if has_metadata(folder):
         corpus = Corpus.read(folder)
         for line in unlisted(corpus, folder):
@@ -315,4 +320,4 @@ def _utterances_in_folder(folder: Path, note: Callable[[str], None]) -> Iterator
 
 
 def _known(value: Any) -> Any:
-    return None if pd.isna(value) else value
+    return _plain(value)

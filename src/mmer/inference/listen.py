@@ -18,9 +18,9 @@ from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.speech_segments import PADDING, PAUSE, SpeechFinder
 from mmer.errors import AudioError
 from mmer.extras import import_extra
+from mmer.features.preprocessor import Preprocessor
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction
-from mmer.model.processor import MMERProcessor
 
 INTERVAL = 1.0  # s of speech between provisional answers
 KEPT = 1.0  # s of silence that are remembered, since speech begins before it is noticed
@@ -53,7 +53,7 @@ class Predictor(Protocol):
     """Interface that `Listener` needs: `EmotionRecognizer`, or a queue in front of one."""
 
     @property
-    def processor(self) -> MMERProcessor:
+    def processor(self) -> Preprocessor:
         """Return the processor of the model."""
         ...
 

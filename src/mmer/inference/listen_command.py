@@ -13,6 +13,7 @@ from mmer.display.terminal import ResultFormat, result_format, tell
 from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
 from mmer.inference.prediction import csv_rows, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text, one_line
 
 
@@ -46,6 +47,7 @@ def listen_to(
         MMERError: the model cannot be loaded, or there is no such microphone.
         MissingExtraError: sounddevice is not installed.
     """
+    return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     listener = Listener(recognizer, pause=pause, interval=interval)
     source = pipe(sys.stdin.buffer, rate) if piped else microphone(microphone_name)

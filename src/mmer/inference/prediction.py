@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +15,9 @@ from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, writing
 from mmer.inference.notebook import bars, card, line, player
 from mmer.plain_text import json_text, one_line, valid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS_PER_GROUP = 1024
 
@@ -154,7 +156,9 @@ def probability_column(label: str) -> str:
     return f"probability_{label}"
 
 
-def predictions_frame(predictions: Iterable[Prediction], labels: Sequence[str] | None = None) -> pd.DataFrame:
+def predictions_frame(
+    predictions: Iterable[Prediction], labels: Sequence[str] | None = None
+) -> "pd.DataFrame":
     """Make a table with a row for each prediction.
 
     Args:

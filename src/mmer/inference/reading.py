@@ -17,11 +17,12 @@ from threadpoolctl import ThreadpoolController
 
 from mmer.audio.load import LoadedAudio, as_waveform_with_warnings, load_with_warnings
 from mmer.errors import AudioError, MMERError
+from mmer.features.preprocessor import Preprocessor
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
 from mmer.inference.prediction import Prediction
 from mmer.inference.transcription import Transcription
-from mmer.model.processor import FeatureStatistics, MMERProcessor
 
 READERS = 4  # threads that decode audio while the model computes
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Clip:
     Attributes:
         utterance: as the caller gave it.
         prediction: filled in step by step; its `error` rules an answer out.
-        features: (samples,) or (frames, bins) of `MMERProcessor.features`; None without sound, and once answered.
+        features: (samples,) or (frames, bins) of `Preprocessor.features`; None without sound, and once answered.
         waveform: (samples,) for a speech recognizer that still has to transcribe it; None otherwise.
         embedding: (size,) fused embedding, once answered.
         tokens: length of the tokenized transcript.
@@ -61,7 +62,7 @@ class ClipReader:
         transcription: source of transcripts; for a speech recognizer, clips keep their waveform.
     """
 
-    def __init__(self, processor: MMERProcessor, transcription: Transcription) -> None:
+    def __init__(self, processor: Preprocessor, transcription: Transcription) -> None:
         self.processor = processor
         self.transcription = transcription
 

@@ -6,11 +6,11 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
+from mmer.features.preprocessor import Preprocessor
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.answering import BatchAnswerer
 from mmer.inference.backends.bundle import model_folder
@@ -21,11 +21,12 @@ from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utteran
 from mmer.inference.prediction import Prediction, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
-from mmer.model.processor import FeatureStatistics, MMERProcessor
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
+    from mmer.corpora.corpus import Corpus
     from mmer.model.mmer import MMERForEmotionRecognition
 
 WINDOW = 4  # batches that are sorted by length together, and as many that are read ahead
@@ -62,7 +63,7 @@ class EmotionRecognizer:
     def __init__(
         self,
         model: "MMERForEmotionRecognition | Network",
-        processor: MMERProcessor,
+        processor: Preprocessor,
         device: "str | torch.device | None" = None,
         transcription: str = "given",
         calibration: Calibration | None = None,
@@ -244,12 +245,12 @@ class EmotionRecognizer:
 
     def predict_corpus(
         self,
-        corpus: Corpus,
+        corpus: "Corpus",
         *,
-        among: Corpus | None = None,
+        among: "Corpus | None" = None,
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Predict the emotions of a corpus.
 
         Args:
@@ -264,6 +265,8 @@ class EmotionRecognizer:
             (joined by `; `) and `error`. `predicted` and the probabilities are null where there is an error; the
             contributions and the predictions from one modality are null where `Prediction.alone` is None.
         """
+        import pandas as pd  # here, since recordings without a table do not need it
+
         speakers = None if among is None else self.speakers_among(corpus, among)
         predictions = self.predict(
             corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers
@@ -289,7 +292,7 @@ class EmotionRecognizer:
         with reading_threads() as readers:
             return self._clips.statistics(utterances, readers)
 
-    def speakers_among(self, corpus: Corpus, among: Corpus) -> dict[str, FeatureStatistics] | None:
+    def speakers_among(self, corpus: "Corpus", among: "Corpus") -> dict[str, FeatureStatistics] | None:
         """Compute the statistics of a corpus's speakers from all their utterances in a larger corpus.
 
         Args:

@@ -10,7 +10,7 @@ from mmer.audio.load import as_waveform
 from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError
 from mmer.extras import import_extra
-from mmer.model.processor import MMERProcessor
+from mmer.features.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class Transcription:
         """Tell whether transcripts come from the sound: `ctc` or `whisper`."""
         return self.kind in ("ctc", "whisper")
 
-    def check(self, processor: MMERProcessor) -> None:
+    def check(self, processor: Preprocessor) -> None:
         """Check that a model can use this source.
 
         Args:
@@ -134,7 +134,7 @@ class SpeechRecognizer:
         return " ".join(result["text"].split())
 
 
-def heard_by_ctc(processor: MMERProcessor, symbols: list[int]) -> str:
+def heard_by_ctc(processor: Preprocessor, symbols: list[int]) -> str:
     """Decode the symbols of a model's own CTC head into a transcript in lower case.
 
     Args:

@@ -6,8 +6,9 @@ Without PyTorch there is no network, and the rest serves models that were export
 from transformers import AutoConfig, AutoProcessor
 from transformers.utils.import_utils import is_torch_available
 
+from mmer.features.statistics import FeatureStatistics
 from mmer.model.configuration import MMERConfig
-from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.model.processor import MMERProcessor
 
 AutoConfig.register("mmer", MMERConfig)
 AutoProcessor.register(MMERConfig, MMERProcessor)

@@ -8,12 +8,13 @@ from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedTok
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
+from mmer.features.statistics import FeatureStatistics
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders import compact
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Model, Recipe, SpeechEncoderSettings, TextEncoderSettings
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.text.transcripts import spell_sounds

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from mmer.display.terminal import tell
 from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
+from mmer.memory import return_freed_memory
 from mmer.serving.log import limit_log
-from mmer.serving.memory import keep_few_heaps
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:
+    from mmer.features.statistics import FeatureStatistics
     from mmer.inference.recognizer import EmotionRecognizer
-    from mmer.model.processor import FeatureStatistics
     from mmer.serving.connections import Connections
 
 MESSAGE = 1_000_000  # largest message of a stream in bytes
@@ -54,7 +54,7 @@ def serve(
         MMERError: the address is not available, the model or the clips of the speakers cannot be loaded, or `speakers`
             is given and the model does not standardize per speaker.
     """
-    keep_few_heaps()
+    return_freed_memory()
     import_extra("uvicorn", "the HTTP service", "serve")
     import_extra("fastapi", "the HTTP service", "serve")
     from mmer.inference.backends.bundle import SUFFIX, model_folder

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from mmer.audio.load import SAMPLING_RATE
+from mmer.features.preprocessor import Preprocessor
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
 from mmer.inference.prediction import Prediction
-from mmer.model.processor import MMERProcessor
 from mmer.serving.schemas import Answer, StreamAnswer
 from mmer.serving.service import Service
 from mmer.serving.settings import ServiceSettings
@@ -42,7 +42,7 @@ class BatchedPredictor:
     loop: asyncio.AbstractEventLoop
 
     @property
-    def processor(self) -> MMERProcessor:
+    def processor(self) -> Preprocessor:
         """Return the processor of the service's model."""
         return self.service.recognizer.processor
 

@@ -13,7 +13,7 @@ from mmer.audio.load import load_audio
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View
-from mmer.model.feature_statistics import FeatureStatistics, SpeakerPrior
+from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.runs.seeds import seed_for

@@ -12,9 +12,10 @@ from mmer.corpora.views import View
 from mmer.display.progress import counting
 from mmer.display.terminal import tell
 from mmer.errors import CorpusError, MMERError
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.writing import writing_folder
 from mmer.model.build import build_model, set_corpus_statistics
-from mmer.model.processor import FeatureStatistics, MMERProcessor
+from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space_needed

@@ -13,9 +13,9 @@ from mmer.corpora.formats.hugging_face import read_hugging_face
 from mmer.corpora.formats.kaldi import read_kaldi, write_kaldi
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import COLUMNS, FORMATS, SUFFIXES, check_table_name, read_table
+from mmer.corpora.tables import COLUMNS, FORMATS, check_table_name, read_table
 from mmer.errors import CorpusError, reading
-from mmer.files.writing import check_not_input, check_output_file, check_output_folder
+from mmer.files.writing import TABLES, check_not_input, check_output_file, check_output_folder
 
 _WRITERS = {  # with the file that shows an existing corpus in the folder
     "audformat": (write_audformat, ("db.yaml",)),
@@ -145,7 +145,7 @@ def _parse(name: str) -> tuple[str | None, str]:
     kind, _, place = name.partition(":")
     if (kind in FORMATS or kind in READERS) and place:
         return kind, place
-    if place and re.fullmatch("[a-z]{2,}", kind) and Path(name).suffix.lower() not in SUFFIXES:
+    if place and re.fullmatch("[a-z]{2,}", kind) and Path(name).suffix.lower() not in TABLES:
         known = ", ".join(f"{format}:" for format in FORMATS)
         raise CorpusError(
             f"{name}: unknown format {kind!r}{nearest(kind, FORMATS)}; known are {known} or a table"

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from mmer.corpora.content import STATE, file_sha256, file_states
 from mmer.errors import MMERError
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import LOCK, take_lock
 from mmer.files.writing import is_part, write_bytes
 from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
 from mmer.inference.inputs import Utterance
-from mmer.model.processor import FeatureStatistics
 from mmer.plain_text import json_text, valid
 from mmer.runs.resume import differences, refuse_other
 

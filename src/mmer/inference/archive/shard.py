@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 from mmer.audio.decoding.common import AudioInfo
 from mmer.audio.load import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.model.processor import FeatureStatistics
+from mmer.memory import return_freed_memory
 
 _INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
 SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
@@ -81,6 +82,7 @@ class ShardScorer:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        return_freed_memory()
         self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
         self._constant = {
             "model_sha256": job.model_sha256,

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from mmer.errors import ExportError
 from mmer.extras import import_extra
+from mmer.features.preprocessor import Preprocessor
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.inference.backends.bundle import model_folder
@@ -44,7 +45,6 @@ from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.model.missing_modalities import encode_every_row
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.model.processor import MMERProcessor
 
 TOLERANCE = 1e-4
 """Of logits, between PyTorch and onnxruntime in float32."""
@@ -211,7 +211,7 @@ def _quantize(file: Path, out: Path, *, split: bool) -> None:
     quantize_dynamic(model, out, operations, per_channel=True, use_external_data_format=split)
 
 
-def _batch(processor: MMERProcessor, seconds: list[float]) -> Inputs:
+def _batch(processor: Preprocessor, seconds: list[float]) -> Inputs:
     """Make a batch of noise and words; if the model allows, row 2 has no words and row 3 no sound."""
     noise = np.random.default_rng(0)
     rate = processor.sampling_rate

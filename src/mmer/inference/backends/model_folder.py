@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer
-
 from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.extras import import_extra
+from mmer.features.model_files import PROCESSOR, read_preprocessor
+from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import LARGEST_JSON, check_no_pointer, damaged_file, read_json_object
 from mmer.files.regular import refuse_special
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
-from mmer.model.configuration import MMERConfig
-from mmer.model.processor import MMERProcessor
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +24,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 """Of a bundle."""
-PROCESSOR = "processor_config.json"
 ADAPTER = "adapter_config.json"
+MODEL_TYPE = "mmer"
+"""That of `MMERConfig`, which is not imported here because transformers takes seconds to import."""
 _SETTINGS = {".jinja", ".json", ".model", ".txt"}
 _LARGEST = 2**31
 _LARGEST_BY_NAME = {
@@ -41,7 +40,7 @@ _LARGEST_OF_SOUND = {re.compile(r"sampling_rate"): 768_000, re.compile(""): 100_
 
 def read_model_folder(
     folder: Path, device: "str | torch.device | None" = None
-) -> tuple[Network, MMERProcessor]:
+) -> tuple[Network, Preprocessor]:
     """Load a model and its processor.
 
     Code that a folder brings along is not run.
@@ -67,29 +66,24 @@ def read_model_folder(
     return read_torch_network(folder, device), processor
 
 
-def read_processor(folder: Path) -> MMERProcessor:
+def read_processor(folder: Path) -> Preprocessor:
     """Load the processor of a model folder, without the model.
 
     Raises:
         CheckpointError: as for `read_model_folder`.
     """
     config = check_model_folder(folder)
-    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with silent_transformers():
-        try:
-            processor = MMERProcessor.from_pretrained(folder, **settings)
-        except MMERError as error:
-            raise CheckpointError(f"{folder / PROCESSOR}: {error}") from error
-        except BaseException as error:  # see `damaged_file`
-            # Only now is it worth the time to find out which file is at fault.
-            for file in sorted(folder.iterdir()):
-                check_no_pointer(file)
-            with damaged_file(folder / CONFIG):
-                MMERConfig.from_pretrained(folder, local_files_only=True)
-            with damaged_file(folder / "tokenizer.json"):
-                AutoTokenizer.from_pretrained(folder, **settings)
-            with damaged_file(folder / PROCESSOR):
-                raise error
+    try:
+        # Other folders hold a network of PyTorch, which needs transformers anyway.
+        exported = read_preprocessor(folder) if (folder / MODEL).is_file() else None
+        processor = exported or _processor_of_transformers(folder)
+    except MMERError as error:
+        raise CheckpointError(f"{folder / PROCESSOR}: {error}") from error
+    except BaseException as error:  # see `damaged_file`
+        # Only now is it worth the time to find out which file is at fault.
+        _check_files(folder)
+        with damaged_file(folder / PROCESSOR):
+            raise error
     if processor.uses_text:
         with damaged_file(folder / "tokenizer_config.json"):
             try:
@@ -108,6 +102,33 @@ def read_processor(folder: Path) -> MMERProcessor:
             "same model"
         )
     return processor
+
+
+def _processor_of_transformers(folder: Path) -> Preprocessor:
+    # Imported here, since an exported model answers before transformers is imported.
+    from mmer.model.processor import MMERProcessor
+
+    with silent_transformers():
+        return MMERProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _check_files(folder: Path) -> None:
+    """Name the file at fault where transformers cannot read a folder.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    from transformers import AutoTokenizer
+
+    from mmer.model.configuration import MMERConfig
+
+    with silent_transformers():
+        for file in sorted(folder.iterdir()):
+            check_no_pointer(file)
+        with damaged_file(folder / CONFIG):
+            MMERConfig.from_pretrained(folder, local_files_only=True)
+        with damaged_file(folder / "tokenizer.json"):
+            AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def check_model_folder(folder: Path) -> dict[str, Any]:
@@ -144,10 +165,8 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     check_no_pointer(folder / network)
     config = read_json_object(folder / CONFIG)
     model_type = config.get("model_type")
-    if model_type != MMERConfig.model_type:
-        raise CheckpointError(
-            f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MMERConfig.model_type}"
-        )
+    if model_type != MODEL_TYPE:
+        raise CheckpointError(f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MODEL_TYPE}")
     with damaged_file(folder / CONFIG):
         _check_numbers(folder / CONFIG, config, _LARGEST_BY_NAME)
     for name in (PROCESSOR, "preprocessor_config.json"):

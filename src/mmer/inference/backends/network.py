@@ -14,7 +14,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 Array = NDArray[np.float32]
 Inputs = Mapping[str, NDArray]
-"""A batch of `MMERProcessor.collate` as NumPy arrays."""
+"""A batch of `Preprocessor.collate` as NumPy arrays."""
 Symbols = list[list[int] | None]
 """For each row the most probable CTC symbol of every valid frame; None where there is no sound."""
 

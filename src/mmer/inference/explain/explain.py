@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
+from mmer.features.preprocessor import Preprocessor
 from mmer.inference.explain.alignment import align
 from mmer.inference.explain.attribution import (
     Floats,
@@ -22,7 +23,6 @@ from mmer.inference.explain.attribution import (
 from mmer.inference.explain.explanation import Counterfactual, Explanation, Moment, Word
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.model.processor import MMERProcessor
 from mmer.text.transcripts import strip_annotations
 
 NEUTRAL = "the meeting is at nine o'clock"
@@ -195,7 +195,7 @@ def _blank(sound: torch.Tensor, start: int, end: int) -> torch.Tensor:
 
 
 def _by_word(
-    processor: MMERProcessor, text: str, spans: list[tuple[int, int]], tokens: NDArray[np.float64]
+    processor: Preprocessor, text: str, spans: list[tuple[int, int]], tokens: NDArray[np.float64]
 ) -> list[float]:
     """Add up the shares of the tokens, (tokens,), of each word."""
     offsets = processor.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
@@ -207,6 +207,6 @@ def _by_word(
     return shares
 
 
-def _shown(processor: MMERProcessor, token: int) -> str:
+def _shown(processor: Preprocessor, token: int) -> str:
     """Strip the marks that tokenizers write for spaces from a token."""
     return str(processor.tokenizer.convert_ids_to_tokens(token)).replace("▁", "").replace("Ġ", "") or "_"

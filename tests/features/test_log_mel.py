@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import SeamlessM4TFeatureExtractor
 
-from mmer.model.encoders.log_mel import log_mel
+from mmer.features.log_mel import log_mel
 
 
 def slowly(waveform: np.ndarray, extractor: SeamlessM4TFeatureExtractor, standardize: bool) -> np.ndarray:

@@ -8,7 +8,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from mmer.audio.load import load_audio
-from mmer.model.encoders.prosody import (
+from mmer.features.prosody import (
     FILTER_WINDOW,
     HARMONICS,
     HOP,

@@ -1,0 +1,1 @@
+"""What a network reads, computed of sound and words."""

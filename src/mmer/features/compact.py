@@ -1,0 +1,32 @@
+"""The features that the `compact` speech encoder reads: log-mel, pitch, periodicity and energy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmer.features.prosody import prosody
+
+MEL_BINS = 80
+LEVEL_SHARE = 0.5
+"""Share of a clip's level that is removed, since the level depends on the microphone as well as on the speaker."""
+
+
+def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add pitch, periodicity and energy to log-mel features, and remove half of the clip's level.
+
+    Args:
+        log_mel: (frames, stacked * 80) of the feature extractor.
+        waveform: (samples,) of the same clip.
+
+    Returns:
+        (frames, stacked * 83), not standardized; NaN for the pitch of unvoiced frames.
+    """
+    fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
+    voice = prosody(waveform, len(fine))
+    fine -= LEVEL_SHARE * _level(fine.mean(axis=1))
+    voice[:, 2] -= LEVEL_SHARE * _level(voice[:, 2])
+    return np.concatenate([fine, voice], axis=1).reshape(len(log_mel), -1)
+
+
+def _level(loudness: NDArray[np.float32]) -> np.float32:
+    """Average the louder half of the frames, (frames,)."""
+    return loudness[loudness >= np.median(loudness)].mean()

@@ -1,0 +1,70 @@
+"""What commands import before they do anything: a user waits for it each time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from inference.conftest import save_model
+
+from mmer.inference.backends.export import export_onnx
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "silero_vad",
+    "accelerate",
+    "tensorboard",
+)
+LISTED = f"print(sorted(set(sys.modules) & {set(HEAVY)}), file=sys.stderr)"
+PROGRAM = f"import sys; from mmer.cli.main import main\ntry: main()\nfinally: {LISTED}"
+
+
+def _imported(*arguments: str, program: str = PROGRAM) -> str:
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["predict", "--help"], ["model", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert _imported(*arguments) == "[]"
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    program = f"import sys, mmer; {LISTED}; assert 'numpy' not in sys.modules"
+    assert _imported(program=program) == "[]"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model on log-mel features, exported."""
+    folder = save_model(tmp_path_factory.mktemp("model"), speech="wav2vec2-bert", layers=1)
+    out = tmp_path_factory.mktemp("exported") / "onnx"
+    export_onnx(folder, out)
+    return out
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "clip.wav", 0.1 * np.sin(np.arange(16_000) / 20), 16_000)
+    return tmp_path / "clip.wav"
+
+
+@pytest.mark.parametrize("out", [None, "answers.jsonl", "answers.csv"])
+def test_an_exported_model_answers_without_what_it_does_not_need(
+    exported: Path, clip: Path, tmp_path: Path, out: str | None
+) -> None:
+    where = [] if out is None else ["-o", str(tmp_path / out)]
+    assert _imported("predict", str(exported), str(clip), *where) == "[]"
+
+
+def test_a_network_of_torch_is_answered_without_pictures(model_folder: Path, clip: Path) -> None:
+    imported = _imported("predict", str(model_folder), str(clip))
+    assert "'torch'" in imported
+    assert "matplotlib" not in imported
