@@ -25,7 +25,6 @@ from mmer.inference.inputs import Utterance, collect_inputs, in_channels
 from mmer.inference.prediction import Prediction, check_output, write_each, write_predictions
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.memory import return_freed_memory
 
 
 def predict_paths(
@@ -89,7 +88,6 @@ def predict_paths(
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out, [model, *_files(paths, utterances)])
-    return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     for note in abstain.notes:

@@ -18,7 +18,6 @@ from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.memory import return_freed_memory
 
 _INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
 SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
@@ -82,7 +81,6 @@ class ShardScorer:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        return_freed_memory()
         self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
         self._constant = {
             "model_sha256": job.model_sha256,
