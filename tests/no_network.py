@@ -18,6 +18,8 @@ from mmer.recipe.schema import load_recipe
 MODEL = "run/model"
 SPLIT = "data.corpus=data protocol.test=[cleo] protocol.validation=[ben]"
 COMMANDS = (
+    "recipes compact",
+    "corpus init bare",
     "corpus prepare",
     "corpus show data",
     "corpus audit data",
@@ -56,6 +58,9 @@ SLOW = (
 def main(folder: Path, commands: tuple[str, ...]) -> None:
     os.chdir(folder)
     make_recordings(Path("data"))
+    Path("bare").mkdir()
+    for path in Path("data").glob("*.flac"):
+        (Path("bare") / path.name).write_bytes(path.read_bytes())
     clip = sorted(path.name for path in Path("data").glob("*.flac"))[0]
     used: list[tuple[str, str, str]] = []
     current = "import"

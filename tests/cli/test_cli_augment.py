@@ -60,7 +60,7 @@ def test_views_of_a_folder(mmer: Command, recordings: Path, tmp_path: Path):
 
 def test_docs_name_options_and_settings_that_exist():
     page = (Path(__file__).parents[2] / "docs" / "augment.md").read_text(encoding="utf-8")
-    parameters = [*inspect.signature(augment).parameters, "fail_on", "clips"]
+    parameters = [*inspect.signature(augment).parameters, "fail_on", "clips", "views"]
     options = set(re.findall(r"--([a-z][a-z-]+)", page))
     assert {"speech", "text"} <= options
     assert {option.replace("-", "_") for option in options} <= set(parameters)

@@ -364,7 +364,7 @@ class TestFileOfFolds:
         assert identify(self.table) == {"utterances": 3, "sha256": ids}
         fold = '"{0}":{{"removed":[],"test":["{0}"],"validation":["{1}"]}}'.format
         listed = ",".join((fold("a", "b"), fold("b", "c"), fold("c", "a")))
-        text = f'{{"corpus":{{"sha256":"{ids}","utterances":3}},"folds":{{{listed}}},"group":"speaker"}}'
+        text = f'{{"corpus":{{"sha256":"{ids}","utterances":3}},"folds":{{{listed}}},"group":"speaker","version":1}}'
         assert content["sha256"] == hashlib.sha256(text.encode()).hexdigest()
 
     def test_that_was_changed_is_refused(self, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mmer.text.ctc_alphabet
 import mmer.text.transcripts
 from mmer.errors import CorpusError
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
@@ -17,9 +18,9 @@ from mmer.text.transcripts import normalize_transcript, strip_annotations
 
 
 def test_examples() -> None:
-    result = doctest.testmod(mmer.text.transcripts)
-    assert result.attempted >= 4
-    assert not result.failed
+    results = [doctest.testmod(module) for module in (mmer.text.transcripts, mmer.text.ctc_alphabet)]
+    assert sum(result.attempted for result in results) >= 4
+    assert not any(result.failed for result in results)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
         (["data.labels=[sad, hapy]"], "no utterance is 'hapy'"),
         (
             ["protocol.folds=5"],
-            "protocol.folds is 5, which mmer crossval trains; for one fold set it to null",
+            r"protocol.folds is 5, which cross_validate\(\) trains; for one fold set it to null",
         ),
         (["protocol.style=scripted"], "has no column improvised, which protocol.style: scripted needs"),
         (["protocol.group=dialogue"], "no column 'dialogue' to group by"),

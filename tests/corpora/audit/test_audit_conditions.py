@@ -71,7 +71,7 @@ class TestCommand:
         self, table: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written = tmp_path / "new" / "audit.json"
-        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, "--json", written])
+        outcome = run(capfd, monkeypatch, ["corpus", "audit", table, "--out", written])
         assert outcome.code == 0
         assert outcome.err == ""
         assert "50.0% of the transcripts (1 of 2) are in training word for word" in outcome.out
@@ -95,7 +95,7 @@ class TestCommand:
             (["--fail-on", "speaker>0"], "mmer: condition 'speaker>0': no figure 'speaker', the nearest is"),
             (["--by", "sesion"], "mmer: cannot audit by 'sesion', the nearest is 'session'"),
             (["--similarity", "0"], "mmer: similarity 0 of near duplicates: allowed is above 0"),
-            (["--json", "."], "mmer: .: cannot be written, a folder is there; name a file"),
+            (["--out", "."], "mmer: .: cannot be written, a folder is there; name a file"),
         ],
     )
     def test_wrong_options(

@@ -274,7 +274,10 @@ def test_recordings_only_where_asked_for(
 ):
     assert "data:audio" not in (pages["ordinary"] / "report.html").read_text()
     outcome = run(capfd, monkeypatch, ["report", ordinary, "--out", tmp_path, "--audio"])
-    assert (outcome.code, outcome.out.strip()) == (0, str(tmp_path / "report.html"))
+    assert (outcome.code, outcome.out.split()) == (
+        0,
+        [str(tmp_path / "report.html"), str(ordinary / "model" / "README.md")],
+    )
     page = Page((tmp_path / "report.html").read_text())
     wrong = report_tables.confident_mistakes(read_run(ordinary))
     sounds = page.all("audio")
