@@ -28,6 +28,7 @@ def test_depends_on_contents_and_names_alone(folder: Path, tmp_path_factory: pyt
     before = model_hash(folder)
     (folder / ".cache").mkdir()
     (folder / ".cache" / "seen").write_text("today")
+    (folder / "README.md").write_text("# The model card, which `mmer report` writes")
     moved = tmp_path_factory.mktemp("else") / "where"
     folder.rename(moved)
     assert model_hash(moved) == before

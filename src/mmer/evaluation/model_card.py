@@ -11,11 +11,11 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.report import tables
 from mmer.evaluation.report.run_files import Run, protocol, read_run, read_versions, warnings
 from mmer.files.writing import check_output_file, write_text
+from mmer.inference.backends.model_folder import CARD
 from mmer.inference.calibration import Calibration
 from mmer.plain_text import valid
 from mmer.recipe.schema import Recipe
 
-CARD = "README.md"
 MARKER = "take this line away, and it is not written over"
 """Part of the marker of generated cards, which may be overwritten; earlier versions wrote it too."""
 _SIDES = {"speech": "from sound", "text": "from words"}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
+"""The model card."""
 """Of a bundle."""
 ADAPTER = "adapter_config.json"
 MODEL_TYPE = "mmer"
@@ -197,7 +199,7 @@ def _whole_numbers(content: object, name: str) -> Iterator[tuple[str, int]]:
 
 
 def model_hash(folder: str | os.PathLike[str]) -> str:
-    """Identify a model: SHA-256 over the names and contents of a model folder's files.
+    """Identify a model: SHA-256 over the names and contents of a model folder's files, its model card left out.
 
     Args:
         folder: a model folder; a bundle of it, once unpacked by `mmer.inference.backends.bundle.model_folder`, has the
@@ -213,6 +215,8 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
     if not files:
         raise CheckpointError(f"no model folder at {folder}; there is no file to hash")
     for name, file in files.items():
+        if name == CARD:  # `write_report` writes it anew, and the model answers as before
+            continue
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         together.update(f"{digest}  {name}\n".encode())
