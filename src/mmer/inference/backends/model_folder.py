@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 MANIFEST = "manifest.json"
+"""Of a bundle."""
 CARD = "README.md"
 """The model card."""
-"""Of a bundle."""
 ADAPTER = "adapter_config.json"
 MODEL_TYPE = "mmer"
 """That of `MMERConfig`, which is not imported here because transformers takes seconds to import."""
