@@ -61,6 +61,11 @@ def lines_of(text: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
+def counted(number: int, what: str) -> str:
+    """Give a number with its noun, such as `1 speaker` or `2 speakers`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def json_text(content: Any, *, indent: int | None = None, allow_nan: bool = False) -> str:
     """Give `content` as JSON that UTF-8 can encode and a terminal can show, with its text changed as by `valid`.
 

@@ -144,7 +144,9 @@ def interval(
     estimate = float(figure_of(margins.sum(axis=0), figure, labels)[0])
     found = Interval(estimate, None, None, confidence, len(margins), cluster)
     if len(margins) < FEWEST:
-        return replace(found, note=f"no interval: {len(margins)} {cluster}s, at least {FEWEST} are needed")
+        return replace(
+            found, note=f"no interval: {counted(len(margins), cluster)}, at least {FEWEST} are needed"
+        )
     if not 0 < estimate < 1:
         return replace(
             found, note=f"no interval: a figure of exactly {estimate:.0%} shows no spread of {cluster}s"

@@ -10,6 +10,7 @@ from rich.text import Text
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.modalities import ModalityFigures
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 
 Code = Literal[
@@ -114,11 +115,6 @@ class Verdict:
         )
         who = f"of {counted(self.speakers, 'speaker')}" if self.speakers else "whose speakers are not known"
         return [first, second, f"This rests on {counted(self.utterances, 'utterance')} {who}."]
-
-
-def counted(number: int, what: str) -> str:
-    """Give a number with its noun, such as `1 speaker` or `2 speakers`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def chance_of(figures: Metrics) -> float:
