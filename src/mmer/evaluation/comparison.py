@@ -37,6 +37,7 @@ from mmer.evaluation.intervals import (
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
 from mmer.evaluation.training_overlap import overlap, overlap_note
+from mmer.plain_text import counted
 from mmer.runs.result_file import ResultFile
 
 
@@ -248,7 +249,7 @@ def _difference(
     difference = _value(margins, figure, labels) - _value(base_margins, figure, labels)
     low = high = p_value = None
     if note is None and len(margins) < FEWEST:
-        note = f"no interval: {len(margins)} {cluster}s, at least {FEWEST} are needed"
+        note = f"no interval: {counted(len(margins), cluster)}, at least {FEWEST} are needed"
     elif note is None:
 
         def paired(weights: Floats) -> tuple[Floats, Floats]:

@@ -27,6 +27,7 @@ from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from mmer.errors import MMERError
+from mmer.plain_text import counted
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 """Figures that have intervals, besides `recall_<emotion>`; as `compute_metrics` defines them."""
