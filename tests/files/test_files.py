@@ -93,6 +93,16 @@ class TestWriting:
             _write_half(part / "b.txt", KeyboardInterrupt)
         assert [(folder / name).read_text() for name in names(folder)] == ["whole", "of somebody else"]
 
+    @pytest.mark.skipif(os.name == "nt", reason="other users are not told apart there")
+    def test_weights_are_for_whom_the_folder_is(self, tmp_path: Path) -> None:
+        before = os.umask(0o027)
+        try:
+            with writing_folder(tmp_path / "model") as part:
+                save_file({"weight": torch.zeros(3)}, part / "model.safetensors")
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / "model" / "model.safetensors").stat().st_mode) == 0o640
+
     def test_file_names_that_are_not_utf8_in_json(self, tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {os.fsdecode(b"\xff"): "\ud83d"})
         assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "\\\\xff": "\ufffd"\n}\n'

@@ -101,6 +101,7 @@ def writing_folder(path: Paths) -> Iterator[Path]:
                 if file.is_file():
                     with open(file, "rb") as content:
                         os.fsync(content.fileno())
+                    file.chmod(part.stat().st_mode & 0o666)  # safetensors lets only the owner read weights
                     file.replace(folder / file.name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
