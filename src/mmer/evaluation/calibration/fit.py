@@ -147,7 +147,8 @@ def calibrate(
     if seen and not on_training:
         raise CorpusError(
             f"{seen} of {len(answered)} utterances are in the training data of {model_folder}, on which the "
-            "model is overconfident; calibrate on other utterances, or set on_training to use these"
+            "model is overconfident; calibrate on other utterances, or use these with ",
+            Parameter("on_training", True),
         )
     predictions = recognizer.predict(
         corpus_utterances(answered),
