@@ -100,7 +100,7 @@ def test_on_the_page_and_in_json(corpus, tmp_path: Path, capfd, monkeypatch):
     corpus.write(tmp_path / "corpus.parquet")
     write_views(VIEWS, tmp_path / "views.parquet")
     asked = ["corpus", "audit", tmp_path / "corpus.parquet", "--views", tmp_path / "views.parquet"]
-    done = run(capfd, monkeypatch, [*asked, "--json", tmp_path / "audit.json", "--fail-on", "view_overlap>0"])
+    done = run(capfd, monkeypatch, [*asked, "--out", tmp_path / "audit.json", "--fail-on", "view_overlap>0"])
     assert done.code == 1
     assert "view_overlap>0 holds: 0.3333 in test" in done.err
     assert json.loads((tmp_path / "audit.json").read_text())["folds"]["test"]["counts"]["view_overlap"] == [
