@@ -95,7 +95,7 @@ def test_on_the_page_and_in_json(corpus, tmp_path: Path, capfd, monkeypatch):
     text = console.export_text()
     assert "views that break a fold: B.E in test: it has the voice of E, who is not in training" in text
     assert (
-        "33.3% of the views of training utterances (1 of 3) used the voice or the words of somebody" in text
+        "33.3% of the views of training utterances (1 of 3) used the voice or the words of a speaker" in text
     )
     corpus.write(tmp_path / "corpus.parquet")
     write_views(VIEWS, tmp_path / "views.parquet")
