@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mmer.evaluation.calibration.calibration_error import calibration_figures
 from mmer.evaluation.calibration.fit import METHODS, UncalibratedAnswers, fit_condition
 from mmer.inference.calibration import CalibratedCondition
+from mmer.inference.conformal import thresholds
 
 FIGURES = ("log_loss", "brier", "expected_calibration_error")
 
@@ -104,7 +105,7 @@ def in_sets(
     by_class: bool,
 ) -> NDArray[np.bool_]:
     """(answers, emotions) which emotions are in the label set, as `Calibration.label_set` has it."""
-    limits = found.thresholds(coverage, by_class=by_class)
+    limits = thresholds(found.scores, coverage, by_class=by_class)
     held = 1 - probabilities <= np.array([limits[label] for label in labels]) + 1e-12
     held[np.arange(len(held)), probabilities.argmax(axis=1)] = True
     return held

@@ -61,7 +61,7 @@ def main() -> None:
         "MMER, words alone, against text only": words >= accuracy["text only"] - MARGIN,
         "MMER, sound alone, against speech only": sound >= accuracy["speech only"] - MARGIN,
     }
-    print(f"{options.epochs} epochs, seed {options.seed}, {judged['both']['utterances']} test utterances")
+    print(f"{options.epochs} epochs, seed {options.seed}, {judged['both'].utterances} test utterances")
     for name, figure in (
         ("text only", accuracy["text only"]),
         ("speech only", accuracy["speech only"]),

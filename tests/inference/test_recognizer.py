@@ -24,7 +24,7 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.features.statistics import SpeakerPrior
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.reading import reading_threads
-from mmer.model import FeatureStatistics
+from mmer.model import FeatureStatistics, MMERProcessor
 
 Make = Callable[..., EmotionRecognizer]
 RATE = 16_000
@@ -44,6 +44,7 @@ def logits_by_hand(
 ) -> list[float]:
     """The slow way: one clip, processor and model called directly."""
     waveform = load_audio(path)
+    assert isinstance(recognizer.processor, MMERProcessor)
     inputs = recognizer.processor([waveform], [text], [statistics] if statistics else None)
     with torch.no_grad():
         logits = recognizer.model(**inputs).logits[0]

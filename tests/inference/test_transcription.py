@@ -21,6 +21,7 @@ from mmer.audio.load import load_audio
 from mmer.errors import EncoderError, MMERError
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.transcription import SpeechRecognizer, Transcription
+from mmer.model import MMERProcessor
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 RATE = 16_000
@@ -112,6 +113,7 @@ def test_a_model_reads_what_it_hears(hears_itself: EmotionRecognizer, clips: Seq
     items.insert(2, Utterance(None, "What a day", utterance_id="unheard"))
     together = list(hears_itself.predict(items, batch_size=4))
     assert (together[2].transcript, together[2].transcript_source) == ("What a day", "given")
+    assert isinstance(hears_itself.processor, MMERProcessor)
     alphabet = hears_itself.processor.ctc_alphabet
     assert alphabet is not None
     given = EmotionRecognizer(hears_itself.model, hears_itself.processor, "cpu")
