@@ -138,3 +138,17 @@ def test_a_model_whose_answers_are_no_numbers(folder: Path):
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     found = named(examine(folder, device="cpu"))
     assert found["48 kHz stereo against 16 kHz mono"].holds is False
+
+
+def test_a_model_that_cannot_answer_is_named(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"] = {
+        word: number if number < 4 else number + 5000 for word, number in content["model"]["vocab"].items()
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    done = run(capfd, monkeypatch, ["model", "check", folder, "--device", "cpu"])
+    assert done.code == 2
+    assert done.err.startswith(f"mmer: {folder}: the model cannot compute an answer (IndexError")
+    assert done.err.count("\n") == 1

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.display.terminal import Table
+from mmer.errors import CheckpointError
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.network import Array
 from mmer.inference.calibration import weights_hash
@@ -74,19 +75,19 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     other = EmotionRecognizer.from_pretrained(exported, calibrated=False) if exported else None
     clips = golden_clips(recognizer.processor)
     exact = EXACT if recognizer.network.device == "cpu" else ROUGH
-    alone = golden_logits(recognizer, clips, together=False)
+    alone = _logits(folder, recognizer, clips)
     checks = _against_golden(folder, recognizer, clips, alone, exact)
-    batch = golden_logits(recognizer, clips, together=True)
-    turned = golden_logits(recognizer, clips[::-1], together=True)[::-1]
+    batch = _logits(folder, recognizer, clips, together=True)
+    turned = _logits(folder, recognizer, clips[::-1], together=True)[::-1]
     checks.append(Check("in a batch against alone", _apart(batch, alone), exact, "logits"))
     checks.append(Check("in reverse order", _apart(turned, batch), exact, "logits"))
     checks.append(_stereo(recognizer, clips))
-    if other is None:
+    if exported is None or other is None:
         is_exported = not (folder / "model.safetensors").is_file()
         how = "give PyTorch's folder, and this one as" if is_exported else "name the folder that was"
         checks.append(Check("PyTorch against ONNX", note=f"not looked at: {how} exported"))
     else:
-        found = _apart(golden_logits(other, clips, together=False), alone)
+        found = _apart(_logits(exported, other, clips), alone)
         checks.append(Check("PyTorch against ONNX", found, exact, "logits"))
     return [*checks, _half(folder, recognizer, clips, alone)]
 
@@ -105,6 +106,20 @@ def check_table(checks: list[Check]) -> Table:
         verdict = verdicts[check.holds]
         table.add_row(check.name, difference, allowed, Text.assemble(verdict, f"  {check.note}".rstrip()))
     return table
+
+
+def _logits(
+    folder: Path,
+    recognizer: EmotionRecognizer,
+    clips: list[tuple[NDArray[np.float32], str]],
+    *,
+    together: bool = False,
+) -> Array:
+    """Compute `golden_logits`, (clips, emotions); an error names the folder."""
+    try:
+        return golden_logits(recognizer, clips, together=together)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def _against_golden(
@@ -168,7 +183,7 @@ def _half(
     import torch  # here, since an exported model runs without it
 
     with torch.autocast(torch.device(recognizer.network.device).type, torch.bfloat16):
-        half = golden_logits(recognizer, clips, together=False)
+        half = _logits(folder, recognizer, clips)
     made, exact = (recognizer.network.probabilities(each) for each in (half, logits))
     changed = int((made.argmax(axis=1) != exact.argmax(axis=1)).sum())
     note = f"{changed} of {len(clips)} labels differ" if changed else ""
