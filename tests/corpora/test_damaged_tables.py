@@ -111,6 +111,20 @@ def test_one_line(tmp_path: Path, name: str, content: str, told: str) -> None:
     assert len(str(caught.value)) < 500
 
 
+READ_IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from mmer.corpora.tables import read_table
+from mmer.errors import CorpusError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try: read_table(Path(sys.argv[1]))
+except CorpusError as error: print(error)
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+assert grown < 300, f"{grown} MB"
+"""
+"""Reads the table that it is given, and prints the error."""
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 @pytest.mark.parametrize("opening", ["", '"a\nb",'])
 def test_a_million_columns(tmp_path: Path, suffix: str, opening: str) -> None:
@@ -118,17 +132,10 @@ def test_a_million_columns(tmp_path: Path, suffix: str, opening: str) -> None:
     delimiter = "," if suffix == ".csv" else "\t"
     names = opening.replace(",", delimiter) + delimiter.join(map(str, range(10**6)))
     (tmp_path / f"a{suffix}").write_text(f"{names}\n")
-    code = (
-        "import resource, sys\nfrom pathlib import Path\n"
-        "from mmer.corpora.tables import read_table\nfrom mmer.errors import CorpusError\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try: read_table(Path(sys.argv[1]))\n"
-        "except CorpusError as error: print(error)\n"
-        "grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024\n"
-        "assert grown < 300, f'{grown} MB'\n"
-    )
     path = tmp_path / f"a{suffix}"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_IN_LITTLE_MEMORY, path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert f"{path}: has 100000" in done.stdout
     assert "columns; a table has at most 20000" in done.stdout
@@ -208,17 +215,11 @@ class TestParquet:
         for bomb in bombs:
             path = self.write(tmp_path, bomb)
             assert path.stat().st_size < 200_000
-            code = (
-                "import resource, sys\nfrom pathlib import Path\n"
-                "from mmer.corpora.tables import read_table\nfrom mmer.errors import CorpusError\n"
-                "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-                "try: read_table(Path(sys.argv[1]))\n"
-                "except CorpusError as error: print(error)\n"
-                "grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024\n"
-                "assert grown < 300, f'{grown} MB'\n"
-            )
             done = subprocess.run(
-                [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+                [sys.executable, "-c", READ_IN_LITTLE_MEMORY, path],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, done.stderr
             assert "would take" in done.stdout

@@ -17,8 +17,9 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import figure_tables
 from mmer.training import ablation_show
-from mmer.training.ablation import ROWS, ablate, learns, neutral_bias, row_recipe
+from mmer.training.ablation import ablate, neutral_bias
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
+from mmer.training.ablation_rows import ROWS, learns, row_recipe
 from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.preparation import prepare
 

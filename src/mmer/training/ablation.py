@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,6 @@ from rich.text import Text
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, assign_splits, identify, make_folds
-from mmer.corpora.labels import nearest
 from mmer.corpora.spoken import make_spoken_once
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
@@ -25,11 +23,11 @@ from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, write_json, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.model.build import COMPACT
-from mmer.recipe.schema import Lora, Recipe, load_recipe, load_run_recipe
+from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.training import ablation_show
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
+from mmer.training.ablation_rows import ROWS, learns, row_recipe, wanted_rows
 from mmer.training.baseline_runs import cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
@@ -40,72 +38,6 @@ NEUTRAL = "neutral"
 _ANSWERS_OF = "answers of"
 """Key of the model and corpus of stored answers, in the metadata of their file."""
 CONDITIONS = ("gold", "wer:0.1", "wer:0.2", "wer:0.4", "wer:0.6", "none")
-_ALONE = [
-    f"objectives.{name}_weight=0" for name in ("ctc", "supervised_contrastive", "augmented_contrastive")
-]
-
-
-# Settings of the published text-only script, the presumable source of the paper's figure.
-_FINE_TUNED_TEXT = (
-    *("model.text.train=full", "training.learning_rate=2.2e-5", "training.text_learning_rate=null"),
-    *("training.epochs=50", "training.batch_size=32", "training.accumulation=1"),
-    *("training.micro_batch_size=null", "training.schedule=linear", "training.warmup_ratio=0"),
-)
-_FINE_TUNED_NAIVE = ("model.text.train=full", "training.text_learning_rate=2.2e-5")
-_LINEAR_PROBE = (
-    *("training.learning_rate=1.0e-3", "training.epochs=50", "training.batch_size=32"),
-    *("training.accumulation=1", "training.micro_batch_size=null", "training.schedule=linear"),
-)
-_FROZEN = (
-    *("model.text.train=frozen", "training.text_learning_rate=null"),
-    *(f"model.lora.{name}={value}" for name, value in Lora().model_dump().items()),
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """Row of the table.
-
-    Attributes:
-        title: heading of the row.
-        settings: overrides that turn the recipe for MMER into that of the row; None for a baseline without training.
-        paper: accuracy (WA) in the paper's table 1 on IEMOCAP, 0 to 1; None where it is not given.
-        usual: overrides below the caller's own, for rows that learn badly with MMER's settings.
-        pretrained_text: whether it requires a pretrained text encoder.
-    """
-
-    title: str
-    settings: tuple[str, ...] | None
-    paper: float | None = None
-    usual: tuple[str, ...] = ()
-    pretrained_text: bool = False
-
-
-ROWS = {
-    "text": Row("text only", ("model.fusion=text", *_ALONE), 0.781, _FINE_TUNED_TEXT),
-    "text-frozen": Row(
-        "text only, frozen", ("model.fusion=text", *_ALONE, *_FROZEN), None, _LINEAR_PROBE, True
-    ),
-    "speech": Row("speech only", ("model.fusion=speech", *_ALONE), 0.789),
-    "naive": Row("naive fusion", ("model.fusion=naive", *_ALONE), 0.798, _FINE_TUNED_NAIVE),
-    "naive-frozen": Row(
-        "naive fusion, text frozen", ("model.fusion=naive", *_ALONE, *_FROZEN), None, (), True
-    ),
-    "mmer": Row("MMER", ("training.log_gradient_shares=true",), 0.812),
-    "no-ctc": Row("without CTC", ("objectives.ctc_weight=0",)),
-    "no-scl": Row("without supervised contrastive", ("objectives.supervised_contrastive_weight=0",)),
-    "no-acl": Row("without augmented contrastive", ("objectives.augmented_contrastive_weight=0",)),
-    "no-gate": Row("without gate", ("model.ablate=[gate]",)),
-    "no-b": Row("without block B", ("model.ablate=[block_b]",)),
-    "no-c": Row("without blocks B and C", ("model.ablate=[block_c]",)),
-    "no-d": Row("without block D and gate", ("model.ablate=[block_d]",)),
-    "no-text-attention": Row("without text self-attention", ("model.ablate=[text_self_attention]",)),
-    "majority": Row("majority class", None),
-    "egemaps": Row("eGeMAPS + SVM", None),
-    "egemaps-speaker": Row("eGeMAPS + SVM, per speaker", None),
-}
-"""Rows in order. Text, speech and naive fusion are trained with cross-entropy alone, as in the paper. If the recipe
-freezes a pretrained text encoder, `text` and `naive` still train it, with their own settings."""
 
 
 @writes("ablate")
@@ -141,7 +73,7 @@ def ablate(
     console = console or messages()
     check_output_folder(out)
     folder = Path(out).resolve()
-    wanted = _wanted(rows)
+    wanted = wanted_rows(rows)
     overrides = list(overrides)
     if recipe == "demo" and load_recipe(recipe, overrides).data.corpus is None:
         seed = load_recipe(recipe, overrides).training.seed
@@ -190,15 +122,6 @@ def neutral_bias(figures: Metrics) -> float | None:
         return None
     right = sum(figures.confusion_matrix[i][i] for i in range(len(labels)) if i != place)
     return (sum(row[place] for row in others) - (total - right) / (len(labels) - 1)) / total
-
-
-def _wanted(rows: Sequence[str] | None) -> list[str]:
-    if rows is None:
-        return [name for name in ROWS if not name.startswith("egemaps") or find_spec("opensmile")]
-    for name in rows:
-        if name not in ROWS:
-            raise RecipeError(f"no row {name!r}{nearest(name, ROWS)}; the rows are {', '.join(ROWS)}")
-    return [name for name in ROWS if name in rows]
 
 
 def _protocol(folder: Path, recipe: Recipe) -> list[str]:
@@ -302,32 +225,6 @@ def _result(
         neutral_bias=neutral_bias(metrics.pooled),
         pooled=metrics.pooled,
     )
-
-
-def row_recipe(recipe: str, overrides: Sequence[str], row: Row) -> Recipe | None:
-    """Return the recipe of a trained row; None where it requires a pretrained text encoder and there is none.
-
-    Args:
-        recipe: name or path of the recipe for MMER.
-        overrides: the caller's overrides, which take precedence over `usual` but not over `settings` of the row.
-        row: one of `ROWS`, with settings.
-    """
-    assert row.settings is not None
-    text = load_recipe(recipe, overrides).model.text
-    if row.pretrained_text and text.encoder == COMPACT:
-        return None
-    usual = row.usual if row.pretrained_text or text.train == "frozen" else ()
-    return load_recipe(recipe, [*usual, *overrides, *row.settings])
-
-
-def learns(recipe: Recipe) -> str:
-    """Describe the encoders of a recipe and which of their weights are trained, as in `speech, text frozen`."""
-    model, told = recipe.model, []
-    for side, other, encoder in (("speech", "text", model.speech), ("text", "speech", model.text)):
-        if model.fusion != other:
-            part = {"full": "", "frozen": " frozen", "lora": " by LoRA"}.get(encoder.train)
-            told.append(side + (f", {encoder.train[5:]} layers" if part is None else part))
-    return ", ".join(told)
 
 
 def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -> None:
