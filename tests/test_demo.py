@@ -1,6 +1,5 @@
 """`mmer demo` itself, small: its files and its claim that text and sound alone are not enough."""
 
-import json
 import re
 from io import StringIO
 from pathlib import Path
@@ -18,10 +17,10 @@ def test_fusing_beats_each_side_alone_on_unheard_voices(
 ) -> None:
     text = StringIO()
     scores = demo.run_demo(tmp_path, console=Console(file=text, width=120))
-    assert json.loads((tmp_path / "demo.json").read_text()) == scores
-    assert abs(scores["text_only"]["balanced_accuracy"] - 0.5) <= 0.05
-    assert scores["mmer"]["balanced_accuracy"] >= 0.95
-    assert scores["speech_only"]["balanced_accuracy"] < scores["mmer"]["balanced_accuracy"]
+    assert demo.DemoFigures.read(tmp_path / "demo.json") == scores
+    assert abs(scores.text_only.balanced_accuracy - 0.5) <= 0.05
+    assert scores.mmer.balanced_accuracy >= 0.95
+    assert scores.speech_only.balanced_accuracy < scores.mmer.balanced_accuracy
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
     assert EmotionRecognizer.from_pretrained(tmp_path / "mmer" / "model").labels == [
         "angry",

@@ -1,6 +1,8 @@
 """The demo: three systems, text, speech and MMER, on synthetic speech with known answers."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +13,10 @@ from mmer.display.picture import additional_picture
 from mmer.display.terminal import Table, messages, tell
 from mmer.evaluation.plots import plot_comparison
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder, write_json
+from mmer.files.writing import check_output_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import load_recipe
+from mmer.runs.result_file import ResultFile
 from mmer.training.run import train
 
 SYSTEMS = {
@@ -23,8 +26,25 @@ SYSTEMS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class SystemFigures:
+    """Figures of a system on voices not used in training, 0 to 1."""
+
+    accuracy: float
+    balanced_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoFigures(ResultFile):
+    """Content of `demo.json`: the figures of each system of `SYSTEMS`."""
+
+    text_only: SystemFigures
+    speech_only: SystemFigures
+    mmer: SystemFigures
+
+
 @writes("run_demo")
-def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dict[str, dict[str, float]]:
+def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> DemoFigures:
     """Make the corpus *spoken*, train the paper's baselines and MMER on it, and compare them on new voices.
 
     Emotion in *spoken* combines arousal, carried only by prosody, with valence, carried only by words. By construction,
@@ -37,7 +57,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
         console: where progress is shown; default: standard error.
 
     Returns:
-        The content of `demo.json`: `accuracy` and `balanced_accuracy` of `text_only`, `speech_only` and `mmer`.
+        The content of `demo.json`.
 
     Raises:
         MMERError: the folder cannot be used.
@@ -45,7 +65,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
     console = console or messages()
     check_output_folder(out)
     table_path = make_spoken_once(out, seed, console)
-    scores: dict[str, dict[str, float]] = {}
+    made: dict[str, SystemFigures] = {}
     for system, (fusion, name) in SYSTEMS.items():
         console.rule(Text(name, style="bold"))
         overrides = [
@@ -54,20 +74,21 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> dic
             f"training.seed={seed}",
         ]
         tested = train(load_recipe("demo", overrides), out / system, console=console).metrics.judged("test")
-        scores[system] = {"accuracy": tested.accuracy, "balanced_accuracy": tested.balanced_accuracy}
-    write_json(out / "demo.json", scores)
+        made[system] = SystemFigures(accuracy=tested.accuracy, balanced_accuracy=tested.balanced_accuracy)
+    figures = DemoFigures(**made)
+    figures.write(out / "demo.json")
     with additional_picture("comparison.png"):
         plot_comparison(
-            {name: scores[system]["balanced_accuracy"] for system, (_, name) in SYSTEMS.items()},
+            {name: made[system].balanced_accuracy for system, (_, name) in SYSTEMS.items()},
             out / "comparison.png",
             title="Emotion on voices not used in training",
             chance=0.25,
         )
-    _conclude(out, scores, console)
-    return scores
+    _conclude(out, made, console)
+    return figures
 
 
-def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) -> None:
+def _conclude(out: Path, made: Mapping[str, SystemFigures], console: Console) -> None:
     from mmer.corpora.corpus import Corpus
 
     table = Table(title="Voices not used in training", title_justify="left")
@@ -75,7 +96,8 @@ def _conclude(out: Path, scores: dict[str, dict[str, float]], console: Console) 
     for heading in ("accuracy (WA)", "balanced accuracy (UA)"):
         table.add_column(heading, justify="right")
     for system, (_, name) in SYSTEMS.items():
-        table.add_row(name, *(f"{scores[system][key]:.1%}" for key in ("accuracy", "balanced_accuracy")))
+        figures = made[system]
+        table.add_row(name, f"{figures.accuracy:.1%}", f"{figures.balanced_accuracy:.1%}")
     console.rule(Text("comparison", style="bold"))
     console.print(table)
 

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from mmer.augment.views_folder import ViewsSettings
 from mmer.corpora.audit.audit import Audit
 from mmer.corpora.folds import Folds
+from mmer.demo import DemoFigures
 from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.results import CrossValidationMetrics, Evaluation, RunMetrics, read_metrics
-from mmer.evaluation.robustness.results import Robustness
+from mmer.evaluation.robustness.results import Robustness, RobustnessSettings
+from mmer.inference.archive.folder import Manifest
 from mmer.inference.calibration import Calibration
+from mmer.inference.golden import GoldenAnswers
 from mmer.runs.result_file import ResultFile
+from mmer.runs.versions import Versions
 from mmer.training.ablation_results import Ablation
 from mmer.training.preparation import Splits
 
@@ -29,6 +34,12 @@ KINDS: dict[str, type[ResultFile]] = {
     "robustness/robustness.json": Robustness,
     "ablation/ablation.json": Ablation,
     "audit.json": Audit,
+    "demo/demo.json": DemoFigures,
+    "model/golden.json": GoldenAnswers,
+    "robustness/settings.json": RobustnessSettings,
+    "run/versions.json": Versions,
+    "scores/_manifest.json": Manifest,
+    "views/settings.json": ViewsSettings,
 }
 
 
@@ -91,3 +102,13 @@ def test_the_kinds_of_metrics_are_told_apart(tmp_path: Path) -> None:
     assert read_metrics(WRITTEN / "baseline").system == "majority class"
     with pytest.raises(MMERError, match="of an evaluation, not of a run"):
         read_metrics(WRITTEN / "evaluation")
+
+
+def test_versions_keep_their_order_of_use(tmp_path: Path) -> None:
+    versions = Versions.read(WRITTEN / "run" / "versions.json")
+    first, last = versions.used["torch"]
+    assert first == "2.8.0"
+    now = {name: each[-1] for name, each in versions.used.items()}
+    assert versions.changed(now).used == {}
+    changed = versions.changed({**now, "torch": "9", "new": "1"})
+    assert changed.texts() == {"torch": f"2.8.0, then {last}, then 9", "new": "1"}

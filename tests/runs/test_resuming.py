@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmer.errors import CheckpointError, MMERError, RecipeError
+from mmer.errors import CheckpointError, MMERError, Parameter, RecipeError
 from mmer.runs.folder import RunFolder
 from mmer.runs.journal import Journal
 from mmer.runs.resume import differences, refuse_other
@@ -62,6 +62,21 @@ def test_requests_are_compared_by_what_is_asked_now() -> None:
         refuse_other(Path("out"), "holds things", ["a", "b"])
     with pytest.raises(RecipeError):
         refuse_other(Path("out"), "holds things", ["a"], RecipeError)
+
+
+def test_a_parameter_that_differs_is_spelled_as_whoever_shows_the_error_writes_it() -> None:
+    different = differences(
+        {"shard_rows": 30, "rows": 4},
+        {"shard_rows": 31, "rows": 5},
+        {"shard_rows": (Parameter("shard_rows"), " (30 before)")},
+    )
+    with pytest.raises(MMERError) as refused:
+        refuse_other(Path("out"), "holds things", different)
+    assert (
+        str(refused.value)
+        == "out: holds things, different in shard_rows (30 before), rows; use another folder"
+    )
+    assert "--shard-rows (30 before), rows;" in refused.value.spelled(lambda piece: "--shard-rows")
 
 
 def test_seeds_are_those_of_earlier_versions() -> None:

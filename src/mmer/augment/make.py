@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.augment.donors import Donors
 from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, TextGenerator, Waveform
 from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
-from mmer.augment.views_folder import JOURNAL, journal_entry, open_folder, read_journal
+from mmer.augment.views_folder import JOURNAL, ViewsSettings, journal_entry, open_folder, read_journal
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.folds import quoted
 from mmer.corpora.views import View, write_views
@@ -80,15 +80,19 @@ def make_views(
     sources = _sources(corpus, every_split)
     languages = corpus.table["language"].fillna(language) if language else corpus.table["language"]
     _check_languages(corpus, languages.loc[sources], [*speech, *([text] if text else [])])
-    settings = {
-        "corpus": _digest(corpus),
-        "speech": {each.name: each.settings for each in speech},
-        "text": {text.name: text.settings} if text else {},
-        "gates": asdict(filters),  # the value that earlier versions wrote
-        "judges": list(judges.names),
-        **{"views": views, "seed": seed, "within": within, "every_split": every_split, "language": language},
-        "batch_size": batch_size,
-    }
+    settings = ViewsSettings(
+        corpus=_digest(corpus),
+        speech={each.name: each.settings for each in speech},
+        text={text.name: text.settings} if text else {},
+        gates=filters,
+        judges=list(judges.names),
+        views=views,
+        seed=seed,
+        within=within,
+        every_split=every_split,
+        language=language,
+        batch_size=batch_size,
+    )
     table = corpus.table.assign(language=languages).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
     maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), filters, judges, views, seed)

@@ -1,25 +1,51 @@
 """The folder of views: its settings, and a journal of finished utterances."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mmer.augment.quality_filters import QualityFilters
 from mmer.corpora.content import FOLDER, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View
 from mmer.errors import MMERError
-from mmer.files.damaged import read_json_object
 from mmer.files.lock import LOCK
-from mmer.files.writing import is_part, write_json
+from mmer.files.writing import is_part
 from mmer.runs.journal import Entry, Journal
+from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
 
 JOURNAL = "journal.jsonl"
 
 
-def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ViewsSettings(ResultFile):
+    """Content of `settings.json`: the request for a folder of views, which a later call must repeat to resume it.
+
+    Attributes:
+        corpus: SHA-256 of the corpus table without paths.
+        speech, text: settings of each generator, by its name.
+        gates: bounds of the quality filters; earlier versions wrote them under this name.
+        judges: names of the models that measure views.
+        views, seed, within, every_split, language, batch_size: see `make_views`.
+    """
+
+    corpus: str
+    speech: Mapping[str, Mapping[str, Any]]
+    text: Mapping[str, Mapping[str, Any]]
+    gates: QualityFilters
+    judges: Sequence[str | None]
+    views: int
+    seed: int
+    within: str | None
+    every_split: bool
+    language: str | None
+    batch_size: int
+
+
+def open_folder(folder: Path, settings: ViewsSettings, corpus: Corpus) -> None:
     """Start in an existing folder, or resume a folder of views with the same settings and corpus.
 
     A folder of an earlier version does not record its recordings; it is resumed without that check.
@@ -29,8 +55,8 @@ def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
     """
     file = folder / "settings.json"
     if file.exists():
-        before = read_json_object(file, "use another folder")
-        different = differences(before, settings)
+        before = ViewsSettings.read(file, "use another folder")
+        different = differences(vars(before), vars(settings))
         if has_content(folder) and (changes := content_changes(folder, corpus)):
             different = [name for name in different if name != "corpus"]
             different.append(f"what is in the corpus: {'; '.join(changes)}")
@@ -40,7 +66,7 @@ def open_folder(folder: Path, settings: dict[str, Any], corpus: Corpus) -> None:
     if any(not is_part(path) and path not in mine for path in folder.iterdir()):
         raise MMERError(f"{folder} is neither a folder of views nor an empty one; use another folder")
     keep_content(folder, corpus)
-    write_json(file, settings)
+    settings.write(file)
 
 
 def journal_entry(name: str, views: Sequence[View], folder: Path) -> Entry:

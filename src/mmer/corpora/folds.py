@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from mmer.corpora.labels import nearest
 from mmer.corpora.overlap import near_duplicates, similarity
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
+from mmer.files.writing import Paths, write_json
 from mmer.text.transcripts import normalize_transcript
 
 VERSION = 1
@@ -180,8 +180,16 @@ class Folds:
             content["validation_group"] = self.validation_group
         return {"sha256": _sha256(content), **content}
 
+    def write(self, path: Paths) -> None:
+        """Write a folds file atomically.
+
+        Raises:
+            MMERError: it cannot be written.
+        """
+        write_json(path, self.content())
+
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> "Folds":
+    def read(cls, path: Paths) -> "Folds":
         """Read a folds file.
 
         Raises:

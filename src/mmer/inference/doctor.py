@@ -16,7 +16,7 @@ from mmer.errors import CheckpointError
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.network import Array
 from mmer.inference.calibration import weights_hash
-from mmer.inference.golden import golden_clips, golden_features, golden_levels, golden_logits, read_golden
+from mmer.inference.golden import GoldenAnswers, golden_clips, golden_features, golden_levels, golden_logits
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 
@@ -129,23 +129,23 @@ def _against_golden(
     logits: Array,
     exact: float,
 ) -> list[Check]:
-    golden = read_golden(folder)
+    golden = GoldenAnswers.of_model(folder)
     if golden is None:
         note = "not looked at: the folder has no golden.json, which training writes"
         return [Check("golden clips, answers", note=note)]
     checks = []
     if (folder / "model.safetensors").is_file():
-        same = weights_hash(folder) == golden["weights"]
+        same = weights_hash(folder) == golden.weights
         note = "" if same else "golden.json is of other weights than model.safetensors"
         checks.append(Check("golden clips, weights", float(not same), 0.0, "", note))
-    apart = _apart(np.array(golden_levels(clips)), golden["levels"])
+    apart = _apart(np.array(golden_levels(clips)), np.array(golden.levels))
     note = "" if apart <= SAMPLES else "this machine makes other clips: the rows below say little"
     checks.append(Check("golden clips, samples", apart, SAMPLES, "of full scale", note))
     features = golden_features(recognizer.processor, clips)
     if features:
-        apart = _apart(np.array(features), golden["features"])
+        apart = _apart(np.array(features), np.array(golden.features))
         checks.append(Check("golden clips, features", apart, EXACT, "mean, deviation"))
-    apart = _apart(logits, golden["logits"])
+    apart = _apart(logits, np.array(golden.logits))
     return [*checks, Check("golden clips, answers", apart, exact, "logits")]
 
 

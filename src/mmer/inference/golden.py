@@ -5,25 +5,23 @@ rhythm of syllables, with noise. What they sound like does not matter, only that
 `golden.json` in the model folder holds the levels of what is heard, mean and deviation of the features, and the logits.
 """
 
-import reprlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmer.audio.load import SAMPLING_RATE
-from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
-from mmer.files.damaged import damaged_file, read_json_object
-from mmer.files.writing import write_json
+from mmer.files.damaged import damaged_file
 from mmer.inference.backends.network import Array
 from mmer.inference.calibration import weights_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.runs.result_file import ResultFile
 
 FILE = "golden.json"
-VERSION = 1
 
 _CLIPS = (  # seconds, Hz at the beginning and at the end, syllables a second, transcript
     (0.9, 110.0, 95.0, 3.0, "yes"),
@@ -32,6 +30,45 @@ _CLIPS = (  # seconds, Hz at the beginning and at the end, syllables a second, t
     (1.2, 180.0, 180.0, 5.0, "one two three"),
 )
 _BAND = 6000  # Hz, so that nothing is lost at other sampling rates
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenAnswers(ResultFile):
+    """Content of `golden.json`.
+
+    Attributes:
+        weights: SHA-256 of the `model.safetensors` that answered.
+        levels: see `golden_levels`, (clips, 10).
+        transcripts: the words of each clip.
+        features: see `golden_features`, (clips, 2); empty for a model without speech.
+        labels: emotions in the order of the model's classes.
+        logits: (clips, emotions), without calibration.
+    """
+
+    weights: str
+    levels: Sequence[Sequence[float]]
+    transcripts: Sequence[str]
+    features: Sequence[Sequence[float]]
+    labels: Sequence[str]
+    logits: Sequence[Sequence[float]]
+
+    @classmethod
+    def of_model(cls, folder: Path) -> Self | None:
+        """Read `golden.json` of a model folder; None where it has none.
+
+        Raises:
+            CheckpointError: it is damaged, or of another version.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        again = "delete it, or train again"
+        read = cls.read(path, again)
+        with damaged_file(path, again):
+            for rows in (read.levels, read.features, read.logits):
+                if len(set(map(len, rows))) > 1:
+                    raise ValueError("its rows are not of one length")
+        return read
 
 
 def golden_clips(processor: Preprocessor) -> list[tuple[NDArray[np.float32], str]]:
@@ -110,35 +147,14 @@ def write_golden(folder: Path) -> Path:
     """Answer the golden clips on the CPU, and write `golden.json` into a model folder, complete or not at all."""
     recognizer = EmotionRecognizer.from_pretrained(folder, "cpu", calibrated=False)
     clips = golden_clips(recognizer.processor)
-    content = {
-        "version": VERSION,
-        "weights": weights_hash(folder),
-        "levels": golden_levels(clips),
-        "transcripts": [words for _, words in clips],
-        "features": golden_features(recognizer.processor, clips),
-        "labels": recognizer.labels,
-        "logits": golden_logits(recognizer, clips, together=False).tolist(),
-    }
+    answers = GoldenAnswers(
+        weights=weights_hash(folder),
+        levels=golden_levels(clips),
+        transcripts=[words for _, words in clips],
+        features=golden_features(recognizer.processor, clips),
+        labels=recognizer.labels,
+        logits=golden_logits(recognizer, clips, together=False).tolist(),
+    )
     path = folder / FILE
-    write_json(path, content)
+    answers.write(path)
     return path
-
-
-def read_golden(folder: Path) -> dict[str, Any] | None:
-    """Read `golden.json` with its numbers as arrays; None if the model folder has none.
-
-    Raises:
-        CheckpointError: it is damaged, or of another version.
-    """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    again = "train again, or delete it"
-    content = read_json_object(path, again)
-    if (version := content.get("version")) != VERSION:
-        raise CheckpointError(
-            f"{path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; delete it"
-        )
-    with damaged_file(path, again):
-        numbers = {name: np.array(content[name], np.float64) for name in ("levels", "features", "logits")}
-        return {"weights": content["weights"], **numbers}

@@ -1,14 +1,19 @@
 """What the folder of a run is: the files of a run, of a cross-validation, and of the runs of its folds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmer.files.damaged import damaged_file, read_json_object
 from mmer.files.lock import is_vacant
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.json"
 SPLITS_FILE = "splits.json"
 FOLDS_FILE = "folds.json"
+CHECKPOINTS = "checkpoints"
+TRAINER_STATE = "trainer_state.json"
+"""The file of a checkpoint that transformers writes last, with the training log so far."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,26 @@ class RunFolder:
     def model(self) -> Path:
         """Return the model folder of a run."""
         return self.path / "model"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints of a run, newest first."""
+        found = (self.path / CHECKPOINTS).glob("checkpoint-*")
+        return sorted(found, key=lambda checkpoint: int(checkpoint.name.split("-")[1]), reverse=True)
+
+    def training_log(self) -> Sequence[Mapping[str, float]]:
+        """Read `TrainerState.log_history` from the newest checkpoint that has it; empty where none has.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        states = (checkpoint / TRAINER_STATE for checkpoint in self.checkpoints)
+        newest = next((state for state in states if state.is_file()), None)
+        if newest is None:
+            return []
+        content = read_json_object(newest)
+        with damaged_file(newest):
+            return content["log_history"]
 
     @property
     def is_vacant(self) -> bool:

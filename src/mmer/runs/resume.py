@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
+
+Name = str | tuple[str | Parameter, ...]
+"""Name of a setting in an error, whole or in the pieces of an `MMERError`."""
 
 
 def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], called: Mapping[str, str] | None = None
-) -> list[str]:
+    before: Mapping[str, Any], now: Mapping[str, Any], called: Mapping[str, Name] | None = None
+) -> list[Name]:
     """Compare two requests.
 
     Args:
@@ -26,18 +29,21 @@ def differences(
 
 
 def refuse_other(
-    folder: Path, found: str, different: Iterable[str], error: type[MMERError] = MMERError
+    folder: Path, found: str, different: Iterable[Name], error: type[MMERError] = MMERError
 ) -> None:
     """Raise an error if another request began a folder.
 
     Args:
         folder: which was begun.
         found: what is there, as in `holds a run of another recipe`.
-        different: the settings that differ.
+        different: names of the settings that differ.
         error: the kind of error.
 
     Raises:
         MMERError: of that kind; a setting differs.
     """
-    if told := ", ".join(different):
-        raise error(f"{folder}: {found}, different in {told}; use another folder")
+    pieces: list[str | Parameter] = []
+    for name in different:
+        pieces += [", ", *((name,) if isinstance(name, str) else name)]
+    if pieces:
+        raise error(f"{folder}: {found}, different in ", *pieces[1:], "; use another folder")

@@ -20,7 +20,7 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder, write_json, write_parquet
+from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
@@ -149,11 +149,11 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
     else:
         found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
         raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
-    content = replace(folds, corpus=identify(corpus)).content()
-    if file.exists() and Folds.read(file).content() != content:
+    folds = replace(folds, corpus=identify(corpus))
+    if file.exists() and Folds.read(file) != folds:
         raise TrainingError(f"{folder} holds an ablation with other folds; use another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, content)
+    folds.write(file)
     validating = max(len(fold.validation) for fold in folds.folds.values())
     if folds.group == "split":
         assert isinstance(protocol.validation, int)
@@ -292,14 +292,9 @@ def _gradient_shares(folder: Path) -> dict[str, list[float]]:
     """Average the gradient shares over folds, for each epoch that all folds trained."""
     folds = []
     for run in sorted((folder / "folds").iterdir()):
-        states = (run / "checkpoints").glob("checkpoint-*/trainer_state.json")
-        last = max(states, key=lambda path: int(path.parent.name.split("-")[1]), default=None)
-        if last is None:
-            continue
-        logs = json.loads(last.read_text(encoding="utf-8"))["log_history"]
         shares = [
             {name.removeprefix(PREFIX): share for name, share in log.items() if name.startswith(PREFIX)}
-            for log in logs
+            for log in RunFolder(run).training_log()
         ]
         folds.append(pd.DataFrame([each for each in shares if each]))
     folds = [fold for fold in folds if len(fold)]

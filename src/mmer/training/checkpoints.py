@@ -14,8 +14,8 @@ from mmer.model.build import configure
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe.schema import Recipe
+from mmer.runs.folder import TRAINER_STATE, RunFolder
 
-FOLDER, LOG = "checkpoints", "trainer_state.json"
 REFIT = "refit"
 """Subfolder of a run for the second training of `protocol.refit`."""
 _GB = 1e9
@@ -104,27 +104,21 @@ def prune(folder: Path) -> None:
         folder: the run folder, which holds the models.
     """
     for stage in (folder, folder / REFIT):
-        newest_first = sorted((stage / FOLDER).glob("checkpoint-*"), key=_step, reverse=True)
+        newest_first = RunFolder(stage).checkpoints
         for checkpoint in newest_first[1:]:
             shutil.rmtree(checkpoint)
         for file in newest_first[0].iterdir() if newest_first else ():
             if file.is_dir():
                 shutil.rmtree(file)
-            elif file.name != LOG:
+            elif file.name != TRAINER_STATE:
                 file.unlink()
 
 
 def last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
     """Return the newest complete checkpoint of a run and its state; remove an incomplete one."""
-    checkpoints = (folder / FOLDER).glob("checkpoint-*")
-    for checkpoint in sorted(checkpoints, key=_step, reverse=True):
+    for checkpoint in RunFolder(folder).checkpoints:
         try:
-            # The Trainer writes this file last.
-            return checkpoint, TrainerState.load_from_json(str(checkpoint / LOG))
+            return checkpoint, TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
         except (OSError, ValueError, TypeError):
             shutil.rmtree(checkpoint)
     return None, None
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])

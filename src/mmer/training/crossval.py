@@ -25,7 +25,7 @@ from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
-from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_json, write_parquet
+from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.resume import refuse_other
@@ -180,7 +180,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         write_recipe(recipe, folder)
         folds = _begin(folder, recipe, usable, folds)
         keep_sources(folder, recipe)
-    write_json(files.folds, folds.content())
+    folds.write(files.folds)
     for note in (*usable.corpus.notes, *usable.notes):
         tell(f"note: {note}", console)
     return folds

@@ -23,7 +23,8 @@ from mmer.inference.trained_on import TrainedOn
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
-from mmer.training.checkpoints import FOLDER, REFIT, last_checkpoint
+from mmer.runs.folder import CHECKPOINTS
+from mmer.training.checkpoints import REFIT, last_checkpoint
 from mmer.training.preparation import (
     SPLITS,
     Preparation,
@@ -142,7 +143,7 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
 
 def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     """Convert a checkpoint to a model folder, and merge LoRA weights into the encoders."""
-    checkpoint = folder / FOLDER / f"checkpoint-{step}"
+    checkpoint = folder / CHECKPOINTS / f"checkpoint-{step}"
     if any(checkpoint.glob("*.safetensors")):  # otherwise the run was already finished, and this is its model
         model = MMERForEmotionRecognition.from_pretrained(checkpoint)
         model.merge_lora()

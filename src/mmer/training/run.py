@@ -16,10 +16,11 @@ from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import METRICS, RunMetrics
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
-from mmer.files.writing import check_output_folder, write_json
+from mmer.files.writing import check_output_folder
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.resume import refuse_other
+from mmer.runs.versions import Versions
 from mmer.training.checkpoints import last_checkpoint, prune
 from mmer.training.fitting import fit, refit
 from mmer.training.judging import judge_run
@@ -34,7 +35,7 @@ from mmer.training.progress import summary
 from mmer.training.reuse import keep_sources, source_changes
 from mmer.training.second_views import choose_views, told
 from mmer.training.selection import is_over
-from mmer.training.software import note_changes, versions
+from mmer.training.software import note_changes, versions_now
 from mmer.training.trainer import TEXT_CACHE
 
 
@@ -138,7 +139,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     elif not files.is_complete:
         write_recipe(recipe, folder)
     if not files.versions.exists():
-        write_json(files.versions, versions(recipe))
+        Versions.begun(versions_now(recipe)).write(files.versions)
     elif not files.is_complete:
         note_changes(files.versions, recipe, console)
     # Read back even if just written, so that a resumed run sees exactly the same table.

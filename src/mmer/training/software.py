@@ -1,6 +1,5 @@
 """Record of the software of a run, before and after resuming."""
 
-import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,8 +8,8 @@ import torch
 from rich.console import Console
 
 from mmer.display.terminal import tell
-from mmer.files.writing import write_json
 from mmer.recipe.schema import Recipe
+from mmer.runs.versions import Versions
 
 SOFTWARE = (
     *("mmer", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
@@ -19,7 +18,8 @@ SOFTWARE = (
 _AT_A_TIME = "training.micro_batch_size"
 
 
-def versions(recipe: Recipe) -> dict[str, str]:
+def versions_now(recipe: Recipe) -> dict[str, str]:
+    """Return the versions of the software, by name, and the number of utterances in memory at a time."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
         "python": platform.python_version(),
@@ -31,22 +31,19 @@ def versions(recipe: Recipe) -> dict[str, str]:
 
 
 def note_changes(file: Path, recipe: Recipe, console: Console) -> None:
-    """Add the software of a resumed run to the record, as in `2.8.0, then 2.9.1`."""
-    before = json.loads(file.read_text(encoding="utf-8"))
-    changed = {
-        name: f"{before[name]}, then {value}" if name in before else value
-        for name, value in versions(recipe).items()
-        if before.get(name, "").rpartition(", then ")[2] != value
-    }
-    software = [f"{name} {value}" for name, value in changed.items() if name != _AT_A_TIME]
+    """Add the software of a resumed run to its `versions.json`, and report what changed."""
+    before = Versions.read(file)
+    changed = before.changed(versions_now(recipe))
+    software = [f"{name} {text}" for name, text in changed.texts().items() if name != _AT_A_TIME]
     if software:
         told = f"warning: the run was begun with other software: {'; '.join(software)}"
         tell(told, console, style="yellow")
-    if _AT_A_TIME in changed and _AT_A_TIME in before:
-        told = f"note: {_AT_A_TIME} is {changed[_AT_A_TIME]}: gradients stay the same, but for what dropout draws"
+    if _AT_A_TIME in changed.used and _AT_A_TIME in before.used:
+        sizes = changed.texts()[_AT_A_TIME]
+        told = f"note: {_AT_A_TIME} is {sizes}: gradients stay the same, but for what dropout draws"
         tell(told, console)
-    if changed:
-        write_json(file, {**before, **changed})
+    if changed.used:
+        Versions(used={**before.used, **changed.used}).write(file)
 
 
 def _version(package: str) -> str:

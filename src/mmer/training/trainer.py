@@ -31,6 +31,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.schema import Recipe
+from mmer.runs.folder import CHECKPOINTS
 from mmer.training.arguments import tf32, training_arguments
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
@@ -106,7 +107,7 @@ class MMERTrainer(Trainer):
         trackers = [Tracker(name) for name in recipe.training.report_to if name != "tensorboard"]
         super().__init__(
             model,
-            training_arguments(recipe, folder / "checkpoints", len(train), judged=selection is not None),
+            training_arguments(recipe, folder / CHECKPOINTS, len(train), judged=selection is not None),
             data_collator=KeyedCollator(collator) if caches else collator,
             train_dataset=train,
             eval_dataset=selection,

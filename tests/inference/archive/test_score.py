@@ -300,8 +300,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("changed", "said"),
         [
-            ({"shard_rows": 31}, "--shard-rows (30 before); use another folder"),
-            ({"transcription": "none"}, "--transcription (given before); use another folder"),
+            ({"shard_rows": 31}, "shard_rows (30 before); use another folder"),
+            ({"transcription": "none"}, "transcription (given before); use another folder"),
         ],
     )
     def test_other_settings(
@@ -338,7 +338,9 @@ class TestRefusals:
 
     def test_a_damaged_manifest(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
         (tmp_path / "_manifest.json").write_text('{"rows": 4')
-        with pytest.raises(MMERError, match=r"_manifest\.json is damaged .*; use another folder"):
+        with pytest.raises(
+            MMERError, match=r"_manifest\.json cannot be read, it may be damaged .*; use another folder"
+        ):
             begun(out=tmp_path)
 
     def test_what_cannot_be_meant(self, begun: Callable[..., Scored], tmp_path: Path) -> None:

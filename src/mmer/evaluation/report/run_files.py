@@ -1,6 +1,5 @@
 """Reading of a run's files for its report, and its protocol in words."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_met
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
 from mmer.recipe.schema import Recipe, load_run_recipe
+from mmer.runs.folder import RunFolder
+from mmer.runs.versions import Versions
 
 _NAMED = 12  # most groups that a sentence lists
 _MADE_BY = ("a folder that ", Function("train"), " or ", Function("cross_validate"), " made")
@@ -152,9 +153,8 @@ def read_histories(run: Run) -> dict[str, pd.DataFrame]:
     """Read the learning curves of each fold; folds whose checkpoints were deleted have none."""
     histories = {}
     for name, folder in run.runs.items():
-        states = (folder / "checkpoints").glob("checkpoint-*/trainer_state.json")
-        if newest := max(states, key=lambda path: int(path.parent.name.split("-")[1]), default=None):
-            histories[name] = history_of(json.loads(newest.read_text(encoding="utf-8"))["log_history"])
+        if log := RunFolder(folder).training_log():
+            histories[name] = history_of(log)
     return histories
 
 
@@ -162,8 +162,8 @@ def read_versions(run: Run) -> dict[str, str]:
     """Return software versions by name; all of them where folds were trained with different ones."""
     found: dict[str, dict[str, None]] = {}
     for folder in run.runs.values():
-        file = folder / "versions.json"
-        for name, version in (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}).items():
+        file = RunFolder(folder).versions
+        for name, version in (Versions.read(file).texts() if file.is_file() else {}).items():
             found.setdefault(name, {})[version] = None
     return {name: ", ".join(versions) for name, versions in found.items()}
 

@@ -1,4 +1,4 @@
-"""Schema of `robustness.json`."""
+"""Schemas of `settings.json` and `robustness.json` in a folder of robustness results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,17 +40,14 @@ class DisturbedFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Robustness(ResultFile):
-    """Content of `robustness.json`.
+class RobustnessSettings(ResultFile):
+    """Content of `settings.json`: what a measurement judges, which a later call must repeat to resume it.
 
     Attributes:
         model: SHA-256 of the model.
         corpus: name of the file.
         split, sample, seed: see `measure`.
         utterances, speakers: numbers of judged utterances and speakers.
-        in_training: counts from `overlap`; None where the model keeps no record of its training data.
-        chance: balanced accuracy of guessing, 0 to 1.
-        conditions: figures under each disturbance; the first is undisturbed.
         content_sha256, words_sha256: hashes of the corpus and of its training transcripts; None in files of early
             versions.
     """
@@ -62,8 +59,20 @@ class Robustness(ResultFile):
     seed: int
     utterances: int
     speakers: int
+    content_sha256: str | None = None
+    words_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness(RobustnessSettings):
+    """Content of `robustness.json`: the settings and the figures.
+
+    Attributes:
+        in_training: counts from `overlap`; None where the model keeps no record of its training data.
+        chance: balanced accuracy of guessing, 0 to 1.
+        conditions: figures under each disturbance; the first is undisturbed.
+    """
+
     in_training: Mapping[str, int] | None
     chance: float
     conditions: Sequence[DisturbedFigures]
-    content_sha256: str | None = None
-    words_sha256: str | None = None

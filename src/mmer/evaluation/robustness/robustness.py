@@ -1,10 +1,9 @@
 """Measurement of a model's accuracy under disturbances of recordings and transcripts."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,16 @@ from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances
 from mmer.evaluation.robustness.plot import plot_robustness
-from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
+from mmer.evaluation.robustness.results import (
+    DisturbedFigures,
+    DisturbedGroup,
+    Robustness,
+    RobustnessSettings,
+)
 from mmer.evaluation.slices import slices
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
-from mmer.files.damaged import read_json_object
-from mmer.files.writing import check_output_folder, writable, write_json, write_parquet
+from mmer.files.writing import check_output_folder, writable, write_parquet
 from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import Utterance, corpus_utterances
@@ -82,17 +85,17 @@ def measure(
     chosen = disturbances(_axes(axes, recognizer))
     vocabulary = training_words(corpus)
     trained = TrainedOn.read(folder)
-    settings = {
-        "model": model_hash(folder),
-        "corpus": Path(corpus.source).name if corpus.source else "",
-        "split": split,
-        "sample": sample,
-        "seed": seed,
-        "utterances": len(judged),
-        "speakers": int(judged.table["speaker"].nunique()),
-        "content_sha256": corpus_fingerprint(judged),
-        "words_sha256": hashlib.sha256(" ".join(vocabulary).encode("utf-8", "surrogatepass")).hexdigest(),
-    }
+    settings = RobustnessSettings(
+        model=model_hash(folder),
+        corpus=Path(corpus.source).name if corpus.source else "",
+        split=split,
+        sample=sample,
+        seed=seed,
+        utterances=len(judged),
+        speakers=int(judged.table["speaker"].nunique()),
+        content_sha256=corpus_fingerprint(judged),
+        words_sha256=hashlib.sha256(" ".join(vocabulary).encode("utf-8", "surrogatepass")).hexdigest(),
+    )
     _open(out, settings)
     total, done = len(chosen) * len(judged), 0
     found = []
@@ -111,7 +114,7 @@ def measure(
         found.append(figures)
     emotions = judged.table["emotion"].nunique()
     in_training = None if trained is None else overlap(trained.splits_of(judged))
-    result = Robustness(**settings, in_training=in_training, chance=1 / emotions, conditions=found)
+    result = Robustness(**vars(settings), in_training=in_training, chance=1 / emotions, conditions=found)
     result.write(out / "robustness.json")
     with additional_picture("robustness.png"):
         plot_robustness(result, out / "robustness.png")
@@ -173,16 +176,16 @@ def _judged(
     return corpus.select(chosen)
 
 
-def _open(out: Path, settings: Mapping[str, Any]) -> None:
+def _open(out: Path, settings: RobustnessSettings) -> None:
     file = out / "settings.json"
     if file.exists():
-        before = read_json_object(file, "use another folder")
-        # A value missing from an earlier version's file counts as equal.
-        before = {**{name: settings[name] for name in _CONTENT}, **before}
-        refuse_other(out, "holds results of something else", differences(before, settings, _CONTENT))
+        before = RobustnessSettings.read(file, "use another folder")
+        unknown = {name for name in _CONTENT if vars(before)[name] is None}  # in files of early versions
+        asked = {name: value for name, value in vars(settings).items() if name not in unknown}
+        refuse_other(out, "holds results of something else", differences(vars(before), asked, _CONTENT))
     with writable(out):
         (out / "answers").mkdir(parents=True, exist_ok=True)
-    write_json(file, settings)
+    settings.write(file)
 
 
 def _answers(

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmer.corpora.content import STATE, file_sha256, file_states
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import LOCK, take_lock
 from mmer.files.writing import is_part, write_bytes
 from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
 from mmer.inference.inputs import Utterance
-from mmer.plain_text import json_text, valid
+from mmer.plain_text import valid
+from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
 
 AUDIO = "_audio"
@@ -33,6 +35,27 @@ _INPUT_SCHEMA = pa.schema(
         *((name, pa.float64()) for name in ("start", "end")),
     ]
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ResultFile):
+    """Content of `_manifest.json`: the request, which a later call must repeat to resume the folder.
+
+    Attributes:
+        source: as given to `score`.
+        rows: number of utterances.
+        inputs_sha256: SHA-256 of the utterances.
+        model, model_sha256: path and hash of the model.
+        transcription, shard_rows: see `score`.
+    """
+
+    source: str
+    rows: int
+    inputs_sha256: str
+    model: str
+    model_sha256: str
+    transcription: str
+    shard_rows: int
 
 
 class ScoreFolder:
@@ -74,20 +97,41 @@ class ScoreFolder:
     def inputs_of(self, source: str) -> list[Utterance] | None:
         """Read the inputs of an earlier call of this name; None if there was none."""
         manifest = self._manifest()
-        if manifest is None or manifest["source"] != source:
+        if manifest is None or manifest.source != source:
             return None
         rows = pq.read_table(self.folder / _INPUTS).to_pylist()
         return [Utterance(**row) for row in rows]
 
-    def begin(self, source: str, utterances: Sequence[Utterance], settings: dict[str, Any]) -> None:
-        """Record the inputs and the model, or check them against the recorded ones.
+    def begin(
+        self,
+        source: str,
+        utterances: Sequence[Utterance],
+        *,
+        model: str,
+        model_sha256: str,
+        transcription: str,
+        shard_rows: int,
+    ) -> None:
+        """Record the request, or check it against the recorded one.
+
+        Args:
+            source, model, model_sha256, transcription, shard_rows: see `Manifest`.
+            utterances: the inputs.
 
         Raises:
             MMERError: the folder records something else, or answered recordings have been replaced since.
         """
         rows = [{name: getattr(utterance, name) for name in _INPUT_SCHEMA.names} for utterance in utterances]
         asked = hashlib.sha256("\n".join(map(json.dumps, rows)).encode()).hexdigest()
-        manifest = {"source": source, "rows": len(rows), "inputs_sha256": asked, **settings}
+        manifest = Manifest(
+            source=source,
+            rows=len(rows),
+            inputs_sha256=asked,
+            model=model,
+            model_sha256=model_sha256,
+            transcription=transcription,
+            shard_rows=shard_rows,
+        )
         before = self._manifest()
         if before is None:
             told = [
@@ -96,13 +140,20 @@ class ScoreFolder:
             ]
             self.write(_INPUTS, parquet_bytes(pa.Table.from_pylist(told, _INPUT_SCHEMA)))
             self._check_recordings(utterances)
-            self.write(_MANIFEST, json_text(manifest, indent=2).encode())
+            manifest.write(self.folder / _MANIFEST)
             return
-        compared = {name: value for name, value in manifest.items() if name not in ("source", "model")}
-        called = {name: f"--{name.replace('_', '-')} ({before.get(name)} before)" for name in settings}
-        called |= {"rows": "the inputs", "inputs_sha256": "the inputs", "model_sha256": "the model"}
-        different = sorted(differences(before, compared, called))
-        refuse_other(self.folder, "holds answers to something else", different)
+        compared = {name: value for name, value in vars(manifest).items() if name not in ("source", "model")}
+        called = {
+            **dict.fromkeys(("rows", "inputs_sha256"), "the inputs"),
+            "model_sha256": "the model",
+            "transcription": (Parameter("transcription"), f" ({before.transcription} before)"),
+            "shard_rows": (Parameter("shard_rows"), f" ({before.shard_rows} before)"),
+        }
+        refuse_other(
+            self.folder,
+            "holds answers to something else",
+            differences(vars(before), compared, called),
+        )
         self._check_recordings(utterances)
 
     def _check_recordings(self, utterances: Sequence[Utterance]) -> None:
@@ -164,14 +215,9 @@ class ScoreFolder:
             for row in rows
         }
 
-    def _manifest(self) -> dict[str, Any] | None:
+    def _manifest(self) -> Manifest | None:
         file = self.folder / _MANIFEST
-        if not file.exists():
-            return None
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise MMERError(f"{file} is damaged ({error}); use another folder") from None
+        return Manifest.read(file, "use another folder") if file.exists() else None
 
     def _unwritable(self, error: OSError) -> MMERError:
         return MMERError(f"{self.folder} cannot be written to ({error.strerror}); what is done is kept")

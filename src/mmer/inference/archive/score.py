@@ -98,8 +98,14 @@ def score(
     with folder.locked():
         utterances = _inputs(source, folder, console)
         job = Job(model, model_hash(model), transcription, batch_size, device)
-        settings = {"model": str(model), "model_sha256": job.model_sha256, "transcription": transcription}
-        folder.begin(source, utterances, {**settings, "shard_rows": shard_rows})
+        folder.begin(
+            source,
+            utterances,
+            model=str(model),
+            model_sha256=job.model_sha256,
+            transcription=transcription,
+            shard_rows=shard_rows,
+        )
         parts = {
             f"part-{number:05d}.parquet": utterances[start : start + shard_rows]
             for number, start in enumerate(range(0, len(utterances), shard_rows))

@@ -11,6 +11,7 @@ import reprlib
 import shutil
 import stat
 import zipfile
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
@@ -51,6 +52,14 @@ _LARGEST_MANIFEST = 1_000_000  # bytes
 _LONGEST_NAME = 200  # bytes of the name of a file or folder
 
 
+@dataclass(frozen=True)
+class BundledFile:
+    """Entry of the manifest: the size of a file in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
 def write_bundle(folder: Path, out: Path) -> str:
     """Pack a model folder; files whose names begin with a dot are left out.
 
@@ -80,7 +89,7 @@ def write_bundle(folder: Path, out: Path) -> str:
         if any(place.is_symlink() for place in inside):
             raise CheckpointError(f"{file} is a link, and bundles hold none: copy the folder with: cp -rL")
         check_no_pointer(file)
-    entries = {name: {"size": file.stat().st_size, "sha256": _sha256(file)} for name, file in files.items()}
+    entries = {name: asdict(BundledFile(file.stat().st_size, _sha256(file))) for name, file in files.items()}
     manifest = json.dumps({"version": VERSION, "files": entries}, indent=2).encode()
     with writing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(MANIFEST), manifest)
@@ -142,7 +151,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(name) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
-                if _sha256(target) != entry["sha256"]:
+                if _sha256(target) != entry.sha256:
                     raise _damaged(path, f"{name} is not what its checksum says")
     except (CheckpointError, OSError):
         raise
@@ -150,23 +159,25 @@ def _unpack(path: Path, folder: Path) -> None:
         raise _damaged(path, one_line(error).rstrip(".")) from error
 
 
-def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, object]]:
+def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, BundledFile]:
     """Check the manifest's files: each exists, has the stated size, and stays below the folder."""
     infos = archive.infolist()
     try:
         if archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
             raise ValueError
         manifest = json.loads(archive.read(MANIFEST))
-        version, entries = manifest["version"], manifest["files"]
-        sizes = {str(name): int(entry["size"]) for name, entry in entries.items()}
-        _ = [str(entry["sha256"]) for entry in entries.values()]
+        version = manifest["version"]
+        entries = {
+            str(name): BundledFile(int(entry["size"]), str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        }
     except Exception:
         raise _damaged(path, f"it holds no readable {MANIFEST}") from None
     if version != VERSION:
         raise CheckpointError(
             f"bundle {path} is of version {reprlib.repr(version)}, this mmer reads {VERSION}; update mmer"
         )
-    if sorted(info.filename for info in infos) != sorted([MANIFEST, *sizes]):
+    if sorted(info.filename for info in infos) != sorted([MANIFEST, *entries]):
         raise _damaged(path, f"its files are not those of its {MANIFEST}")
     for info in infos:
         name = info.filename
@@ -185,7 +196,8 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, dict[str
         if reason := _unwanted(name):
             raise CheckpointError(f"bundle {path} is not safe: {name} {reason}; do not use it")
         # What is not compressed cannot grow when unpacked.
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != sizes.get(name, info.file_size):
+        size = entries[name].size if name in entries else info.file_size  # the manifest does not list itself
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != size:
             raise _damaged(path, f"{name} is not as large as its {MANIFEST} says")
     # Nor can entries that share their bytes.
     if sum(info.file_size for info in infos) > path.stat().st_size:
