@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mmer.augment.generators.generator import Settings
 from mmer.augment.quality_filters import QualityFilters
 from mmer.corpora.content import FOLDER, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
@@ -33,8 +33,8 @@ class ViewsSettings(ResultFile):
     """
 
     corpus: str
-    speech: Mapping[str, Mapping[str, Any]]
-    text: Mapping[str, Mapping[str, Any]]
+    speech: Mapping[str, Settings]
+    text: Mapping[str, Settings]
     gates: QualityFilters
     judges: Sequence[str | None]
     views: int
@@ -83,6 +83,6 @@ def read_journal(folder: Path) -> dict[str, list[View]]:
     return {entry["utterance"]: [_view_of(row, folder) for row in entry["views"]] for entry in entries}
 
 
-def _view_of(row: dict[str, Any], folder: Path) -> View:
+def _view_of(row: Entry, folder: Path) -> View:
     path = row["audio_path"] and os.path.join(folder, row["audio_path"])
     return View(**{**row, "audio_path": path, "voices": tuple(row["voices"]), "texts": tuple(row["texts"])})

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from rich.console import Console
 from mmer.audio.load import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.espeak import ESpeak, without_silence
+from mmer.corpora.tables import Row
 from mmer.display.progress import counting
 from mmer.errors import CorpusError
 from mmer.files.writing import write_bytes
@@ -133,7 +133,7 @@ def make_spoken(
     generator = np.random.default_rng(seed)
     voices, twins = _voices(generator), _twins(generator)
     synthesizer = ESpeak()
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     total = sum(counts.values()) * utterances
     for split, count in counts.items():
         for voice in itertools.islice(voices, count):
@@ -183,9 +183,7 @@ def _twins(generator: np.random.Generator) -> Iterator[tuple[str, str]]:
                 yield sentence, frame.format(word=negative, **filled)
 
 
-def _four(
-    voice: Voice, sentences: tuple[str, str], generator: np.random.Generator
-) -> Iterator[dict[str, Any]]:
+def _four(voice: Voice, sentences: tuple[str, str], generator: np.random.Generator) -> Iterator[Row]:
     """Return rows of the four emotions: two sentences, each with the same two settings of the prosody."""
     for arousal, spans in PROSODY.items():
         settings = {
@@ -206,7 +204,7 @@ def _four(
             }
 
 
-def _speak(synthesizer: ESpeak, voice: Voice, row: dict[str, Any], path: Path) -> float:
+def _speak(synthesizer: ESpeak, voice: Voice, row: Row, path: Path) -> float:
     """Write the recording of a row and return its seconds."""
     settings = {name: row[name] for name in ("rate", "pitch", "pitch_range", "volume")}
     waveform = synthesizer.synthesize(row["transcript"], voice=voice.name, **settings)

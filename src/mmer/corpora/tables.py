@@ -26,6 +26,9 @@ COLUMNS = (
 )
 """Columns that every corpus has. `start`, `end` and `duration` are seconds, everything else is text."""
 
+Row = dict[str, Any]
+"""One utterance: the value of each column, its own columns included."""
+
 SECONDS = ("start", "end", "duration")
 FORMATS = ("audformat", "emobox", "kaldi", "hf")
 """Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
@@ -280,7 +283,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
     )
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, object]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)

@@ -1,7 +1,7 @@
 """The table of views that `mmer augment` writes, and the check of which view may train in which fold."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mmer.corpora.tables import DELIMITERS, read_table
+from mmer.corpora.tables import DELIMITERS, Row, read_table
 from mmer.errors import CorpusError, Function
 from mmer.files.writing import writing
 
@@ -163,8 +163,8 @@ _UTTERANCE, _WORDS = "FileName", "AugmentedText"
 """Columns of the table of the published code."""
 
 
-def _values(row: dict[Any, Any], folder: Path) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _values(row: Mapping[Any, Any], folder: Path) -> Row:
+    values: Row = {}
     for name, value in row.items():
         if name in ("voices", "texts"):
             values[name] = tuple(np.asarray(value).tolist())

@@ -11,7 +11,7 @@ from mmer.evaluation.calibration.calibration_error import ConfidenceFigures
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import ALSO_CALLED, Metrics
 from mmer.evaluation.modalities import ModalityFigures
-from mmer.evaluation.slices import WorstGroup
+from mmer.evaluation.slices import GroupFigures
 from mmer.files.damaged import read_json_object
 from mmer.runs.folder import METRICS
 from mmer.runs.result_file import ADVICE, ResultFile
@@ -167,7 +167,7 @@ class Evaluation(ResultFile, Metrics):
     unknown_speakers: int
     left_out: Mapping[str, int]
     intervals: Mapping[str, Interval]
-    worst_groups: Mapping[str, WorstGroup]
+    worst_groups: Mapping[str, GroupFigures]
     confidence: ConfidenceFigures
     transcripts: TranscriptErrors | None = None
     accuracy_by_word_error_rate: Sequence[WordErrorBin] | None = None

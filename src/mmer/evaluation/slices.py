@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,26 +42,23 @@ def slices(
     """
     answered = predictions.dropna(subset=["predicted"]).reset_index(drop=True)
     labels = known_labels(answered, labels)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for name, groups in _groups(answered).items():
         present = [group for group in groups.cat.categories if (groups == group).any()]
         if len(present) < 2:
             continue
-        found = [
-            {"slice": name, "group": group, **_figures(answered[groups == group], labels)}
-            for group in present
-        ]
-        rated = [row for row in found if row["utterances"] >= smallest]
-        worst = min(rated, key=lambda row: row["balanced_accuracy"]) if len(rated) > 1 else None
-        rows += [{**row, "worst": row is worst} for row in found]
+        found = [_figures(group, answered[groups == group], labels) for group in present]
+        rated = [figures for figures in found if figures.utterances >= smallest]
+        worst = min(rated, key=lambda figures: figures.balanced_accuracy) if len(rated) > 1 else None
+        rows += [{"slice": name, **vars(figures), "worst": figures is worst} for figures in found]
     columns = ["slice", "group", "utterances", "speakers", "emotions", "accuracy", "balanced_accuracy"]
     table = pd.DataFrame(rows, columns=pd.Index([*columns, "low", "high", "worst"]))
     return table.astype({"speakers": "Int64", "low": float, "high": float, "worst": bool})
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorstGroup:
-    """Group of a slice with the lowest balanced accuracy; the fields are the columns of `slices`."""
+class GroupFigures:
+    """Figures of a group of a slice; the fields are columns of `slices`."""
 
     group: str
     utterances: int
@@ -74,11 +70,11 @@ class WorstGroup:
     high: float | None
 
 
-def worst_groups(table: pd.DataFrame) -> dict[str, WorstGroup]:
+def worst_groups(table: pd.DataFrame) -> dict[str, GroupFigures]:
     """Return the worst group of each slice of a table of `slices`, by the name of the slice."""
     rows = table[table["worst"]].drop(columns="worst").to_dict("records")
     return {
-        str(row["slice"]): WorstGroup(
+        str(row["slice"]): GroupFigures(
             group=str(row["group"]),
             utterances=int(row["utterances"]),
             speakers=None if pd.isna(row["speakers"]) else int(row["speakers"]),
@@ -127,16 +123,17 @@ def _spoken(transcript: str) -> list[str]:
     return normalize_transcript(strip_annotations(transcript)).split()
 
 
-def _figures(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, Any]:
+def _figures(group: str, rows: pd.DataFrame, labels: Sequence[str]) -> GroupFigures:
     metrics = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
     found = interval(rows, "balanced_accuracy", labels=labels)
     known = "speaker" in rows and rows["speaker"].notna().all()
-    return {
-        "utterances": len(rows),
-        "speakers": rows["speaker"].nunique() if known else None,
-        "emotions": rows["emotion"].nunique(),
-        "accuracy": metrics.accuracy,
-        "balanced_accuracy": metrics.balanced_accuracy,
-        "low": found.low,
-        "high": found.high,
-    }
+    return GroupFigures(
+        group=group,
+        utterances=len(rows),
+        speakers=rows["speaker"].nunique() if known else None,
+        emotions=rows["emotion"].nunique(),
+        accuracy=metrics.accuracy,
+        balanced_accuracy=metrics.balanced_accuracy,
+        low=found.low,
+        high=found.high,
+    )

@@ -43,7 +43,9 @@ class EmotionRecognitionPipeline(Pipeline):
         processor: Any = self.processor
         self._recognizer = EmotionRecognizer(model, processor, self.device)
 
-    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _sanitize_parameters(
+        self, **kwargs: Any
+    ) -> tuple[dict[str, object], dict[str, object], dict[str, object]]:
         return {}, {}, {}
 
     def preprocess(self, input_: Any, **kwargs: Any) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class EmotionRecognitionPipeline(Pipeline):
             raise MMERError(prediction.error)
         return {"prediction": prediction}
 
-    def postprocess(self, model_outputs: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: Any, **kwargs: Any) -> list[dict[str, str | float]]:
         prediction: Prediction = model_outputs["prediction"]
         return [{"label": label, "score": score} for label, score in prediction.ranking]
 

@@ -19,6 +19,9 @@ from mmer.plain_text import json_text, one_line, valid
 if TYPE_CHECKING:
     import pandas as pd
 
+Row = dict[str, str | float | bool | None]
+"""One prediction: the value of each column of a table."""
+
 ROWS_PER_GROUP = 1024
 
 
@@ -101,7 +104,7 @@ class Prediction:
             name: valid(value) if isinstance(value, str) else value for name, value in asdict(self).items()
         }
 
-    def to_row(self, labels: Sequence[str]) -> dict[str, Any]:
+    def to_row(self, labels: Sequence[str]) -> Row:
         """Convert the attributes to a row of a table.
 
         Each of `labels` has a column with its probability; warnings and label sets are joined by `; `.
@@ -283,15 +286,15 @@ def _csv_rows(file: TextIO, labels: Sequence[str]) -> Callable[[Prediction], obj
     return lambda prediction: write(prediction.to_row(labels))
 
 
-def csv_rows(file: TextIO, columns: Sequence[str]) -> Callable[[dict[str, Any]], object]:
+def csv_rows(file: TextIO, columns: Sequence[str]) -> Callable[[Row], object]:
     """Write the head of a CSV file, and return what writes a row; a terminal gets text that is safe to show."""
     table = csv.DictWriter(file, columns)
     table.writeheader()
-    safe = _on_terminal if file.isatty() else dict[str, Any]
+    safe = _on_terminal if file.isatty() else Row
     return lambda row: table.writerow(safe(row)) and file.flush()
 
 
-def _on_terminal(row: dict[str, Any]) -> dict[str, Any]:
+def _on_terminal(row: Row) -> Row:
     return {name: one_line(value) if isinstance(value, str) else value for name, value in row.items()}
 
 

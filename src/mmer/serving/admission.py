@@ -7,17 +7,19 @@ import re
 import time
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mmer.extras import import_extra
 from mmer.serving.settings import ServiceSettings, ServiceState
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 GUARDED = ("/v1/", "/metrics")
 PATIENCE = 1.0  # s for which an upload keeps its place while others wait
 AUTHORITY = r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{0,5})?"
 HOST = re.compile(AUTHORITY, re.IGNORECASE | re.ASCII)
 ORIGIN = re.compile(rf"null|[a-z][a-z0-9+.-]*://{AUTHORITY}", re.IGNORECASE | re.ASCII)
-Scope = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,14 @@ class Admission:
         state: state of the service; the middleware counts requests in flight.
     """
 
-    def __init__(self, app: Any, settings: ServiceSettings, state: ServiceState) -> None:
+    def __init__(self, app: "ASGIApp", settings: ServiceSettings, state: ServiceState) -> None:
         limits = import_extra("limits", "the HTTP service", "serve")
         self._app, self._settings, self._state = app, settings, state
         self._rate = limits.RateLimitItemPerMinute(settings.max_per_minute or 1)
         self._window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
         self._requests: set[Request] = set()
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
@@ -93,7 +95,7 @@ class Admission:
             finally:
                 self._state.in_flight -= 1
 
-    async def _answer(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def _answer(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer a request, unless its client leaves or it takes too long."""
         clock, seconds = asyncio.get_running_loop().time, self._settings.answer_seconds
         request = Request(clock(), asyncio.timeout(None))
@@ -104,7 +106,7 @@ class Admission:
                 pass
             request.end("gone")
 
-        async def read() -> dict[str, Any]:
+        async def read() -> "Message":
             nonlocal watch
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body") and watch is None:
@@ -113,7 +115,7 @@ class Admission:
                 watch = asyncio.create_task(watch_client())
             return message
 
-        async def write(message: dict[str, Any]) -> None:
+        async def write(message: "Message") -> None:
             request.begun = True
             if request.state in ("uploads", "waits"):
                 request.limit.reschedule(None)
@@ -142,7 +144,7 @@ class Admission:
             if watch is not None:
                 watch.cancel()
 
-    async def _follow(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def _follow(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Handle a stream."""
         try:
             await self._app(scope, receive, send)
@@ -150,7 +152,7 @@ class Admission:
             if not self._state.cut_off:
                 raise
 
-    def _stranger(self, scope: Scope, headers: list[tuple[str, str]]) -> Refusal | None:
+    def _stranger(self, scope: "Scope", headers: list[tuple[str, str]]) -> Refusal | None:
         """Return why a request is refused as cross-origin or as DNS rebinding; None if it is not."""
         host, origin = (_only(name, headers) for name in ("host", "origin"))
         for name, value, form in (("Host", host, HOST), ("Origin", origin, ORIGIN)):
@@ -162,7 +164,7 @@ class Admission:
             return Refusal(403, f"pages of {origin} may not ask this service", {})
         return None
 
-    def _is_ours(self, host: str, scope: Scope) -> bool:
+    def _is_ours(self, host: str, scope: "Scope") -> bool:
         """Tell whether a `Host` names this service; a foreign name may be DNS rebinding."""
         found = HOST.fullmatch(host)
         assert found is not None
@@ -175,7 +177,7 @@ class Admission:
             return False
         return address.is_loopback or address == own
 
-    def _refusal(self, scope: Scope, headers: list[tuple[str, str]]) -> Refusal | None:
+    def _refusal(self, scope: "Scope", headers: list[tuple[str, str]]) -> Refusal | None:
         if not self._knows(_only("authorization", headers) or ""):
             wanted = "this service asks for a token: send the header 'Authorization: Bearer TOKEN'"
             return Refusal(401, wanted, {"WWW-Authenticate": "Bearer"})
@@ -225,7 +227,7 @@ def _only(name: str, headers: list[tuple[str, str]]) -> str | None:
     return ", ".join(values) if values else None
 
 
-async def _refuse(refusal: Refusal, scope: Scope, receive: Any, send: Any) -> None:
+async def _refuse(refusal: Refusal, scope: "Scope", receive: "Receive", send: "Send") -> None:
     from starlette.responses import JSONResponse
 
     response = JSONResponse({"detail": refusal.detail}, refusal.status, refusal.headers)

@@ -16,7 +16,7 @@ from mmer.serving.longer_work import add_longer_work
 from mmer.serving.prometheus import Metrics, Watch
 from mmer.serving.readiness import Readiness
 from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Question, Status
-from mmer.serving.service import REFUSALS, Service, bodies
+from mmer.serving.service import REFUSALS, Responses, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.stream import add_stream
 from mmer.serving.uploads import read_question
@@ -138,7 +138,7 @@ def create_app(
             ),
         )
 
-    open_to_all: dict[int | str, dict[str, Any]] = {status: {} for status in (401, 408, 429, 503, 504)}
+    open_to_all: Responses = {status: {} for status in (401, 408, 429, 503, 504)}
 
     @app.get("/health", responses=open_to_all)
     async def health() -> Status:

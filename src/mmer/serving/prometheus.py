@@ -1,11 +1,14 @@
 """Prometheus metrics of the service."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmer.extras import import_extra
 from mmer.inference.prediction import Prediction
 from mmer.serving.settings import ServiceState
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ROUTES = frozenset(
     {
@@ -72,17 +75,17 @@ class Watch:
         metrics: the counters.
     """
 
-    def __init__(self, app: Any, metrics: Metrics) -> None:
+    def __init__(self, app: "ASGIApp", metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         start, path = time.perf_counter(), scope["path"]
 
-        async def answer(message: dict[str, Any]) -> None:
+        async def answer(message: "Message") -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_safety(path)]
                 self._metrics.request(path, message["status"], time.perf_counter() - start)

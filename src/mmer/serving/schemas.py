@@ -109,9 +109,7 @@ class Answer(BaseModel):
     def of(cls, prediction: Prediction, *, model: str, min_confidence: float) -> Self:
         """Create the answer from a prediction without error, as marked by `Abstention`."""
         assert prediction.confidence is not None
-        told: dict[str, Any] = {
-            name: value for name, value in prediction.to_dict().items() if name in cls.model_fields
-        }
+        told = {name: value for name, value in prediction.to_dict().items() if name in cls.model_fields}
         return cls(
             **told,
             model=model,

@@ -12,7 +12,10 @@ from mmer.serving.schemas import Problem, Upload
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.uploads import JSON, MULTIPART
 
-REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (413, 415, 422)}
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI documents of an answer, by its status."""
+
+REFUSALS: Responses = {status: {"model": Problem} for status in (413, 415, 422)}
 
 
 @dataclass(frozen=True)

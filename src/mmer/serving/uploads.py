@@ -1,7 +1,7 @@
 """Parsing of request bodies, without writing to disk."""
 
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -74,7 +74,7 @@ async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None
         yield chunk
 
 
-async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[str, Any]:
+async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[str, str | bytes]:
     """Read the fields of a form as those of a question."""
     from python_multipart.multipart import parse_options_header
     from starlette.datastructures import UploadFile
@@ -101,7 +101,7 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
         raise HTTPException(422, f"the form cannot be read: {error.message}") from None
     except Exception as error:  # parsers of untrusted bytes
         raise HTTPException(422, f"the form cannot be read ({type(error).__name__})") from None
-    fields: dict[str, Any] = {}
+    fields: dict[str, str | bytes] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != "file":

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +46,7 @@ class WordErrors:
         """Return the character error rate: errors per character of the references; None without characters."""
         return self.character_errors / self.characters if self.characters else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, int | float | None]:
         """Return the fields, `word_error_rate` and `character_error_rate`."""
         rates = {"word_error_rate": self.rate, "character_error_rate": self.character_rate}
         return {**asdict(self), **rates}

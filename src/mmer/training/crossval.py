@@ -206,7 +206,7 @@ def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> F
     begun, tested = dict[str, Fold](), dict[str, str]()
     data = recipe.data.model_copy(update={"labels": usable.labels})
     for name, fold in folds.folds.items():
-        changes: dict[str, Any] = {"folds": None}
+        changes: dict[str, object] = {"folds": None}
         if folds.group != "split":
             changes |= {
                 "group": folds.group,
@@ -255,7 +255,7 @@ def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
     return replace(folds, folds={name: Fold(fold.test) for name, fold in folds.folds.items()})
 
 
-def _with_protocol(recipe: Recipe, **changes: Any) -> Recipe:
+def _with_protocol(recipe: Recipe, **changes: object) -> Recipe:
     return recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=changes)})
 
 

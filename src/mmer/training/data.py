@@ -117,7 +117,7 @@ class FeatureStore:
             end=utterance.end,
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}, "_size": 0, "full": False}
 
 
@@ -281,6 +281,10 @@ class SpeechEmotionDataset(Dataset[Item]):
         return seed_for(self.recipe.training.seed, self.epoch, modality, utterance.utterance_id)
 
 
+Batch = dict[str, Any]
+"""Arguments of `MMERForEmotionRecognition.forward`, tensors of (batch, ...), and `utterance_ids`."""
+
+
 class Collator:
     """Collator of the model's inputs, both views, and the utterance ids.
 
@@ -291,9 +295,9 @@ class Collator:
     def __init__(self, processor: MMERProcessor) -> None:
         self.processor = processor
 
-    def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[Item]) -> Batch:
         """Return the arguments of `MMERForEmotionRecognition.forward`, and `utterance_ids`, a list of text."""
-        batch: dict[str, Any] = dict(self._view(items, "features", "text"))
+        batch: Batch = dict(self._view(items, "features", "text"))
         if items[0]["has_second_view"]:
             view = self._view(items, "augmented_features", "augmented_text")
             batch |= {f"augmented_{name}": tensor for name, tensor in view.items()}

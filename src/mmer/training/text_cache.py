@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmer.files.writing import writable
 from mmer.model.encoders.text import TextEncoder
+from mmer.training.data import Batch, Item
 
 # Not safetensors, whose files do not grow, nor lmdb, whose pages are not cut back to the end of an epoch.
 _RECORD = np.dtype(
@@ -40,10 +41,10 @@ class KeyedCollator:
         collate: the collator of the batches.
     """
 
-    def __init__(self, collate: Callable[[Sequence[Any]], dict[str, Any]]) -> None:
+    def __init__(self, collate: Callable[[Sequence[Item]], Batch]) -> None:
         self.collate = collate
 
-    def __call__(self, items: Sequence[Any]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[Item]) -> Batch:
         batch = self.collate(items)
         for view in _VIEWS:
             if f"{view}input_ids" in batch:
@@ -108,7 +109,7 @@ class TextCache:
         records = self._records()
         self._keep(int(np.searchsorted(records["epoch"], epoch)))
 
-    def complete(self, inputs: dict[str, Any]) -> None:
+    def complete(self, inputs: Batch) -> None:
         """Replace token ids by hidden states, in place.
 
         Args:

@@ -33,7 +33,7 @@ from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
 from mmer.training.arguments import tf32, training_arguments
-from mmer.training.data import Collator, SpeechEmotionDataset
+from mmer.training.data import Batch, Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.non_finite import Suspects, found_out, suspects
 from mmer.training.order import EpochSampler
@@ -201,7 +201,7 @@ class MMERTrainer(Trainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
@@ -221,7 +221,7 @@ class MMERTrainer(Trainer):
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+        self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
         """Run one forward and backward pass.
 
@@ -249,13 +249,13 @@ class MMERTrainer(Trainer):
             self._check_losses()
         return loss
 
-    def _read_texts(self, inputs: dict[str, Any]) -> None:
+    def _read_texts(self, inputs: Batch) -> None:
         """Replace texts by hidden states where the text encoder is frozen."""
         if self.text_cache is not None:
             with self.accelerator.autocast():
                 self.text_cache.complete(inputs)
 
-    def _step_in_parts(self, model: nn.Module, inputs: dict[str, Any], size: int) -> Tensor:
+    def _step_in_parts(self, model: nn.Module, inputs: Batch, size: int) -> Tensor:
         """Run the step of a batch that exceeds memory or is shared by several processes."""
         model.train()
         unwrapped = self.accelerator.unwrap_model(model)
@@ -286,7 +286,7 @@ class MMERTrainer(Trainer):
         assert isinstance(gathered, Tensor)
         return gathered
 
-    def _log_gradient_shares(self, inputs: dict[str, Any]) -> None:
+    def _log_gradient_shares(self, inputs: Batch) -> None:
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, MMERForEmotionRecognition)
         model.train()
@@ -339,7 +339,7 @@ class MMERTrainer(Trainer):
     def prediction_step(
         self,
         model: nn.Module,
-        inputs: dict[str, Any],
+        inputs: Batch,
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, Tensor, Tensor]:
@@ -380,7 +380,7 @@ class MMERTrainer(Trainer):
             if not written and self.is_world_process_zero():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+    def floating_point_ops(self, inputs: Batch) -> int:
         """Return 0: the Trainer's estimate is for language models, and counts all parameters in each step."""
         return 0
 

@@ -1,12 +1,11 @@
 """Creation of generators from the names that `mmer augment` accepts."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from mmer.augment.generators.cloning import YourTTS
 from mmer.augment.generators.effects import Effects
 from mmer.augment.generators.espeak_voices import ESpeakVoices
-from mmer.augment.generators.generator import SpeechGenerator, TextGenerator
+from mmer.augment.generators.generator import Settings, SpeechGenerator, TextGenerator
 from mmer.augment.generators.translation import BackTranslation
 from mmer.augment.generators.world import World
 from mmer.augment.text import perturb
@@ -21,7 +20,7 @@ class Perturbation:
     languages: Collection[str] | None = None
 
     def __init__(self) -> None:
-        self.settings: dict[str, Any] = {}
+        self.settings: Settings = {}
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Return one text for each text."""

@@ -11,7 +11,7 @@ import soxr
 import torch
 
 from mmer.audio.load import SAMPLING_RATE
-from mmer.augment.generators.generator import Material, Sound
+from mmer.augment.generators.generator import Material, Settings, Sound
 from mmer.augment.speech import seeded
 from mmer.errors import MMERError
 from mmer.extras import import_extra
@@ -62,7 +62,7 @@ class YourTTS:
         device: str | None = None,
     ) -> None:
         self.languages: Collection[str] | None = languages or LANGUAGES
-        self.settings: dict[str, Any] = {"model": YOURTTS if synthesizer is None else "made"}
+        self.settings: Settings = {"model": YOURTTS if synthesizer is None else "made"}
         self._speak = synthesizer or load_yourtts(device)
 
     def __call__(self, material: Material, seed: int) -> Sound:

@@ -11,7 +11,7 @@ from audiomentations import RoomSimulator
 from numpy.typing import NDArray
 
 from mmer.audio.load import SAMPLING_RATE
-from mmer.augment.generators.generator import Material, Sound
+from mmer.augment.generators.generator import Material, Settings, Sound
 from mmer.augment.speech import SpeechAugmenter, seeded
 from mmer.extras import import_extra
 
@@ -41,7 +41,8 @@ class Effects:
 
     def __init__(self, *, probability: float = 0.5) -> None:
         import_extra("pyroomacoustics", "the room of the effects", extra="augment")
-        self.settings: dict[str, Any] = {"probability": probability}
+        self.settings: Settings = {"probability": probability}
+        self._probability = probability
         self._change = SpeechAugmenter(probability=probability)
         # Without ray tracing, whose random numbers cannot be seeded; 8 reflections decay over about 0.15 s.
         self._room = RoomSimulator(
@@ -51,19 +52,20 @@ class Effects:
     def __call__(self, material: Material, seed: int) -> Sound:
         """Change the recording; the sound's `settings` record the codec and the room's absorption, if any."""
         random = np.random.default_rng(seed)
-        in_room, coded = random.random(2) < self.settings["probability"]
-        waveform, drawn = material.waveform, dict[str, Any]()
+        in_room, coded = random.random(2) < self._probability
+        waveform, drawn = material.waveform, dict[str, str | float]()
         if in_room:
             with seeded(seed):
                 reflected = np.asarray(self._room(waveform, SAMPLING_RATE), np.float32)
             level = float(np.linalg.norm(waveform) / max(np.linalg.norm(reflected), 1e-9))
             waveform = level * reflected
-            parameters: dict[str, Any] = self._room.parameters
-            drawn["room_absorption"] = round(float(parameters["absorption_coefficient"]), 4)
+            chosen: dict[str, Any] = self._room.parameters
+            drawn["room_absorption"] = round(float(chosen["absorption_coefficient"]), 4)
         waveform = self._change(waveform, seed)
         if coded:
-            drawn["codec"] = str(random.choice(list(CODECS)))
-            waveform = through_codec(waveform, drawn["codec"])
+            codec = str(random.choice(list(CODECS)))
+            drawn["codec"] = codec
+            waveform = through_codec(waveform, codec)
         return Sound(waveform, drawn)
 
 

@@ -1,13 +1,12 @@
 """Synthesis of views with eSpeak NG's voices, which belong to no speaker."""
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import soxr
 
 from mmer.audio.load import SAMPLING_RATE
-from mmer.augment.generators.generator import Material, Sound
+from mmer.augment.generators.generator import Material, Settings, Sound
 from mmer.corpora.espeak import ESpeak, without_silence
 from mmer.corpora.spoken import VARIANTS
 from mmer.errors import MMERError
@@ -29,7 +28,7 @@ class ESpeakVoices:
     clones = False
 
     def __init__(self) -> None:
-        self.settings: dict[str, Any] = {}
+        self.settings: Settings = {}
 
     def __call__(self, material: Material, seed: int) -> Sound:
         """Speak the text.

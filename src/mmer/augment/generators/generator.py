@@ -1,8 +1,8 @@
 """Interfaces of the generators of a view's words and sound."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 Waveform = NDArray[np.float32]
 
 
+Settings = Mapping[str, str | float | bool | None]
+"""Settings of a generator, or the random choices that it made."""
+
+
 class TextGenerator(Protocol):
     """Generator of the words of views.
 
     Attributes:
         name: its name in the column `text_generator`.
-        settings: its settings, JSON-serializable.
+        settings: its settings.
         languages: languages that it reads; None for any.
     """
 
     name: str
-    settings: dict[str, Any]
+    settings: Settings
     languages: Collection[str] | None
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -51,13 +55,13 @@ class Sound:
 
     Attributes:
         waveform: (samples,) mono, 16 kHz, of any level.
-        settings: the random choices made, JSON-serializable.
+        settings: the random choices made.
         voice: name of a synthetic voice, such as `espeak:en+f1`; None for the voice of the source's speaker or of a
             cloned one.
     """
 
     waveform: Waveform
-    settings: dict[str, Any]
+    settings: Settings
     voice: str | None = None
 
 
@@ -66,14 +70,14 @@ class SpeechGenerator(Protocol):
 
     Attributes:
         name: its name in the column `speech_generator`.
-        settings: its settings, JSON-serializable.
+        settings: its settings.
         languages: languages that it speaks; None for any, or if it does not speak.
         speaks: whether it speaks the text of the view; otherwise it keeps the words of the recording.
         clones: whether it needs a `reference` for the voice.
     """
 
     name: str
-    settings: dict[str, Any]
+    settings: Settings
     languages: Collection[str] | None
     speaks: bool
     clones: bool

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 
+from mmer.augment.generators.generator import Settings
 from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError, Parameter
 from mmer.extras import import_extra
@@ -39,7 +40,7 @@ class BackTranslation:
     def __init__(self, forward: str, back: str, *, sample: bool = False, device: str | None = None) -> None:
         for package in ("sentencepiece", "sacremoses"):
             import_extra(package, "back-translation", extra="augment")
-        self.settings: dict[str, Any] = {"forward": forward, "back": back, "sample": sample}
+        self.settings: Settings = {"forward": forward, "back": back, "sample": sample}
         self.sample = sample
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         with quiet_transformers():

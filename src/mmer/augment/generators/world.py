@@ -1,13 +1,12 @@
 """Voice change with the WORLD vocoder, which keeps words and intonation."""
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.vocoder import resynthesize
-from mmer.augment.generators.generator import Material, Sound
+from mmer.augment.generators.generator import Material, Settings, Sound
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 
@@ -32,11 +31,8 @@ class World:
 
     def __init__(self, *, pitch_semitones: float = 3.0, formant: float = 0.15, rate: float = 0.15) -> None:
         import_extra("pyworld", "WORLD", extra="augment")
-        self.settings: dict[str, Any] = {
-            "pitch_semitones": pitch_semitones,
-            "formant": formant,
-            "rate": rate,
-        }
+        self._largest = {"pitch_semitones": pitch_semitones, "formant": formant, "rate": rate}
+        self.settings: Settings = self._largest
 
     def __call__(self, material: Material, seed: int) -> Sound:
         """Resynthesize the recording.
@@ -45,7 +41,7 @@ class World:
             MMERError: the recording is shorter than 0.05 s.
         """
         random = np.random.default_rng(seed)
-        drawn = {name: float(random.uniform(-most, most)) for name, most in self.settings.items()}
+        drawn = {name: float(random.uniform(-most, most)) for name, most in self._largest.items()}
         factors = {
             "pitch": 2 ** (drawn["pitch_semitones"] / 12),
             "formant": float(np.exp(drawn["formant"])),

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmer.audio.load import probe
 from mmer.corpora.corpus import Corpus, listing
-from mmer.corpora.tables import is_null, plain, read_table
+from mmer.corpora.tables import Row, is_null, plain, read_table
 from mmer.errors import CorpusError
 from mmer.files.writing import write_json, write_text
 
@@ -263,7 +263,7 @@ def _found(corpus: Corpus, folder: Path) -> dict[str, int]:
     )
 
 
-def _line(row: dict[Any, Any], name: str, root: Path) -> dict[str, Any]:
+def _line(row: Mapping[Any, Any], name: str, root: Path) -> Row:
     info = probe(row["audio_path"])
     path = os.path.abspath(row["audio_path"])
     start = 0.0 if is_null(row["start"]) else row["start"]

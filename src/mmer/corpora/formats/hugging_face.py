@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -89,6 +89,13 @@ def _described(datasets: Any, dataset: Any) -> pd.DataFrame:
     return own_names(table)
 
 
+class _Sound(TypedDict):
+    """Recording as datasets holds it undecoded: its bytes, its path, or both."""
+
+    bytes: bytes | None
+    path: str | None
+
+
 class _Files:
     """Recordings of a split as files, written where needed."""
 
@@ -96,9 +103,9 @@ class _Files:
         self._source, self._folder = source, folder
         self._names: set[str] = set()
 
-    def path(self, sound: dict[str, Any] | None, row: int) -> str:
+    def path(self, sound: _Sound | None, row: int) -> str:
         """Return the file of the recording in a row."""
-        content, path = (sound or {}).get("bytes"), (sound or {}).get("path")
+        content, path = (sound["bytes"], sound["path"]) if sound else (None, None)
         if content is None:
             if path is None or not os.path.isfile(path):
                 advice = "load the dataset where its files are"

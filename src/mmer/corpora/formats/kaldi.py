@@ -100,7 +100,7 @@ def _read(folder: Path, audio: Path | None, notes: list[str]) -> pd.DataFrame:
     for name, (recording, _, _) in utterances.items():
         if recording not in recordings:
             raise CorpusError(f"{file}: {name} is a part of {recording!r}, which wav.scp does not list")
-    columns: dict[str, Any] = {
+    columns: dict[str, pd.Series | list[Any]] = {
         "utterance_id": list(utterances),
         "audio_path": [os.path.join(audio or "", recordings[part[0]]) for part in utterances.values()],
         "start": [part[1] for part in utterances.values()],
@@ -117,7 +117,7 @@ def _read(folder: Path, audio: Path | None, notes: list[str]) -> pd.DataFrame:
     if (folder / "spk2gender").is_file() and "gender" not in columns and "speaker" in columns:
         genders = _read_list(folder / "spk2gender")
         genders = {speaker: _GENDERS.get(gender, gender) for speaker, gender in genders.items()}
-        columns["gender"] = columns["speaker"].map(genders)
+        columns["gender"] = pd.Series(columns["speaker"]).map(genders)
     return pd.DataFrame(columns)
 
 

@@ -5,7 +5,6 @@ import os
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.releases import (
-    Row,
     find_file,
     make_corpus,
     match_recordings,
@@ -13,6 +12,7 @@ from mmer.corpora.readers.releases import (
     read_rows,
     release_files,
 )
+from mmer.corpora.tables import Row
 
 _COLUMNS = (
     *("id", "utterance", "description", "emotion", "status", "gender", "age", "level"),

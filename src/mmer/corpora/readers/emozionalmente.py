@@ -7,7 +7,6 @@ from pathlib import Path
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.releases import (
-    Row,
     find_file,
     make_corpus,
     match_recordings,
@@ -15,6 +14,7 @@ from mmer.corpora.readers.releases import (
     read_rows,
     release_files,
 )
+from mmer.corpora.tables import Row
 
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +15,7 @@ from mmer.corpora.folders import files_below
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.readers.file_grammars import GRAMMARS, Grammar
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 
 GENDERS = {"f": "female", "m": "male"}
@@ -136,9 +136,7 @@ def _find(root: Path, grammar: Grammar) -> _Found:
     return found
 
 
-def _row(
-    name: str, grammar: Grammar, utterance: str, path: Path, groups: Mapping[str, str | None]
-) -> dict[str, Any]:
+def _row(name: str, grammar: Grammar, utterance: str, path: Path, groups: Mapping[str, str | None]) -> Row:
     code, speaker = groups["emotion"] or "", groups.get("speaker")
     label = grammar.labels.get(code, code)
     gender = GENDERS.get((groups.get("gender") or "").lower())

@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.plain_text import lines_of
 
@@ -65,7 +65,7 @@ def read_iemocap(root: str | os.PathLike[str], *, progress: Progress | None = No
     if not sessions:
         raise CorpusError(f"{root}: no folder Session1 to Session5; give the folder IEMOCAP_full_release")
 
-    turns: dict[str, dict[str, Any]] = {}
+    turns: dict[str, Row] = {}
     transcripts: dict[str, str] = {}
     recordings: dict[str, str] = {}
     unreadable: list[str] = []
@@ -115,13 +115,13 @@ def _lines(file: Path) -> list[str]:
     return lines_of(file.read_bytes().decode("cp1252", "replace"))
 
 
-def _turns(file: Path, unreadable: list[str]) -> Iterator[dict[str, Any]]:
+def _turns(file: Path, unreadable: list[str]) -> Iterator[Row]:
     """Read the turns of one dialogue, each with the votes that follow it."""
-    turn: dict[str, Any] | None = None
+    turn: Row | None = None
     votes: dict[str, list[str]] = {}
     ratings: dict[str, dict[str, float]] = {}
 
-    def complete(turn: dict[str, Any]) -> dict[str, Any]:
+    def complete(turn: Row) -> Row:
         return {**turn, "votes": json.dumps(votes), "ratings": json.dumps(ratings)}
 
     for number, line in enumerate(_lines(file), 1):
@@ -142,7 +142,7 @@ def _turns(file: Path, unreadable: list[str]) -> Iterator[dict[str, Any]]:
         yield complete(turn)
 
 
-def _turn(line: str) -> dict[str, Any] | None:
+def _turn(line: str) -> Row | None:
     label = _LABEL.match(line)
     name = _TURN.fullmatch(label[3]) if label else None
     if not label or not name or label[4] not in CODES:
@@ -174,7 +174,7 @@ def _transcripts(file: Path) -> Iterator[tuple[str, str]]:
             yield match[1], match[2].strip()
 
 
-def _compare(rows: list[dict[str, Any]], sessions: list[int]) -> list[str]:
+def _compare(rows: list[Row], sessions: list[int]) -> list[str]:
     """Compare the counts of the present sessions with the documented ones, in notes."""
     notes = []
     found: Counter[str] = Counter()

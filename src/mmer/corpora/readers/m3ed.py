@@ -3,18 +3,19 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.releases import (
-    Row,
     find_file,
     make_corpus,
     match_recordings,
     read_text,
     release_files,
 )
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -79,7 +80,9 @@ def read_m3ed(root: str | os.PathLike[str], *, progress: Progress | None = None)
     return corpus.select(~empty)
 
 
-def _row(series: str, dialogue: str, speakers: dict[str, Any], name: str, utterance: dict[str, Any]) -> Row:
+def _row(
+    series: str, dialogue: str, speakers: Mapping[str, Any], name: str, utterance: Mapping[str, Any]
+) -> Row:
     emotions, speaker = utterance["EmoAnnotation"], speakers.get(utterance["Speaker"], {})
     given = {str(n): emotions.get(f"EmoAnnotator{n}") for n in (1, 2, 3)}
     votes = {rater: re.split(r"\s*,\s*", labels.strip()) for rater, labels in given.items() if labels}

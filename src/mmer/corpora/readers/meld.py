@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
-from mmer.corpora.readers.releases import Row, make_corpus, read_rows, release_files
+from mmer.corpora.readers.releases import make_corpus, read_rows, release_files
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 
 SPLITS = {  # name in the release: ours, folder of its clips

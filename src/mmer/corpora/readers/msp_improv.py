@@ -8,13 +8,13 @@ from collections import Counter
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.readers.catalog import compare_counts
 from mmer.corpora.readers.releases import (
-    Row,
     find_file,
     make_corpus,
     match_recordings,
     read_text,
     release_files,
 )
+from mmer.corpora.tables import Row
 from mmer.plain_text import lines_of
 
 EMOTIONS = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad", "O": "other", "X": None}

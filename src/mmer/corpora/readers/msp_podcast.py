@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.readers.releases import (
-    Row,
     find_file,
     make_corpus,
     match_recordings,
@@ -16,6 +15,7 @@ from mmer.corpora.readers.releases import (
     read_text,
     release_files,
 )
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.plain_text import lines_of
 

@@ -8,7 +8,8 @@ import yaml
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
-from mmer.corpora.readers.releases import Row, make_corpus, release_files
+from mmer.corpora.readers.releases import make_corpus, release_files
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 
 # The quick loader where PyYAML has it; both leave texts such as `No` and `2000` alone.

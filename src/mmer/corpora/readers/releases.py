@@ -12,11 +12,9 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.folders import files_below
 from mmer.corpora.readers.catalog import CATALOG, compare_counts
+from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
-
-Row = dict[str, Any]
-"""One utterance: the value of each column."""
 
 
 def release_files(root: str | os.PathLike[str], pattern: str) -> list[Path]:

@@ -6,13 +6,13 @@ from pathlib import PurePosixPath
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.releases import (
-    Row,
     find_file,
     make_corpus,
     match_recordings,
     read_rows,
     release_files,
 )
+from mmer.corpora.tables import Row
 
 
 def read_resd(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:

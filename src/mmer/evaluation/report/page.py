@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,7 +103,7 @@ def write_report(
     return folder / "report.html"
 
 
-def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, Any], list[ReportTable]]:
+def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object], list[ReportTable]]:
     """Collect the content of the page and its tables."""
     speakers, bins, wrong = (
         tables.speaker_figures(run),

@@ -4,7 +4,7 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -45,12 +45,15 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
     axes.axvline(pooled, color="#0072b2", lw=1.5)
     rows = np.arange(count)[::-1]
     for place, (gender, who) in enumerate(speakers.groupby(speakers["gender"].fillna(""))):
-        dots: dict[str, Any] = {
-            "color": _PALETTE[1 + place % 6],
-            "marker": _MARKERS[place % 8],
-            "label": legend_name(str(gender)) or "unknown",
-        }
-        axes.scatter(who["balanced_accuracy"], rows[who.index], s=34, zorder=3, **dots)
+        axes.scatter(
+            who["balanced_accuracy"],
+            rows[who.index],
+            s=34,
+            zorder=3,
+            color=_PALETTE[1 + place % 6],
+            marker=_MARKERS[place % 8],
+            label=legend_name(str(gender)) or "unknown",
+        )
     if count <= _NAMED:
         axes.set_yticks(rows, speakers["speaker"].tolist())
     else:
@@ -138,13 +141,13 @@ def embedding_map(
     truth, answers = np.asarray(emotions), np.asarray(predicted)
     for place, label in enumerate(labels):
         color, marker = _PALETTE[place % len(_PALETTE)], _MARKERS[place % len(_MARKERS)]
-        style: dict[str, Any] = {"marker": marker, "s": 17, "linewidths": 0.9, "edgecolors": color}
+        draw = partial(axes.scatter, marker=marker, s=17, linewidths=0.9, edgecolors=color)
         right, wrong = (
             places[(truth == label) & (answers == label)],
             places[(truth == label) & (answers != label)],
         )
-        axes.scatter(right[:, 0], right[:, 1], facecolors=color, label=legend_name(label), **style)
-        axes.scatter(wrong[:, 0], wrong[:, 1], facecolors="none", **style)
+        draw(right[:, 0], right[:, 1], facecolors=color, label=legend_name(label))
+        draw(wrong[:, 0], wrong[:, 1], facecolors="none")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(FAINT)

@@ -65,7 +65,7 @@ class _Worker:
     def __init__(self, job: Job) -> None:
         self._scorer = ShardScorer(job)
 
-    def __call__(self, row: dict[str, Shard]) -> dict[str, Any]:
+    def __call__(self, row: dict[str, Shard]) -> dict[str, str | bytes | float]:
         done = [0.0, 0.0]
 
         def add(utterances: int, seconds: float) -> None:

@@ -1,7 +1,6 @@
 """Activation checkpointing: store fewer activations of the encoders, and recompute them in the backward pass."""
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
@@ -31,9 +30,8 @@ def enable_activation_checkpointing(model: PreTrainedModel, recomputed: Activati
     """
     if recomputed == "none":
         return
-    settings: dict[str, Any] = {"use_reentrant": False}
-    if recomputed == "cheap":
-        settings["context_fn"] = partial(create_selective_checkpoint_contexts, _EXPENSIVE)
+    kept = partial(create_selective_checkpoint_contexts, _EXPENSIVE)
+    settings = {"use_reentrant": False, **({"context_fn": kept} if recomputed == "cheap" else {})}
     if hasattr(model, "activation_checkpointing_enable"):
         model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
     else:  # before transformers 5.20
