@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,24 @@ class Function:
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(self.arguments)})"
+
+
+class CodedWarning(str):
+    """Warning of one line with a code for programs.
+
+    Attributes:
+        fault: the kind of fault, the same for all warnings that differ only in what was measured.
+    """
+
+    fault: StrEnum
+
+    def __new__(cls, text: str, fault: StrEnum) -> "CodedWarning":
+        warning = super().__new__(cls, text)
+        warning.fault = fault
+        return warning
+
+    def __reduce__(self) -> tuple[type["CodedWarning"], tuple[str, StrEnum]]:  # for other processes
+        return CodedWarning, (str(self), self.fault)
 
 
 _LONGEST = 1500

@@ -7,8 +7,9 @@ import numpy as np
 import soundfile
 
 from mmer.audio.checks import quality_warnings
-from mmer.audio.faults import AudioFault, AudioWarning
+from mmer.audio.faults import AudioFault
 from mmer.audio.load import load_with_warnings
+from mmer.errors import CodedWarning
 
 
 def test_each_warning_has_its_fault(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_each_warning_has_its_fault(tmp_path: Path) -> None:
 
 
 def test_a_warning_is_text_and_survives_a_pickle() -> None:
-    warning = AudioWarning("silent: no sample above 0", AudioFault.SILENT)
+    warning = CodedWarning("silent: no sample above 0", AudioFault.SILENT)
     again = pickle.loads(pickle.dumps(warning))
     assert (again, again.fault) == ("silent: no sample above 0", AudioFault.SILENT)
     assert "; ".join([warning]) == "silent: no sample above 0"

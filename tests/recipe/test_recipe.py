@@ -1,14 +1,20 @@
 import json
+import re
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
+from mmer.augment.settings import AugmentSettings
 from mmer.errors import RecipeError
+from mmer.recipe.parsing import list_settings, read_settings
 from mmer.recipe.schema import Recipe, Section, load_recipe
 from mmer.recipes import recipe_names
+from mmer.serving.settings import ServeSettings
 
 
 @pytest.fixture
@@ -249,7 +255,8 @@ def test_when_a_network_has_missing_modality_embeddings(overrides: list[str], ha
 
 def test_not_everything_can_be_missing() -> None:
     with pytest.raises(
-        RecipeError, match=r"augment\.missing.* it must be changed: .*add up to 1\.2, more than 1"
+        RecipeError,
+        match=r"in augment\.missing, speech and text add up to 1\.2, more than 1; lower one of them$",
     ):
         load_recipe("demo", ["augment.missing={speech: 0.6, text: 0.6}"])
 
@@ -266,7 +273,48 @@ def test_what_of_an_encoder_learns(side: str):
 def test_settings_of_lora_without_lora():
     assert load_recipe("demo", ["model.lora.rank=4", "model.text.train=lora"]).model.lora.rank == 4
     message = error_of("demo", "model.lora.rank=4")
-    assert message.endswith("lora is set, but neither speech.train nor text.train is lora")
+    assert (
+        "in model, lora is set, but neither speech.train nor text.train is lora; set one of them to"
+        in message
+    )
+
+
+def test_parts_to_ablate_of_a_fusion_without_parts():
+    told = "in model, ablate is set and fusion is text, which has no parts to ablate; set fusion to mmer"
+    assert told in error_of("demo", "model.fusion=text", "model.ablate=gate")
+
+
+WRONG = (
+    "three",
+    "-1",
+    "1e99",
+    "[a, b]",
+    "{a: b}",
+    "[]",
+    "null",
+    "true",
+    "''",
+    "[1, 2, 3]",
+    "[[a]]",
+    "1.5",
+    ".nan",
+)
+
+
+@pytest.mark.parametrize("kind", [Recipe, AugmentSettings, ServeSettings])
+def test_no_error_of_a_setting_is_in_the_words_of_pydantic(kind: type[BaseModel]):
+    refused = []
+    for setting, value in product(list_settings(kind), WRONG):
+        text = value
+        for key in reversed(setting.name.split(".")):
+            text = f"{{{key}: {text}}}"
+        try:
+            read_settings(kind, text, "a file")
+        except RecipeError as error:
+            refused.append(str(error))
+    assert len(refused) > 30
+    theirs = re.compile(r"Input|Value error|after validation|boolean|\bobject\b|\barray\b|\n")
+    assert [message for message in refused if theirs.search(message)] == []
 
 
 TEXTS = [
@@ -368,12 +416,15 @@ def test_a_label_that_is_there_twice():
     [
         (
             "{refit: true, selection: last}",
-            "refit wants selection: validation; last trains on all it may already",
+            "refit is true and selection is last, which already trains on all that it may; set selection to",
         ),
-        ("{refit: true, selection: test}", "refit wants selection: validation; test has read the test split"),
+        (
+            "{refit: true, selection: test}",
+            "refit is true and selection is test, which has read the test split; set selection to",
+        ),
         (
             "{refit: true, validation: 0}",
-            "refit wants a validation split to choose the epoch, and validation is 0",
+            "refit is true and validation is 0, so no split can choose the epoch; set validation to",
         ),
     ],
 )

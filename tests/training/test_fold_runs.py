@@ -1,16 +1,18 @@
 """Folds side by side: which GPU each has, and what is said of them off a terminal."""
 
 import io
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from mmer.runs.reports_to_parent import TO_PARENT, EpochProgress, Failure, parse_report
 from mmer.training import fold_runs
 from mmer.training.fold_runs import LOG, train_folds, visible_gpus
-from mmer.training.progress import EpochProgress
 
 FOLD = """#!/bin/sh
 # Stands for `python -m mmer train RECIPE --out FOLDER`: tells its GPU, and ends once all have begun.
@@ -83,7 +85,7 @@ def test_time_left_is_told_off_a_terminal(tmp_path: Path, monkeypatch: pytest.Mo
 def test_only_whole_lines_of_progress_are_progress() -> None:
     reached = EpochProgress(epoch=3, epochs=10, best="best validation 61.0% (epoch 2)")
     assert "\n" not in reached.line()
-    assert EpochProgress.of_line(reached.line() + "\n") == reached
+    assert parse_report(reached.line() + "\n") == reached
     for line in (
         "epoch 3/10  best validation 61.0% (epoch 2)",
         "",
@@ -93,4 +95,31 @@ def test_only_whole_lines_of_progress_are_progress() -> None:
         "{}",
         '{"a": 1}',
     ):
-        assert EpochProgress.of_line(line) is None
+        assert parse_report(line) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_a_fold_says_itself_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter = tmp_path / "python"
+    reason = "mmer: is how this reason begins"
+    told = Failure(reason=reason).line()
+    interpreter.write_text(
+        f"#!/bin/sh\necho 'mmer: {reason}'\necho '{told}'\necho 'a late warning'\nexit 2\n"
+    )
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    log = tmp_path / "a" / LOG
+    log.parent.mkdir()
+    assert train_folds([log.parent], Console(file=io.StringIO())) == {"a": f"{reason} ({log})"}
+    assert log.read_text() == f"mmer: {reason}\na late warning\n"
+
+
+def test_a_command_reports_its_failure_to_a_parent_alone() -> None:
+    command = [sys.executable, "-m", "mmer", "train", "no-such-recipe"]
+    for environment, reported in (({TO_PARENT: "1"}, True), ({}, False)):
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+        failure = parse_report(done.stdout)
+        assert done.stderr.startswith("mmer: ")
+        assert failure == (
+            Failure(reason=done.stderr.removeprefix("mmer: ").rstrip("\n")) if reported else None
+        )

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.audio.faults import AudioFault, AudioWarning
-from mmer.errors import AudioError, EmptyAudioError
+from mmer.audio.faults import AudioFault
+from mmer.errors import AudioError, CodedWarning, EmptyAudioError
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
@@ -13,7 +13,7 @@ _LONGEST = 2 * 3600  # s of a waveform in memory: 0.5 GB, and as much again whil
 _ROUNDING = 0.05  # s by which an end in a table may lie after the end of the file
 
 
-def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[AudioWarning]:
+def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[CodedWarning]:
     """List what may mislead a prediction: a low sampling rate, silence, a low level, clipping.
 
     Args:
@@ -23,10 +23,10 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[Au
     Returns:
         One line each; empty for a usual recording.
     """
-    warnings = list[AudioWarning]()
+    warnings = list[CodedWarning]()
 
     def warn(fault: AudioFault, text: str) -> None:
-        warnings.append(AudioWarning(text, fault))
+        warnings.append(CodedWarning(text, fault))
 
     if source_rate < SAMPLING_RATE:
         warn(AudioFault.LOW_RATE, f"{source_rate} Hz recording: nothing above {source_rate / 2:g} Hz")

@@ -1,4 +1,4 @@
-"""What is wrong with sound that can be heard: a code for programs, and a sentence for people."""
+"""Faults of sound that can be heard, as the codes of warnings."""
 
 from enum import StrEnum
 
@@ -12,17 +12,3 @@ class AudioFault(StrEnum):
     CLIPPED = "clipped"
     BEYOND_FULL_SCALE = "beyond full scale"
     CHANNELS_CANCEL = "channels cancel"
-
-
-class AudioWarning(str):
-    """A sentence about a recording that also knows its `fault`."""
-
-    fault: AudioFault
-
-    def __new__(cls, text: str, fault: AudioFault) -> "AudioWarning":
-        warning = super().__new__(cls, text)
-        warning.fault = fault
-        return warning
-
-    def __reduce__(self) -> tuple[type["AudioWarning"], tuple[str, AudioFault]]:  # for other processes
-        return AudioWarning, (str(self), self.fault)

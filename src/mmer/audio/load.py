@@ -19,9 +19,8 @@ from mmer.audio.checks import (
 )
 from mmer.audio.decoding.common import HIGHEST_RATE, LOWEST_RATE, AudioInfo
 from mmer.audio.decoding.recording import AudioSource, Recording, open_recording, source_name
-from mmer.audio.faults import AudioWarning
 from mmer.audio.mixdown import Block, Mixer, channel_name
-from mmer.errors import AudioError, EmptyAudioError
+from mmer.errors import AudioError, CodedWarning, EmptyAudioError
 
 _MAX_CHANNELS = 32
 _BLOCK = 10  # s that are mixed at a time
@@ -39,7 +38,7 @@ class LoadedAudio:
 
     waveform: NDArray[np.float32]
     source_rate: int
-    warnings: list[AudioWarning]
+    warnings: list[CodedWarning]
 
 
 def probe(source: AudioSource) -> AudioInfo:
@@ -118,7 +117,7 @@ def _loaded(
     end: float | None,
     max_duration: float | None,
     channel: str,
-) -> tuple[NDArray[np.float32], int, list[AudioWarning]]:
+) -> tuple[NDArray[np.float32], int, list[CodedWarning]]:
     """Read the waveform, (samples,), the rate of the recording in Hz, and warnings about its channels."""
     name = source_name(source)
     with open_recording(source) as recording:
@@ -268,7 +267,7 @@ def _from_memory(
     target_rate: int,
     max_duration: float | None,
     channel: str,
-) -> tuple[NDArray[np.float32], list[AudioWarning]]:
+) -> tuple[NDArray[np.float32], list[CodedWarning]]:
     """Convert the samples to a waveform, (samples,), and collect warnings about its channels."""
     if not (
         isinstance(sampling_rate, Real)

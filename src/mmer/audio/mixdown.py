@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.audio.faults import AudioFault, AudioWarning
+from mmer.audio.faults import AudioFault
+from mmer.errors import CodedWarning
 
 _FRONT = 0.5**0.5
 _ITU = {
@@ -68,7 +69,7 @@ class Mixer:
         warnings: which channels were left out, and why.
     """
 
-    warnings: list[AudioWarning] = field(default_factory=list)
+    warnings: list[CodedWarning] = field(default_factory=list)
     _told: set[tuple[int, int, str]] = field(default_factory=set)
     _form: tuple[object, ...] | None = None
     _across: NDArray[np.complex64] | None = None
@@ -127,7 +128,7 @@ class Mixer:
             late = f", shifted by {1000 * abs(shift) / rate:.1f} ms" if shift else ""
             what = f"{channel_name(channel)} is {channel_name(other)}{inverted}{late}"
             text = f"{fault}: {what} (correlation {correlation:.2f}); it is left out of the mix"
-            self.warnings.append(AudioWarning(text, fault))
+            self.warnings.append(CodedWarning(text, fault))
 
     def _level(
         self, samples: NDArray[np.float32], weights: NDArray[np.float32], kept: tuple[int, ...]

@@ -17,6 +17,7 @@ from mmer.cli.settings import settings_kind, show_settings
 from mmer.display.terminal import tell, use_utf8
 from mmer.errors import Function, MMERError, Parameter, is_out_of_memory, reason_of
 from mmer.plain_text import shown
+from mmer.runs.reports_to_parent import Failure, has_parent
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of standard output redirected to a full disk, which name no file."""
@@ -137,12 +138,12 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
         if debug:
             raise
         spell = partial(_spell, ctx.meta.get(_RUNNING))
-        tell(f"mmer: {error.spelled(spell) if isinstance(error, MMERError) else _refusal(error)}")
+        _tell_failure(error.spelled(spell) if isinstance(error, MMERError) else _refusal(error))
         sys.exit(2)
     except KeyboardInterrupt as interruption:
         if debug:
             raise
-        tell(f"mmer: {str(interruption) or 'interrupted'}")
+        _tell_failure(str(interruption) or "interrupted")
         terminated = any(isinstance(each, Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
     except Exception as error:
@@ -150,8 +151,14 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
             raise
         _abandon_output()
         remedy = "a smaller --batch-size where the command has one, shorter recordings, or another device"
-        tell(f"mmer: there is not enough memory ({reason_of(error)}); use {remedy}")
+        _tell_failure(f"there is not enough memory ({reason_of(error)}); use {remedy}")
         sys.exit(2)
+
+
+def _tell_failure(reason: str) -> None:
+    tell(f"mmer: {reason}")
+    if has_parent():
+        print(Failure(reason=reason).line(), flush=True)
 
 
 def _abandon_output() -> None:

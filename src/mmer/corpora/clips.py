@@ -11,11 +11,10 @@ from time import monotonic
 
 import pandas as pd
 
-from mmer.audio.faults import AudioWarning
 from mmer.audio.load import SAMPLING_RATE, load_audio, load_with_warnings, probe
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
-from mmer.errors import AudioError, EmptyAudioError
+from mmer.errors import AudioError, CodedWarning, EmptyAudioError
 
 _THREADS = min(16, (os.cpu_count() or 1) + 2)  # some of them wait for the disk
 _FILES = 64  # files whose hashes are cached
@@ -38,7 +37,7 @@ class ClipContent:
     content: str | None
     print: Fingerprint | None
     duration: float | None
-    warnings: tuple[AudioWarning, ...]
+    warnings: tuple[CodedWarning, ...]
     error: str | None
     empty: bool = False
 

@@ -299,6 +299,7 @@ def _with_drawn_validation(
         candidates = sorted(set(validators[~tested]) - set(validators[tested]))
         if validation:
             _check_enough(corpus, validation_group, candidates, validation)
+        # Not `seed_for`: recorded cross-validations have these folds.
         drawn = np.random.default_rng([seed, number]).choice(candidates, validation, replace=False)
         made[name] = Fold(tuple(test), tuple(sorted(drawn.tolist())))
     return Folds(group, made, identify(corpus), validation_group)

@@ -19,6 +19,7 @@ from mmer.evaluation.results import METRICS, Evaluation, TranscriptErrors
 from mmer.evaluation.slices import slices, worst_groups
 from mmer.evaluation.training_overlap import overlap
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
+from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.bundle import model_folder as find_model_folder
@@ -37,7 +38,7 @@ def predict_labeled(
     recognizer: EmotionRecognizer,
     corpus: Corpus,
     *,
-    among: Corpus | None = None,
+    speakers: Mapping[str, FeatureStatistics] | None = None,
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
@@ -46,13 +47,15 @@ def predict_labeled(
     Args:
         recognizer: the model.
         corpus: the utterances; emotions may be missing.
-        among, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
+        speakers, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
 
     Returns:
         A row for each utterance: `utterance_id`, `speaker`, `split`, `emotion`, `predicted`, `probability_<emotion>`
         for each emotion of the model, and the other columns of `EmotionRecognizer.predict_corpus`.
     """
-    predictions = recognizer.predict_corpus(corpus, among=among, batch_size=batch_size, progress=progress)
+    predictions = recognizer.predict_corpus(
+        corpus, speakers=speakers, batch_size=batch_size, progress=progress
+    )
     for place, name in enumerate(("speaker", "split", "emotion"), start=1):
         predictions.insert(place, name, corpus.table[name].to_numpy())
     return predictions
@@ -136,10 +139,11 @@ def evaluate(
     heard = judged
     if condition.name != "gold":
         heard, _ = with_condition(judged, condition, training_words(corpus))
+    speakers = recognizer.speakers_among(heard, corpus)
     predictions = predict_labeled(
         recognizer,
         heard,
-        among=corpus,
+        speakers=speakers,
         batch_size=batch_size,
         progress=None if progress is None else lambda done: progress(done, len(heard)),
     )
@@ -155,11 +159,9 @@ def evaluate(
         if splits.notna().any():
             unseen = judge(predictions[predictions["in_training"].isna()], recognizer.labels)
     unknown = 0
-    if recognizer.processor.per_speaker:
-        marked = (
-            predictions["warnings"].fillna("").str.contains(recognizer.processor.unknown_speaker, regex=False)
-        )
-        unknown = int(marked.sum())
+    if speakers is not None:
+        heard_and_answered = (predictions["duration"].notna() & predictions["error"].isna()).to_numpy()
+        unknown = int((heard_and_answered & ~judged.table["speaker"].isin(speakers).to_numpy()).sum())
     read = bins = None
     if condition.name != "gold" or transcription != "given":
         source = condition.name if transcription == "given" else transcription

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from mmer.errors import Function, MMERError, Parameter
+from mmer.errors import CodedWarning, Function, MMERError, Parameter
 from mmer.inference.calibration import Calibration, check_share
 from mmer.inference.conformal import label_set, thresholds
-from mmer.inference.prediction import Prediction
+from mmer.inference.prediction import AnswerFault, Prediction
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class Abstention:
         found = self.calibration.conditions.get(prediction.condition)
         if found is None:
             told = f"no label set: nothing was calibrated for answers from {prediction.condition} alone"
-            return replace(made, warnings=[*prediction.warnings, told])
+            return replace(
+                made, warnings=[*prediction.warnings, CodedWarning(told, AnswerFault.NO_LABEL_SET)]
+            )
         chosen = label_set(prediction.probabilities, found.scores, self.coverage, by_class=self.by_class)
         return replace(made, label_set=chosen)
 

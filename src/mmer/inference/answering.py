@@ -6,12 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from mmer.errors import CheckpointError, MMERError, is_out_of_memory
+from mmer.errors import CheckpointError, CodedWarning, MMERError, is_out_of_memory
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.calibration import Calibration
+from mmer.inference.prediction import AnswerFault
 from mmer.inference.reading import Clip
 from mmer.inference.transcription import Transcription, heard_by_ctc
 
@@ -142,7 +143,8 @@ class BatchAnswerer:
                 self._processor.tokenize([transcript], "np")
                 prediction.transcript, prediction.transcript_source = transcript, "ctc"
             except MMERError as error:
-                prediction.warnings.append(f"the CTC transcript is not used: {one_line(error)}")
+                told = f"the CTC transcript is not used: {one_line(error)}"
+                prediction.warnings.append(CodedWarning(told, AnswerFault.UNUSABLE_CTC_TRANSCRIPT))
         return self._processor.tokenize([clip.prediction.transcript for clip in batch], "np")
 
     def _probabilities(self, logits: Array, conditions: Sequence[str]) -> list[dict[str, float]]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -23,6 +24,16 @@ Row = dict[str, str | float | bool | None]
 """One prediction: the value of each column of a table."""
 
 ROWS_PER_GROUP = 1024
+
+
+class AnswerFault(StrEnum):
+    """Reasons why an answer may be less reliable, beside those of `AudioFault`."""
+
+    SHORT = "short"
+    NO_TRANSCRIPT = "no transcript"
+    UNUSABLE_CTC_TRANSCRIPT = "unusable CTC transcript"
+    UNKNOWN_SPEAKER = "unknown speaker"
+    NO_LABEL_SET = "no label set"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +61,7 @@ class Prediction:
         label_set: emotions that include the true one with the requested coverage, most probable first; None unless
             requested.
         abstained: whether the confidence is below the requested one; `label` is then an unreliable guess.
-        warnings: reasons why the answer may be less reliable, one line each.
+        warnings: reasons why the answer may be less reliable, one line each; those of mmer are `CodedWarning`s.
         error: the reason why there is no answer, in one line.
     """
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from mmer.audio.load import LoadedAudio, as_waveform_with_warnings, load_with_warnings
-from mmer.errors import AudioError, MMERError
+from mmer.errors import AudioError, CodedWarning, MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
-from mmer.inference.prediction import Prediction
+from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.transcription import Transcription
 
 READERS = 4  # threads that decode audio while the model computes
@@ -112,9 +112,8 @@ class ClipReader:
         prediction.warnings += loaded.warnings
         shortest = self.processor.min_duration
         if prediction.duration < shortest:
-            prediction.warnings.append(
-                f"short: {prediction.duration:.3f} s, padded with silence to the model's {shortest:.3f} s"
-            )
+            told = f"short: {prediction.duration:.3f} s, padded with silence to the model's {shortest:.3f} s"
+            prediction.warnings.append(CodedWarning(told, AnswerFault.SHORT))
         return clip
 
     def statistics(self, utterances: Sequence[Utterance], readers: Executor) -> dict[str, FeatureStatistics]:

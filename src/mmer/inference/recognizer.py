@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.errors import MMERError
+from mmer.errors import CodedWarning, MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
@@ -18,7 +18,7 @@ from mmer.inference.backends.model_folder import read_model_folder
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
-from mmer.inference.prediction import Prediction, probability_column
+from mmer.inference.prediction import AnswerFault, Prediction, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
 
@@ -247,7 +247,7 @@ class EmotionRecognizer:
         self,
         corpus: "Corpus",
         *,
-        among: "Corpus | None" = None,
+        speakers: Mapping[str, FeatureStatistics] | None = None,
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
     ) -> "pd.DataFrame":
@@ -255,7 +255,7 @@ class EmotionRecognizer:
 
         Args:
             corpus: the utterances; the `emotion` column is not read.
-            among: a larger corpus with more utterances of the same speakers, for models that standardize per speaker.
+            speakers: of `speakers_among`, as for `predict`.
             batch_size, progress: as for `predict`.
 
         Returns:
@@ -267,7 +267,6 @@ class EmotionRecognizer:
         """
         import pandas as pd  # here, since recordings without a table do not need it
 
-        speakers = None if among is None else self.speakers_among(corpus, among)
         predictions = self.predict(
             corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers
         )
@@ -358,7 +357,8 @@ class EmotionRecognizer:
             return
         ctc_will_write_it = self.transcription.kind == "ctc" and has_speech
         if self.processor.uses_text and not has_text and not ctc_will_write_it:
-            prediction.warnings.append("no transcript: this model reads, and was given an empty text")
+            told = "no transcript: this model reads, and was given an empty text"
+            prediction.warnings.append(CodedWarning(told, AnswerFault.NO_TRANSCRIPT))
 
     def _count_tokens(self, clip: Clip) -> None:
         """Tokenize the transcript, to sort batches by length and to find a transcript that is too long."""
@@ -374,9 +374,8 @@ class EmotionRecognizer:
         """Warn where a model that standardizes per speaker has no statistics of the speaker."""
         if not self.processor.per_speaker or clip.features is None or clip.utterance.speaker in speakers:
             return
-        clip.prediction.warnings.append(
-            f"{self.processor.unknown_speaker}: the model expects several clips of a known speaker"
-        )
+        told = f"{self.processor.unknown_speaker}: the model expects several clips of a known speaker"
+        clip.prediction.warnings.append(CodedWarning(told, AnswerFault.UNKNOWN_SPEAKER))
 
 
 def _check_several(items: object) -> None:

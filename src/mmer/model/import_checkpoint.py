@@ -124,10 +124,11 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
     """
     encoder = [text_encoder] if os.path.isdir(text_encoder) else []
     check_output_folder(out, encoder, files=("config.json", "model.safetensors", "tokenizer.json"))
+    official = _read_pickle(checkpoint)
     try:
-        state = translate_state_dict(_read_pickle(checkpoint))
+        state = translate_state_dict(official)
     except CheckpointError as error:
-        raise error if str(checkpoint) in str(error) else CheckpointError(f"{checkpoint}: {error}") from error
+        raise CheckpointError(f"{checkpoint}: {error}") from error
     text_config = pretrained_encoders.text_encoder_config(text_encoder)
     model = MMERForEmotionRecognition(official_config(text_config=text_config))
     pretrained_encoders.load_text_encoder(model, text_encoder)

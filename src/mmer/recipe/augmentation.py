@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
+from mmer.recipe.errors import contradiction
 from mmer.recipe.values import Fraction, Probability, Section, Span
 
 
@@ -65,7 +66,9 @@ class ModalityDropout(Section):
     @model_validator(mode="after")
     def _never_both(self) -> Self:
         if self.speech + self.text > 1:
-            raise ValueError(f"changed: speech and text add up to {self.speech + self.text:g}, more than 1")
+            raise contradiction(
+                f"speech and text add up to {self.speech + self.text:g}, more than 1", "lower one of them"
+            )
         return self
 
 

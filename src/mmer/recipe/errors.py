@@ -6,10 +6,38 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mmer.errors import RecipeError
 
 Model = type[BaseModel]
+
+_CONTRADICTION, _NOT_ALLOWED = "contradiction", "not_allowed"
+
+_ALLOWED = {
+    _NOT_ALLOWED: "{allowed}",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping such as {{A: B}}",
+    "finite_number": "a finite number",
+    "float_parsing": "a valid number",
+    "float_type": "a valid number",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "greater than or equal to {ge}",
+    "int_from_float": "a valid integer",
+    "int_parsing": "a valid integer",
+    "int_parsing_size": "a valid integer",
+    "int_type": "a valid integer",
+    "less_than": "less than {lt}",
+    "less_than_equal": "less than or equal to {le}",
+    "list_type": "a list such as [A, B]",
+    "literal_error": "{expected}",
+    "path_type": "text",
+    "string_type": "text",
+    "too_short": "a list of at least {min_length} items",
+    "tuple_type": "a list such as [A, B]",
+}
+"""What is allowed, by pydantic's type of the error, to be formatted with its context."""
 
 
 def sections(model: Model) -> dict[str, Model]:
@@ -36,10 +64,30 @@ def check_keys(settings: Any, recipe: Model, source: str) -> None:
     _check_section(settings, recipe, source, "", list(_paths(recipe)))
 
 
+def not_allowed(allowed: str) -> PydanticCustomError:
+    """Return the error that a validator of one setting raises.
+
+    Args:
+        allowed: what the setting must be.
+    """
+    return PydanticCustomError(_NOT_ALLOWED, "it must be {allowed}", {"allowed": allowed})
+
+
+def contradiction(found: str, remedy: str) -> PydanticCustomError:
+    """Return the error that a validator of a section raises for settings that do not go together.
+
+    Args:
+        found: the settings, by their names in the section, and why they do not.
+        remedy: what to do.
+    """
+    context = {"found": found, "remedy": remedy}
+    return PydanticCustomError(_CONTRADICTION, "{found}; {remedy}", context)
+
+
 def explain(
     error: ValidationError, settings: Any, recipe: Model, source: str, set_by_override: Mapping[str, str]
 ) -> str:
-    """Describe the first wrong setting in one line: its place, the value found, the values allowed.
+    """Describe the first wrong setting in one line: its place, the value found, and what is allowed or what to do.
 
     Args:
         error: what validation said.
@@ -51,17 +99,18 @@ def explain(
     paths = list(_paths(recipe))
     problems = error.errors(include_url=False)
     path = _path(problems[0]["loc"], paths)
+    place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
+    if problems[0]["type"] == _CONTRADICTION:
+        told = problems[0].get("ctx", {})
+        return f"{place}: in {path}, {told['found']}; {told['remedy']}"
     # A setting of two types has one problem for each.
     allowed = " or ".join(
         dict.fromkeys(_allowed(problem) for problem in problems if _path(problem["loc"], paths) == path)
     )
-    place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
     found = settings
     for key in path.split("."):
         found = found[key]
-    is_section = any(other.startswith(f"{path}.") for other in paths)
-    value = "" if is_section else f" is {_shown(found)}"
-    return f"{place}: {path}{value}; it must be {allowed}"
+    return f"{place}: {path} is {_shown(found)}; it must be {allowed}"
 
 
 def _shown(value: Any) -> str:
@@ -118,8 +167,13 @@ def _overlap(a: str, b: str) -> bool:
     return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
 
 
-def _allowed(problem: Mapping[str, Any]) -> str:
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message.replace("List should have", "a list of")
-    message = message.replace(" after validation, not 0", "").replace(" after validation, not 1", "")
-    return message.replace("a valid array", "a list such as [A, B]").replace("a valid string", "text")
+def _allowed(problem: ErrorDetails) -> str:
+    if problem["type"] not in _ALLOWED:
+        return problem["msg"]
+    context = problem.get("ctx", {})
+    return _ALLOWED[problem["type"]].format(**{name: _plain(value) for name, value in context.items()})
+
+
+def _plain(bound: Any) -> Any:
+    """Return 0 for 0.0, as people write a bound."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from mmer.recipe.augmentation import Augment
+from mmer.recipe.errors import contradiction
 from mmer.recipe.parsing import read_settings, values
 from mmer.recipe.values import (
     ActivationCheckpointing,
@@ -100,13 +101,17 @@ class Protocol(Section):
     @model_validator(mode="after")
     def _refits_what_validation_chose(self) -> Self:
         if self.refit and self.selection != "validation":
-            already = (
-                "trains on all it may already" if self.selection == "last" else "has read the test split"
+            reason = (
+                "already trains on all that it may" if self.selection == "last" else "has read the test split"
             )
-            raise ValueError(f"changed: refit wants selection: validation; {self.selection} {already}")
+            raise contradiction(
+                f"refit is true and selection is {self.selection}, which {reason}",
+                "set selection to validation, or refit to false",
+            )
         if self.refit and self.validation == 0:
-            raise ValueError(
-                "changed: refit wants a validation split to choose the epoch, and validation is 0"
+            raise contradiction(
+                "refit is true and validation is 0, so no split can choose the epoch",
+                "set validation to 1 or more, or refit to false",
             )
         return self
 
@@ -129,7 +134,7 @@ class Transformer(Section):
     def _heads_divide(self) -> Self:
         if self.hidden_size % self.num_attention_heads:
             multiple = f"a multiple of num_attention_heads ({self.num_attention_heads})"
-            raise ValueError(f"changed: hidden_size is {self.hidden_size}, not {multiple}")
+            raise contradiction(f"hidden_size is {self.hidden_size}, not {multiple}", "change one of them")
         return self
 
 
@@ -217,9 +222,15 @@ class Model(Section):
     @model_validator(mode="after")
     def _has_parts(self) -> Self:
         if self.lora != Lora() and "lora" not in (self.speech.train, self.text.train):
-            raise ValueError("changed: lora is set, but neither speech.train nor text.train is lora")
+            raise contradiction(
+                "lora is set, but neither speech.train nor text.train is lora",
+                "set one of them to lora, or leave lora out",
+            )
         if self.ablate and self.fusion != "mmer":
-            raise ValueError(f"changed: fusion is {self.fusion}, which has no parts to ablate")
+            raise contradiction(
+                f"ablate is set and fusion is {self.fusion}, which has no parts to ablate",
+                "set fusion to mmer, or leave ablate out",
+            )
         return self
 
 

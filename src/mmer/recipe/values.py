@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from mmer.recipe.errors import not_allowed
 from mmer.recipes import Plain, parse_yaml
 from mmer.text.names import tidy
 
@@ -23,7 +24,7 @@ Name = Annotated[str, AfterValidator(tidy)]
 
 def _check_unique(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("a list that has each name once")
+        raise not_allowed("a list that has each name once")
     return names
 
 
@@ -129,7 +130,7 @@ def _read_plain(text: Plain, kinds: list[Any]) -> Any:
 def _check_span(value: Any) -> Any:
     numbers = isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value)
     if not numbers or len(value) != 2 or value[0] > value[1]:
-        raise ValueError("two numbers [smallest, largest]")
+        raise not_allowed("two numbers [smallest, largest]")
     return tuple(value)
 
 
@@ -142,7 +143,7 @@ def _check_folds(value: Any) -> Any:
     known = ("leave-one-out", "official")
     name = isinstance(value, str) and (value in known or value.endswith(".json"))
     if not (value is None or number or name):
-        raise ValueError(f"{', '.join(known)}, a number from 2 on, or a .json file of folds")
+        raise not_allowed(f"{', '.join(known)}, a number from 2 on, or a .json file of folds")
     return value
 
 
@@ -154,7 +155,7 @@ def _check_train(value: Any) -> Any:
     if value not in ("full", "frozen", "lora") and not (
         isinstance(value, str) and LAST_LAYERS.fullmatch(value)
     ):
-        raise ValueError("full, frozen, lora, or last:N for its last N layers, as last:2")
+        raise not_allowed("full, frozen, lora, or last:N for its last N layers, as last:2")
     return value
 
 

@@ -90,7 +90,7 @@ def parse_yaml(text: str, source: str) -> Any:
         return value
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None and not source.startswith("override") else ""
+        where = f", line {mark.line + 1}" if mark is not None and "\n" in text.strip() else ""
         problem = getattr(error, "problem", None) or reason_of(error)
         raise RecipeError(f"{source}{where}: not YAML: {problem}") from None
     except RecursionError:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 from mmer.files.regular import refuse_special
+from mmer.recipe.errors import not_allowed
 from mmer.recipe.parsing import read_settings
 from mmer.recipe.values import Section
 
@@ -37,7 +38,7 @@ def _bytes(value: Any) -> Any:
     found = _SIZE.fullmatch(str(value))
     size = round(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
     if size < 1000:
-        raise ValueError("a size from 1kB on with its unit, such as 25MB")
+        raise not_allowed("a size from 1kB on with its unit, such as 25MB")
     return size
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
-from mmer.training.progress import TO_PARENT, EpochProgress
+from mmer.runs.reports_to_parent import TO_PARENT, EpochProgress, Failure, parse_report
 
 LOG = "log.txt"
 _PATIENCE = 10.0  # s that interrupted folds have to end by themselves
@@ -37,7 +37,7 @@ class _FoldRun:
 
     def __init__(self, folder: Path, threads: int, gpu: str | None) -> None:
         self.progress, self.stage, self.gpu = 0.0, "starting", gpu
-        self._last = ""
+        self._last, self._reason = "", ""
         self._log = folder / LOG
         log = open(self._log, "ab", buffering=0)  # noqa: SIM115
         command = [sys.executable, "-m", "mmer", "train", str(folder / "recipe.yaml"), "--out", str(folder)]
@@ -66,10 +66,14 @@ class _FoldRun:
         assert self.process.stdout is not None
         with log:
             for line in self.process.stdout:
-                if reached := EpochProgress.of_line(line):
-                    self.progress = reached.epoch / reached.epochs
-                    self.stage = f"epoch {reached.epoch}/{reached.epochs}  {reached.best}"
-                    continue
+                match parse_report(line):
+                    case EpochProgress() as reached:
+                        self.progress = reached.epoch / reached.epochs
+                        self.stage = f"epoch {reached.epoch}/{reached.epochs}  {reached.best}"
+                        continue
+                    case Failure() as failure:
+                        self._reason = failure.reason
+                        continue
                 with suppress(OSError):  # the disk is full; a fold whose output is not read would block
                     log.write(line.encode())
                 self._last = line.strip() or self._last
@@ -82,7 +86,7 @@ class _FoldRun:
             return None
         if code < 0:
             return f"killed by {signal.Signals(-code).name}; the same command goes on from its last epoch"
-        return f"{self._last.removeprefix('mmer: ')} ({self._log})"
+        return f"{self._reason or self._last} ({self._log})"
 
 
 def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, done: int = 0) -> dict[str, str]:

@@ -48,6 +48,7 @@ class EpochSampler(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
+        # Not `seed_for`: another order would change the results of every recorded run, and of runs to resume.
         seed = self.seed * 100_003 + self.epoch
         if self.order == "balanced":
             return iter(self._balanced(np.random.default_rng(seed)))

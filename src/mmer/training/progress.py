@@ -1,13 +1,10 @@
 """Progress of a run, and its final summary."""
 
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group
@@ -21,39 +18,10 @@ from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
-from mmer.plain_text import json_text
+from mmer.runs.reports_to_parent import EpochProgress, has_parent
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
-
-TO_PARENT = "MMER_PROGRESS_TO_PARENT"
-"""Environment variable of a process whose parent reads `EpochProgress` from its standard output."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochProgress:
-    """Progress after an epoch, which a training process reports to its parent as a line of JSON.
-
-    Attributes:
-        epoch, epochs: number of trained epochs, and of all.
-        best: the best score so far, in words; empty where nothing is judged.
-    """
-
-    epoch: int
-    epochs: int
-    best: str
-
-    def line(self) -> str:
-        """Return the line, without its end."""
-        return json_text({"progress": asdict(self)})
-
-    @classmethod
-    def of_line(cls, line: str) -> Self | None:
-        """Parse a line; None if it is of another kind."""
-        try:
-            return cls(**json.loads(line)["progress"])
-        except (ValueError, TypeError, LookupError):
-            return None
 
 
 class TrainingProgress(TrainerCallback):
@@ -132,7 +100,7 @@ class TrainingProgress(TrainerCallback):
             judged += f" ({', '.join(alone)})" if alone else ""
             line = f"{self._epoch(state)}  {values}{judged}  {self._outlook(state)}"
             tell(line, self.console)
-        if os.environ.get(TO_PARENT) and state.is_world_process_zero:
+        if has_parent() and state.is_world_process_zero:
             reached = EpochProgress(
                 epoch=round(state.epoch or 0), epochs=state.num_train_epochs, best=self._best_told()
             )

@@ -26,6 +26,7 @@ class Perturbation:
         """Return one text for each text."""
         made = []
         for text, seed in zip(texts, seeds, strict=True):
+            # Not `seed_for`: recorded views have these words, and a folder of views to resume goes on with them.
             tries = (perturb(text, seed + attempt) for attempt in range(20))
             made.append(next((other for other in tries if other.split() != text.split()), text))
         return made

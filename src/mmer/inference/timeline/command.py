@@ -9,6 +9,7 @@ from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
 from mmer.display.progress import counting
 from mmer.display.terminal import ResultFormat, check_format, messages, result_format, results, tell
+from mmer.errors import CodedWarning
 from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
 from mmer.inference.prediction import Prediction, write_predictions
@@ -98,9 +99,9 @@ def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
     """Print a line for each segment without an answer, and one for each kind of warning."""
     warnings: dict[str, list[str]] = {}
     for segment in segments:
-        # What is measured comes after a colon, and differs from segment to segment.
         for warning in segment.warnings:
-            warnings.setdefault(warning.partition(":")[0], []).append(warning)
+            fault = warning.fault if isinstance(warning, CodedWarning) else warning
+            warnings.setdefault(fault, []).append(warning)
     errors = [segment.error for segment in segments if segment.error]
     told = [f"{len(group)} of {len(segments)} segments: {group[0]}" for group in warnings.values()]
     for line in (*errors, *told):
