@@ -110,15 +110,20 @@ class EmotionRecognizer:
 
     @property
     def model(self) -> "MMERForEmotionRecognition":
-        """The PyTorch model.
+        """The model of PyTorch that mmer trained.
 
         Raises:
-            MMERError: the model was exported, so there is no PyTorch model.
+            MMERError: the model was exported or published by others.
         """
+        from mmer.inference.backends.published_network import PublishedNetwork
         from mmer.inference.backends.torch_network import TorchNetwork
 
         if isinstance(self.network, TorchNetwork):
             return self.network.model
+        if isinstance(self.network, PublishedNetwork):
+            raise MMERError(
+                "a published model cannot be looked into; give a model folder that training wrote"
+            )
         raise MMERError("an exported model cannot be looked into; give the model folder it was exported from")
 
     @property

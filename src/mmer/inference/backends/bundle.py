@@ -21,6 +21,7 @@ from mmer.files.damaged import check_no_pointer, damaged_file, one_line
 from mmer.files.lock import LOCK
 from mmer.files.writing import PART, check_output_file, writable, writing
 from mmer.inference.backends.model_folder import MANIFEST, check_model_folder, model_files
+from mmer.published.kinds import published_kind
 
 SUFFIX = ".mmer"
 VERSION = 1
@@ -55,7 +56,7 @@ def write_bundle(folder: Path, out: Path) -> str:
     """Pack a model folder; files whose names begin with a dot are left out.
 
     Args:
-        folder: a model folder, of PyTorch or exported.
+        folder: a model folder, of PyTorch, exported or published.
         out: the file to write, its name ending in `.mmer`.
 
     Returns:
@@ -69,7 +70,8 @@ def write_bundle(folder: Path, out: Path) -> str:
     if out.suffix != SUFFIX:
         raise CheckpointError(f"cannot write the bundle {out}: its name must end in {SUFFIX}")
     check_output_file(out, [folder])
-    check_model_folder(folder)
+    if published_kind(folder) is None:
+        check_model_folder(folder)
     files = model_files(folder)
     for name, file in files.items():
         if reason := _unwanted(name):

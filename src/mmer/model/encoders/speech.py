@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedConfig
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
@@ -62,6 +62,16 @@ def check_speech_config(config: PreTrainedConfig) -> None:
             "speech encoders with an adapter are not supported, since its convolutions mix padding into frames; "
             "set add_adapter to false in the encoder's config.json"
         )
+
+
+def new_speech_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build an encoder of `transformers` with random weights.
+
+    Raises:
+        EncoderError: as for `check_speech_config`.
+    """
+    check_speech_config(config)
+    return AutoModel.from_config(config, trust_remote_code=False)
 
 
 class MaskedGroupNormLayer(GradientCheckpointingLayer):
@@ -142,7 +152,7 @@ class SpeechEncoder(nn.Module):
     """A speech encoder that gives the frames A of section 2.2.
 
     Args:
-        config: of the encoder.
+        model: the encoder of `transformers`, changed in place.
         train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
         freeze_feature_extractor: whether the convolutional feature extractor stays as it is; always so unless `train`
             is `full`.
@@ -152,13 +162,13 @@ class SpeechEncoder(nn.Module):
             `choose_trainable`.
     """
 
-    def __init__(self, config: PreTrainedConfig, *, train: str, freeze_feature_extractor: bool) -> None:
+    # `Any`: the six kinds of encoders share attributes, not a class that declares them.
+    def __init__(self, model: Any, *, train: str, freeze_feature_extractor: bool) -> None:
         super().__init__()
-        check_speech_config(config)
-        # `Any`: the six kinds of encoders share attributes, not a class that declares them.
-        self.model: Any = AutoModel.from_config(config, trust_remote_code=False)
+        check_speech_config(model.config)
+        self.model = model
         self.trained = train
-        self.has_convolutions = config.model_type != "wav2vec2-bert"
+        self.has_convolutions = model.config.model_type != "wav2vec2-bert"
         self._close_padding_leaks()
         choose_trainable(self.model, train, "speech")
         if self.has_convolutions and (freeze_feature_extractor or train != "full"):
