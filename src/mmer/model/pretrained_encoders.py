@@ -1,5 +1,6 @@
 """Loading pretrained encoders by name or folder, with errors a user can act on."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokeni
 
 from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError
+from mmer.files.hub import hub_is_reachable
 from mmer.model.encoders.speech import check_speech_config
 from mmer.model.encoders.text import check_text_config, encoder_part, without_pooler
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -34,6 +36,8 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
     Raises:
         EncoderError: there is nothing of that name, or it cannot be fetched, or a file is damaged.
     """
+    if not os.path.isdir(name) and not hub_is_reachable():
+        settings["local_files_only"] = True  # the cache, without half a minute of further tries
     try:
         with quiet_transformers():
             return load(name, trust_remote_code=False, **settings)
