@@ -12,15 +12,23 @@ from torch import nn
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
+    BertConfig,
+    DistilBertConfig,
+    GPT2Config,
     PreTrainedConfig,
+    RobertaConfig,
     SeamlessM4TFeatureExtractor,
     SEWConfig,
+    SEWDConfig,
     UniSpeechConfig,
     Wav2Vec2ConformerConfig,
     Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperFeatureExtractor,
 )
+
+from mmer.model.encoders.compact import compact_tokenizer
+from mmer.recipe.schema import CompactText
 
 LABELS = ["ang", "hap", "neu", "sad", "fru"]
 CONVOLUTIONS: dict[str, Any] = {
@@ -29,6 +37,12 @@ CONVOLUTIONS: dict[str, Any] = {
     "num_conv_pos_embedding_groups": 2,
 }
 DEEPER: dict[str, Any] = {**CONVOLUTIONS, "conv_dim": (32,) * 13}
+TEXT_SIZES: dict[str, Any] = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+}
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -78,6 +92,7 @@ AUDIO: dict[str, tuple[str, Callable[[], PreTrainedConfig]]] = {
     "unispeech-sat": ("UniSpeechSat", lambda: speech_config("unispeech-sat-layer")),
     "data2vec-audio": ("Data2VecAudio", lambda: speech_config("data2vec-audio")),
     "sew": ("SEW", lambda: SEWConfig(**SIZES, **DEEPER)),
+    "sew-d": ("SEWD", lambda: SEWDConfig(**SIZES, **DEEPER)),
     "wav2vec2-bert": ("Wav2Vec2Bert", lambda: speech_config("wav2vec2-bert")),
     "wav2vec2-conformer": ("Wav2Vec2Conformer", lambda: Wav2Vec2ConformerConfig(**SIZES, **CONVOLUTIONS)),
     "whisper": ("Whisper", _whisper),
@@ -117,6 +132,43 @@ def save_audio_classifier(
     masked = getattr(config, "feat_extract_norm", "layer") == "layer"
     plain = lambda: Wav2Vec2FeatureExtractor(return_attention_mask=masked, do_normalize=do_normalize)  # noqa: E731
     extractors.get(prefix, plain)().save_pretrained(folder)
+    return folder
+
+
+TEXT: dict[str, Callable[[int], PreTrainedConfig]] = {
+    "Bert": lambda size: BertConfig(vocab_size=size, pad_token_id=0, **TEXT_SIZES),
+    "Roberta": lambda size: RobertaConfig(vocab_size=size, pad_token_id=0, **TEXT_SIZES),
+    "DistilBert": lambda size: DistilBertConfig(
+        vocab_size=size, pad_token_id=0, dim=24, n_layers=2, n_heads=2, hidden_dim=48
+    ),
+    "GPT2": lambda size: GPT2Config(
+        vocab_size=size, n_embd=24, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1
+    ),
+}
+"""Class of transformers, without what it is for, and configuration of a small one."""
+TEXT_LABELS = ["anger", "joy", "neutral", "sadness", "fear"]
+SENTENCES = [
+    "The train leaves at nine.",
+    "I never said that!",
+    "What a day, what a day.",
+    "nie wiem, co robić",
+]
+
+
+def save_text_classifier(
+    folder: Path, kind: str = "Roberta", *, labels: list[str] = TEXT_LABELS, **settings: Any
+) -> Path:
+    """Save a classifier of a kind of `TEXT` with a tokenizer; `settings` go into its config.json."""
+    tokenizer = compact_tokenizer(SENTENCES, CompactText(vocabulary_size=60))
+    config = TEXT[kind](len(tokenizer))
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    for name, value in settings.items():
+        setattr(config, name, value)
+    model = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+    scale_up(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

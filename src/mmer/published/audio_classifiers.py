@@ -19,6 +19,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.speech import SpeechEncoder, receptive_field
 from mmer.published.kinds import PADDED, architecture
 from mmer.published.transformers_files import (
+    class_logits,
     load_classifier,
     network_config,
     read_extractor,
@@ -79,16 +80,16 @@ class PaddedClassifier(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        self.model = model
         self.encoder = SpeechEncoder(model.base_model, train="frozen", freeze_feature_extractor=True)
-        self.projector, self.classifier = model.projector, model.classifier
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         sound, mask = _sound(inputs)
         hidden, frame_mask = self.encoder(inputs[sound], mask)
-        projected = self.projector(hidden).masked_fill(~frame_mask[:, :, None], 0.0)
+        projected = self.model.projector(hidden).masked_fill(~frame_mask[:, :, None], 0.0)
         pooled = projected.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
-        return self.classifier(pooled), pooled
+        return class_logits(self.model, self.model.classifier(pooled)), pooled
 
 
 class EqualLengthClassifier(nn.Module):
@@ -100,7 +101,7 @@ class EqualLengthClassifier(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.output = take_output_layer(model, model.config.num_labels)
+        self.output = take_output_layer(model)
         self.model = model
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -113,7 +114,7 @@ class EqualLengthClassifier(nn.Module):
             answered.append(self.model(**{sound: inputs[sound][rows, : int(length)]}).logits)
             order.append(rows)
         embeddings = torch.cat(answered)[torch.cat(order).argsort()]
-        return self.output(embeddings), embeddings
+        return class_logits(self.model, self.output(embeddings)), embeddings
 
 
 class WhisperPreprocessor(Preprocessor):

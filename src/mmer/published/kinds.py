@@ -12,14 +12,16 @@ PADDED = frozenset(
     for name in ("Wav2Vec2", "Hubert", "WavLM", "UniSpeechSat", "Data2VecAudio", "Wav2Vec2Bert")
 )
 """Audio classifiers whose clips of different lengths share a batch."""
-UNPADDED = frozenset(f"{name}ForSequenceClassification" for name in ("UniSpeech", "SEW", "Wav2Vec2Conformer"))
+UNPADDED = frozenset(
+    f"{name}ForSequenceClassification" for name in ("UniSpeech", "SEW", "SEWD", "Wav2Vec2Conformer")
+)
 """Audio classifiers in which padding changes the answer."""
 WINDOWED = frozenset({"WhisperForAudioClassification", "ASTForAudioClassification"})
 """Audio classifiers that read a window of fixed length."""
 _AUDIO = PADDED | UNPADDED | WINDOWED
 KNOWN = (
     "known are the folders that training writes, the audio classifiers of transformers "
-    f"({', '.join(sorted(name.partition('For')[0] for name in _AUDIO))})"
+    f"({', '.join(sorted(name.partition('For')[0] for name in _AUDIO))}) and its text classifiers"
 )
 """What may be given as a model, for messages."""
 _TEXT = re.compile(r"\w+ForSequenceClassification")
@@ -30,6 +32,8 @@ def published_kind(folder: Path) -> Kind | None:
     name = architecture(folder)
     if name in _AUDIO:
         return "audio"
+    if _TEXT.fullmatch(name):
+        return "text"
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoFeatureExtractor
 
 from mmer.display.progress import silent_transformers
@@ -54,6 +54,8 @@ def read_labels(folder: Path) -> list[str]:
     if not labels or all(map(_NAMELESS.fullmatch, labels)):
         what = f"calls its labels {labels[0]} to {labels[-1]}" if labels else "does not name its labels"
         raise CheckpointError(f"{path} {what}, which says no emotion; write their names into id2label there")
+    if len(labels) == 1 or config.get("problem_type") == "regression":
+        raise CheckpointError(f"{path} is of a model that answers numbers, not classes")
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise CheckpointError(
             f"{path} gives two classes the name {min(twice)!r}; give each its own in id2label"
@@ -106,9 +108,14 @@ def load_classifier(folder: Path, name: str) -> Any:
         An instance of that class.
 
     Raises:
-        CheckpointError: there are no weights, they are damaged, do not fit config.json or are not finite, or some
-            are missing, as those of a head that would stay random.
+        CheckpointError: transformers has no such class, there are no weights, they are damaged, do not fit config.json
+            or are not finite, or some are missing, as those of a head that would stay random.
     """
+    kind = getattr(transformers, name, None)
+    if kind is None:
+        raise CheckpointError(
+            f"{folder / CONFIG} names the class {name}, which transformers {transformers.__version__} does not have"
+        )
     weights = next((folder / file for file in _WEIGHTS if (folder / file).is_file()), None)
     if weights is None:
         raise CheckpointError(
@@ -117,7 +124,7 @@ def load_classifier(folder: Path, name: str) -> Any:
     with damaged_file(weights):
         shapes = _shapes(weights)
     with damaged_file(weights), silent_transformers(), no_larger_than(shapes, weights):
-        model, report = getattr(transformers, name).from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported, and refused below
@@ -170,12 +177,23 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def take_output_layer(model: nn.Module, outputs: int) -> nn.Linear:
+def class_logits(model: Any, outputs: Tensor) -> Tensor:
+    """Return what a softmax turns into the probabilities of the classes.
+
+    Args:
+        model: of transformers.
+        outputs: (batch, labels). Those of a classifier that may give several labels to one input are taken through the
+            logarithm of the sigmoid, so that the softmax divides its scores by their sum.
+    """
+    several = model.config.problem_type == "multi_label_classification"
+    return nn.functional.logsigmoid(outputs) if several else outputs
+
+
+def take_output_layer(model: Any) -> nn.Linear:
     """Replace the last layer of a classifier by the identity.
 
     Args:
-        model: whose output is then the embedding that this layer would read, changed in place.
-        outputs: of the layer.
+        model: of transformers, whose output is then the embedding that this layer would read; changed in place.
 
     Returns:
         The layer.
@@ -186,10 +204,12 @@ def take_output_layer(model: nn.Module, outputs: int) -> nn.Linear:
     layers = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == outputs
+        if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
     }
     if not layers:
-        raise CheckpointError(f"a {type(model).__name__} has no last linear layer of {outputs} outputs")
+        raise CheckpointError(
+            f"a {type(model).__name__} has no linear layer as the last one; it is not supported"
+        )
     name, layer = list(layers.items())[-1]
     model.set_submodule(name, nn.Identity())
     return layer
