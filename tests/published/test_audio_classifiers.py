@@ -135,7 +135,7 @@ def enlarged(folder: Path) -> None:
     ("damage", "told"),
     [
         (without_head, r"model.safetensors lacks classifier.weight, while it holds classifier.dense.weight"),
-        (renumbered, r"config.json calls its labels LABEL_0 to LABEL_4"),
+        (renumbered, r"calls 5 of its labels LABEL_0 to LABEL_4"),
         (enlarged, r"describes a larger network than there are weights"),
         (pickled_code, r"pytorch_model.bin cannot be read"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "holds no preprocessor_config.json"),

@@ -13,7 +13,7 @@ from rich.text import Text
 from mmer.audio.load import SAMPLING_RATE
 from mmer.display.terminal import Table
 from mmer.errors import CheckpointError
-from mmer.inference.backends.bundle import model_folder
+from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import Array
 from mmer.inference.backends.onnx_network import MODEL
 from mmer.inference.calibration import weights_hash

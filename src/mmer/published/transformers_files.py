@@ -24,7 +24,6 @@ _WEIGHTS = (
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 """Files that hold or list the weights, in the order in which transformers looks for them."""
-_NAMELESS = re.compile(r"LABEL_\d+")
 _NOT_USED = re.compile(r"(^|\.)masked_spec_embed$")
 """Weights of training alone."""
 
@@ -44,17 +43,16 @@ def read_labels(folder: Path) -> list[str]:
     """Read the labels of a classifier, in the order of its classes.
 
     Raises:
-        CheckpointError: they have no names, or two have the same name.
+        CheckpointError: there is only one, or two have the same name.
     """
     path = folder / CONFIG
     config = read_config(folder)
     with damaged_file(path):
-        names = {int(number): str(name) for number, name in config.get("id2label", {}).items()}
+        # transformers leaves out the names that it gives to two labels.
+        named = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+        names = {int(number): str(name) for number, name in named.items()}
         labels = [names[number] for number in range(len(names))]
-    if not labels or all(map(_NAMELESS.fullmatch, labels)):
-        what = f"calls its labels {labels[0]} to {labels[-1]}" if labels else "does not name its labels"
-        raise CheckpointError(f"{path} {what}, which says no emotion; write their names into id2label there")
-    if len(labels) == 1 or config.get("problem_type") == "regression":
+    if len(labels) < 2 or config.get("problem_type") == "regression":
         raise CheckpointError(f"{path} is of a model that answers numbers, not classes")
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise CheckpointError(

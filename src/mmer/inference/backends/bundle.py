@@ -98,7 +98,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
     return Path(path).is_file()
 
 
-def model_folder(path: str | os.PathLike[str]) -> Path:
+def one_model_folder(path: str | os.PathLike[str]) -> Path:
     """Return the model folder at a path; a bundle is unpacked first, and a model of the Hugging Face Hub is fetched.
 
     Args:

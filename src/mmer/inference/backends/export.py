@@ -38,8 +38,8 @@ from mmer.extras import import_extra
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
-from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import WEIGHTS, read_model_folder
+from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import Inputs, NetworkOutput
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
