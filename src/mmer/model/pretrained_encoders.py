@@ -2,17 +2,29 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    Wav2Vec2FeatureExtractor,
+)
 
 from mmer.display.progress import quiet_transformers
-from mmer.errors import EncoderError, MMERError
+from mmer.errors import CheckpointError, EncoderError, MMERError
+from mmer.files.funasr_folder import is_funasr_folder
 from mmer.files.hub import hub_is_reachable
+from mmer.model.encoders.emotion2vec.release import Release
+from mmer.model.encoders.emotion2vec.weights import read_weights
 from mmer.model.encoders.speech import check_speech_config
 from mmer.model.encoders.text import check_text_config, encoder_part, without_pooler
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -52,8 +64,26 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
         ) from error
 
 
+def _release(name: str) -> Release | None:
+    """Read what a folder of emotion2vec as released for FunASR says of its encoder; None for any other encoder."""
+    if not is_funasr_folder(Path(name)):
+        return None
+    with _naming_encoder(name):
+        return Release.read(Path(name))
+
+
+@contextmanager
+def _naming_encoder(name: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise EncoderError(f"encoder '{name}': {error}") from error
+
+
 def encoder_config(name: str) -> Any:
     """Load the configuration of a pretrained encoder of any kind; errors as in `fetch`."""
+    if release := _release(name):
+        return release.config
     return fetch(AutoConfig.from_pretrained, name)
 
 
@@ -82,6 +112,8 @@ def _config(name: str, check: Callable[[PreTrainedConfig], None]) -> Any:
 
 def encoder_feature_extractor(name: str) -> Any:
     """Load the feature extractor of a pretrained speech encoder; errors as in `fetch`."""
+    if is_funasr_folder(Path(name)):  # its network normalizes
+        return Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
     return fetch(AutoFeatureExtractor.from_pretrained, name)
 
 
@@ -117,6 +149,10 @@ def load_speech_encoder(model: MMERForEmotionRecognition, name: str) -> None:
     """
     assert model.speech_encoder is not None
     encoder = model.speech_encoder.model
+    if release := _release(name):
+        with _naming_encoder(name):
+            encoder.load_state_dict(read_weights(release)[0], strict=False)
+        return
     encoder.load_state_dict(_pretrained(name, encoder.config).state_dict())
 
 
