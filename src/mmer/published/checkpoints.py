@@ -10,7 +10,7 @@ from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import check_no_pointer
 from mmer.files.model_settings import check_settings_files
-from mmer.published import audio_classifiers, text_classifiers
+from mmer.published import audio_classifiers, emotion2vec, text_classifiers
 from mmer.published.kinds import Kind, published_kind
 
 Inputs = Mapping[str, Tensor]
@@ -33,7 +33,11 @@ class Reader(Protocol):
         ...
 
 
-READERS: Mapping[Kind, Reader] = {"audio": audio_classifiers, "text": text_classifiers}
+READERS: Mapping[Kind, Reader] = {
+    "audio": audio_classifiers,
+    "text": text_classifiers,
+    "emotion2vec": emotion2vec,
+}
 
 
 def read_published_processor(folder: Path) -> Preprocessor:

@@ -10,10 +10,16 @@ from transformers import Wav2Vec2FeatureExtractor
 from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.funasr_folder import TOKENS, WEIGHTS
+from mmer.model.encoders.emotion2vec.network import Emotion2VecModel
 from mmer.model.encoders.emotion2vec.release import Release
 from mmer.model.encoders.emotion2vec.weights import HEAD, Head, read_weights
 from mmer.model.encoders.speech import SpeechEncoder, receptive_field
 from mmer.published.audio_classifiers import LONGEST
+
+_NO_EMOTIONS = (
+    "so it names no emotions; such a release can be the model.speech.encoder of a model to train, and those that "
+    "answer emotions are emotion2vec_base_finetuned and emotion2vec_plus_seed, _base and _large"
+)
 
 
 def read_processor(folder: Path) -> Preprocessor:
@@ -51,12 +57,6 @@ def load_network(folder: Path) -> nn.Module:
     return Emotion2VecClassifier(release, weights, Head(head.weight[answered], head.bias[answered]))
 
 
-_NO_EMOTIONS = (
-    "so it names no emotions; such a release can be the model.speech.encoder of a model to train, and those that answer "
-    "emotions are emotion2vec_base_finetuned and emotion2vec_plus_seed, _base and _large"
-)
-
-
 def _classes(release: Release) -> list[str | None]:
     if not (release.folder / TOKENS).exists():
         raise CheckpointError(f"{release.folder} holds no {TOKENS}, {_NO_EMOTIONS}")
@@ -76,7 +76,8 @@ class Emotion2VecClassifier(nn.Module):
         super().__init__()
         release.config.mask_time_prob = 0.0  # masking has a weight of its own, which serves training
         with torch.device("meta"):
-            self.encoder = SpeechEncoder(release.config, train="frozen", freeze_feature_extractor=True)
+            model = Emotion2VecModel(release.config)
+            self.encoder = SpeechEncoder(model, train="frozen", freeze_feature_extractor=True)
             self.head = nn.Linear(release.config.hidden_size, len(head.bias))
         self.encoder.model.load_state_dict(weights, assign=True)
         self.head.load_state_dict({"weight": head.weight, "bias": head.bias}, assign=True)

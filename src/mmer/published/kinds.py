@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["audio", "text"]
+from mmer.files.funasr_folder import is_funasr_folder
+
+Kind = Literal["audio", "text", "emotion2vec"]
 
 PADDED = frozenset(
     f"{name}ForSequenceClassification"
@@ -21,7 +23,8 @@ WINDOWED = frozenset({"WhisperForAudioClassification", "ASTForAudioClassificatio
 _AUDIO = PADDED | UNPADDED | WINDOWED
 KNOWN = (
     "known are the folders that training writes, the audio classifiers of transformers "
-    f"({', '.join(sorted(name.partition('For')[0] for name in _AUDIO))}) and its text classifiers"
+    f"({', '.join(sorted(name.partition('For')[0] for name in _AUDIO))}), its text classifiers, and emotion2vec as "
+    "released for FunASR"
 )
 """What may be given as a model, for messages."""
 _TEXT = re.compile(r"\w+ForSequenceClassification")
@@ -34,6 +37,8 @@ def published_kind(folder: Path) -> Kind | None:
         return "audio"
     if _TEXT.fullmatch(name):
         return "text"
+    if is_funasr_folder(folder):
+        return "emotion2vec"
     return None
 
 

@@ -180,8 +180,7 @@ def _read_settings(path: Path) -> _Network:
             place = ".".join(map(str, problem["loc"]))
             if problem["type"] == "missing":
                 raise CheckpointError(f"{path} has no {place}; {ADVICE}") from error
-            allowed = problem["msg"].replace("Input should", "it must")
-            found = reprlib.repr(problem["input"])
+            found, allowed = reprlib.repr(problem["input"]), problem["msg"].replace("Input should", "it must")
             raise CheckpointError(
                 f"{path}: {place} is {found}; {allowed} in a release of emotion2vec"
             ) from error

@@ -153,6 +153,8 @@ def _fitted(
         raise CheckpointError(
             f"{path}: {name} has the shape {tuple(tensor.shape)}, where {SETTINGS} wants {whole}; {ADVICE}"
         )
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{path}: {name} holds no floating-point numbers; {ADVICE}")
     if third is not None:
         tensor = tensor.chunk(3)[third]
     copy = tensor.to(torch.float32, copy=True).contiguous()
