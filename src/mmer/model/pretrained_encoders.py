@@ -22,7 +22,7 @@ from transformers import (
 from mmer.display.progress import quiet_transformers
 from mmer.errors import CheckpointError, EncoderError, MMERError
 from mmer.files.funasr_folder import is_funasr_folder
-from mmer.files.hub import hub_is_reachable
+from mmer.files.hub import hub_is_reachable, hub_model
 from mmer.model.encoders.emotion2vec.release import Release
 from mmer.model.encoders.emotion2vec.weights import read_weights
 from mmer.model.encoders.speech import check_speech_config
@@ -32,6 +32,8 @@ from mmer.model.processor import MMERProcessor
 
 _MAY_BE_MISSING = re.compile(r"(^|\.)(masked_spec_embed$|pooler\.)")
 """Weights that not every checkpoint has: of masking, which draws them, and of sentence poolers, which are not used."""
+_RELEASES = "emotion2vec/"
+"""Owner of the releases of emotion2vec on the Hugging Face Hub."""
 _EXACT = 1e-3
 """Largest difference between hidden states alone and in a batch, as a share of the largest hidden state."""
 
@@ -64,12 +66,22 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
         ) from error
 
 
-def _release(name: str) -> Release | None:
-    """Read what a folder of emotion2vec as released for FunASR says of its encoder; None for any other encoder."""
-    if not is_funasr_folder(Path(name)):
+def _release_folder(name: str) -> Path | None:
+    """Return the folder of an encoder that is an emotion2vec as released for FunASR; None for any other encoder."""
+    folder = Path(name)
+    if name.startswith(_RELEASES) and not folder.is_dir():
+        with _naming_encoder(name):
+            folder = hub_model(name)
+    return folder if is_funasr_folder(folder) else None
+
+
+def _read_release(name: str) -> Release | None:
+    """Read the configuration of such an encoder; None for any other."""
+    folder = _release_folder(name)
+    if folder is None:
         return None
     with _naming_encoder(name):
-        return Release.read(Path(name))
+        return Release.read(folder)
 
 
 @contextmanager
@@ -82,7 +94,7 @@ def _naming_encoder(name: str) -> Iterator[None]:
 
 def encoder_config(name: str) -> Any:
     """Load the configuration of a pretrained encoder of any kind; errors as in `fetch`."""
-    if release := _release(name):
+    if release := _read_release(name):
         return release.config
     return fetch(AutoConfig.from_pretrained, name)
 
@@ -112,7 +124,7 @@ def _config(name: str, check: Callable[[PreTrainedConfig], None]) -> Any:
 
 def encoder_feature_extractor(name: str) -> Any:
     """Load the feature extractor of a pretrained speech encoder; errors as in `fetch`."""
-    if is_funasr_folder(Path(name)):  # its network normalizes
+    if _release_folder(name):  # its network normalizes
         return Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
     return fetch(AutoFeatureExtractor.from_pretrained, name)
 
@@ -149,7 +161,7 @@ def load_speech_encoder(model: MMERForEmotionRecognition, name: str) -> None:
     """
     assert model.speech_encoder is not None
     encoder = model.speech_encoder.model
-    if release := _release(name):
+    if release := _read_release(name):
         with _naming_encoder(name):
             encoder.load_state_dict(read_weights(release)[0], strict=False)
         return
