@@ -93,3 +93,13 @@ def test_damaged_releases_name_the_encoder_and_the_file(tmp_path: Path) -> None:
         EncoderError, match=r"encoder 'emotion2vec/none': there is no folder emotion2vec/none"
     ):
         build(Path("emotion2vec/none"))
+
+
+def test_an_encoder_by_its_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = tmp_path / "models--emotion2vec--emotion2vec_base"
+    write_release(cached / "snapshots" / ("0" * 40), "small", None)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model, _ = build(Path("emotion2vec/emotion2vec_base"))
+    assert model.config.speech_config.model_type == "emotion2vec"
