@@ -87,19 +87,19 @@ def alibi_slopes(heads: int, device: torch.device) -> Tensor:
 
 
 class Emotion2VecModel(Data2VecAudioModel):
-    """An emotion2vec encoder.
+    """An emotion2vec encoder, which `SpeechEncoder` runs.
 
-    `SpeechEncoder` runs it, and normalizes the waveforms, which this class does not.
+    `SpeechEncoder` also normalizes the waveforms; the `forward` of this class does not.
     """
 
     config: Emotion2VecConfig
     base_model_prefix = "emotion2vec"
-    # Attention of these kinds cannot add a bias.
+    # These kinds of attention cannot add a bias.
     _supports_flash_attn = False
     _supports_flex_attn = False
 
     def __init__(self, config: Emotion2VecConfig) -> None:
-        # That of the class above would build a second encoder.
+        # `Data2VecAudioModel.__init__` would build an encoder of its own first.
         Data2VecAudioPreTrainedModel.__init__(self, config)
         self.feature_extractor = Data2VecAudioFeatureEncoder(config)
         self.feature_projection = Data2VecAudioFeatureProjection(config)

@@ -30,7 +30,7 @@ def _boolean(value: object) -> object:
     return {"true": True, "false": False}.get(str(value).lower(), value)
 
 
-# What every release has; the network has nothing else.
+# The network supports only what every release has.
 _Yes = Annotated[Literal[True], BeforeValidator(_boolean)]
 _No = Annotated[Literal[False], BeforeValidator(_boolean)]
 _Width = Annotated[int, Field(ge=1, le=_WIDEST)]

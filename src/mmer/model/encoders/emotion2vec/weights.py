@@ -1,6 +1,6 @@
 """The weights of a release, `model.pt`, under the names of our network."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,28 +76,30 @@ def read_weights(release: Release) -> tuple[dict[str, Tensor], Head | None]:
     used = set(names.values())
     _check_complete(path, published, used)
     _check_layers(path, published, used)
-    # A tensor of a damaged file can have far more numbers than the file.
-    if sum(published[name].nbytes for name in used) > path.stat().st_size:
-        raise CheckpointError(
-            f"{path} holds fewer numbers than its weights have; it is damaged: ask for another copy"
-        )
     with reading(path, "the weights of emotion2vec", CheckpointError):
+        read = [weight for name, weight in published.items() if name in used or name.startswith(f"{HEAD}.")]
+        # A damaged file can describe tensors that are far larger than itself.
+        if sum(weight.nbytes for weight in read) > path.stat().st_size:
+            raise CheckpointError(
+                f"{path} holds fewer numbers than its weights have; it is damaged: ask for another copy"
+            )
         encoder = {
             ours: _fitted(path, theirs, published[theirs], shapes[ours], _third_of(ours))
             for ours, theirs in names.items()
         }
-        head = None
-        if f"{HEAD}.weight" in published:
-            classes = len(published[f"{HEAD}.weight"])
-            shapes = {"weight": (classes, release.config.hidden_size), "bias": (classes,)}
-            _check_complete(path, published, {f"{HEAD}.{kind}" for kind in shapes})
-            head = Head(
-                **{
-                    kind: _fitted(path, f"{HEAD}.{kind}", published[f"{HEAD}.{kind}"], shape)
-                    for kind, shape in shapes.items()
-                }
-            )
-    return encoder, head
+        return encoder, _read_head(path, published, release.config.hidden_size)
+
+
+def _read_head(path: Path, published: Mapping[str, Tensor], size: int) -> Head | None:
+    weight, bias = f"{HEAD}.weight", f"{HEAD}.bias"
+    if weight not in published:
+        return None
+    _check_complete(path, published, {bias})
+    classes = len(published[weight])
+    return Head(
+        _fitted(path, weight, published[weight], (classes, size)),
+        _fitted(path, bias, published[bias], (classes,)),
+    )
 
 
 def _published_names(release: Release, names: Iterable[str]) -> dict[str, str]:
