@@ -174,8 +174,8 @@ def damage_bundle(draw: random.Random, file: Path) -> None:
 def ask(model: Path, seed: int) -> int:
     """Everything that reads a model folder: 1 if it was answered."""
     from mmer.inference import EmotionRecognizer, Utterance
-    from mmer.inference.backends.bundle import model_folder
     from mmer.inference.backends.model_folder import model_hash
+    from mmer.inference.backends.models import model_folder
     from mmer.inference.doctor import examine
 
     recognizer = EmotionRecognizer.from_pretrained(model, "cpu")

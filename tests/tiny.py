@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from mmer.model import MMERConfig, MMERForEmotionRecognition
+from mmer.model.encoders.emotion2vec.configuration import Emotion2VecConfig
 
 SIZE = 32
 TEXT_SIZE = 24
@@ -31,6 +32,7 @@ SPEECH_ENCODERS = [
     *(f"{kind}-{norm}" for kind in CONVOLUTIONAL for norm in ("group", "layer")),
     "data2vec-audio",
     "wav2vec2-bert",
+    "emotion2vec",
 ]
 
 
@@ -54,6 +56,8 @@ def speech_config(name: str, **settings: Any) -> PreTrainedConfig:
     }
     if name == "data2vec-audio":
         return Data2VecAudioConfig(**convolutions, **sizes)
+    if name == "emotion2vec":
+        return Emotion2VecConfig(num_extra_tokens=3, **convolutions, **sizes)
     kind, _, norm = name.rpartition("-")
     stable = {"do_stable_layer_norm": norm == "layer"}
     return CONVOLUTIONAL[kind](

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from mmer.evaluation.report.page import write_report
     from mmer.inference.abstention import Abstention
     from mmer.inference.archive.score import score
-    from mmer.inference.backends.bundle import model_folder, write_bundle
+    from mmer.inference.backends.bundle import write_bundle
     from mmer.inference.backends.export import export_onnx
+    from mmer.inference.backends.models import model_folder
     from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
     from mmer.inference.listen import Listener
@@ -82,7 +83,7 @@ _HOMES = {
     "interval": "mmer.evaluation.intervals",
     "load_recipe": "mmer.recipe.schema",
     "make_folds": "mmer.corpora.folds",
-    "model_folder": "mmer.inference.backends.bundle",
+    "model_folder": "mmer.inference.backends.models",
     "normalize_transcript": "mmer.text.transcripts",
     "predictions_frame": "mmer.inference.prediction",
     "read_corpus": "mmer.corpora",

@@ -27,7 +27,7 @@ from mmer.evaluation.calibration.fit import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference.archive.score import score
 from mmer.inference.backends import bundle as bundles
-from mmer.inference.backends.bundle import model_folder as unpacked
+from mmer.inference.backends.bundle import one_model_folder as unpacked
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.model_folder import model_hash

@@ -9,8 +9,9 @@ import pytest
 from commands import Outcome, run
 from serving.conftest import launch, wait_for
 
-from mmer.inference.backends.bundle import SUFFIX, model_folder, write_bundle
+from mmer.inference.backends.bundle import SUFFIX, write_bundle
 from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.models import model_folder
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from mmer.cli.options import (
     CorpusPath,
     Device,
     ModelFolder,
+    ModelLabels,
     OutFolder,
     OutJson,
     Renames,
@@ -35,6 +36,7 @@ def evaluate(
     transcripts: Annotated[str, typer.Option(hidden=True)] = "gold",
     transcription: Transcription = "given",
     batch_size: BatchSize = 16,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Evaluate a model on labeled utterances."""
@@ -92,6 +94,7 @@ def robustness(
     ] = None,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Evaluate a model on degraded recordings and words; the same command again continues after an interruption."""

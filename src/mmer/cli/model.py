@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Device, ModelFolder, OutFolder
+from mmer.cli.options import Device, ModelFolder, ModelLabels, OutFolder
 from mmer.display.terminal import print_result, results
 
 
@@ -64,6 +64,7 @@ def check(
     onnx: Annotated[
         Path | None, typer.Option(help="A folder of `mmer model export`, to compare with MODEL.")
     ] = None,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Verify that a model gives the same answers on this machine as where it was made; exit code 1 if it does not."""

@@ -6,27 +6,44 @@ from typing import Annotated
 import typer
 
 from mmer.cli.settings import complete_recipe, complete_setting
-from mmer.display.terminal import ResultFormat
+from mmer.display.terminal import ResultFormat, tell
 from mmer.errors import MMERError
 
 _MAPS = (".yaml", ".yml", ".json", ".csv", ".tsv")
 _WORDS, _COMPUTING, _OUTPUT = "Recording and words", "Computing", "Output"
 
 
-def _model_folder(path: Path) -> Path:
-    from mmer.inference.backends.bundle import model_folder
+def found_model(context: typer.Context, model: Path) -> Path:
+    """Find the folder of MODEL, with the labels of `ModelLabels` where a command has them."""
+    from mmer.inference.backends.models import model_folder
 
-    return model_folder(path)
+    return model_folder(model, label_map=context.params.get("model_labels"), note=_note)
 
 
+def _note(line: str) -> None:
+    tell(f"note: {line}")
+
+
+MODEL_HELP = (
+    "A model folder, such as RUN/model, a file that `mmer model bundle` wrote, the name or folder of a published "
+    "model, or SPEECH+TEXT, two of these."
+)
 ModelFolder = Annotated[
     Path,
     typer.Argument(
         metavar="MODEL",
-        callback=_model_folder,
-        help="A model folder, such as RUN/model, or a file that `mmer model bundle` wrote.",
+        callback=found_model,
+        help=MODEL_HELP,
     ),
 ]
+model_labels = typer.Option(
+    "--label-map",
+    metavar="FILE|NAME",
+    is_eager=True,  # known when MODEL is found, which needs it
+    help="Names of the model's labels in its answers: canonical, four, polarity, or a .yaml, .json or .csv file.",
+)
+ModelLabels = Annotated[str | None, model_labels]
+"""Read by `found_model`, not by the command."""
 CorpusPath = Annotated[
     Path,
     typer.Argument(

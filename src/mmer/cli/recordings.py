@@ -11,6 +11,7 @@ from mmer.cli.options import (
     Device,
     Format,
     ModelFolder,
+    ModelLabels,
     OneSpeaker,
     OutFolder,
     Pause,
@@ -68,6 +69,7 @@ def predict(
     ] = None,
     format: Format = None,
     batch_size: BatchSize = 16,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Predict the emotion of recordings; a file that cannot be read becomes a row that says why."""
@@ -115,6 +117,7 @@ def explain(
         ),
     ] = None,
     transcription: Transcription = "given",
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Explain an answer: the contribution of each word and moment, and what would have changed it."""
@@ -172,6 +175,7 @@ def timeline(
     pause: Pause = 0.5,
     transcription: Transcription = "given",
     batch_size: BatchSize = 16,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Predict an emotion for each segment of speech in a recording of any length."""
@@ -215,6 +219,7 @@ def listen(
     ] = 1.0,
     format: Format = None,
     transcription: Transcription = "none",
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Predict live from a microphone or pipe, until Ctrl-C or the end of the pipe."""
@@ -266,6 +271,7 @@ def score(
             help="Number of processes, each with the model; on Ray, actors.",
         ),
     ] = 1,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Score an archive into sharded Parquet; the same command again continues after an interruption."""

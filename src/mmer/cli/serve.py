@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Settings, batch_size, device, transcription
+from mmer.cli.options import MODEL_HELP, Settings, batch_size, device, model_labels, transcription
 
 
 def serve(
@@ -13,7 +13,7 @@ def serve(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A model folder, such as RUN/model, or a file that `mmer model bundle` wrote.",
+            help=MODEL_HELP,
         ),
     ],
     settings: Settings = None,
@@ -25,6 +25,7 @@ def serve(
             "overrides both.",
         ),
     ] = None,
+    label_map: Annotated[str | None, model_labels] = None,
     transcription: Annotated[str | None, transcription] = None,
     batch_size: Annotated[int | None, batch_size] = None,
     device: Annotated[str | None, device] = None,
@@ -33,7 +34,12 @@ def serve(
     from mmer.serving.serve import serve as serve_model
     from mmer.serving.settings import read_serve_settings
 
-    options = {"transcription": transcription, "batch_size": batch_size, "device": device}
+    options = {
+        "label_map": label_map,
+        "transcription": transcription,
+        "batch_size": batch_size,
+        "device": device,
+    }
     given = [f"{name}={value}" for name, value in options.items() if value is not None]
     chosen = read_serve_settings(config, [*(settings or []), *given])
     serve_model(
@@ -41,6 +47,7 @@ def serve(
         host=chosen.host,
         port=chosen.port,
         settings=chosen.service(),
+        label_map=chosen.label_map,
         transcription=chosen.transcription,
         speakers=chosen.speakers,
         device=chosen.device,

@@ -22,7 +22,7 @@ from mmer.evaluation.transcript_conditions import TranscriptCondition, training_
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
-from mmer.inference.backends.bundle import model_folder as find_model_folder
+from mmer.inference.backends.models import model_folder as find_model_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors

@@ -13,8 +13,9 @@ from rich.text import Text
 from mmer.audio.load import SAMPLING_RATE
 from mmer.display.terminal import Table
 from mmer.errors import CheckpointError
-from mmer.inference.backends.bundle import model_folder
+from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import Array
+from mmer.inference.backends.onnx_network import MODEL
 from mmer.inference.calibration import weights_hash
 from mmer.inference.golden import GoldenAnswers, golden_clips, golden_features, golden_levels, golden_logits
 from mmer.inference.inputs import Utterance
@@ -63,7 +64,7 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     """Look at a model.
 
     Args:
-        folder: a model folder, of PyTorch or exported, or a bundle.
+        folder: a model folder, of PyTorch, exported or published, or a bundle.
         exported: a folder of `mmer model export`, which is compared with it.
         device: see `EmotionRecognizer`.
 
@@ -83,7 +84,7 @@ def examine(folder: Path, *, exported: Path | None = None, device: str | None = 
     checks.append(Check("in reverse order", _apart(turned, batch), exact, "logits"))
     checks.append(_stereo(recognizer, clips))
     if exported is None or other is None:
-        is_exported = not (folder / "model.safetensors").is_file()
+        is_exported = (folder / MODEL).is_file()
         how = "give PyTorch's folder, and this one as" if is_exported else "name the folder that was"
         checks.append(Check("PyTorch against ONNX", note=f"not looked at: {how} exported"))
     else:
@@ -178,7 +179,7 @@ def _half(
     logits: Array,
 ) -> Check:
     name = "bfloat16 against float32"
-    if not (folder / "model.safetensors").is_file():
+    if (folder / MODEL).is_file():
         return Check(name, note="not looked at: an exported model has one precision")
     import torch  # here, since an exported model runs without it
 

@@ -13,8 +13,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.answering import BatchAnswerer
-from mmer.inference.backends.bundle import model_folder
-from mmer.inference.backends.model_folder import read_model_folder
+from mmer.inference.backends.models import model_folder, read_model
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
@@ -90,36 +89,44 @@ class EmotionRecognizer:
         transcription: str = "given",
         *,
         calibrated: bool = True,
+        label_map: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Load a model folder that training or `save_pretrained` wrote.
+        """Load a model: one that mmer trained, or one that others published.
 
         Args:
             folder: a folder with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the
-                tokenizer's files; or a file that `mmer model bundle` wrote.
+                tokenizer's files; a file that `mmer model bundle` wrote; the folder, or OWNER/NAME on the Hugging Face
+                Hub, of a published model; or SPEECH+TEXT, two models joined.
             device, transcription: as for the class.
             calibrated: whether to apply the folder's `calibration.json`, if it has one.
+            label_map: what the labels are called in the answers; see `mmer.model_folder`.
 
         Raises:
             MMERError: as for the class.
             CheckpointError: the folder is no model folder, or a file or weights are missing or damaged.
         """
-        folder = model_folder(folder)
-        network, processor = read_model_folder(folder, device)
+        folder = model_folder(folder, label_map=label_map)
+        network, processor = read_model(folder, device)
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         return cls(network, processor, transcription=transcription, calibration=calibration)
 
     @property
     def model(self) -> "MMERForEmotionRecognition":
-        """The PyTorch model.
+        """The model of PyTorch that mmer trained.
 
         Raises:
-            MMERError: the model was exported, so there is no PyTorch model.
+            MMERError: the model was exported or published by others.
         """
+        from mmer.inference.backends.onnx_network import OnnxNetwork
         from mmer.inference.backends.torch_network import TorchNetwork
 
         if isinstance(self.network, TorchNetwork):
             return self.network.model
-        raise MMERError("an exported model cannot be looked into; give the model folder it was exported from")
+        if isinstance(self.network, OnnxNetwork):
+            raise MMERError(
+                "an exported model cannot be looked into; give the model folder it was exported from"
+            )
+        raise MMERError("a published model cannot be looked into; give a model folder that training wrote")
 
     @property
     def labels(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Sources of transcripts: the caller, the model's own CTC head, a speech recognizer, or none."""
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -11,6 +12,7 @@ from mmer.display.progress import quiet_transformers
 from mmer.errors import EncoderError, MMERError
 from mmer.extras import import_extra
 from mmer.features.preprocessor import Preprocessor
+from mmer.files.hub import cached_model, hub_is_reachable
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +103,7 @@ class SpeechRecognizer:
             with quiet_transformers():
                 # `Any`: the type of a pipeline says nothing about the attributes of this task.
                 self._pipeline: Any = pipeline(
-                    "automatic-speech-recognition", model=name, device=device, trust_remote_code=False
+                    "automatic-speech-recognition", model=_found(name), device=device, trust_remote_code=False
                 )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0].rstrip(".:")
@@ -132,6 +134,20 @@ class SpeechRecognizer:
         stamps = {"return_timestamps": True} if is_long else {}
         result = self._pipeline({"raw": waveform, "sampling_rate": rate}, **stamps)
         return " ".join(result["text"].split())
+
+
+def _found(name: str) -> str:
+    """Return a name as it is, or its folder in the cache where the Hub cannot be reached.
+
+    Raises:
+        OSError: the Hub cannot be reached, and the cache holds nothing of this name.
+    """
+    if os.path.isdir(name) or hub_is_reachable():
+        return name
+    folder = cached_model(name)
+    if folder is None:
+        raise OSError("the Hugging Face Hub cannot be reached, and its cache holds no model of this name")
+    return str(folder)
 
 
 def heard_by_ctc(processor: Preprocessor, symbols: list[int]) -> str:

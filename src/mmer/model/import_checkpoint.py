@@ -2,22 +2,21 @@
 
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
 from mmer.errors import CheckpointError
-from mmer.files.damaged import check_no_pointer, one_line
+from mmer.files.damaged import one_line
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.speech import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.pickled_weights import read_pickled_weights
 from mmer.model.processor import MMERProcessor
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
@@ -56,6 +55,7 @@ MODULES = {
     for part, name in LAYER_PARTS.items()
 }
 UNUSED = {"model_mmi.weights"}
+_ADVICE = "give the .pt file of the published code"
 WEIGHT_NORM = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
@@ -124,7 +124,7 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
     """
     encoder = [text_encoder] if os.path.isdir(text_encoder) else []
     check_output_folder(out, encoder, files=("config.json", "model.safetensors", "tokenizer.json"))
-    official = _read_pickle(checkpoint)
+    official = read_pickled_weights(checkpoint, "state_dict", _ADVICE)
     try:
         state = translate_state_dict(official)
     except CheckpointError as error:
@@ -168,27 +168,3 @@ def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], so
             f"{source} is not of the published MMER model: {len(missing)} tensors are missing and "
             f"{len(unexpected)} unknown, such as '{example}'"
         )
-
-
-def _read_pickle(checkpoint: Path) -> dict[str, Tensor]:
-    if not checkpoint.exists():
-        raise CheckpointError(f"no such file: {checkpoint}")
-    check_no_pointer(checkpoint)
-    try:
-        if not checkpoint.is_file():  # but a folder, or a pipe that would be waited for
-            raise ValueError("no regular file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # The error leaves out PyTorch's message, which advises to read the file in a way that can run code.
-        raise CheckpointError(
-            f"{checkpoint} cannot be read as a PyTorch checkpoint of tensors alone: it is something else, holds other "
-            "Python objects, or is damaged; give the .pt file of the published code"
-        ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    ):
-        raise CheckpointError(f"{checkpoint} holds no state_dict of tensors")
-    return content

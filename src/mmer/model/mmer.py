@@ -16,7 +16,7 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoders.speech import SpeechEncoder
+from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion, NaiveFusion, SpeechPooling, TextPooling
@@ -91,7 +91,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             if config.speech_config is None:
                 raise ValueError(f"fusion '{config.fusion}' listens, so speech_config cannot be null")
             self.speech_encoder = SpeechEncoder(
-                config.speech_config,
+                new_speech_encoder(config.speech_config),
                 train=config.speech_train,
                 freeze_feature_extractor=config.freeze_feature_extractor,
             )

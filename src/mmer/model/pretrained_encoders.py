@@ -1,16 +1,30 @@
 """Loading pretrained encoders by name or folder, with errors a user can act on."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    Wav2Vec2FeatureExtractor,
+)
 
 from mmer.display.progress import quiet_transformers
-from mmer.errors import EncoderError, MMERError
+from mmer.errors import CheckpointError, EncoderError, MMERError
+from mmer.files.funasr_folder import is_funasr_folder
+from mmer.files.hub import hub_is_reachable, hub_model
+from mmer.model.encoders.emotion2vec.release import Release
+from mmer.model.encoders.emotion2vec.weights import read_weights
 from mmer.model.encoders.speech import check_speech_config
 from mmer.model.encoders.text import check_text_config, encoder_part, without_pooler
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -18,6 +32,8 @@ from mmer.model.processor import MMERProcessor
 
 _MAY_BE_MISSING = re.compile(r"(^|\.)(masked_spec_embed$|pooler\.)")
 """Weights that not every checkpoint has: of masking, which draws them, and of sentence poolers, which are not used."""
+_RELEASES = "emotion2vec/"
+"""Owner of the releases of emotion2vec on the Hugging Face Hub."""
 _EXACT = 1e-3
 """Largest difference between hidden states alone and in a batch, as a share of the largest hidden state."""
 
@@ -34,6 +50,8 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
     Raises:
         EncoderError: there is nothing of that name, or it cannot be fetched, or a file is damaged.
     """
+    if not os.path.isdir(name) and not hub_is_reachable():
+        settings["local_files_only"] = True  # the cache, without half a minute of further tries
     try:
         with quiet_transformers():
             return load(name, trust_remote_code=False, **settings)
@@ -48,8 +66,36 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
         ) from error
 
 
+def _release_folder(name: str) -> Path | None:
+    """Return the folder of an encoder that is an emotion2vec as released for FunASR; None for any other encoder."""
+    folder = Path(name)
+    if name.startswith(_RELEASES) and not folder.is_dir():
+        with _naming_encoder(name):
+            folder = hub_model(name)
+    return folder if is_funasr_folder(folder) else None
+
+
+def _read_release(name: str) -> Release | None:
+    """Read the configuration of such an encoder; None for any other."""
+    folder = _release_folder(name)
+    if folder is None:
+        return None
+    with _naming_encoder(name):
+        return Release.read(folder)
+
+
+@contextmanager
+def _naming_encoder(name: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise EncoderError(f"encoder '{name}': {error}") from error
+
+
 def encoder_config(name: str) -> Any:
     """Load the configuration of a pretrained encoder of any kind; errors as in `fetch`."""
+    if release := _read_release(name):
+        return release.config
     return fetch(AutoConfig.from_pretrained, name)
 
 
@@ -78,6 +124,8 @@ def _config(name: str, check: Callable[[PreTrainedConfig], None]) -> Any:
 
 def encoder_feature_extractor(name: str) -> Any:
     """Load the feature extractor of a pretrained speech encoder; errors as in `fetch`."""
+    if _release_folder(name):  # its network normalizes
+        return Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
     return fetch(AutoFeatureExtractor.from_pretrained, name)
 
 
@@ -113,6 +161,10 @@ def load_speech_encoder(model: MMERForEmotionRecognition, name: str) -> None:
     """
     assert model.speech_encoder is not None
     encoder = model.speech_encoder.model
+    if release := _read_release(name):
+        with _naming_encoder(name):
+            encoder.load_state_dict(read_weights(release)[0], strict=False)
+        return
     encoder.load_state_dict(_pretrained(name, encoder.config).state_dict())
 
 

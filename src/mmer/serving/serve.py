@@ -34,6 +34,7 @@ def serve(
     host: str,
     port: int,
     settings: ServiceSettings,
+    label_map: str | None = None,
     transcription: str = "given",
     speakers: Path | None = None,
     device: str | None = None,
@@ -43,7 +44,7 @@ def serve(
     The process ends when none is in flight, and at the latest after the grace period.
 
     Args:
-        model: a model folder, or a bundle.
+        model, label_map: see `mmer.model_folder`.
         host, port: address to listen at; port 0 picks a free one.
         settings: limits and access.
         speakers: a corpus with clips of known speakers, for a model that standardizes per speaker.
@@ -57,9 +58,10 @@ def serve(
     return_freed_memory()
     import_extra("uvicorn", "the HTTP service", "serve")
     import_extra("fastapi", "the HTTP service", "serve")
-    from mmer.inference.backends.bundle import SUFFIX, model_folder
+    from mmer.inference.backends.bundle import SUFFIX
+    from mmer.inference.backends.models import model_folder
 
-    folder = model_folder(model)
+    folder = model_folder(model, label_map=label_map, note=lambda line: tell(f"note: {line}"))
     with listening(host, port) as listener:
         from mmer.inference.backends.model_folder import model_hash
         from mmer.inference.recognizer import EmotionRecognizer

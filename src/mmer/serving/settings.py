@@ -72,6 +72,8 @@ class ServeSettings(Section):
     """Longest time from the stop signal to the end of the process, in seconds."""
     speakers: Path | None = None
     """Corpus with clips of speakers that requests may name, for a model that standardizes per speaker."""
+    label_map: str | None = None
+    """Names of the model's labels in its answers: canonical, four, polarity, or a .yaml, .json or .csv file."""
     transcription: str = "given"
     """Source of the transcripts: given, none, ctc or whisper:NAME-OR-FOLDER."""
     batch_size: PositiveInt = 16

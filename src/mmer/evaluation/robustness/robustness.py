@@ -28,8 +28,8 @@ from mmer.evaluation.slices import slices
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.writing import check_output_folder, writable, write_parquet
-from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn

@@ -19,8 +19,8 @@ from mmer.inference.archive.folder import AUDIO, ScoreFolder
 from mmer.inference.archive.ray_cluster import on_ray
 from mmer.inference.archive.shard import Job, Shard
 from mmer.inference.archive.workers import Answer, on_this_machine
-from mmer.inference.backends.bundle import model_folder
-from mmer.inference.backends.model_folder import model_hash, read_processor
+from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
 from mmer.inference.transcription import Transcription
 
@@ -92,7 +92,7 @@ def score(
     if engine not in ENGINES:
         raise MMERError(f"no engine {engine!r}; it must be {' or '.join(ENGINES)}")
     model = model_folder(model)
-    processor = read_processor(model)
+    processor = read_model_processor(model)
     Transcription.parse(transcription).check(processor)
     console, folder = messages(), ScoreFolder(out)
     with folder.locked():

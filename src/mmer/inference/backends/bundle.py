@@ -19,9 +19,11 @@ from platformdirs import user_cache_path
 
 from mmer.errors import CheckpointError
 from mmer.files.damaged import check_no_pointer, damaged_file, one_line
+from mmer.files.hub import hub_model, is_hub_name
 from mmer.files.lock import LOCK
 from mmer.files.writing import PART, check_output_file, writable, writing
 from mmer.inference.backends.model_folder import MANIFEST, check_model_folder, model_files
+from mmer.published.kinds import published_kind
 
 SUFFIX = ".mmer"
 VERSION = 1
@@ -64,7 +66,7 @@ def write_bundle(folder: Path, out: Path) -> str:
     """Pack a model folder; files whose names begin with a dot are left out.
 
     Args:
-        folder: a model folder, of PyTorch or exported.
+        folder: a model folder, of PyTorch, exported or published.
         out: the file to write, its name ending in `.mmer`.
 
     Returns:
@@ -78,7 +80,8 @@ def write_bundle(folder: Path, out: Path) -> str:
     if out.suffix != SUFFIX:
         raise CheckpointError(f"cannot write the bundle {out}: its name must end in {SUFFIX}")
     check_output_file(out, [folder])
-    check_model_folder(folder)
+    if published_kind(folder) is None:
+        check_model_folder(folder)
     files = model_files(folder)
     for name, file in files.items():
         if reason := _unwanted(name):
@@ -104,17 +107,21 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
     return Path(path).is_file()
 
 
-def model_folder(path: str | os.PathLike[str]) -> Path:
-    """Return the model folder at a path; a bundle is unpacked first.
+def one_model_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the model folder at a path; a bundle is unpacked first, and a model of the Hugging Face Hub is fetched.
 
     Args:
-        path: a folder, which is taken as it is; or a bundle, which is unpacked into the user's cache, once.
+        path: a folder, which is taken as it is; a bundle, which is unpacked into the user's cache, once; or, where
+            there is no folder OWNER, OWNER/NAME of a model on the Hub, which is fetched into its cache, once.
 
     Raises:
-        CheckpointError: the bundle is damaged, or holds what it should not.
+        CheckpointError: the bundle is damaged, or holds what it should not; or the Hub cannot be reached, or has no
+            such model.
         MMERError: the cache cannot be written to.
     """
     path = Path(path)
+    if is_hub_name(path.as_posix()) and not path.parent.is_dir() and not path.exists():
+        return hub_model(path.as_posix())
     if not is_bundle(path):
         return path
     with damaged_file(path):

@@ -38,13 +38,14 @@ from mmer.extras import import_extra
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
-from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import WEIGHTS, read_model_folder
+from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import Inputs, NetworkOutput
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.model.missing_modalities import encode_every_row
 from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.published.kinds import published_kind
 
 TOLERANCE = 1e-4
 """Of logits, between PyTorch and onnxruntime in float32."""
@@ -84,14 +85,16 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
 
     Raises:
         CheckpointError: `model` is no model folder.
-        ExportError: `model` is exported already, or `out` holds a model of PyTorch, or the network has something that
-            ONNX cannot express, or the answers differ.
+        ExportError: `model` is exported already or published by others, or `out` holds a model of PyTorch, or the
+            network has something that ONNX cannot express, or the answers differ.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "export to ONNX", "export")
     check_output_folder(out)
     model = model_folder(model)
+    if published_kind(model) is not None:
+        raise ExportError(f"{model} is a published model; only models that mmer trained can be exported")
     network, processor = read_model_folder(model, "cpu")
     if not isinstance(network, TorchNetwork):
         raise ExportError(f"{model} is exported already; give the model folder that training wrote")

@@ -1,10 +1,8 @@
-"""Model folders as training and `save_pretrained` write them."""
+"""Model folders: those that training and `save_pretrained` write, and those of published models."""
 
 import hashlib
 import os
-import re
 import reprlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,11 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.extras import import_extra
 from mmer.features.model_files import PROCESSOR, read_preprocessor
 from mmer.features.preprocessor import Preprocessor
-from mmer.files.damaged import LARGEST_JSON, check_no_pointer, damaged_file, read_json_object
-from mmer.files.regular import refuse_special
+from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
+from mmer.files.model_settings import check_network_numbers, check_settings_files, check_sound_numbers
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
+from mmer.published.kinds import KNOWN, published_kind
 
 if TYPE_CHECKING:
     import torch
@@ -29,15 +28,6 @@ CARD = "README.md"
 ADAPTER = "adapter_config.json"
 MODEL_TYPE = "mmer"
 """That of `MMERConfig`, which is not imported here because transformers takes seconds to import."""
-_SETTINGS = {".jinja", ".json", ".model", ".txt"}
-_LARGEST = 2**31
-_LARGEST_BY_NAME = {
-    re.compile(r"layers|labels|blocks|heads|experts"): 10_000,
-    re.compile(r"position"): 2**21,
-}
-"""Of the numbers in a config.json, by name: what transformers makes lists and tables of before it has seen weights."""
-_LARGEST_OF_SOUND = {re.compile(r"sampling_rate"): 768_000, re.compile(""): 100_000}
-"""Of the numbers that describe how sound is read."""
 
 
 def read_model_folder(
@@ -59,6 +49,10 @@ def read_model_folder(
         MissingExtraError: PyTorch, or onnxruntime for an exported model, is not installed.
     """
     processor = read_processor(folder)
+    if published_kind(folder) is not None:
+        from mmer.inference.backends.published_network import read_published_network
+
+        return read_published_network(folder, device), processor
     if (folder / MODEL).is_file():
         shortest = 1 if processor.reads_features else processor.minimum_samples
         return read_onnx_network(folder, shortest, device), processor
@@ -74,6 +68,11 @@ def read_processor(folder: Path) -> Preprocessor:
     Raises:
         CheckpointError: as for `read_model_folder`.
     """
+    if published_kind(folder) is not None:
+        import_extra("torch", f"the published model {folder}")
+        from mmer.published.checkpoints import read_published_processor
+
+        return read_published_processor(folder)
     config = check_model_folder(folder)
     try:
         # Other folders hold a network of PyTorch, which needs transformers anyway.
@@ -148,6 +147,13 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         inside = folder / "model"
         hint = f"; do you mean {inside}?" if (inside / CONFIG).is_file() else ""
         raise CheckpointError(f"{folder} is not a model folder, it holds no {CONFIG}{hint}")
+    config = read_json_object(folder / CONFIG)
+    model_type = config.get("model_type")
+    if model_type != MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MODEL_TYPE}, and no published emotion "
+            f"classifier; {KNOWN}"
+        )
     network = MODEL if (folder / MODEL).is_file() else WEIGHTS
     for name in (PROCESSOR, network):
         if not (folder / name).is_file():
@@ -157,45 +163,14 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
             f"model folder {folder} holds {ADAPTER}, an adapter to other weights; mmer reads complete models, in which "
             "adapters are merged"
         )
-    for path in folder.iterdir():
-        refuse_special(path, CheckpointError)
-        if path.suffix in _SETTINGS and path.is_file() and path.stat().st_size > LARGEST_JSON:
-            raise CheckpointError(
-                f"{path} has {path.stat().st_size / 1e6:.0f} MB; a file of settings or of a tokenizer has at most "
-                f"{LARGEST_JSON // 10**6} MB"
-            )
+    check_settings_files(folder)
     check_no_pointer(folder / network)
-    config = read_json_object(folder / CONFIG)
-    model_type = config.get("model_type")
-    if model_type != MODEL_TYPE:
-        raise CheckpointError(f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MODEL_TYPE}")
-    with damaged_file(folder / CONFIG):
-        _check_numbers(folder / CONFIG, config, _LARGEST_BY_NAME)
+    check_network_numbers(folder / CONFIG, config)
     for name in (PROCESSOR, "preprocessor_config.json"):
         if (folder / name).is_file():
             content = read_json_object(folder / name)
-            with damaged_file(folder / name):
-                _check_numbers(folder / name, content.get("feature_extractor", content), _LARGEST_OF_SOUND)
+            check_sound_numbers(folder / name, content.get("feature_extractor", content))
     return config
-
-
-def _check_numbers(path: Path, content: object, largest: dict[re.Pattern[str], int]) -> None:
-    """Refuse numbers that would take time or memory without end when something is built of them."""
-    for name, value in _whole_numbers(content, ""):
-        limit = next((limit for pattern, limit in largest.items() if pattern.search(name)), _LARGEST)
-        if abs(value) > limit:
-            raise CheckpointError(f"{path}: {name} is {value:.3g}, and at most {limit} is allowed")
-
-
-def _whole_numbers(content: object, name: str) -> Iterator[tuple[str, int]]:
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield from _whole_numbers(value, key)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _whole_numbers(value, name)
-    elif isinstance(content, int):
-        yield name, content
 
 
 def model_hash(folder: str | os.PathLike[str]) -> str:

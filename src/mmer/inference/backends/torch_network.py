@@ -1,18 +1,13 @@
 """Answer with a PyTorch model."""
 
-import math
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
@@ -20,6 +15,9 @@ from mmer.files.damaged import damaged_file
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.model.missing_modalities import Encoding
 from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class TorchNetwork(Network):
@@ -34,13 +32,7 @@ class TorchNetwork(Network):
     """
 
     def __init__(self, model: MMERForEmotionRecognition, device: str | torch.device | None = None) -> None:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            # transformers wraps Module.to without its types
-            self.model = model.to(torch.device(device)).eval()  # pyright: ignore[reportArgumentType]
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise MMERError(f"device {device} cannot be used ({reason}); give cpu, cuda or cuda:N") from error
+        self.model = on_device(model, device)
         self.device = str(self.model.device)
 
     @torch.inference_mode()
@@ -57,21 +49,35 @@ class TorchNetwork(Network):
             text = self.model.encode_text(self._tensor(ids), self._tensor(mask))
         embeddings, logits = self.model.answer(speech, text)
         if not self.model.config.missing_modality_embeddings or speech is None or text is None:
-            return NetworkOutput(_array(logits), _array(embeddings), np.zeros(len(logits), bool))
+            return NetworkOutput(as_array(logits), as_array(embeddings), np.zeros(len(logits), bool))
         return NetworkOutput(
-            _array(logits),
-            _array(embeddings),
+            as_array(logits),
+            as_array(embeddings),
             (speech.given & text.given).cpu().numpy(),
-            _array(self.model.answer(speech, None)[1]),
-            _array(self.model.answer(None, text)[1]),
+            as_array(self.model.answer(speech, None)[1]),
+            as_array(self.model.answer(None, text)[1]),
         )
 
     def probabilities(self, logits: Array) -> Array:
         """Apply the softmax to (batch, emotions) logits."""
-        return torch.from_numpy(logits).softmax(dim=-1).numpy()
+        return softmax(logits)
 
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.from_numpy(array).to(self.model.device)
+
+
+def on_device(module: Module, device: str | torch.device | None) -> Module:
+    """Put a module into evaluation mode on a device; see `TorchNetwork`.
+
+    Raises:
+        MMERError: there is no such device.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return module.to(torch.device(device)).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise MMERError(f"device {device} cannot be used ({reason}); give cpu, cuda or cuda:N") from error
 
 
 def read_torch_network(folder: Path, device: str | torch.device | None) -> TorchNetwork:
@@ -87,8 +93,8 @@ def read_torch_network(folder: Path, device: str | torch.device | None) -> Torch
     """
     weights = folder / WEIGHTS
     with damaged_file(weights):
-        shapes = _shapes(weights)
-    with damaged_file(folder / CONFIG), silent_transformers(), _no_larger_than(shapes, weights):
+        shapes = stored_shapes(weights)
+    with damaged_file(folder / CONFIG), silent_transformers(), no_larger_than(shapes, weights):
         loaded: Any = MMERForEmotionRecognition.from_pretrained(
             folder,
             output_loading_info=True,
@@ -113,49 +119,8 @@ def read_torch_network(folder: Path, device: str | torch.device | None) -> Torch
             f"model folder {folder}: {name} has the shape {tuple(found)} in {WEIGHTS}, where {CONFIG} wants "
             f"{tuple(wanted)}; {another}"
         )
-    with damaged_file(weights):
-        for name, weight in model.named_parameters():
-            if not all(bound.isfinite() for bound in weight.detach().aminmax()):
-                raise CheckpointError(
-                    f"{weights} holds NaN or infinite weights in {name}; ask for another copy"
-                )
+    check_finite(model, weights)
     return TorchNetwork(model, device)
-
-
-def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of the tensors in a safetensors file from its header alone."""
-    with safe_open(weights, "pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-@contextmanager
-def _no_larger_than(shapes: Mapping[str, tuple[int, ...]], weights: Path) -> Iterator[None]:
-    """Stop building a network that has more weights than a file holds.
-
-    With a config.json of ten million layers, transformers would build layers for hours before it looks for their
-    weights. Twice as many weights are allowed, since some layers are built twice (weight normalization, LoRA,
-    `MaskedGroupNorm`).
-    """
-    number, size = 2 * len(shapes), 2 * sum(map(math.prod, shapes.values()))
-    thread = threading.get_ident()
-
-    def count(module: nn.Module, name: str, parameter: Tensor | None) -> None:
-        nonlocal number, size
-        # What is loaded is registered again, and other threads may build other models meanwhile.
-        if parameter is None or not parameter.is_meta or threading.get_ident() != thread:
-            return
-        number, size = number - 1, size - parameter.numel()
-        if number < 0 or size < 0:
-            raise CheckpointError(
-                f"{weights.with_name(CONFIG)} describes a larger network than there are weights in {weights.name}; "
-                "they are not of the same model"
-            )
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def best_symbols(model: MMERForEmotionRecognition, speech: Encoding) -> Symbols:
@@ -174,5 +139,11 @@ def best_symbols(model: MMERForEmotionRecognition, speech: Encoding) -> Symbols:
     return [symbols[valid].tolist() if given else None for symbols, valid, given in rows]
 
 
-def _array(tensor: Tensor) -> Array:
+def softmax(logits: Array) -> Array:
+    """Apply the softmax to (batch, emotions) logits."""
+    return torch.from_numpy(logits).softmax(dim=-1).numpy()
+
+
+def as_array(tensor: Tensor) -> Array:
+    """Convert a tensor to an array of NumPy of the same shape."""
     return tensor.float().cpu().numpy()

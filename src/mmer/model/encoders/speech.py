@@ -1,10 +1,10 @@
-"""Any `transformers` speech encoder, which gives the frames A of section 2.2, independent of padding.
+"""Any supported speech encoder, which gives the frames A of section 2.2, independent of padding.
 
-In the encoders of `transformers`, padding leaks into frames in three places; each leak is closed here:
+In these encoders, padding leaks into frames in three places; each leak is closed here:
 
 - the GroupNorm after the first convolution of the group-norm kind (wav2vec2-base, HuBERT-base, WavLM-base,
   UniSpeech-SAT-base) averages over time, padding included: `masked_group_norm` averages over the valid frames;
-- each layer of data2vec-audio's positional convolutions writes into the padding, which the next layer reads:
+- each positional convolution of data2vec-audio and emotion2vec writes into the padding, which the next one reads:
   `MaskedPositionalConvolutions` clears the padding after every layer;
 - attention and pooling include the padding unless it is masked: an attention mask is always given.
 """
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedConfig
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
@@ -22,7 +22,7 @@ from mmer.model.encoders.trainable import choose_trainable, learns
 from mmer.objectives.gradient_cache import Kept
 
 Count = TypeVar("Count", int, Tensor)
-SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm")
+SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "emotion2vec")
 
 
 def convolution_frames(config: PreTrainedConfig, samples: Count, layers: int | None = None) -> Count:
@@ -62,6 +62,16 @@ def check_speech_config(config: PreTrainedConfig) -> None:
             "speech encoders with an adapter are not supported, since its convolutions mix padding into frames; "
             "set add_adapter to false in the encoder's config.json"
         )
+
+
+def new_speech_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build an encoder of `transformers` with random weights.
+
+    Raises:
+        EncoderError: as for `check_speech_config`.
+    """
+    check_speech_config(config)
+    return AutoModel.from_config(config, trust_remote_code=False)
 
 
 class MaskedGroupNormLayer(GradientCheckpointingLayer):
@@ -110,8 +120,25 @@ def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, counts: Tensor) -> Ten
     return torch.addcmul(norm.bias[:, None], centered, scale).to(hidden.dtype)
 
 
+def normalized_waveforms(waveforms: Tensor, samples: Tensor) -> Tensor:
+    """Bring each waveform to mean 0 and variance 1 over its valid samples, as LayerNorm does to each alone.
+
+    Args:
+        waveforms: (batch, samples), zero where padded.
+        samples: (batch,) valid samples, at least 1.
+
+    Returns:
+        (batch, samples), zero where padded.
+    """
+    padded = torch.arange(waveforms.shape[1], device=waveforms.device) >= samples[:, None]
+    centered = waveforms - waveforms.sum(dim=1, keepdim=True) / samples[:, None]
+    centered = centered.masked_fill(padded, 0.0)
+    variance = centered.square().sum(dim=1, keepdim=True) / samples[:, None]
+    return centered * torch.rsqrt(variance + 1e-5)
+
+
 class MaskedPositionalConvolutions(nn.Module):
-    """data2vec-audio's positional convolutions with the padding cleared after every layer."""
+    """The positional convolutions of data2vec-audio and emotion2vec, with the padding cleared after every layer."""
 
     def __init__(self, convolutions: Data2VecAudioPositionalConvEmbedding) -> None:
         super().__init__()
@@ -142,7 +169,7 @@ class SpeechEncoder(nn.Module):
     """A speech encoder that gives the frames A of section 2.2.
 
     Args:
-        config: of the encoder.
+        model: the encoder of `transformers`, changed in place.
         train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
         freeze_feature_extractor: whether the convolutional feature extractor stays as it is; always so unless `train`
             is `full`.
@@ -152,13 +179,13 @@ class SpeechEncoder(nn.Module):
             `choose_trainable`.
     """
 
-    def __init__(self, config: PreTrainedConfig, *, train: str, freeze_feature_extractor: bool) -> None:
+    # `Any`: the six kinds of encoders share attributes, not a class that declares them.
+    def __init__(self, model: Any, *, train: str, freeze_feature_extractor: bool) -> None:
         super().__init__()
-        check_speech_config(config)
-        # `Any`: the six kinds of encoders share attributes, not a class that declares them.
-        self.model: Any = AutoModel.from_config(config, trust_remote_code=False)
+        check_speech_config(model.config)
+        self.model = model
         self.trained = train
-        self.has_convolutions = config.model_type != "wav2vec2-bert"
+        self.has_convolutions = model.config.model_type != "wav2vec2-bert"
         self._close_padding_leaks()
         choose_trainable(self.model, train, "speech")
         if self.has_convolutions and (freeze_feature_extractor or train != "full"):
@@ -217,6 +244,8 @@ class SpeechEncoder(nn.Module):
 
     def _convolve(self, waveforms: Tensor, samples: Tensor) -> Tensor:
         """Convolve (batch, samples), of which `samples`, (batch,), are valid, to (batch, frames, channels)."""
+        if getattr(self.model.config, "normalize_waveforms", False):
+            waveforms = normalized_waveforms(waveforms, samples)
         hidden = waveforms[:, None]
         for layer in self.model.feature_extractor.conv_layers:
             if isinstance(layer, MaskedGroupNormLayer):

@@ -1,0 +1,137 @@
+"""Audio classifiers of transformers.
+
+`transformers.pipeline` gives a clip another answer when it shares a batch with longer ones. Here a clip has one
+answer: encoders that `SpeechEncoder` makes independent of padding answer a padded batch, the others answer clips of
+equal length together, and those with a window of fixed length pad every clip to it.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmer.features.preprocessor import Preprocessor
+from mmer.model.encoders.speech import SpeechEncoder, receptive_field
+from mmer.published.kinds import PADDED, architecture
+from mmer.published.transformers_files import (
+    class_logits,
+    load_classifier,
+    network_config,
+    read_extractor,
+    read_labels,
+    take_output_layer,
+)
+
+LONGEST = 30.0
+"""Seconds; longest clip for encoders that state no limit, whose attention takes memory with the square of it."""
+_LOG_MEL = 880
+"""Samples of the four frames that w2v-BERT needs."""
+_STEP, _FRAME = 0.010, 0.025
+"""Seconds of a step and of a frame of the spectrogram transformer."""
+
+
+def read_processor(folder: Path) -> Preprocessor:
+    """Read what a folder says about sound and labels.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the labels have no names.
+    """
+    labels, name = read_labels(folder), architecture(folder)
+    heard: dict[str, Any] = {"labels": labels, "uses_text": False}
+    if name == "WhisperForAudioClassification":
+        extractor = read_extractor(folder, "WhisperFeatureExtractor")
+        return WhisperPreprocessor(extractor, None, max_duration=float(extractor.chunk_length), **heard)
+    if name == "ASTForAudioClassification":
+        extractor = read_extractor(folder, "ASTFeatureExtractor")
+        window = (extractor.max_length - 1) * _STEP + _FRAME
+        return Preprocessor(extractor, None, max_duration=window, **heard)
+    if name == "Wav2Vec2BertForSequenceClassification":
+        extractor = read_extractor(folder, "SeamlessM4TFeatureExtractor")
+        return Preprocessor(extractor, None, minimum_samples=_LOG_MEL, max_duration=LONGEST, **heard)
+    extractor = read_extractor(folder, "Wav2Vec2FeatureExtractor")
+    shortest = _shortest(network_config(folder))
+    return Preprocessor(extractor, None, minimum_samples=shortest, max_duration=LONGEST, **heard)
+
+
+def load_network(folder: Path) -> nn.Module:
+    """Load the network, with all of its weights.
+
+    Raises:
+        CheckpointError: weights are missing, damaged or of another model.
+    """
+    name = architecture(folder)
+    model = load_classifier(folder, name)
+    if name in PADDED and not getattr(model.config, "use_weighted_layer_sum", False):
+        return PaddedClassifier(model)
+    return EqualLengthClassifier(model)
+
+
+class PaddedClassifier(nn.Module):
+    """A classifier that answers a padded batch: the mean of projected frames, and a linear layer.
+
+    Args:
+        model: of transformers, changed in place.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.encoder = SpeechEncoder(model.base_model, train="frozen", freeze_feature_extractor=True)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
+        sound, mask = _sound(inputs)
+        hidden, frame_mask = self.encoder(inputs[sound], mask)
+        projected = self.model.projector(hidden).masked_fill(~frame_mask[:, :, None], 0.0)
+        pooled = projected.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
+        return class_logits(self.model, self.model.classifier(pooled)), pooled
+
+
+class EqualLengthClassifier(nn.Module):
+    """A classifier of which clips of equal length are asked together, so that nothing is padded.
+
+    Args:
+        model: of transformers, changed in place.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.output = take_output_layer(model)
+        self.model = model
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
+        sound, mask = _sound(inputs)
+        lengths = mask.sum(dim=1)
+        answered, order = [], []
+        for length in lengths.unique():
+            rows = (lengths == length).nonzero()[:, 0]
+            answered.append(self.model(**{sound: inputs[sound][rows, : int(length)]}).logits)
+            order.append(rows)
+        embeddings = torch.cat(answered)[torch.cat(order).argsort()]
+        return class_logits(self.model, self.output(embeddings)), embeddings
+
+
+class WhisperPreprocessor(Preprocessor):
+    """Gives the spectrogram of the whole window of Whisper, which completes a clip with silence."""
+
+    def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute (bins, frames) of a clip of at most `max_duration` seconds."""
+        extracted = self.feature_extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
+        return extracted["input_features"][0].astype(np.float32)
+
+
+def _sound(inputs: Mapping[str, Tensor]) -> tuple[str, Tensor]:
+    """Return the name of the sound in a batch, and its mask, (batch, samples or frames)."""
+    return "input_features" if "input_features" in inputs else "input_values", inputs["speech_attention_mask"]
+
+
+def _shortest(config: Any) -> int:
+    """Count the samples of the shortest clip: those of one frame, or of all that SEW joins into one."""
+    joined = getattr(config, "squeeze_factor", 1)
+    return receptive_field(config) + (joined - 1) * math.prod(config.conv_stride)

@@ -1,0 +1,82 @@
+"""Read a published model: first what it says about sound and labels, then its network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from mmer.errors import CheckpointError
+from mmer.features.preprocessor import Preprocessor
+from mmer.files.damaged import check_no_pointer
+from mmer.files.model_settings import check_settings_files
+from mmer.published import audio_classifiers, emotion2vec, text_classifiers
+from mmer.published.kinds import Kind, published_kind
+
+Inputs = Mapping[str, Tensor]
+"""A batch of `Preprocessor.collate`."""
+
+
+class Reader(Protocol):
+    """Module that reads one kind of published model.
+
+    A network is a module of PyTorch. It takes a batch of `Preprocessor.collate` as one mapping, and returns logits,
+    (batch, labels), and embeddings, (batch, size). A row has the same answer in every batch.
+    """
+
+    def read_processor(self, folder: Path) -> Preprocessor:
+        """Read what a folder says about sound, words and labels, without its weights."""
+        ...
+
+    def load_network(self, folder: Path) -> nn.Module:
+        """Load the network with all of its weights."""
+        ...
+
+
+READERS: Mapping[Kind, Reader] = {
+    "audio": audio_classifiers,
+    "text": text_classifiers,
+    "emotion2vec": emotion2vec,
+}
+
+
+def read_published_processor(folder: Path) -> Preprocessor:
+    """Read the processor of a published model.
+
+    Args:
+        folder: one of which `published_kind` knows the kind.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or too large, or the labels have no names.
+    """
+    _check_files(folder)
+    return _reader(folder).read_processor(folder)
+
+
+def load_published_network(folder: Path) -> nn.Module:
+    """Load the network of a published model; see `Reader`.
+
+    Args:
+        folder: one of which `published_kind` knows the kind.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the checkpoint lacks weights that the network has.
+    """
+    _check_files(folder)
+    return _reader(folder).load_network(folder)
+
+
+def _reader(folder: Path) -> Reader:
+    kind = published_kind(folder)
+    assert kind is not None
+    return READERS[kind]
+
+
+def _check_files(folder: Path) -> None:
+    check_settings_files(folder)
+    for path in folder.iterdir():
+        check_no_pointer(path)
+    if (folder / "adapter_config.json").exists():  # transformers would load the weights that it names
+        raise CheckpointError(
+            f"model folder {folder} holds adapter_config.json, an adapter to other weights; merge it into them first"
+        )

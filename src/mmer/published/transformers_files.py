@@ -1,0 +1,213 @@
+"""Files of a classifier that transformers has saved: labels, feature extractor, and weights, all of them."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoFeatureExtractor
+
+from mmer.display.progress import silent_transformers
+from mmer.errors import CheckpointError
+from mmer.files.damaged import damaged_file, read_json_object
+from mmer.files.model_settings import check_network_numbers, check_sound_numbers
+from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
+
+CONFIG = "config.json"
+EXTRACTOR = "preprocessor_config.json"
+_WEIGHTS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+"""Files that hold or list the weights, in the order in which transformers looks for them."""
+_NOT_USED = re.compile(r"(^|\.)masked_spec_embed$")
+"""Weights of training alone."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises:
+        CheckpointError: it is damaged, or has numbers that are too large.
+    """
+    config = read_json_object(folder / CONFIG)
+    check_network_numbers(folder / CONFIG, config)
+    return config
+
+
+def read_labels(folder: Path) -> list[str]:
+    """Read the labels of a classifier, in the order of its classes.
+
+    Raises:
+        CheckpointError: there is only one, or two have the same name.
+    """
+    path = folder / CONFIG
+    config = read_config(folder)
+    with damaged_file(path):
+        # transformers leaves out the names that it gives to two labels.
+        named = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+        names = {int(number): str(name) for number, name in named.items()}
+        labels = [names[number] for number in range(len(names))]
+    if len(labels) < 2 or config.get("problem_type") == "regression":
+        raise CheckpointError(f"{path} is of a model that answers numbers, not classes")
+    if twice := {label for label in labels if labels.count(label) > 1}:
+        raise CheckpointError(
+            f"{path} gives two classes the name {min(twice)!r}; give each its own in id2label"
+        )
+    return labels
+
+
+def network_config(folder: Path) -> Any:
+    """Read config.json as transformers does, defaults included; errors as in `read_config`."""
+    read_config(folder)
+    with damaged_file(folder / CONFIG), silent_transformers():
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def read_extractor(folder: Path, wanted: str) -> Any:
+    """Load the feature extractor.
+
+    Args:
+        folder: of the model.
+        wanted: name of the class that fits the network.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or of another class.
+    """
+    path = folder / EXTRACTOR
+    if not path.is_file():
+        raise CheckpointError(
+            f"model folder {folder} is not complete: it holds no {EXTRACTOR}, which says how sound is read"
+        )
+    check_sound_numbers(path, read_json_object(path))
+    with damaged_file(path), silent_transformers(), warnings.catch_warnings():
+        # Of the mel filters, which are as the model was trained with.
+        warnings.simplefilter("ignore", UserWarning)
+        extractor = AutoFeatureExtractor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    if (found := type(extractor).__name__) != wanted:
+        raise CheckpointError(f"{path} is of a {found}, and the network needs a {wanted}")
+    return extractor
+
+
+def load_classifier(folder: Path, name: str) -> Any:
+    """Load a classifier of transformers with all of its weights, in float32; code that comes along is not run.
+
+    Args:
+        folder: of the model.
+        name: the class.
+
+    Returns:
+        An instance of that class.
+
+    Raises:
+        CheckpointError: transformers has no such class, there are no weights, they are damaged, do not fit config.json
+            or are not finite, or some are missing, as those of a head that would stay random.
+    """
+    kind = getattr(transformers, name, None)
+    if kind is None:
+        raise CheckpointError(
+            f"{folder / CONFIG} names the class {name}, which transformers {transformers.__version__} does not have"
+        )
+    weights = next((folder / file for file in _WEIGHTS if (folder / file).is_file()), None)
+    if weights is None:
+        raise CheckpointError(
+            f"model folder {folder} is not complete: it holds no {' or '.join(_WEIGHTS[::2])}"
+        )
+    with damaged_file(weights):
+        shapes = _shapes(weights)
+    with damaged_file(weights), silent_transformers(), no_larger_than(shapes, weights):
+        model, report = kind.from_pretrained(
+            folder,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, and refused below
+            local_files_only=True,
+            dtype=torch.float32,
+        )
+    _check_report(weights, report)
+    check_finite(model, weights)
+    return model
+
+
+def _check_report(weights: Path, report: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that leaves weights of the network random.
+
+    Raises:
+        CheckpointError: it does; the message names weights.
+    """
+    if mismatched := sorted(
+        (key, tuple(found), tuple(wanted)) for key, found, wanted in report["mismatched_keys"]
+    ):
+        key, found, wanted = mismatched[0]
+        raise CheckpointError(
+            f"{weights}: {key} has the shape {found}, where {CONFIG} wants {wanted}; they are not of the same model"
+        )
+    missing = sorted(key for key in report["missing_keys"] if not _NOT_USED.search(key))
+    if missing:
+        unknown = sorted(report["unexpected_keys"])
+        beside = f", while it holds {_some(unknown)}, which the network does not have" if unknown else ""
+        raise CheckpointError(
+            f"{weights} lacks {_some(missing)}{beside}; they would stay random, and so would the answers: give a "
+            "complete checkpoint of this class"
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of all weights that a file holds or lists."""
+    if weights.suffix == ".json":
+        files = set(read_json_object(weights)["weight_map"].values())
+        return {
+            name: shape for file in sorted(files) for name, shape in _shapes(weights.with_name(file)).items()
+        }
+    if weights.suffix == ".safetensors":
+        return stored_shapes(weights)
+    state = torch.load(weights, map_location="meta", weights_only=True)
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def class_logits(model: Any, outputs: Tensor) -> Tensor:
+    """Return what a softmax turns into the probabilities of the classes.
+
+    Args:
+        model: of transformers.
+        outputs: (batch, labels). Those of a classifier that may give several labels to one input are taken through the
+            logarithm of the sigmoid, so that the softmax divides its scores by their sum.
+    """
+    several = model.config.problem_type == "multi_label_classification"
+    return nn.functional.logsigmoid(outputs) if several else outputs
+
+
+def take_output_layer(model: Any) -> nn.Linear:
+    """Replace the last layer of a classifier by the identity.
+
+    Args:
+        model: of transformers, whose output is then the embedding that this layer would read; changed in place.
+
+    Returns:
+        The layer.
+
+    Raises:
+        CheckpointError: there is no such layer.
+    """
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
+    }
+    if not layers:
+        raise CheckpointError(
+            f"a {type(model).__name__} has no linear layer as the last one; it is not supported"
+        )
+    name, layer = list(layers.items())[-1]
+    model.set_submodule(name, nn.Identity())
+    return layer

@@ -1,0 +1,161 @@
+"""Audio classifiers of transformers give the values of its pipeline, and one answer in any batch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from published_models import AUDIO, as_bin, save_audio_classifier
+from safetensors.torch import load_file, save_file
+from transformers import pipeline
+
+from mmer.errors import CheckpointError, MMERError
+from mmer.inference import EmotionRecognizer
+from mmer.inference.inputs import Utterance
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[NDArray[np.float32]]:
+    """Noise of several lengths and levels."""
+    noise = np.random.default_rng(0)
+    return [
+        (0.1 * k * noise.standard_normal(n)).astype(np.float32) for k, n in ((1, 9100), (3, 21000), (2, 4001))
+    ]
+
+
+def by_pipeline(folder: Path, clips: list[NDArray[np.float32]]) -> list[dict[str, float]]:
+    # The overloads of `pipeline` do not know that a folder may be given.
+    made: Any = pipeline("audio-classification", model=str(folder), device="cpu")
+    return [{each["label"]: each["score"] for each in made(clip.copy(), top_k=None)} for clip in clips]
+
+
+def apart(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> float:
+    assert [set(each) for each in ours] == [set(each) for each in theirs]
+    return max(abs(a[label] - b[label]) for a, b in zip(ours, theirs, strict=True) for label in a)
+
+
+def answers(
+    recognizer: EmotionRecognizer, clips: list[NDArray[np.float32]], batch: int
+) -> list[dict[str, float]]:
+    utterances = [Utterance(clip, sampling_rate=RATE) for clip in clips]
+    found = list(recognizer.predict(utterances, batch_size=batch))
+    assert [each.error for each in found] == [None] * len(found)
+    return [each.probabilities or {} for each in found]
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+def test_values_are_those_of_the_pipeline_alone_and_in_a_batch(
+    kind: str, tmp_path: Path, clips: list[NDArray[np.float32]]
+) -> None:
+    folder = save_audio_classifier(tmp_path, kind)
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
+    theirs = by_pipeline(folder, clips)
+    alone = answers(recognizer, clips, 1)
+    assert apart(alone, theirs) <= 1e-5
+    assert apart(answers(recognizer, clips, 3), alone) <= 1e-4
+    assert max(max(each.values()) - min(each.values()) for each in theirs) > 0.01  # differences would show
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+def test_the_shortest_clip_is_answered(kind: str, tmp_path: Path) -> None:
+    recognizer = EmotionRecognizer.from_pretrained(save_audio_classifier(tmp_path, kind), "cpu")
+    prediction = recognizer(np.full(40, 0.1, np.float32), sampling_rate=RATE)
+    assert "padded with silence" in " ".join(prediction.warnings)
+    assert abs(sum((prediction.probabilities or {}).values()) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["whisper", "spectrogram-transformer", "wav2vec2-group"])
+def test_what_is_longer_than_the_window_is_refused_not_cut(kind: str, tmp_path: Path) -> None:
+    recognizer = EmotionRecognizer.from_pretrained(save_audio_classifier(tmp_path, kind), "cpu")
+    longest = recognizer.processor.max_duration
+    assert longest == pytest.approx(10.255 if kind == "spectrogram-transformer" else 30.0)
+    with pytest.raises(MMERError, match="s long, at most"):
+        recognizer(np.zeros(round((longest + 0.1) * RATE), np.float32), sampling_rate=RATE)
+
+
+def test_the_last_moment_of_the_window_is_heard(tmp_path: Path) -> None:
+    recognizer = EmotionRecognizer.from_pretrained(
+        save_audio_classifier(tmp_path, "spectrogram-transformer"), "cpu"
+    )
+    samples = np.zeros(round(recognizer.processor.max_duration * RATE), np.float32)
+    silent = recognizer.processor.features(samples)
+    samples[-50:] = 1.0
+    assert np.abs(recognizer.processor.features(samples) - silent).max() > 1
+
+
+@pytest.mark.parametrize("old_names", [False, True])
+def test_pickled_weights_of_old_and_new_names_are_read(
+    old_names: bool, tmp_path: Path, clips: list[NDArray[np.float32]]
+) -> None:
+    folder = save_audio_classifier(tmp_path, "hubert")
+    before = answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3)
+    as_bin(folder, old_names=old_names)
+    assert apart(answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3), before) == 0
+
+
+def test_without_normalization_levels_matter(tmp_path: Path, clips: list[NDArray[np.float32]]) -> None:
+    folder = save_audio_classifier(tmp_path, "wav2vec2-layer", do_normalize=False)
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
+    assert apart(answers(recognizer, clips, 3), by_pipeline(folder, clips)) <= 1e-5
+
+
+def pickled_code(folder: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+            return (Path(folder / "executed").write_text, ("x",))
+
+    (folder / "model.safetensors").unlink()
+    torch.save({"classifier.weight": Evil()}, folder / "pytorch_model.bin")
+
+
+def without_head(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.dense.weight"] = weights.pop("classifier.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def renumbered(folder: Path) -> None:
+    text = (folder / "config.json").read_text()
+    for number, label in enumerate(["ang", "hap", "neu", "sad", "fru"]):
+        text = text.replace(f'"{label}"', f'"LABEL_{number}"')
+    (folder / "config.json").write_text(text)
+
+
+def enlarged(folder: Path) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 9000'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (without_head, r"model.safetensors lacks classifier.weight, while it holds classifier.dense.weight"),
+        (renumbered, r"calls 5 of its labels LABEL_0 to LABEL_4"),
+        (enlarged, r"describes a larger network than there are weights"),
+        (pickled_code, r"pytorch_model.bin cannot be read"),
+        (lambda folder: (folder / "preprocessor_config.json").unlink(), "holds no preprocessor_config.json"),
+        (
+            lambda folder: (folder / "model.safetensors").unlink(),
+            "holds no model.safetensors or pytorch_model.bin",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"\x00" * 80),
+            "model.safetensors cannot be read",
+        ),
+    ],
+)
+def test_what_cannot_answer_is_refused_in_one_line(
+    damage: Callable[[Path], Any], told: str, tmp_path: Path
+) -> None:
+    folder = save_audio_classifier(tmp_path, "wav2vec2-group")
+    damage(folder)
+    with pytest.raises(CheckpointError, match=told) as error:
+        EmotionRecognizer.from_pretrained(folder, "cpu")
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)
+    assert not (folder / "executed").exists()

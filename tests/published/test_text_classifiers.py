@@ -1,0 +1,65 @@
+"""Text classifiers of transformers read the transcript, with the values of its pipeline."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from published_models import SENTENCES, TEXT, TEXT_LABELS, save_text_classifier
+from transformers import pipeline
+
+from mmer.errors import CheckpointError
+from mmer.inference import EmotionRecognizer
+from mmer.inference.inputs import Utterance
+
+
+def by_pipeline(folder: Path, sentences: list[str]) -> list[dict[str, float]]:
+    # The overloads of `pipeline` do not know that a folder may be given.
+    made: Any = pipeline("text-classification", model=str(folder), device="cpu", top_k=None)
+    return [{each["label"]: each["score"] for each in made([sentence])[0]} for sentence in sentences]
+
+
+def table(rows: list[dict[str, float]], labels: list[str] = TEXT_LABELS) -> np.ndarray:
+    return np.array([[row[label] for label in labels] for row in rows])
+
+
+def answers(folder: Path, batch: int) -> list[dict[str, float]]:
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
+    utterances = [Utterance(None, transcript=sentence) for sentence in SENTENCES]
+    found = list(recognizer.predict(utterances, batch_size=batch))
+    assert [each.error for each in found] == [None] * len(found)
+    return [each.probabilities or {} for each in found]
+
+
+@pytest.mark.parametrize("kind", TEXT)
+def test_values_are_those_of_the_pipeline_alone_and_in_a_batch(kind: str, tmp_path: Path) -> None:
+    folder = save_text_classifier(tmp_path, kind)
+    theirs = table(by_pipeline(folder, SENTENCES))
+    assert np.abs(table(answers(folder, 1)) - theirs).max() <= 1e-5
+    assert np.abs(table(answers(folder, 4)) - theirs).max() <= 1e-4
+    assert np.ptp(theirs) > 0.05  # differences would show
+
+
+def test_scores_of_several_labels_are_divided_by_their_sum(tmp_path: Path) -> None:
+    folder = save_text_classifier(tmp_path, "Roberta", problem_type="multi_label_classification")
+    theirs = table(by_pipeline(folder, SENTENCES))
+    assert theirs.sum(axis=1).max() > 1.1
+    assert np.abs(table(answers(folder, 4)) - theirs / theirs.sum(axis=1, keepdims=True)).max() <= 1e-5
+
+
+def test_a_recording_without_a_transcript_is_answered_with_a_warning(tmp_path: Path) -> None:
+    recognizer = EmotionRecognizer.from_pretrained(save_text_classifier(tmp_path), "cpu")
+    heard = recognizer(np.zeros(16000, np.float32), sampling_rate=16000)
+    assert "no transcript" in " ".join(heard.warnings)
+
+
+def test_a_network_of_numbers_and_one_without_tokenizer_are_refused(tmp_path: Path) -> None:
+    folder = save_text_classifier(tmp_path / "numbers", problem_type="regression")
+    with pytest.raises(CheckpointError, match="answers numbers, not classes"):
+        EmotionRecognizer.from_pretrained(folder, "cpu")
+    folder = save_text_classifier(tmp_path / "silent")
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="silent is not complete: it holds no tokenizer") as error:
+        EmotionRecognizer.from_pretrained(folder, "cpu")
+    assert "\n" not in str(error.value)
