@@ -11,6 +11,7 @@ from mmer.files.writing import check_output_file
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.input_segments import rttm_name
 from mmer.inference.timeline.plot import PICTURES
+from mmer.inference.timeline.segments import answer_of, voice
 from mmer.plain_text import shown
 
 Tiers = dict[str, list[tuple[float, float, str]]]
@@ -68,18 +69,6 @@ def write_segments(
         _write_rttm(segments, path, recording)
     else:
         {".srt": _write_srt, ".vtt": _write_vtt, ".txt": _write_audacity}[suffix](segments, path)
-
-
-def voice(segment: Prediction) -> str:
-    """Return the speaker or channel; empty for an unknown speaker in a single channel."""
-    return segment.speaker or ("" if segment.channel == "mix" else segment.channel)
-
-
-def answer_of(segment: Prediction) -> str:
-    """Return the emotion and its confidence, or why there is none."""
-    if segment.label is None or segment.confidence is None:
-        return f"no answer: {segment.error}"
-    return f"{segment.label} {segment.confidence:.0%}"
 
 
 def _shown(segments: Sequence[Prediction]) -> Iterator[tuple[float, float, Prediction]]:

@@ -4,7 +4,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import exp
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,8 +21,10 @@ from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.output_formats import answer_of, check_timeline_output, voice, write_segments
+from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
+from mmer.inference.timeline.segments import answer_of, segment_end, segment_start, voice
+from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import json_text
 
 PEAK = SAMPLING_RATE // 100  # samples per point of a drawn waveform, which shows the largest magnitude
@@ -56,14 +58,20 @@ class Timeline:
         """Return the segments without an answer."""
         return [segment for segment in self.segments if segment.error is not None]
 
+    @property
+    def summaries(self) -> list[Summary]:
+        """Return the summary of the whole recording, then one for each voice in order of its first segment."""
+        return summarize(self.segments, self.labels, self.duration)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return all attributes but `peaks`, JSON-serializable; segments include their `confidence`."""
+        """Return `summaries` and all attributes but `peaks`, JSON-serializable; segments have their `confidence`."""
         apart = ("utterance_id", "audio_path")
         return {
             "recording": self.recording,
             "duration": self.duration,
             "labels": self.labels,
             "smoothing": self.smoothing,
+            "summaries": [asdict(summary) for summary in self.summaries],
             "segments": [
                 {name: value for name, value in segment.to_dict().items() if name not in apart}
                 | {"confidence": segment.confidence}
@@ -145,18 +153,6 @@ def _cells(segment: Prediction) -> tuple[str, ...]:
     answer = answer_of(segment) if segment.error is None else segment.error
     times = (f"{segment_start(segment):.2f}", f"{segment_end(segment):.2f}")
     return *times, voice(segment), answer, segment.transcript or ""
-
-
-def segment_start(segment: Prediction) -> float:
-    """Seconds."""
-    assert segment.start is not None
-    return segment.start
-
-
-def segment_end(segment: Prediction) -> float:
-    """Seconds."""
-    assert segment.end is not None
-    return segment.end
 
 
 def timeline(
