@@ -37,6 +37,15 @@ def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None
             f"cannot write a timeline to {path}: its name must end in one of {', '.join(SUFFIXES)}"
         )
     check_output_file(path, inputs)
+    check_package(suffix)
+
+
+def check_package(suffix: str) -> None:
+    """Check that what writes files with this suffix is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
     if suffix in _PACKAGES:
         import_extra(_PACKAGES[suffix], f"a {suffix} file", "annotation")
 

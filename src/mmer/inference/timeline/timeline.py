@@ -79,6 +79,23 @@ class Timeline:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Timeline":
+        """Make a timeline, without `peaks`, of what `to_dict` returned for a recording that is a file."""
+        recording = told["recording"]
+        segments = []
+        for segment in told["segments"]:
+            fields = {name: value for name, value in segment.items() if name != "confidence"}
+            name = _segment_name(recording, segment["start"])
+            segments.append(Prediction(utterance_id=name, audio_path=recording, **fields))
+        return cls(
+            recording=recording,
+            duration=told["duration"],
+            labels=told["labels"],
+            segments=segments,
+            smoothing=told["smoothing"],
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each segment, as `predictions_frame` does."""
         return predictions_frame(self.segments, self.labels)
@@ -147,6 +164,10 @@ class Timeline:
             if segment.label is not None:
                 seconds[segment.label] += segment_end(segment) - segment_start(segment)
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def _segment_name(recording: str, start: float) -> str:
+    return f"{recording} at {start:.2f} s"
 
 
 def _cells(segment: Prediction) -> tuple[str, ...]:
@@ -221,7 +242,7 @@ def timeline(
             speaker=speaker,
             start=segment.start,
             end=segment.end,
-            utterance_id=f"{recording} at {segment.start:.2f} s",
+            utterance_id=_segment_name(recording, segment.start),
             channel=segment.channel,
         )
 
@@ -356,7 +377,7 @@ class _Scan:
         """Return a segment with the error from where the recording broke off, for each channel; none if it did not."""
         return [
             Prediction(
-                utterance_id=f"{self._recording} at {self.seconds:.2f} s",
+                utterance_id=_segment_name(self._recording, self.seconds),
                 start=self.seconds,
                 end=max(duration, self.seconds),
                 channel=channel,
