@@ -155,7 +155,7 @@ def timeline(
             "--out",
             "-o",
             rich_help_panel=_OUTPUT,
-            help="A .json, .csv, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
+            help="A .json, .csv, .html, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
             "repeatable; standard output by default. For several recordings, a folder.",
         ),
     ] = None,
@@ -167,6 +167,9 @@ def timeline(
             help="Of several recordings, also write a file of each, such as .json or .png; repeatable.",
         ),
     ] = None,
+    embed_audio: Annotated[
+        bool, typer.Option("--embed-audio", rich_help_panel=_OUTPUT, help="Put the sound into a .html page.")
+    ] = False,
     format: Format = None,
     segments: Annotated[
         Path | None,
@@ -202,6 +205,7 @@ def timeline(
         one_speaker=one_speaker,
         smoothing=smoothing,
         pause=pause,
+        embed_audio=embed_audio,
         format=format,
         transcription=transcription,
         batch_size=batch_size,

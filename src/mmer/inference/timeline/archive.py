@@ -117,6 +117,7 @@ def timelines(
     one_speaker: bool = False,
     smoothing: float = 0.0,
     pause: float = PAUSE,
+    embed_audio: bool = False,
     transcription: str = "given",
     batch_size: int = 16,
     device: str | None = None,
@@ -138,6 +139,7 @@ def timelines(
         each: suffixes of further files that each recording gets in `out/recordings`, see `Timeline.write`.
         tables: suffix of the tables: `.parquet`, `.csv` or `.jsonl`.
         channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
+        embed_audio: see `Timeline.write`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Raises:
@@ -166,6 +168,7 @@ def timelines(
         "pause": pause,
         "transcription": transcription,
         "each": sorted(each),
+        "embed_audio": embed_audio,
     }
     with only_writer(out, "timelines"):
         _begin(out, settings)
@@ -196,7 +199,7 @@ def timelines(
                             skipped[recording.path] = error
                             continue
                         for suffix, folder in files.items():
-                            found.write(folder / _file_name(recording, suffix))
+                            found.write(folder / _file_name(recording, suffix), embed_audio=embed_audio)
                         write_json(out / _TIMELINES / f"{recording.key}.json", found.to_dict(), indent=None)
                         append({"key": recording.key, "state": state})
             except KeyboardInterrupt:

@@ -38,6 +38,7 @@ def timeline_of(
     one_speaker: bool = False,
     smoothing: float = 0.0,
     pause: float = PAUSE,
+    embed_audio: bool = False,
     format: ResultFormat | None = None,
     transcription: str = "given",
     batch_size: int = 16,
@@ -54,6 +55,7 @@ def timeline_of(
         format: of standard output, see `result_format`; of several recordings, of the tables, Parquet by default.
         segments, tiers: see `read_segments`.
         channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
+        embed_audio: see `Timeline.write`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Returns:
@@ -63,6 +65,8 @@ def timeline_of(
         MMERError: the model, the recording or the segments cannot be read, a file cannot be written, there is a file
             and a format, or something is given that only one recording or only several can have.
     """
+    if embed_audio and ".html" not in {*(path.suffix.lower() for path in out), *map(str.lower, each)}:
+        raise MMERError(Parameter("embed_audio"), " is for a page; ask for a .html file")
     if names_several(source):
         write = partial(
             timelines,
@@ -70,6 +74,7 @@ def timeline_of(
             one_speaker=one_speaker,
             smoothing=smoothing,
             pause=pause,
+            embed_audio=embed_audio,
             transcription=transcription,
             batch_size=batch_size,
             device=device,
@@ -105,7 +110,7 @@ def timeline_of(
         )
     _report_segments(found.segments, console)
     for path in out:
-        found.write(path)
+        found.write(path, embed_audio=embed_audio)
     printed = result_format(format)
     if not out and printed == "table":
         print_timeline(found, results())

@@ -16,7 +16,7 @@ from mmer.plain_text import shown
 
 Tiers = dict[str, list[tuple[float, float, str]]]
 _CHANNEL_NUMBERS = {"mix": "1", "left": "1", "right": "2"}
-SUFFIXES = (".json", ".csv", ".srt", ".vtt", ".textgrid", ".eaf", ".txt", ".rttm", *PICTURES)
+SUFFIXES = (".json", ".csv", ".html", ".srt", ".vtt", ".textgrid", ".eaf", ".txt", ".rttm", *PICTURES)
 _PACKAGES = {".textgrid": "praatio", ".eaf": "pympi"}
 
 

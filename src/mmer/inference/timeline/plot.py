@@ -180,21 +180,20 @@ def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors:
     """Draw the smoothed probabilities of the main emotions, and mark their peaks."""
     labels = list(colors)
     curves = smoothed_curves(segments, labels, duration)
-    emotions = summarize(segments, labels, duration)[0].emotions
-    main = sorted((each for each in emotions if each.share), key=lambda each: -(each.share or 0))[:LINES]
+    main = summarize(segments, labels, duration)[0].main(LINES)
     for each in main:
         axes.plot(curves.times, curves.values[:, labels.index(each.label)], color=colors[each.label], lw=1.8)
     peaks = [(each.label, each.peak) for each in main if each.peak]
-    top = _top(max((peak.probability for _, peak in peaks), default=1.0))
+    top = top_of([peak.probability for _, peak in peaks])
     _mark_peaks(axes, peaks, duration, colors, top)
     axes.set_ylim(0, HEADROOM * top)
     axes.set_yticks([0, top / 2, top], ["0", f"{top / 2:.0%}", f"{top:.0%}"])
     axes.grid(axis="y", color=FAINT, lw=0.5, alpha=0.6)
 
 
-def _top(highest: float) -> float:
-    """Choose the largest probability that a panel shows: a multiple of 20 %."""
-    return min(ceil(5 * highest + 0.1) / 5, 1.0)
+def top_of(peaks: Sequence[float]) -> float:
+    """Choose the largest probability that lines with these peaks need: a multiple of 20 %."""
+    return min(ceil(5 * max(peaks, default=1.0) + 0.1) / 5, 1.0)
 
 
 def _mark_peaks(

@@ -92,6 +92,12 @@ class Summary:
     speech: float
     emotions: list[EmotionSummary]
 
+    def main(self, most: int | None = None) -> list[EmotionSummary]:
+        """Return the emotions that are the answer of a segment, those of most speech first."""
+        return sorted((each for each in self.emotions if each.share), key=lambda each: -(each.share or 0.0))[
+            :most
+        ]
+
     def to_rows(self) -> list[dict[str, Any]]:
         """Convert to rows of a table, one for each emotion; the names of the columns do not depend on the model."""
         rows = []

@@ -21,6 +21,7 @@ from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.timeline.call_page import call_page
 from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
 from mmer.inference.timeline.segments import answer_of, segment_end, segment_start, voice
@@ -100,14 +101,18 @@ class Timeline:
         """Return a row for each segment, as `predictions_frame` does."""
         return predictions_frame(self.segments, self.labels)
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, embed_audio: bool = False) -> None:
         """Write a file by its suffix.
 
-        `.json` and `.csv` hold everything, `.png`, `.svg` and `.pdf` the picture of `plot`; the others are those of
-        `mmer.inference.timeline.output_formats.write_segments`.
+        `.json` and `.csv` hold everything, `.html` is a page with a player, `.png`, `.svg` and `.pdf` are the picture
+        of `plot`; the others are those of `mmer.inference.timeline.output_formats.write_segments`.
+
+        Args:
+            path: the file.
+            embed_audio: put the sound into a page, see `mmer.inference.timeline.call_page.call_page`.
 
         Raises:
-            MMERError: the suffix is unknown, or the file cannot be written.
+            MMERError: the suffix is unknown, the file cannot be written, or sound to embed cannot be read.
             MissingExtraError: the format needs a package that is not installed.
         """
         path = Path(path)
@@ -120,6 +125,16 @@ class Timeline:
                 self.to_frame().to_csv(part, index=False)
             elif suffix in PICTURES:
                 self.plot(part, suffix[1:])
+            elif suffix == ".html":
+                page = call_page(
+                    self.segments,
+                    recording=self.recording,
+                    duration=self.duration,
+                    labels=self.labels,
+                    smoothing=self.smoothing,
+                    embed_audio=embed_audio,
+                )
+                part.write_text(page, encoding="utf-8")
             else:
                 write_segments(self.segments, part, suffix, recording=self.recording, duration=self.duration)
 

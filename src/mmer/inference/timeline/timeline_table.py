@@ -1,7 +1,6 @@
 """A timeline as tables on a terminal: its segments, and what they say of each voice and of the whole recording."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -11,7 +10,7 @@ from mmer.display.terminal import Table, bar, tell
 from mmer.inference.prediction import Prediction
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.timeline.segments import clock, segment_end, segment_start, voice
-from mmer.inference.timeline.summary import EmotionSummary, Summary
+from mmer.inference.timeline.summary import Summary
 from mmer.inference.timeline.timeline import Timeline
 
 _LISTED = 40  # segments that are shown one by one
@@ -47,7 +46,7 @@ def summary_table(found: Timeline) -> Table:
         table.add_column(heading, justify="right")
     counts = Counter((voice(segment), segment.label) for segment in found.segments)
     for summary in voices:
-        for place, each in enumerate(_answers(summary)):
+        for place, each in enumerate(summary.main()):
             share = each.share or 0.0
             table.add_row(
                 *([summary.voice if place == 0 else ""] if named else []),
@@ -63,7 +62,7 @@ def summary_table(found: Timeline) -> Table:
 
 def summary_lines(summary: Summary) -> list[str]:
     """Say in lines what the longest stretch of one emotion is, what has changed most, and where the peaks are."""
-    answers = _answers(summary)
+    answers = summary.main()
     if not answers:
         return []
     name = summary.voice or "the recording"
@@ -84,11 +83,6 @@ def summary_lines(summary: Summary) -> list[str]:
                 f"  peak of {each.label} {peak.probability:.0%} at {clock(peak.start)} - {clock(peak.end)}{who}{said}"
             )
     return lines
-
-
-def _answers(summary: Summary) -> Sequence[EmotionSummary]:
-    """Return the emotions that are the answer of a segment, most seconds first."""
-    return sorted((each for each in summary.emotions if each.share), key=lambda each: -(each.share or 0.0))
 
 
 def _name(segment: Prediction) -> str:
