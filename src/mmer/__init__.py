@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mmer.inference.pipeline import EmotionRecognitionPipeline
     from mmer.inference.prediction import Prediction, predictions_frame, write_predictions
     from mmer.inference.recognizer import EmotionRecognizer
+    from mmer.inference.timeline.archive import timelines
     from mmer.inference.timeline.input_segments import read_segments
     from mmer.inference.timeline.timeline import Timeline, timeline
     from mmer.inference.transcribe_corpus import transcribe
@@ -92,6 +93,7 @@ _HOMES = {
     "read_segments": "mmer.inference.timeline.input_segments",
     "score": "mmer.inference.archive.score",
     "timeline": "mmer.inference.timeline.timeline",
+    "timelines": "mmer.inference.timeline.archive",
     "train": "mmer.training.run",
     "transcribe": "mmer.inference.transcribe_corpus",
     "write_bundle": "mmer.inference.backends.bundle",
@@ -143,6 +145,7 @@ __all__ = [
     "read_segments",
     "score",
     "timeline",
+    "timelines",
     "train",
     "transcribe",
     "write_bundle",

@@ -68,8 +68,8 @@ def test_round_trips(tmp_path_factory: pytest.TempPathFactory, rows: list[Predic
 def test_columns_follow_the_labels(tmp_path: Path) -> None:
     write_predictions([], tmp_path / "p.csv", labels=["sad", "happy"])
     assert (tmp_path / "p.csv").read_text().strip() == (
-        "utterance_id,audio_path,start,end,channel,speaker,label,probability_sad,probability_happy,transcript,transcript_source,duration,"
-        "contribution_speech,contribution_text,label_speech_alone,label_text_alone,label_set,abstained,"
+        "utterance_id,audio_path,start,end,channel,speaker,label,confidence,probability_sad,probability_happy,"
+        "transcript,transcript_source,duration,contribution_speech,contribution_text,label_speech_alone,label_text_alone,label_set,abstained,"
         "warnings,error"
     )
 

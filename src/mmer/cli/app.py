@@ -35,6 +35,7 @@ _COMMANDS = {
     "read_from": "corpus prepare",
     "run_demo": "demo",
     "score": "score",
+    "timelines": "timeline",
     "train": "train",
     "transcribe": "corpus transcribe",
     "write_report": "report",

@@ -145,17 +145,34 @@ def explain(
 
 def timeline(
     model: ModelFolder,
-    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="Audio or video of any length.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Audio or video of any length; or a folder, a pattern or a corpus table of several.",
+        ),
+    ],
     out: Annotated[
         list[Path] | None,
         typer.Option(
             "--out",
             "-o",
             rich_help_panel=_OUTPUT,
-            help="A .json, .csv, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
-            "repeatable; standard output by default.",
+            help="A .json, .csv, .html, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
+            "repeatable; standard output by default. For several recordings, a folder.",
         ),
     ] = None,
+    each: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SUFFIX",
+            rich_help_panel=_OUTPUT,
+            help="Of several recordings, also write a file of each, such as .json or .png; repeatable.",
+        ),
+    ] = None,
+    embed_audio: Annotated[
+        bool, typer.Option("--embed-audio", rich_help_panel=_OUTPUT, help="Put the sound into a .html page.")
+    ] = False,
     format: Format = None,
     segments: Annotated[
         Path | None,
@@ -178,19 +195,21 @@ def timeline(
     model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
-    """Predict an emotion for each segment of speech in a recording of any length."""
+    """Predict an emotion for each segment of speech in recordings of any length."""
     from mmer.inference.timeline.command import timeline_of
 
     errors = timeline_of(
         model,
-        recording,
+        source,
         out or [],
+        each=each or [],
         segments=segments,
         tiers=tier,
         channel=channel,
         one_speaker=one_speaker,
         smoothing=smoothing,
         pause=pause,
+        embed_audio=embed_audio,
         format=format,
         transcription=transcription,
         batch_size=batch_size,

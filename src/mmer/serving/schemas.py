@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from mmer.inference.prediction import Prediction
+from mmer.inference.timeline.summary import Summary
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Transcript = Annotated[str, Field(max_length=10_000)]
@@ -143,6 +144,10 @@ class TimelineAnswer(BaseModel):
     duration: float = Field(description="Seconds.")
     labels: list[str]
     smoothing: float
+    summaries: list[Summary] = Field(
+        description="What was answered in the whole recording, then by each voice: of every emotion the share of "
+        "speech, the mean probability, that of each third, the longest stretch and the peak."
+    )
     segments: list[SegmentAnswer]
 
 

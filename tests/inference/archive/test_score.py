@@ -66,7 +66,7 @@ def predicted(model: Path, table: Path) -> pd.DataFrame:
 
 
 def assert_same_answers(scored: pd.DataFrame, expected: pd.DataFrame) -> None:
-    numbers = list(expected.filter(regex="^(probability|contribution|duration|start|end)"))
+    numbers = list(expected.filter(regex="^(confidence|probability|contribution|duration|start|end)"))
     for name in expected:
         if name in numbers:
             values = expected[name].astype(float)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgba
 from PIL import Image
 
 from mmer.display.picture import Picture
 from mmer.inference import Prediction
-from mmer.inference.timeline.plot import BINS, _are_many, _averaged, _clock, _tick
+from mmer.inference.timeline.curves import smoothed_curves
+from mmer.inference.timeline.plot import BINS, PALETTE, _are_many, _binned, _clock, _ink_on, _tick
 from mmer.inference.timeline.timeline import Timeline
 
 LABELS = ["happy", "sad"]
@@ -27,20 +29,43 @@ def segment(start: float, end: float, happy: float = 0.25, **settings: Any) -> P
 
 
 @given(st.lists(st.tuples(st.floats(0, 47), st.floats(0.01, 10), st.floats(0, 1)), min_size=1, max_size=5))
-def test_averages_are_those_of_every_moment(drawn: list[tuple[float, float, float]]) -> None:
+def test_a_bin_has_the_emotion_of_most_of_its_speech(drawn: list[tuple[float, float, float]]) -> None:
     duration = 48.0
-    edges, shares = _averaged([segment(s, min(s + d, duration), p) for s, d, p in drawn], LABELS, duration)
-    assert shares.sum(axis=1) == pytest.approx(1)
+    segments = [segment(s, min(s + d, duration), p) for s, d, p in drawn]
     moments = (np.arange(BINS * 2000) + 0.5) * duration / (BINS * 2000)
-    sums, weights = np.zeros(len(moments)), np.zeros(len(moments))
-    for start, length, happy in drawn:
-        inside = (moments >= start) & (moments < min(start + length, duration))
-        sums += inside * happy
-        weights += inside
-    for (left, right), (happy, _) in zip(edges, shares, strict=True):
-        within = (moments >= left) & (moments < right)
-        if weights[within].sum() > 50:
-            assert happy == pytest.approx(sums[within].sum() / weights[within].sum(), abs=0.02)
+    seconds = {label: np.zeros(len(moments)) for label in LABELS}
+    for each in segments:
+        assert each.label is not None
+        seconds[each.label] += (moments >= (each.start or 0)) & (moments < (each.end or 0))
+    bins = {round(start * BINS / duration): label for start, _, label in _binned(segments, duration)}
+    for place in range(BINS):
+        inside = slice(place * 2000, (place + 1) * 2000)
+        counts = {label: seconds[label][inside].sum() for label in LABELS}
+        if place not in bins:
+            assert max(counts.values()) <= 2
+        elif abs(counts["happy"] - counts["sad"]) > 4:
+            assert bins[place] == max(counts, key=lambda label: counts[label])
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.floats(0.5, 30), st.floats(0, 1)), min_size=1, max_size=5),
+)
+def test_curves_are_the_average_around_every_moment(drawn: list[tuple[float, float, float]]) -> None:
+    duration = 120.0
+    segments = [segment(s, min(s + d, duration), p) for s, d, p in drawn]
+    found = smoothed_curves([*segments, segment(1, 2, label=None, probabilities=None)], LABELS, duration)
+    steps = np.arange(0.005, duration, 0.01)
+    for place in range(0, len(found.times), 37):
+        kernel = np.exp(-(((steps - found.times[place]) / found.seconds) ** 2) / 2)
+        weights = [kernel[(steps > (s.start or 0)) & (steps < (s.end or 0))].sum() for s in segments]
+        share = sum(weights) * 0.01 / (found.seconds * np.sqrt(2 * np.pi))
+        if share > 0.06:
+            happy = [(s.probabilities or {})["happy"] for s in segments]
+            assert found.values[place] == pytest.approx(
+                [np.average(happy, weights=weights), 1 - np.average(happy, weights=weights)], abs=0.02
+            )
+        elif share < 0.04:
+            assert np.isnan(found.values[place]).all()
 
 
 def test_times_are_round() -> None:
@@ -55,7 +80,7 @@ def test_times_are_round() -> None:
     assert all(duration / _tick(duration) <= 13 for duration in (0.3, 7.0, 99.0, 5000.0, 90_000.0, 1e6))
 
 
-def test_bars_are_as_wide_and_as_high_as_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strip_lines_and_peaks_are_those_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Picture] = []
     monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
     timeline = Timeline(
@@ -65,11 +90,44 @@ def test_bars_are_as_wide_and_as_high_as_the_answers(monkeypatch: pytest.MonkeyP
         segments=[segment(1, 3, 0.75, transcript="hello"), segment(5, 9)],
     )
     timeline.plot("a.png")
-    answers, words = kept[0].axes
-    bars = [(p.get_x(), p.get_width(), p.get_y(), p.get_height()) for p in answers.patches]  # pyright: ignore[reportAttributeAccessIssue]
-    assert bars == [(1, 2, 0, 0.75), (5, 4, 0, 0.25), (1, 2, 0.75, 0.25), (5, 4, 0.25, 0.75)]
-    assert [text.get_text() for text in answers.texts] == ["happy", "sad"]
+    strip, lines, words = kept[0].axes
+    blocks = [(p.get_x(), p.get_width(), p.get_facecolor()) for p in strip.patches]  # pyright: ignore[reportAttributeAccessIssue]
+    assert blocks == [(1, 2, to_rgba(PALETTE[0])), (5, 4, to_rgba(PALETTE[1]))]
+    assert [text.get_text() for text in strip.texts] == ["happy", "sad"]
+    assert [text.get_text() for text in lines.texts] == ["happy 75% at 0:02", "sad 75% at 0:07"]
+    marks = [(line.get_xdata(), line.get_ydata()) for line in lines.lines if line.get_marker() == "v"]
+    assert marks == [([2.0], [0.75]), ([7.0], [0.75])]
+    drawn = [line for line in lines.lines if len(line.get_xdata()) > 2]  # pyright: ignore[reportArgumentType]
+    assert len(drawn) == 2
+    assert lines.get_ylim()[1] > 0.8
     assert [text.get_text().strip() for text in words.texts] == ["hello", ""]
+
+
+def test_text_on_every_color_can_be_read() -> None:
+    for color in PALETTE:
+        assert contrast(_ink_on(color), color) >= 4.5, color
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2."""
+
+    def luminance(color: str) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgba(color)[:3]]
+        return float(np.dot([0.2126, 0.7152, 0.0722], parts))
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_names_of_peaks_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
+    peaks = [segment(300 + n, 300.5 + n, 0.9 - 0.8 * (n % 2)) for n in range(2)]
+    Timeline(recording="a.wav", duration=600.0, labels=LABELS, segments=peaks).plot("a.png")
+    figure = kept[0]
+    figure.draw_without_rendering()
+    first, second = (text.get_window_extent() for text in figure.axes[1].texts)
+    assert first.x1 < second.x0
 
 
 def test_anything_can_be_drawn(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""What `mmer timeline` does: from a recording to files about it."""
+"""What `mmer timeline` does: from a recording to files about it, from several to a folder of tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -9,53 +10,81 @@ from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
 from mmer.display.progress import counting
 from mmer.display.terminal import ResultFormat, check_format, messages, result_format, results, tell
-from mmer.errors import CodedWarning
+from mmer.errors import CodedWarning, MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
 from mmer.inference.prediction import Prediction, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.timeline.archive import Timelines, names_several, timelines
 from mmer.inference.timeline.input_segments import read_segments
-from mmer.inference.timeline.output_formats import check_timeline_output
+from mmer.inference.timeline.output_formats import SUFFIXES, check_timeline_output
 from mmer.inference.timeline.timeline import timeline
 from mmer.inference.timeline.timeline_table import print_timeline
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
 
+_LISTED = 5  # most errors of a kind that are printed; the tables have the others
+
 
 def timeline_of(
     model: Path,
-    recording: Path,
+    source: str,
     out: Sequence[Path],
     *,
+    each: Sequence[str] = (),
     segments: Path | None = None,
     tiers: list[str] | None = None,
     channel: str = "mix",
     one_speaker: bool = False,
     smoothing: float = 0.0,
     pause: float = PAUSE,
+    embed_audio: bool = False,
     format: ResultFormat | None = None,
     transcription: str = "given",
     batch_size: int = 16,
     device: str | None = None,
 ) -> int:
-    """Answer each segment of a recording, and write files about it.
+    """Answer each segment of a recording and write files about it, or those of several and write a folder.
 
     Args:
         model: a model folder.
-        out: see `Timeline.write`; if there are none, standard output gets a table, JSON in one line, or CSV with a row
-            for each segment.
-        format: of standard output, see `result_format`.
+        source: a recording; or a folder, a pattern or a table of several.
+        out: of one recording, see `Timeline.write`; if there are none, standard output gets a table, JSON in one line,
+            or CSV with a row for each segment. Of several, the folder of `mmer.inference.timeline.archive.timelines`.
+        each: of several, see `timelines`.
+        format: of standard output, see `result_format`; of several recordings, of the tables, Parquet by default.
         segments, tiers: see `read_segments`.
         channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
+        embed_audio: see `Timeline.write`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Returns:
-        How many segments have no answer.
+        How many segments have no answer, and recordings were skipped.
 
     Raises:
-        MMERError: the model, the recording or the segments cannot be read, a file cannot be written, or there is a
-            file and a format.
+        MMERError: the model, the recording or the segments cannot be read, a file cannot be written, there is a file
+            and a format, or something is given that only one recording or only several can have.
     """
+    if embed_audio and ".html" not in {*(path.suffix.lower() for path in out), *map(str.lower, each)}:
+        raise MMERError(Parameter("embed_audio"), " is for a page; ask for a .html file")
+    if names_several(source):
+        write = partial(
+            timelines,
+            channel=channel,
+            one_speaker=one_speaker,
+            smoothing=smoothing,
+            pause=pause,
+            embed_audio=embed_audio,
+            transcription=transcription,
+            batch_size=batch_size,
+            device=device,
+        )
+        return _several(write, model, source, out, each, format, segments)
+    if each:
+        raise MMERError(
+            Parameter("each"), " is for several recordings; name the files of one with ", Parameter("out")
+        )
+    recording = Path(source)
     check_format(format, out)
     check_channel(channel)
     inputs = [model, recording, *([] if segments is None else [segments])]
@@ -81,7 +110,7 @@ def timeline_of(
         )
     _report_segments(found.segments, console)
     for path in out:
-        found.write(path)
+        found.write(path, embed_audio=embed_audio)
     printed = result_format(format)
     if not out and printed == "table":
         print_timeline(found, results())
@@ -93,6 +122,40 @@ def timeline_of(
     told = repr(found).removeprefix("Timeline(").removesuffix(")")
     tell(told, console)
     return len(found.errors)
+
+
+def _several(
+    write: Callable[..., Timelines],
+    model: Path,
+    source: str,
+    out: Sequence[Path],
+    each: Sequence[str],
+    format: ResultFormat | None,
+    segments: Path | None,
+) -> int:
+    """Write the folder of several recordings; return how many were skipped, and segments have no answer."""
+    if segments is not None:
+        raise MMERError(
+            Parameter("segments"),
+            f" is about one recording, and {source} names several; give a table with start and end of each utterance",
+        )
+    if len(out) != 1 or out[0].suffix.lower() in SUFFIXES:
+        raise MMERError(
+            f"{source} names several recordings; give one folder for their tables, with ", Parameter("out")
+        )
+    if format == "table":
+        raise MMERError(
+            Parameter("format", "table"),
+            " is for a terminal; several recordings make parquet, csv or jsonl files",
+        )
+    made = write(model, source, out[0], each=each, tables=f".{format or 'parquet'}")
+    for kind in (made.errors, made.unanswered):
+        for line in kind[:_LISTED]:
+            tell(f"mmer: {line}")
+        if len(kind) > _LISTED:
+            tell(f"mmer: and {len(kind) - _LISTED} more")
+    tell(made)
+    return len(made.errors) + len(made.unanswered)
 
 
 def _report_segments(segments: Sequence[Prediction], console: Console) -> None:

@@ -11,11 +11,12 @@ from mmer.files.writing import check_output_file
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.input_segments import rttm_name
 from mmer.inference.timeline.plot import PICTURES
+from mmer.inference.timeline.segments import answer_of, voice
 from mmer.plain_text import shown
 
 Tiers = dict[str, list[tuple[float, float, str]]]
 _CHANNEL_NUMBERS = {"mix": "1", "left": "1", "right": "2"}
-SUFFIXES = (".json", ".csv", ".srt", ".vtt", ".textgrid", ".eaf", ".txt", ".rttm", *PICTURES)
+SUFFIXES = (".json", ".csv", ".html", ".srt", ".vtt", ".textgrid", ".eaf", ".txt", ".rttm", *PICTURES)
 _PACKAGES = {".textgrid": "praatio", ".eaf": "pympi"}
 
 
@@ -36,6 +37,15 @@ def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None
             f"cannot write a timeline to {path}: its name must end in one of {', '.join(SUFFIXES)}"
         )
     check_output_file(path, inputs)
+    check_package(suffix)
+
+
+def check_package(suffix: str) -> None:
+    """Check that what writes files with this suffix is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
     if suffix in _PACKAGES:
         import_extra(_PACKAGES[suffix], f"a {suffix} file", "annotation")
 
@@ -68,18 +78,6 @@ def write_segments(
         _write_rttm(segments, path, recording)
     else:
         {".srt": _write_srt, ".vtt": _write_vtt, ".txt": _write_audacity}[suffix](segments, path)
-
-
-def voice(segment: Prediction) -> str:
-    """Return the speaker or channel; empty for an unknown speaker in a single channel."""
-    return segment.speaker or ("" if segment.channel == "mix" else segment.channel)
-
-
-def answer_of(segment: Prediction) -> str:
-    """Return the emotion and its confidence, or why there is none."""
-    if segment.label is None or segment.confidence is None:
-        return f"no answer: {segment.error}"
-    return f"{segment.label} {segment.confidence:.0%}"
 
 
 def _shown(segments: Sequence[Prediction]) -> Iterator[tuple[float, float, Prediction]]:

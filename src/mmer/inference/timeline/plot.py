@@ -1,4 +1,4 @@
-"""Plot of a timeline: waveform, probabilities over time and transcript, for each channel and speaker."""
+"""Plot of a timeline: waveform, answers, smoothed probabilities with their peaks and words, for each voice."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -7,19 +7,24 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from mmer.display.picture import FAINT, INK, Picture, legend_name
 from mmer.inference.prediction import Prediction
+from mmer.inference.timeline.curves import smoothed_curves
+from mmer.inference.timeline.summary import Peak, summarize
 
 PICTURES = (".png", ".svg", ".pdf")
 WIDTH = 12.0  # inches
 STEPS = 1200  # points of a drawn waveform
 NARROW = 0.03  # inches, about 4 pixels
-BINS = 240  # time bins over which probabilities are averaged where segments are narrow
+BINS = 240  # time bins that show the emotion of most of their speech where segments are narrow
 CHARACTER = 0.075  # inches per letter of the transcript
+LINES = 4  # most emotions that are drawn as lines
+HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
 # Okabe and Ito's palette, distinguishable with every kind of color vision; then lighter colors for long label sets.
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f"),
@@ -39,9 +44,10 @@ def plot_timeline(
 ) -> None:
     """Draw a timeline.
 
-    Each channel has its waveform. Each of its speakers has a panel of probabilities, stacked from 0 to 1: as wide as
-    the segment or, where segments are narrow, averaged over time bins and weighted by each segment's share of the bin.
-    Words are written below where they fit; hatched segments have no answer.
+    Each channel has its waveform. Each of its speakers has a strip with the answers, as wide as the segments or, where
+    those are narrow, time bins in the color of the emotion of most of their speech; hatched segments have no answer.
+    Below it, lines show the smoothed probabilities of the emotions that are the answer of most speech, and triangles
+    mark the segments in which those are most probable. Words are written below where they fit.
 
     Args:
         segments: the answers, sorted by start.
@@ -56,31 +62,36 @@ def plot_timeline(
     rows: list[tuple[str, str, list[Prediction]]] = []
     for channel in peaks or dict.fromkeys(channel for channel, _ in panels):
         if channel in peaks:
-            rows.append(("wave", channel, []))
+            rows.append(("wave", "" if channel == "mix" else channel, []))
         for (where, speaker), inside in panels.items():
             if where == channel:
-                rows.append(("answers", speaker, inside))
+                name = "" if speaker == channel and channel in peaks else speaker
+                rows += [("answers", name, inside), ("lines", "", inside)]
                 if _lines(inside, duration):
-                    rows.append(("words", speaker, inside))
-    heights = {
-        index: {
-            "wave": 0.8,
-            "answers": 1.3,
+                    rows.append(("words", "", inside))
+    heights = [
+        {
+            "wave": 0.55,
+            "answers": 0.3,
+            "lines": 1.5,
             "words": 0.18 * (_lines(inside, duration) or 0) + 0.05,
         }[kind]
-        for index, (kind, _, inside) in enumerate(rows)
-    }
-    figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights.values())), dpi=130, layout="constrained")
-    grid: Any = figure.subplots(
-        len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=list(heights.values()) or None
-    )
+        + (0.22 if name else 0)
+        for kind, name, inside in rows
+    ]
+    figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights)), dpi=130, layout="constrained")
+    grid: Any = figure.subplots(len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=heights or None)
     colors = dict(zip(labels, _cycle(len(labels)), strict=True))
     for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
+        if name:
+            axes.set_title(_shortened(name), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
         if kind == "wave":
-            _draw_wave(axes, peaks[name], name)
+            _draw_wave(axes, peaks[name or "mix"])
         elif kind == "answers":
-            _draw_answers(axes, inside, duration, colors, name)
+            _draw_answers(axes, inside, duration, colors)
+        elif kind == "lines":
+            _draw_lines(axes, inside, duration, colors)
         else:
             _draw_words(axes, inside, duration)
     last = grid[-1, 0]
@@ -88,6 +99,15 @@ def plot_timeline(
     last.xaxis.set_major_locator(MultipleLocator(_tick(duration)))
     last.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
     last.tick_params(axis="x", length=3, labelbottom=True)
+    if any(kind == "lines" for kind, _, _ in rows):
+        smoothing = smoothed_curves([], labels, duration).seconds
+        last.set_xlabel(
+            f"Lines: mean probability around each moment (Gaussian, standard deviation {smoothing:.3g} s). "
+            "Triangles: segments in which an emotion is most probable.",
+            fontsize=8,
+            color=INK,
+            loc="left",
+        )
     handles: list[Patch] = [Patch(color=colors[label], label=legend_name(label)) for label in labels]
     if any(segment.error is not None for segment in segments):
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch="////", label="no answer"))
@@ -115,7 +135,7 @@ def _span(segment: Prediction) -> tuple[float, float]:
     return segment.start or 0.0, segment.end or 0.0
 
 
-def _draw_wave(axes: Axes, peaks: NDArray[np.float32], channel: str) -> None:
+def _draw_wave(axes: Axes, peaks: NDArray[np.float32]) -> None:
     group = ceil(len(peaks) / STEPS) or 1
     padded = np.pad(peaks, (0, -len(peaks) % group))
     loudest = padded.reshape(-1, group).max(axis=1)
@@ -124,56 +144,79 @@ def _draw_wave(axes: Axes, peaks: NDArray[np.float32], channel: str) -> None:
     limit = max(float(loudest.max(initial=0.0)), 1e-3) * 1.05
     axes.set_ylim(-limit, limit)
     axes.set_yticks([])
-    axes.set_ylabel("" if channel == "mix" else channel, fontsize=10, color=INK)
 
 
-def _draw_answers(
-    axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str], speaker: str
-) -> None:
-    answered = [segment for segment in segments if segment.probabilities is not None]
+def _draw_answers(axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str]) -> None:
     many = _are_many(segments, duration)
-    if many:
-        edges, shares = _averaged(answered, list(colors), duration)
-    else:
-        edges = np.array([_span(segment) for segment in answered]).reshape(-1, 2)
-        shares = np.array([list((segment.probabilities or {}).values()) for segment in answered])
-    bottom = np.zeros(len(edges))
-    if len(edges):
-        for column, label in enumerate(colors):
-            # A thin white line separates neighbors.
-            axes.bar(
-                edges[:, 0],
-                shares[:, column],
-                edges[:, 1] - edges[:, 0],
-                bottom,
-                align="edge",
-                color=colors[label],
-                lw=0 if many else 0.4,
-                edgecolor="white",
-            )
-            bottom = bottom + shares[:, column]
+    blocks = (
+        _binned(segments, duration)
+        if many
+        else [(*_span(segment), segment.label) for segment in segments if segment.label is not None]
+    )
+    for start, end, label in blocks:
+        # A thin white line separates neighbors.
+        axes.axvspan(start, max(end, start), color=colors[label], lw=0 if many else 0.4, ec="white")
+        if not many and (end - start) / duration * WIDTH > 0.075 * len(label) + 0.05:
+            axes.text(
+                (start + end) / 2, 0.47, label, ha="center", va="center", fontsize=8.5, color=_ink_on(colors[label])
+            )  # fmt: skip
     for segment in segments:
-        if segment.probabilities is None:
+        if segment.label is None:
             start, end = _span(segment)
             axes.axvspan(start, max(end, start), facecolor="none", edgecolor=INK, hatch="////", lw=0)
-    if not many:
-        inches = WIDTH / duration
-        for segment in answered:
-            start, end = _span(segment)
-            assert segment.label is not None
-            if (end - start) * inches > 0.095 * len(segment.label):
-                axes.annotate(
-                    segment.label, ((start + end) / 2, 1.0), (0, 2), textcoords="offset points", ha="center",
-                    fontsize=9, color=INK, annotation_clip=False,
-                )  # fmt: skip
     axes.set_ylim(0, 1)
-    axes.set_yticks([0, 0.5, 1], ["0", "", "1"])
-    axes.set_ylabel(_shortened(speaker) or "probability", fontsize=10, color=INK)
+    axes.set_yticks([])
+    axes.spines["bottom"].set_visible(False)
+
+
+def _ink_on(color: str) -> str:
+    """Choose white or black for text on a ground, whichever has more contrast."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
+
+
+def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str]) -> None:
+    """Draw the smoothed probabilities of the main emotions, and mark their peaks."""
+    labels = list(colors)
+    curves = smoothed_curves(segments, labels, duration)
+    main = summarize(segments, labels, duration)[0].main(LINES)
+    for each in main:
+        axes.plot(curves.times, curves.values[:, labels.index(each.label)], color=colors[each.label], lw=1.8)
+    peaks = [(each.label, each.peak) for each in main if each.peak]
+    top = top_of([peak.probability for _, peak in peaks])
+    _mark_peaks(axes, peaks, duration, colors, top)
+    axes.set_ylim(0, HEADROOM * top)
+    axes.set_yticks([0, top / 2, top], ["0", f"{top / 2:.0%}", f"{top:.0%}"])
+    axes.grid(axis="y", color=FAINT, lw=0.5, alpha=0.6)
+
+
+def top_of(peaks: Sequence[float]) -> float:
+    """Choose the largest probability that lines with these peaks need: a multiple of 20 %."""
+    return min(ceil(5 * max(peaks, default=1.0) + 0.1) / 5, 1.0)
+
+
+def _mark_peaks(
+    axes: Axes, peaks: list[tuple[str, Peak]], duration: float, colors: dict[str, str], top: float
+) -> None:
+    """Mark peaks, each with its emotion, probability and time above it, side by side where they are close."""
+    free = 0.0
+    for label, peak in sorted(peaks, key=lambda each: each[1].start):
+        middle = (peak.start + peak.end) / 2
+        name = label if len(label) <= 16 else f"{label[:15]}…"
+        text = f"{name} {peak.probability:.0%} at {_clock(round(middle))}"
+        width = 0.068 * len(text) / WIDTH * duration
+        place = max(min(max(middle, free + width / 2), duration - width / 2), 0.0)
+        free = place + width / 2 + 0.1 / WIDTH * duration
+        height = peak.probability
+        axes.plot([middle, place], [height, 1.15 * top], color=FAINT, lw=0.8, zorder=1)
+        axes.plot([middle], [height], marker="v", color=colors[label], mec=INK, mew=0.6, ms=7, zorder=3)
+        axes.text(place, 1.17 * top, text, ha="center", va="bottom", fontsize=8, color=INK)
 
 
 def _shortened(name: str) -> str:
-    """Shorten a text to the height of a panel."""
-    return name if len(name) <= 16 else f"{name[:15]}…"
+    """Shorten the name of a voice."""
+    return name if len(name) <= 60 else f"{name[:59]}…"
 
 
 def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
@@ -182,26 +225,21 @@ def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
     return bool(lengths) and float(np.median(lengths)) / duration * WIDTH < NARROW
 
 
-def _averaged(
-    segments: Sequence[Prediction], labels: Sequence[str], duration: float
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Average probabilities over time bins; return edges (bins, 2) in seconds and probabilities (bins, labels).
-
-    Bins without speech are left out. Probabilities add up to 1 in each bin, however much of it is speech.
-    """
+def _binned(segments: Sequence[Prediction], duration: float) -> list[tuple[float, float, str]]:
+    """Return start, end and emotion of each time bin with speech: the emotion with most seconds in it."""
     step = duration / BINS
-    sums, weights = np.zeros((BINS, len(labels))), np.zeros(BINS)
+    seconds: list[dict[str, float]] = [{} for _ in range(BINS)]
     for segment in segments:
         start, end = _span(segment)
-        values = np.array(list((segment.probabilities or {}).values()))
-        for stretch in range(max(int(start / step), 0), min(int(end / step), BINS - 1) + 1):
-            overlap = min(end, (stretch + 1) * step) - max(start, stretch * step)
-            if overlap > 0:
-                sums[stretch] += overlap * values
-                weights[stretch] += overlap
-    spoken = weights > 0
-    left = np.arange(BINS)[spoken] * step
-    return np.stack([left, left + step], axis=1), sums[spoken] / weights[spoken, None]
+        for place in range(max(int(start / step), 0), min(int(end / step), BINS - 1) + 1):
+            overlap = min(end, (place + 1) * step) - max(start, place * step)
+            if overlap > 0 and segment.label is not None:
+                seconds[place][segment.label] = seconds[place].get(segment.label, 0.0) + overlap
+    return [
+        (place * step, (place + 1) * step, max(inside, key=lambda label: inside[label]))
+        for place, inside in enumerate(seconds)
+        if inside
+    ]
 
 
 def _lines(segments: Sequence[Prediction], duration: float) -> int:

@@ -4,7 +4,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import exp
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,8 +21,11 @@ from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.output_formats import answer_of, check_timeline_output, voice, write_segments
+from mmer.inference.timeline.call_page import call_page
+from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
+from mmer.inference.timeline.segments import answer_of, segment_end, segment_start, voice
+from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import json_text
 
 PEAK = SAMPLING_RATE // 100  # samples per point of a drawn waveform, which shows the largest magnitude
@@ -56,14 +59,20 @@ class Timeline:
         """Return the segments without an answer."""
         return [segment for segment in self.segments if segment.error is not None]
 
+    @property
+    def summaries(self) -> list[Summary]:
+        """Return the summary of the whole recording, then one for each voice in order of its first segment."""
+        return summarize(self.segments, self.labels, self.duration)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return all attributes but `peaks`, JSON-serializable; segments include their `confidence`."""
+        """Return `summaries` and all attributes but `peaks`, JSON-serializable; segments have their `confidence`."""
         apart = ("utterance_id", "audio_path")
         return {
             "recording": self.recording,
             "duration": self.duration,
             "labels": self.labels,
             "smoothing": self.smoothing,
+            "summaries": [asdict(summary) for summary in self.summaries],
             "segments": [
                 {name: value for name, value in segment.to_dict().items() if name not in apart}
                 | {"confidence": segment.confidence}
@@ -71,18 +80,39 @@ class Timeline:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Timeline":
+        """Make a timeline, without `peaks`, of what `to_dict` returned for a recording that is a file."""
+        recording = told["recording"]
+        segments = []
+        for segment in told["segments"]:
+            fields = {name: value for name, value in segment.items() if name != "confidence"}
+            name = _segment_name(recording, segment["start"])
+            segments.append(Prediction(utterance_id=name, audio_path=recording, **fields))
+        return cls(
+            recording=recording,
+            duration=told["duration"],
+            labels=told["labels"],
+            segments=segments,
+            smoothing=told["smoothing"],
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each segment, as `predictions_frame` does."""
         return predictions_frame(self.segments, self.labels)
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, embed_audio: bool = False) -> None:
         """Write a file by its suffix.
 
-        `.json` and `.csv` hold everything, `.png`, `.svg` and `.pdf` the picture of `plot`; the others are those of
-        `mmer.inference.timeline.output_formats.write_segments`.
+        `.json` and `.csv` hold everything, `.html` is a page with a player, `.png`, `.svg` and `.pdf` are the picture
+        of `plot`; the others are those of `mmer.inference.timeline.output_formats.write_segments`.
+
+        Args:
+            path: the file.
+            embed_audio: put the sound into a page, see `mmer.inference.timeline.call_page.call_page`.
 
         Raises:
-            MMERError: the suffix is unknown, or the file cannot be written.
+            MMERError: the suffix is unknown, the file cannot be written, or sound to embed cannot be read.
             MissingExtraError: the format needs a package that is not installed.
         """
         path = Path(path)
@@ -95,6 +125,16 @@ class Timeline:
                 self.to_frame().to_csv(part, index=False)
             elif suffix in PICTURES:
                 self.plot(part, suffix[1:])
+            elif suffix == ".html":
+                page = call_page(
+                    self.segments,
+                    recording=self.recording,
+                    duration=self.duration,
+                    labels=self.labels,
+                    smoothing=self.smoothing,
+                    embed_audio=embed_audio,
+                )
+                part.write_text(page, encoding="utf-8")
             else:
                 write_segments(self.segments, part, suffix, recording=self.recording, duration=self.duration)
 
@@ -141,22 +181,14 @@ class Timeline:
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
+def _segment_name(recording: str, start: float) -> str:
+    return f"{recording} at {start:.2f} s"
+
+
 def _cells(segment: Prediction) -> tuple[str, ...]:
     answer = answer_of(segment) if segment.error is None else segment.error
     times = (f"{segment_start(segment):.2f}", f"{segment_end(segment):.2f}")
     return *times, voice(segment), answer, segment.transcript or ""
-
-
-def segment_start(segment: Prediction) -> float:
-    """Seconds."""
-    assert segment.start is not None
-    return segment.start
-
-
-def segment_end(segment: Prediction) -> float:
-    """Seconds."""
-    assert segment.end is not None
-    return segment.end
 
 
 def timeline(
@@ -225,7 +257,7 @@ def timeline(
             speaker=speaker,
             start=segment.start,
             end=segment.end,
-            utterance_id=f"{recording} at {segment.start:.2f} s",
+            utterance_id=_segment_name(recording, segment.start),
             channel=segment.channel,
         )
 
@@ -360,7 +392,7 @@ class _Scan:
         """Return a segment with the error from where the recording broke off, for each channel; none if it did not."""
         return [
             Prediction(
-                utterance_id=f"{self._recording} at {self.seconds:.2f} s",
+                utterance_id=_segment_name(self._recording, self.seconds),
                 start=self.seconds,
                 end=max(duration, self.seconds),
                 channel=channel,

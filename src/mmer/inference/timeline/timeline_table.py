@@ -1,7 +1,6 @@
-"""A timeline as tables on a terminal: its segments, and how much of the speech has each emotion."""
+"""A timeline as tables on a terminal: its segments, and what they say of each voice and of the whole recording."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import replace
 
 from rich.console import Console
@@ -10,14 +9,16 @@ from rich.text import Text
 from mmer.display.terminal import Table, bar, tell
 from mmer.inference.prediction import Prediction
 from mmer.inference.prediction_table import PredictionTable
-from mmer.inference.timeline.output_formats import voice
-from mmer.inference.timeline.timeline import Timeline, segment_end, segment_start
+from mmer.inference.timeline.segments import clock, segment_end, segment_start, voice
+from mmer.inference.timeline.summary import Summary
+from mmer.inference.timeline.timeline import Timeline
 
 _LISTED = 40  # segments that are shown one by one
+_CHANGED = 0.05  # smallest trend that is worth a line
 
 
 def print_timeline(found: Timeline, console: Console) -> None:
-    """Print the first 40 segments, without warnings, and how much of the speech of each voice has each emotion."""
+    """Print the first 40 segments, without warnings, then the summaries of each voice and of the whole recording."""
     listed = found.segments[:_LISTED]
     names = list(map(_name, listed))
     table = PredictionTable(console, names, found.labels, heading="time")
@@ -27,52 +28,64 @@ def print_timeline(found: Timeline, console: Console) -> None:
         tell(f"and {more} more segments, which a file or another format holds", console)
     console.print()
     console.print(summary_table(found))
+    whole, *voices = found.summaries
+    for summary in voices if len(voices) == 1 else [whole, *voices]:
+        for line in summary_lines(summary):
+            tell(line, console)
 
 
 def summary_table(found: Timeline) -> Table:
-    """Make a table of the emotions of each voice: share of its speech, seconds and segments."""
-    voices: dict[str, list[Prediction]] = defaultdict(list)
-    for segment in found.segments:
-        if segment.label is not None:
-            voices[voice(segment)].append(segment)
+    """Make a table of the emotions of each voice: their means, share of its speech, seconds and segments."""
     title = Text(f"{found.recording}: {len(found.segments)} segments in {found.duration:.1f} s")
     table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
-    named = any(voices)
-    for heading in (*(["voice"] if named else []), "emotion", "share of speech"):
+    voices = [summary for summary in found.summaries if summary.scope == "voice" and summary.segments]
+    named = any(summary.voice for summary in voices)
+    for heading in (*(["voice"] if named else []), "emotion", "mean", "thirds", "share of speech"):
         table.add_column(heading)
     for heading in ("seconds", "segments"):
         table.add_column(heading, justify="right")
-    for name, segments in voices.items():
-        for place, (label, seconds, count) in enumerate(_emotions(segments)):
-            share = seconds / max(sum(map(_seconds, segments)), 1e-9)
-            first = [name if place == 0 else ""] if named else []
-            measure = Text.assemble((bar(share), "blue"), f" {share:6.1%}")
-            table.add_row(*first, label, measure, f"{seconds:.1f}", str(count))
+    counts = Counter((voice(segment), segment.label) for segment in found.segments)
+    for summary in voices:
+        for place, each in enumerate(summary.main()):
+            share = each.share or 0.0
+            table.add_row(
+                *([summary.voice if place == 0 else ""] if named else []),
+                each.label,
+                f"{each.mean or 0:.0%}",
+                " ".join("-" if mean is None else f"{mean:.0%}" for mean in each.thirds),
+                Text.assemble((bar(share), "blue"), f" {share:6.1%}"),
+                f"{share * summary.speech:.1f}",
+                str(counts[summary.voice, each.label]),
+            )
     return table
 
 
-def _emotions(segments: Sequence[Prediction]) -> list[tuple[str, float, int]]:
-    """Each emotion with its seconds and its number of segments, most seconds first."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for segment in segments:
-        seconds[segment.label or ""].append(_seconds(segment))
-    return sorted(((label, sum(each), len(each)) for label, each in seconds.items()), key=lambda one: -one[1])
-
-
-def _seconds(segment: Prediction) -> float:
-    return segment_end(segment) - segment_start(segment)
+def summary_lines(summary: Summary) -> list[str]:
+    """Say in lines what the longest stretch of one emotion is, what has changed most, and where the peaks are."""
+    answers = summary.main()
+    if not answers:
+        return []
+    name = summary.voice or "the recording"
+    longest = max(answers, key=lambda each: each.longest.speech if each.longest else 0.0)
+    assert longest.longest is not None
+    stretch = longest.longest
+    times = f"{clock(stretch.start)} - {clock(stretch.end)}"
+    lines = ["", f"{name}: longest stretch {longest.label}, {times}, {stretch.speech:.1f} s of speech"]
+    changed = max(summary.emotions, key=lambda each: abs(each.trend or 0.0))
+    if abs(changed.trend or 0.0) >= _CHANGED:
+        first, _, last = (f"{mean or 0:.0%}" for mean in changed.thirds)
+        lines.append(f"  {changed.label} changed most: {first} in the first third, {last} in the last")
+    for each in answers:
+        if (peak := each.peak) is not None:
+            who = f" {peak.voice}" if summary.scope == "recording" and peak.voice else ""
+            said = f": {peak.transcript}" if peak.transcript else ""
+            lines.append(
+                f"  peak of {each.label} {peak.probability:.0%} at {clock(peak.start)} - {clock(peak.end)}{who}{said}"
+            )
+    return lines
 
 
 def _name(segment: Prediction) -> str:
     who = voice(segment)
-    times = f"{_clock(segment_start(segment))} - {_clock(segment_end(segment))}"
+    times = f"{clock(segment_start(segment))} - {clock(segment_end(segment))}"
     return f"{times} {who}" if who else times
-
-
-def _clock(seconds: float) -> str:
-    """Hours where there are any, minutes, seconds and tenths."""
-    tenths = round(10 * seconds)
-    hours, rest = divmod(tenths, 36000)
-    minutes, rest = divmod(rest, 600)
-    clock = f"{minutes:02d}:{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{clock}" if hours else clock

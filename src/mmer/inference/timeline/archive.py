@@ -1,0 +1,350 @@
+"""Timelines of many recordings in one folder, resumable after any interruption."""
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from mmer.audio.load import probe
+from mmer.audio.speech_segments import PAUSE, Segment
+from mmer.corpora.tables import write_table
+from mmer.display.progress import counting
+from mmer.display.terminal import messages, tell
+from mmer.errors import AudioError, MMERError
+from mmer.files.damaged import read_json_object
+from mmer.files.lock import LOCK, only_writer
+from mmer.files.writing import TABLES, check_output_folder, write_json, writing
+from mmer.inference.backends.bundle import model_folder
+from mmer.inference.backends.model_folder import model_hash, read_processor
+from mmer.inference.inputs import Utterance, check_channel, collect_inputs
+from mmer.inference.prediction import WRITERS, Prediction, write_predictions
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.timeline.output_formats import SUFFIXES, check_package
+from mmer.inference.timeline.summary import summarize
+from mmer.inference.timeline.timeline import Timeline, timeline
+from mmer.inference.transcription import Transcription
+from mmer.plain_text import counted, valid
+from mmer.runs.journal import Journal
+from mmer.runs.resume import differences, refuse_other
+
+_MANIFEST, _JOURNAL, _TIMELINES, _FILES = "_manifest.json", "_journal.jsonl", "_timelines", "recordings"
+_THREADS = 8  # that read headers, which wait for the disk
+_LONGEST_NAME = 200  # bytes of a recording's name in the names of its files
+_TEXTS = {"audio_path", "scope", "voice", "emotion", "peak_voice", "peak_transcript"}
+_COUNTS = {"segments", "unanswered"}
+_SKIPPED = pa.schema([("audio_path", pa.string()), ("error", pa.string())])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording to answer.
+
+    Attributes:
+        path: of the file.
+        segments: given segments; None to find them.
+    """
+
+    path: str
+    segments: list[Segment] | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Return the name of its timeline, which depends on its absolute path."""
+        return hashlib.sha256(os.fsencode(os.path.abspath(self.path))).hexdigest()[:16]
+
+    def state(self) -> str:
+        """Describe the file and the given segments, so that a change of either is noticed."""
+        file = os.stat(self.path)
+        given = None if self.segments is None else [asdict(segment) for segment in self.segments]
+        return json.dumps([file.st_size, file.st_mtime_ns, given])
+
+
+@dataclass(frozen=True)
+class Timelines:
+    """Content of a complete folder of timelines.
+
+    Attributes:
+        folder: the folder.
+        recordings: number of recordings with a timeline.
+        new: number of those that the call answered.
+        answers: number of segments in all timelines.
+        errors: reasons why recordings were skipped, one line each.
+        unanswered: reasons why segments have no answer, one line each.
+    """
+
+    folder: Path
+    recordings: int
+    new: int
+    answers: int
+    errors: list[str]
+    unanswered: list[str]
+
+    def __str__(self) -> str:
+        parts = [counted(self.recordings, "recording"), counted(self.answers, "segment")]
+        if self.errors:
+            parts.append(f"{counted(len(self.errors), 'recording')} skipped")
+        if self.unanswered:
+            parts.append(f"{counted(len(self.unanswered), 'segment')} without an answer")
+        return f"{', '.join(parts)} in {self.folder}"
+
+
+def names_several(source: str) -> bool:
+    """Tell whether a path is a folder, a table or a pattern, and not one recording."""
+    if os.path.exists(source):
+        return os.path.isdir(source) or Path(source).suffix.lower() in TABLES
+    return glob.has_magic(source)
+
+
+def timelines(
+    model: Path,
+    source: str,
+    out: Path,
+    *,
+    each: Sequence[str] = (),
+    tables: str = ".parquet",
+    channel: str = "mix",
+    one_speaker: bool = False,
+    smoothing: float = 0.0,
+    pause: float = PAUSE,
+    embed_audio: bool = False,
+    transcription: str = "given",
+    batch_size: int = 16,
+    device: str | None = None,
+) -> Timelines:
+    """Answer every segment of speech in many recordings.
+
+    `out` gets a table of all segments (`segments`, the columns of `predictions_frame`), one of all summaries
+    (`summaries`, a row for each emotion of each voice of each recording and of the whole recording, the columns of
+    `Summary.to_rows`), and one of the recordings that could not be answered, with the reason (`skipped`).
+
+    The same call resumes an interrupted one, which loses at most the recording under way. It also answers recordings
+    that are new, have changed or were skipped.
+
+    Args:
+        model: a model folder.
+        source: a folder, a pattern, or a corpus table; rows of the table with `start` or `end` are given segments of
+            their recording, with their speaker and transcript.
+        out: the folder to write.
+        each: suffixes of further files that each recording gets in `out/recordings`, see `Timeline.write`.
+        tables: suffix of the tables: `.parquet`, `.csv` or `.jsonl`.
+        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
+        embed_audio: see `Timeline.write`.
+        transcription, batch_size, device: see `EmotionRecognizer`.
+
+    Raises:
+        MMERError: the model or the source cannot be read, `out` holds timelines by another model or with other
+            settings, or cannot be written to.
+        MissingExtraError: a file of `each` needs a package that is not installed.
+    """
+    if tables not in WRITERS:
+        raise MMERError(f"no tables of the kind {tables!r}; it must be one of {', '.join(WRITERS)}")
+    for suffix in each:
+        if suffix.lower() not in SUFFIXES:
+            raise MMERError(f"no files of the kind {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
+        check_package(suffix.lower())
+    check_channel(channel)
+    model = model_folder(model)
+    processor = read_processor(model)
+    Transcription.parse(transcription).check(processor)
+    console = messages()
+    recordings, soundless = _recordings(source, partial(tell, console=console))
+    check_output_folder(out, [model, *(recording.path for recording in recordings)])
+    settings = {
+        "model_sha256": model_hash(model),
+        "channel": channel,
+        "one_speaker": one_speaker,
+        "smoothing": smoothing,
+        "pause": pause,
+        "transcription": transcription,
+        "each": sorted(each),
+        "embed_audio": embed_audio,
+    }
+    with only_writer(out, "timelines"):
+        _begin(out, settings)
+        journal = Journal(out / _JOURNAL)
+        before = {entry["key"]: entry["state"] for entry in journal.entries()}
+        missing = [recording for recording in recordings if not _is_done(recording, before)]
+        skipped = dict(soundless)
+        if missing:
+            if len(missing) < len(recordings):
+                tell(f"{len(recordings) - len(missing)} of {len(recordings)} recordings are done", console)
+            recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+            answer = partial(
+                timeline,
+                recognizer,
+                channel=channel,
+                one_speaker=one_speaker,
+                smoothing=smoothing,
+                pause=pause,
+                batch_size=batch_size,
+            )
+            files = {suffix: out / _FILES for suffix in each}
+            for folder in (out / _TIMELINES, *files.values()):
+                folder.mkdir(exist_ok=True)
+            try:
+                with journal.appending() as append:
+                    for recording, state, found, error in _answered(answer, missing, console):
+                        if found is None:
+                            skipped[recording.path] = error
+                            continue
+                        for suffix, folder in files.items():
+                            found.write(folder / _file_name(recording, suffix), embed_audio=embed_audio)
+                        write_json(out / _TIMELINES / f"{recording.key}.json", found.to_dict(), indent=None)
+                        append({"key": recording.key, "state": state})
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"interrupted: what is done is in {out}; the same command goes on from there"
+                ) from None
+        done = [recording for recording in recordings if recording.path not in skipped]
+        return _tables(
+            out, tables, done, skipped, processor.labels, len(missing) - (len(skipped) - len(soundless))
+        )
+
+
+def _recordings(source: str, note: Callable[[str], None]) -> tuple[list[Recording], dict[str, str]]:
+    """Find the recordings, each once, with the segments that a table gives; and the rows of it without sound."""
+    rows: dict[str, list[Utterance]] = {}
+    soundless: dict[str, str] = {}
+    for utterance in collect_inputs([source], note):
+        if utterance.path is None:
+            name = utterance.utterance_id or "a row"
+            soundless[name] = f"{source}: {name} has no recording; a timeline needs sound"
+        else:
+            rows.setdefault(utterance.path, []).append(utterance)
+    found = [Recording(path, _given(path, utterances)) for path, utterances in rows.items()]
+    unused = sum(
+        recording.segments is None and any(row.transcript for row in rows[recording.path])
+        for recording in found
+    )
+    if unused:
+        told = f"the transcripts of {counted(unused, 'whole recording')} are not used"
+        note(f"{source}: {told}; give start and end of each utterance")
+    return found, soundless
+
+
+def _given(path: str, utterances: Sequence[Utterance]) -> list[Segment] | None:
+    if all(each.start is None and each.end is None for each in utterances):
+        return None
+    last = 0.0
+    if any(each.end is None for each in utterances):
+        with suppress(AudioError):  # which `timeline` raises again
+            last = probe(path).duration
+    segments = [
+        Segment(
+            each.start or 0.0,
+            last if each.end is None else each.end,
+            speaker=each.speaker,
+            transcript=each.transcript,
+        )
+        for each in utterances
+    ]
+    return sorted(segments, key=lambda segment: segment.start)
+
+
+def _begin(out: Path, settings: dict[str, Any]) -> None:
+    """Record the settings, or check them against the recorded ones."""
+    file = out / _MANIFEST
+    if file.exists():
+        before = read_json_object(file, "use another folder")
+        called = {name: f"{name} ({before.get(name)} before)" for name in settings}
+        different = differences(before, settings, called | {"model_sha256": "the model"})
+        refuse_other(out, "holds timelines made in another way", different)
+        return
+    if others := [path.name for path in out.iterdir() if path.name != LOCK]:
+        raise MMERError(
+            f"{out} is no folder of timelines and not empty, it holds {others[0]}; use another folder"
+        )
+    write_json(file, settings)
+
+
+def _is_done(recording: Recording, before: dict[str, str]) -> bool:
+    try:
+        return before.get(recording.key) == recording.state()
+    except (OSError, ValueError):  # it cannot be read, which `timeline` says
+        return False
+
+
+def _answered(
+    answer: Callable[..., Timeline], recordings: Sequence[Recording], console: Console
+) -> Iterator[tuple[Recording, str, Timeline | None, str]]:
+    """Answer recordings one by one; yield each with its state and its timeline, or with the reason for none."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        lengths = list(threads.map(_duration, recordings))
+    total, done = sum(lengths), 0.0
+    with counting(console, "seconds of sound", int(total)) as show:
+        show(0)
+        for recording, length in zip(recordings, lengths, strict=True):
+
+            def report(part: int, whole: int, done: float = done, length: float = length) -> None:
+                show(int(done + length * part / max(whole, 1)))
+
+            state, found, error = "", None, ""
+            try:
+                state = recording.state()
+                found = answer(recording.path, segments=recording.segments, progress=report)
+            except (MMERError, OSError, ValueError) as raised:
+                error = str(raised)
+            yield recording, state, found, error
+            done += length
+
+
+def _duration(recording: Recording) -> float:
+    try:
+        return probe(recording.path).duration
+    except (AudioError, OSError):
+        return 0.0  # which `timeline` says
+
+
+def _file_name(recording: Recording, suffix: str) -> str:
+    """Name a file after its recording; the key tells recordings of the same name apart."""
+    stem = os.fsdecode(os.fsencode(Path(recording.path).stem)[:_LONGEST_NAME])
+    return f"{stem}-{recording.key[:8]}{suffix}"
+
+
+def _tables(
+    out: Path, suffix: str, done: Sequence[Recording], skipped: dict[str, str], labels: list[str], new: int
+) -> Timelines:
+    """Write the tables from the timelines in the folder."""
+    summaries: list[dict[str, Any]] = []
+    unanswered: list[str] = []
+
+    def segments() -> Iterator[Prediction]:
+        for recording in done:
+            file = out / _TIMELINES / f"{recording.key}.json"
+            found = Timeline.from_dict(read_json_object(file, "delete the folder and begin again"))
+            for summary in found.summaries:
+                summaries.extend({"audio_path": found.recording} | row for row in summary.to_rows())
+            unanswered.extend(segment.error or "" for segment in found.errors)
+            yield from found.segments
+
+    answers, _ = write_predictions(segments(), out / f"segments{suffix}", labels=labels)
+    _write(summaries, _summary_schema(labels), out / f"summaries{suffix}")
+    rows = [{"audio_path": valid(path), "error": valid(error)} for path, error in skipped.items()]
+    _write(rows, _SKIPPED, out / f"skipped{suffix}")
+    return Timelines(out, len(done), new, answers, list(skipped.values()), unanswered)
+
+
+def _summary_schema(labels: Sequence[str]) -> pa.Schema:
+    columns = summarize([], labels, 1.0)[0].to_rows()[0]
+    kinds = dict.fromkeys(_TEXTS, pa.string()) | dict.fromkeys(_COUNTS, pa.int64())
+    return pa.schema([(name, kinds.get(name, pa.float64())) for name in ("audio_path", *columns)])
+
+
+def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+    table = pa.Table.from_pylist(rows, schema)
+    if path.suffix != ".parquet":
+        write_table(table.to_pandas(), path)
+        return
+    with writing(path) as part:
+        pq.write_table(table, part)

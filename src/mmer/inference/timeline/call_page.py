@@ -1,0 +1,140 @@
+"""A page about a timeline in one file, with a player, which asks nothing of any network."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmer.audio.load import SAMPLING_RATE, channel_names, stream_channels
+from mmer.errors import AudioError
+from mmer.inference.prediction import Prediction, predictions_frame
+from mmer.inference.timeline.curves import smoothed_curves
+from mmer.inference.timeline.plot import LINES, top_of
+from mmer.inference.timeline.segments import voice
+from mmer.inference.timeline.summary import Summary, summarize
+from mmer.plain_text import json_text, shown
+
+_FOLDER = Path(__file__).with_name("page")
+_CHUNK = SAMPLING_RATE  # frames that libsndfile encodes at a time
+
+
+def call_page(
+    segments: Sequence[Prediction],
+    *,
+    recording: str,
+    duration: float,
+    labels: Sequence[str],
+    smoothing: float = 0.0,
+    embed_audio: bool = False,
+) -> str:
+    """Make the page of a timeline: strips and lines of each voice, summaries, segments with words, CSV.
+
+    Args:
+        segments: the answers, sorted by start.
+        recording: path or name of the recording.
+        duration: duration of the recording in seconds.
+        labels: emotions of the model.
+        smoothing: seconds, which the page tells.
+        embed_audio: put the sound into the page, about 20 MB an hour for two channels. Otherwise the reader of the page
+            chooses the recording on their own computer.
+
+    Raises:
+        AudioError: the sound is to be embedded, and the recording is no file or cannot be read.
+    """
+    style, script = (_FOLDER.joinpath(name).read_text(encoding="utf-8") for name in ("call.css", "call.js"))
+    policy = {
+        "default-src": "'none'",
+        "script-src": _digest(script),
+        "style-src": _digest(style),
+        "media-src": "data: blob:",
+    }
+    duration = max(duration, 1e-3)
+    whole, *voices = summarize(segments, labels, duration)
+    data = {
+        "duration": duration,
+        "labels": labels,
+        "smoothing": smoothing,
+        "segments": [
+            {
+                "start": segment.start,
+                "end": segment.end,
+                "voice": voice(segment),
+                "label": segment.label,
+                "confidence": segment.confidence,
+                "transcript": segment.transcript,
+                "error": segment.error,
+            }
+            for segment in segments
+        ],
+        "voices": [_voice(segments, summary, labels, duration) for summary in voices],
+        "summaries": [asdict(summary) for summary in (voices if len(voices) == 1 else [whole, *voices])],
+        "csv": predictions_frame(segments, labels).to_csv(index=False),
+    }
+    name = shown(Path(recording).name)
+    environment = Environment(
+        loader=PackageLoader("mmer.inference.timeline", "page"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("call.html.jinja").render(
+        policy="; ".join(f"{kind} {allowed}" for kind, allowed in policy.items()),
+        name=name,
+        csv_name=f"{Path(name).stem}.csv",
+        style=Markup(style),
+        script=Markup(script),
+        gaussian=f"{smoothed_curves([], labels, duration).seconds:.3g}",
+        audio=_embedded(recording) if embed_audio else None,
+        data=Markup(_script_safe(json_text(data))),
+    )
+
+
+def _digest(text: str) -> str:
+    """Name an inline script or style in a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _script_safe(text: str) -> str:
+    """Escape JSON so that nothing in it ends the script element that holds it."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _voice(
+    segments: Sequence[Prediction], summary: Summary, labels: Sequence[str], duration: float
+) -> dict[str, Any]:
+    """Give the lines of a voice's main emotions with gaps as None, and its peaks."""
+    mine = [segment for segment in segments if voice(segment) == summary.voice]
+    curves = smoothed_curves(mine, labels, duration)
+    main = summary.main(LINES)
+    peaks = {each.label: asdict(each.peak) for each in main if each.peak}
+    return {
+        "name": summary.voice,
+        "lines": {
+            each.label: [
+                None if np.isnan(value) else round(value, 3)
+                for value in curves.values[:, labels.index(each.label)].tolist()
+            ]
+            for each in main
+        },
+        "peaks": peaks,
+        "top": top_of([peak["probability"] for peak in peaks.values()]),
+    }
+
+
+def _embedded(recording: str) -> str:
+    """Encode the sound of a recording as Vorbis, which is quick, in a data URL."""
+    if not Path(recording).is_file():
+        raise AudioError(f"{recording}: its sound cannot be put into a page, it is no file")
+    channels = channel_names(recording) if len(channel_names(recording)) == 2 else ["mix"]
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", SAMPLING_RATE, len(channels), "VORBIS", format="OGG") as target:
+        for blocks in stream_channels(recording, channels):
+            frames = np.stack(blocks, axis=1)
+            for start in range(0, len(frames), _CHUNK):
+                target.write(frames[start : start + _CHUNK])
+    return f"data:audio/ogg;base64,{base64.b64encode(file.getvalue()).decode()}"

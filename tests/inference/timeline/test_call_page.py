@@ -1,0 +1,245 @@
+"""The page of a call in a real browser, Debian's Chromium without a window, opened as a file."""
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from commands import run
+from inference.timeline.test_timeline_plot import contrast
+
+from mmer.audio.load import load_audio
+from mmer.errors import AudioError
+from mmer.inference import EmotionRecognizer, Prediction
+from mmer.inference.timeline.timeline import Timeline, timeline
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CSS = Path(__file__).parents[3] / "src" / "mmer" / "inference" / "timeline" / "page" / "call.css"
+HOSTILE = "</script><img src=x onerror=alert(1)>&amp;$x$"
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page is not tried in a browser")
+Open = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Opens a file; it must ask for nothing else, and its console must stay empty."""
+    opened: list[tuple[Any, list[str]]] = []
+
+    def open_at(path: Path, *, phone: bool = False, dark: bool = False) -> "Page":
+        size = {"width": 360, "height": 740} if phone else {"width": 1200, "height": 900}
+        context = browser.new_context(viewport=size, color_scheme="dark" if dark else "light")
+        page, wrong = context.new_page(), []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        allowed = (path.as_uri(), "blob:", "data:")
+        page.on(
+            "request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(allowed) else None
+        )
+        page.goto(path.as_uri())
+        opened.append((context, wrong))
+        return page
+
+    yield open_at
+    for context, wrong in opened:
+        context.close()
+        assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def call(clips: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stereo call of four utterances, in turn."""
+    sides = [[np.zeros(8000, np.float32)], [np.zeros(8000, np.float32)]]
+    for number, clip in enumerate(clips[:4]):
+        said = np.concatenate([load_audio(clip), np.zeros(16_000, np.float32)])
+        sides[number % 2].append(said)
+        sides[1 - number % 2].append(np.zeros_like(said))
+    path = tmp_path_factory.mktemp("call") / "call.flac"
+    soundfile.write(path, np.stack([np.concatenate(side) for side in sides], axis=1), 16_000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(recognizer: EmotionRecognizer, call: Path) -> Timeline:
+    return timeline(recognizer, call, channel="each")
+
+
+def chosen(page: "Page") -> list[str]:
+    return page.locator("#segments tr.chosen td:first-child").all_inner_texts()
+
+
+def until(page: "Page", condition: str) -> None:
+    """Wait for a condition; the page's policy forbids what `wait_for_function` does."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(condition)
+
+
+@in_a_browser
+def test_it_plays_follows_and_jumps(open_page: Open, found: Timeline, tmp_path: Path) -> None:
+    found.write(tmp_path / "call.html", embed_audio=True)
+    page = open_page(tmp_path / "call.html")
+    assert page.locator("#choose").count() == 0
+    until(page, "document.querySelector('audio').readyState > 0")
+    length = page.evaluate("document.querySelector('audio').duration")
+    assert length == pytest.approx(found.duration, abs=0.1)
+    rows = page.locator("#segments tbody tr")
+    assert rows.count() == len(found.segments) == 4
+    third = found.segments[2]
+    rows.nth(2).get_by_role("button").click()
+    until(page, f"document.querySelector('audio').currentTime > {(third.start or 0) + 0.2}")
+    assert chosen(page) == [rows.nth(2).locator("td").first.inner_text()]
+    assert f"{third.channel} {third.label}" in page.locator("#now").inner_text()
+    page.evaluate(f"document.querySelector('audio').currentTime = {found.segments[3].start} + 0.1")
+    until(page, "document.querySelectorAll('#segments tr')[4].className === 'chosen'")
+    page.get_by_role("button", name="Previous segment").click()
+    until(page, "document.querySelectorAll('#segments tr')[3].className === 'chosen'")
+
+
+@in_a_browser
+def test_keyboard_zoom_voices_and_a_file_of_ones_own(
+    open_page: Open, found: Timeline, call: Path, tmp_path: Path
+) -> None:
+    found.write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "chart":
+            break
+    assert page.evaluate("document.activeElement.id") == "chart"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    segments = page.locator("#segments tbody tr")
+    assert chosen(page) == [segments.nth(1).locator("td").first.inner_text()]
+    page.keyboard.press("+")
+    assert page.locator("#zoom").inner_text() == "2×"
+    widths = page.evaluate("[track.clientWidth, chart.clientWidth]")
+    assert widths[0] == pytest.approx(2 * widths[1], abs=2)
+    page.keyboard.press("-")
+    page.get_by_label("right", exact=True).uncheck()
+    assert page.locator(".strip:visible").count() == 1
+    assert segments.locator("visible=true").count() == 2
+    page.get_by_label("right", exact=True).check()
+    page.get_by_label("Choose the recording").set_input_files(call)
+    until(page, "document.querySelector('audio').readyState > 0")
+    page.get_by_role("button", name=re.compile("Peak of")).first.click()
+    until(page, "!document.querySelector('audio').paused")
+
+
+@in_a_browser
+def test_the_download_is_the_csv_file(open_page: Open, found: Timeline, tmp_path: Path) -> None:
+    found.write(tmp_path / "call.html")
+    found.write(tmp_path / "call.csv")
+    page = open_page(tmp_path / "call.html")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download all columns as CSV").click()
+    assert download.value.suggested_filename == "call.csv"
+    assert download.value.path().read_bytes() == (tmp_path / "call.csv").read_bytes()
+
+
+def hostile() -> Timeline:
+    labels = [HOSTILE, "__proto__", "constructor"]
+    answers = [
+        Prediction(
+            utterance_id="u",
+            start=4.0 * n,
+            end=4.0 * n + 3,
+            speaker=(HOSTILE, "'; alert(1)//")[n % 2],
+            label=labels[n % 3],
+            probabilities={label: 0.8 if label == labels[n % 3] else 0.1 for label in labels},
+            transcript=f"{n} {HOSTILE}",
+        )
+        for n in range(6)
+    ]
+    error = Prediction(utterance_id="u", start=25.0, end=26.0, error=HOSTILE)
+    return Timeline(
+        recording=f"/tmp/{HOSTILE.replace('/', '')}.wav",
+        duration=30.0,
+        labels=labels,
+        segments=[*answers, error],
+    )
+
+
+@in_a_browser
+def test_labels_words_and_names_are_data(open_page: Open, tmp_path: Path) -> None:
+    hostile().write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 2
+    assert page.get_by_role("heading", level=1).inner_text() == f"{HOSTILE.replace('/', '')}.wav"
+    first = page.locator("#segments tbody tr").first.locator("td").all_inner_texts()
+    assert first[1:] == [HOSTILE, HOSTILE, "80 %", f"0 {HOSTILE}"]
+    assert page.locator("#segments tbody tr").last.locator("td").nth(2).inner_text() == HOSTILE
+    assert page.locator(".lines path").count() == 3 + 3
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download all columns as CSV").click()
+    table = pd.read_csv(io.BytesIO(download.value.path().read_bytes()))
+    assert table["transcript"][0] == f"0 {HOSTILE}"
+
+
+@in_a_browser
+@pytest.mark.parametrize(("phone", "dark"), [(False, False), (True, True), (False, True)])
+def test_accessible(open_page: Open, tmp_path: Path, phone: bool, dark: bool) -> None:
+    """The rules of axe: contrast of 4.5, names, roles, landmarks; and nothing wider than the screen."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    hostile().write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html", phone=phone, dark=dark)
+    page.get_by_role("button", name="Next segment").click()
+    violations = Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in violations] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_colors_of_emotions_stand_out_from_their_ground() -> None:
+    light, dark = CSS.read_text().split("prefers-color-scheme: dark")
+    for theme in (light.split("@media")[0], dark):
+        colors = dict(re.findall(r"--(e\d+|card|soft): (#\w+);", theme))
+        assert len(colors) == 14
+        short = {
+            name: c if len(c) == 7 else "#" + "".join(2 * part for part in c[1:])
+            for name, c in colors.items()
+        }
+        for number in range(12):
+            assert contrast(short[f"e{number}"], short["card"]) >= 3, (number, theme[:40])
+
+
+def test_what_cannot_be_embedded_is_told(
+    found: Timeline,
+    model_folder: Path,
+    call: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = Timeline(recording="sent", duration=1.0, labels=found.labels, segments=[])
+    with pytest.raises(AudioError, match="sent: its sound cannot be put into a page, it is no file"):
+        sent.write(tmp_path / "sent.html", embed_audio=True)
+    assert list(tmp_path.iterdir()) == []
+    done = run(capfd, monkeypatch, ["timeline", model_folder, call, "--embed-audio", "-o", "a.json"])
+    assert (done.code, done.err) == (2, "mmer: --embed-audio is for a page; ask for a .html file\n")
+    sent.write(tmp_path / "empty.html")
+    assert "media-src data: blob:" in (tmp_path / "empty.html").read_text()

@@ -1,0 +1,139 @@
+"""Summaries of timelines: by hand, against every moment of drawn timelines, on screen and in files."""
+
+import io
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmer.display.terminal import PlainConsole
+from mmer.inference import Prediction
+from mmer.inference.timeline.summary import Peak, Stretch, Summary, summarize
+from mmer.inference.timeline.timeline import Timeline
+from mmer.inference.timeline.timeline_table import print_timeline
+
+LABELS = ["angry", "calm", "sad"]
+
+
+def said(start: float, end: float, angry: float, calm: float = 0.0, **settings: Any) -> Prediction:
+    probabilities = dict(zip(LABELS, (angry, calm, 1 - angry - calm), strict=True))
+    label = max(LABELS, key=lambda name: probabilities[name])
+    answer = {"label": label, "probabilities": probabilities}
+    return Prediction(utterance_id="u", start=start, end=end, **(answer | settings))
+
+
+def silent(start: float, end: float, **settings: Any) -> Prediction:
+    return Prediction(utterance_id="u", start=start, end=end, error="too long", **settings)
+
+
+CALL = [
+    said(0, 4, 0.7, 0.2, channel="left", transcript="no!"),
+    said(4, 5, 0.1, 0.8, channel="right"),
+    said(6, 8, 0.9, 0.1, channel="left", transcript="I said <no>!"),
+    silent(9, 10, channel="left"),
+    said(25, 30, 0.6, 0.1, channel="left"),
+]
+
+
+def emotions(summary: Summary) -> dict[str, Any]:
+    return {each.label: each for each in summary.emotions}
+
+
+def test_by_hand() -> None:
+    whole, left, right = summarize(CALL, LABELS, 30.0)
+    assert [(s.scope, s.voice, s.segments, s.unanswered, s.speech) for s in (whole, left, right)] == [
+        ("recording", "", 4, 1, 12.0),
+        ("voice", "left", 3, 1, 11.0),
+        ("voice", "right", 1, 0, 1.0),
+    ]
+    assert [each.share for each in whole.emotions] == pytest.approx([11 / 12, 1 / 12, 0])
+    angry = emotions(left)["angry"]
+    assert angry.mean == pytest.approx((4 * 0.7 + 2 * 0.9 + 5 * 0.6) / 11)
+    assert angry.thirds == [pytest.approx((4 * 0.7 + 2 * 0.9) / 6), None, pytest.approx(0.6)]
+    assert angry.trend == pytest.approx(0.6 - (4 * 0.7 + 2 * 0.9) / 6)
+    # A pause does not end a stretch; the segment without an answer does.
+    assert angry.longest == Stretch(start=0, end=8, speech=6.0)
+    assert emotions(whole)["angry"].longest == Stretch(start=25, end=30, speech=5.0)
+    assert angry.peak == Peak(probability=0.9, start=6, end=8, voice="left", transcript="I said <no>!")
+    assert emotions(left)["sad"].peak is None
+    assert emotions(left)["sad"].longest is None
+    assert emotions(right)["calm"].trend is None
+
+
+def test_nothing_answered() -> None:
+    for segments in ([], [silent(0, 1)]):
+        whole, *voices = summarize(segments, LABELS, 3.0)
+        assert (whole.segments, whole.unanswered, whole.speech) == (0, len(segments), 0.0)
+        assert len(voices) == len(segments)
+        assert {(e.share, e.mean, e.trend, e.longest, e.peak) for e in whole.emotions} == {(None,) * 5}
+        assert [each.thirds for each in whole.emotions] == [[None] * 3] * 3
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 29), st.integers(1, 10), st.floats(0, 1), st.sampled_from(["x", "y"])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_is_that_of_every_moment(drawn: list[tuple[int, int, float, str]]) -> None:
+    """Held against sums over tenths of seconds, each of which lies in whole segments and whole thirds."""
+    segments = [said(s, min(s + d, 30), p, speaker=who) for s, d, p, who in sorted(drawn)]
+    moments = np.arange(300) / 10 + 0.05
+    for summary in summarize(segments, LABELS, 30.0):
+        mine = [s for s in segments if summary.scope == "recording" or s.speaker == summary.voice]
+        inside = [(moments > (s.start or 0)) & (moments < (s.end or 0)) for s in mine]
+        for each in summary.emotions:
+            assert each.share == pytest.approx(
+                sum(i.sum() for i, s in zip(inside, mine, strict=True) if s.label == each.label)
+                / sum(i.sum() for i in inside)
+            )
+            for number, found in enumerate(each.thirds):
+                third = slice(100 * number, 100 * (number + 1))
+                weight = sum(i[third].sum() for i in inside)
+                total = sum(
+                    i[third].sum() * (s.probabilities or {})[each.label]
+                    for i, s in zip(inside, mine, strict=True)
+                )
+                assert found == (pytest.approx(total / weight, abs=1e-9) if weight else None)
+            if each.peak:
+                assert each.peak.probability == max((s.probabilities or {})[each.label] for s in mine)
+        assert sum(each.share or 0 for each in summary.emotions) == pytest.approx(1)
+        assert sum(each.mean or 0 for each in summary.emotions) == pytest.approx(1)
+
+
+def test_rows_have_the_same_columns_whatever_the_model_knows() -> None:
+    rows = [row for summary in summarize(CALL, LABELS, 30.0) for row in summary.to_rows()]
+    other = summarize([], ["share", "longest_start"], 1.0)[0].to_rows()
+    assert {tuple(row) for row in (*rows, *other)} == {tuple(rows[0])}
+    assert len(rows) == 9
+    left_angry = next(row for row in rows if (row["voice"], row["emotion"]) == ("left", "angry"))
+    assert left_angry["peak_transcript"] == "I said <no>!"
+    assert (left_angry["middle_third"], left_angry["longest_speech"], left_angry["unanswered"]) == (
+        None,
+        6.0,
+        1,
+    )
+
+
+def test_in_the_json_and_on_screen() -> None:
+    found = Timeline(recording="[b]call.wav", duration=30.0, labels=LABELS, segments=CALL)
+    assert found.to_dict()["summaries"] == [asdict(summary) for summary in found.summaries]
+    file = io.StringIO()
+    print_timeline(found, PlainConsole(file=file, width=80))
+    lines = file.getvalue().splitlines()
+    rows = [line.split() for line in lines]
+    assert ["left", "angry", "69%", "77%", "-", "60%", "██████████", "100.0%", "11.0", "3"] in rows
+    after = lines[lines.index("the recording: longest stretch angry, 00:25.0 - 00:30.0, 5.0 s of speech") :]
+    assert "  peak of calm 80% at 00:04.0 - 00:05.0 right" in after
+    left = after[after.index("left: longest stretch angry, 00:00.0 - 00:08.0, 6.0 s of speech") :]
+    assert left[1:3] == [
+        "  sad changed most: 7% in the first third, 30% in the last",
+        "  peak of angry 90% at 00:06.0 - 00:08.0: I said <no>!",
+    ]
+    single = Timeline(recording="a.wav", duration=2.0, labels=LABELS, segments=[said(0, 1, 1.0)])
+    print_timeline(single, PlainConsole(file=file, width=80))
+    assert file.getvalue().count("the recording: longest stretch") == 2
