@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from mmer import __version__
 from mmer.display.terminal import tell
 from mmer.files.writing import write_json
 from mmer.recipe.schema import Recipe
 
 SOFTWARE = (
-    *("mmer", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
+    *("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
     *("audiomentations", "soundfile", "soxr", "av"),
 )
 _AT_A_TIME = "training.micro_batch_size"
@@ -25,6 +26,7 @@ def versions(recipe: Recipe) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
+        "mmer": __version__,
         **{name: _version(name) for name in SOFTWARE},
         _AT_A_TIME: str(recipe.training.at_a_time),
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmer import __version__
 from mmer.audio.decoding.common import AudioInfo
 from mmer.audio.load import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
@@ -20,7 +21,7 @@ from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 
 _INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
-SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
+SOFTWARE = ("torch", "onnxruntime", "transformers")
 PROVENANCE = pa.schema(
     [
         ("audio_sha256", pa.string()),
@@ -29,7 +30,7 @@ PROVENANCE = pa.schema(
         ("file_duration", pa.float64()),
         ("truncated", pa.bool_()),
         ("model_sha256", pa.string()),
-        *((f"{name}_version", pa.string()) for name in SOFTWARE),
+        *((f"{name}_version", pa.string()) for name in ("mmer", *SOFTWARE)),
     ]
 )
 """Columns beside those of a prediction. The first four are of the whole file, null where there is none or its header
@@ -84,6 +85,7 @@ class ShardScorer:
         self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
         self._constant = {
             "model_sha256": job.model_sha256,
+            "mmer_version": __version__,
             **{f"{name}_version": _version(name) for name in SOFTWARE},
         }
 
