@@ -120,6 +120,16 @@ class Answer(BaseModel):
         )
 
 
+class BatchAnswer(BaseModel):
+    """Line of a batch: the answer for one of its files."""
+
+    api: Literal["v1"] = "v1"
+    index: int = Field(description="Position of the file in the request, from 0.")
+    name: str = Field(description="Name of the file.")
+    answer: Answer | None = Field(description="Null where there is an error.")
+    error: str | None
+
+
 class SegmentAnswer(BaseModel):
     """Answer for a segment of speech; `label` and `probabilities` are null where there is an `error`."""
 
@@ -173,6 +183,10 @@ class Limits(BaseModel):
     """Limits of the service."""
 
     upload_bytes: int = Field(description="Largest request; else 413.")
+    upload_minutes: dict[str, float] = Field(
+        description="Minutes of sound that `upload_bytes` hold, by format. JSON holds three quarters of them."
+    )
+    batch_files: int = Field(description="Most files in one request to `/v1/predict/batch`; else 422.")
     clip_seconds: float | None = Field(
         description="Longest recording for one answer; else 422. Null without sound."
     )
