@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mmer import __version__
 from mmer.display.terminal import tell
 from mmer.files.writing import write_json
 from mmer.recipe.schema import Recipe
+from mmer.version import __version__
 
 SOFTWARE = (
     *("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),

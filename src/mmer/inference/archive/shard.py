@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmer import __version__
 from mmer.audio.decoding.common import AudioInfo
 from mmer.audio.load import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
@@ -19,6 +18,7 @@ from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.version import __version__
 
 _INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
 SOFTWARE = ("torch", "onnxruntime", "transformers")
