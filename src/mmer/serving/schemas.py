@@ -103,6 +103,7 @@ class Answer(BaseModel):
     contributions: dict[str, float | None] = Field(
         description="The probability of `label` minus that in the answer without this modality."
     )
+    condition: str = Field(description="Modalities behind the answer: both, speech or text.")
     warnings: list[str] = Field(description="Reasons why the answer may be less reliable.")
 
     @classmethod

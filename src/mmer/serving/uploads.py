@@ -95,15 +95,18 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
         if len(values) not in (0, len(files)):
             found = f"{len(files)} files and {len(values)} times {name}"
             raise HTTPException(422, f"the form has {found}; send it once for each file, or not at all")
-    try:
-        return [
-            PredictQuestion.model_validate(
-                file | {name: values[index] for name, values in fields.items() if values}
-            )
-            for index, file in enumerate(files)
-        ]
-    except ValidationError as error:
-        raise HTTPException(422, _one_line(error, PredictQuestion)) from None
+    questions: list[PredictQuestion] = []
+    for index, file in enumerate(files):
+        chosen = {
+            name: values[index]
+            for name, values in fields.items()
+            if values and (values[index] or name == "min_confidence")  # no words and no name: unknown
+        }
+        try:
+            questions.append(PredictQuestion.model_validate(file | chosen))
+        except ValidationError as error:
+            raise HTTPException(422, f"file {index + 1}: {_one_line(error, PredictQuestion)}") from None
+    return questions
 
 
 def _check_fields(content: bytes, asked: type[Upload]) -> None:
