@@ -32,7 +32,7 @@ TOOLS = {"hypothesis", "axe-playwright-python"}
 def requirements() -> list[Requirement]:
     """What mmer and all of its extras ask for directly."""
     lines = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
-    return [found for found in map(Requirement, lines) if found.name != "mmer"]
+    return [found for found in map(Requirement, lines) if found.name != PROJECT["name"]]
 
 
 def pins(path: Path) -> dict[str, set[str]]:

@@ -53,15 +53,15 @@ NOTICES = (
 
 
 def installed_by(project: str) -> str:
-    """Return what installs a direct dependency: `mmer`, or its extras as `mmer[a]`, `mmer[b]`."""
+    """Return what installs a direct dependency: the package, or its extras as `package[a]`, `package[b]`."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     name = re.compile(rf"{re.escape(project)}(?![\w-])")
     if any(name.match(requirement) for requirement in declared["dependencies"]):
-        return "`mmer`"
+        return f"`{declared['name']}`"
     extras = declared["optional-dependencies"]
     found = [extra for extra in extras if extra != "test" and any(map(name.match, extras[extra]))]
     assert found, f"{project} is no dependency any more"
-    return ", ".join(f"`mmer[{extra}]`" for extra in found)
+    return ", ".join(f"`{declared['name']}[{extra}]`" for extra in found)
 
 
 def table() -> str:

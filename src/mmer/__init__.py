@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mmer.telemetry import switch_off
+from mmer.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mmer.corpora import read_corpus
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from mmer.training.crossval import CrossValidation, cross_validate
     from mmer.training.run import TrainingRun, train
 
-__version__ = "0.1.0"
 switch_off()
 
 _HOMES = {

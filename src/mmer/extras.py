@@ -1,9 +1,16 @@
 """Optional packages."""
 
+import shlex
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import requires
+from pathlib import Path
 from types import ModuleType
 
 from mmer.errors import MissingExtraError
+
+DISTRIBUTION = "mmer-speech"
+"""Name of this project on the package index, where `mmer` is another one."""
 
 
 def import_extra(package: str, purpose: str, extra: str | None = None) -> ModuleType:
@@ -25,5 +32,28 @@ def import_extra(package: str, purpose: str, extra: str | None = None) -> Module
 
 
 def install_command(extra: str) -> str:
-    """Give the command that adds an extra; PyPI's project of the name mmer is another one."""
-    return f"pip install -c constraints.txt '.[{extra}]' in the source folder of mmer"
+    """Return the command that adds an extra to this installation.
+
+    A checkout is installed again with the extra. Any other installation may come from a file or a folder that is gone,
+    so that the packages of the extra are named.
+    """
+    checkout = Path(__file__).parents[2]
+    if (checkout / "pyproject.toml").is_file():
+        constraints = shlex.quote(str(checkout / "constraints.txt"))
+        return f"pip install -c {constraints} -e {shlex.quote(f'{checkout}[{extra}]')}"
+    return shlex.join(["pip", "install", *_packages(extra)])
+
+
+def _packages(extra: str) -> Iterator[str]:
+    """Yield what an extra requires, as pip takes it."""
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, requires(DISTRIBUTION) or ()):
+        if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
+            continue
+        if requirement.name == DISTRIBUTION:
+            for other in sorted(requirement.extras):
+                yield from _packages(other)
+        else:
+            requirement.marker = None
+            yield str(requirement)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import typer.main
 from command_line import commands, options
 from commands import Outcome, run
 
+from mmer import __version__
 from mmer.cli import app as spelling
 from mmer.cli.main import app
 from mmer.errors import MMERError, RecipeError
@@ -104,7 +104,7 @@ def test_usage_errors_are_one_line(
 
 
 def test_version_and_no_arguments(mmer: Command) -> None:
-    assert mmer("--version").out == f"mmer {version('mmer')}\n"
+    assert mmer("--version").out == f"mmer {__version__}\n"
     for arguments in ([], ["corpus"], ["model"]):
         shown = mmer(*arguments)
         assert "Usage" in shown.out + shown.err

@@ -35,7 +35,7 @@ class Process:
 TOKEN = "correct-horse-battery"
 
 
-def launch(model: Path, *arguments: str) -> "subprocess.Popen[str]":
+def launch(model: Path, *arguments: str, stdout: int | None = None) -> "subprocess.Popen[str]":
     """Run `mmer serve` at a free port."""
     command = [
         sys.executable,
@@ -48,7 +48,8 @@ def launch(model: Path, *arguments: str) -> "subprocess.Popen[str]":
         "cpu",
         *arguments,
     ]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "300"})
+    environment = {**os.environ, "COLUMNS": "300"}
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def wait_for(process: "subprocess.Popen[str]") -> Process:

@@ -16,7 +16,7 @@ from mmer.inference import EmotionRecognizer
 Service = Callable[..., str]
 ROUTES = (
     *("/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/page/page.js", "/nothing"),
-    *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain", "/v1/stream"),
+    *("/v1/model", "/v1/predict", "/v1/predict/batch", "/v1/timeline", "/v1/explain", "/v1/stream"),
 )
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # that of RFC 6455
 CLOSE = b"\x88\x80" + bytes(4)  # the frame that ends a stream

@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 from mmer.audio.load import load_audio
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.backends.model_folder import model_hash
+from mmer.serving.uploads import upload_minutes
 
 Service = Callable[..., str]
 RATE = 16_000
@@ -331,6 +332,46 @@ class TestOperation:
         bodies = described["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
         assert set(bodies) == {"multipart/form-data", "application/json"}
         assert httpx2.get(f"{url}/nothing").json() == {"detail": "Not Found"}
+
+    def test_operations_are_named_and_the_stream_is_described(self, url: str) -> None:
+        described = httpx2.get(f"{url}/openapi.json").json()
+        operations = {
+            operation["operationId"]: operation
+            for methods in described["paths"].values()
+            for operation in methods.values()
+        }
+        assert set(operations) == {
+            *("predict", "predict_batch", "get_timeline", "explain", "stream"),
+            *("get_model", "get_health", "get_readiness"),
+        }
+        assert all(operation["summary"] and operation["tags"] for operation in operations.values())
+        used = {tag for operation in operations.values() for tag in operation["tags"]}
+        assert used == {tag["name"] for tag in described["tags"]}
+        batch = operations["predict_batch"]["responses"]["200"]["content"]
+        assert set(batch) == {"application/x-ndjson"}
+        stream = operations["stream"]
+        assert stream["parameters"][0]["name"] == "rate"
+        message = stream["responses"]["101"]["content"]["application/json"]["schema"]
+        assert {"final", "start", "end", "answer"} < set(message["properties"])
+        schemas = described["components"]["schemas"]
+        for name in re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(described)):
+            assert name in schemas
+        assert "$defs" not in json.dumps(described)
+        refused = httpx2.get(f"{url}/v1/stream")
+        assert "connect to it by WebSocket" in detail(refused, 426)
+        assert refused.headers["Upgrade"] == "websocket"
+
+    def test_upload_limit_in_minutes(self, service: Service) -> None:
+        """A file of the stated length is let in, and a longer one is told the length."""
+        url = service(max_upload=3_200_000)
+        minutes = httpx2.get(f"{url}/v1/model").json()["limits"]["upload_minutes"]
+        assert minutes["16-bit WAV at 16 kHz in mono"] == pytest.approx(100 / 60, abs=0.01)
+        page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+        for name, length in upload_minutes(25_000_000).items():
+            assert f"| {name} | {length:g} min | {upload_minutes(100_000_000)[name]:g} min |" in page
+        too_long = post(url, wav(101))
+        assert "1.67 min of 16-bit WAV at 16 kHz in mono" in detail(too_long, 413)
+        assert "at most 10 s are allowed" in detail(post(url, wav(99)), 422)
 
     def test_metrics(self, url: str) -> None:
         def count(name: str) -> float:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import soxr
+from inference.conftest import save_model
 
 from mmer.inference import EmotionRecognizer
 
@@ -28,6 +30,19 @@ def spoken(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples, rate = soundfile.read(clips[0], dtype="float32")
     path = tmp_path_factory.mktemp("microphone") / "spoken.wav"
     soundfile.write(path, soxr.resample(samples, rate, 48_000), 48_000, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def call(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speakers on two channels, one after the other, for longer than the model takes at once."""
+    sides = []
+    for chosen in (clips[:4], clips[4:8]):
+        parts = [soundfile.read(clip, dtype="float32")[0] for clip in chosen]
+        sides.append(np.concatenate([np.append(part, np.zeros(16_000, np.float32)) for part in parts]))
+    length = min(map(len, sides))
+    path = tmp_path_factory.mktemp("call") / "call.wav"
+    soundfile.write(path, np.stack([side[:length] for side in sides], axis=1), 16_000)
     return path
 
 
@@ -229,14 +244,112 @@ def test_what_a_screen_reader_finds(open_page: Open, url: str) -> None:
         assert re.search(found, tree), f"{found} is not in\n{tree}"
 
 
-def test_errors_are_shown_as_they_are(open_page: Open, url: str) -> None:
+def test_errors_are_for_people_and_their_source_for_developers(open_page: Open, url: str) -> None:
+    from playwright.sync_api import FilePayload
+
     page = open_page(url)
+    page.get_by_text("knows 4 emotions").wait_for()
+    ask(page)
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert alert.inner_text() == "Choose a recording, or type what is said."
+    nothing = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"nothing" * 40)
+    page.get_by_label("Choose a recording").set_input_files(nothing)
     with page.expect_response("**/v1/predict") as refused:
         ask(page)
     said = refused.value.json()["detail"]
-    page.get_by_role("alert").wait_for()
-    assert page.get_by_role("alert").inner_text() == f"{said} (422)"
+    alert.wait_for()
+    assert alert.locator("p").inner_text() == said
+    assert not page.locator("#problem-source").is_visible()
+    alert.get_by_text("For developers").click()
+    assert page.locator("#problem-source").inner_text() == f"POST v1/predict: 422 {said}"
     assert page.get_by_role("table").count() == 0
+    _accessible(page, "for developers")
+
+
+def test_a_model_that_needs_sound(open_page: Open, service: Callable[..., str], tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model")
+    page = open_page(service(load=lambda: EmotionRecognizer.from_pretrained(folder, device="cpu")))
+    page.get_by_text("knows 4 emotions").wait_for()
+    page.get_by_label("What is said").fill(WORDS)
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    needs = "This model needs sound. Choose a recording, or record one."
+    assert page.get_by_role("alert").inner_text() == needs
+
+
+def test_too_many_questions_and_too_large_a_file(open_page: Open, service: Callable[..., str]) -> None:
+    from playwright.sync_api import FilePayload
+
+    page = open_page(service(max_per_minute=1, max_upload=100_000))
+    page.get_by_text("knows 4 emotions").wait_for()
+    page.get_by_label("What is said").fill(WORDS)
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    said = page.get_by_role("alert").locator("p").inner_text()
+    assert re.fullmatch(r"Too many questions came from your address\. Try again in \d+ seconds?\.", said)
+    large = FilePayload(name="large.wav", mimeType="audio/wav", buffer=bytes(200_000))
+    page.get_by_label("Choose a recording").set_input_files(large)
+    page.get_by_text(
+        "This file is too large. At most 0.1 MB are allowed: 1 s of 16-bit WAV at 44.1 kHz"
+    ).wait_for()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_long_file_is_offered_as_a_timeline(open_page: Open, url: str, call: Path, is_known: bool) -> None:
+    """Its length is known to the browser, or only to the service, as of a format that the browser does not play."""
+    page = open_page(url, phone=True, dark=True)
+    page.get_by_text("knows 4 emotions").wait_for()
+    if not is_known:
+        page.evaluate("Object.defineProperty(HTMLMediaElement.prototype, 'duration', { get: () => NaN })")
+    page.get_by_label("Choose a recording").set_input_files(call)
+    if not is_known:
+        ask(page)
+    page.get_by_text("This recording is longer than the 10 s that one answer covers.").wait_for()
+    assert not page.get_by_role("alert").is_visible()
+    assert not page.get_by_role("button", name="Ask the model").is_visible()
+    _accessible(page, "long")
+    page.get_by_role("button", name="Timeline of the recording").click()
+    page.get_by_role("region", name="Timeline").wait_for(timeout=120_000)
+    page.get_by_role("button", name="Remove the recording").click()
+    assert page.get_by_role("button", name="Ask the model").is_visible()
+
+
+def test_channels_legend_warnings_and_download(open_page: Open, url: str, call: Path) -> None:
+    page = open_page(url, phone=True)
+    page.get_by_label("Choose a recording").set_input_files(call)
+    page.get_by_label("Channels").select_option("Each is one speaker")
+    with page.expect_response("**/v1/timeline", timeout=120_000) as answered:
+        page.get_by_role("button", name="Timeline of the recording").click()
+    found = answered.value.json()
+    segments = found["segments"]
+    assert {segment["channel"] for segment in segments} == {"left", "right"}
+    region = page.get_by_role("region", name="Timeline")
+    region.wait_for()
+    assert region.locator(".strip").count() == 2
+    legend = region.get_by_role("list", name="Emotions").get_by_role("listitem").all_inner_texts()
+    assert [line.split(":")[0] for line in legend] == found["labels"]
+    shares = [float(line.split(":")[1].split()[0]) for line in legend]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    said = region.get_by_role("list", name="Warnings").inner_text()
+    warnings = {warning for segment in segments for warning in segment["warnings"]}
+    assert warnings
+    assert all(warning in said for warning in warnings)
+    with page.expect_download() as downloaded:
+        region.get_by_role("link", name="Download all segments").click()
+    assert downloaded.value.suggested_filename == "call.csv"
+    table = pd.read_csv(downloaded.value.path())
+    assert len(table) == len(segments)
+    for row, segment in zip(table.to_dict("records"), segments, strict=True):
+        assert (row["start"], row["end"], row["channel"]) == (
+            segment["start"],
+            segment["end"],
+            segment["channel"],
+        )
+        assert row["label"] == segment["label"]
+        for label, probability in segment["probabilities"].items():
+            assert row[f"probability_{label}"] == pytest.approx(probability)
+    _accessible(page, "channels")
 
 
 def test_token(open_page: Open, service: Callable[..., str]) -> None:
@@ -314,6 +427,9 @@ def test_explanation(open_page: Open, url: str, clips: list[Path]) -> None:
     assert page.evaluate("document.activeElement.id") == "explanation"
     assert region.get_by_text("Word that counts most").is_visible()
     assert region.get_by_text("Same words, flat voice").is_visible()
+    rows = region.get_by_role("table").first.get_by_role("rowheader").all_inner_texts()
+    assert rows == [f"“{word}”" for word in WORDS.split()]
+    region.get_by_text("The whole explanation as a picture").click()
     picture = page.locator("#explanation-picture")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
     _accessible(page, "explanation")

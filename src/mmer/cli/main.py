@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmer import __version__
 from mmer.cli import corpus, evaluation, model, recordings, serve, training
 from mmer.cli.app import Commands, Group, Terminated, register
 
@@ -79,9 +80,7 @@ for function, name, example in (
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"mmer {version('mmer')}")
+        print(f"mmer {__version__}")
         raise typer.Exit
 
 

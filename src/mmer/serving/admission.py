@@ -54,6 +54,36 @@ class Request:
             self.limit.reschedule(0)
 
 
+class RateLimit:
+    """Number of requests per minute that one address may send.
+
+    Args:
+        max_per_minute: the number; 0 for no limit.
+    """
+
+    def __init__(self, max_per_minute: int) -> None:
+        limits = import_extra("limits", "the HTTP service", "serve")
+        self._most = max_per_minute
+        self._rate = limits.RateLimitItemPerMinute(max_per_minute or 1)
+        self._window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
+
+    def refusal(self, address: str | None, cost: int = 1) -> Refusal | None:
+        """Count requests of an address; return why they are refused, or None if they are not.
+
+        Args:
+            address: of the client; None if unknown.
+            cost: number of requests.
+        """
+        address = address or "unknown"
+        if not self._most or cost < 1 or self._window.hit(self._rate, address, cost=cost):
+            return None
+        reset = self._window.get_window_stats(self._rate, address).reset_time
+        wait = max(1, math.ceil(reset - time.time()))
+        allowed = f"at most {self._most} requests a minute are answered"
+        detail = f"too many requests: {allowed}; ask again in {wait} s"
+        return Refusal(429, detail, {"Retry-After": str(wait)})
+
+
 class Admission:
     """ASGI middleware that admits a request, or refuses it with 400, 401, 403, 429, 503 or 504.
 
@@ -64,13 +94,13 @@ class Admission:
         app: the application behind it.
         settings: settings of the service.
         state: state of the service; the middleware counts requests in flight.
+        rate: rate limit of the clients.
     """
 
-    def __init__(self, app: "ASGIApp", settings: ServiceSettings, state: ServiceState) -> None:
-        limits = import_extra("limits", "the HTTP service", "serve")
-        self._app, self._settings, self._state = app, settings, state
-        self._rate = limits.RateLimitItemPerMinute(settings.max_per_minute or 1)
-        self._window = limits.strategies.MovingWindowRateLimiter(limits.storage.MemoryStorage())
+    def __init__(
+        self, app: "ASGIApp", settings: ServiceSettings, state: ServiceState, rate: "RateLimit"
+    ) -> None:
+        self._app, self._settings, self._state, self._rate = app, settings, state, rate
         self._requests: set[Request] = set()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -185,11 +215,9 @@ class Admission:
             return None
         if self._state.draining:
             return Refusal(503, "the service is stopping; ask again later", {"Retry-After": "5"})
-        wait = self._wait((scope.get("client") or ("unknown",))[0])
-        if wait is not None:
-            allowed = f"at most {self._settings.max_per_minute} requests a minute are answered"
-            again = {"Retry-After": str(wait)}
-            return Refusal(429, f"too many requests: {allowed}; ask again in {wait} s", again)
+        refusal = self._rate.refusal((scope.get("client") or (None,))[0])
+        if refusal is not None:
+            return refusal
         if scope["type"] == "http" and not self._has_place():
             busy = f"{len(self._requests)} requests are being answered, and no more at a time"
             return Refusal(503, f"the service is busy: {busy}; ask again soon", {"Retry-After": "1"})
@@ -212,13 +240,6 @@ class Admission:
         kind, _, token = authorization.partition(" ")
         same = hmac.compare_digest(token.strip().encode(), self._settings.token.encode())
         return kind.lower() == "bearer" and same
-
-    def _wait(self, address: str) -> int | None:
-        """Return the seconds until a request from this address is answered again; None if it is answered now."""
-        if not self._settings.max_per_minute or self._window.hit(self._rate, address):
-            return None
-        reset = self._window.get_window_stats(self._rate, address).reset_time
-        return max(1, math.ceil(reset - time.time()))
 
 
 def _only(name: str, headers: list[tuple[str, str]]) -> str | None:

@@ -6,26 +6,32 @@ from pathlib import Path
 from typing import Any
 
 from mmer import __version__
+from mmer.errors import MMERError
 from mmer.extras import import_extra
-from mmer.inference.abstention import Abstention
-from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.serving.admission import Admission
+from mmer.serving.access_log import AccessLog
+from mmer.serving.admission import Admission, RateLimit
 from mmer.serving.batching import Batching
 from mmer.serving.longer_work import add_longer_work
+from mmer.serving.predict_batch import add_predict_batch, most_files
 from mmer.serving.prometheus import Metrics, Watch
 from mmer.serving.readiness import Readiness
-from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Question, Status
+from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Status
 from mmer.serving.service import REFUSALS, Responses, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.stream import add_stream
-from mmer.serving.uploads import read_question
+from mmer.serving.uploads import read_question, upload_minutes
 
 PAGE = Path(__file__).parent / "page"
 DESCRIPTION = """\
 Emotions of recordings, of transcripts, or of both. A score says which label raters or directors would probably have
 given; it is not what a person feels. Do not use it to decide about people, nor to monitor them without their informed
 consent."""
+
+TAGS = [
+    {"name": "predictions", "description": "Emotions of utterances and recordings."},
+    {"name": "service", "description": "The model, the limits of the service, and its state."},
+]
 
 
 def create_app(
@@ -59,7 +65,8 @@ def create_app(
     batching = Batching(
         recognizer, batch_size=settings.batch_size, wait=settings.batch_wait, observe=metrics.batch
     )
-    service = Service(recognizer, load, name, model, settings, state, metrics, batching)
+    rate = RateLimit(settings.max_per_minute)
+    service = Service(recognizer, load, name, model, settings, state, metrics, batching, rate)
 
     is_ready = Readiness(batching, recognizer, settings.ready_seconds)
 
@@ -77,6 +84,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_tags=TAGS,
         responses={status: {"model": Problem} for status in (400, 401, 403, 408, 429, 503, 504)},
     )
 
@@ -90,30 +98,25 @@ def create_app(
 
     @app.post(
         "/v1/predict",
+        operation_id="predict",
+        tags=["predictions"],
+        summary="Predict the emotion of an utterance",
         responses=REFUSALS,
         openapi_extra=bodies(PredictQuestion),
     )
     async def predict(request: Request) -> Answer:
         """Predict the emotion of a recording, of its transcript, or of both."""
         question = await read_question(request, PredictQuestion, settings.max_upload)
-        prediction = await batching.answer(
-            Utterance(
-                question.audio,
-                question.transcript,
-                speaker=question.speaker,
-                utterance_id=_name(question),
-            )
-        )
-        if prediction.error is not None:
-            raise HTTPException(422, prediction.error)
-        metrics.answer(prediction)
-        prediction = Abstention(recognizer.calibration, question.min_confidence or None)(prediction)
-        return Answer.of(prediction, model=model, min_confidence=question.min_confidence)
+        try:
+            return await service.answer(question)
+        except MMERError as error:
+            raise HTTPException(422, str(error)) from None
 
+    add_predict_batch(app, service)
     add_longer_work(app, service)
     add_stream(app, service)
 
-    @app.get("/v1/model")
+    @app.get("/v1/model", operation_id="get_model", tags=["service"], summary="Describe the model")
     async def about() -> ModelCard:
         """Describe the model and the limits of the service."""
         processor = recognizer.processor
@@ -129,6 +132,8 @@ def create_app(
             calibrated=recognizer.calibration is not None,
             limits=Limits(
                 upload_bytes=settings.max_upload,
+                upload_minutes=upload_minutes(settings.max_upload),
+                batch_files=most_files(settings),
                 clip_seconds=processor.max_duration if processor.uses_speech else None,
                 timeline_seconds=settings.max_duration,
                 requests_per_minute=settings.max_per_minute,
@@ -140,12 +145,24 @@ def create_app(
 
     open_to_all: Responses = {status: {} for status in (401, 408, 429, 503, 504)}
 
-    @app.get("/health", responses=open_to_all)
+    @app.get(
+        "/health",
+        operation_id="get_health",
+        tags=["service"],
+        summary="Tell whether the process is alive",
+        responses=open_to_all,
+    )
     async def health() -> Status:
         """Tell whether the process is alive."""
         return Status(status="ok")
 
-    @app.get("/ready", responses=open_to_all | {503: {"model": Status}})
+    @app.get(
+        "/ready",
+        operation_id="get_readiness",
+        tags=["service"],
+        summary="Tell whether the model answers",
+        responses=open_to_all | {503: {"model": Status}},
+    )
     async def ready(response: Response) -> Status:
         """Tell whether the service takes requests and the model answers."""
         status = "stopping" if state.draining else "ok" if await is_ready() else "stuck"
@@ -173,8 +190,5 @@ def create_app(
 
     app.mount("/page", StaticFiles(directory=PAGE))
     app.mount("/docs/files", StaticFiles(packages=[("fastapi_offline", "static")]))
-    return Watch(Admission(app, settings, state), metrics)
-
-
-def _name(question: Question) -> str:
-    return question.name if question.audio is not None else "transcript"
+    watched = Watch(Admission(app, settings, state, rate), metrics)
+    return AccessLog(watched) if settings.access_log else watched

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from mmer.extras import import_extra
+from mmer.serving.access_log import REFUSED, write_access
 from mmer.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -217,6 +218,17 @@ class HTTPConnection(_Connection, H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.scope.setdefault("state", {})[REFUSED] = status, len(body)
+            elif self.guard.settings.access_log:
+                write_access(
+                    client=self.address,
+                    method=None,
+                    path=None,
+                    status=status,
+                    seconds=time.monotonic() - self._since,
+                    size=len(body),
+                )
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

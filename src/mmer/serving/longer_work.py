@@ -16,7 +16,7 @@ from mmer.inference.explain.explanation import Explanation
 from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.timeline import Timeline, timeline
-from mmer.serving.schemas import ExplanationAnswer, Question, TimelineAnswer, TimelineQuestion
+from mmer.serving.schemas import ExplanationAnswer, Problem, Question, TimelineAnswer, TimelineQuestion
 from mmer.serving.service import REFUSALS, Service, bodies
 from mmer.serving.uploads import read_question
 
@@ -119,7 +119,14 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
         found.plot(picture)
         return found, picture.getvalue()
 
-    @app.post("/v1/timeline", responses=REFUSALS, openapi_extra=bodies(TimelineQuestion))
+    @app.post(
+        "/v1/timeline",
+        operation_id="get_timeline",
+        tags=["predictions"],
+        summary="Predict an emotion for each segment of speech in a recording",
+        responses=REFUSALS,
+        openapi_extra=bodies(TimelineQuestion),
+    )
     async def follow(request: Request) -> TimelineAnswer:
         """Predict an emotion for each segment of speech in a recording."""
         question = await read_question(request, TimelineQuestion, service.settings.max_upload)
@@ -129,7 +136,15 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
             raise HTTPException(422, str(error)) from None
         return TimelineAnswer(model=service.model, **found.to_dict())
 
-    @app.post("/v1/explain", responses=REFUSALS, openapi_extra=bodies(Question))
+    @app.post(
+        "/v1/explain",
+        operation_id="explain",
+        tags=["predictions"],
+        summary="Explain the answer to an utterance",
+        responses=REFUSALS
+        | {501: {"model": Problem, "description": "The extra `explain` is not installed."}},
+        openapi_extra=bodies(Question),
+    )
     async def account(request: Request) -> ExplanationAnswer:
         """Explain the answer to an utterance."""
         question = await read_question(request, Question, service.settings.max_upload)

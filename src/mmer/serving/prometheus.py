@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ROUTES = frozenset(
     {
         *("/", "/health", "/ready", "/metrics"),
-        *("/v1/model", "/v1/predict", "/v1/timeline", "/v1/explain"),
+        *("/v1/model", "/v1/predict", "/v1/predict/batch", "/v1/timeline", "/v1/explain", "/v1/stream"),
     }
 )
 """Paths counted under their own name; all others count as `other`."""

@@ -104,6 +104,7 @@ class Answer(BaseModel):
     contributions: dict[str, float | None] = Field(
         description="The probability of `label` minus that in the answer without this modality."
     )
+    condition: str = Field(description="Modalities behind the answer: both, speech or text.")
     warnings: list[str] = Field(description="Reasons why the answer may be less reliable.")
 
     @classmethod
@@ -117,6 +118,16 @@ class Answer(BaseModel):
             confidence=prediction.confidence,
             min_confidence=min_confidence,
         )
+
+
+class BatchAnswer(BaseModel):
+    """Line of a batch: the answer for one of its files."""
+
+    api: Literal["v1"] = "v1"
+    index: int = Field(description="Position of the file in the request, from 0.")
+    name: str = Field(description="Name of the file.")
+    answer: Answer | None = Field(description="Null where there is an error.")
+    error: str | None
 
 
 class SegmentAnswer(BaseModel):
@@ -176,6 +187,10 @@ class Limits(BaseModel):
     """Limits of the service."""
 
     upload_bytes: int = Field(description="Largest request; else 413.")
+    upload_minutes: dict[str, float] = Field(
+        description="Minutes of sound that `upload_bytes` hold, by format. JSON holds three quarters of them."
+    )
+    batch_files: int = Field(description="Most files in one request to `/v1/predict/batch`; else 422.")
     clip_seconds: float | None = Field(
         description="Longest recording for one answer; else 422. Null without sound."
     )

@@ -5,10 +5,14 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmer.errors import MMERError
+from mmer.inference.abstention import Abstention
+from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.serving.admission import RateLimit
 from mmer.serving.batching import Batching
 from mmer.serving.prometheus import Metrics
-from mmer.serving.schemas import Problem, Upload
+from mmer.serving.schemas import Answer, PredictQuestion, Problem, Upload
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.uploads import JSON, MULTIPART
 
@@ -31,6 +35,7 @@ class Service:
         state: state shared with the code that stops the service.
         metrics: counters.
         batching: queue of single utterances for the recognizer.
+        rate: rate limit of the clients.
         pools: thread pools of the routes, which end with the service.
     """
 
@@ -42,7 +47,25 @@ class Service:
     state: ServiceState
     metrics: Metrics
     batching: Batching
+    rate: RateLimit
     pools: list[Executor] = field(default_factory=list)
+
+    async def answer(self, question: PredictQuestion) -> Answer:
+        """Answer a question in a batch with others.
+
+        Raises:
+            MMERError: there is no prediction for it.
+        """
+        name = question.name if question.audio is not None else "transcript"
+        prediction = await self.batching.answer(
+            Utterance(question.audio, question.transcript, speaker=question.speaker, utterance_id=name)
+        )
+        if prediction.error is not None:
+            raise MMERError(prediction.error)
+        self.metrics.answer(prediction)
+        calibration, minimum = self.recognizer.calibration, question.min_confidence
+        marked = Abstention(calibration, minimum or None)(prediction)
+        return Answer.of(marked, model=self.model, min_confidence=minimum)
 
     def threads(self, number: int, name: str) -> Executor:
         """Create a thread pool; its tasks must not wait for each other."""

@@ -66,6 +66,8 @@ class ServeSettings(Section):
     """Largest number of simultaneous streams."""
     max_per_minute: NonNegativeInt = 600
     """Largest number of requests from one address per minute; 0 for no limit."""
+    access_log: bool = False
+    """Whether to write a line of JSON to standard output for each request and each stream."""
     time_limit: _Seconds = 600.0
     """Longest time from the end of a request to its answer, in seconds; then it gets 504."""
     grace: _Seconds = 30.0
@@ -93,6 +95,7 @@ class ServeSettings(Section):
             max_duration=self.max_duration,
             max_concurrent=self.max_concurrent,
             max_streams=self.max_streams,
+            access_log=self.access_log,
             answer_seconds=self.time_limit,
             grace=self.grace,
             allowed_hosts=frozenset(name.lower() for name in self.allow_host),
@@ -151,6 +154,7 @@ class ServiceSettings:
         max_streams: largest number of simultaneous streams.
         max_waiting: largest number of connections of one address that keep the service waiting for more than a second.
         max_per_minute: largest number of requests from one address per minute; 0 for no limit.
+        access_log: whether to write a line for each request and stream, see `write_access`.
         batch_size: number of utterances in a batch.
         batch_wait: time in seconds that an utterance waits for more requests.
         header_seconds: timeout for the header of a request.
@@ -171,6 +175,7 @@ class ServiceSettings:
     max_streams: int = 32
     max_waiting: int = 64
     max_per_minute: int = 600
+    access_log: bool = False
     batch_size: int = 16
     batch_wait: float = 0.005
     header_seconds: float = 10.0

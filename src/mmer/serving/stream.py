@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
 from mmer.inference.prediction import Prediction
-from mmer.serving.schemas import Answer, StreamAnswer
+from mmer.serving.schemas import Answer, Problem, StreamAnswer
 from mmer.serving.service import Service
 from mmer.serving.settings import ServiceSettings
 
@@ -99,13 +99,31 @@ class Pace:
         return (LATER, "the service is busy, and this stream was silent") if self.must_yield else None
 
 
+STREAM = f"""\
+Connect by WebSocket. Send 16-bit little-endian mono samples as binary messages, and the text `{END}` at last. Each
+message of the service is a JSON object, about once a second during speech and at each pause (`final`). The service
+closes the connection with code 1000 when all is answered, {POLICY} when the input is wrong, too long or too little,
+{RESTART} when the service stops, and {LATER} when too many streams are open."""
+
+
+def _documentation() -> dict[str, Any]:
+    """Describe a stream in OpenAPI, which knows requests and responses only."""
+    message = StreamAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    del message["$defs"]  # the document holds them for other routes
+    switched = {
+        "description": "Messages of the service.",
+        "content": {"application/json": {"schema": message}},
+    }
+    return {"responses": {"101": switched}}
+
+
 def add_stream(app: "FastAPI", service: Service) -> None:
     """Add `/v1/stream`: a WebSocket that takes 16-bit little-endian mono PCM and sends `StreamAnswer` messages.
 
     `?rate=` sets the sampling rate, 16000 Hz by default. The text message `end` requests the remaining answers; the
     service then closes the connection.
     """
-    from fastapi import WebSocket, WebSocketDisconnect
+    from fastapi import HTTPException, Query, WebSocket, WebSocketDisconnect
 
     settings = service.settings
     # Each stream waits for batches in its own thread; batches run in another.
@@ -143,6 +161,25 @@ def add_stream(app: "FastAPI", service: Service) -> None:
 
     async def in_thread(function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, function)
+
+    @app.get(
+        "/v1/stream",
+        operation_id="stream",
+        tags=["predictions"],
+        summary="Predict emotions of live speech",
+        description=STREAM,
+        status_code=426,
+        response_model=Problem,
+        response_description="The request did not ask for a WebSocket.",
+        openapi_extra=_documentation(),
+    )
+    async def not_upgraded(
+        rate: Annotated[
+            int, Query(ge=RATES[0], le=RATES[1], description="Sampling rate in Hz.")
+        ] = SAMPLING_RATE,
+    ) -> None:
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        raise HTTPException(426, "this route is a stream: connect to it by WebSocket", upgrade)
 
     @app.websocket("/v1/stream")
     async def stream(websocket: WebSocket, rate: int = SAMPLING_RATE) -> None:

@@ -1,12 +1,13 @@
 """Parsing of request bodies, without writing to disk."""
 
+from collections import ChainMap
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from mmer.serving.schemas import Upload
+from mmer.serving.schemas import PredictQuestion, Upload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked", bound=Upload)
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _LONGEST_NAME = 100  # most characters of a client's name that an answer repeats
+
+
+FORMATS = {
+    "16-bit WAV at 44.1 kHz in stereo": 176_400,
+    "16-bit WAV at 16 kHz in mono": 32_000,
+    "MP3 at 128 kbit/s": 16_000,
+    "Opus at 32 kbit/s": 4_000,
+}
+"""Bytes per second of common formats."""
+
+
+def upload_minutes(size: int) -> dict[str, float]:
+    """Return how many minutes of sound a number of bytes holds, by format."""
+    return {name: float(f"{size / rate / 60:.3g}") for name, rate in FORMATS.items()}
 
 
 async def read_question(request: "Request", asked: type[Asked], max_upload: int) -> Asked:
@@ -37,12 +52,61 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
     body = _bounded(request, max_upload)
     try:
         if kind == MULTIPART:
-            return asked.model_validate(await _form(request, body))
+            files, fields = await _form(request, body, 1)
+            return asked.model_validate(dict(ChainMap(dict(fields), *files)))
         content = b"".join([chunk async for chunk in body])
         _check_fields(content, asked)
         return asked.model_validate_json(content)
     except ValidationError as error:
         raise HTTPException(422, _one_line(error, asked)) from None
+
+
+async def read_questions(request: "Request", max_upload: int, most: int) -> list[PredictQuestion]:
+    """Read a form with several files, in their order.
+
+    Args:
+        request: a request whose body has not been read.
+        max_upload: largest body in bytes.
+        most: largest number of files.
+
+    Raises:
+        HTTPException: the body is too long (413) or no form (415), there are too many files or none, a field is
+            unknown, or `transcript` or `speaker` is not there once for each file (422).
+    """
+    from starlette.exceptions import HTTPException
+
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != MULTIPART:
+        raise HTTPException(
+            415, f"a body of {kind or 'no Content-Type'} is not read; send {MULTIPART} with files"
+        )
+    files, given = await _form(request, _bounded(request, max_upload), most)
+    if not files:
+        raise HTTPException(422, "the form has no file; send each recording as a file named 'file'")
+    fields: dict[str, list[str]] = {"transcript": [], "speaker": [], "min_confidence": []}
+    for name, value in given:
+        if name not in fields:
+            allowed = ", ".join(["file", *fields])
+            raise HTTPException(422, f"there is no field '{name[:_LONGEST_NAME]}'; allowed are {allowed}")
+        fields[name].append(value)
+    if len(fields["min_confidence"]) == 1:
+        fields["min_confidence"] *= len(files)
+    for name, values in fields.items():
+        if len(values) not in (0, len(files)):
+            found = f"{len(files)} files and {len(values)} times {name}"
+            raise HTTPException(422, f"the form has {found}; send it once for each file, or not at all")
+    questions: list[PredictQuestion] = []
+    for index, file in enumerate(files):
+        chosen = {
+            name: values[index]
+            for name, values in fields.items()
+            if values and (values[index] or name == "min_confidence")  # no words and no name: unknown
+        }
+        try:
+            questions.append(PredictQuestion.model_validate(file | chosen))
+        except ValidationError as error:
+            raise HTTPException(422, f"file {index + 1}: {_one_line(error, PredictQuestion)}") from None
+    return questions
 
 
 def _check_fields(content: bytes, asked: type[Upload]) -> None:
@@ -62,7 +126,8 @@ async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None
     """Yield the chunks of a body."""
     from starlette.exceptions import HTTPException
 
-    too_long = f"at most {limit / 1e6:g} MB are allowed"
+    held = ", ".join(f"{_time(minutes)} of {name}" for name, minutes in upload_minutes(limit).items())
+    too_long = f"at most {limit / 1e6:g} MB are allowed, about {held}"
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limit:
         raise HTTPException(413, f"the request has {int(stated) / 1e6:.1f} MB; {too_long}")
@@ -74,8 +139,14 @@ async def _bounded(request: "Request", limit: int) -> AsyncGenerator[bytes, None
         yield chunk
 
 
-async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[str, str | bytes]:
-    """Read the fields of a form as those of a question."""
+def _time(minutes: float) -> str:
+    return f"{minutes:g} min" if minutes >= 1 else f"{60 * minutes:.2g} s"
+
+
+async def _form(
+    request: "Request", body: AsyncGenerator[bytes, None], most: int
+) -> tuple[list[dict[str, str | bytes]], list[tuple[str, str]]]:
+    """Read a form: its files, at most `most`, as the fields `audio` and `name` of questions, and its other fields."""
     from python_multipart.multipart import parse_options_header
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
@@ -91,7 +162,7 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
                 part.content_disposition = b'form-data; name="file"; filename=""'
             super().on_headers_finished()
 
-    parser = Parser(request.headers, body, max_files=1, max_fields=10)
+    parser = Parser(request.headers, body, max_files=most, max_fields=10 * most)
     parser.spool_max_size = 0  # Python's temporary file, which never leaves memory
     try:
         form = await parser.parse()
@@ -101,23 +172,24 @@ async def _form(request: "Request", body: AsyncGenerator[bytes, None]) -> dict[s
         raise HTTPException(422, f"the form cannot be read: {error.message}") from None
     except Exception as error:  # parsers of untrusted bytes
         raise HTTPException(422, f"the form cannot be read ({type(error).__name__})") from None
-    fields: dict[str, str | bytes] = {}
+    files: list[dict[str, str | bytes]] = []
+    fields: list[tuple[str, str]] = []
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != "file":
                 raise HTTPException(
                     422, f"the form has a file named '{name[:_LONGEST_NAME]}'; name it 'file'"
                 )
-            fields["audio"] = await value.read()
+            files.append({"audio": await value.read()})
             if value.filename:
-                fields["name"] = " ".join(value.filename.split())[-200:]
+                files[-1]["name"] = " ".join(value.filename.split())[-200:]
         elif name == "audio":
             raise HTTPException(
                 422, "the form has a field 'audio'; send the recording as a file named 'file'"
             )
         else:
-            fields[name] = value
-    return fields
+            fields.append((name, value))
+    return files, fields
 
 
 def _one_line(error: ValidationError, asked: type[Upload]) -> str:

@@ -10,9 +10,10 @@ from rich.console import Console
 from mmer.display.terminal import tell
 from mmer.recipe.schema import Recipe
 from mmer.runs.versions import Versions
+from mmer.version import __version__
 
 SOFTWARE = (
-    *("mmer", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
+    *("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas", "scikit-learn"),
     *("audiomentations", "soundfile", "soxr", "av"),
 )
 _AT_A_TIME = "training.micro_batch_size"
@@ -25,6 +26,7 @@ def versions_now(recipe: Recipe) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
+        "mmer": __version__,
         **{name: _version(name) for name in SOFTWARE},
         _AT_A_TIME: str(recipe.training.at_a_time),
     }

@@ -107,5 +107,5 @@ def test_languages(corpus, tmp_path):
 
 def test_a_missing_extra_gives_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "TTS.api", None)
-    with pytest.raises(MissingExtraError, match=r"install it: pip install -c constraints.txt '\.\[tts\]'"):
+    with pytest.raises(MissingExtraError, match=r"install it: pip install -c .*\[tts\]"):
         speech_generators(["yourtts"])

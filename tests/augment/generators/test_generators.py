@@ -161,7 +161,5 @@ def test_unknown_generators():
 @pytest.mark.parametrize(("package", "name"), [("pyworld", "world"), ("pyroomacoustics", "effects")])
 def test_a_missing_extra_gives_the_command(package, name, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        MissingExtraError, match=rf"{package}; install it: pip install -c constraints.txt '\.\[augment\]'"
-    ):
+    with pytest.raises(MissingExtraError, match=rf"{package}; install it: pip install -c .*\[augment\]"):
         speech_generators([name])

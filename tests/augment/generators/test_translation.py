@@ -158,7 +158,5 @@ def test_a_model_without_tokenizer(models, tmp_path):
 @pytest.mark.parametrize("package", ["sentencepiece", "sacremoses"])
 def test_a_missing_extra_gives_the_command(package, models, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        MissingExtraError, match=rf"{package}; install it: pip install -c constraints.txt '\.\[augment\]'"
-    ):
+    with pytest.raises(MissingExtraError, match=rf"{package}; install it: pip install -c .*\[augment\]"):
         BackTranslation(*models)

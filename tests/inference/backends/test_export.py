@@ -210,7 +210,7 @@ def test_what_cannot_be_loaded(exported: Path, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(CheckpointError, match=r"model\.onnx cannot be read, it may be damaged"):
         EmotionRecognizer.from_pretrained(copy)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"needs onnxruntime; install it: .* '\.\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs onnxruntime; install it: .*\[onnx\]"):
         EmotionRecognizer.from_pretrained(exported)
 
 

@@ -18,9 +18,10 @@ from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.version import __version__
 
 _INSPECTORS = 8  # threads that hash files and read headers, which wait for the disk
-SOFTWARE = ("mmer", "torch", "onnxruntime", "transformers")
+SOFTWARE = ("torch", "onnxruntime", "transformers")
 PROVENANCE = pa.schema(
     [
         ("audio_sha256", pa.string()),
@@ -29,7 +30,7 @@ PROVENANCE = pa.schema(
         ("file_duration", pa.float64()),
         ("truncated", pa.bool_()),
         ("model_sha256", pa.string()),
-        *((f"{name}_version", pa.string()) for name in SOFTWARE),
+        *((f"{name}_version", pa.string()) for name in ("mmer", *SOFTWARE)),
     ]
 )
 """Columns beside those of a prediction. The first four are of the whole file, null where there is none or its header
@@ -84,6 +85,7 @@ class ShardScorer:
         self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
         self._constant = {
             "model_sha256": job.model_sha256,
+            "mmer_version": __version__,
             **{f"{name}_version": _version(name) for name in SOFTWARE},
         }
 

@@ -1,4 +1,4 @@
-// The explanation of an answer: a picture, and its most important figures in words.
+// The explanation of an answer: words and moments by what they contribute, in figures and as bars, and the same as a picture.
 
 import { $, element, percent } from "./service.js";
 
@@ -19,5 +19,24 @@ export function showExplanation({ explanation, picture }) {
   }
   for (const note of notes) rows.push(["Note", note]);
   $("explanation-facts").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+  const most = Math.max(...[...words, ...moments].map((part) => Math.abs(part.drop)), 1e-9);
+  fill("explanation-words", words.map((part) => [`“${part.word}”`, part.drop]), most);
+  fill("explanation-moments", moments.map((part) => [`${part.start.toFixed(1)} – ${part.end.toFixed(1)} s`, part.drop]), most);
   $("explanation").hidden = false;
+}
+
+// A table with a bar for each part: to the right if the part speaks for the answer, to the left if against it.
+function fill(id, parts, most) {
+  $(id).hidden = !parts.length;
+  $(id).tBodies[0].replaceChildren(...parts.map(([name, drop]) => {
+    const row = document.createElement("tr");
+    const track = element("div", "", { className: "track both" }), bar = element("div", "", { className: drop < 0 ? "against" : "for" });
+    bar.style.width = `${(50 * Math.abs(drop)) / most}%`;
+    track.append(bar);
+    track.setAttribute("aria-hidden", "true");
+    const cell = document.createElement("td");
+    cell.append(track);
+    row.append(element("th", name, { scope: "row" }), cell, element("td", signed(drop)));
+    return row;
+  }));
 }

@@ -1,14 +1,14 @@
 // The form, the answer, its explanation, and the timeline of a recording.
 
 import { showExplanation } from "./explanation.js";
-import { $, ask, element, percent, showProblem, tell } from "./service.js";
+import { $, ask, element, largest, length, percent, service, showProblem, tell } from "./service.js";
 import { showTimeline } from "./timeline.js";
 
-const state = { model: null, recording: null, recorder: null, asked: null, answer: null, timeline: null };
+const state = { recording: null, recorder: null, asked: null, answer: null, timeline: null };
 
 async function meetModel() {
   try {
-    state.model = await ask("v1/model");
+    service.model = await ask("v1/model");
   } catch (problem) {
     if (problem.status === 401) {
       $("model").textContent = "This service asks for a token.";
@@ -18,12 +18,12 @@ async function meetModel() {
     }
     return false;
   }
-  const { name, labels, listens, reads, transcription, limits } = state.model;
+  const { name, labels, listens, reads, transcription, limits } = service.model;
   $("model").textContent = `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
   $("recording").hidden = !listens;
   $("words").hidden = !reads || transcription === "none";
   if (listens) {
-    const longest = `at most ${limits.clip_seconds} s, ${limits.upload_bytes / 1e6} MB; longer ones as a timeline`;
+    const longest = `up to ${length(limits.clip_seconds)}; up to ${length(limits.timeline_seconds)} as a timeline`;
     $("formats").textContent = `WAV, FLAC, MP3, Opus, M4A, MP4, WebM; ${longest}`;
   }
   if (transcription === "ctc" || transcription.startsWith("whisper:")) {
@@ -34,8 +34,10 @@ async function meetModel() {
 
 function choose(file) {
   state.recording = file;
-  $("follow").hidden = !file;
+  $("along").hidden = !file;
   $("chosen").hidden = !file;
+  offerTimeline(false);
+  showProblem(null);
   URL.revokeObjectURL($("player").src);
   $("player").removeAttribute("src");
   if (!file) {
@@ -45,6 +47,26 @@ function choose(file) {
   $("player").src = URL.createObjectURL(file);
   $("chosen-name").textContent = `${file.name}, ${(file.size / 1e6).toFixed(2)} MB`;
   tell(`${file.name} is chosen.`);
+  if (service.model && file.size > service.model.limits.upload_bytes) showProblem(new Error(`This file is too large. ${largest()}`));
+}
+
+// Offer the timeline in place of one answer, for a recording that is longer than the model takes at once.
+function offerTimeline(isLong) {
+  const { clip_seconds } = service.model?.limits ?? {};
+  $("long").textContent = isLong
+    ? `This recording is longer than the ${length(clip_seconds)} that one answer covers. The timeline divides it into segments and answers each.` : "";
+  $("long").hidden = !isLong;
+  $("send").hidden = isLong;
+  $("follow").classList.toggle("main", isLong);
+}
+
+// What the model needs before it can answer, as a sentence; null if nothing is missing.
+function missing() {
+  const { listens, reads, needs_both } = service.model;
+  const hasWords = !$("words").hidden && Boolean($("transcript").value.trim());
+  if (listens && !state.recording && (!reads || needs_both)) return "This model needs sound. Choose a recording, or record one.";
+  if (!listens && !hasWords) return "This model needs words. Type what is said.";
+  return state.recording || hasWords ? null : "Choose a recording, or type what is said.";
 }
 
 async function record() {
@@ -70,7 +92,7 @@ async function record() {
     ? ["audio/webm;codecs=opus", "webm"] : ["audio/mp4", "m4a"];
   const recorder = new MediaRecorder(sound, { mimeType: type });
   const parts = [], begin = performance.now();
-  const longest = (state.model?.limits.clip_seconds ?? 30) - 1;
+  const longest = (service.model?.limits.clip_seconds ?? 30) - 1;
   const clock = setInterval(() => {
     const seconds = (performance.now() - begin) / 1000;
     $("clock").textContent = `${seconds.toFixed(1)} s of at most ${longest} s`;
@@ -111,9 +133,15 @@ function withWords(form) {
 // Send one request at a time, and show its result or its error.
 async function consult(path, form, waiting, use) {
   showProblem(null);
-  if (!state.model && !(await meetModel())) {
-    showProblem(new Error($("token").value ? "The service does not know this token. (401)" : $("model").textContent));
+  if (!service.model && !(await meetModel())) {
+    showProblem(new Error($("token").value ? "This is not the token of this service." : $("model").textContent));
     tell("No answer.");
+    return;
+  }
+  const lacking = path === "v1/explain" ? null : missing();
+  if (lacking) {
+    tell("No answer.");
+    showProblem(new Error(lacking));
     return;
   }
   tell(waiting);
@@ -123,7 +151,8 @@ async function consult(path, form, waiting, use) {
     use(await ask(path, { method: "POST", body: form }));
   } catch (problem) {
     tell("No answer.");
-    showProblem(problem);
+    if (problem.isTooLong && path !== "v1/timeline") offerTimeline(true);
+    else showProblem(problem);
   } finally {
     buttons.forEach((button) => (button.disabled = false));
   }
@@ -145,7 +174,9 @@ async function send(event) {
 
 async function follow() {
   $("timeline").hidden = true;
-  await consult("v1/timeline", question(), "Finding the segments of speech …", (found) => {
+  const form = question();
+  form.append("channel", $("channel").value);
+  await consult("v1/timeline", form, "Finding the segments of speech …", (found) => {
     state.timeline = found;
     showTimeline(found, $("minimum").value / 100);
     tell("The timeline is below.");
@@ -203,13 +234,13 @@ function facts(answer) {
   const rows = [];
   if (answer.duration !== null) rows.push(["Sound", `${answer.duration.toFixed(2)} s`]);
   const source = { given: "as given", none: "none", ctc: "transcribed by the model" }[answer.transcript_source] ?? `transcribed by ${answer.transcript_source}`;
-  if (state.model.reads) rows.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
+  if (service.model.reads) rows.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
   for (const [side, name] of [["speech", "Contribution of the sound"], ["text", "Contribution of the words"]]) {
     const share = answer.contributions[side];
     if (share !== null && share !== undefined) rows.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
   }
-  rows.push(["Probabilities", state.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
-  rows.push(["Model", `${state.model.name} ${answer.model.slice(0, 12)}`]);
+  rows.push(["Probabilities", service.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
+  rows.push(["Model", `${service.model.name} ${answer.model.slice(0, 12)}`]);
   return rows;
 }
 
@@ -221,6 +252,11 @@ $("remove").addEventListener("click", () => {
   choose(null);
   tell("The recording is removed.");
   $("file").focus();
+});
+$("player").addEventListener("loadedmetadata", () => {
+  const longest = service.model?.limits.clip_seconds;
+  const { duration } = $("player"); // Infinity for what a browser has just recorded
+  if (longest && Number.isFinite(duration) && duration > longest) offerTimeline(true);
 });
 $("file").addEventListener("change", () => choose($("file").files[0] ?? null));
 $("minimum").addEventListener("input", () => {

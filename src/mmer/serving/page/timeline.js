@@ -1,19 +1,50 @@
-// The timeline of a recording: a strip and a table.
+// The timeline of a recording: a strip for each channel, a legend, a table of all segments, and a download.
 
-import { $, element, percent } from "./service.js";
+import { $, clock, element, percent } from "./service.js";
 
 const COLORS = ["#3d87d6", "#d9722e", "#2f9e6e", "#b86bb0", "#c69214", "#4fb0c6", "#a35d3f", "#7d8797"];
-
-const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+const NARROWEST = 14; // mean width of a segment in CSS pixels; a longer recording scrolls
 
 // Show a timeline; answers below the confidence `minimum` are marked as abstained.
 export function showTimeline(found, minimum) {
   const color = (label) => COLORS[found.labels.indexOf(label) % COLORS.length];
   const answered = found.segments.filter((segment) => segment.label !== null);
+  const channels = [...new Set(found.segments.map((segment) => segment.channel))];
   $("timeline-summary").textContent = found.segments.length
     ? `${found.segments.length} segments of speech in ${clock(found.duration)}; ${answered.length} answered.`
     : `No speech was found in ${clock(found.duration)}.`;
-  $("strip").replaceChildren(...answered.map((segment) => {
+  $("legend").replaceChildren(...legend(found, answered, color));
+  $("strips").style.minWidth = `${NARROWEST * answered.length}px`;
+  $("strips").replaceChildren(
+    ...channels.flatMap((channel) => strip(found, answered, channel, channels.length > 1, color, minimum)),
+    axis(found.duration));
+  const warnings = [...new Set(found.segments.flatMap((segment) => segment.warnings))];
+  $("timeline-warnings").replaceChildren(...warnings.map((text) => element("li", counted(text, found.segments))));
+  $("timeline-warnings").hidden = !warnings.length;
+  $("segments").tBodies[0].replaceChildren(...found.segments.map((segment) => row(segment, color, minimum)));
+  $("segments").className = found.segments.every((segment) => !saying(segment)) ? "wordless" : "";
+  offerCsv(found, minimum);
+  $("timeline").hidden = false;
+}
+
+function legend(found, answered, color) {
+  const spoken = answered.reduce((sum, { start, end }) => sum + end - start, 0);
+  return found.labels.map((label) => {
+    const seconds = answered.filter((segment) => segment.label === label).reduce((sum, { start, end }) => sum + end - start, 0);
+    const item = element("li");
+    item.append(dot(color(label)), spoken ? `${label}: ${percent(seconds / spoken)} of speech` : label);
+    return item;
+  });
+}
+
+function counted(text, segments) {
+  const number = segments.filter((segment) => segment.warnings.includes(text)).length;
+  return `${number} of ${segments.length} segments: ${text}`;
+}
+
+function strip(found, answered, channel, isNamed, color, minimum) {
+  const made = element("div", "", { className: "strip" });
+  made.append(...answered.filter((segment) => segment.channel === channel).map((segment) => {
     const block = element("div", "", { className: segment.confidence < minimum ? "unsure" : "" });
     Object.assign(block.style, {
       left: `${(100 * segment.start) / found.duration}%`,
@@ -25,10 +56,19 @@ export function showTimeline(found, minimum) {
     block.addEventListener("click", () => playFrom(segment.start));
     return block;
   }));
-  $("axis").replaceChildren(...[0, 0.5, 1].map((share) => element("span", clock(share * found.duration))));
-  $("segments").tBodies[0].replaceChildren(...found.segments.map((segment) => row(segment, color, minimum)));
-  $("segments").className = found.segments.every((segment) => !saying(segment)) ? "wordless" : "";
-  $("timeline").hidden = false;
+  return isNamed ? [element("p", `Channel ${channel}`, { className: "quiet" }), made] : [made];
+}
+
+function axis(duration) {
+  const made = element("div", "", { className: "axis" });
+  made.append(...[0, 0.25, 0.5, 0.75, 1].map((share) => element("span", clock(share * duration))));
+  return made;
+}
+
+function dot(background) {
+  const made = element("span", "", { className: "dot" });
+  made.style.background = background;
+  return made;
 }
 
 function row(segment, color, minimum) {
@@ -42,10 +82,8 @@ function row(segment, color, minimum) {
   if (segment.label === null) {
     answer.append(element("span", segment.error, { className: "quiet" }));
   } else {
-    const dot = element("span", "", { className: "dot" });
-    dot.style.background = color(segment.label);
     const unsure = segment.confidence < minimum;
-    answer.append(dot, unsure ? `abstains (${segment.label})` : segment.label);
+    answer.append(dot(color(segment.label)), unsure ? `abstains (${segment.label})` : segment.label);
   }
   made.append(time, answer, element("td", segment.confidence === null ? "" : percent(segment.confidence)),
     element("td", saying(segment)));
@@ -61,4 +99,21 @@ function saying({ speaker, channel, transcript }) {
 function playFrom(seconds) {
   $("player").currentTime = seconds;
   $("player").play();
+}
+
+function offerCsv(found, minimum) {
+  const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const columns = ["start", "end", "channel", "speaker", "label", ...found.labels.map((label) => `probability_${label}`),
+    "transcript", "transcript_source", "abstained", "warnings", "error"];
+  const rows = found.segments.map((segment) => [
+    segment.start, segment.end, segment.channel, segment.speaker, segment.label,
+    ...found.labels.map((label) => segment.probabilities?.[label]),
+    segment.transcript, segment.transcript_source, segment.confidence === null ? null : segment.confidence < minimum,
+    segment.warnings.join("; "), segment.error,
+  ]);
+  const lines = [columns, ...rows].map((values) => values.map((value) => cell(String(value ?? ""))).join(","));
+  const link = $("csv");
+  URL.revokeObjectURL(link.href);
+  link.href = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));
+  link.download = `${found.recording.replace(/\.[^.]*$/, "")}.csv`;
 }
