@@ -34,9 +34,7 @@ class FeatureAugmenter:
         self.frequency_mask, self.time_mask = frequency_mask, time_mask
         self.prosody_offset = prosody_offset
 
-    def __call__(
-        self, features: NDArray[np.float32], seed: int, functionals: int = 0
-    ) -> NDArray[np.float32]:
+    def __call__(self, features: NDArray[np.float32], seed: int, functionals: int = 0) -> NDArray[np.float32]:
         """Make one view.
 
         Args:

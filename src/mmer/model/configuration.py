@@ -20,8 +20,8 @@ class MMERConfig(PreTrainedConfig):
     Args:
         speech_config: configuration of any `transformers` speech encoder, or its dictionary; None for the
             text-only baseline.
-        speech_functionals: number of the last columns of `input_features` that hold functionals of the whole clip, which
-            join every frame that the speech encoder makes of the other columns.
+        speech_functionals: number of the last columns of `input_features` that hold functionals of the clip, which join
+            every frame that the speech encoder makes of the other columns.
         text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
             for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
