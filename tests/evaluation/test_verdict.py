@@ -41,7 +41,7 @@ def recipe(**model: object) -> Recipe:
 
 
 def training(**changes: object) -> Training:
-    return replace(Training(recipe(), 20, figures(0.95), rising=False), **changes)  # type: ignore[arg-type]
+    return replace(Training(recipe(), 20, figures(0.95), rising=False, epochs=30), **changes)  # type: ignore[arg-type]
 
 
 def sides(both: float, speech: float, text: float) -> dict[str, ModalityFigures]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.fft
 from numpy.typing import NDArray
+from voices import buzz
 
 from mmer.audio.load import load_audio
 from mmer.features.prosody import (
@@ -20,13 +21,6 @@ from mmer.features.prosody import (
     WINDOW,
     prosody,
 )
-
-
-def buzz(pitch: float, seconds: float = 1.0, amplitude: float = 0.1) -> NDArray[np.float32]:
-    """Harmonics of a voice, falling by 6 dB an octave."""
-    time = np.arange(int(seconds * 16_000)) / 16_000
-    tone = np.sum([np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, int(4000 / pitch))], axis=0)
-    return (amplitude * tone).astype(np.float32)
 
 
 @pytest.mark.parametrize("pitch", [75, 110, 180, 260, 440])

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from mmer.features.compact import MEL_BINS
+from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import CHANNELS
 
 
@@ -34,17 +34,19 @@ class FeatureAugmenter:
         self.frequency_mask, self.time_mask = frequency_mask, time_mask
         self.prosody_offset = prosody_offset
 
-    def __call__(self, features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    def __call__(self, features: NDArray[np.float32], seed: int, functionals: int = 0) -> NDArray[np.float32]:
         """Make one view.
 
         Args:
             features: (frames, bins), standardized, so that 0 is the average.
             seed: the same seed gives the same view.
+            functionals: number of the last bins that hold functionals of the clip, which stay as they are.
 
         Returns:
             (frames', bins) float32; frames' / frames within exp(±`tempo`), at least one.
         """
         random = np.random.default_rng(seed)
+        features, of_clip = np.split(features, [features.shape[1] - functionals], axis=1)
         fine = features.reshape(-1, MEL_BINS + CHANNELS)
         together = len(fine) // len(features)
         frames = max(1, round(len(features) * np.exp(random.uniform(-self.tempo, self.tempo)))) * together
@@ -61,7 +63,8 @@ class FeatureAugmenter:
         for _ in range(2):
             _mask(mel.T, self.frequency_mask, random)
             _mask(mel, self.time_mask, random)
-        return np.concatenate([mel, voice], axis=1, dtype=np.float32).reshape(-1, features.shape[1])
+        changed = np.concatenate([mel, voice], axis=1, dtype=np.float32).reshape(-1, features.shape[1])
+        return np.concatenate([changed, np.broadcast_to(of_clip[0], (len(changed), functionals))], axis=1)
 
 
 def _mask(rows: NDArray[np.floating], longest: int, random: np.random.Generator) -> None:

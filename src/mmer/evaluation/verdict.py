@@ -60,12 +60,14 @@ class Training:
         speakers: how many the model was trained on.
         figures: of the training utterances; None where they were not judged.
         rising: whether the best epoch was the last one.
+        epochs: passes over the training utterances; None where the folds differ.
     """
 
     recipe: Recipe
     speakers: int
     figures: Metrics | None
     rising: bool
+    epochs: int | None
 
 
 @dataclass(frozen=True)
@@ -182,15 +184,12 @@ def _training(
 ) -> list[Advice]:
     """Advice from how training went."""
     advices, recipe, trained = list[Advice](), training.recipe, training.figures
-    epochs = recipe.training.epochs
+    longer = f"Train for more than {training.epochs} epochs (training.epochs)"
     if trained is not None and trained.balanced_accuracy < chance_of(trained) + _LEARNED:
-        text = (
-            f"Train for more than {epochs} epochs (training.epochs): on its own training utterances the model has "
-            f"{trained.balanced_accuracy:.1%}."
-        )
+        text = f"{longer}: on its own training utterances the model has {trained.balanced_accuracy:.1%}."
         advices.append(Advice("nothing_learned", text))
     elif training.rising:
-        text = f"Train for more than {epochs} epochs (training.epochs): the last epoch was the best one."
+        text = f"{longer}: the last epoch was the best one."
         advices.append(Advice("score_rising", text))
     speech: float | None = None
     if recipe.model.fusion == "speech":

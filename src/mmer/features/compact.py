@@ -1,30 +1,40 @@
-"""The features that the `compact` speech encoder reads: log-mel, pitch, periodicity and energy."""
+"""The features that the `compact` speech encoder reads: log-mel, pitch, periodicity, energy and functionals."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmer.features.functionals import functionals
+from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import prosody
 
-MEL_BINS = 80
 LEVEL_SHARE = 0.5
 """Share of a clip's level that is removed, since the level depends on the microphone as well as on the speaker."""
 
 
-def compact_features(log_mel: NDArray[np.float32], waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+def compact_features(
+    log_mel: NDArray[np.float32], waveform: NDArray[np.float32], *, adds_functionals: bool = False
+) -> NDArray[np.float32]:
     """Add pitch, periodicity and energy to log-mel features, and remove half of the clip's level.
 
     Args:
         log_mel: (frames, stacked * 80) of the feature extractor.
         waveform: (samples,) of the same clip.
+        adds_functionals: whether to add the functionals of the clip, the same in every frame.
 
     Returns:
-        (frames, stacked * 83), not standardized; NaN for the pitch of unvoiced frames.
+        (frames, stacked * 83), or (frames, stacked * 83 + `functionals.COUNT`), not standardized; NaN for the pitch of
+        unvoiced frames.
     """
     fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
     voice = prosody(waveform, len(fine))
     fine -= LEVEL_SHARE * _level(fine.mean(axis=1))
     voice[:, 2] -= LEVEL_SHARE * _level(voice[:, 2])
-    return np.concatenate([fine, voice], axis=1).reshape(len(log_mel), -1)
+    frames = np.concatenate([fine, voice], axis=1)
+    stacked = frames.reshape(len(log_mel), -1)
+    if not adds_functionals:
+        return stacked
+    of_clip = functionals(frames)
+    return np.concatenate([stacked, np.broadcast_to(of_clip, (len(stacked), len(of_clip)))], axis=1)
 
 
 def _level(loudness: NDArray[np.float32]) -> np.float32:

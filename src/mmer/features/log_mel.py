@@ -10,6 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 FRAME, HOP, TRANSFORM = 400, 160, 512  # samples
+MEL_BINS = 80
 PREEMPHASIS = 0.97
 FLOOR = 1.192092955078125e-07
 PAIR = 2  # frames; the extractor fills up to a multiple before it stacks

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmer.errors import MMERError
 from mmer.features.compact import compact_features
+from mmer.features.functionals import COUNT as FUNCTIONALS
 from mmer.features.log_mel import log_mel
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.text.ctc_alphabet import CTCAlphabet
@@ -52,6 +53,8 @@ class Preprocessor:
         corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
         uses_speech, uses_text: whether the model takes speech and text.
         adds_prosody: whether pitch, periodicity and energy join the log-mel features, as for the `compact` encoder.
+        adds_functionals: whether the functionals of the clip join every frame, beside the prosody; not with the
+            normalization `utterance`, over which they are constant.
         missing_modality_embeddings: whether the model answers without a recording or without a transcript; a
             transcript without words is then a missing one.
         speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; None in older models.
@@ -76,6 +79,7 @@ class Preprocessor:
         uses_speech: bool = True,
         uses_text: bool = True,
         adds_prosody: bool = False,
+        adds_functionals: bool = False,
         missing_modality_embeddings: bool = False,
         speaker_prior: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
@@ -101,6 +105,7 @@ class Preprocessor:
         self.uses_speech = uses_speech
         self.uses_text = uses_text
         self.adds_prosody = adds_prosody
+        self.adds_functionals = adds_functionals
         self.missing_modality_embeddings = missing_modality_embeddings
         self.speaker_prior = None
         if speaker_prior is not None:
@@ -146,6 +151,11 @@ class Preprocessor:
         """Alphabet of the CTC head."""
         return CTCAlphabet(tuple(self.ctc_symbols)) if self.ctc_symbols else None
 
+    @property
+    def functionals(self) -> int:
+        """Number of the last columns of the features that hold functionals of the whole clip."""
+        return FUNCTIONALS if self.adds_functionals else 0
+
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the input of the speech encoder for one clip.
 
@@ -163,7 +173,9 @@ class Preprocessor:
             )
             return extracted["input_values"][0].astype(np.float32)
         made = log_mel(waveform, self.feature_extractor, self._extractor_standardizes)
-        return compact_features(made, waveform) if self.adds_prosody else made
+        if not self.adds_prosody:
+            return made
+        return compact_features(made, waveform, adds_functionals=self.adds_functionals)
 
     @property
     def _extractor_standardizes(self) -> bool:
@@ -212,7 +224,7 @@ class Preprocessor:
         own = FeatureStatistics.of(counted())
         if self.speaker_prior is None or self.normalization != "speaker":
             return own
-        return SpeakerPrior.from_dict(self.speaker_prior).complete(own, clips)
+        return SpeakerPrior.from_dict(self.speaker_prior).complete(own, clips, self.functionals)
 
     def collate(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Features = NDArray[np.float32]
+SMALLEST_VARIANCE = 1e-5
 MOST_CLIPS = 10.0
 """Largest number of clips after which a speaker's own statistics outweigh the prior."""
 
@@ -41,7 +42,7 @@ class FeatureStatistics:
         count = np.maximum(count, 1)
         mean = total / count
         variance = np.maximum(squares / count - np.square(mean), 0.0)
-        return cls(mean.astype(np.float32), np.sqrt(variance + 1e-5).astype(np.float32))
+        return cls(mean.astype(np.float32), np.sqrt(variance + SMALLEST_VARIANCE).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class SpeakerPrior:
     around it. Given `n` clips, the best linear estimate of the speaker's mean weighs the clips by n / (n + c) and the
     mean of all speakers by c / (n + c), where c is the variance between the clips of a speaker divided by the variance
     between speakers. The logarithm of the standard deviation is estimated in the same way.
+
+    A functional has one value in each clip. Its standard deviation is that between the clips of a speaker, about which
+    one clip says nothing.
 
     Attributes:
         mean, log_std: (bins,) averages over speakers.
@@ -64,11 +68,12 @@ class SpeakerPrior:
     std_clips: Features
 
     @classmethod
-    def of(cls, speakers: Iterable[Iterable[Features]]) -> Self:
+    def of(cls, speakers: Iterable[Iterable[Features]], functionals: int = 0) -> Self:
         """Estimate the prior from the training speakers.
 
         Args:
             speakers: clips, (frames, bins) each, of each speaker; at least one speaker.
+            functionals: number of the last bins that hold functionals.
         """
         counts: list[int] = []
         means: list[NDArray[np.float64]] = []
@@ -91,20 +96,28 @@ class SpeakerPrior:
                 between = np.nanvar(means, axis=0, ddof=1) - spread * np.mean(1 / np.array(counts))
                 ratio = np.where(between > 0, spread / np.maximum(between, 1e-12), MOST_CLIPS)
                 clips_needed = np.clip(np.nan_to_num(ratio, nan=MOST_CLIPS), 0.0, MOST_CLIPS)
+            if functionals:
+                between_clips = np.nanmean(within, axis=0) if within else np.nanvar(means, axis=0)
+                variance = np.nan_to_num(between_clips[0, -functionals:]) + SMALLEST_VARIANCE
+                average[1, -functionals:] = np.log(variance) / 2
+                clips_needed[1, -functionals:] = MOST_CLIPS
         (mean, log_std), (mean_clips, std_clips) = (
             array.astype(np.float32) for array in (average, clips_needed)
         )
         return cls(mean, log_std, mean_clips, std_clips)
 
-    def complete(self, own: FeatureStatistics, clips: int) -> FeatureStatistics:
+    def complete(self, own: FeatureStatistics, clips: int, functionals: int = 0) -> FeatureStatistics:
         """Estimate the statistics of a speaker, (bins,), from the speaker's own statistics and the prior.
 
         Args:
             own: statistics of the known clips.
             clips: how many clips are known.
+            functionals: number of the last bins that hold functionals.
         """
         mean_share = clips / (clips + self.mean_clips)
-        std_share = clips / (clips + self.std_clips)
+        tell_std = np.full_like(self.std_clips, clips)
+        tell_std[len(tell_std) - functionals :] -= 1
+        std_share = tell_std / (tell_std + self.std_clips)
         log_std = std_share * np.log(own.std) + (1 - std_share) * self.log_std
         return FeatureStatistics(
             (mean_share * own.mean + (1 - mean_share) * self.mean).astype(np.float32),

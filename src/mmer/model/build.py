@@ -8,6 +8,7 @@ from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedTok
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import RecipeError
+from mmer.features.functionals import COUNT
 from mmer.features.statistics import FeatureStatistics
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
@@ -77,6 +78,9 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     text_config, tokenizer = _text_side(recipe.model.text, [*transcripts, *recognized])
     speech_config, feature_extractor = _speech_side(speech)
 
+    # Standardized over the clip, its functionals would be zero.
+    standardizes_clips = speech.normalization != "utterance"
+    has_functionals = speech.encoder == COMPACT and speech.compact.functionals and standardizes_clips
     alphabet = None
     if uses_speech and objectives.ctc_weight and transcripts:
         official = objectives.formulation == "official"
@@ -84,6 +88,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
 
     config = MMERConfig(
         speech_config=speech_config if uses_speech else None,
+        speech_functionals=COUNT if has_functionals and uses_speech else 0,
         text_config=text_config if uses_text else None,
         fusion=fusion,
         ablate=list(recipe.model.ablate),
@@ -112,6 +117,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         uses_speech=uses_speech,
         uses_text=uses_text,
         adds_prosody=speech.encoder == COMPACT,
+        adds_functionals=has_functionals,
         missing_modality_embeddings=recipe.missing_modality_embeddings,
     )
     return config, processor

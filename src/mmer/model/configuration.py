@@ -20,6 +20,8 @@ class MMERConfig(PreTrainedConfig):
     Args:
         speech_config: configuration of any `transformers` speech encoder, or its dictionary; None for the
             text-only baseline.
+        speech_functionals: number of the last columns of `input_features` that hold functionals of the clip, which join
+            every frame that the speech encoder makes of the other columns.
         text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
             for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
@@ -52,6 +54,7 @@ class MMERConfig(PreTrainedConfig):
     sub_configs: ClassVar = {"speech_config": AutoConfig, "text_config": AutoConfig}  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     speech_config: Any = None
+    speech_functionals: int = 0
     text_config: Any = None
     fusion: Fusion = "mmer"
     ablate: list[Part] = field(default_factory=list)
@@ -115,6 +118,11 @@ class MMERConfig(PreTrainedConfig):
                 config is not None
             ):  # parameters are float32, whatever an encoder was saved in; precision is autocast
                 config.dtype = "float32"
+
+    @property
+    def speech_size(self) -> int:
+        """Width of the frames A: that of the speech encoder and the functionals."""
+        return self.speech_config.hidden_size + self.speech_functionals
 
     @property
     def uses_speech(self) -> bool:

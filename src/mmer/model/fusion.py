@@ -103,8 +103,7 @@ class MultimodalDynamicFusion(nn.Module):
         super().__init__()
         size = config.hidden_size
         assert size is not None
-        assert config.speech_config is not None
-        speech_size: int = config.speech_config.hidden_size
+        speech_size = config.speech_size
         self.output_size = speech_size + size
         self.dropout = nn.Dropout(config.dropout)
         left_out = set(config.ablate)
@@ -174,8 +173,7 @@ class SpeechPooling(nn.Module):
 
     def __init__(self, config: MMERConfig) -> None:
         super().__init__()
-        assert config.speech_config is not None
-        self.output_size: int = config.speech_config.hidden_size
+        self.output_size = config.speech_size
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: None, token_mask: None) -> Tensor:
         """Pool A, (batch, frames, speech size), to (batch, speech size); `frame_mask` is (batch, frames) bool."""

@@ -94,9 +94,10 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 new_speech_encoder(config.speech_config),
                 train=config.speech_train,
                 freeze_feature_extractor=config.freeze_feature_extractor,
+                functionals=config.speech_functionals,
             )
             if config.ctc_vocab_size:
-                self.ctc_head = nn.Linear(config.speech_config.hidden_size, config.ctc_vocab_size)
+                self.ctc_head = nn.Linear(config.speech_size, config.ctc_vocab_size)
         if config.uses_text and config.text_config is not None:
             if config.text_config.hidden_size != size:
                 raise ValueError(
@@ -110,7 +111,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         if config.missing_modality_embeddings:
-            self.missing_speech = nn.Parameter(torch.empty(config.speech_config.hidden_size))
+            self.missing_speech = nn.Parameter(torch.empty(config.speech_size))
             self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
         if config.lora is not None:

@@ -5,6 +5,7 @@ Settings that it leaves out have the defaults below. An unknown key or a value t
 `RecipeError` of one line that names the place.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -143,6 +144,9 @@ class CompactSpeech(Transformer):
 
     stacked: PositiveInt = 4
     """Log-mel frames of 10 ms that are stacked into one; 4 is fast, 2 leaves CTC enough frames for fast speech."""
+    functionals: bool = False
+    """Join functionals of the whole clip to every frame: means, deviations, quantiles and slopes of pitch, periodicity,
+    energy and spectral shape. With `normalization: utterance` there are none, since they would be constant."""
 
 
 class CompactText(Transformer):
@@ -255,11 +259,18 @@ class Objectives(Section):
     """Label smoothing of the cross-entropy."""
 
 
+LEAST_EPOCHS = 6
+"""Passes over the training utterances of a large corpus whose recipe leaves their number open."""
+
+
 class Training(Section):
     """Optimization of the network."""
 
-    epochs: PositiveInt = 30
-    """Passes over the training utterances."""
+    epochs: PositiveInt | None = 30
+    """Passes over the training utterances; null = as many as make `steps` steps, at least 6."""
+    steps: PositiveInt = 300
+    """Least number of optimizer steps where `epochs` is null: a small corpus is passed over more often than a large
+    one."""
     batch_size: PositiveInt = 32
     """Utterances of one step on one device, all of which the contrastive objectives compare; with several devices,
     they compare those of all."""
@@ -313,6 +324,13 @@ class Training(Section):
     `mlflow`; all that are listed."""
     patience: PositiveInt | None = None
     """Stop after this many epochs without a better score on the selection split; null = never."""
+
+    def epochs_of(self, utterances: int) -> int:
+        """Count the passes over a number of training utterances, on one device."""
+        if self.epochs is not None:
+            return self.epochs
+        steps = math.ceil(utterances / (self.batch_size * self.accumulation))
+        return max(LEAST_EPOCHS, math.ceil(self.steps / steps))
 
     @property
     def at_a_time(self) -> int:

@@ -48,7 +48,7 @@ def training_arguments(
     steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
     return OneDeviceArguments(
         output_dir=str(folder),
-        num_train_epochs=settings.epochs,
+        num_train_epochs=settings.epochs_of(utterances),
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=settings.at_a_time,
         gradient_accumulation_steps=settings.accumulation,

@@ -130,7 +130,8 @@ def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, Feature
 def speaker_prior(store: FeatureStore, corpus: Corpus) -> SpeakerPrior | None:
     """Compute the prior over speakers of a training corpus; None where no speaker is named."""
     clips = _by_speaker(corpus)
-    return SpeakerPrior.of([map(store, said) for said in clips.values()]) if clips else None
+    functionals = store.processor.functionals
+    return SpeakerPrior.of([map(store, said) for said in clips.values()], functionals) if clips else None
 
 
 def _by_speaker(corpus: Corpus) -> dict[str, list[TrainingUtterance]]:
@@ -268,7 +269,8 @@ class SpeechEmotionDataset(Dataset[Item]):
         features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
         if self._augment_features is None:
             return features
-        return self._augment_features(features, self._seed(utterance, f"{view} features"))
+        seed = self._seed(utterance, f"{view} features")
+        return self._augment_features(features, seed, self.store.processor.functionals)
 
     @property
     def lengths(self) -> list[int]:

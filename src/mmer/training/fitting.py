@@ -1,5 +1,6 @@
 """Training to the last epoch, and refitting on training and validation together."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def fit(
         judged(compared),
         schedule_epochs,
     )
+    if recipe.training.epochs is None:
+        steps = trainer.epochs * math.ceil(len(train_part) / recipe.training.batch_size)
+        tell(
+            f"training for {trainer.epochs} epochs, about {steps} steps; training.epochs=N for another number",
+            console,
+        )
     for line in devices_told(recipe):
         tell(line, console)
     try:
@@ -95,7 +102,7 @@ def fit(
     except KeyboardInterrupt:
         _, saved = last_checkpoint(folder)
         epochs = 0 if saved is None or saved.epoch is None else round(saved.epoch)
-        done = f"{epochs} of {recipe.training.epochs} epochs are saved in {folder}"
+        done = f"{epochs} of {trainer.epochs} epochs are saved in {folder}"
         raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
     finally:
         progress.stop()
@@ -119,11 +126,12 @@ def refit(
     checkpoint, state = last_checkpoint(stage)
     if state is None or not is_over(state, again):
         trained = len(together.part("train"))
+        schedule = recipe.training.epochs_of(len(preparation.part("train")))
         told = f"training anew on {trained} utterances of training and validation, {epochs} epochs"
         tell(told, console)
         views = choose_views(together.corpus, again)
         stage.mkdir(exist_ok=True)
-        fit(again, together, views, stage, folder / "model", checkpoint, console, recipe.training.epochs)
+        fit(again, together, views, stage, folder / "model", checkpoint, console, schedule)
     shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
 
 

@@ -92,7 +92,8 @@ class MMERTrainer(Trainer):
         schedule_epochs: int | None = None,
     ) -> None:
         self.recipe = recipe
-        self.schedule_epochs = schedule_epochs or recipe.training.epochs
+        self.epochs = recipe.training.epochs_of(len(train))
+        self.schedule_epochs = schedule_epochs or self.epochs
         self.compared = compared
         self.labels = collator.processor.labels
         self.conditions = trained_conditions(recipe)
@@ -195,7 +196,7 @@ class MMERTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Create the schedule of the recipe, or the beginning of the one over `schedule_epochs`."""
-        steps = num_training_steps * self.schedule_epochs // self.recipe.training.epochs
+        steps = num_training_steps * self.schedule_epochs // self.epochs
         return super().create_scheduler(steps, optimizer)
 
     def compute_loss(

@@ -141,9 +141,9 @@ def verdict(run: Run) -> Verdict:
         if isinstance(metrics, RunMetrics):
             speakers = table["speaker"][table["split"] == "train"].nunique()
             rising = metrics.selection != "last" and metrics.kept_epoch == metrics.epochs
-            training = Training(run.recipe, speakers, metrics.train, rising)
+            training = Training(run.recipe, speakers, metrics.train, rising, metrics.epochs)
         else:
-            training = Training(run.recipe, table["speaker"].nunique(), None, rising=False)
+            training = Training(run.recipe, table["speaker"].nunique(), None, rising=False, epochs=None)
     return judge_figures(
         run.figures, run.intervals["balanced_accuracy"], modalities=modalities, training=training
     )
@@ -210,9 +210,11 @@ def _model(run: Run) -> str:
     weights = {name: getattr(recipe.objectives, f"{name}_weight", 0.0) for name in NAMES}
     also = [f"{NAMES[name]} (weight {weight:g})" for name, weight in weights.items() if weight]
     objectives = " with ".join([NAMES["cross_entropy"], *([", ".join(also)] if also else [])])
+    epochs = run.metrics.epochs if isinstance(run.metrics, RunMetrics) else recipe.training.epochs
+    length = f"at most {epochs} epochs" if epochs else f"at least {recipe.training.steps} optimizer steps"
     return (
         f"A model of the kind “{recipe.model.fusion}” (encoders: {told}) tells {len(labels)} emotions apart: "
-        f"{', '.join(labels)}. It was trained for at most {recipe.training.epochs} epochs on {objectives}; "
+        f"{', '.join(labels)}. It was trained for {length} on {objectives}; "
         f"the seed is {recipe.training.seed}."
     )
 

@@ -11,7 +11,7 @@ from transformers import (
     Wav2Vec2BertConfig,
 )
 
-from mmer.features.compact import MEL_BINS
+from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import CHANNELS
 from mmer.recipe.schema import CompactSpeech, CompactText
 from mmer.text.transcripts import strip_annotations

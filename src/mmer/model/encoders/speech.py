@@ -173,18 +173,22 @@ class SpeechEncoder(nn.Module):
         train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
         freeze_feature_extractor: whether the convolutional feature extractor stays as it is; always so unless `train`
             is `full`.
+        functionals: number of the last columns of log-mel features that hold functionals of the clip.
 
     Raises:
         EncoderError: the encoder is of an unsupported kind or has an adapter, or does not allow `train`; see
             `choose_trainable`.
     """
 
-    # `Any`: the six kinds of encoders share attributes, not a class that declares them.
-    def __init__(self, model: Any, *, train: str, freeze_feature_extractor: bool) -> None:
+    # `Any`: the kinds of encoders share attributes, not a class that declares them.
+    def __init__(
+        self, model: Any, *, train: str, freeze_feature_extractor: bool, functionals: int = 0
+    ) -> None:
         super().__init__()
         check_speech_config(model.config)
         self.model = model
         self.trained = train
+        self.functionals = functionals
         self.has_convolutions = model.config.model_type != "wav2vec2-bert"
         self._close_padding_leaks()
         choose_trainable(self.model, train, "speech")
@@ -219,7 +223,7 @@ class SpeechEncoder(nn.Module):
             kept: stores, or returns, the outputs of frozen parts.
 
         Returns:
-            A, (batch, frames, size), and the mask of its valid frames, (batch, frames) bool.
+            A, (batch, frames, size + functionals), and the mask of its valid frames, (batch, frames) bool.
         """
         if kept is not None and not learns(self):
             return kept(self._encode, inputs, attention_mask)
@@ -229,7 +233,13 @@ class SpeechEncoder(nn.Module):
         self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None
     ) -> tuple[Tensor, Tensor]:
         if not self.has_convolutions:
-            hidden = self.model(inputs, attention_mask=attention_mask).last_hidden_state
+            frames, functionals = inputs.tensor_split([inputs.shape[-1] - self.functionals], dim=-1)
+            hidden = self.model(frames, attention_mask=attention_mask).last_hidden_state
+            if self.functionals:
+                # The mean over the valid frames, all of which hold the same, so that padding does not matter.
+                counts = attention_mask.sum(dim=1).clamp(min=1)
+                of_clip = functionals.sum(dim=1, keepdim=True) / counts[:, None, None]
+                hidden = torch.cat([hidden, of_clip.expand(-1, hidden.shape[1], -1).to(hidden.dtype)], dim=-1)
             return hidden, attention_mask.bool()
         config, samples = self.model.config, attention_mask.sum(dim=-1)
         longest = convolution_frames(config, inputs.shape[1])
