@@ -15,7 +15,7 @@ import soundfile
 from mmer.augment.donors import Donors
 from mmer.augment.generators.by_name import Perturbation
 from mmer.augment.generators.espeak_voices import ESpeakVoices
-from mmer.augment.generators.generator import Sound
+from mmer.augment.generators.generator import Settings, Sound
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views, summarize
 from mmer.corpora.corpus import Corpus
@@ -60,8 +60,8 @@ class Cloning:
     speaks = True
     clones = True
 
-    def __init__(self):
-        self.settings = {}
+    def __init__(self) -> None:
+        self.settings: Settings = {}
 
     def __call__(self, material, seed):
         assert material.reference is not None

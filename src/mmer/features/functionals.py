@@ -59,7 +59,7 @@ def functionals(frames: Frames) -> Frames:
             shapes.std(axis=0),
             np.abs(np.diff(shapes, axis=0)).mean(axis=0) * FRAME_RATE,
             voiced_shapes.mean(axis=0),
-            [steps.mean(), steps.std(), np.abs(steps).mean(), np.mean(steps > 0)],
+            [steps.mean(), steps.std(), np.abs(steps).mean(), np.sign(steps).mean()],
             [energy_steps.std(), np.abs(energy_steps).mean(), energy_steps.max(), energy_steps.min()],
             [voiced.mean(), onsets / len(frames), np.log(len(frames))],
             np.ravel(parts),

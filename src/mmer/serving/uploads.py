@@ -53,7 +53,7 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
     try:
         if kind == MULTIPART:
             files, fields = await _form(request, body, 1)
-            return asked.model_validate(dict(ChainMap(dict(fields), *files)))
+            return asked.model_validate(dict(ChainMap[str, str | bytes](dict(fields), *files)))
         content = b"".join([chunk async for chunk in body])
         _check_fields(content, asked)
         return asked.model_validate_json(content)

@@ -117,6 +117,7 @@ def test_speech_and_text_are_averaged_and_answer_alone(speech: Path, text: Path)
             (only_speech, by_speech),
             (only_text, by_text),
         ):
+            assert answer.probabilities is not None
             assert [answer.probabilities[label] for label in labels] == pytest.approx(expected, abs=1e-5)
         assert both.alone is not None
         assert list(both.alone["speech"].values()) == pytest.approx(by_speech, abs=1e-5)

@@ -25,8 +25,8 @@ from mmer.errors import AudioError, MMERError
 from mmer.files.damaged import read_json_object
 from mmer.files.lock import LOCK, only_writer
 from mmer.files.writing import TABLES, check_output_folder, write_json, writing
-from mmer.inference.backends.bundle import model_folder
 from mmer.inference.backends.model_folder import model_hash, read_processor
+from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs
 from mmer.inference.prediction import WRITERS, Prediction, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
