@@ -13,6 +13,7 @@ from mmer.features.functionals import COUNT, PARTS, SHAPES, functionals
 from mmer.features.log_mel import MEL_BINS, log_mel
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.encoders.compact import compact_feature_extractor
+from mmer.model.encoders.speech import FUNCTIONALS_SCALE
 from mmer.recipe.schema import CompactSpeech
 
 PITCH, PERIODICITY, ENERGY = (slice(5 * i, 5 * i + 5) for i in range(3))
@@ -105,7 +106,10 @@ def test_frames_of_the_network_carry_them_whatever_is_beside() -> None:
         )
     size = model.config.speech_config.hidden_size
     torch.testing.assert_close(
-        together.fused_embedding[[0, 2], size : size + 5], of_clips[[0, 2]], atol=1e-5, rtol=0
+        together.fused_embedding[[0, 2], size : size + 5],
+        FUNCTIONALS_SCALE * of_clips[[0, 2]],
+        atol=1e-5,
+        rtol=0,
     )
     torch.testing.assert_close(together.fused_embedding[1, size : size + 5], model.missing_speech[-5:])
     torch.testing.assert_close(together.logits[2:], alone.logits, atol=1e-4, rtol=0)

@@ -22,6 +22,8 @@ from mmer.model.encoders.trainable import choose_trainable, learns
 from mmer.objectives.gradient_cache import Kept
 
 Count = TypeVar("Count", int, Tensor)
+FUNCTIONALS_SCALE = 3.0
+"""Factor on functionals beside the frames, so that their few weights learn as fast as the layers of the encoder."""
 SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "emotion2vec")
 
 
@@ -238,7 +240,7 @@ class SpeechEncoder(nn.Module):
             if self.functionals:
                 # The mean over the valid frames, all of which hold the same, so that padding does not matter.
                 counts = attention_mask.sum(dim=1).clamp(min=1)
-                of_clip = functionals.sum(dim=1, keepdim=True) / counts[:, None, None]
+                of_clip = FUNCTIONALS_SCALE * functionals.sum(dim=1, keepdim=True) / counts[:, None, None]
                 hidden = torch.cat([hidden, of_clip.expand(-1, hidden.shape[1], -1).to(hidden.dtype)], dim=-1)
             return hidden, attention_mask.bool()
         config, samples = self.model.config, attention_mask.sum(dim=-1)
