@@ -15,6 +15,7 @@ from rich.text import Text
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.labels import nearest
+from mmer.corpora.sufficiency import shortcomings
 from mmer.display.progress import counting
 from mmer.display.terminal import Table, messages, tell
 from mmer.errors import MMERError, RecipeError, TrainingError
@@ -181,7 +182,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         folds = _begin(folder, recipe, usable, folds)
         keep_sources(folder, recipe)
     folds.write(files.folds)
-    for note in (*usable.corpus.notes, *usable.notes):
+    for note in (*usable.corpus.notes, *usable.notes, *shortcomings(usable.corpus)):
         tell(f"note: {note}", console)
     return folds
 

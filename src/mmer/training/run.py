@@ -9,6 +9,7 @@ from accelerate import PartialState
 from rich.console import Console
 
 from mmer.corpora.folds import shared_speakers, shared_transcripts
+from mmer.corpora.sufficiency import shortcomings
 from mmer.display.progress import counting, quiet_transformers
 from mmer.display.terminal import messages, tell
 from mmer.errors import RecipeError, TrainingError
@@ -131,7 +132,8 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     if different or not files.is_run:
         with counting(console, "reading the corpus") as progress:
             preparation = prepare(recipe, progress)
-        for note in (*preparation.corpus.notes, *preparation.notes):
+        found = shortcomings(preparation.corpus)
+        for note in (*preparation.corpus.notes, *preparation.notes, *found):
             tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)
         keep_sources(folder, recipe)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
 from mmer.corpora.folds import Folds
+from mmer.corpora.sufficiency import shortcomings
 from mmer.errors import Function, MMERError
 from mmer.evaluation.intervals import Interval, with_intervals
 from mmer.evaluation.metrics import Metrics
@@ -197,7 +198,7 @@ def warnings(run: Run) -> list[str]:
             f"{share:.1%} of the tested transcripts are said, word for word, in training too: "
             "words may be remembered, not understood."
         )
-    return said
+    return [*said, *shortcomings(run.corpus)]
 
 
 def _model(run: Run) -> str:
