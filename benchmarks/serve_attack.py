@@ -277,8 +277,8 @@ def main() -> None:
         f"ended {took:.1f} s after SIGTERM, of {GRACE} s, with {process.returncode}; wrote {log} bytes of log"
     )
     wrong = [made.counts[name] for name in ("lost", "crossed", "streams lost", "streams crossed")]
-    # A service that cannot answer in time for a moment says so with 503, to its clients and where it is asked whether it
-    # is ready; any other error is wrong, and so is a service that is seldom ready.
+    # A service that cannot answer in time for a moment says so with 503, to its clients and where it is asked whether
+    # it is ready; any other error is wrong, and so is a service that is seldom ready.
     bad = [
         name
         for name in made.counts
