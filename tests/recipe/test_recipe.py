@@ -446,3 +446,11 @@ def test_settings_that_change_no_answer_are_no_difference():
     assert recipe.run_as(changed) == changed
     other = load_recipe("iemocap-paper", [*how, "training.micro_batch_size=2", "protocol.seed=1"])
     assert other.differences(recipe) == ["protocol.seed"]
+
+
+@pytest.mark.parametrize(("utterances", "epochs"), [(1, 300), (72, 100), (2099, 6), (9600, 6), (100_000, 6)])
+def test_a_small_corpus_is_passed_over_more_often(utterances: int, epochs: int) -> None:
+    """By `compact`, until 300 steps of 32 utterances are reached; a number of epochs that is given stays."""
+    assert load_recipe("compact").training.epochs_of(utterances) == epochs
+    assert load_recipe("compact", ["training.steps=600"]).training.epochs_of(72) == 200
+    assert load_recipe("compact", ["training.epochs=7"]).training.epochs_of(utterances) == 7

@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,10 +26,12 @@ from mmer.corpora.spoken import make_spoken
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
-from mmer.evaluation.results import ChosenEpoch, CrossValidationMetrics, SelectionBias
+from mmer.evaluation.model_card import write_model_card
+from mmer.evaluation.results import ChosenEpoch, CrossValidationMetrics, RunMetrics, SelectionBias
 from mmer.recipe.schema import Recipe, load_recipe
 from mmer.text.transcripts import normalize_transcript
 from mmer.training.crossval import CONTENT, CrossValidation, cross_validate
+from mmer.training.final import final_recipe
 from mmer.training.run import train
 from mmer.training.selection_bias import mean_selection_bias, selection_bias
 
@@ -190,6 +194,61 @@ def test_figures_of_a_cross_validation(resumed: tuple[CrossValidation, str]):
     assert f"{metrics.mean['accuracy']:.1%} ± {100 * (metrics.std['accuracy'] or 0):.1f}" in text
     assert f"{pooled.balanced_accuracy:.1%}" in text
     assert "run: 2 of 2 folds by speaker, last epoch kept" in text
+
+
+def test_the_final_model_trains_on_everything_and_keeps_the_figures_of_the_folds(
+    resumed: tuple[CrossValidation, str], tmp_path: Path
+):
+    metrics = resumed[0].metrics
+    assert metrics is not None
+    recipe, expected = final_recipe(resumed[0].folder, ["training.epochs=1"])
+    console = quiet()
+    run = train(recipe, tmp_path / "final", expected=expected, console=console)
+    assert set(pd.read_parquet(run.folder / "predictions.parquet")["split"]) == {"train"}
+    assert RunMetrics.read(run.folder / "metrics.json").expected == expected
+    assert (expected.folds, expected.mean) == (2, metrics.mean)
+    told = f"Expected balanced accuracy on new speakers: {metrics.mean['balanced_accuracy']:.1%}"
+    assert told in " ".join(printed(console).split())
+    card = write_model_card(run.folder).read_text()
+    assert told in card
+    assert f"value: {round(metrics.mean['balanced_accuracy'], 4):g}\n" in card
+
+
+def test_the_final_model_of_folds_that_validation_stopped_trains_for_their_median(
+    resumed: tuple[CrossValidation, str], tmp_path: Path
+):
+    folder = shutil.copytree(resumed[0].folder, tmp_path / "run")
+    metrics = CrossValidationMetrics.read(folder / "metrics.json")
+    replace(metrics, selection="validation").write(folder / "metrics.json")
+    for name, epoch in (("a", 3), ("b%2F2", 8)):
+        file = folder / "folds" / name / "metrics.json"
+        replace(RunMetrics.read(file), kept_epoch=epoch).write(file)
+    recipe, _ = final_recipe(folder)
+    assert recipe.training.epochs == 6
+    assert (recipe.protocol.test, recipe.protocol.validation, recipe.protocol.selection) == (None, 0, "last")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"missing": ["a"]}, "folds a are not trained yet; train them first"),
+        (
+            {"system": "majority class"},
+            "holds the baseline majority class, which is not trained; train a recipe",
+        ),
+    ],
+)
+def test_no_final_model_of_unfinished_folds_and_baselines(
+    changes: dict[str, object], told: str, resumed: tuple[CrossValidation, str], tmp_path: Path
+):
+    folder = shutil.copytree(resumed[0].folder, tmp_path / "run")
+    metrics = CrossValidationMetrics.read(folder / "metrics.json")
+    replace(metrics, **changes).write(folder / "metrics.json")  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=told):
+        final_recipe(folder)
+    (folder / "metrics.json").unlink()
+    with pytest.raises(TrainingError, match="holds no trained fold; finish the cross-validation first"):
+        final_recipe(folder)
 
 
 def test_folder_of_a_cross_validation_is_complete(recipe: Recipe, resumed: tuple[CrossValidation, str]):

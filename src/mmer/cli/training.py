@@ -31,11 +31,21 @@ def recipes(
 
 
 def train(recipe: RecipeName, overrides: RecipeSettings = None, out: OutFolder = Path("run")) -> None:
-    """Train a model; the same command again continues after an interruption."""
-    from mmer.recipe.schema import load_recipe
+    """Train a model; the same command again continues after an interruption.
+
+    Given the folder of a cross-validation for the recipe, train its final model on all utterances.
+    """
     from mmer.training.run import train as train_recipe
 
     _check_recipe(recipe, out)
+    if RunFolder(Path(recipe)).is_cross_validation:
+        from mmer.training.final import final_recipe
+
+        settings, expected = final_recipe(Path(recipe), overrides or [])
+        train_recipe(settings, out, expected=expected)
+        return
+    from mmer.recipe.schema import load_recipe
+
     train_recipe(load_recipe(recipe, overrides or []), out)
 
 

@@ -10,6 +10,7 @@ from mmer.corpora.readers.catalog import CATALOG
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.report import tables
 from mmer.evaluation.report.run_files import Run, protocol, read_run, read_versions, warnings
+from mmer.evaluation.results import RunMetrics
 from mmer.files.writing import check_output_file, write_text
 from mmer.inference.backends.model_folder import CARD
 from mmer.inference.calibration import Calibration
@@ -95,6 +96,7 @@ def _metadata(run: Run, title: str) -> ModelCardData:
     corpora = _names(run)
     figures = ("accuracy", "balanced_accuracy", "macro_f1")
     languages = sorted({str(language) for language in run.corpus.table["language"].dropna()})
+    expected = run.metrics.expected if isinstance(run.metrics, RunMetrics) else None
     results = [
         EvalResult(
             task_type="audio-classification",
@@ -102,9 +104,9 @@ def _metadata(run: Run, title: str) -> ModelCardData:
             dataset_type=corpora[0] if corpora else "own-recordings",
             dataset_name=", ".join(CATALOG[name].title if name in CATALOG else name for name in corpora)
             or "own recordings",
-            dataset_split=run.judged,
+            dataset_split="cross-validation" if expected else run.judged,
             metric_type=name,
-            metric_value=round(getattr(run.figures, name), 4),
+            metric_value=round(expected.mean[name] if expected else getattr(run.figures, name), 4),
         )
         for name in figures
     ]

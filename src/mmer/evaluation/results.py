@@ -46,6 +46,37 @@ class SelectionBias:
     difference: ChosenEpoch
 
 
+@dataclass(frozen=True)
+class ExpectedFigures:
+    """What a model trained on all utterances of a cross-validation can be expected to reach on new speakers.
+
+    Attributes:
+        folds: number of folds.
+        mean, std: of each figure over the folds; the standard deviation is None with one fold.
+        intervals: intervals of the pooled figures of all folds, over speakers.
+    """
+
+    folds: int
+    mean: Mapping[str, float]
+    std: Mapping[str, float | None]
+    intervals: Mapping[str, Interval]
+
+    def told(self) -> str:
+        """Describe the balanced accuracy in a sentence."""
+        name = "balanced_accuracy"
+        std, found = self.std[name], self.intervals.get(name)
+        spread = "" if std is None else f" ± {100 * std:.1f}"
+        between = (
+            ""
+            if found is None or found.low is None
+            else f"; pooled, 95 % interval {found.low:.1%} to {found.high:.1%}"
+        )
+        return (
+            f"Expected balanced accuracy on new speakers: {self.mean[name]:.1%}{spread}, the mean of {self.folds} "
+            f"folds trained without them{between}."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunMetrics(ResultFile):
     """Content of `metrics.json` of a run.
@@ -63,6 +94,7 @@ class RunMetrics(ResultFile):
             training, 0 to 1.
         views: counts of accepted and rejected views, by kind; None without views.
         system: the name of a baseline; None for a model.
+        expected: figures of the cross-validation whose final model this is; None otherwise.
         also_called: other names of the figures.
     """
 
@@ -80,6 +112,7 @@ class RunMetrics(ResultFile):
     shared_transcripts: Mapping[str, float] = field(default_factory=dict)
     views: Mapping[str, int] | None = None
     system: str | None = None
+    expected: ExpectedFigures | None = None
     also_called: Mapping[str, str] = field(default_factory=lambda: ALSO_CALLED)
 
     def of(self, split: str) -> Metrics | None:

@@ -64,8 +64,9 @@ class Protocol(Section):
     group: Name = "speaker"
     """Kind of the groups that `test` and `validation` name: speaker, session, or another column of the corpus. A split
     never divides a group or a speaker."""
-    test: list[Name] = Field(default=[])
-    """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
+    test: list[Name] | None = Field(default=[])
+    """Groups of the test fold; empty = the split column of the corpus; null = none: every utterance trains or
+    validates, and nothing is known of other speakers. `mmer crossval` fills it in for each fold."""
     folds: Folds = None
     """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, that many folds of groups,
     similar in size and emotions; `official`, the fold column of the corpus, or else its split column; or a file, the

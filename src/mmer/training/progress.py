@@ -177,6 +177,8 @@ def summary(folder: Path, metrics: RunMetrics, skipped: pd.DataFrame) -> Group:
             shares = [f"{getattr(figures, name):.1%}" for name in shown]
             table.add_row(split, str(figures.utterances), *shares, style="bold" if split == "test" else "")
     parts: list[Any] = [table]
+    if metrics.expected is not None:
+        parts.append(Text(metrics.expected.told()))
     if selection == "test":
         note = "The epoch was chosen on the test split: every figure of it is optimistic."
         if metrics.selection_bias is None:

@@ -14,7 +14,7 @@ from mmer.display.progress import counting, quiet_transformers
 from mmer.display.terminal import messages, tell
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.report.run_files import read_run, verdict
-from mmer.evaluation.results import METRICS, RunMetrics
+from mmer.evaluation.results import METRICS, ExpectedFigures, RunMetrics
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder
@@ -59,7 +59,13 @@ class TrainingRun:
 
 
 @writes("train")
-def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) -> TrainingRun:
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    expected: ExpectedFigures | None = None,
+    console: Console | None = None,
+) -> TrainingRun:
     """Train, keep the best epoch (or the last), and judge it once on each split.
 
     The same call on the folder of an interrupted run resumes from its last complete epoch, and on CPU gives the same
@@ -68,6 +74,7 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
     Args:
         recipe: the recipe.
         out: the run folder, created if it does not exist; see `progress.CONTENT`.
+        expected: figures of `final_recipe`, stored with those of the run.
         console: where progress is shown; default: standard error.
 
     Raises:
@@ -103,7 +110,8 @@ def train(recipe: Recipe, out: str | Path, *, console: Console | None = None) ->
                 refit(recipe, preparation, folder, state, console)
             if process.is_main_process:
                 metrics = judge_run(recipe, preparation, folder, state, console)
-                replace(metrics, **shared, views=dict(views.counts) if views else None).write(metrics_file)
+                counts = dict(views.counts) if views else None
+                replace(metrics, **shared, views=counts, expected=expected).write(metrics_file)
                 shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)
             process.wait_for_everyone()
     if process.is_main_process:

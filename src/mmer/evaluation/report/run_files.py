@@ -104,6 +104,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         judged, figures, intervals = "test", metrics.test, None
         if figures is None:
             judged, figures = "validation", metrics.validation
+        if figures is None and metrics.expected is not None:
+            judged, figures = "train", metrics.train
         if figures is None:
             raise MMERError(
                 f"{folder}: neither a test nor a validation split was judged; nothing can be reported"
@@ -182,6 +184,10 @@ def protocol(run: Run, *, named: bool = True) -> list[str]:
 def warnings(run: Run) -> list[str]:
     """Return the warnings that qualify the figures."""
     said = []
+    if isinstance(run.metrics, RunMetrics) and (expected := run.metrics.expected):
+        said.append(
+            f"The model was trained on every utterance; its figures on them say nothing of others. {expected.told()}"
+        )
     if run.optimistic:
         known = " By how much is measured below." if run.metrics.selection_bias else ""
         said.append(f"The {run.judged} split chose the epoch: every figure of it is optimistic.{known}")
