@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmer.cli.options import (
-    BatchSize,
     CorpusPath,
     Device,
     OutFolder,
@@ -15,7 +14,6 @@ from mmer.cli.options import (
     OutTable,
     RecordingsPath,
     Renames,
-    Seed,
     Settings,
     label_map,
 )
@@ -251,8 +249,6 @@ def augment(
             help="Text generator: marian:en-de, marian:FORWARD_MODEL,BACK_MODEL, perturb, none.",
         ),
     ] = "none",
-    seed: Seed = 0,
-    batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
     """Make second views of utterances for training; the same command again continues after an interruption."""
@@ -292,13 +288,13 @@ def augment(
                 generators,
                 words,
                 views=chosen.views,
-                seed=seed,
+                seed=chosen.seed,
                 within=chosen.within,
                 every_split=chosen.every_split,
                 language=chosen.language,
                 filters=filters,
                 judges=judges,
-                batch_size=batch_size,
+                batch_size=chosen.batch_size,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -126,7 +126,6 @@ def calibrate(
     on_training: Annotated[
         bool, typer.Option("--on-training", help="Also fit on utterances that the model was trained on.")
     ] = False,
-    batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
     """Calibrate a model's probabilities on speakers outside its training data; the result is stored in MODEL."""
@@ -142,7 +141,6 @@ def calibrate(
             table,
             _one(split),
             on_training=on_training,
-            batch_size=batch_size,
             device=device,
             progress=progress,
         )

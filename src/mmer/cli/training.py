@@ -60,17 +60,11 @@ def crossval(
         typer.Option(
             metavar="NAME",
             rich_help_panel="Baseline",
-            help="Test a baseline instead of training: majority, or egemaps (openSMILE and an SVM).",
+            help="Test a baseline instead of training: majority, egemaps (openSMILE and an SVM), or "
+            "egemaps-speaker, standardized over all clips of a speaker, including test clips.",
         ),
     ] = None,
-    per_speaker: Annotated[
-        bool,
-        typer.Option(
-            "--per-speaker",
-            rich_help_panel="Baseline",
-            help="Standardize egemaps over all clips of a speaker, including test clips.",
-        ),
-    ] = False,
+    per_speaker: Annotated[bool, typer.Option("--per-speaker", hidden=True)] = False,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -92,12 +86,12 @@ def crossval(
         return
     from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 
-    chosen = baseline_of(system)
+    chosen, standardizes = baseline_of(system)
     out = out or Path(system)
     _refuse_for_baselines(folds=folds, jobs=jobs if jobs > 1 else None)
     _check_recipe(recipe, out)
     settings = load_recipe(recipe, overrides or [])
-    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker, cache=features)
+    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker or standardizes, cache=features)
 
 
 def ablate(

@@ -28,7 +28,7 @@ from mmer.runs.folder import RunFolder
 from mmer.training import ablation_show
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.ablation_rows import ROWS, learns, row_recipe, wanted_rows
-from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
 from mmer.training.gradient_shares import PREFIX
@@ -197,11 +197,12 @@ def _result(
     row, taught = ROWS[name], ""
     if row.settings is None:
         taught = "" if name == "majority" else "SVM"
+        baseline, per_speaker = baseline_of(name)
         metrics = cross_validate_baseline(
-            "majority" if name == "majority" else "egemaps",
+            baseline,
             load_recipe(recipe, overrides),
             folder / name,
-            per_speaker=name == "egemaps-speaker",
+            per_speaker=per_speaker,
             cache=folder / "egemaps.parquet",
             console=console,
         ).metrics
