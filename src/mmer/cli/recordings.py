@@ -73,7 +73,7 @@ def predict(
     device: Device = None,
 ) -> None:
     """Predict the emotion of recordings; a file that cannot be read becomes a row that says why."""
-    from mmer.inference.command import predict_paths
+    from mmer.inference.predict_command import predict_paths
 
     errors = predict_paths(
         model,

@@ -25,7 +25,7 @@ from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
-from mmer.training import ablation_show
+from mmer.training import ablation_report
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.ablation_rows import ROWS, learns, row_recipe, wanted_rows
 from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
@@ -92,10 +92,10 @@ def ablate(
         gradient_shares=_gradient_shares(folder / "mmer") if trained else {},
     )
     content.write(folder / "ablation.json")
-    ablation_show.write_markdown(content, folder / "ablation.md")
-    pictures = ablation_show.plot(content, folder)
+    ablation_report.write_markdown(content, folder / "ablation.md")
+    pictures = ablation_report.plot(content, folder)
     console.rule(Text("ablation", style="bold"))
-    console.print(ablation_show.ablation_tables(content))
+    console.print(ablation_report.ablation_tables(content))
     tell(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}", console)
     return content
 
