@@ -86,6 +86,10 @@ def test_options_of_several_commands_are_explained_alike() -> None:
         (["crossval", "compact", "--system", "majorty"], "no baseline 'majorty', the nearest is 'majority'"),
         (["corpus", "prepare", "nemo", "x"], "mmer: nothing says what to write; name a table with --out"),
         (["listen"], "missing argument"),
+        (
+            ["model", "export", "x", "-o", "x.mmer", "--int8"],
+            "mmer: --int8 is for ONNX; export to a folder, and from that folder to x.mmer",
+        ),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),
     ],
 )
