@@ -102,8 +102,8 @@ def cross_validate_baseline(
     return CrossValidation(folder, metrics)
 
 
-def baseline_of(name: str) -> Baseline:
-    """Return the baseline of this name.
+def baseline_of(name: str) -> tuple[Baseline, bool]:
+    """Return the arguments `baseline` and `per_speaker` of `cross_validate_baseline` for a name of `BASELINES`.
 
     Raises:
         MMERError: there is none.
