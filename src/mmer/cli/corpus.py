@@ -16,6 +16,7 @@ from mmer.cli.options import (
     Renames,
     Settings,
     label_map,
+    out_option,
 )
 from mmer.display.terminal import messages, results, tell
 from mmer.errors import MMERError, Parameter
@@ -49,11 +50,8 @@ def prepare(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel="Output",
-            help="A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER.",
+        out_option(
+            "A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER."
         ),
     ] = None,
     audio: Annotated[

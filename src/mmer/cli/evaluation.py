@@ -17,13 +17,14 @@ from mmer.cli.options import (
     Seed,
     Split,
     Transcription,
+    out_option,
     renames,
 )
 from mmer.display.terminal import messages, print_result, results, tell
 
 _OptionalFolder = Annotated[
     Path | None,
-    typer.Option("--out", "-o", rich_help_panel="Output", help="The folder to write; none by default."),
+    out_option("The folder to write; none by default."),
 ]
 
 
@@ -154,9 +155,7 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", rich_help_panel="Output", help="The folder to write; RUN/report by default."
-        ),
+        out_option("The folder to write; RUN/report by default."),
     ] = None,
     audio: Annotated[
         bool, typer.Option("--audio", help="Embed the recordings of the most confident mistakes.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Device, ModelFolder, ModelLabels, OutFolder
+from mmer.cli.options import Device, ModelFolder, ModelLabels, OutFolder, out_option
 from mmer.display.terminal import print_result, results
 from mmer.errors import MMERError, Parameter
 
@@ -14,11 +14,8 @@ def export_model(
     model: ModelFolder,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel="Output",
-            help="A folder for ONNX, which runs without PyTorch, or a .mmer file, which holds the model as it is.",
+        out_option(
+            "A folder for ONNX, which runs without PyTorch, or a .mmer file, which holds the model as it is."
         ),
     ],
     int8: Annotated[

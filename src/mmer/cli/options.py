@@ -1,7 +1,7 @@
 """Arguments and options shared by several commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,19 +80,20 @@ Settings = Annotated[
     typer.Argument(metavar="NAME=VALUE", autocompletion=complete_setting, help="Settings of the list below."),
 ]
 
-OutFolder = Annotated[Path, typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="The folder to write.")]
+
+def out_option(what: str) -> Any:
+    """Return the option `--out` of a command, which says what it writes."""
+    return typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help=what)
+
+
+OutFolder = Annotated[Path, out_option("The folder to write.")]
 OutTable = Annotated[
     Path,
-    typer.Option(
-        "--out",
-        "-o",
-        rich_help_panel=_OUTPUT,
-        help="The table to write: .parquet, .csv, .tsv or .jsonl.",
-    ),
+    out_option("The table to write: .parquet, .csv, .tsv or .jsonl."),
 ]
 OutJson = Annotated[
     Path | None,
-    typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="Also write everything to this .json file."),
+    out_option("Also write everything to this .json file."),
 ]
 
 Format = Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed
+from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed, out_option
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_result, tell
 from mmer.runs.folder import RunFolder
@@ -44,12 +44,7 @@ def crossval(
     overrides: RecipeSettings = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel="Output",
-            help="The folder to write; by default crossval, or the name of the system.",
-        ),
+        out_option("The folder to write; by default crossval, or the name of the system."),
     ] = None,
     folds: Annotated[
         str | None, typer.Option(metavar="NAME,NAME", help="Train only these folds; all by default.")
