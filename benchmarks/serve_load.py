@@ -2,8 +2,8 @@
 
 Each client has a clip and words of its own and asks about them again and again, each time as soon as it has its
 answer. Every answer is compared with that of `mmer predict` for the same clip (without its speaker): a lost answer is
-one that did not come with status 200, a crossed one is not that of the clip. Two services, `--batch-size 16` and
-`--batch-size 1`, take turns under the same load; the clients need a processor too, which on a small machine they take
+one that did not come with status 200, a crossed one is not that of the clip. Two services, `batch_size=16` and
+`batch_size=1`, take turns under the same load; the clients need a processor too, which on a small machine they take
 from the service. Printed are requests a second, quantiles of the time to the answer, and the ratio of the two
 services' requests a second.
 
@@ -76,7 +76,7 @@ def questions(model: Path, corpus: Path, number: int) -> list[Question]:
 
 def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Popen[bytes]", str]:
     """`mmer serve` in a process of its own that writes into `log`, and its address, once it answers."""
-    command = [sys.executable, "-m", "mmer", "serve", str(model), "port=0", "--device", "cpu", *options]
+    command = [sys.executable, "-m", "mmer", "serve", str(model), "port=0", "device=cpu", *options]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file)
     while not (found := re.search(r"answers at (http://\S+)/ ", said := log.read_text())):
@@ -90,7 +90,7 @@ def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Pop
 def service(model: Path, batch_size: int) -> Iterator[str]:
     """`mmer serve` in a process of its own; gives its address."""
     with tempfile.TemporaryDirectory() as folder:
-        options = ["max_per_minute=0", "--batch-size", str(batch_size)]
+        options = ["max_per_minute=0", f"batch_size={batch_size}"]
         process, url = started(model, options, Path(folder) / "log")
         try:
             yield url

@@ -145,7 +145,7 @@ def test_a_recipe_goes_through_every_command(recipe: str, corpus: Path, mmer: Mm
     mmer("model", "check", model)
     if find_spec("onnxscript") and find_spec("onnxruntime"):
         mmer("model", "export", model, "--out", tmp_path / "onnx")
-        mmer("model", "check", model, "--onnx", tmp_path / "onnx")
+        mmer("model", "check", model, tmp_path / "onnx")
     folds = ["protocol.folds=leave-one-out", "protocol.test=[]"]
     mmer("crossval", *settings, *folds, "--out", crossval, "--jobs", "2")
     assert len(json.loads((crossval / "metrics.json").read_text())["folds"]) == 3

@@ -113,7 +113,7 @@ UNWRITABLE = [
     "evaluate MODEL corpus.csv --out file/a",
     "robustness MODEL corpus.csv --out file",
     "score MODEL in --out file",
-    "model bundle MODEL -o none/a.mmer",
+    "model export MODEL -o none/a.mmer",
     "model export MODEL -o file/a",
     "compare other.csv corpus.csv --column predicted=emotion -o none/a.json",
     "corpus audit corpus.csv -o file",
@@ -173,12 +173,12 @@ def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
         *("evaluate MODEL in --out a", "corpus prepare in -o a.csv", "train compact data.corpus=in --out a"),
         *(
             "score MODEL in --out a",
-            "model bundle MODEL -o a.mmer",
+            "model export MODEL -o a.mmer",
             "demo --out a",
             "predict packed.mmer in/0.opus",
         ),
     ]
-    subprocess.run([sys.executable, "-m", "mmer", "model", "bundle", model, "-o", "packed.mmer"], check=True)
+    subprocess.run([sys.executable, "-m", "mmer", "model", "export", model, "-o", "packed.mmer"], check=True)
     command = [sys.executable, "-c", program]
     if os.getuid() == 0:
         if shutil.which("setpriv") is None:
@@ -203,7 +203,7 @@ def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
 FULL = [
     ("train compact data.corpus=in ONE_EPOCH --out a", 120_000, "a/checkpoints/checkpoint-1"),
     ("model export MODEL -o a", 50_000, "a"),
-    ("model bundle MODEL -o a.mmer", 50_000, "a.mmer"),
+    ("model export MODEL -o a.mmer", 50_000, "a.mmer"),
     ("score MODEL in --out a", 2000, "a/_recordings.parquet"),
     ("corpus transcribe in --with ctc:MODEL -o a.csv", 50, "a.csv.part.jsonl"),
     ("evaluate MODEL in --out a", 500, "a/metrics.json"),

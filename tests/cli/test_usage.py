@@ -33,7 +33,7 @@ def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_size_of_the_command_line() -> None:
     found = dict(commands())
-    assert len(found) == 26
+    assert len(found) == 25
     assert sum(len(options(command)) for command in found.values()) <= 110
 
 
@@ -80,12 +80,16 @@ def test_options_of_several_commands_are_explained_alike() -> None:
         (["compare", "a", "b", "--column", "predictd=x"], "unknown key predictd; did you mean predicted?"),
         (["compare", "a", "b", "--rename", "x"], "mmer: --rename 'x' is not of the form FROM=TO"),
         (
-            ["crossval", "compact", "--per-speaker"],
-            "mmer: --per-speaker belongs to a baseline; name it with --system",
+            ["crossval", "compact", "--features", "f.parquet"],
+            "mmer: --features belongs to a baseline; name it with --system",
         ),
         (["crossval", "compact", "--system", "majorty"], "no baseline 'majorty', the nearest is 'majority'"),
         (["corpus", "prepare", "nemo", "x"], "mmer: nothing says what to write; name a table with --out"),
         (["listen"], "missing argument"),
+        (
+            ["model", "export", "x", "-o", "x.mmer", "--int8"],
+            "mmer: --int8 is for ONNX; export to a folder, and from that folder to x.mmer",
+        ),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),
     ],
 )

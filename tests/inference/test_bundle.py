@@ -112,7 +112,7 @@ def test_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "by-command.mmer"
-    done = run(capfd, monkeypatch, ["model", "bundle", model_folder, "-o", out])
+    done = run(capfd, monkeypatch, ["model", "export", model_folder, "-o", out])
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"bundle written: {out} (0.")
     asked = ["predict", out, clips[0], "--transcript", "la", "--device", "cpu"]
@@ -339,10 +339,9 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
         "score": [packed, recordings, "--out", "scored"],
         "evaluate": [packed, recordings],
         "explain": [packed, clip, "--transcript", "yes", "-o", "why.json"],
-        "model check": [packed, "--onnx", packed],
+        "model check": [packed, packed],
         "robustness": [packed, recordings, "--out", "robust", "--axes", "loudness", "--sample", "2"],
         "model export": [packed, "-o", "onnx"],
-        "model bundle": [packed, "-o", "again.mmer"],
     }
     refused = {"calibrate": [packed, recordings, "--split", "all"]}
     elsewhere = {"listen", "serve"}  # below, and in tests/serving/test_command.py
@@ -354,6 +353,7 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
         done = run(capfd, monkeypatch, [*name.split(), *arguments])
         # Made recordings are all answered, and where a random model differs from itself is no matter here.
         assert done.code in ((0, 1) if name == "model check" else (0,)), (name, done.err)
+    assert run(capfd, monkeypatch, ["model", "export", packed, "-o", "again.mmer"]).code == 0
     assert (tmp_path / "again.mmer").read_bytes() == packed.read_bytes()
     for name, arguments in refused.items():
         done = run(capfd, monkeypatch, [*name.split(), *arguments])

@@ -15,6 +15,7 @@ from mmer.evaluation.robustness.results import Robustness, RobustnessSettings
 from mmer.inference.archive.folder import Manifest
 from mmer.inference.calibration import Calibration
 from mmer.inference.golden import GoldenAnswers
+from mmer.inference.timeline.archive import TimelinesSettings
 from mmer.runs.result_file import ResultFile
 from mmer.runs.versions import Versions
 from mmer.training.ablation_results import Ablation
@@ -39,6 +40,7 @@ KINDS: dict[str, type[ResultFile]] = {
     "robustness/settings.json": RobustnessSettings,
     "run/versions.json": Versions,
     "scores/_manifest.json": Manifest,
+    "timelines/_manifest.json": TimelinesSettings,
     "views/settings.json": ViewsSettings,
 }
 

@@ -98,3 +98,23 @@ def test_what_a_folder_is(tmp_path: Path) -> None:
         assert getattr(fold, found)
     assert not fold.is_cross_validation
     assert not folder.is_vacant
+
+
+def test_the_training_log_is_that_of_the_newest_checkpoint_that_has_one(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.training_log() == []
+    for step, log in (
+        (9, '{"log_history": [{"loss": 2.0}]}'),
+        (10, '{"log_history": [{"loss": 1.0}]}'),
+        (11, None),
+    ):
+        checkpoint = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        if log is not None:
+            (checkpoint / "trainer_state.json").write_text(log)
+    assert [path.name for path in run.checkpoints] == ["checkpoint-11", "checkpoint-10", "checkpoint-9"]
+    assert run.training_log() == [{"loss": 1.0}]
+    for damaged in ('{"log_hi', "[]", "{}"):
+        (tmp_path / "checkpoints" / "checkpoint-10" / "trainer_state.json").write_text(damaged)
+        with pytest.raises(CheckpointError, match=r"trainer_state\.json cannot be read, it may be damaged"):
+            run.training_log()

@@ -70,8 +70,6 @@ def test_clips_of_speakers_for_a_model_that_knows_none(
     mmer: Callable[..., Outcome], versatile_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "speakers.csv").write_text("utterance_id,audio_path,speaker\nu1,a.wav,anna\n")
-    refused = mmer(
-        "serve", versatile_folder, "port=0", "--device", "cpu", f"speakers={tmp_path / 'speakers.csv'}"
-    )
+    refused = mmer("serve", versatile_folder, "port=0", "device=cpu", f"speakers={tmp_path / 'speakers.csv'}")
     assert refused.code == 2
     assert "does not standardize per speaker" in refused.err

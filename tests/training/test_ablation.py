@@ -16,7 +16,7 @@ from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import figure_tables
-from mmer.training import ablation_show
+from mmer.training import ablation_report
 from mmer.training.ablation import ablate, neutral_bias
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.ablation_rows import ROWS, learns, row_recipe
@@ -178,7 +178,7 @@ def content_of(rows: list[str], epochs: int, neutral: bool) -> Ablation:
 )
 def test_table_and_pictures(tmp_path: Path, rows: list[str], epochs: int, neutral: bool) -> None:
     content = content_of(rows, epochs, neutral)
-    ablation_show.write_markdown(content, tmp_path / "ablation.md")
+    ablation_report.write_markdown(content, tmp_path / "ablation.md")
     lines = (tmp_path / "ablation.md").read_text().splitlines()
     mmer = content.rows["mmer"]
     bias = "" if mmer.neutral_bias is None else f"{100 * mmer.neutral_bias:+.1f}"
@@ -194,8 +194,8 @@ def test_table_and_pictures(tmp_path: Path, rows: list[str], epochs: int, neutra
     ]
     assert "| " + " | ".join(shown) + " |" in lines
     assert "| wer:0.2 | 19.0% | 80.0% | 80.0% |" in lines
-    assert "another corpus" in printed(ablation_show.ablation_tables(content))
-    for picture in ablation_show.plot(content, tmp_path):
+    assert "another corpus" in printed(ablation_report.ablation_tables(content))
+    for picture in ablation_report.plot(content, tmp_path):
         pixels = np.asarray(Image.open(picture).convert("RGB"))
         assert pixels.shape[1] >= 800
         border = np.concatenate(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from mmer.recipe.values import Section
+from mmer.recipe.values import Section, Seed
 
 _Ratio = Annotated[float, Field(ge=1)]
 
@@ -14,6 +14,10 @@ class AugmentSettings(Section):
 
     views: PositiveInt = 1
     """Number of views of each utterance by each speech generator."""
+    seed: Seed = 0
+    """Seed of all random choices."""
+    batch_size: PositiveInt = 16
+    """Number of utterances whose words are made together."""
     sample: bool = False
     """Sample translations instead of taking the best, so that several views of an utterance differ."""
     within: str | None = None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmer.cli.options import (
-    BatchSize,
     CorpusPath,
     Device,
     OutFolder,
@@ -15,9 +14,9 @@ from mmer.cli.options import (
     OutTable,
     RecordingsPath,
     Renames,
-    Seed,
     Settings,
     label_map,
+    out_option,
 )
 from mmer.display.terminal import messages, results, tell
 from mmer.errors import MMERError, Parameter
@@ -51,11 +50,8 @@ def prepare(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel="Output",
-            help="A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER.",
+        out_option(
+            "A .parquet, .csv, .tsv or .jsonl table, kaldi:FOLDER, emobox:FOLDER or audformat:FOLDER."
         ),
     ] = None,
     audio: Annotated[
@@ -251,8 +247,6 @@ def augment(
             help="Text generator: marian:en-de, marian:FORWARD_MODEL,BACK_MODEL, perturb, none.",
         ),
     ] = "none",
-    seed: Seed = 0,
-    batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
     """Make second views of utterances for training; the same command again continues after an interruption."""
@@ -292,13 +286,13 @@ def augment(
                 generators,
                 words,
                 views=chosen.views,
-                seed=seed,
+                seed=chosen.seed,
                 within=chosen.within,
                 every_split=chosen.every_split,
                 language=chosen.language,
                 filters=filters,
                 judges=judges,
-                batch_size=batch_size,
+                batch_size=chosen.batch_size,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -17,13 +17,14 @@ from mmer.cli.options import (
     Seed,
     Split,
     Transcription,
+    out_option,
     renames,
 )
 from mmer.display.terminal import messages, print_result, results, tell
 
 _OptionalFolder = Annotated[
     Path | None,
-    typer.Option("--out", "-o", rich_help_panel="Output", help="The folder to write; none by default."),
+    out_option("The folder to write; none by default."),
 ]
 
 
@@ -126,7 +127,6 @@ def calibrate(
     on_training: Annotated[
         bool, typer.Option("--on-training", help="Also fit on utterances that the model was trained on.")
     ] = False,
-    batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
     """Calibrate a model's probabilities on speakers outside its training data; the result is stored in MODEL."""
@@ -142,7 +142,6 @@ def calibrate(
             table,
             _one(split),
             on_training=on_training,
-            batch_size=batch_size,
             device=device,
             progress=progress,
         )
@@ -156,9 +155,7 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", rich_help_panel="Output", help="The folder to write; RUN/report by default."
-        ),
+        out_option("The folder to write; RUN/report by default."),
     ] = None,
     audio: Annotated[
         bool, typer.Option("--audio", help="Embed the recordings of the most confident mistakes.")

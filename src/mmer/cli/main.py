@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 corpus_app = typer.Typer(cls=Group, help="Read, check and transcribe corpora.", no_args_is_help=True)
-model_app = typer.Typer(cls=Group, help="Export, import, pack and check models.", no_args_is_help=True)
+model_app = typer.Typer(cls=Group, help="Export, import and check models.", no_args_is_help=True)
 
 DATA, TRAIN, JUDGE, USE = "Data", "Train", "Judge", "Use"
 
@@ -72,7 +72,6 @@ app.add_typer(model_app, name="model", rich_help_panel=USE)
 for function, name, example in (
     (model.export_model, "export", "mmer model export my-run/model -o my-run/onnx"),
     (model.import_model, "import", "mmer model import OFFICIAL.pt -o official-model"),
-    (model.bundle, "bundle", "mmer model bundle my-run/model -o calls.mmer"),
     (model.check, "check", "mmer model check my-run/model"),
 ):
     register(model_app, function, example, name=name)

@@ -1,25 +1,42 @@
-"""The `mmer model` commands, which export, import, pack and check models."""
+"""The `mmer model` commands, which export, import and check models."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Device, ModelFolder, ModelLabels, OutFolder
+from mmer.cli.options import Device, ModelFolder, ModelLabels, OutFolder, out_option
 from mmer.display.terminal import print_result, results
+from mmer.errors import MMERError, Parameter
 
 
 def export_model(
     model: ModelFolder,
-    out: OutFolder,
+    out: Annotated[
+        Path,
+        out_option(
+            "A folder for ONNX, which runs without PyTorch, or a .mmer file, which holds the model as it is."
+        ),
+    ],
     int8: Annotated[
         bool,
-        typer.Option("--int8", help="Store weights with 8 bits: a smaller file, slightly different answers."),
+        typer.Option(
+            "--int8", help="Store ONNX weights with 8 bits: a smaller file, slightly different answers."
+        ),
     ] = False,
 ) -> None:
-    """Export a model as ONNX, which runs without PyTorch, and compare its answers with PyTorch's."""
+    """Export a model as ONNX, or pack it into one file with checksums; every command accepts either."""
+    from mmer.inference.backends.bundle import SUFFIX, write_bundle
     from mmer.inference.backends.export import export_onnx
 
+    if out.suffix == SUFFIX:
+        if int8:
+            raise MMERError(
+                Parameter("int8", True), f" is for ONNX; export to a folder, and from that folder to {out}"
+            )
+        digest = write_bundle(model, out)
+        print_result(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")
+        return
     done = export_onnx(model, out, int8=int8)
     print_result(
         f"exported model written: {out} ({done.size / 1e6:.1f} MB, of PyTorch {done.torch_size / 1e6:.1f} MB); "
@@ -43,26 +60,11 @@ def import_model(
     print_result(f"model folder written: {out}")
 
 
-def bundle(
-    model: ModelFolder,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", rich_help_panel="Output", help="The file to write, its name ending in .mmer."
-        ),
-    ],
-) -> None:
-    """Pack a model folder into one file with checksums, which every command accepts in its place."""
-    from mmer.inference.backends.bundle import write_bundle
-
-    digest = write_bundle(model, out)
-    print_result(f"bundle written: {out} ({out.stat().st_size / 1e6:.1f} MB, SHA-256 {digest})")
-
-
 def check(
     model: ModelFolder,
-    onnx: Annotated[
-        Path | None, typer.Option(help="A folder of `mmer model export`, to compare with MODEL.")
+    exported: Annotated[
+        Path | None,
+        typer.Argument(metavar="EXPORTED", help="A folder of `mmer model export`, to compare with MODEL."),
     ] = None,
     model_labels: ModelLabels = None,
     device: Device = None,
@@ -70,7 +72,7 @@ def check(
     """Verify that a model gives the same answers on this machine as where it was made; exit code 1 if it does not."""
     from mmer.inference.doctor import check_table, examine
 
-    checks = examine(model, exported=onnx, device=device)
+    checks = examine(model, exported=exported, device=device)
     results().print(check_table(checks))
     if any(check.holds is False for check in checks):
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """Arguments and options shared by several commands."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ def _note(line: str) -> None:
 
 
 MODEL_HELP = (
-    "A model folder, such as RUN/model, a file that `mmer model bundle` wrote, the name or folder of a published "
+    "A model folder, such as RUN/model, a .mmer file that `mmer model export` wrote, the name or folder of a published "
     "model, or SPEECH+TEXT, two of these."
 )
 ModelFolder = Annotated[
@@ -36,13 +36,15 @@ ModelFolder = Annotated[
         help=MODEL_HELP,
     ),
 ]
-model_labels = typer.Option(
-    "--label-map",
-    metavar="FILE|NAME",
-    is_eager=True,  # known when MODEL is found, which needs it
-    help="Names of the model's labels in its answers: canonical, four, polarity, or a .yaml, .json or .csv file.",
-)
-ModelLabels = Annotated[str | None, model_labels]
+ModelLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--label-map",
+        metavar="FILE|NAME",
+        is_eager=True,  # known when MODEL is found, which needs it
+        help="Names of the model's labels in its answers: canonical, four, polarity, or a .yaml, .json or .csv file.",
+    ),
+]
 """Read by `found_model`, not by the command."""
 CorpusPath = Annotated[
     Path,
@@ -78,19 +80,20 @@ Settings = Annotated[
     typer.Argument(metavar="NAME=VALUE", autocompletion=complete_setting, help="Settings of the list below."),
 ]
 
-OutFolder = Annotated[Path, typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="The folder to write.")]
+
+def out_option(what: str) -> Any:
+    """Return the option `--out` of a command, which says what it writes."""
+    return typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help=what)
+
+
+OutFolder = Annotated[Path, out_option("The folder to write.")]
 OutTable = Annotated[
     Path,
-    typer.Option(
-        "--out",
-        "-o",
-        rich_help_panel=_OUTPUT,
-        help="The table to write: .parquet, .csv, .tsv or .jsonl.",
-    ),
+    out_option("The table to write: .parquet, .csv, .tsv or .jsonl."),
 ]
 OutJson = Annotated[
     Path | None,
-    typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help="Also write everything to this .json file."),
+    out_option("Also write everything to this .json file."),
 ]
 
 Format = Annotated[
@@ -139,16 +142,21 @@ Pause = Annotated[
     float, typer.Option(min=0.1, rich_help_panel=_WORDS, help="Seconds of silence that end a segment.")
 ]
 
-transcription = typer.Option(
-    rich_help_panel=_WORDS,
-    help="Source of the transcripts: given, none, ctc (the model's own speech recognition) or "
-    "whisper:NAME-OR-FOLDER.",
-)
-batch_size = typer.Option(min=1, rich_help_panel=_COMPUTING, help="Number of utterances in a batch.")
-device = typer.Option(rich_help_panel=_COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one.")
-Transcription = Annotated[str, transcription]
-BatchSize = Annotated[int, batch_size]
-Device = Annotated[str | None, device]
+Transcription = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=_WORDS,
+        help="Source of the transcripts: given, none, ctc (the model's own speech recognition) or "
+        "whisper:NAME-OR-FOLDER.",
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Number of utterances in a batch.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=_COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one."),
+]
 
 
 def label_map(pairs: list[str] | None) -> dict[str, str | None]:

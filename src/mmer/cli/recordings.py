@@ -17,6 +17,7 @@ from mmer.cli.options import (
     Pause,
     Transcript,
     Transcription,
+    out_option,
 )
 from mmer.display.terminal import messages, print_result, results, tell
 from mmer.errors import MMERError, Parameter
@@ -60,12 +61,7 @@ def predict(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel=_OUTPUT,
-            help="A .jsonl, .csv or .parquet file; standard output by default.",
-        ),
+        out_option("A .jsonl, .csv or .parquet file; standard output by default."),
     ] = None,
     format: Format = None,
     batch_size: BatchSize = 16,
@@ -73,7 +69,7 @@ def predict(
     device: Device = None,
 ) -> None:
     """Predict the emotion of recordings; a file that cannot be read becomes a row that says why."""
-    from mmer.inference.command import predict_paths
+    from mmer.inference.predict_command import predict_paths
 
     errors = predict_paths(
         model,
@@ -109,12 +105,7 @@ def explain(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel=_OUTPUT,
-            help="A .png picture or a .json file; a table on standard output by default.",
-        ),
+        out_option("A .png picture or a .json file; a table on standard output by default."),
     ] = None,
     transcription: Transcription = "given",
     model_labels: ModelLabels = None,
@@ -154,12 +145,9 @@ def timeline(
     ],
     out: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel=_OUTPUT,
-            help="A .json, .csv, .html, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
-            "repeatable; standard output by default. For several recordings, a folder.",
+        out_option(
+            "A .json, .csv, .html, .srt, .vtt, .TextGrid, .eaf, .txt (Audacity), .rttm, .png, .svg or .pdf file; "
+            "repeatable; standard output by default. For several recordings, a folder."
         ),
     ] = None,
     each: Annotated[

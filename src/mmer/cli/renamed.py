@@ -24,7 +24,7 @@ class OldCommand:
 
 COMMANDS: Mapping[str, OldCommand] = {
     "baseline": OldCommand("crossval", first="--system", out="baseline"),
-    "bundle": OldCommand("model bundle"),
+    "bundle": OldCommand("model export"),
     "card": OldCommand("report"),
     "corpus convert": OldCommand("corpus prepare", last="--out"),
     "corpus list": OldCommand("corpus prepare"),
@@ -32,9 +32,10 @@ COMMANDS: Mapping[str, OldCommand] = {
     "doctor": OldCommand("model check"),
     "export": OldCommand("model export"),
     "import-checkpoint": OldCommand("model import", last="--out"),
+    "model bundle": OldCommand("model export"),
 }
 
-OPTIONS: Mapping[str, Mapping[str, str]] = {
+OPTIONS: Mapping[str, Mapping[str, str | None]] = {
     "augment": {
         "--views": "views={}",
         "--sample": "sample=true",
@@ -47,7 +48,10 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--max-error-rate": "max_error_rate={}",
         "--max-length-ratio": "max_length_ratio={}",
         "--max-duration-ratio": "max_duration_ratio={}",
+        "--seed": "seed={}",
+        "--batch-size": "batch_size={}",
     },
+    "calibrate": {"--batch-size": None},
     "compare": {
         "--json": "--out {}",
         "--id-column": "--column utterance_id={}",
@@ -58,6 +62,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
     "corpus audit": {"--json": "--out {}"},
     "corpus prepare": {"--label-map": "--rename {}"},
     "listen": {"--device-mic": "{}"},
+    "model check": {"--onnx": "{}"},
     "model export": {"--onnx": ""},
     "serve": {
         "--host": "host={}",
@@ -73,11 +78,16 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "--allow-host": "allow_host={}",
         "--trusted-proxy": "trusted_proxy={}",
         "--speakers": "speakers={}",
+        "--transcription": "transcription={}",
+        "--batch-size": "batch_size={}",
+        "--device": "device={}",
     },
 }
-"""New spelling by command and old option; `{}` stands for the value, an empty text for an option no longer needed."""
+"""New spelling by command and old option; `{}` stands for the value. An option that is no longer needed has an empty
+text, or None if it took a value."""
 
 KEPT: Mapping[str, Mapping[str, str]] = {
+    "crossval": {"--per-speaker": "--system egemaps-speaker"},
     "evaluate": {"--transcripts": "mmer robustness --axes words:LEVEL"},
 }
 """Hidden options that still work, and their replacements."""
@@ -133,14 +143,14 @@ def _options(command: str, words: list[str]) -> tuple[list[str], list[str]]:
             made.append(word)
             continue
         form = table[option]
-        if "{}" in form and not equals:
+        if (form is None or "{}" in form) and not equals:
             value = next(rest, None)
             if value is None:  # the command itself reports the error
                 made.append(word)
                 break
         notes.append(f"{option} is now {form.replace('{}', 'VALUE')}" if form else f"{option} is not needed")
-        new = [part.replace("{}", value) for part in form.split()]
-        if form.startswith("-"):
+        new = [part.replace("{}", value) for part in (form or "").split()]
+        if form and form.startswith("-"):
             made += new
         else:
             _append(appended, new)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed
+from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed, out_option
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_result, tell
 from mmer.runs.folder import RunFolder
@@ -54,12 +54,7 @@ def crossval(
     overrides: RecipeSettings = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel="Output",
-            help="The folder to write; by default crossval, or the name of the system.",
-        ),
+        out_option("The folder to write; by default crossval, or the name of the system."),
     ] = None,
     folds: Annotated[
         str | None, typer.Option(metavar="NAME,NAME", help="Train only these folds; all by default.")
@@ -70,17 +65,11 @@ def crossval(
         typer.Option(
             metavar="NAME",
             rich_help_panel="Baseline",
-            help="Test a baseline instead of training: majority, or egemaps (openSMILE and an SVM).",
+            help="Test a baseline instead of training: majority, egemaps (openSMILE and an SVM), or "
+            "egemaps-speaker, standardized over all clips of a speaker, including test clips.",
         ),
     ] = None,
-    per_speaker: Annotated[
-        bool,
-        typer.Option(
-            "--per-speaker",
-            rich_help_panel="Baseline",
-            help="Standardize egemaps over all clips of a speaker, including test clips.",
-        ),
-    ] = False,
+    per_speaker: Annotated[bool, typer.Option("--per-speaker", hidden=True)] = False,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -102,12 +91,12 @@ def crossval(
         return
     from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 
-    chosen = baseline_of(system)
+    chosen, standardizes = baseline_of(system)
     out = out or Path(system)
     _refuse_for_baselines(folds=folds, jobs=jobs if jobs > 1 else None)
     _check_recipe(recipe, out)
     settings = load_recipe(recipe, overrides or [])
-    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker, cache=features)
+    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker or standardizes, cache=features)
 
 
 def ablate(

@@ -95,8 +95,8 @@ class EmotionRecognizer:
 
         Args:
             folder: a folder with `config.json`, `model.safetensors` or `model.onnx`, `processor_config.json` and the
-                tokenizer's files; a file that `mmer model bundle` wrote; the folder, or OWNER/NAME on the Hugging Face
-                Hub, of a published model; or SPEECH+TEXT, two models joined.
+                tokenizer's files; a .mmer file that `mmer model export` wrote; the folder, or OWNER/NAME on the
+                Hugging Face Hub, of a published model; or SPEECH+TEXT, two models joined.
             device, transcription: as for the class.
             calibrated: whether to apply the folder's `calibration.json`, if it has one.
             label_map: what the labels are called in the answers; see `mmer.model_folder`.

@@ -4,7 +4,10 @@ import json
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REFUSED = "refused"
 """Key of the state in an ASGI scope with status and size of the answer by which a connection refused a request."""
@@ -46,24 +49,24 @@ class AccessLog:
         app: the application behind it.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: "ASGIApp") -> None:
         self._app = app
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         begun, status, size, accepted = time.perf_counter(), _LEFT, 0, False
 
-        async def hear() -> dict[str, Any]:
+        async def hear() -> "Message":
             nonlocal status
             message = await receive()
             if message["type"] == "websocket.disconnect" and status == _LEFT:
                 status = message.get("code", _LEFT)
             return message
 
-        async def say(message: dict[str, Any]) -> None:
+        async def say(message: "Message") -> None:
             nonlocal status, size, accepted
             kind = message["type"]
             if kind in ("http.response.start", "websocket.http.response.start"):

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmer.errors import MMERError
 from mmer.serving.schemas import BatchAnswer, PredictQuestion
-from mmer.serving.service import REFUSALS, Service
+from mmer.serving.service import REFUSALS, OpenAPI, Service
 from mmer.serving.settings import ServiceSettings
 from mmer.serving.uploads import MULTIPART, read_questions
 
@@ -22,7 +22,7 @@ DESCRIPTION = (
     "Predict the emotion of each of several files. The response has one JSON object a line for each file, in the "
     "order in which the predictions are ready. A file that cannot be predicted gets a line with its error."
 )
-FORM: dict[str, Any] = {
+FORM: OpenAPI = {
     "type": "object",
     "required": ["file"],
     "properties": {

@@ -16,7 +16,10 @@ from mmer.serving.schemas import Answer, PredictQuestion, Problem, Upload
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.uploads import JSON, MULTIPART
 
-Responses = dict[int | str, dict[str, Any]]
+OpenAPI = dict[str, Any]
+"""Part of an OpenAPI document."""
+
+Responses = dict[int | str, OpenAPI]
 """What FastAPI documents of an answer, by its status."""
 
 REFUSALS: Responses = {status: {"model": Problem} for status in (413, 415, 422)}
@@ -74,7 +77,7 @@ class Service:
         return pool
 
 
-def bodies(asked: type[Upload]) -> dict[str, Any]:
+def bodies(asked: type[Upload]) -> OpenAPI:
     """Describe the bodies that `read_question` reads, for the documentation of a route."""
     schema = asked.model_json_schema()
     fields = {name: field for name, field in schema["properties"].items() if name not in ("audio", "name")}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
 from mmer.inference.prediction import Prediction
 from mmer.serving.schemas import Answer, Problem, StreamAnswer
-from mmer.serving.service import Service
+from mmer.serving.service import OpenAPI, Service
 from mmer.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ closes the connection with code 1000 when all is answered, {POLICY} when the inp
 {RESTART} when the service stops, and {LATER} when too many streams are open."""
 
 
-def _documentation() -> dict[str, Any]:
+def _documentation() -> OpenAPI:
     """Describe a stream in OpenAPI, which knows requests and responses only."""
     message = StreamAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
     del message["$defs"]  # the document holds them for other routes

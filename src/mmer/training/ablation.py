@@ -25,10 +25,10 @@ from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
-from mmer.training import ablation_show
+from mmer.training import ablation_report
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.ablation_rows import ROWS, learns, row_recipe, wanted_rows
-from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
 from mmer.training.gradient_shares import PREFIX
@@ -92,10 +92,10 @@ def ablate(
         gradient_shares=_gradient_shares(folder / "mmer") if trained else {},
     )
     content.write(folder / "ablation.json")
-    ablation_show.write_markdown(content, folder / "ablation.md")
-    pictures = ablation_show.plot(content, folder)
+    ablation_report.write_markdown(content, folder / "ablation.md")
+    pictures = ablation_report.plot(content, folder)
     console.rule(Text("ablation", style="bold"))
-    console.print(ablation_show.ablation_tables(content))
+    console.print(ablation_report.ablation_tables(content))
     tell(f"{folder}: ablation.json, ablation.md, {', '.join(path.name for path in pictures)}", console)
     return content
 
@@ -197,11 +197,12 @@ def _result(
     row, taught = ROWS[name], ""
     if row.settings is None:
         taught = "" if name == "majority" else "SVM"
+        baseline, per_speaker = baseline_of(name)
         metrics = cross_validate_baseline(
-            "majority" if name == "majority" else "egemaps",
+            baseline,
             load_recipe(recipe, overrides),
             folder / name,
-            per_speaker=name == "egemaps-speaker",
+            per_speaker=per_speaker,
             cache=folder / "egemaps.parquet",
             console=console,
         ).metrics

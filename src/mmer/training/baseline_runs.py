@@ -1,7 +1,8 @@
 """Baselines over the folds of a cross-validation, in a folder of the same form."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import pandas as pd
 from rich.console import Console, Group
@@ -25,6 +26,13 @@ from mmer.training.crossval import CrossValidation, open_folds, put_together
 from mmer.training.preparation import read_preparation
 
 Baseline = Literal["majority", "egemaps"]
+
+BASELINES: Mapping[str, tuple[Baseline, bool]] = {
+    "majority": ("majority", False),
+    "egemaps": ("egemaps", False),
+    "egemaps-speaker": ("egemaps", True),
+}
+"""By name, the arguments `baseline` and `per_speaker` of `cross_validate_baseline`."""
 
 
 @writes("cross_validate_baseline")
@@ -94,18 +102,15 @@ def cross_validate_baseline(
     return CrossValidation(folder, metrics)
 
 
-def baseline_of(name: str) -> Baseline:
-    """Return the baseline of this name.
+def baseline_of(name: str) -> tuple[Baseline, bool]:
+    """Return the arguments `baseline` and `per_speaker` of `cross_validate_baseline` for a name of `BASELINES`.
 
     Raises:
         MMERError: there is none.
     """
-    for known in get_args(Baseline):
-        if name == known:
-            return known
-    raise MMERError(
-        f"no baseline {name!r}{nearest(name, get_args(Baseline))}; there are majority and egemaps"
-    )
+    if name not in BASELINES:
+        raise MMERError(f"no baseline {name!r}{nearest(name, BASELINES)}; there are {', '.join(BASELINES)}")
+    return BASELINES[name]
 
 
 def _system(baseline: Baseline, per_speaker: bool) -> str:

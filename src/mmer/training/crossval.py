@@ -30,6 +30,7 @@ from mmer.files.writing import check_not_input, check_output_folder, write_csv, 
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.resume import refuse_other
+from mmer.training.changed_inputs import keep_sources, source_changes
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
@@ -41,7 +42,6 @@ from mmer.training.preparation import (
     write_preparation,
     write_recipe,
 )
-from mmer.training.reuse import keep_sources, source_changes
 from mmer.training.selection_bias import bias_table, mean_selection_bias
 
 CONTENT = {

@@ -22,6 +22,7 @@ from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.resume import refuse_other
 from mmer.runs.versions import Versions
+from mmer.training.changed_inputs import keep_sources, source_changes
 from mmer.training.checkpoints import last_checkpoint, prune
 from mmer.training.fitting import fit, refit
 from mmer.training.judging import judge_run
@@ -33,7 +34,6 @@ from mmer.training.preparation import (
     write_recipe,
 )
 from mmer.training.progress import summary
-from mmer.training.reuse import keep_sources, source_changes
 from mmer.training.second_views import choose_views, told
 from mmer.training.selection import is_over
 from mmer.training.software import note_changes, versions_now

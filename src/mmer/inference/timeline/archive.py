@@ -4,13 +4,12 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,14 +20,14 @@ from mmer.audio.speech_segments import PAUSE, Segment
 from mmer.corpora.tables import write_table
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
-from mmer.errors import AudioError, MMERError
+from mmer.errors import AudioError, MMERError, Parameter
 from mmer.files.damaged import read_json_object
 from mmer.files.lock import LOCK, only_writer
 from mmer.files.writing import TABLES, check_output_folder, write_json, writing
 from mmer.inference.backends.model_folder import model_hash, read_processor
 from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs
-from mmer.inference.prediction import WRITERS, Prediction, write_predictions
+from mmer.inference.prediction import WRITERS, Prediction, Row, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.output_formats import SUFFIXES, check_package
 from mmer.inference.timeline.summary import summarize
@@ -36,7 +35,8 @@ from mmer.inference.timeline.timeline import Timeline, timeline
 from mmer.inference.transcription import Transcription
 from mmer.plain_text import counted, valid
 from mmer.runs.journal import Journal
-from mmer.runs.resume import differences, refuse_other
+from mmer.runs.result_file import ResultFile
+from mmer.runs.resume import Name, differences, refuse_other
 
 _MANIFEST, _JOURNAL, _TIMELINES, _FILES = "_manifest.json", "_journal.jsonl", "_timelines", "recordings"
 _THREADS = 8  # that read headers, which wait for the disk
@@ -44,6 +44,25 @@ _LONGEST_NAME = 200  # bytes of a recording's name in the names of its files
 _TEXTS = {"audio_path", "scope", "voice", "emotion", "peak_voice", "peak_transcript"}
 _COUNTS = {"segments", "unanswered"}
 _SKIPPED = pa.schema([("audio_path", pa.string()), ("error", pa.string())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelinesSettings(ResultFile):
+    """Content of `_manifest.json`: the request, which a later call must repeat to resume the folder.
+
+    Attributes:
+        model_sha256: hash of the model.
+        channel, one_speaker, smoothing, pause, transcription, each, embed_audio: see `timelines`.
+    """
+
+    model_sha256: str
+    channel: str
+    one_speaker: bool
+    smoothing: float
+    pause: float
+    transcription: str
+    each: Sequence[str]
+    embed_audio: bool
 
 
 @dataclass(frozen=True)
@@ -160,16 +179,16 @@ def timelines(
     console = messages()
     recordings, soundless = _recordings(source, partial(tell, console=console))
     check_output_folder(out, [model, *(recording.path for recording in recordings)])
-    settings = {
-        "model_sha256": model_hash(model),
-        "channel": channel,
-        "one_speaker": one_speaker,
-        "smoothing": smoothing,
-        "pause": pause,
-        "transcription": transcription,
-        "each": sorted(each),
-        "embed_audio": embed_audio,
-    }
+    settings = TimelinesSettings(
+        model_sha256=model_hash(model),
+        channel=channel,
+        one_speaker=one_speaker,
+        smoothing=smoothing,
+        pause=pause,
+        transcription=transcription,
+        each=sorted(each),
+        embed_audio=embed_audio,
+    )
     with only_writer(out, "timelines"):
         _begin(out, settings)
         journal = Journal(out / _JOURNAL)
@@ -252,20 +271,22 @@ def _given(path: str, utterances: Sequence[Utterance]) -> list[Segment] | None:
     return sorted(segments, key=lambda segment: segment.start)
 
 
-def _begin(out: Path, settings: dict[str, Any]) -> None:
+def _begin(out: Path, settings: TimelinesSettings) -> None:
     """Record the settings, or check them against the recorded ones."""
     file = out / _MANIFEST
     if file.exists():
-        before = read_json_object(file, "use another folder")
-        called = {name: f"{name} ({before.get(name)} before)" for name in settings}
-        different = differences(before, settings, called | {"model_sha256": "the model"})
+        before = vars(TimelinesSettings.read(file, "use another folder"))
+        called: dict[str, Name] = {
+            name: (Parameter(name), f" ({value} before)") for name, value in before.items()
+        }
+        different = differences(before, vars(settings), called | {"model_sha256": "the model"})
         refuse_other(out, "holds timelines made in another way", different)
         return
     if others := [path.name for path in out.iterdir() if path.name != LOCK]:
         raise MMERError(
             f"{out} is no folder of timelines and not empty, it holds {others[0]}; use another folder"
         )
-    write_json(file, settings)
+    settings.write(file)
 
 
 def _is_done(recording: Recording, before: dict[str, str]) -> bool:
@@ -316,7 +337,7 @@ def _tables(
     out: Path, suffix: str, done: Sequence[Recording], skipped: dict[str, str], labels: list[str], new: int
 ) -> Timelines:
     """Write the tables from the timelines in the folder."""
-    summaries: list[dict[str, Any]] = []
+    summaries: list[Row] = []
     unanswered: list[str] = []
 
     def segments() -> Iterator[Prediction]:
@@ -341,7 +362,7 @@ def _summary_schema(labels: Sequence[str]) -> pa.Schema:
     return pa.schema([(name, kinds.get(name, pa.float64())) for name in ("audio_path", *columns)])
 
 
-def _write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+def _write(rows: Sequence[Mapping[str, object]], schema: pa.Schema, path: Path) -> None:
     table = pa.Table.from_pylist(rows, schema)
     if path.suffix != ".parquet":
         write_table(table.to_pandas(), path)

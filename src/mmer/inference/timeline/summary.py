@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.inference.prediction import Prediction
+from mmer.inference.prediction import Prediction, Row
 from mmer.inference.timeline.segments import segment_end, segment_start, voice
 
 _SHORTEST = 1e-3  # seconds that a segment weighs at least, so that segments without length have a mean
@@ -98,7 +98,7 @@ class Summary:
             :most
         ]
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self) -> list[Row]:
         """Convert to rows of a table, one for each emotion; the names of the columns do not depend on the model."""
         rows = []
         whole = {name: value for name, value in asdict(self).items() if name != "emotions"}

@@ -1,4 +1,4 @@
-"""What `mmer predict` does: from paths to rows."""
+"""The command `mmer predict`: from paths to rows."""
 
 import os
 import sys
