@@ -156,7 +156,6 @@ def timelines(
         check_package(suffix.lower())
     check_channel(channel)
     model = model_folder(model)
-    model = model_folder(model)
     processor = read_model_processor(model)
     Transcription.parse(transcription).check(processor)
     console = messages()

@@ -116,7 +116,8 @@ class Timeline:
             embed_audio: put the sound into a page, see `mmer.inference.timeline.call_page.call_page`.
 
         Raises:
-            MMERError: the suffix is unknown, a page is asked for of a model that answers dimensions, the file cannot be written, or sound to embed cannot be read.
+            MMERError: the suffix is unknown, a page is asked for of a model that answers dimensions, the file cannot be
+                written, or sound to embed cannot be read.
             MissingExtraError: the format needs a package that is not installed.
         """
         path = Path(path)
@@ -195,7 +196,8 @@ def check_page(paths: Iterable[Path], dimensions: Sequence[str]) -> None:
     for path in paths:
         if dimensions and path.suffix.lower() == ".html":
             raise MMERError(
-                f"{path}: a page shows emotions, and this model answers {', '.join(dimensions)}; write .json, .csv or .png"
+                f"{path}: a page shows emotions, and this model answers {', '.join(dimensions)}; write .json, .csv or "
+                ".png"
             )
 
 
