@@ -28,6 +28,7 @@ from transformers import (
 )
 
 from mmer.model.encoders.compact import compact_tokenizer
+from mmer.published.speech_head import Wav2Vec2ForSpeechClassification
 from mmer.recipe.schema import CompactText
 
 LABELS = ["ang", "hap", "neu", "sad", "fru"]
@@ -132,6 +133,20 @@ def save_audio_classifier(
     masked = getattr(config, "feat_extract_norm", "layer") == "layer"
     plain = lambda: Wav2Vec2FeatureExtractor(return_attention_mask=masked, do_normalize=do_normalize)  # noqa: E731
     extractors.get(prefix, plain)().save_pretrained(folder)
+    return folder
+
+
+def save_speech_head(folder: Path, outputs: list[str], **settings: Any) -> Path:
+    """Save wav2vec 2.0 with the two-layer head, in the layout of audEERING's model of dimensions."""
+    config = speech_config("wav2vec2-layer")
+    config.id2label = dict(enumerate(outputs))
+    config.label2id = {name: number for number, name in enumerate(outputs)}
+    for name, value in settings.items():
+        setattr(config, name, value)
+    model = Wav2Vec2ForSpeechClassification(config)
+    scale_up(model)
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
     return folder
 
 

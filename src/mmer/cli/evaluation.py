@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli.options import (
+    MODEL_HELP,
     BatchSize,
     CorpusPath,
     Device,
@@ -121,19 +122,30 @@ def robustness(
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, such as RUN/model.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     corpus: CorpusPath,
     split: Split = "validation",
     on_training: Annotated[
         bool, typer.Option("--on-training", help="Also fit on utterances that the model was trained on.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            rich_help_panel="Output",
+            help="The folder to write, which is then a model; by default, the calibration is stored in MODEL.",
+        ),
+    ] = None,
+    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
-    """Calibrate a model's probabilities on speakers outside its training data; the result is stored in MODEL."""
+    """Calibrate a model's probabilities on speakers outside its training data, and weigh speech against text."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.calibration.fit import calibrate as calibrate_model
     from mmer.evaluation.terminal_tables import calibration_tables
+    from mmer.inference.backends.composition import read_composition
 
     table = Corpus.read(corpus)
     with counting(messages(), "listening") as progress:
@@ -141,12 +153,17 @@ def calibrate(
             model,
             table,
             _one(split),
+            out=out,
+            label_map=model_labels,
             on_training=on_training,
             device=device,
             progress=progress,
         )
     results().print(calibration_tables(calibration))
-    print_result(f"{model / 'calibration.json'} and {model / 'calibration.png'} written")
+    folder = out or model
+    if (fused := read_composition(folder)) is not None and fused.fit is not None:
+        print_result(fused.fitted)
+    print_result(f"{folder / 'calibration.json'} and {folder / 'calibration.png'} written")
 
 
 def report(

@@ -119,6 +119,7 @@ def evaluate(
             "exclude each other; choose one of them"
         )
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device, transcription)
+    recognizer.check_answers_emotions()
     label_map = label_map or {}
     corpus.with_labels(None, label_map)  # raises an error for an emotion that does not occur
     emotions = pd.Series(

@@ -63,6 +63,9 @@ class Preprocessor:
         MMERError: an argument is out of its range, or the encoder does not allow the normalization.
     """
 
+    dimensions: Sequence[str] = ()
+    """Names of the numbers, 0 to 1, that a model answers in place of labels."""
+
     def __init__(
         self,
         # `Any`: of transformers, or of `mmer.features.model_files`.

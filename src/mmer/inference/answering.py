@@ -76,12 +76,15 @@ class BatchAnswerer:
         read = partial(self._read_ctc, batch) if self._transcription.kind == "ctc" else None
         answers = self._network.answer(inputs, read)
         self._check_shapes(answers, len(batch))
+        if self._processor.dimensions:
+            self._add_dimensions(batch, answers)
+            return
         self._add_emotions(batch, answers)
         self._add_emotions_of_one_modality(batch, answers)
 
     def _check_shapes(self, answers: NetworkOutput, utterances: int) -> None:
         """Refuse logits that are not (utterances, emotions), which files of different models produce."""
-        emotions = len(self._processor.labels)
+        emotions = len(self._processor.labels or self._processor.dimensions)
         logits = (answers.logits, answers.speech_alone, answers.text_alone)
         shapes = {each.shape for each in logits if each is not None}
         if shapes != {(utterances, emotions)} or len(answers.embeddings) != utterances:
@@ -105,6 +108,16 @@ class BatchAnswerer:
             clip.prediction.probabilities = of_clip
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
+
+    def _add_dimensions(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:
+        """Fill in dimensions and embedding of each clip, or an error for NaN."""
+        for clip, values, embedding in zip(batch, answers.logits.tolist(), answers.embeddings, strict=True):
+            clip.features = None
+            dimensions = dict(zip(self._processor.dimensions, values, strict=True))
+            if _is_finite(dimensions):
+                clip.prediction.dimensions, clip.embedding = dimensions, embedding
+            else:
+                _withdraw_answer(clip)
 
     def _add_emotions_of_one_modality(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:
         """Fill in `alone` and `contributions` of the clips that have both speech and text."""

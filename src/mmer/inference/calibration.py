@@ -25,6 +25,11 @@ FILE = "calibration.json"
 CONDITIONS = ("both", "speech", "text")
 """Inputs of an answer; a model without missing-modality embeddings has only `both`, whatever it reads."""
 
+_WEIGHTS = (
+    *("model.safetensors", "models.json", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt"),
+)
+
 SMALLEST = 1e-30
 """Lower bound of a probability, so that its logarithm is finite."""
 
@@ -128,7 +133,7 @@ class Calibration(ResultFile):
     """Contents of `calibration.json`.
 
     Attributes:
-        weights: SHA-256 of the `model.safetensors` that it was fitted to.
+        weights: SHA-256 of the `weights_file` that it was fitted to.
         labels: emotions in the order of the model's classes.
         corpus: name of the corpus.
         split: the split; None for the whole corpus.
@@ -180,8 +185,8 @@ class Calibration(ResultFile):
             return None
         again = "fit it again, or delete it"
         calibration = cls.read(path, again)
-        weights = folder / "model.safetensors"
-        if weights.is_file() and weights_hash(folder) != calibration.weights:
+        weights = weights_file(folder)
+        if weights is not None and weights_hash(folder) != calibration.weights:
             raise CheckpointError(
                 f"{path} was fitted to other weights than {weights.name} beside it; {again}"
             )
@@ -193,9 +198,16 @@ class Calibration(ResultFile):
         return calibration
 
 
+def weights_file(folder: Path) -> Path | None:
+    """Find the file that a calibration depends on: weights, or what names the models; None in an exported model."""
+    return next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+
+
 def weights_hash(folder: Path) -> str:
-    """Compute the SHA-256 of the weights in a model folder."""
-    with (folder / "model.safetensors").open("rb") as file:
+    """Compute the SHA-256 of the `weights_file` of a folder that has one."""
+    path = weights_file(folder)
+    assert path is not None
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -165,9 +165,10 @@ def _stereo(recognizer: EmotionRecognizer, clips: list[tuple[NDArray[np.float32]
                 samples, rate = np.stack([1.3 * wide, 0.7 * wide], axis=1), 48_000
             soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
             utterances.append(Utterance(file.getvalue(), words, utterance_id="golden clip"))
-        none = dict.fromkeys(recognizer.labels, float("nan"))
+        none = dict.fromkeys(recognizer.labels or recognizer.dimensions, float("nan"))
         answers = recognizer.predict(utterances)
-        probabilities.append([list((answer.probabilities or none).values()) for answer in answers])
+        values = [answer.probabilities or answer.dimensions or none for answer in answers]
+        probabilities.append([list(each.values()) for each in values])
     apart = _apart(np.array(probabilities[0]), np.array(probabilities[1]))
     return Check(name, apart, ROUGH, "probability")
 
@@ -185,6 +186,8 @@ def _half(
 
     with torch.autocast(torch.device(recognizer.network.device).type, torch.bfloat16):
         half = _logits(folder, recognizer, clips)
+    if recognizer.dimensions:
+        return Check(name, _apart(half, logits), HALF, "dimension")
     made, exact = (recognizer.network.probabilities(each) for each in (half, logits))
     changed = int((made.argmax(axis=1) != exact.argmax(axis=1)).sum())
     note = f"{changed} of {len(clips)} labels differ" if changed else ""

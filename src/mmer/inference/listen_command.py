@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -11,7 +11,7 @@ from typing import TextIO
 
 from mmer.display.terminal import ResultFormat, result_format, tell
 from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
-from mmer.inference.prediction import csv_rows, row_schema
+from mmer.inference.prediction import Prediction, csv_rows, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text, one_line
@@ -51,7 +51,7 @@ def listen_to(
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     listener = Listener(recognizer, pause=pause, interval=interval)
     source = pipe(sys.stdin.buffer, rate) if piped else microphone(microphone_name)
-    show = _PRINTERS[result_format(format)](sys.stdout, recognizer.labels)
+    show = _PRINTERS[result_format(format)](sys.stdout, recognizer)
     emotions: Counter[str] = Counter()
     delays: list[float] = []
     with source as chunks, _interruption() as interrupted:
@@ -59,7 +59,7 @@ def listen_to(
         for heard in listen(listener, chunks, interrupted.is_set):
             show(heard)
             if heard.final:
-                emotions[heard.prediction.label or "no answer"] += 1
+                emotions[_counted(heard.prediction)] += 1
                 delays.append(heard.delay)
     told = [f"{count} {label}" for label, count in emotions.most_common()]
     if delays:
@@ -70,35 +70,40 @@ def listen_to(
     tell(summary)
 
 
-def _json_lines(file: TextIO, labels: Sequence[str]) -> Callable[[Heard], object]:
+def _json_lines(file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
     return lambda heard: print(json_text(heard.to_dict()), file=file, flush=True)
 
 
-def _csv_rows(file: TextIO, labels: Sequence[str]) -> Callable[[Heard], object]:
-    write = csv_rows(file, [*row_schema(labels).names, "final", "delay"])
+def _csv_rows(file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
+    columns = recognizer.labels, recognizer.dimensions
+    write = csv_rows(file, [*row_schema(*columns).names, "final", "delay"])
     return lambda heard: write(
-        {**heard.prediction.to_row(labels), "final": heard.final, "delay": heard.delay}
+        {**heard.prediction.to_row(*columns), "final": heard.final, "delay": heard.delay}
     )
 
 
-def _text(file: TextIO, labels: Sequence[str]) -> Callable[[Heard], object]:
+def _text(file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
     return lambda heard: _show_text(heard, file)
 
 
-_PRINTERS: dict[str, Callable[[TextIO, Sequence[str]], Callable[[Heard], object]]] = {
+_PRINTERS: dict[str, Callable[[TextIO, EmotionRecognizer], Callable[[Heard], object]]] = {
     "table": _text,
     "jsonl": _json_lines,
     "csv": _csv_rows,
 }
 
 
+def _counted(prediction: Prediction) -> str:
+    return prediction.label or ("no answer" if prediction.dimensions is None else "of dimensions")
+
+
 def _show_text(heard: Heard, file: TextIO) -> None:
     prediction = heard.prediction
     times = f"{prediction.start:7.1f} - {prediction.end:.1f} s"
-    if prediction.label is None or prediction.confidence is None:
-        print(one_line(f"{times}  no answer: {prediction.error}"), file=file, flush=True)
+    answer = prediction.answer
+    if prediction.error is not None:
+        print(one_line(f"{times}  {answer}"), file=file, flush=True)
         return
-    answer = f"{prediction.label} {prediction.confidence:.0%}"
     when = f"{heard.delay:.2f} s after" if heard.final else "so far"
     words = f"  {prediction.transcript}" if prediction.transcript else ""
     print(one_line(f"{times}  {answer:<16} {when}{words}"), file=file, flush=True)

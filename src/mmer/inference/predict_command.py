@@ -104,7 +104,9 @@ def predict_paths(
             return errors
         told = _reported(predictions, console)
         lines = "csv" if printed == "csv" else "jsonl"
-        written, errors = write_predictions(told, out, labels=recognizer.labels, format=lines)
+        written, errors = write_predictions(
+            told, out, labels=recognizer.labels, dimensions=recognizer.dimensions, format=lines
+        )
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
         tell(f"{written} predictions in {out}{failed}", console)

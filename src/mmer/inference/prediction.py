@@ -46,8 +46,11 @@ class Prediction:
         start, end: seconds; the part of the file that was read. None for the beginning and the end of the file.
         channel: of the file: `mix` (all channels), `left`, `right` or a number from 1.
         speaker: name of the speaker; None if unknown.
-        label: the most probable emotion; None if there is an error.
+        label: the most probable emotion; None if there is an error, or the model answers `dimensions`.
         probabilities: probability of every emotion, adding up to 1; None if there is an error.
+        dimensions: numbers that the model answers in place of an emotion, such as `arousal`, on its authors' scale
+            from 0 to 1, which an answer may leave a little; `label` and `probabilities` are then None. None for a
+            model that answers emotions.
         transcript: the transcript that the model read.
         transcript_source: `given` by the caller, recognized by `ctc` or `whisper:NAME`, or `none` if there was no
             transcript or an empty one.
@@ -73,6 +76,7 @@ class Prediction:
     speaker: str | None = None
     label: str | None = None
     probabilities: dict[str, float] | None = None
+    dimensions: dict[str, float] | None = None
     transcript: str | None = None
     transcript_source: str = "none"
     duration: float | None = None
@@ -88,6 +92,15 @@ class Prediction:
     def confidence(self) -> float | None:
         """Probability of `label`, 0-1."""
         return None if self.probabilities is None or self.label is None else self.probabilities[self.label]
+
+    @property
+    def answer(self) -> str:
+        """The emotion and its confidence, the dimensions, or the reason why there is no answer, in one line."""
+        if self.dimensions is not None:
+            return ", ".join(f"{name} {value:.2f}" for name, value in self.dimensions.items())
+        if self.label is None or self.confidence is None:
+            return f"no answer: {self.error}"
+        return f"{self.label} {self.confidence:.0%}"
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
@@ -115,14 +128,16 @@ class Prediction:
             name: valid(value) if isinstance(value, str) else value for name, value in asdict(self).items()
         }
 
-    def to_row(self, labels: Sequence[str]) -> Row:
+    def to_row(self, labels: Sequence[str], dimensions: Sequence[str] = ()) -> Row:
         """Convert the attributes to a row of a table.
 
-        Each of `labels` has a column with its probability; warnings and label sets are joined by `; `.
-        `contribution_speech` and `contribution_text` hold the contributions, `label_speech_alone` and
-        `label_text_alone` the most probable emotions of `alone`. `valid` escapes file names that are not UTF-8.
+        Each of `labels` has a column with its probability, and each of `dimensions` one with its value. Warnings and
+        label sets are joined by `; `. `contribution_speech` and `contribution_text` hold the contributions,
+        `label_speech_alone` and `label_text_alone` the most probable emotions of `alone`. `valid` escapes file names
+        that are not UTF-8.
         """
         probabilities, alone = self.probabilities or {}, self.alone or {}
+        values = self.dimensions or {}
         row = {
             "utterance_id": self.utterance_id,
             "audio_path": self.audio_path,
@@ -133,6 +148,7 @@ class Prediction:
             "label": self.label,
             "confidence": self.confidence,
             **{probability_column(label): probabilities.get(label) for label in labels},
+            **{dimension_column(name): values.get(name) for name in dimensions},
             "transcript": self.transcript,
             "transcript_source": self.transcript_source,
             "duration": self.duration,
@@ -146,7 +162,7 @@ class Prediction:
         return {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
 
     def _repr_html_(self) -> str:
-        answer = bars(self.ranking) if self.error is None else line(f"no answer: {self.error}", "em")
+        answer = bars(self.ranking) if self.probabilities is not None else line(self.answer, "em")
         sound = player(self.audio_path, self.start, self.end, self.channel)
         warnings = [line(warning, "small") for warning in self.warnings]
         return card(self.utterance_id, [sound, line(self.transcript or "", "q"), answer, *warnings])
@@ -154,7 +170,8 @@ class Prediction:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Prediction({self.utterance_id}: error: {self.error})"
-        answer = ", ".join(f"{label} {probability:.3f}" for label, probability in self.ranking)
+        values = self.ranking if self.dimensions is None else self.dimensions.items()
+        answer = ", ".join(f"{name} {value:.3f}" for name, value in values)
         if self.label_set is not None:
             answer += f"; one of {', '.join(self.label_set)}"
         if self.abstained:
@@ -171,14 +188,22 @@ def probability_column(label: str) -> str:
     return f"probability_{label}"
 
 
+def dimension_column(name: str) -> str:
+    """Name the column with the value of a dimension."""
+    return f"dimension_{name}"
+
+
 def predictions_frame(
-    predictions: Iterable[Prediction], labels: Sequence[str] | None = None
+    predictions: Iterable[Prediction],
+    labels: Sequence[str] | None = None,
+    dimensions: Sequence[str] | None = None,
 ) -> "pd.DataFrame":
     """Make a table with a row for each prediction.
 
     Args:
         predictions: in the order of the rows.
         labels: emotions of the model, in the order of their columns. Default: those of the predictions.
+        dimensions: of the model; likewise.
 
     Returns:
         The columns of `Prediction.to_row`; a missing number is NaN, a missing text None.
@@ -186,7 +211,10 @@ def predictions_frame(
     predictions = list(predictions)
     if labels is None:
         labels = list(dict.fromkeys(label for each in predictions for label in each.probabilities or {}))
-    return pa.Table.from_pylist([each.to_row(labels) for each in predictions], row_schema(labels)).to_pandas()
+    if dimensions is None:
+        dimensions = list(dict.fromkeys(name for each in predictions for name in each.dimensions or {}))
+    rows = [each.to_row(labels, dimensions) for each in predictions]
+    return pa.Table.from_pylist(rows, row_schema(labels, dimensions)).to_pandas()
 
 
 def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> None:
@@ -214,6 +242,7 @@ def write_predictions(
     path: str | Path | None,
     *,
     labels: Sequence[str],
+    dimensions: Sequence[str] = (),
     format: Literal["jsonl", "csv"] = "jsonl",
 ) -> tuple[int, int]:
     """Write predictions as they arrive.
@@ -224,7 +253,7 @@ def write_predictions(
     Args:
         predictions: iterated over once.
         path: `.jsonl` (one JSON object a line), `.csv` or `.parquet`; None for standard output.
-        labels: emotions of the model, in the order of their columns.
+        labels, dimensions: of the model, in the order of their columns.
         format: of standard output.
 
     Returns:
@@ -237,8 +266,8 @@ def write_predictions(
     """
     check_output(path)
     if path is None:
-        return write_each(predictions, STREAM_WRITERS[format](sys.stdout, labels))
-    with _writer(Path(path), labels) as (write, part):
+        return write_each(predictions, STREAM_WRITERS[format](sys.stdout, labels, dimensions))
+    with _writer(Path(path), labels, dimensions) as (write, part):
         return write_each(predictions, write, str(part))
 
 
@@ -270,32 +299,42 @@ def write_each(
 
 
 @contextmanager
-def _writer(path: Path, labels: Sequence[str]) -> Iterator[tuple[Callable[[Prediction], object], Path]]:
+def _writer(
+    path: Path, labels: Sequence[str], dimensions: Sequence[str]
+) -> Iterator[tuple[Callable[[Prediction], object], Path]]:
     """Open a writer: a function that writes a prediction, and the place that holds predictions until the end."""
     open_writer = WRITERS[path.suffix.lower()]
-    with writing(path, keep=True) as part, open_writer(part, labels) as write:
+    with writing(path, keep=True) as part, open_writer(part, labels, dimensions) as write:
         yield write, part
 
 
 @contextmanager
-def _json_lines_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+def _json_lines_writer(
+    path: Path, labels: Sequence[str], dimensions: Sequence[str]
+) -> Iterator[Callable[[Prediction], object]]:
     with path.open("w", encoding="utf-8") as file:
-        yield _json_lines(file, labels)
+        yield _json_lines(file, labels, dimensions)
 
 
-def _json_lines(file: TextIO, labels: Sequence[str]) -> Callable[[Prediction], object]:
+def _json_lines(
+    file: TextIO, labels: Sequence[str], dimensions: Sequence[str]
+) -> Callable[[Prediction], object]:
     return lambda prediction: print(json_text(prediction.to_dict()), file=file, flush=True)
 
 
 @contextmanager
-def _csv_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
+def _csv_writer(
+    path: Path, labels: Sequence[str], dimensions: Sequence[str]
+) -> Iterator[Callable[[Prediction], object]]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        yield _csv_rows(file, labels)
+        yield _csv_rows(file, labels, dimensions)
 
 
-def _csv_rows(file: TextIO, labels: Sequence[str]) -> Callable[[Prediction], object]:
-    write = csv_rows(file, row_schema(labels).names)
-    return lambda prediction: write(prediction.to_row(labels))
+def _csv_rows(
+    file: TextIO, labels: Sequence[str], dimensions: Sequence[str]
+) -> Callable[[Prediction], object]:
+    write = csv_rows(file, row_schema(labels, dimensions).names)
+    return lambda prediction: write(prediction.to_row(labels, dimensions))
 
 
 def csv_rows(file: TextIO, columns: Sequence[str]) -> Callable[[Row], object]:
@@ -314,15 +353,17 @@ STREAM_WRITERS = {"jsonl": _json_lines, "csv": _csv_rows}
 
 
 @contextmanager
-def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Prediction], object]]:
-    schema, rows = row_schema(labels), []
+def _parquet_writer(
+    path: Path, labels: Sequence[str], dimensions: Sequence[str]
+) -> Iterator[Callable[[Prediction], object]]:
+    schema, rows = row_schema(labels, dimensions), []
 
     def write_group() -> None:
         table.write_table(pa.Table.from_pylist(rows, schema))
         rows.clear()
 
     def write(prediction: Prediction) -> None:
-        rows.append(prediction.to_row(labels))
+        rows.append(prediction.to_row(labels, dimensions))
         if len(rows) == ROWS_PER_GROUP:
             write_group()
 
@@ -336,7 +377,7 @@ def _parquet_writer(path: Path, labels: Sequence[str]) -> Iterator[Callable[[Pre
 WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}
 
 
-def row_schema(labels: Sequence[str]) -> pa.Schema:
+def row_schema(labels: Sequence[str], dimensions: Sequence[str] = ()) -> pa.Schema:
     """Return the names and types of the columns of `Prediction.to_row`."""
     numbers = {
         "start",
@@ -346,7 +387,8 @@ def row_schema(labels: Sequence[str]) -> pa.Schema:
         "contribution_speech",
         "contribution_text",
         *map(probability_column, labels),
+        *map(dimension_column, dimensions),
     }
-    names = Prediction(utterance_id="").to_row(labels)
+    names = Prediction(utterance_id="").to_row(labels, dimensions)
     types = dict.fromkeys(numbers, pa.float64()) | {"abstained": pa.bool_()}
     return pa.schema([(name, types.get(name, pa.string())) for name in names])

@@ -62,14 +62,16 @@ class PredictionTable:
     def add(self, prediction: Prediction, name: str | None = None) -> None:
         """Print a prediction, called by its `utterance_id` unless a name is given."""
         shown = [_last(prediction.utterance_id if name is None else name, self._name)]
-        if prediction.error is not None or prediction.label is None:
-            shown.append(Text(one_line(f"no answer: {prediction.error}"), style="red"))
+        if prediction.label is None:
+            style = "bold" if prediction.error is None else "red"
+            shown.append(Text(one_line(prediction.answer), style=style))
             room = self._console.width - self._indent
             if shown[1].cell_len <= room:
                 self._print(shown)
             else:
                 self._print(shown[:1])
                 self._below(shown[1])
+            self._warnings(prediction)
             return
         (label, probability), *others = prediction.ranking
         doubt = "?" if prediction.abstained else ""
@@ -81,7 +83,10 @@ class PredictionTable:
             self._below(Text("abstained: the probability is below the requested confidence", style="yellow"))
         if prediction.label_set is not None:
             self._below(Text(f"one of {', '.join(map(one_line, prediction.label_set))}"))
-        for warning in prediction.warnings:
+        self._warnings(prediction)
+
+    def _warnings(self, prediction: Prediction) -> None:
+        for warning in prediction.warnings if prediction.error is None else ():
             self._below(Text(one_line(f"warning: {warning}"), style="yellow"))
 
     def _row(self, name: Text, label: str, probability: float, transcript: str, style: str) -> None:

@@ -17,7 +17,7 @@ from mmer.inference.backends.models import model_folder, read_model
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
-from mmer.inference.prediction import AnswerFault, Prediction, probability_column
+from mmer.inference.prediction import AnswerFault, Prediction, dimension_column, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
 
@@ -132,6 +132,22 @@ class EmotionRecognizer:
     def labels(self) -> list[str]:
         """Emotions the model knows, in the order of its classes."""
         return self.processor.labels
+
+    @property
+    def dimensions(self) -> list[str]:
+        """Numbers that the model answers in place of emotions; empty for a model that answers emotions."""
+        return list(self.processor.dimensions)
+
+    def check_answers_emotions(self) -> None:
+        """Check that the model can be judged by emotions.
+
+        Raises:
+            MMERError: it answers dimensions.
+        """
+        if self.dimensions:
+            raise MMERError(
+                f"this model answers {', '.join(self.dimensions)} and no emotions, so it cannot be judged by emotions"
+            )
 
     def __call__(
         self,
@@ -266,19 +282,22 @@ class EmotionRecognizer:
             batch_size, progress: as for `predict`.
 
         Returns:
-            A row for every utterance, in order: `utterance_id`, `predicted`, `probability_<emotion>` for
-            every emotion, `text` (the transcript that the model read), `transcript_source`, `duration`,
-            `contribution_speech`, `contribution_text`, `predicted_speech_alone`, `predicted_text_alone`, `warnings`
-            (joined by `; `) and `error`. `predicted` and the probabilities are null where there is an error; the
-            contributions and the predictions from one modality are null where `Prediction.alone` is None.
+            A row for every utterance, in order: `utterance_id`, `predicted`, `probability_<emotion>` for every emotion
+            or `dimension_<name>` for every dimension, `text` (the transcript that the model read), `transcript_source`,
+            `duration`, `contribution_speech`, `contribution_text`, `predicted_speech_alone`, `predicted_text_alone`,
+            `warnings` (joined by `; `) and `error`. `predicted` and the probabilities are null where there is an error;
+            the contributions and the predictions from one modality are null where `Prediction.alone` is None.
         """
         import pandas as pd  # here, since recordings without a table do not need it
 
         predictions = self.predict(
             corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers
         )
-        rows = [prediction.to_row(self.labels) for prediction in predictions]
-        probabilities = [probability_column(label) for label in self.labels]
+        rows = [prediction.to_row(self.labels, self.dimensions) for prediction in predictions]
+        probabilities = [
+            *map(probability_column, self.labels),
+            *map(dimension_column, self.dimensions),
+        ]
         contributions = ["contribution_speech", "contribution_text"]
         alone = ["label_speech_alone", "label_text_alone"]
         columns = [

@@ -10,7 +10,7 @@ from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import check_no_pointer
 from mmer.files.model_settings import check_settings_files
-from mmer.published import audio_classifiers, emotion2vec, text_classifiers
+from mmer.published import audio_classifiers, emotion2vec, speech_head, text_classifiers
 from mmer.published.kinds import Kind, published_kind
 
 Inputs = Mapping[str, Tensor]
@@ -20,8 +20,9 @@ Inputs = Mapping[str, Tensor]
 class Reader(Protocol):
     """Module that reads one kind of published model.
 
-    A network is a module of PyTorch. It takes a batch of `Preprocessor.collate` as one mapping, and returns logits,
-    (batch, labels), and embeddings, (batch, size). A row has the same answer in every batch.
+    A network is a module of PyTorch. It takes a batch of `Preprocessor.collate` as one mapping. It returns logits,
+    (batch, labels), or dimensions, (batch, dimensions); and embeddings, (batch, size). A row has the same answer in
+    every batch.
     """
 
     def read_processor(self, folder: Path) -> Preprocessor:
@@ -35,8 +36,9 @@ class Reader(Protocol):
 
 READERS: Mapping[Kind, Reader] = {
     "audio": audio_classifiers,
-    "text": text_classifiers,
     "emotion2vec": emotion2vec,
+    "speech head": speech_head,
+    "text": text_classifiers,
 }
 
 

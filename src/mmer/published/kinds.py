@@ -7,7 +7,7 @@ from typing import Literal
 
 from mmer.files.funasr_folder import is_funasr_folder
 
-Kind = Literal["audio", "text", "emotion2vec"]
+Kind = Literal["audio", "emotion2vec", "speech head", "text"]
 
 PADDED = frozenset(
     f"{name}ForSequenceClassification"
@@ -35,6 +35,8 @@ def published_kind(folder: Path) -> Kind | None:
     name = architecture(folder)
     if name in _AUDIO:
         return "audio"
+    if name == "Wav2Vec2ForSpeechClassification":  # a name that transformers does not have
+        return "speech head"
     if _TEXT.fullmatch(name):
         return "text"
     if is_funasr_folder(folder):

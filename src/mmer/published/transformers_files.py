@@ -43,7 +43,19 @@ def read_labels(folder: Path) -> list[str]:
     """Read the labels of a classifier, in the order of its classes.
 
     Raises:
-        CheckpointError: there is only one, or two have the same name.
+        CheckpointError: there is only one, two have the same name, or the model answers numbers.
+    """
+    labels = read_names(folder)
+    if len(labels) < 2 or read_config(folder).get("problem_type") == "regression":
+        raise CheckpointError(f"{folder / CONFIG} is of a model that answers numbers, not classes")
+    return labels
+
+
+def read_names(folder: Path) -> list[str]:
+    """Read the names of a model's outputs, in their order.
+
+    Raises:
+        CheckpointError: two have the same name.
     """
     path = folder / CONFIG
     config = read_config(folder)
@@ -52,8 +64,6 @@ def read_labels(folder: Path) -> list[str]:
         named = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
         names = {int(number): str(name) for number, name in named.items()}
         labels = [names[number] for number in range(len(names))]
-    if len(labels) < 2 or config.get("problem_type") == "regression":
-        raise CheckpointError(f"{path} is of a model that answers numbers, not classes")
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise CheckpointError(
             f"{path} gives two classes the name {min(twice)!r}; give each its own in id2label"
@@ -96,24 +106,37 @@ def read_extractor(folder: Path, wanted: str) -> Any:
 
 
 def load_classifier(folder: Path, name: str) -> Any:
-    """Load a classifier of transformers with all of its weights, in float32; code that comes along is not run.
+    """Load a classifier of transformers; see `load_weights`.
 
     Args:
         folder: of the model.
         name: the class.
 
-    Returns:
-        An instance of that class.
-
     Raises:
-        CheckpointError: transformers has no such class, there are no weights, they are damaged, do not fit config.json
-            or are not finite, or some are missing, as those of a head that would stay random.
+        CheckpointError: as for `load_weights`, or transformers has no such class.
     """
     kind = getattr(transformers, name, None)
     if kind is None:
         raise CheckpointError(
             f"{folder / CONFIG} names the class {name}, which transformers {transformers.__version__} does not have"
         )
+    return load_weights(folder, kind)
+
+
+def load_weights(folder: Path, kind: Any) -> Any:
+    """Load a model with all of its weights, in float32; code that comes along is not run.
+
+    Args:
+        folder: of the model.
+        kind: a class of transformers, or one derived from its classes.
+
+    Returns:
+        An instance of that class.
+
+    Raises:
+        CheckpointError: there are no weights, they are damaged, do not fit config.json or are not finite, or some are
+            missing, as those of a head that would stay random.
+    """
     weights = next((folder / file for file in _WEIGHTS if (folder / file).is_file()), None)
     if weights is None:
         raise CheckpointError(

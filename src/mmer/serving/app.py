@@ -125,6 +125,7 @@ def create_app(
             model=model,
             version=__version__,
             labels=recognizer.labels,
+            dimensions=recognizer.dimensions,
             listens=processor.uses_speech,
             reads=processor.uses_text,
             needs_both=processor.uses_speech and not processor.missing_modality_embeddings,

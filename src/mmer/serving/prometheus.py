@@ -53,7 +53,7 @@ class Metrics:
 
     def answer(self, prediction: Prediction) -> None:
         """Count an answer."""
-        self._answers.labels(prediction.label).inc()
+        self._answers.labels(prediction.label or "dimensions").inc()
         self._sound.inc(prediction.duration or 0)
 
     def request(self, path: str, status: int, seconds: float) -> None:

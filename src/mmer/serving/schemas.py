@@ -86,13 +86,21 @@ class Answer(BaseModel):
 
     api: Literal["v1"] = "v1"
     model: str = Field(description="The model that answered: SHA-256 of its files.")
-    label: str = Field(description="The most probable emotion.")
-    confidence: Probability = Field(description="Probability of `label`.")
+    label: str | None = Field(
+        description="The most probable emotion; null if the model answers `dimensions`."
+    )
+    confidence: Probability | None = Field(description="Probability of `label`.")
     abstained: bool = Field(
         description="Whether `confidence` is below `min_confidence`: then do not use `label`."
     )
     min_confidence: Probability
-    probabilities: dict[str, float] = Field(description="Probability of every emotion, adding up to 1.")
+    probabilities: dict[str, float] | None = Field(
+        description="Probability of every emotion, adding up to 1; null if the model answers `dimensions`."
+    )
+    dimensions: dict[str, float] | None = Field(
+        description="Numbers that the model answers in place of an emotion, such as arousal, from 0 to 1; null if it "
+        "answers emotions."
+    )
     transcript: str | None = Field(description="Transcript that the model read.")
     transcript_source: str = Field(
         description="given, none, or the speech recognizer: ctc, whisper:NAME.", examples=["given"]
@@ -110,7 +118,6 @@ class Answer(BaseModel):
     @classmethod
     def of(cls, prediction: Prediction, *, model: str, min_confidence: float) -> Self:
         """Create the answer from a prediction without error, as marked by `Abstention`."""
-        assert prediction.confidence is not None
         told = {name: value for name, value in prediction.to_dict().items() if name in cls.model_fields}
         return cls(
             **told,
@@ -131,7 +138,7 @@ class BatchAnswer(BaseModel):
 
 
 class SegmentAnswer(BaseModel):
-    """Answer for a segment of speech; `label` and `probabilities` are null where there is an `error`."""
+    """Answer for a segment of speech; `label` and `probabilities` are null where it has an `error` or `dimensions`."""
 
     start: float = Field(description="Seconds.")
     end: float = Field(description="Seconds.")
@@ -142,6 +149,7 @@ class SegmentAnswer(BaseModel):
     label: str | None
     confidence: float | None
     probabilities: dict[str, float] | None
+    dimensions: dict[str, float] | None
     warnings: list[str]
     error: str | None
 
@@ -154,6 +162,7 @@ class TimelineAnswer(BaseModel):
     recording: str
     duration: float = Field(description="Seconds.")
     labels: list[str]
+    dimensions: list[str]
     smoothing: float
     summaries: list[Summary] = Field(
         description="What was answered in the whole recording, then by each voice: of every emotion the share of "
@@ -213,6 +222,7 @@ class ModelCard(BaseModel):
     model: str = Field(description="SHA-256 of its files.")
     version: str = Field(description="Of mmer.")
     labels: list[str] = Field(description="Emotions of the model.")
+    dimensions: list[str] = Field(description="Numbers that the model answers in place of emotions.")
     listens: bool = Field(description="Whether it takes recordings.")
     reads: bool = Field(description="Whether it takes transcripts.")
     needs_both: bool = Field(description="Whether it needs a recording beside a transcript.")

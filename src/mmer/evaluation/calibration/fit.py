@@ -1,59 +1,43 @@
 """Fitting of probability calibration on speakers outside the training data.
 
-Temperature scaling and vector scaling follow Guo et al. (On calibration of modern neural networks, 2017), isotonic
-regression of each emotion against the others with renormalized outputs follows Zadrozny and Elkan (2002). Log-loss on
-speakers left out of the fit selects the method. Leaving probabilities as they are is one of the candidates, because a
-calibration that fails on other speakers is worse than none.
+Log-loss on speakers left out of the fit selects one of `mmer.evaluation.calibration.methods`. Leaving probabilities as
+they are is one of the candidates, because a calibration that fails on other speakers is worse than none.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import logsumexp
-from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import GroupKFold, KFold
 
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
 from mmer.evaluation.calibration.calibration_error import Integers, answer_bins, calibration_figures, log_loss
+from mmer.evaluation.calibration.fusion import fit_fusion
+from mmer.evaluation.calibration.methods import FEWEST, FOLDS, LABEL_KEEPING, METHODS, fit_calibrator
 from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
 from mmer.evaluation.training_overlap import overlap
-from mmer.files.lock import Parameters, Result, writes
+from mmer.files.lock import is_vacant, only_writer
 from mmer.files.writing import check_output_folder
+from mmer.inference.backends.composition import FILE as MODELS
 from mmer.inference.calibration import (
     CONDITIONS,
     FILE,
     SMALLEST,
     CalibratedCondition,
     Calibration,
-    Calibrator,
     Floats,
+    weights_file,
     weights_hash,
 )
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.prediction import Prediction
 from mmer.inference.trained_on import TrainedOn
-
-METHODS = ("none", "temperature", "vector", "isotonic")
-"""Candidate methods, the simplest first."""
-
-LABEL_KEEPING = ("none", "temperature")
-"""Methods that never change which emotion is the most probable."""
-
-FEWEST = 16
-"""Smallest number of utterances to fit on."""
-
-_FOLDS = 10
-_TEMPERATURES = (0.05, 20.0)
-_BIASES = (-10.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -74,31 +58,13 @@ class UncalibratedAnswers:
         return len(self.truth)
 
 
-def _into_folders_only(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Raise an error if the model is a bundle, which cannot be written to."""
-
-    @wraps(function)
-    def checked(*args: Parameters.args, **named: Parameters.kwargs) -> Result:
-        from mmer.inference.backends.bundle import is_bundle
-
-        model: Any = args[0] if args else named["model_folder"]
-        if is_bundle(model):
-            raise CheckpointError(
-                f"{model} is a bundle, which cannot be changed; calibrate the model folder that it was "
-                "made from, or unzip it into one, and bundle that again"
-            )
-        return function(*args, **named)
-
-    return checked
-
-
-@_into_folders_only
-@writes("calibrate", "model_folder")
 def calibrate(
-    model_folder: Path,
+    model_folder: str | Path,
     corpus: Corpus,
     split: str | None = "validation",
     *,
+    out: Path | None = None,
+    label_map: str | Path | None = None,
     methods: Sequence[str] = METHODS,
     note: str | None = None,
     on_training: bool = False,
@@ -106,86 +72,133 @@ def calibrate(
     device: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Calibration:
-    """Fit the calibration of a model and write it into the model's folder.
+    """Fit the calibration of a model and write it into a folder.
+
+    For SPEECH+TEXT, the weight and the temperature of each model are fitted first, by `fit_fusion`.
 
     Args:
-        model_folder: a folder that training wrote, not a bundle; its calibration, if any, is replaced.
+        model_folder: a model; see `mmer.model_folder`.
         corpus: labeled utterances of speakers outside the training data.
         split: the split to fit on; None for the whole corpus.
+        out: the folder to write, which is then a model: it names `model_folder` and holds the calibration. Default:
+            `model_folder`, whose calibration, if any, is replaced.
+        label_map: what the model's labels are called; see `mmer.model_folder`.
         methods: candidates among `METHODS`.
         note: a remark on the speakers, stored in the file.
         on_training: also fit on utterances that the model was trained on.
         batch_size, device, progress: see `EmotionRecognizer`.
 
     Raises:
-        CheckpointError: the folder holds no PyTorch model, or is a bundle.
+        CheckpointError: the folder holds no PyTorch model; or the model is not a folder that can be written to, and
+            `out` is not given.
         CorpusError: there is no such split, the model answers too few of its utterances, or was trained on some of
             them.
+        MMERError: the model answers no emotions.
     """
     # Imported here: torch takes seconds to import, and reading a calibration does not need it.
+    from mmer.inference.backends.models import compose, names_of
+    from mmer.inference.backends.models import model_folder as find_model_folder
     from mmer.inference.recognizer import EmotionRecognizer
 
-    if not (model_folder / "model.safetensors").is_file():
+    composition = None
+    if out is None:
+        _check_own_folder(model_folder, label_map)
+        target = folder = Path(model_folder)
+    else:
+        if not is_vacant(out) and not (out / MODELS).is_file():
+            raise CheckpointError(f"{out} holds something else; give a new folder for the calibrated model")
+        composition, _ = compose(names_of(model_folder), label_map)
+        target, folder = out, find_model_folder(model_folder, label_map=label_map, note=lambda line: None)
+    check_output_folder(target)
+    with only_writer(target.resolve(), "calibrate"):
+        recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
+        recognizer.check_answers_emotions()
+        splits = corpus.table["split"]
+        chosen = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()
+        if not chosen.any():
+            found = ", ".join(sorted(set(splits.dropna()))) or "none"
+            raise CorpusError(
+                f"no utterance is in the split {split}; the splits of the corpus are: {found}; change ",
+                Parameter("split"),
+            )
+        speakers = corpus.table["speaker"]
+        answered = corpus.select(chosen)
+        trained = TrainedOn.read(folder)
+        seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
+        if seen and not on_training:
+            raise CorpusError(
+                f"{seen} of {len(answered)} utterances are in the training data of {folder}, on which the "
+                "model is overconfident; calibrate on other utterances, or use these with ",
+                Parameter("on_training", True),
+            )
+        predictions = recognizer.predict(
+            corpus_utterances(answered),
+            batch_size=batch_size,
+            progress=progress,
+            speakers=recognizer.speakers_among(answered, corpus),
+        )
+        answers, notes = list(predictions), [note] if note else []
+        if composition is not None and len(composition.models) == 2:
+            composition, answers = fit_fusion(composition, answers, answered, split)
+            methods = ("none",)
+            notes.append("weight and temperatures of speech and text were fitted on the same utterances")
+        fitted = fit(
+            answers,
+            answered.table["emotion"].tolist(),
+            answered.table["speaker"].tolist(),
+            recognizer.labels,
+            methods,
+        )
+        named = sorted(set(answered.table["speaker"].dropna()))
+        if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
+            notes.append(
+                f"{len(both)} of the speakers are in the split train too, on which the model is overconfident"
+            )
+        if seen:
+            notes.append(f"{seen} of {len(answered)} utterances are in the training data of the model")
+        if len(named) < 2:
+            notes.append("fewer than two speakers: its effect on other speakers is unknown")
+        if composition is not None:
+            composition.write(target / MODELS)
+        calibration = Calibration(
+            weights=weights_hash(target),
+            labels=recognizer.labels,
+            corpus=Path(corpus.source).name if corpus.source else "",
+            split=split,
+            speakers=named,
+            conditions=fitted,
+            note="; ".join(notes) or None,
+        )
+        calibration.write(target / FILE)
+        with additional_picture(PICTURE):
+            plot_calibration(calibration, target / PICTURE)
+        return calibration
+
+
+def _check_own_folder(model: str | Path, label_map: object) -> None:
+    """Check that a calibration can be kept in the folder of a model.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    from mmer.inference.backends.bundle import is_bundle
+
+    if is_bundle(model):
         raise CheckpointError(
-            f"{model_folder} is no model folder with model.safetensors; calibrate the folder that training wrote, then "
+            f"{model} is a bundle, which cannot be changed; calibrate the model folder that it was "
+            "made from, or unzip it into one, and bundle that again"
+        )
+    if label_map is not None or not Path(model).exists():
+        what = "with other labels " if label_map is not None else ""
+        raise CheckpointError(
+            f"{model} {what}is no folder in which a calibration could be kept; name one with ",
+            Parameter("out"),
+        )
+    if weights_file(Path(model)) is None:
+        raise CheckpointError(
+            f"{model} is no model folder with model.safetensors; calibrate the folder that training wrote, then "
             "bundle or export it"
         )
-    check_output_folder(model_folder)
-    recognizer = EmotionRecognizer.from_pretrained(model_folder, device, calibrated=False)
-    splits = corpus.table["split"]
-    chosen = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()
-    if not chosen.any():
-        found = ", ".join(sorted(set(splits.dropna()))) or "none"
-        raise CorpusError(
-            f"no utterance is in the split {split}; the splits of the corpus are: {found}; change ",
-            Parameter("split"),
-        )
-    speakers = corpus.table["speaker"]
-    answered = corpus.select(chosen)
-    trained = TrainedOn.read(model_folder)
-    seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
-    if seen and not on_training:
-        raise CorpusError(
-            f"{seen} of {len(answered)} utterances are in the training data of {model_folder}, on which the "
-            "model is overconfident; calibrate on other utterances, or use these with ",
-            Parameter("on_training", True),
-        )
-    predictions = recognizer.predict(
-        corpus_utterances(answered),
-        batch_size=batch_size,
-        progress=progress,
-        speakers=recognizer.speakers_among(answered, corpus),
-    )
-    fitted = fit(
-        list(predictions),
-        answered.table["emotion"].tolist(),
-        answered.table["speaker"].tolist(),
-        recognizer.labels,
-        methods,
-    )
-    notes = [note] if note else []
-    named = sorted(set(answered.table["speaker"].dropna()))
-    if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
-        notes.append(
-            f"{len(both)} of the speakers are in the split train too, on which the model is overconfident"
-        )
-    if seen:
-        notes.append(f"{seen} of {len(answered)} utterances are in the training data of the model")
-    if len(named) < 2:
-        notes.append("fewer than two speakers: its effect on other speakers is unknown")
-    calibration = Calibration(
-        weights=weights_hash(model_folder),
-        labels=recognizer.labels,
-        corpus=Path(corpus.source).name if corpus.source else "",
-        split=split,
-        speakers=named,
-        conditions=fitted,
-        note="; ".join(notes) or None,
-    )
-    calibration.write(model_folder / FILE)
-    with additional_picture(PICTURE):
-        plot_calibration(calibration, model_folder / PICTURE)
-    return calibration
 
 
 def fit(
@@ -234,7 +247,7 @@ def fit_condition(
     if people == 1:
         methods = [method for method in methods if method in LABEL_KEEPING]
     if people > 1:
-        count = min(people, _FOLDS)
+        count = min(people, FOLDS)
         folds = list(GroupKFold(count).split(answers.truth, groups=answers.speakers))
         told = f"{count} folds of {people} speakers"
     else:
@@ -285,64 +298,6 @@ def _simplest(left_out: Mapping[str, Floats], answers: UncalibratedAnswers) -> s
         if mean <= error:
             return method
     return best
-
-
-def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calibrator:
-    """Fit one of `METHODS`.
-
-    Args:
-        probabilities: (utterances, emotions) uncalibrated.
-        truth: (utterances,) place of the true emotion.
-    """
-    if method == "none":
-        return Calibrator()
-    if method == "isotonic":
-        return _isotonic(probabilities, truth)
-    logs = np.log(np.maximum(probabilities, SMALLEST))
-    if method == "temperature":
-        span = np.log(_TEMPERATURES)
-        # CalibratedClassifierCV of scikit-learn (1.8) fits a temperature to a classifier that it can call, not to
-        # probabilities that were answered before.
-        found = minimize_scalar(
-            lambda log: _cross_entropy(logs / np.exp(log), truth)[0], bounds=tuple(span), method="bounded"
-        )
-        return Calibrator("temperature", {"temperature": float(np.exp(found.x))})
-    emotions = logs.shape[1]
-
-    def loss(values: Floats) -> tuple[float, Floats]:
-        weight, bias = values[:emotions], values[emotions:]
-        value, gradient = _cross_entropy(logs * weight + bias, truth)
-        return value, np.concatenate([(gradient * logs).sum(axis=0), gradient.sum(axis=0)])
-
-    start = np.concatenate([np.ones(emotions), np.zeros(emotions)])
-    bounds = [(1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0])] * emotions + [_BIASES] * emotions
-    values = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
-    return Calibrator("vector", {"weight": values[:emotions].tolist(), "bias": values[emotions:].tolist()})
-
-
-def _isotonic(probabilities: Floats, truth: Integers) -> Calibrator:
-    xs, ys, rest = [], [], _rest(truth)
-    for place, column in enumerate(probabilities.T):
-        steps = IsotonicRegression(y_min=rest, y_max=1 - rest, out_of_bounds="clip")
-        steps.fit(column, (truth == place).astype(float))
-        xs.append(np.asarray(steps.X_thresholds_, float).tolist())
-        ys.append(np.asarray(steps.y_thresholds_, float).tolist())
-    return Calibrator("isotonic", {"x": xs, "y": ys})
-
-
-def _rest(truth: Integers) -> float:
-    """Return the probability reserved for each answer that was never right in the data."""
-    return 1 / (len(truth) + 2)
-
-
-def _cross_entropy(logits: Floats, truth: Integers) -> tuple[float, Floats]:
-    """Compute the mean cross-entropy of (utterances, emotions) logits less `_rest`, and its gradient."""
-    count, emotions = logits.shape
-    rest = _rest(truth)
-    targets = np.full(logits.shape, rest / max(emotions - 1, 1))
-    targets[np.arange(count), truth] = 1 - rest
-    logs = logits - logsumexp(logits, axis=1, keepdims=True)
-    return float(-(targets * logs).sum() / count), (np.exp(logs) - targets) / count
 
 
 def _rows(probabilities: Floats, truth: Integers) -> list[dict[str, float]]:

@@ -81,6 +81,7 @@ def measure(
     folder = model_folder(model)
     check_output_folder(out, [folder], files=("robustness.json", "robustness.png", "settings.json"))
     recognizer = EmotionRecognizer.from_pretrained(folder, device)
+    recognizer.check_answers_emotions()
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
     vocabulary = training_words(corpus)

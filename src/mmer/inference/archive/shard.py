@@ -122,13 +122,14 @@ class ShardScorer:
         for i, prediction in zip(order, answers, strict=True):
             file = files.get(utterances[i].path)
             rows[i] = {
-                **prediction.to_row(self.recognizer.labels),
+                **prediction.to_row(self.recognizer.labels, self.recognizer.dimensions),
                 **(file.columns if file else {}),
                 "truncated": self._is_truncated(utterances[i], prediction),
                 **self._constant,
             }
             report(0, prediction.duration or 0.0)
-        schema = pa.unify_schemas([row_schema(self.recognizer.labels), PROVENANCE])
+        columns = row_schema(self.recognizer.labels, self.recognizer.dimensions)
+        schema = pa.unify_schemas([columns, PROVENANCE])
         return pa.Table.from_pylist(rows, schema)
 
     def _is_truncated(self, utterance: Utterance, prediction: Prediction) -> bool | None:

@@ -80,6 +80,17 @@ class Composition(ResultFile):
         first, *others = [[label for label in member.labels if label is not None] for member in self.models]
         return list(dict.fromkeys(label for label in first if all(label in other for other in others)))
 
+    @property
+    def fitted(self) -> str:
+        """Weight, temperatures and log-losses of a fusion that was fitted, in one line."""
+        assert self.fit is not None
+        speech, text = self.models
+        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in self.fit.log_loss.items())
+        return (
+            f"speech counts {speech.weight:.0%} (temperature {speech.temperature:.2f}), text {text.weight:.0%} "
+            f"(temperature {text.temperature:.2f}); log-loss on {self.fit.utterances} utterances: {losses}"
+        )
+
     def check(self) -> None:
         """Check that the parts agree with each other.
 

@@ -24,7 +24,7 @@ from mmer.inference.backends.composition import (
 )
 from mmer.inference.backends.model_folder import model_hash, read_model_folder, read_processor
 from mmer.inference.backends.network import Network
-from mmer.published.label_maps import check_named, new_labels
+from mmer.published.label_maps import NewLabels, check_named, new_labels
 
 if TYPE_CHECKING:
     import torch
@@ -59,8 +59,7 @@ def model_folder(
         CorpusError: the file of the label map cannot be read.
         MMERError: the cache cannot be written to.
     """
-    name = Path(model).as_posix()
-    names = [name] if Path(model).exists() else name.split("+")
+    names = names_of(model)
     if len(names) == 1 and label_map is None:
         return one_model_folder(model)
     composition, notes = compose(names, label_map)
@@ -73,6 +72,12 @@ def model_folder(
             folder.mkdir(parents=True, exist_ok=True)
         composition.write(folder / FILE)
     return folder
+
+
+def names_of(model: str | os.PathLike[str]) -> list[str]:
+    """Split SPEECH+TEXT; a path with a plus sign that exists is one name."""
+    name = Path(model).as_posix()
+    return [name] if Path(model).exists() else name.split("+")
 
 
 def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> tuple[Composition, list[str]]:
@@ -100,7 +105,12 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
                 f"{name} is made of other models; join those, or give their label map, when it is made"
             )
         processor = read_processor(folder)
-        named = new_labels(processor.labels, label_map or "canonical")
+        if processor.dimensions:
+            raise CheckpointError(
+                f"{name} answers {', '.join(processor.dimensions)}, and no emotions that could be renamed or joined"
+            )
+        chosen = label_map or ("canonical" if len(names) > 1 else None)
+        named = NewLabels(processor.labels, []) if chosen is None else new_labels(processor.labels, chosen)
         check_named([label for label in named.names if label is not None], folder)
         notes += [f"{name}: {line}" for line in named.notes]
         place = os.path.abspath(name) if Path(name).exists() else name

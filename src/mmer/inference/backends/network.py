@@ -24,7 +24,7 @@ class NetworkOutput:
     """The outputs of a network for a batch.
 
     Attributes:
-        logits: (batch, emotions).
+        logits: (batch, emotions); or dimensions, (batch, dimensions).
         embeddings: (batch, size) from which the logits are computed.
         both: (batch,) bool, true where the row has speech and text.
         speech_alone: (batch, emotions) logits from each row's speech without its text; None unless the network has

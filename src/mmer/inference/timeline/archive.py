@@ -21,11 +21,12 @@ from mmer.corpora.tables import write_table
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import AudioError, MMERError, Parameter
+from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import read_json_object
 from mmer.files.lock import LOCK, only_writer
 from mmer.files.writing import TABLES, check_output_folder, write_json, writing
-from mmer.inference.backends.model_folder import model_hash, read_processor
-from mmer.inference.backends.models import model_folder
+from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs
 from mmer.inference.prediction import WRITERS, Prediction, Row, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
@@ -174,7 +175,7 @@ def timelines(
         check_package(suffix.lower())
     check_channel(channel)
     model = model_folder(model)
-    processor = read_processor(model)
+    processor = read_model_processor(model)
     Transcription.parse(transcription).check(processor)
     console = messages()
     recordings, soundless = _recordings(source, partial(tell, console=console))
@@ -226,9 +227,7 @@ def timelines(
                     f"interrupted: what is done is in {out}; the same command goes on from there"
                 ) from None
         done = [recording for recording in recordings if recording.path not in skipped]
-        return _tables(
-            out, tables, done, skipped, processor.labels, len(missing) - (len(skipped) - len(soundless))
-        )
+        return _tables(out, tables, done, skipped, processor, len(missing) - (len(skipped) - len(soundless)))
 
 
 def _recordings(source: str, note: Callable[[str], None]) -> tuple[list[Recording], dict[str, str]]:
@@ -334,7 +333,12 @@ def _file_name(recording: Recording, suffix: str) -> str:
 
 
 def _tables(
-    out: Path, suffix: str, done: Sequence[Recording], skipped: dict[str, str], labels: list[str], new: int
+    out: Path,
+    suffix: str,
+    done: Sequence[Recording],
+    skipped: dict[str, str],
+    processor: Preprocessor,
+    new: int,
 ) -> Timelines:
     """Write the tables from the timelines in the folder."""
     summaries: list[Row] = []
@@ -349,8 +353,10 @@ def _tables(
             unanswered.extend(segment.error or "" for segment in found.errors)
             yield from found.segments
 
-    answers, _ = write_predictions(segments(), out / f"segments{suffix}", labels=labels)
-    _write(summaries, _summary_schema(labels), out / f"summaries{suffix}")
+    answers, _ = write_predictions(
+        segments(), out / f"segments{suffix}", labels=processor.labels, dimensions=processor.dimensions
+    )
+    _write(summaries, _summary_schema(processor.labels), out / f"summaries{suffix}")
     rows = [{"audio_path": valid(path), "error": valid(error)} for path, error in skipped.items()]
     _write(rows, _SKIPPED, out / f"skipped{suffix}")
     return Timelines(out, len(done), new, answers, list(skipped.values()), unanswered)

@@ -18,7 +18,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.archive import Timelines, names_several, timelines
 from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.output_formats import SUFFIXES, check_timeline_output
-from mmer.inference.timeline.timeline import timeline
+from mmer.inference.timeline.timeline import check_page, timeline
 from mmer.inference.timeline.timeline_table import print_timeline
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
@@ -95,6 +95,7 @@ def timeline_of(
     probe(recording)
     return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    check_page(out, recognizer.dimensions)
     console = messages()
     with counting(console, "seconds") as progress:
         found = timeline(
@@ -116,7 +117,9 @@ def timeline_of(
         print_timeline(found, results())
         return len(found.errors)
     if not out and printed == "csv":
-        write_predictions(found.segments, None, labels=found.labels, format="csv")
+        write_predictions(
+            found.segments, None, labels=found.labels, dimensions=found.dimensions, format="csv"
+        )
     elif not out:
         print(json_text(found.to_dict()), flush=True)
     told = repr(found).removeprefix("Timeline(").removesuffix(")")

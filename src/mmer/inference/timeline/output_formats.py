@@ -11,7 +11,7 @@ from mmer.files.writing import check_output_file
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.input_segments import rttm_name
 from mmer.inference.timeline.plot import PICTURES
-from mmer.inference.timeline.segments import answer_of, voice
+from mmer.inference.timeline.segments import voice
 from mmer.plain_text import shown
 
 Tiers = dict[str, list[tuple[float, float, str]]]
@@ -97,7 +97,7 @@ def _tiers(segments: Sequence[Prediction]) -> Tiers:
         while last.get(base := f"{who} {number}".strip() if number > 1 else who, 0.0) > start:
             number += 1
         last[base] = end
-        tiers.setdefault(f"{base} emotion".strip(), []).append((start, end, _on_one_line(answer_of(segment))))
+        tiers.setdefault(f"{base} emotion".strip(), []).append((start, end, _on_one_line(segment.answer)))
         if segment.transcript:
             tiers.setdefault(f"{base} words".strip(), []).append(
                 (start, end, _on_one_line(segment.transcript))
@@ -113,7 +113,7 @@ def _captions(
     segments: Sequence[Prediction], line: Callable[[str], str]
 ) -> Iterator[tuple[float, float, str, list[str]]]:
     for start, end, segment in _shown(segments):
-        texts = [answer_of(segment), segment.transcript or ""]
+        texts = [segment.answer, segment.transcript or ""]
         yield start, end, voice(segment), [line(_on_one_line(text)) for text in texts if text.strip()]
 
 
@@ -174,7 +174,7 @@ def _write_eaf(segments: Sequence[Prediction], path: Path, recording: str) -> No
 def _write_audacity(segments: Sequence[Prediction], path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for start, end, segment in _shown(segments):
-            texts = [voice(segment), answer_of(segment), segment.transcript or ""]
+            texts = [voice(segment), segment.answer, segment.transcript or ""]
             label = " | ".join(_on_one_line(text) for text in texts if text.strip())
             print(f"{start:.6f}\t{end:.6f}\t{label}", file=file)
 

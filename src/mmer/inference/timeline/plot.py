@@ -52,7 +52,7 @@ def plot_timeline(
     Args:
         segments: the answers, sorted by start.
         path: a file, or an open binary one.
-        labels: emotions of the model.
+        labels: emotions of the model, or its dimensions.
         duration: duration of the recording in seconds.
         peaks: for each channel, the largest magnitude of each 10 ms, (steps,); empty for no waveform.
         title: title of the plot.
@@ -99,7 +99,7 @@ def plot_timeline(
     last.xaxis.set_major_locator(MultipleLocator(_tick(duration)))
     last.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds)))
     last.tick_params(axis="x", length=3, labelbottom=True)
-    if any(kind == "lines" for kind, _, _ in rows):
+    if any(segment.probabilities is not None for segment in segments):
         smoothing = smoothed_curves([], labels, duration).seconds
         last.set_xlabel(
             f"Lines: mean probability around each moment (Gaussian, standard deviation {smoothing:.3g} s). "
@@ -161,7 +161,7 @@ def _draw_answers(axes: Axes, segments: list[Prediction], duration: float, color
                 (start + end) / 2, 0.47, label, ha="center", va="center", fontsize=8.5, color=_ink_on(colors[label])
             )  # fmt: skip
     for segment in segments:
-        if segment.label is None:
+        if segment.error is not None:
             start, end = _span(segment)
             axes.axvspan(start, max(end, start), facecolor="none", edgecolor=INK, hatch="////", lw=0)
     axes.set_ylim(0, 1)
@@ -177,7 +177,14 @@ def _ink_on(color: str) -> str:
 
 
 def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str]) -> None:
-    """Draw the smoothed probabilities of the main emotions, and mark their peaks."""
+    """Draw the smoothed probabilities of the main emotions, and mark their peaks; or the value of each dimension."""
+    if any(segment.dimensions for segment in segments):
+        for segment in segments:
+            for name, value in (segment.dimensions or {}).items():
+                axes.hlines(value, *_span(segment), colors[name], lw=2.5)
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0, 0.5, 1])
+        return
     labels = list(colors)
     curves = smoothed_curves(segments, labels, duration)
     main = summarize(segments, labels, duration)[0].main(LINES)

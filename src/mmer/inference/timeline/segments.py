@@ -20,13 +20,6 @@ def voice(segment: Prediction) -> str:
     return segment.speaker or ("" if segment.channel == "mix" else segment.channel)
 
 
-def answer_of(segment: Prediction) -> str:
-    """Return the emotion and its confidence, or why there is none."""
-    if segment.label is None or segment.confidence is None:
-        return f"no answer: {segment.error}"
-    return f"{segment.label} {segment.confidence:.0%}"
-
-
 def clock(seconds: float) -> str:
     """Format seconds as hours where there are any, minutes, seconds and tenths, such as 05:12.4."""
     tenths = round(10 * seconds)

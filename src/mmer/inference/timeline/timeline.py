@@ -24,7 +24,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.call_page import call_page
 from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
-from mmer.inference.timeline.segments import answer_of, segment_end, segment_start, voice
+from mmer.inference.timeline.segments import segment_end, segment_start, voice
 from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import json_text
 
@@ -41,6 +41,7 @@ class Timeline:
         recording: path or name of the recording.
         duration: duration in seconds.
         labels: emotions of the model.
+        dimensions: numbers that the model answers in place of emotions.
         segments: predictions sorted by start, with `start`, `end`, `channel`, `speaker`, `transcript`, `label`,
             `probabilities`, `confidence` and `error`. A segment without an answer has an `error`.
         smoothing: see `smoothed`; 0 for none.
@@ -51,6 +52,7 @@ class Timeline:
     duration: float
     labels: list[str]
     segments: list[Prediction]
+    dimensions: list[str] = field(default_factory=list)
     smoothing: float = 0.0
     peaks: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
@@ -71,6 +73,7 @@ class Timeline:
             "recording": self.recording,
             "duration": self.duration,
             "labels": self.labels,
+            "dimensions": self.dimensions,
             "smoothing": self.smoothing,
             "summaries": [asdict(summary) for summary in self.summaries],
             "segments": [
@@ -94,12 +97,13 @@ class Timeline:
             duration=told["duration"],
             labels=told["labels"],
             segments=segments,
+            dimensions=told.get("dimensions", []),
             smoothing=told["smoothing"],
         )
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each segment, as `predictions_frame` does."""
-        return predictions_frame(self.segments, self.labels)
+        return predictions_frame(self.segments, self.labels, self.dimensions)
 
     def write(self, path: str | Path, *, embed_audio: bool = False) -> None:
         """Write a file by its suffix.
@@ -112,12 +116,14 @@ class Timeline:
             embed_audio: put the sound into a page, see `mmer.inference.timeline.call_page.call_page`.
 
         Raises:
-            MMERError: the suffix is unknown, the file cannot be written, or sound to embed cannot be read.
+            MMERError: the suffix is unknown, a page is asked for of a model that answers dimensions, the file cannot be
+                written, or sound to embed cannot be read.
             MissingExtraError: the format needs a package that is not installed.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         check_timeline_output(path)
+        check_page([path], self.dimensions)
         with writing(path) as part:
             if suffix == ".json":
                 part.write_text(json_text(self.to_dict(), indent=1) + "\n", encoding="utf-8")
@@ -149,7 +155,7 @@ class Timeline:
         plot_timeline(
             self.segments,
             path,
-            labels=self.labels,
+            labels=self.labels or self.dimensions,
             duration=self.duration,
             peaks=self.peaks,
             title=f"{Path(self.recording).name}{smoothing}",
@@ -181,12 +187,26 @@ class Timeline:
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
+def check_page(paths: Iterable[Path], dimensions: Sequence[str]) -> None:
+    """Check that no page is asked for of a model that answers dimensions.
+
+    Raises:
+        MMERError: one is.
+    """
+    for path in paths:
+        if dimensions and path.suffix.lower() == ".html":
+            raise MMERError(
+                f"{path}: a page shows emotions, and this model answers {', '.join(dimensions)}; write .json, .csv or "
+                ".png"
+            )
+
+
 def _segment_name(recording: str, start: float) -> str:
     return f"{recording} at {start:.2f} s"
 
 
 def _cells(segment: Prediction) -> tuple[str, ...]:
-    answer = answer_of(segment) if segment.error is None else segment.error
+    answer = segment.answer if segment.error is None else segment.error
     times = (f"{segment_start(segment):.2f}", f"{segment_end(segment):.2f}")
     return *times, voice(segment), answer, segment.transcript or ""
 
@@ -275,6 +295,7 @@ def timeline(
         recording=recording,
         duration=duration,
         labels=recognizer.labels,
+        dimensions=recognizer.dimensions,
         segments=sorted([*answers, *broken], key=segment_start),
         smoothing=smoothing,
         peaks=scan.peaks(),
@@ -289,30 +310,35 @@ def smoothed(answers: Sequence[Prediction], seconds: float) -> list[Prediction]:
     weights d_j exp(-(m_i - m_j) / `seconds`). They still add up to 1. After 3 `seconds`, 5 % of a weight is left.
 
     Args:
-        answers: answers; those without probabilities stay unchanged.
+        answers: answers, of emotions or of dimensions; those with an error stay unchanged.
         seconds: the time constant, above 0.
 
     Returns:
-        The answers in the order given, with new `probabilities` and `label`, and without `contributions`.
+        The answers in the order given, with new `probabilities` and `label`, and without `contributions`; or with new
+        `dimensions`.
     """
     order = sorted(range(len(answers)), key=lambda index: _middle(answers[index]))
     sums: dict[tuple[str, str | None], tuple[float, float, dict[str, float]]] = {}
     result = list(answers)
     for index in order:
         answer = answers[index]
-        if answer.probabilities is None:
+        values = answer.probabilities or answer.dimensions
+        if values is None:
             continue
         middle, weight = _middle(answer), max(segment_end(answer) - segment_start(answer), 1e-3)
         whose = (answer.channel, answer.speaker)
         before, total, sum_of = sums.get(whose, (middle, 0.0, defaultdict(float)))
         kept = exp((before - middle) / seconds)
         total = kept * total + weight
-        sum_of = {label: kept * sum_of[label] + weight * p for label, p in answer.probabilities.items()}
+        sum_of = {name: kept * sum_of[name] + weight * value for name, value in values.items()}
         sums[whose] = middle, total, sum_of
-        probabilities = {label: value / total for label, value in sum_of.items()}
-        label = max(probabilities, key=lambda name: probabilities[name])
+        smooth = {name: value / total for name, value in sum_of.items()}
+        if answer.probabilities is None:
+            result[index] = replace(answer, dimensions=smooth)
+            continue
+        label = max(smooth, key=lambda name: smooth[name])
         none: dict[str, float | None] = dict.fromkeys(answer.contributions)
-        result[index] = replace(answer, probabilities=probabilities, label=label, contributions=none)
+        result[index] = replace(answer, probabilities=smooth, label=label, contributions=none)
     return result
 
 

@@ -195,15 +195,18 @@ async function explain() {
 function show() {
   const { answer } = state;
   const minimum = $("minimum").value / 100;
-  const abstains = answer.confidence < minimum;
-  const [title, reason] = abstains
+  const values = answer.dimensions && Object.entries(answer.dimensions);
+  const abstains = !values && answer.confidence < minimum;
+  const [title, reason] = values
+    ? [values.map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", "), "numbers from 0 to 1, not an emotion"]
+    : abstains
     ? ["The model abstains", `Its most probable label, ${answer.label}, has ${percent(answer.confidence)}: less than the ${percent(minimum)} you ask for.`]
     : [answer.label, `${percent(answer.confidence)}, at least the ${percent(minimum)} you ask for`];
   const small = document.createElement("small");
   small.textContent = reason;
   $("verdict").replaceChildren(title, small);
   tell(abstains ? `Answered: the model abstains. ${reason}` : `Answered: ${title}, ${reason}.`, false);
-  const ranking = Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
+  const ranking = values ?? Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
   $("bars").tBodies[0].replaceChildren(...ranking.map(([label, share], index) => bar(label, share, index === 0 && !abstains, minimum)));
   $("warnings").replaceChildren(...answer.warnings.map((text) => element("li", text)));
   $("warnings").hidden = !answer.warnings.length;

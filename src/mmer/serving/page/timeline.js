@@ -10,8 +10,9 @@ export function showTimeline(found, minimum) {
   const color = (label) => COLORS[found.labels.indexOf(label) % COLORS.length];
   const answered = found.segments.filter((segment) => segment.label !== null);
   const channels = [...new Set(found.segments.map((segment) => segment.channel))];
+  const failed = found.segments.filter((segment) => segment.error !== null).length;
   $("timeline-summary").textContent = found.segments.length
-    ? `${found.segments.length} segments of speech in ${clock(found.duration)}; ${answered.length} answered.`
+    ? `${found.segments.length} segments of speech in ${clock(found.duration)}; ${found.segments.length - failed} answered.`
     : `No speech was found in ${clock(found.duration)}.`;
   $("legend").replaceChildren(...legend(found, answered, color));
   $("strips").style.minWidth = `${NARROWEST * answered.length}px`;
@@ -80,7 +81,7 @@ function row(segment, color, minimum) {
   time.append(button);
   const answer = document.createElement("td");
   if (segment.label === null) {
-    answer.append(element("span", segment.error, { className: "quiet" }));
+    answer.append(element("span", segment.error ?? shown(segment.dimensions), { className: "quiet" }));
   } else {
     const unsure = segment.confidence < minimum;
     answer.append(dot(color(segment.label)), unsure ? `abstains (${segment.label})` : segment.label);
@@ -88,6 +89,10 @@ function row(segment, color, minimum) {
   made.append(time, answer, element("td", segment.confidence === null ? "" : percent(segment.confidence)),
     element("td", saying(segment)));
   return made;
+}
+
+function shown(dimensions) {
+  return Object.entries(dimensions).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
 }
 
 // The speaker and the words, as far as they are known.

@@ -1,0 +1,110 @@
+"""Late fusion is fitted on labeled utterances and kept in a folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from published_models import save_audio_classifier, save_text_classifier
+from typer.testing import CliRunner
+
+from mmer.cli.main import app
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CheckpointError, CorpusError
+from mmer.evaluation.calibration.fit import calibrate
+from mmer.inference import EmotionRecognizer
+from mmer.inference.backends.composition import read_composition
+from mmer.inference.calibration import Calibration
+
+LABELS = ["angry", "happy", "neutral", "sad"]
+WORDS = ["yes", "no", "what a day", "never", "I said that", "the train", "nie wiem", "co"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A speech model, a text model, and a corpus whose emotions are what the text model answers."""
+    folder = tmp_path_factory.mktemp("fusion")
+    save_audio_classifier(folder / "speech", "wav2vec2-group")
+    save_text_classifier(folder / "text")
+    reader = EmotionRecognizer.from_pretrained(folder / "text", "cpu", label_map="four")
+    noise = np.random.default_rng(0)
+    rows = []
+    for number in range(48):
+        soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(4000), 16000)
+        words = f"{WORDS[number % 8]} {WORDS[noise.integers(8)]} {WORDS[noise.integers(8)]}"
+        label = reader(None, words).label
+        rows.append((str(number), f"{number}.wav", label, f"s{number % 6}", words, "validation"))
+    names = ["utterance_id", "audio_path", "emotion", "speaker", "transcript", "split"]
+    pd.DataFrame(rows, columns=names).to_csv(folder / "corpus.csv", index=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_model_that_knows_is_weighed_more(folder: Path, tmp_path: Path) -> None:
+    model, out = f"{folder}/speech+{folder}/text", tmp_path / "fused"
+    done = CliRunner().invoke(app, ["calibrate", model, str(folder / "corpus.csv"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    composition = read_composition(out)
+    assert composition is not None
+    assert composition.fit is not None
+    speech, text = composition.models
+    assert composition.labels == LABELS
+    assert text.weight > 0.8
+    assert speech.weight == pytest.approx(1 - text.weight)
+    assert composition.fit.log_loss["fitted"] < composition.fit.log_loss["equal"]
+    assert composition.fit.speakers == [f"s{number}" for number in range(6)]
+    assert f"text {text.weight:.0%} (temperature {text.temperature:.2f})" in done.output
+    utterance = Corpus.read(folder / "corpus.csv").table.iloc[3]
+    answer = EmotionRecognizer.from_pretrained(out, "cpu")(utterance["audio_path"], utterance["transcript"])
+
+    def softened(of: str, temperature: float, path: str | None, words: str | None) -> np.ndarray:
+        made = EmotionRecognizer.from_pretrained(folder / of, "cpu", label_map="four")(path, words)
+        powers = np.array([(made.probabilities or {})[label] for label in LABELS]) ** (1 / temperature)
+        return powers / powers.sum()
+
+    heard = softened("speech", speech.temperature, utterance["audio_path"], None)
+    read = softened("text", text.temperature, None, utterance["transcript"])
+    expected = speech.weight * heard + text.weight * read
+    assert list((answer.probabilities or {}).values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    calibration = Calibration.of_model(out, LABELS)
+    assert calibration is not None
+    assert set(calibration.conditions) == {"both", "speech", "text"}
+    assert "fitted on the same utterances" in str(calibration.note)
+    judged = CliRunner().invoke(app, ["evaluate", str(out), str(folder / "corpus.csv")])
+    assert judged.exit_code == 0, judged.output
+    assert "counts equally" not in judged.output
+
+
+def test_a_published_model_is_calibrated_in_its_folder_or_elsewhere(folder: Path, tmp_path: Path) -> None:
+    corpus = Corpus.read(folder / "corpus.csv")
+    out = tmp_path / "calibrated"
+    calibrate(folder / "text", corpus, out=out, label_map="four")
+    recognizer = EmotionRecognizer.from_pretrained(out, "cpu")
+    assert recognizer.calibration is not None
+    assert recognizer.labels == LABELS
+    assert not (folder / "text" / "calibration.json").exists()
+    own = save_text_classifier(tmp_path / "own", labels=[*LABELS, "fearful"])
+    calibrate(own, corpus)
+    assert EmotionRecognizer.from_pretrained(own, "cpu").calibration is not None
+    (own / "model.safetensors").write_bytes((folder / "text" / "model.safetensors").read_bytes() + b"\0")
+    with pytest.raises(CheckpointError, match=r"fitted to other weights than model\.safetensors"):
+        Calibration.of_model(own, [*LABELS, "fearful"])
+
+
+def test_what_cannot_be_fitted_or_kept_is_refused(folder: Path, tmp_path: Path) -> None:
+    corpus, model = Corpus.read(folder / "corpus.csv"), f"{folder}/speech+{folder}/text"
+    with pytest.raises(
+        CheckpointError, match="no folder in which a calibration could be kept; name one with out"
+    ):
+        calibrate(model, corpus)
+    with pytest.raises(CheckpointError, match="holds something else"):
+        calibrate(model, corpus, out=folder / "text")
+    table = corpus.table.assign(transcript=None)
+    with pytest.raises(CorpusError, match="0 of 48 utterances can be fitted on, and 16 are needed"):
+        calibrate(model, Corpus(table), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
