@@ -141,8 +141,8 @@ Pause = Annotated[
 
 transcription = typer.Option(
     rich_help_panel=_WORDS,
-    help="Source of the transcripts: given, none, ctc (the model's own speech recognition) or "
-    "whisper:NAME-OR-FOLDER.",
+    help="Source of the transcripts: given, none, whisper:NAME-OR-FOLDER, or ctc, the model's own speech "
+    "recognition, which `mmer evaluate` should measure first.",
 )
 batch_size = typer.Option(min=1, rich_help_panel=_COMPUTING, help="Number of utterances in a batch.")
 device = typer.Option(rich_help_panel=_COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one.")
