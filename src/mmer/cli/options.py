@@ -146,8 +146,8 @@ Transcription = Annotated[
     str,
     typer.Option(
         rich_help_panel=_WORDS,
-        help="Source of the transcripts: given, none, ctc (the model's own speech recognition) or "
-        "whisper:NAME-OR-FOLDER.",
+        help="Source of the transcripts: given, none, whisper:NAME-OR-FOLDER, or ctc, the model's own speech "
+        "recognition, which `mmer evaluate` should measure first.",
     ),
 ]
 BatchSize = Annotated[

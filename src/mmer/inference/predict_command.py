@@ -132,7 +132,7 @@ def _check_transcripts(utterances: Sequence[Utterance]) -> None:
                 Parameter("channel", "each"),
                 " asks about one by one; give ",
                 Parameter("transcription", "none"),
-                ", ctc or whisper:NAME, or ",
+                " or whisper:NAME, or ",
                 Parameter("channel", "left"),
                 " or right",
             )

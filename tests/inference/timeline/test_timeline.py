@@ -344,6 +344,26 @@ def test_the_code_of_the_docs(
     assert (tmp_path / "call.TextGrid").is_file()
 
 
+def test_json_and_csv_hold_what_the_docs_promise(whole_call: Timeline, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "recordings.md").read_text(encoding="utf-8")
+    promised = re.search(r"^\| `\.json`, `\.csv` \| everything: (.+) \|$", page, re.MULTILINE)
+    assert promised is not None
+    names = promised[1].split(", ")
+    assert {"confidence", "all probabilities", "warnings"} < set(names)
+    whole_call.write(tmp_path / "call.csv")
+    whole_call.write(tmp_path / "call.json")
+    columns = pd.read_csv(tmp_path / "call.csv")
+    told = json.loads((tmp_path / "call.json").read_text())["segments"][0]
+    for name in names:
+        if name == "all probabilities":
+            assert set(told["probabilities"]) == set(whole_call.labels)
+            assert {f"probability_{label}" for label in whole_call.labels} < set(columns)
+        else:
+            assert name in columns
+            assert name in told
+    assert columns["confidence"].tolist() == [segment.confidence for segment in whole_call.segments]
+
+
 class TestCommand:
     def test_files_of_every_kind(self, mmer: Mmer, model_folder: Path, call: Path, tmp_path: Path) -> None:
         suffixes = ["json", "csv", "srt", "vtt", "TextGrid", "eaf", "txt", "rttm", "png", "svg", "pdf"]

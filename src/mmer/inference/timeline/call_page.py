@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from mmer.audio.load import SAMPLING_RATE, channel_names, stream_channels
 from mmer.errors import AudioError
@@ -86,11 +85,11 @@ def call_page(
         policy="; ".join(f"{kind} {allowed}" for kind, allowed in policy.items()),
         name=name,
         csv_name=f"{Path(name).stem}.csv",
-        style=Markup(style),
-        script=Markup(script),
+        style=style,
+        script=script,
         gaussian=f"{smoothed_curves([], labels, duration).seconds:.3g}",
         audio=_embedded(recording) if embed_audio else None,
-        data=Markup(_script_safe(json_text(data))),
+        data=_script_safe(json_text(data)),
     )
 
 
