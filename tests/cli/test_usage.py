@@ -58,12 +58,12 @@ def test_options_of_several_commands_are_explained_alike() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian", "compact"], "mmer: no command 'trian'; did you mean train?; see mmer --help"),
-        (["corpus", "adit", "x"], "mmer: no command 'adit'; did you mean audit?; see mmer corpus --help"),
-        (["model", "exprot", "x"], "mmer: no command 'exprot'; did you mean export?; see mmer model --help"),
+        (["trian", "compact"], "mmer: no command 'trian'; did you mean train? See mmer --help"),
+        (["corpus", "adit", "x"], "mmer: no command 'adit'; did you mean audit? See mmer corpus --help"),
+        (["model", "exprot", "x"], "mmer: no command 'exprot'; did you mean export? See mmer model --help"),
         (
             ["corpus", "audit", "x.csv", "--bye", "speaker"],
-            "mmer: mmer corpus audit has no option --bye; did you mean --by?; see mmer corpus audit --help",
+            "mmer: corpus audit: no option --bye; did you mean --by? See mmer corpus audit --help",
         ),
         (["zzzz"], "mmer: no command 'zzzz'; see mmer --help"),
         (
@@ -85,11 +85,13 @@ def test_options_of_several_commands_are_explained_alike() -> None:
         ),
         (["crossval", "compact", "--system", "majorty"], "no baseline 'majorty', the nearest is 'majority'"),
         (["corpus", "prepare", "nemo", "x"], "mmer: nothing says what to write; name a table with --out"),
-        (["listen"], "missing argument"),
         (
             ["model", "export", "x", "-o", "x.mmer", "--int8"],
             "mmer: --int8 is for ONNX; export to a folder, and from that folder to x.mmer",
         ),
+        (["--bye"], "mmer: no option --bye; see mmer --help"),
+        (["train", "compct"], "no recipe 'compct'; did you mean compact? Shipped are "),
+        (["listen"], "mmer: listen: missing argument"),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
+from inference.conftest import save_model
 
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction
@@ -68,6 +70,24 @@ def test_each_answer_by_the_calibrator_of_what_it_is_made_from(
     assert both.contributions["speech"] == pytest.approx(
         both.confidence - both.alone["text"][both.label or ""], abs=1e-6
     )
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_a_model_of_one_modality_says_so(
+    tmp_path: Path, clips: Sequence[str], modality: Literal["speech", "text"]
+) -> None:
+    """Files that older versions wrote call its only condition `both`."""
+    folder = save_model(tmp_path / "model", fusion=modality)
+    raw = EmotionRecognizer.from_pretrained(folder, "cpu")(clips[0], WORDS)
+    assert raw.condition == modality
+    for name in ("both", modality):
+        calibration(folder, **{name: condition(temperature(2.0))}).write(folder / FILE)
+        calibrated = EmotionRecognizer.from_pretrained(folder, "cpu")
+        made = calibrated(clips[0], WORDS)
+        assert raw.probabilities is not None
+        assert made.probabilities == pytest.approx(sharpened(raw.probabilities, 0.5), abs=1e-5)
+        sets = Abstention(calibrated.calibration, coverage=0.5)
+        assert sets(made).label_set
 
 
 def test_a_condition_nothing_was_fitted_for_stays_as_it_is(folder: Path, versatile: EmotionRecognizer):

@@ -76,7 +76,7 @@ class Group(TyperGroup):
         name = args[0]
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
             raise MMERError(
-                f"no command {name!r}{_nearest(name, self.commands)}; see {ctx.command_path} --help"
+                _with_help(f"no command {name!r}{_nearest(name, self.commands)}", ctx.command_path)
             )
         return super().resolve_command(ctx, args)
 
@@ -202,6 +202,10 @@ def _nearest(name: str, known: Any) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def _with_help(message: str, path: str) -> str:
+    return f"{message}{' See' if message.endswith('?') else '; see'} {path} --help"
+
+
 def _tell_usage_error(error: Any) -> None:
     """Print a usage error in one line."""
     ctx: Any = getattr(error, "ctx", None)
@@ -211,8 +215,9 @@ def _tell_usage_error(error: Any) -> None:
     path = ctx.command_path if ctx else "mmer"
     if type(error).__name__ == "NoSuchOption":
         known = [each for parameter in ctx.command.params for each in parameter.opts] if ctx else []
-        message = f"{path} has no option {error.option_name}{_nearest(error.option_name, known)}"
+        message = f"no option {error.option_name}{_nearest(error.option_name, known)}"
     else:
         message = error.format_message().strip().rstrip(".")
-        message = f"{path}: {message[:1].lower()}{message[1:]}"
-    tell(f"mmer: {shown(message)}; see {path} --help")
+        message = f"{message[:1].lower()}{message[1:]}"
+    # A message begins with `mmer: ` anyway, as does the path of a command with `mmer `.
+    tell(f"{path.replace('mmer ', 'mmer: ', 1)}: {_with_help(shown(message), path)}")

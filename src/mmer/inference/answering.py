@@ -135,7 +135,10 @@ class BatchAnswerer:
 
     def _conditions(self, batch: Sequence[Clip], answers: NetworkOutput) -> list[str]:
         """State which modalities each answer is computed from: `both`, `speech` or `text`."""
-        if not self._processor.missing_modality_embeddings:
+        processor = self._processor
+        if not (processor.uses_speech and processor.uses_text):
+            return ["speech" if processor.uses_speech else "text"] * len(batch)
+        if not processor.missing_modality_embeddings:
             return ["both"] * len(batch)
         return [
             "both" if both else "text" if clip.features is None else "speech"

@@ -9,9 +9,9 @@ alone, because its confidence differs between them.
 import hashlib
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,13 @@ class Calibration(ResultFile):
             condition.calibrator.check(len(self.labels))
             if sorted(condition.scores) != sorted(self.labels):
                 raise ValueError(f"scores are of {', '.join(condition.scores)}, not of every emotion")
+
+    def of_one_modality(self, modality: Literal["speech", "text"]) -> Self:
+        """Return the calibration of a model that uses one modality, whose condition older versions called `both`."""
+        names = {"both": modality}
+        return replace(
+            self, conditions={names.get(name, name): each for name, each in self.conditions.items()}
+        )
 
     @classmethod
     def of_model(cls, folder: Path, labels: Sequence[str]) -> Self | None:

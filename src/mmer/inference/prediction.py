@@ -59,8 +59,8 @@ class Prediction:
             both and the model has missing-modality embeddings for either.
         contributions: contributions of `speech` and of `text`, -1 to 1: the probability of `label` minus its
             probability without this modality. None for each if `alone` is None.
-        condition: modalities behind the answer: `both`, `speech` or `text`. Always `both` for a model without
-            missing-modality embeddings, which uses all of its modalities.
+        condition: modalities behind the answer: `both`, `speech` or `text`. A model that uses both and has no
+            missing-modality embeddings always answers from `both`, without a transcript from an empty one.
         label_set: emotions that include the true one with the requested coverage, most probable first; None unless
             requested.
         abstained: whether the confidence is below the requested one; `label` is then an unreliable guess.

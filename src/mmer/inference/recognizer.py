@@ -108,6 +108,8 @@ class EmotionRecognizer:
         folder = model_folder(folder, label_map=label_map)
         network, processor = read_model(folder, device)
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
+        if calibration is not None and not (processor.uses_speech and processor.uses_text):
+            calibration = calibration.of_one_modality("speech" if processor.uses_speech else "text")
         return cls(network, processor, transcription=transcription, calibration=calibration)
 
     @property

@@ -41,9 +41,9 @@ def read_recipe(name_or_path: str) -> tuple[str, str]:
     names = recipe_names()
     if name_or_path not in names:
         near = get_close_matches(name_or_path, names, 1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        shipped = f"shipped are {', '.join(names)}, or give the path of a .yaml file"
-        raise RecipeError(f"no recipe {name_or_path!r}{hint}; {shipped}")
+        hint = f"; did you mean {near[0]}? Shipped" if near else "; shipped"
+        shipped = f"are {', '.join(names)}, or give the path of a .yaml file"
+        raise RecipeError(f"no recipe {name_or_path!r}{hint} {shipped}")
     return f"recipe {name_or_path}", (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
 
 

@@ -36,6 +36,7 @@ function choose(file) {
   state.recording = file;
   $("along").hidden = !file;
   $("chosen").hidden = !file;
+  $("timeline").hidden = true; // its buttons play the recording before
   offerTimeline(false);
   showProblem(null);
   URL.revokeObjectURL($("player").src);

@@ -36,7 +36,7 @@ function forPeople(response, detail, hasToken) {
     case 501: return "This service cannot explain answers, because a part of it is not installed.";
     case 503: return detail.includes("stopping") ? `The service is being stopped. ${again}` : `The service is busy. ${again}`;
     case 504: return "The model took too long. Try a shorter recording, or try again later.";
-    default: return detail;
+    default: return detail.replace(/ \([^()]*\)(?=;)/, ""); // what a decoder said is for developers
   }
 }
 

@@ -19,8 +19,8 @@ export function showTimeline(found, minimum) {
   $("strips").replaceChildren(
     ...channels.flatMap((channel) => strip(found, answered, channel, channels.length > 1, color, minimum)),
     axis(found.duration));
-  const warnings = [...new Set(found.segments.flatMap((segment) => segment.warnings))];
-  $("timeline-warnings").replaceChildren(...warnings.map((text) => element("li", counted(text, found.segments))));
+  const warnings = kindsOfWarnings(found.segments);
+  $("timeline-warnings").replaceChildren(...warnings.map((text) => element("li", text)));
   $("timeline-warnings").hidden = !warnings.length;
   $("segments").tBodies[0].replaceChildren(...found.segments.map((segment) => row(segment, color, minimum)));
   $("segments").className = found.segments.every((segment) => !saying(segment)) ? "wordless" : "";
@@ -38,9 +38,17 @@ function legend(found, answered, color) {
   });
 }
 
-function counted(text, segments) {
-  const number = segments.filter((segment) => segment.warnings.includes(text)).length;
-  return `${number} of ${segments.length} segments: ${text}`;
+// A sentence for each kind of warning: those that differ in their numbers alone are of one kind.
+function kindsOfWarnings(segments) {
+  const kinds = new Map();
+  for (const text of segments.flatMap((segment) => segment.warnings)) {
+    const kind = text.replace(/\d+(\.\d+)?/g, "#");
+    kinds.set(kind, [...(kinds.get(kind) ?? []), text]);
+  }
+  return [...kinds.values()].map((texts) => {
+    const example = new Set(texts).size > 1 ? "for example " : "";
+    return `${texts.length} of ${segments.length} segments: ${example}${texts[0]}`;
+  });
 }
 
 function strip(found, answered, channel, isNamed, color, minimum) {
