@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from sklearn.model_selection import GroupKFold, KFold
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
 from mmer.evaluation.calibration.calibration_error import Integers, log_loss
-from mmer.evaluation.calibration.methods import FEWEST, FOLDS, fit_calibrator
+from mmer.evaluation.calibration.methods import FEWEST, FOLDS, fit_calibrator, smallest
 from mmer.inference.backends.composition import Composition, FusionFit
 from mmer.inference.calibration import SMALLEST, Calibrator, Floats
 from mmer.inference.prediction import Prediction
@@ -93,7 +92,7 @@ def _fit(speech: Floats, text: Floats, truth: Integers) -> Fusion:
     def loss(weight: float) -> float:
         return -float(np.log(np.maximum(weight * right[0] + (1 - weight) * right[1], SMALLEST)).mean())
 
-    return of_speech, of_text, float(minimize_scalar(loss, bounds=(0.0, 1.0), method="bounded").x)
+    return of_speech, of_text, smallest(loss, 0.0, 1.0)
 
 
 def _fused(fusion: Fusion, speech: Floats, text: Floats) -> Floats:

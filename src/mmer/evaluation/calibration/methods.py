@@ -4,6 +4,9 @@ Temperature scaling and vector scaling follow Guo et al. (On calibration of mode
 regression of each emotion against the others with renormalized outputs follows Zadrozny and Elkan (2002).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
@@ -26,6 +29,14 @@ _TEMPERATURES = (0.05, 20.0)
 _BIASES = (-10.0, 10.0)
 
 
+def smallest(loss: Callable[[float], float], low: float, high: float) -> float:
+    """Find where a function of one number is smallest between two bounds."""
+    found: Any = minimize_scalar(
+        loss, bounds=(low, high), method="bounded"
+    )  # scipy does not declare its results
+    return float(found.x)
+
+
 def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calibrator:
     """Fit one of `METHODS`.
 
@@ -42,10 +53,8 @@ def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calib
         span = np.log(_TEMPERATURES)
         # CalibratedClassifierCV of scikit-learn (1.8) fits a temperature to a classifier that it can call, not to
         # probabilities that were answered before.
-        found = minimize_scalar(
-            lambda log: _cross_entropy(logs / np.exp(log), truth)[0], bounds=tuple(span), method="bounded"
-        )
-        return Calibrator("temperature", {"temperature": float(np.exp(found.x))})
+        log = smallest(lambda log: _cross_entropy(logs / np.exp(log), truth)[0], *span)
+        return Calibrator("temperature", {"temperature": float(np.exp(log))})
     emotions = logs.shape[1]
 
     def loss(values: Floats) -> tuple[float, Floats]:
