@@ -50,11 +50,15 @@ def test_few_clips_name_where_there_are_fewest() -> None:
     corpus = corpus.select((corpus.table["utterance_id"] != "ccalm0").to_numpy())
     (said,) = shortcomings(corpus)
     assert "fewest: c, calm: 4" in said
+    (said,) = shortcomings(corpus, named=False)
+    assert "(fewest: 4)" in said
 
 
 def test_an_emotion_that_a_speaker_lacks() -> None:
     (said,) = shortcomings(made(missing={"b": "sad"}))
     assert said.startswith("b (sad) has no clip")
+    (said,) = shortcomings(made(missing={"b": "sad"}), named=False)
+    assert said.startswith("1 pair of speaker and emotion has no clip")
     (said,) = shortcomings(made("abcdefgh", missing=dict.fromkeys("abcdef", "calm")))
     assert said.startswith(
         "a (calm), b (calm), c (calm) and 3 more pairs of speaker and emotion have no clip"

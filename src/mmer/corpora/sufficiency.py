@@ -17,20 +17,21 @@ SAME_WORDS = 0.9
 """Share of clips whose words occur with several emotions, from which on words say nothing about the emotion."""
 
 
-def shortcomings(corpus: Corpus) -> list[str]:
+def shortcomings(corpus: Corpus, *, named: bool = True) -> list[str]:
     """List what a corpus cannot show because of its size, one sentence or two each, with what to record next.
 
     Args:
         corpus: the labeled utterances of a training run or of a cross-validation, all splits.
+        named: whether to name speakers.
     """
     table = corpus.table.dropna(subset=["emotion"])
     emotions = sorted(table["emotion"].unique())
     if len(emotions) < 2:
         return []
-    return [*_of_speakers(table, emotions), *_of_words(table, emotions)]
+    return [*_of_speakers(table, emotions, named), *_of_words(table, emotions)]
 
 
-def _of_speakers(table: pd.DataFrame, emotions: list[str]) -> list[str]:
+def _of_speakers(table: pd.DataFrame, emotions: list[str], named: bool) -> list[str]:
     speakers = sorted(table["speaker"].dropna().unique())
     if not speakers:
         return []
@@ -44,16 +45,16 @@ def _of_speakers(table: pd.DataFrame, emotions: list[str]) -> list[str]:
         )
     if absent := [pair for pair, count in clips.items() if not count]:
         said.append(
-            f"{_pairs(absent)} no clip: recall is not tested there, and a model may take the speaker for an emotion. "
-            "Record the missing emotions."
+            f"{_pairs(absent, named)} no clip: recall is not tested there, and a model may take the "
+            "speaker for an emotion. Record the missing emotions."
         )
     few = {pair: count for pair, count in clips.items() if 0 < count < FEWEST_CLIPS}
     if len(few) > len(clips) / 2:
         fewest = min(few, key=few.__getitem__)
+        where = f"{', '.join(fewest)}: " if named else ""
         said.append(
-            f"Most speakers have fewer than {FEWEST_CLIPS} clips of an emotion (fewest: {', '.join(fewest)}: "
-            f"{few[fewest]}). A single clip moves the figures by points: compare models over all folds, by their "
-            "intervals."
+            f"Most speakers have fewer than {FEWEST_CLIPS} clips of an emotion (fewest: {where}{few[fewest]}). A "
+            "single clip moves the figures by points: compare models over all folds, by their intervals."
         )
     return said
 
@@ -72,7 +73,10 @@ def _of_words(table: pd.DataFrame, emotions: list[str]) -> list[str]:
     ]
 
 
-def _pairs(pairs: list[tuple[str, str]]) -> str:
-    named = ", ".join(f"{speaker} ({emotion})" for speaker, emotion in pairs[:NAMED])
+def _pairs(pairs: list[tuple[str, str]], named: bool) -> str:
+    have = "have" if len(pairs) > 1 else "has"
+    if not named:
+        return f"{counted(len(pairs), 'pair')} of speaker and emotion {have}"
+    first = ", ".join(f"{speaker} ({emotion})" for speaker, emotion in pairs[:NAMED])
     more = f" and {len(pairs) - NAMED} more pairs of speaker and emotion" if len(pairs) > NAMED else ""
-    return f"{named}{more} {'have' if len(pairs) > 1 else 'has'}"
+    return f"{first}{more} {have}"

@@ -75,7 +75,7 @@ def model_card(run: Run, calibration: Calibration | None) -> str:
         title=title,
         sides=_SIDES.get(run.recipe.model.fusion, "from what is said and how it is said"),
         labels=run.labels,
-        warnings=warnings(run),
+        warnings=warnings(run, named=False),
         max_duration=f"{run.recipe.data.max_duration:g}",
         needs=_needs(run.recipe),
         splits=tables.splits(run).markdown(),

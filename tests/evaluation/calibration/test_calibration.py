@@ -213,9 +213,14 @@ def test_the_command_and_what_it_leaves(
     content = json.loads((model / "calibration.json").read_text())
     assert content["speakers"] == [f"s{n}" for n in range(6)]
     assert content["corpus"] == "corpus.parquet"
-    both = content["conditions"]["both"]
-    assert set(both["candidates"]) == {"none", "temperature", "vector", "isotonic"}
-    assert set(both["before"]) == set(both["after"]) == {"log_loss", "brier", "expected_calibration_error"}
+    (condition,) = content["conditions"].values()
+    assert list(content["conditions"]) == ["text"]
+    assert set(condition["candidates"]) == {"none", "temperature", "vector", "isotonic"}
+    assert (
+        set(condition["before"])
+        == set(condition["after"])
+        == {"log_loss", "brier", "expected_calibration_error"}
+    )
     assert Image.open(model / "calibration.png").width >= 800
     assert not list(model.glob("*.part"))
     calibration = Calibration.of_model(model, LABELS)
@@ -223,7 +228,7 @@ def test_the_command_and_what_it_leaves(
     columns = [f"probability_{label}" for label in LABELS]
     after = EmotionRecognizer.from_pretrained(model, "cpu").predict_corpus(Corpus.read(corpus))
     assert after[columns].to_numpy() == pytest.approx(
-        calibration(before[columns].to_numpy(), "both"), abs=1e-6
+        calibration(before[columns].to_numpy(), "text"), abs=1e-6
     )
     raw = EmotionRecognizer.from_pretrained(model, "cpu", calibrated=False).predict_corpus(
         Corpus.read(corpus)

@@ -181,8 +181,13 @@ def protocol(run: Run, *, named: bool = True) -> list[str]:
     return [_model(run), _split(run, named), _selection(run), *_exclusions(run), _intervals(run)]
 
 
-def warnings(run: Run) -> list[str]:
-    """Return the warnings that qualify the figures."""
+def warnings(run: Run, *, named: bool = True) -> list[str]:
+    """Return the warnings that qualify the figures.
+
+    Args:
+        run: the run.
+        named: whether to name speakers.
+    """
     said = []
     if isinstance(run.metrics, RunMetrics) and (expected := run.metrics.expected):
         said.append(
@@ -204,7 +209,7 @@ def warnings(run: Run) -> list[str]:
             f"{share:.1%} of the tested transcripts are said, word for word, in training too: "
             "words may be remembered, not understood."
         )
-    return [*said, *shortcomings(run.corpus)]
+    return [*said, *shortcomings(run.corpus, named=named)]
 
 
 def _model(run: Run) -> str:
