@@ -198,7 +198,7 @@ SPEC = "modalities.audio.feature_encoder_spec"
             "no model of type Emotion2vec, but 'SenseVoiceSmall'",
         ),
         (write("config.yaml", "model: Emotion2vec"), "config.yaml has no model_conf"),
-        (write("config.yaml", "a: !!python/object/apply:os.abort []"), "config.yaml, line 1: not YAML"),
+        (write("config.yaml", "a: 1\nb: !!python/object/apply:os.abort []"), "config.yaml, line 2: not YAML"),
         (in_settings("layer_norm_first", True), "layer_norm_first is True; it must be False"),
         (in_settings("embed_dim", 10**9), "embed_dim is '1000000000'; it must be less than"),
         (in_settings("num_heads", 5), "num_heads is 5, which does not divide embed_dim, 48"),
