@@ -1,4 +1,4 @@
-"""Compare published classifiers with transformers.pipeline, and with themselves in batches: python benchmarks/published.py
+"""Compare published classifiers with transformers.pipeline, and with themselves in batches.
 
 Each class is a small random checkpoint. The figures are the largest difference between probabilities of 12 inputs.
 """
