@@ -68,7 +68,9 @@ def list_models() -> Text:
         listed.append(f"  training  {model.training or NOT_STATED}")
         if model.overlap:
             listed.append(f"; do not judge it on {', '.join(model.overlap)}", style="yellow")
-        listed.append(f"\n  reported  {model.figure or NOT_STATED}\n  source    {model.source}\n\n")
+        listed.append(f"\n  reported  {model.figure or NOT_STATED}\n")
+        sources = ", ".join(filter(None, (model.source, model.figure_source)))
+        listed.append(f"  source    {sources}\n\n")
     listed.append(
         "None of these weights were downloaded by the makers of mmer. To try one: mmer model check NAME, "
         "then mmer predict NAME RECORDING"
