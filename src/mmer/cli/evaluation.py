@@ -130,11 +130,8 @@ def calibrate(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            rich_help_panel="Output",
-            help="The folder to write, which is then a model; by default, the calibration is stored in MODEL.",
+        out_option(
+            "The folder to write, which is then a model; by default, the calibration is stored in MODEL."
         ),
     ] = None,
     model_labels: ModelLabels = None,

@@ -68,6 +68,7 @@ for function, example in (
 ):
     register(app, function, example, panel=USE)
 
+register(app, model.models, "mmer models", panel=USE)
 app.add_typer(model_app, name="model", rich_help_panel=USE)
 for function, name, example in (
     (model.export_model, "export", "mmer model export my-run/model -o my-run/onnx"),

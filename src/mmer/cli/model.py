@@ -10,6 +10,13 @@ from mmer.display.terminal import print_result, results
 from mmer.errors import MMERError, Parameter
 
 
+def models() -> None:
+    """List published checkpoints that can be given as MODEL: answers, license, training data, reported figures."""
+    from mmer.published.catalog import list_models
+
+    results().print(list_models(), soft_wrap=True)
+
+
 def export_model(
     model: ModelFolder,
     out: Annotated[

@@ -111,8 +111,12 @@ class BatchAnswerer:
 
     def _add_dimensions(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:
         """Fill in dimensions and embedding of each clip, or an error for NaN."""
-        for clip, values, embedding in zip(batch, answers.logits.tolist(), answers.embeddings, strict=True):
+        conditions = self._conditions(batch, answers)
+        for clip, condition, values, embedding in zip(
+            batch, conditions, answers.logits.tolist(), answers.embeddings, strict=True
+        ):
             clip.features = None
+            clip.prediction.condition = condition
             dimensions = dict(zip(self._processor.dimensions, values, strict=True))
             if _is_finite(dimensions):
                 clip.prediction.dimensions, clip.embedding = dimensions, embedding

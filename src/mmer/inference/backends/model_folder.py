@@ -13,6 +13,7 @@ from mmer.features.model_files import PROCESSOR, read_preprocessor
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
 from mmer.files.model_settings import check_network_numbers, check_settings_files, check_sound_numbers
+from mmer.inference.backends.composition import FILE as COMPOSITION
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.published.kinds import KNOWN, published_kind
@@ -143,6 +144,10 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
+    if (folder / COMPOSITION).is_file():
+        raise CheckpointError(
+            f"{folder} names other models, whose weights lie elsewhere; it can be used, but not bundled or exported"
+        )
     if not (folder / CONFIG).is_file():
         inside = folder / "model"
         hint = f"; do you mean {inside}?" if (inside / CONFIG).is_file() else ""

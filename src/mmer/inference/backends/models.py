@@ -24,6 +24,7 @@ from mmer.inference.backends.composition import (
 )
 from mmer.inference.backends.model_folder import model_hash, read_model_folder, read_processor
 from mmer.inference.backends.network import Network
+from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.published.label_maps import NewLabels, check_named, new_labels
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
         named = NewLabels(processor.labels, []) if chosen is None else new_labels(processor.labels, chosen)
         check_named([label for label in named.names if label is not None], folder)
         notes += [f"{name}: {line}" for line in named.notes]
+        if (folder / CALIBRATION).is_file():
+            notes.append(
+                f"{name}: its calibration is not used, since it is of its own labels and of it alone"
+            )
         place = os.path.abspath(name) if Path(name).exists() else name
         members.append(
             Member(model=place, sha256=model_hash(folder), labels=named.names, weight=1 / len(names))
