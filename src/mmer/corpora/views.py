@@ -110,10 +110,7 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     try:
         table = read_table(path)
     except CorpusError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise CorpusError(
-            f"{path}: cannot be read ({reason}); name the views.parquet of ", Function("make_views")
-        ) from None
+        raise CorpusError(*error.args, "; name the views.parquet of ", Function("make_views")) from None
     if missing := [name for name in COLUMNS if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; name the views.parquet of ", Function("make_views"))
