@@ -267,7 +267,7 @@ def test_the_library_names_no_option_and_no_command() -> None:
     names = "|".join(typer.main.get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
     named = re.compile(rf"(?<![\w-])--[a-z][a-z-]+|\bmmer ({names})\b")
     theirs = re.compile(
-        r"torchrun|tensorboard|var\(--|^--(out|nproc)"
+        r"torchrun|tensorboard|var\(--|^--(out|nproc)|--local-dir"
     )  # of other programs, of CSS, of a process
     spoken = "made on this machine by mmer corpus prepare spoken"  # where a corpus comes from
     assert [

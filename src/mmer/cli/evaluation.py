@@ -95,7 +95,6 @@ def robustness(
         typer.Option(min=1, help="Number of utterances to judge, drawn at random; all by default."),
     ] = None,
     seed: Seed = 0,
-    batch_size: BatchSize = 16,
     model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
@@ -113,7 +112,6 @@ def robustness(
             axes=axes.split(",") if axes else None,
             sample=sample,
             seed=seed,
-            batch_size=batch_size,
             device=device,
             progress=progress,
         )

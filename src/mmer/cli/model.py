@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Device, ModelFolder, ModelLabels, OutFolder, out_option
+from mmer.cli.options import Device, ModelFolder, OutFolder, out_option
 from mmer.display.terminal import print_result, results
 from mmer.errors import MMERError, Parameter
 
@@ -73,7 +73,6 @@ def check(
         Path | None,
         typer.Argument(metavar="EXPORTED", help="A folder of `mmer model export`, to compare with MODEL."),
     ] = None,
-    model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
     """Verify that a model gives the same answers on this machine as where it was made; exit code 1 if it does not."""

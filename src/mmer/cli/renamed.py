@@ -64,6 +64,7 @@ OPTIONS: Mapping[str, Mapping[str, str | None]] = {
     "listen": {"--device-mic": "{}"},
     "model check": {"--onnx": "{}"},
     "model export": {"--onnx": ""},
+    "robustness": {"--batch-size": None},
     "serve": {
         "--host": "host={}",
         "--port": "port={}",

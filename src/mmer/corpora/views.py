@@ -110,10 +110,8 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     try:
         table = read_table(path)
     except CorpusError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise CorpusError(
-            f"{path}: cannot be read ({reason}); name the views.parquet of ", Function("make_views")
-        ) from None
+        advice = ("; name the views.parquet of ", Function("make_views"))
+        raise CorpusError("views cannot be read from ", *error.args, *advice) from None
     if missing := [name for name in COLUMNS if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; name the views.parquet of ", Function("make_views"))
