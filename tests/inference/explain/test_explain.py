@@ -19,7 +19,7 @@ from mmer.errors import MissingExtraError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.explain import attribution as attribution_module
-from mmer.inference.explain.alignment import attention_weights
+from mmer.inference.explain.alignment import Alignment, attention_weights
 from mmer.inference.explain.attribution import Inputs, evidence, integrated_gradients, log_odds
 from mmer.inference.explain.explain import NEUTRAL, explain
 from mmer.model.fusion import CrossModalEncoder
@@ -178,6 +178,7 @@ def test_files(
     shown = run(capfd, monkeypatch, asked)
     assert shown.code == 0, shown.err
     assert "other words, same voice" in shown.out
+    assert " rather than " in shown.out.splitlines()[0]
     assert f'read instead: "{NEUTRAL}"' in shown.out
     done = run(
         capfd, monkeypatch, [*asked, "--other-words", "I never said that!", "-o", tmp_path / "why.json"]
@@ -187,8 +188,24 @@ def test_files(
     assert told["counterfactuals"]["other words, same voice"]["transcript"] == "I never said that!"
     assert len(told["alignment"]["to_frames"]) == len(told["alignment"]["tokens"])
     assert "waveform" not in told
+    assert told["sentence"].startswith(told["prediction"]["label"].capitalize())
+    assert sum(told["alignment"]["special"]) == 2
     assert run(capfd, monkeypatch, [*asked, "-o", tmp_path / "why.png"]).code == 0
     assert Image.open(tmp_path / "why.png").width >= 800
+
+
+def test_attention_is_shown_for_words_where_it_is_not_flat():
+    frames = np.full((4, 10), 0.1, np.float32)
+    tokens, special = ["<s>", "what", "a", "</s>"], [True, False, False, True]
+    frames[0, 3] = 0.9  # of a mark, which is not shown
+    alignment = Alignment(tokens, special, np.arange(10, dtype=np.float32), frames, None)
+    assert alignment.shown_rows() is None
+    frames[2, 5] = 0.4
+    rows = alignment.shown_rows()
+    assert rows is not None
+    assert rows[0] == ["what", "a"]
+    assert rows[1] == pytest.approx(10 * frames[1:3])
+    assert Alignment([], [], frames[0], frames[:0], None).shown_rows() is None
 
 
 def test_what_a_user_can_get_wrong(

@@ -11,6 +11,9 @@ from mmer.inference.explain.attribution import Inputs
 from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion
 from mmer.model.mmer import MMERForEmotionRecognition
 
+FLAT = 1.5
+"""Times the average below which attention is flat."""
+
 Floats = NDArray[np.float32]
 
 
@@ -20,6 +23,7 @@ class Alignment:
 
     Attributes:
         tokens: as the tokenizer splits the words.
+        special: for each token, whether it marks the beginning or the end of the text.
         times: (frames,) seconds, the middle of each frame.
         to_frames: (tokens, frames) attention of each token to the sound; rows add up to 1 (block D). None where the
             model has none.
@@ -27,9 +31,22 @@ class Alignment:
     """
 
     tokens: list[str]
+    special: list[bool]
     times: Floats
     to_frames: Floats | None
     to_tokens: Floats | None
+
+    def shown_rows(self) -> tuple[list[str], Floats] | None:
+        """Return what a picture shows: the tokens of words, and their attention to each frame over its average.
+
+        The second has the shape (tokens, frames). None if there is no such attention, there are no words, or it is
+        flat: no token looks at a frame `FLAT` times as much as it would if it looked at all frames alike.
+        """
+        words = [place for place, special in enumerate(self.special) if not special]
+        if self.to_frames is None or not words:
+            return None
+        rows = self.to_frames[words] * self.to_frames.shape[1]
+        return None if rows.max() < FLAT else ([self.tokens[place] for place in words], rows)
 
 
 def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
@@ -81,7 +98,7 @@ def align(
         return None
     frames = speech.hidden.shape[1]
     times = ((np.arange(frames) + 0.5) * duration / frames).astype(np.float32)
-    return Alignment(tokens, times, to_frames, to_tokens)
+    return Alignment(tokens, inputs.special.tolist(), times, to_frames, to_tokens)
 
 
 def _mean_of_heads(block: CrossModalEncoder, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Floats:

@@ -20,7 +20,8 @@ from mmer.inference.explain.attribution import (
     evidence,
     integrated_gradients,
 )
-from mmer.inference.explain.explanation import Counterfactual, Explanation, Moment, Word
+from mmer.inference.explain.contributions import Moment, Word
+from mmer.inference.explain.explanation import Counterfactual, Explanation
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.text.transcripts import strip_annotations
@@ -87,6 +88,8 @@ def explain(
     if waveform is not None and inputs.tokens is not None:
         names = [_shown(processor, int(token)) for token in inputs.tokens[0]]
         alignment = align(model, inputs, names, len(waveform) / SAMPLING_RATE)
+        if alignment is not None and alignment.shown_rows() is None:
+            notes.append("the attention between words and sound is flat, so the picture leaves it out")
     return Explanation(
         prediction=prediction,
         words=words,

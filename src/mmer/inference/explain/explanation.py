@@ -21,11 +21,13 @@ from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, write_json
 from mmer.inference.explain.alignment import Alignment
 from mmer.inference.explain.attribution import Completeness
+from mmer.inference.explain.contributions import STANDS_OUT, Moment, Word, sentence
 from mmer.inference.prediction import Prediction
 
 FOR, AGAINST = "#0072b2", "#d55e00"
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])
 _ROW = 0.26  # inches per word
+_SENTENCE, _LINE = 92, 0.2  # characters in a line of the sentence, and inches of one
 _LEGEND: dict[str, Any] = {
     "fontsize": 8.5,
     "labelcolor": INK,
@@ -33,37 +35,6 @@ _LEGEND: dict[str, Any] = {
     "framealpha": 0.85,
     "edgecolor": "none",
 }
-
-
-@dataclass(frozen=True)
-class Word:
-    """The contribution of a word to the answer.
-
-    Attributes:
-        word: as the model reads it.
-        share: contribution to the log-odds, by integrated gradients.
-        drop: decrease of the log-odds without the word.
-    """
-
-    word: str
-    share: float
-    drop: float
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The contribution of a part of the sound to the answer.
-
-    Attributes:
-        start, end: seconds.
-        share: contribution to the log-odds, by integrated gradients.
-        drop: decrease of the log-odds with `average_sound` in its place.
-    """
-
-    start: float
-    end: float
-    share: float
-    drop: float
 
 
 @dataclass(frozen=True)
@@ -111,8 +82,13 @@ class Explanation:
     notes: list[str] = field(default_factory=list)
     waveform: NDArray[np.float32] | None = None
 
+    @property
+    def sentence(self) -> str:
+        """Return one sentence about what stands out, see `mmer.inference.explain.contributions.sentence`."""
+        return sentence(self.prediction, self.words, self.moments, self.sound_share, self.text_share)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the waveform, JSON-serializable."""
+        """Return the sentence and everything but the waveform, JSON-serializable."""
         told = {
             name: value for name, value in asdict(replace(self, waveform=None)).items() if name != "waveform"
         }
@@ -122,7 +98,7 @@ class Explanation:
                 name: None if (matrix := getattr(self.alignment, name)) is None else matrix.round(5).tolist()
                 for name in matrices
             }
-        return told
+        return {"sentence": self.sentence, **told}
 
     def plot(self, target: str | Path | IO[bytes]) -> None:
         """Draw the contributions of words and moments, the alignment and the counterfactuals.
@@ -131,44 +107,40 @@ class Explanation:
             target: path of the picture (PNG), or an open binary file.
         """
         words, alignment = self.words, self.alignment
-        matrix = None if alignment is None else alignment.to_frames
+        rows = alignment.shown_rows() if alignment is not None else None
         heights: dict[str, float] = {"answers": 0.7 + 0.3 * (1 + len(self.counterfactuals))}
         if words:
             heights["words"] = 0.8 + _ROW * len(words)
         if self.moments:
-            heights["moments"] = 2.2
-        if matrix is not None:
-            heights["alignment"] = 0.8 + _ROW * len(matrix)
+            heights |= {"waveform": 0.8, "moments": 1.9}
+        if rows is not None:
+            heights["alignment"] = 0.8 + _ROW * len(rows[0])
         figure = Picture(figsize=(8.6, 0.9 + sum(heights.values())), dpi=160, layout="constrained")
-        panels = dict(
-            zip(
-                heights,
-                figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights.values()))[:, 0],
-                strict=True,
-            )
-        )
-        prediction = self.prediction
-        assert prediction.label is not None
-        sides = [
-            f"{name} {share:+.1f}"
-            for name, share in (("sound", self.sound_share), ("words", self.text_share))
-            if share is not None
-        ]
-        told = f"why {prediction.label} ({prediction.confidence:.0%}): {', '.join(sides)} log-odds"
-        figure.suptitle(told, fontsize=13, color=INK, x=0.01, ha="left", fontweight="bold")
+        title = figure.label(self.sentence, _SENTENCE)
+        figure.set_figheight(figure.get_figheight() + _LINE * title.count("\n"))
+        grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights.values()))[:, 0]
+        panels = dict(zip(heights, grid, strict=True))
+        figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", fontweight="bold")
         _answers(panels["answers"], self)
         if words:
             _words(panels["words"], self)
         if self.moments:
+            _waveform(panels["waveform"], self)
             _moments(panels["moments"], self)
-        if matrix is not None and alignment is not None:
+            panels["waveform"].sharex(panels["moments"])
+        if rows is not None and alignment is not None:
             axes = panels["alignment"]
+            tokens, times_average = rows
             last = self.moments[-1].end if self.moments else float(alignment.times[-1])
-            axes.imshow(matrix, aspect="auto", cmap=_BLUES, vmin=0, extent=(0, last, len(matrix), 0))
-            axes.set_yticks(np.arange(len(matrix)) + 0.5, list(alignment.tokens))
+            drawn = axes.imshow(times_average, aspect="auto", cmap=_BLUES, extent=(0, last, len(tokens), 0))
+            axes.set_yticks(np.arange(len(tokens)) + 0.5, tokens)
             _title(axes, "where each token looks in the sound (cross-modal attention, mean of the heads)")
             _clean(axes)
             axes.set_xlabel("seconds", color=INK)
+            scale = figure.colorbar(drawn, ax=axes, pad=0.01)
+            scale.set_label("times the average", color=INK, fontsize=9)
+            scale.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+            scale.ax.tick_params(labelcolor=INK, labelsize=9, length=0)
         figure.savefig(target, format="png")
 
 
@@ -208,30 +180,35 @@ def _words(axes: Axes, explanation: Explanation) -> None:
     axes.set_yticks(places, [word.word for word in words])
     axes.invert_yaxis()
     axes.axvline(0, color=FAINT, lw=1)
+    axes.set_xlim(*_limits([number for word in words for number in (word.share, word.drop)]))
     axes.legend(handles=handles, **_LEGEND)
     _title(axes, "word by word, log-odds; blue for the answer, orange against it")
     _clean(axes)
+
+
+def _waveform(axes: Axes, explanation: Explanation) -> None:
+    """Draw the waveform around its middle, the loudest sample of each of 1000 steps."""
+    waveform = explanation.waveform if explanation.waveform is not None else np.zeros(1, np.float32)
+    edges = np.unique(np.linspace(0, len(waveform), 1001).astype(int))
+    loudest = np.maximum.reduceat(np.abs(waveform), edges[:-1])
+    axes.fill_between(edges[:-1] / SAMPLING_RATE, -loudest, loudest, color="#5b6b7a", lw=0)
+    peak = float(loudest.max()) or 1.0
+    axes.set_ylim(-1.05 * peak, 1.05 * peak)
+    axes.set_yticks([])
+    _title(axes, "moment by moment, log-odds; blue for the answer, orange against it")
+    _clean(axes)
+    axes.tick_params(labelbottom=False, length=0)
 
 
 def _moments(axes: Axes, explanation: Explanation) -> None:
     moments = explanation.moments
     starts = np.array([moment.start for moment in moments])
     widths = np.array([moment.end for moment in moments]) - starts
-    if explanation.waveform is not None:
-        behind = axes.twinx()
-        every = max(1, len(explanation.waveform) // 4000)
-        times = np.arange(0, len(explanation.waveform), every) / SAMPLING_RATE
-        behind.plot(times, explanation.waveform[::every], color=FAINT, lw=0.4, zorder=0)
-        peak = float(np.abs(explanation.waveform).max()) or 1.0
-        behind.set_ylim(-1.1 * peak, 1.1 * peak)
-        behind.set_axis_off()
-        axes.set_zorder(behind.get_zorder() + 1)
-        axes.patch.set_visible(False)
     shares = np.array([moment.share for moment in moments])
     drops = np.array([moment.drop for moment in moments])
     colors = [FOR if share >= 0 else AGAINST for share in shares]
-    axes.bar(starts, shares, widths * 0.94, align="edge", color=colors, label="share (integrated gradients)")
-    axes.step(
+    axes.bar(starts, shares, widths * 0.94, align="edge", color=colors)
+    (line,) = axes.step(
         np.append(starts, moments[-1].end),
         np.append(drops, drops[-1]),
         where="post",
@@ -241,11 +218,18 @@ def _moments(axes: Axes, explanation: Explanation) -> None:
     )
     axes.axhline(0, color=FAINT, lw=1)
     axes.set_xlim(0, moments[-1].end)
+    axes.set_ylim(*_limits([*shares, *drops]))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.legend(**_LEGEND)
-    _title(axes, "moment by moment, log-odds")
+    axes.legend(handles=[Patch(color=FOR, label="share (integrated gradients)"), line], **_LEGEND)
     axes.set_xlabel("seconds", color=INK)
     _clean(axes)
+
+
+def _limits(values: Iterable[float]) -> tuple[float, float]:
+    """Choose limits of an axis of log-odds, in which a value that does not stand out looks small."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    room = max(high - low, 2.5 * STANDS_OUT)
+    return (low - 0.08 * room if low < 0 else 0.0 - 0.02 * room), max(high + 0.08 * room, low + room)
 
 
 def _title(axes: Axes, text: str) -> None:
@@ -283,7 +267,7 @@ def write(explanation: Explanation, path: Path) -> None:
 
 
 def explanation_tables(explanation: Explanation) -> Group:
-    """Return tables of the answer and its counterfactuals, of the words and of the moments."""
+    """Return the sentence, then tables of the answer and its counterfactuals, of the words and of the moments."""
     prediction, told = explanation.prediction, explanation.completeness
     answers = Table(title="answers", title_justify="left")
     answers.add_column("")
@@ -293,7 +277,7 @@ def explanation_tables(explanation: Explanation) -> Group:
     answers.add_row("as it is", *(f"{probability:.1%}" for _, probability in prediction.ranking))
     for name, changed in explanation.counterfactuals.items():
         answers.add_row(name, *(f"{changed.probabilities[label]:.1%}" for label in labels))
-    parts: list[RenderableType] = [answers]
+    parts: list[RenderableType] = [Text(explanation.sentence, style="bold"), Text(), answers]
     rows = {
         "word": [(word.word, word.share, word.drop) for word in explanation.words],
         "seconds": [

@@ -5,9 +5,9 @@ import { $, element, percent } from "./service.js";
 const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
 
 export function showExplanation({ explanation, picture }) {
-  const { prediction, words, moments, sound_share, text_share, counterfactuals, notes } = explanation;
+  const { sentence, prediction, words, moments, sound_share, text_share, counterfactuals, notes } = explanation;
   $("explanation-picture").src = `data:image/png;base64,${picture}`;
-  const rows = [];
+  const rows = [["In one sentence", sentence]];
   const strongest = (parts) => parts.reduce((best, part) => (!best || part.drop > best.drop ? part : best), null);
   if (text_share !== null) rows.push(["Words, all together", `${signed(text_share)} of the log-odds of ${prediction.label}`]);
   if (sound_share !== null) rows.push(["Sound, all together", `${signed(sound_share)} of the log-odds of ${prediction.label}`]);

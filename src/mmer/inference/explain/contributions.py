@@ -1,0 +1,122 @@
+"""Contributions of words and moments to an answer, and a sentence that says which of them stand out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmer.inference.prediction import Prediction
+
+STANDS_OUT = 0.2
+"""Smallest contribution in log-odds that a sentence calls a reason; it moves a probability of 50 % by 5 points."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """The contribution of a word to the answer.
+
+    Attributes:
+        word: as the model reads it.
+        share: contribution to the log-odds, by integrated gradients.
+        drop: decrease of the log-odds without the word.
+    """
+
+    word: str
+    share: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The contribution of a part of the sound to the answer.
+
+    Attributes:
+        start, end: seconds.
+        share: contribution to the log-odds, by integrated gradients.
+        drop: decrease of the log-odds with `average_sound` in its place.
+    """
+
+    start: float
+    end: float
+    share: float
+    drop: float
+
+
+def sentence(
+    prediction: Prediction,
+    words: Sequence[Word],
+    moments: Sequence[Moment],
+    sound_share: float | None,
+    text_share: float | None,
+) -> str:
+    """Say in one sentence why the model gave this answer and not the next one, with the numbers it rests on.
+
+    The voice and the words are reasons if their shares reach `STANDS_OUT`, a word and a moment if their drops do.
+    Where none does, the sentence says how little they matter.
+
+    Args:
+        prediction: an answer.
+        words, moments, sound_share, text_share: see `mmer.inference.explain.explanation.Explanation`.
+    """
+    (label, probability), *others = prediction.ranking
+    lead = f"{label[:1].upper()}{label[1:]} ({probability:.0%})"
+    if others:
+        lead += f" rather than {others[0][0]} ({others[0][1]:.0%})"
+    shares = {"voice": sound_share, "words": text_share}
+    sides = {name: share for name, share in shares.items() if share is not None}
+    reasons = sorted((name for name in sides if sides[name] >= STANDS_OUT), key=lambda name: -sides[name])
+    told = {name: f"{share:+.2f}" for name, share in sides.items()}
+    if not reasons:
+        listed = " and ".join(f"{name} {share}" for name, share in told.items())
+        cause = f"though nothing speaks for it clearly: {listed} log-odds"
+    elif len(reasons) == 2 and sides[reasons[1]] >= sides[reasons[0]] / 2:
+        cause = f"because of the {reasons[0]} ({told[reasons[0]]} log-odds) and the {reasons[1]} ({told[reasons[1]]})"
+    else:
+        mainly = "mainly " if len(sides) > 1 else ""
+        cause = f"{mainly}because of the {reasons[0]} ({told[reasons[0]]} log-odds)"
+        rest = [name for name in sides if name != reasons[0]]
+        cause += "".join(f", while the {name} {_lesser(sides[name])} ({told[name]})" for name in rest)
+    parts = [f"{lead}, {cause}"]
+    if moments:
+        parts.append(_of_moments(moments))
+    if words:
+        parts.append(_of_words(words))
+    return f"{'; '.join(parts)}."
+
+
+def _lesser(share: float) -> str:
+    """Say how much the side matters that is not the main reason."""
+    if share <= -STANDS_OUT:
+        return "spoke against it"
+    return "hardly mattered" if share < STANDS_OUT else "mattered less"
+
+
+def _of_moments(moments: Sequence[Moment]) -> str:
+    """Say where the sound counts most: around the moment with the largest effect, while effects reach half of it."""
+    drops = [moment.drop for moment in moments]
+    largest = max(drops, key=abs)
+    if abs(largest) < STANDS_OUT:
+        length = moments[0].end - moments[0].start
+        return f"no moment of {length:.2f} s moves the answer by more than {_most(drops)}"
+    first = last = drops.index(largest)
+    while first > 0 and drops[first - 1] / largest >= 0.5:
+        first -= 1
+    while last < len(drops) - 1 and drops[last + 1] / largest >= 0.5:
+        last += 1
+    counts = "counts most" if largest > 0 else "speaks most against it"
+    span = f"in {moments[first].start:.1f}-{moments[last].end:.1f} s"
+    if last + 1 - first > len(drops) / 2:
+        span = "throughout"
+    return f"the sound {counts} {span} (up to {-largest:+.2f} where it is blank)"
+
+
+def _of_words(words: Sequence[Word]) -> str:
+    strongest = max(words, key=lambda word: abs(word.drop))
+    if abs(strongest.drop) < STANDS_OUT:
+        return f"no word moves the answer by more than {_most([word.drop for word in words])}"
+    counts = "counts most" if strongest.drop > 0 else "speaks most against it"
+    return f"the word “{strongest.word}” {counts} ({-strongest.drop:+.2f} without it)"
+
+
+def _most(drops: Sequence[float]) -> str:
+    """Give a bound of all magnitudes, rounded up."""
+    hundredths = int(100 * max(map(abs, drops))) + 1
+    return f"{hundredths / 100:.2f}"
