@@ -253,7 +253,7 @@ class TestPatience:
         with (
             answering((200, {}, "<html>")) as (url, _),
             Client(url) as client,
-            pytest.raises(ServiceError, match="this is no answer of mmer serve"),
+            pytest.raises(ServiceError, match="this is no answer of a service of mmer"),
         ):
             client.predict(wav(1))
 

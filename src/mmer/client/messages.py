@@ -191,4 +191,4 @@ def read_answer(kind: type[Body], content: bytes | str) -> Body:
         return kind.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
-        raise ServiceError(f"this is no answer of mmer serve: {one_line(problem['msg'])}") from None
+        raise ServiceError(f"this is no answer of a service of mmer: {one_line(problem['msg'])}") from None
