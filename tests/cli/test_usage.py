@@ -89,7 +89,7 @@ def test_options_of_several_commands_are_explained_alike() -> None:
             ["model", "export", "x", "-o", "x.mmer", "--int8"],
             "mmer: --int8 is for ONNX; export to a folder, and from that folder to x.mmer",
         ),
-        (["--bye"], "mmer: no option --bye; see mmer --help"),
+        (["--zzzz"], "mmer: no option --zzzz; see mmer --help"),
         (["train", "compct"], "no recipe 'compct'; did you mean compact? Shipped are "),
         (["listen"], "mmer: listen: missing argument"),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),

@@ -206,7 +206,13 @@ def answering(*answers: tuple[int, dict[str, str], str]) -> Iterator[tuple[str, 
 BUSY = json.dumps({"detail": "the service is busy"})
 ANSWER = json.dumps(
     {"model": "0", "label": "sad", "confidence": 1.0, "abstained": False, "min_confidence": 0.0}
-    | {"probabilities": {"sad": 1.0}, "transcript": None, "transcript_source": "none", "duration": 1.0}
+    | {
+        "probabilities": {"sad": 1.0},
+        "dimensions": None,
+        "transcript": None,
+        "transcript_source": "none",
+        "duration": 1.0,
+    }
     | {"alone": None, "contributions": {"speech": None, "text": None}, "condition": "both", "warnings": []}
 )
 

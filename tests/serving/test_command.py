@@ -12,6 +12,7 @@ from serving.conftest import launch, wait_for
 from mmer.inference.backends.bundle import SUFFIX, write_bundle
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder
+from mmer.serving.serve import display_name
 
 
 @pytest.fixture
@@ -48,6 +49,11 @@ def test_no_model(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
     told = mmer("serve", tmp_path / "nothing", "port=0")
     assert told.code == 2
     assert f"no model folder at {tmp_path / 'nothing'}" in told.err
+
+
+def test_names_of_models() -> None:
+    names = {"/srv/my-run/model": "my-run", "/model": "model", "/srv/emotions": "emotions"}
+    assert {place: display_name(Path(place)) for place in names} == names
 
 
 def test_bundle(versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

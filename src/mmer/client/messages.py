@@ -176,6 +176,7 @@ def timeline_of(utterance: Utterance, found: TimelineAnswer) -> "Timeline":
         duration=found.duration,
         labels=found.labels,
         segments=segments,
+        dimensions=found.dimensions,
         smoothing=found.smoothing,
     )
 

@@ -76,8 +76,7 @@ def serve(
             recognizer.speakers = known
             return recognizer
 
-        place = model.resolve()
-        name = (place.parent if place.name == "model" else place).name.removesuffix(SUFFIX)
+        name = display_name(model.resolve()).removesuffix(SUFFIX)
         state = ServiceState()
         settings = replace(settings, allowed_hosts=settings.allowed_hosts | {host.lower()})
         app = create_app(load, name, model_hash(folder), settings, state)
@@ -85,6 +84,11 @@ def serve(
         limit_log()
         run_app(app, listener, settings, state)
     _leave()
+
+
+def display_name(place: Path) -> str:
+    """Name a model by its run folder if it has the name that training gives it, and by its own otherwise."""
+    return (place.name == "model" and place.parent.name) or place.name  # a container may mount it as /model
 
 
 def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureStatistics]":
