@@ -73,9 +73,7 @@ def hub_model(name: str) -> Path:
     folder = cached_model(name)
     if folder is not None and _chosen([path.name for path in folder.iterdir()]):
         return folder
-    local = (
-        f"give a local folder, as this makes where there is a network: hf download {name} --local-dir FOLDER"
-    )
+    local = f"give a local folder, made on a machine with a network by: hf download {name} --local-dir FOLDER"
     if not hub_is_reachable():
         raise CheckpointError(
             f"there is no folder {name}, and no model of this name in the cache of the Hugging Face Hub, which cannot "
