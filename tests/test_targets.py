@@ -109,6 +109,8 @@ UNWRITABLE = [
     "predict MODEL in -o full.parquet",
     "timeline MODEL in/0.opus -o none/a.srt",
     "timeline MODEL in/0.opus -o full.csv",
+    "timeline MODEL in -o file",
+    "timeline MODEL in -o file/a --each .json",
     "explain MODEL in/0.opus -o file/a.json",
     "evaluate MODEL corpus.csv --out file/a",
     "robustness MODEL corpus.csv --out file",

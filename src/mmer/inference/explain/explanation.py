@@ -229,7 +229,7 @@ def _limits(values: Iterable[float]) -> tuple[float, float]:
     """Choose limits of an axis of log-odds, in which a value that does not stand out looks small."""
     low, high = min(0.0, *values), max(0.0, *values)
     room = max(high - low, 2.5 * STANDS_OUT)
-    return (low - 0.08 * room if low < 0 else 0.0 - 0.02 * room), max(high + 0.08 * room, low + room)
+    return low - (0.08 if low < 0 else 0.02) * room, max(high + 0.08 * room, low + room)
 
 
 def _title(axes: Axes, text: str) -> None:

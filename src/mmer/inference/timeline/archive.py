@@ -24,6 +24,7 @@ from mmer.errors import AudioError, MMERError, Parameter
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import read_json_object
 from mmer.files.lock import LOCK, only_writer
+from mmer.files.regular import check_regular
 from mmer.files.writing import TABLES, check_output_folder, write_json, writing
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
@@ -84,8 +85,12 @@ class Recording:
         return hashlib.sha256(os.fsencode(os.path.abspath(self.path))).hexdigest()[:16]
 
     def state(self) -> str:
-        """Describe the file and the given segments, so that a change of either is noticed."""
-        file = os.stat(self.path)
+        """Describe the file and the given segments, so that a change of either is noticed.
+
+        Raises:
+            AudioError: there is no such file, or it is none that can be read.
+        """
+        file = check_regular(self.path)
         given = None if self.segments is None else [asdict(segment) for segment in self.segments]
         return json.dumps([file.st_size, file.st_mtime_ns, given])
 
@@ -291,7 +296,7 @@ def _begin(out: Path, settings: TimelinesSettings) -> None:
 def _is_done(recording: Recording, before: dict[str, str]) -> bool:
     try:
         return before.get(recording.key) == recording.state()
-    except (OSError, ValueError):  # it cannot be read, which `timeline` says
+    except AudioError:  # which `_answered` says
         return False
 
 
@@ -313,7 +318,7 @@ def _answered(
             try:
                 state = recording.state()
                 found = answer(recording.path, segments=recording.segments, progress=report)
-            except (MMERError, OSError, ValueError) as raised:
+            except (MMERError, OSError) as raised:
                 error = str(raised)
             yield recording, state, found, error
             done += length
