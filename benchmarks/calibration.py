@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmer.evaluation.calibration.calibrate import METHODS, UncalibratedAnswers, fit_condition
 from mmer.evaluation.calibration.calibration_error import calibration_figures
-from mmer.evaluation.calibration.fit import METHODS, UncalibratedAnswers, fit_condition
 from mmer.inference.calibration import CalibratedCondition
 from mmer.inference.conformal import thresholds
 

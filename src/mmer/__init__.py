@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmer.corpora.corpus import Corpus
     from mmer.corpora.folds import Folds, make_folds
     from mmer.errors import MMERError
-    from mmer.evaluation.calibration.fit import calibrate
+    from mmer.evaluation.calibration.calibrate import calibrate
     from mmer.evaluation.comparison import Comparison, compare
     from mmer.evaluation.evaluate import evaluate
     from mmer.evaluation.intervals import Interval, interval
@@ -73,7 +73,7 @@ _HOMES = {
     "TrainingRun": "mmer.training.run",
     "Utterance": "mmer.inference.inputs",
     "audit": "mmer.corpora.audit.audit",
-    "calibrate": "mmer.evaluation.calibration.fit",
+    "calibrate": "mmer.evaluation.calibration.calibrate",
     "compare": "mmer.evaluation.comparison",
     "compute_metrics": "mmer.evaluation.metrics",
     "cross_validate": "mmer.training.crossval",

@@ -15,7 +15,7 @@ from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
 from mmer.demo import run_demo
 from mmer.errors import MMERError
-from mmer.evaluation.calibration.fit import calibrate
+from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.report.page import write_report
 from mmer.files.lock import LOCK, is_vacant, only_writer

@@ -23,7 +23,7 @@ from transformers import pipeline
 from mmer.augment.measures import load_speech_to_text
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
-from mmer.evaluation.calibration.fit import calibrate
+from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference.archive.score import score
 from mmer.inference.backends import bundle as bundles

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError
-from mmer.evaluation.calibration.fit import calibrate
+from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.robustness.robustness import measure, robustness_table

@@ -138,7 +138,7 @@ def calibrate(
     """Calibrate a model's probabilities on speakers outside its training data, and weigh speech against text."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
-    from mmer.evaluation.calibration.fit import calibrate as calibrate_model
+    from mmer.evaluation.calibration.calibrate import calibrate as calibrate_model
     from mmer.evaluation.terminal_tables import calibration_tables
     from mmer.inference.backends.composition import read_composition
 

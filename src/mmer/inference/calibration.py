@@ -1,7 +1,7 @@
 """Calibrated probabilities: the contents of a model folder's `calibration.json`, and how they are applied.
 
-A network's softmax is usually over- or underconfident. `mmer.evaluation.calibration.fit` fits a correction on speakers
-outside the training data, and `EmotionRecognizer.from_pretrained` applies it to every answer. A model with
+A network's softmax is usually over- or underconfident. `mmer.evaluation.calibration.calibrate` fits a correction on
+speakers outside the training data, and `EmotionRecognizer.from_pretrained` applies it to every answer. A model with
 missing-modality embeddings has separate calibrators for answers from both modalities, from sound alone and from text
 alone, because its confidence differs between them.
 """

@@ -10,7 +10,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.display.progress import counting
 from mmer.errors import TrainingError
-from mmer.evaluation.calibration.fit import FEWEST, LABEL_KEEPING, calibrate
+from mmer.evaluation.calibration.calibrate import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics

@@ -15,19 +15,19 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
-from mmer.evaluation.calibration.calibration_error import (
-    calibration_error,
-    calibration_figures,
-    confidence_bins,
-)
-from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
-from mmer.evaluation.calibration.fit import (
+from mmer.evaluation.calibration.calibrate import (
     UncalibratedAnswers,
     calibrate,
     fit,
     fit_calibrator,
     fit_condition,
 )
+from mmer.evaluation.calibration.calibration_error import (
+    calibration_error,
+    calibration_figures,
+    confidence_bins,
+)
+from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.calibration import Calibration
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError
-from mmer.evaluation.calibration.fit import calibrate
+from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.composition import read_composition
 from mmer.inference.calibration import Calibration

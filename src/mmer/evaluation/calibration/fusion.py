@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
 from mmer.evaluation.calibration.calibration_error import Integers, log_loss
-from mmer.evaluation.calibration.methods import FEWEST, FOLDS, fit_calibrator, smallest
+from mmer.evaluation.calibration.fit import FEWEST, FOLDS, fit_calibrator, smallest
 from mmer.inference.backends.composition import Composition, FusionFit
 from mmer.inference.calibration import SMALLEST, Calibrator, Floats
 from mmer.inference.prediction import Prediction
