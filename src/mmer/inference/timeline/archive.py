@@ -183,8 +183,8 @@ def timelines(
     processor = read_model_processor(model)
     Transcription.parse(transcription).check(processor)
     console = messages()
+    check_output_folder(out)
     recordings, soundless = _recordings(source, partial(tell, console=console))
-    check_output_folder(out, [model, *(recording.path for recording in recordings)])
     settings = TimelinesSettings(
         model_sha256=model_hash(model),
         channel=channel,
