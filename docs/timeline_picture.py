@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
+from PIL import Image
 
 from mmer import Corpus
 from mmer.audio import SAMPLING_RATE, load_audio
@@ -18,6 +19,7 @@ from mmer.audio import SAMPLING_RATE, load_audio
 VOICES = {"left": "en-us-nyc+Denis", "right": "en-gb-scotland+linda"}
 EMOTIONS = ("calm", "happy", "sad", "calm", "angry", "sad", "happy", "angry", "calm", "happy")
 PAUSE = 0.35  # seconds
+COLORS = 64
 
 
 def main() -> None:
@@ -42,6 +44,7 @@ def main() -> None:
         asked = ["timeline", model, "call.wav", "--segments", "call.csv", "--channel", "each"]
         picture = str(Path(__file__).with_name("timeline.png"))
         subprocess.run([sys.executable, "-m", "mmer", *asked, "-o", picture], cwd=folder, check=True)
+    Image.open(picture).convert("RGB").quantize(COLORS).save(picture, optimize=True)  # a third of the size
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli.options import Device, ModelFolder, OutFolder, out_option
-from mmer.display.terminal import print_result, results
+from mmer.display.terminal import print_result, results, tell
 from mmer.errors import MMERError, Parameter
 
 
@@ -15,6 +15,7 @@ def models() -> None:
     from mmer.published.catalog import list_models
 
     results().print(list_models(), soft_wrap=True)
+    tell("To try one: mmer model check NAME, then mmer predict NAME RECORDING")
 
 
 def export_model(

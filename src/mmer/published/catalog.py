@@ -71,10 +71,7 @@ def list_models() -> Text:
         listed.append(f"\n  reported  {model.figure or NOT_STATED}\n")
         sources = ", ".join(filter(None, (model.source, model.figure_source)))
         listed.append(f"  source    {sources}\n\n")
-    listed.append(
-        "None of these weights were downloaded by the makers of mmer. To try one: mmer model check NAME, "
-        "then mmer predict NAME RECORDING"
-    )
+    listed.append("The makers of mmer have downloaded none of these weights.")
     return listed
 
 
