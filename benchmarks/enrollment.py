@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 
 from mmer.corpora.corpus import Corpus
 from mmer.evaluation.evaluate import predict_labeled
@@ -52,7 +52,11 @@ def score(recognizer: EmotionRecognizer, test: Corpus, clips: int, seed: int) ->
         known = test.select(np.isin(np.arange(len(test)), chosen))
         statistics = recognizer.speaker_statistics(corpus_utterances(known))
         answers = predict_labeled(recognizer, test, speakers=statistics, batch_size=32)
-    return float(balanced_accuracy_score(test.table["emotion"], answers["predicted"].fillna("")))
+    truth = test.table["emotion"]
+    predicted = answers["predicted"].fillna("")
+    return float(
+        recall_score(truth, predicted, labels=sorted(truth.unique()), average="macro", zero_division=0)
+    )
 
 
 if __name__ == "__main__":
