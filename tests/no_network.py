@@ -18,6 +18,7 @@ from mmer.recipe.schema import load_recipe
 MODEL = "run/model"
 SPLIT = "data.corpus=data protocol.test=[cleo] protocol.validation=[ben]"
 COMMANDS = (
+    "models",
     "recipes compact",
     "corpus init bare",
     "corpus prepare",

@@ -225,7 +225,11 @@ def test_the_final_model_of_folds_that_validation_stopped_trains_for_their_media
         replace(RunMetrics.read(file), kept_epoch=epoch).write(file)
     recipe, _ = final_recipe(folder)
     assert recipe.training.epochs == 6
-    assert (recipe.protocol.test, recipe.protocol.validation, recipe.protocol.selection) == (None, 0, "last")
+    assert (recipe.protocol.no_test, recipe.protocol.validation, recipe.protocol.selection) == (
+        True,
+        0,
+        "last",
+    )
 
 
 @pytest.mark.parametrize(

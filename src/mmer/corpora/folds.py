@@ -31,7 +31,8 @@ def assign_splits(
     corpus: Corpus,
     *,
     group: str = "speaker",
-    test: Sequence[str] | None = (),
+    test: Sequence[str] = (),
+    no_test: bool = False,
     validation: int | Sequence[str] = 1,
     validation_group: str | None = None,
     seed: int = 0,
@@ -42,7 +43,8 @@ def assign_splits(
     Args:
         corpus: the corpus; its own split column is used where `test` is empty.
         group: column whose values `test` names; all utterances of a group are in one split.
-        test: groups of the test split; every other group trains unless it validates. None for no test split.
+        test: groups of the test split; every other group trains unless it validates.
+        no_test: whether there is no test split, whatever the split column of the corpus says.
         validation: groups taken out of training to validate, or how many to draw from the training groups. None
             are drawn where the corpus's own split column has validation utterances.
         validation_group: column whose values `validation` names; None for `group`.
@@ -58,10 +60,10 @@ def assign_splits(
             splits.
     """
     groups = _groups(corpus, group)
-    if test or test is None:
-        _check_known(corpus, group, test or ())
+    if test or no_test:
+        _check_known(corpus, group, test)
         split = pd.Series("train", index=groups.index, dtype=object)
-        split[groups.isin(test or ())] = "test"
+        split[groups.isin(test)] = "test"
     else:
         split = corpus.table["split"].copy()
         if split.isna().all():

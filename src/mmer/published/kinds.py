@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from mmer.errors import CheckpointError, Parameter
 from mmer.files.funasr_folder import is_funasr_folder
 
 Kind = Literal["audio", "emotion2vec", "speech head", "text"]
@@ -27,6 +29,7 @@ KNOWN = (
     "released for FunASR"
 )
 """What may be given as a model, for messages."""
+_NAMELESS = re.compile(r"LABEL_\d+")
 _TEXT = re.compile(r"\w+ForSequenceClassification")
 
 
@@ -51,3 +54,18 @@ def architecture(folder: Path) -> str:
         return str(named[0]) if len(named) == 1 else ""
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return ""
+
+
+def check_named(labels: Sequence[str], folder: Path) -> None:
+    """Refuse labels that say no emotion, as transformers numbers them.
+
+    Raises:
+        CheckpointError: there are such labels.
+    """
+    if nameless := [label for label in labels if _NAMELESS.fullmatch(label)]:
+        raise CheckpointError(
+            f"the model in {folder} calls {len(nameless)} of its labels {nameless[0]} to {nameless[-1]}, which says no "
+            "emotion; give a .yaml file with an entry such as "
+            f"{nameless[0]}: angry for each, in the order that its authors state, as ",
+            Parameter("model_labels"),
+        )

@@ -1,13 +1,12 @@
 """Label maps: what a model's labels are called in its answers."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmer.corpora.labels import ALIASES, named_emotion
-from mmer.errors import CheckpointError, Parameter
+from mmer.errors import CheckpointError
 from mmer.text.names import tidy
 
 FOUR = {**{name: name for name in ("angry", "happy", "neutral", "sad")}, "excited": "happy"}
@@ -24,7 +23,6 @@ SHIPPED: Mapping[str, Mapping[str, str]] = {
 }
 """New name of each emotion, by its canonical name: `canonical`, the names that corpora have here; `four`, the usual
 classes of IEMOCAP, with excited among happy; `polarity`, positive, neutral and negative."""
-_NAMELESS = re.compile(r"LABEL_\d+")
 
 
 @dataclass(frozen=True)
@@ -74,21 +72,6 @@ def new_labels(labels: Sequence[str], label_map: str | os.PathLike[str]) -> NewL
         [entries.get(tidy(label), label) for label in labels],
         _told(unknown, "are not in the label map and keep their names"),
     )
-
-
-def check_named(labels: Sequence[str], folder: Path) -> None:
-    """Refuse labels that say no emotion, as transformers numbers them.
-
-    Raises:
-        CheckpointError: there are such labels.
-    """
-    if nameless := [label for label in labels if _NAMELESS.fullmatch(label)]:
-        raise CheckpointError(
-            f"the model in {folder} calls {len(nameless)} of its labels {nameless[0]} to {nameless[-1]}, which says no "
-            "emotion; give a .yaml file with an entry such as "
-            f"{nameless[0]}: angry for each, in the order that its authors state, as ",
-            Parameter("model_labels"),
-        )
 
 
 def _shipped(label: str, name: str) -> str | None:

@@ -64,9 +64,10 @@ class Protocol(Section):
     group: Name = "speaker"
     """Kind of the groups that `test` and `validation` name: speaker, session, or another column of the corpus. A split
     never divides a group or a speaker."""
-    test: list[Name] | None = Field(default=[])
-    """Groups of the test fold; empty = the split column of the corpus; null = none: every utterance trains or
-    validates, and nothing is known of other speakers. `mmer crossval` fills it in for each fold."""
+    test: list[Name] = Field(default=[])
+    """Groups of the test fold; empty = the split column of the corpus. `mmer crossval` fills it in for each fold."""
+    no_test: bool = False
+    """Test nothing: every utterance trains or validates, whatever its split, and nothing is known of other speakers."""
     folds: Folds = None
     """What `mmer crossval` tests in turn: `leave-one-out` (or null), each group; a number, that many folds of groups,
     similar in size and emotions; `official`, the fold column of the corpus, or else its split column; or a file, the
@@ -101,7 +102,12 @@ class Protocol(Section):
     """Similarity from which `text_disjoint` removes an utterance: share of words in common blocks, as in difflib."""
 
     @model_validator(mode="after")
-    def _refits_what_validation_chose(self) -> Self:
+    def _agrees(self) -> Self:
+        if self.no_test and (self.test or self.selection == "test"):
+            raise contradiction(
+                "no_test is true, and test or selection asks for a test split",
+                "set no_test to false or change those",
+            )
         if self.refit and self.selection != "validation":
             reason = (
                 "already trains on all that it may" if self.selection == "last" else "has read the test split"

@@ -47,7 +47,8 @@ def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, E
     protocol = recipe.protocol.model_copy(
         update={
             "folds": None,
-            "test": None,
+            "test": [],
+            "no_test": True,
             "validation": 0,
             "text_disjoint": False,
             "selection": "last",

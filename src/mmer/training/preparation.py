@@ -183,6 +183,7 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
         usable.corpus,
         group=protocol.group,
         test=protocol.test,
+        no_test=protocol.no_test,
         validation=protocol.validation,
         validation_group=protocol.validation_group,
         seed=protocol.seed,

@@ -397,7 +397,7 @@ class TestCommand:
             (["nowhere.wav"], "nowhere.wav: no such file"),
             (
                 ["{call}", "-o", "x.doc"],
-                "cannot write a timeline to x.doc: its name must end in one of .json, .csv, .srt",
+                "cannot write a timeline to x.doc: its name must end in one of .json, .csv, .html, .srt",
             ),
             (["{call}", "-o", "nowhere/x.srt"], "there is no folder nowhere"),
             (

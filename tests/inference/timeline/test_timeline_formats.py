@@ -185,7 +185,7 @@ def test_any_segments_come_back(
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(
-        MMERError, match=r"its name must end in one of \.json, \.csv, \.srt, \.vtt, \.textgrid, \.eaf"
+        MMERError, match=r"its name must end in one of \.json, \.csv, \.html, \.srt, \.vtt, \.textgrid, \.eaf"
     ):
         EXAMPLE.write(tmp_path / "a.docx")
     with pytest.raises(MMERError, match="there is no folder"):

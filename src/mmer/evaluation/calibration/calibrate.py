@@ -102,8 +102,9 @@ def calibrate(
 
     composition = None
     if out is None:
-        _check_own_folder(model_folder, label_map)
         target = folder = Path(model_folder)
+        if not target.is_dir():
+            _check_own_folder(model_folder, label_map)
     else:
         if not is_vacant(out) and not (out / MODELS).is_file():
             raise CheckpointError(f"{out} holds something else; give a new folder for the calibrated model")
@@ -111,6 +112,8 @@ def calibrate(
         target, folder = out, find_model_folder(model_folder, label_map=label_map, note=lambda line: None)
     check_output_folder(target)
     with only_writer(target.resolve(), "calibrate"):
+        if out is None:
+            _check_own_folder(model_folder, label_map)
         recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
         recognizer.check_answers_emotions()
         splits = corpus.table["split"]

@@ -25,7 +25,7 @@ from mmer.inference.backends.composition import (
 from mmer.inference.backends.model_folder import model_hash, read_model_folder, read_processor
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import FILE as CALIBRATION
-from mmer.published.label_maps import NewLabels, check_named, new_labels
+from mmer.published.kinds import check_named
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +94,9 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
     Raises:
         CheckpointError, CorpusError: see `model_folder`.
     """
+    # Imported here: reading label maps imports pandas, and reading a model does not need it.
+    from mmer.published.label_maps import NewLabels, new_labels
+
     if len(names) > 2:
         raise CheckpointError(
             f"{'+'.join(names)}: names {len(names)} models; join a speech model and a text model"
