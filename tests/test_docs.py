@@ -33,7 +33,6 @@ REASONS = {
     "openSMILE",
     "a service",
     "a microphone",
-    "a cluster",
     "data of your own",
     "minutes",
 }
