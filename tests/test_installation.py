@@ -92,7 +92,8 @@ def test_an_extra_for_a_wheel(programs: Path, tmp_path: Path) -> None:
     assert sorted(shlex.split(export)[2:]) == sorted([*extras["onnx"], *extras["export"][1:]])
 
 
-def test_an_extra_for_a_checkout() -> None:
+def test_an_extra_for_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_QUIET", raising=False)  # what pip says is read
     pip, *arguments = shlex.split(install_command("serve"))
     assert (pip, arguments[0]) == ("pip", "install")
     offline = ["--dry-run", "--no-deps", "--no-build-isolation"]
