@@ -19,6 +19,7 @@ from pydantic import ConfigDict
 
 from mmer.errors import CheckpointError, MMERError, Parameter
 from mmer.files.damaged import damaged_file
+from mmer.plain_text import one_line
 from mmer.runs.result_file import ResultFile
 
 FILE = "calibration.json"
@@ -198,7 +199,7 @@ class Calibration(ResultFile):
                 f"{path} was fitted to other weights than {weights.name} beside it; {again}"
             )
         if list(calibration.labels) != list(labels):
-            found, known = ", ".join(calibration.labels), ", ".join(labels)
+            found, known = (one_line(", ".join(names)) for names in (calibration.labels, labels))
             raise CheckpointError(f"{path} is for the emotions {found}, the model knows {known}; {again}")
         with damaged_file(path, again):
             calibration.check()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmer.corpora.labels import ALIASES, named_emotion
 from mmer.errors import CheckpointError
+from mmer.plain_text import one_line
 from mmer.text.names import tidy
 
 FOUR = {**{name: name for name in ("angry", "happy", "neutral", "sad")}, "excited": "happy"}
@@ -80,4 +81,4 @@ def _shipped(label: str, name: str) -> str | None:
 
 
 def _told(labels: Sequence[str], what: str) -> list[str]:
-    return [f"the labels {', '.join(labels)} {what}"] if labels else []
+    return [one_line(f"the labels {', '.join(labels)} {what}")] if labels else []

@@ -25,6 +25,7 @@ from mmer.inference.backends.composition import (
 from mmer.inference.backends.model_folder import model_hash, read_model_folder, read_processor
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import FILE as CALIBRATION
+from mmer.plain_text import one_line
 from mmer.published.kinds import check_named
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
     composition = Composition(models=members)
     labels = composition.labels
     if len(labels) < 2:
-        found = " and ".join(", ".join(processor.labels) for processor in processors)
+        found = one_line(" and ".join(", ".join(processor.labels) for processor in processors))
         raise CheckpointError(
             f"{'+'.join(names)}: fewer than two labels are left of {found}; give a label map that names more of them"
         )
