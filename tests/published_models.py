@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -27,6 +28,8 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from mmer.errors import CheckpointError
+from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.published.speech_head import Wav2Vec2ForSpeechClassification
 from mmer.recipe.schema import CompactText
@@ -202,3 +205,12 @@ def as_bin(folder: Path, *, old_names: bool) -> Path:
     torch.save(weights, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     return folder
+
+
+def assert_refused(folder: Path, told: str) -> None:
+    """A folder is refused in one line that names it and matches `told`, and no code in it is run."""
+    with pytest.raises(CheckpointError, match=told) as error:
+        EmotionRecognizer.from_pretrained(folder, "cpu")
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)
+    assert not (folder / "executed").exists()

@@ -117,7 +117,10 @@ def test_what_is_written_is_read(folder: Path):
     [
         ({"weights": "0" * 64}, "was fitted to other weights than model.safetensors beside it; fit it again"),
         ({"labels": ["a", "b", "c", "d"]}, "is for the emotions a, b, c, d, the model knows angry, happy"),
-        ({"labels": ["a\nb", "c", "d", "e"]}, "is for the emotions a b, c, d, e, the model knows angry, happy"),
+        (
+            {"labels": ["a\nb", "c", "d", "e"]},
+            "is for the emotions a b, c, d, e, the model knows angry, happy",
+        ),
         (
             {"version": 7},
             "is of version 7, this mmer reads 1; fit it again, or delete it",

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 import soxr
+from browser import watched_pages
 from inference.conftest import save_model
 
 from mmer.inference import EmotionRecognizer
@@ -64,28 +65,12 @@ def browser(spoken: Path) -> Iterator[Any]:
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
     """Opens the page of a service; it must ask nobody else, and its console must stay empty of errors."""
-    opened: list[tuple[Any, list[str]]] = []
 
-    def open_at(url: str, *, phone: bool = False, dark: bool = False) -> "Page":
-        size = {"width": 360, "height": 740} if phone else {"width": 1200, "height": 900}
-        context = browser.new_context(
-            viewport=size, color_scheme="dark" if dark else "light", permissions=["microphone"]
-        )
-        page, wrong = context.new_page(), []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if _is_wrong(said) else None)
-        page.on(
-            "request",
-            lambda asked: wrong.append(asked.url) if not asked.url.startswith((url, "blob:")) else None,
-        )
-        page.goto(f"{url}/")
-        opened.append((context, wrong))
-        return page
+    def may_ask(address: str, asked: str) -> bool:
+        return asked.startswith((address, "blob:"))
 
-    yield open_at
-    for context, wrong in opened:
-        context.close()
-        assert wrong == []
+    with watched_pages(browser, may_ask, _is_wrong, permissions=["microphone"]) as open_at:
+        yield lambda url, **settings: open_at(f"{url}/", **settings)
 
 
 def _is_wrong(said: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from browser import watched_pages
 from commands import run
 from inference.timeline.test_timeline_plot import contrast
 
@@ -44,27 +45,12 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
     """Opens a file; it must ask for nothing else, and its console must stay empty."""
-    opened: list[tuple[Any, list[str]]] = []
 
-    def open_at(path: Path, *, phone: bool = False, dark: bool = False) -> "Page":
-        size = {"width": 360, "height": 740} if phone else {"width": 1200, "height": 900}
-        context = browser.new_context(viewport=size, color_scheme="dark" if dark else "light")
-        page, wrong = context.new_page(), []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text))
-        page.on("dialog", lambda dialog: wrong.append(dialog.message))
-        allowed = (path.as_uri(), "blob:", "data:")
-        page.on(
-            "request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(allowed) else None
-        )
-        page.goto(path.as_uri())
-        opened.append((context, wrong))
-        return page
+    def may_ask(address: str, asked: str) -> bool:
+        return asked.startswith((address, "blob:", "data:"))
 
-    yield open_at
-    for context, wrong in opened:
-        context.close()
-        assert wrong == []
+    with watched_pages(browser, may_ask) as open_at:
+        yield lambda path, **settings: open_at(path.as_uri(), **settings)
 
 
 @pytest.fixture(scope="module")
