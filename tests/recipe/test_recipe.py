@@ -454,3 +454,5 @@ def test_a_small_corpus_is_passed_over_more_often(utterances: int, epochs: int) 
     assert load_recipe("compact").training.epochs_of(utterances) == epochs
     assert load_recipe("compact", ["training.steps=600"]).training.epochs_of(72) == 200
     assert load_recipe("compact", ["training.epochs=7"]).training.epochs_of(utterances) == 7
+    accumulating = load_recipe("compact", ["training.accumulation=3"]).training
+    assert (accumulating.steps_an_epoch(192), accumulating.epochs_of(192)) == (2, 150)

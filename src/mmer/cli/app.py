@@ -198,8 +198,9 @@ def _spell(command: Any, part: Parameter | Function) -> str:
 
 
 def _nearest(name: str, known: Any) -> str:
-    near = get_close_matches(name, list(known), 1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    bare = {each.lstrip("-"): each for each in known}  # dashes make any two options alike
+    near = get_close_matches(name.lstrip("-"), list(bare), 1, cutoff=0.5)
+    return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
 def _with_help(message: str, path: str) -> str:

@@ -332,12 +332,15 @@ class Training(Section):
     patience: PositiveInt | None = None
     """Stop after this many epochs without a better score on the selection split; null = never."""
 
+    def steps_an_epoch(self, utterances: int) -> int:
+        """Count the optimizer steps of a pass over a number of training utterances, on one device."""
+        return math.ceil(utterances / (self.batch_size * self.accumulation))
+
     def epochs_of(self, utterances: int) -> int:
         """Count the passes over a number of training utterances, on one device."""
         if self.epochs is not None:
             return self.epochs
-        steps = math.ceil(utterances / (self.batch_size * self.accumulation))
-        return max(LEAST_EPOCHS, math.ceil(self.steps / steps))
+        return max(LEAST_EPOCHS, math.ceil(self.steps / self.steps_an_epoch(utterances)))
 
     @property
     def at_a_time(self) -> int:

@@ -1,6 +1,5 @@
 """Conversion of a recipe's training settings to those of `transformers.Trainer`."""
 
-import math
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ def training_arguments(
     workers = loading_processes(settings.workers, gpu=gpu)
     if workers:  # otherwise each process warns that it was forked
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    steps = math.ceil(utterances / (settings.batch_size * settings.accumulation))
+    steps = settings.steps_an_epoch(utterances)
     return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs_of(utterances),

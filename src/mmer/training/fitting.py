@@ -1,6 +1,5 @@
 """Training to the last epoch, and refitting on training and validation together."""
 
-import math
 import shutil
 from pathlib import Path
 
@@ -90,7 +89,7 @@ def fit(
         schedule_epochs,
     )
     if recipe.training.epochs is None:
-        steps = trainer.epochs * math.ceil(len(train_part) / recipe.training.batch_size)
+        steps = trainer.epochs * recipe.training.steps_an_epoch(len(train_part))
         tell(
             f"training for {trainer.epochs} epochs, about {steps} steps; training.epochs=N for another number",
             console,
