@@ -35,6 +35,15 @@ def test_the_words_and_one_of_them() -> None:
     assert told.endswith("; the word “never{0}$x$” counts most (-1.20 without it).")
 
 
+def test_a_voice_that_hardly_matters_has_no_moment_that_counts() -> None:
+    told = sentence(ANSWER, [*QUIET, Word("never", 0.9, 1.2)], moments(at2=0.98), -0.05, 1.1)
+    assert "while the voice hardly mattered (-0.05); the word “never” counts most" in told
+    told = sentence(ANSWER, [*QUIET, Word("never", 0.9, 1.2)], EVEN, 0.9, 0.1)
+    assert told.endswith(
+        "while the words hardly mattered (+0.10); no moment of 0.25 s moves the answer by more than 0.06."
+    )
+
+
 def test_both() -> None:
     told = sentence(ANSWER, QUIET, moments(**{f"at{n}": 0.5 for n in range(8)}), 0.8, 0.6)
     assert "because of the voice (+0.80 log-odds) and the words (+0.60)" in told

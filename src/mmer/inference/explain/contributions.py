@@ -50,7 +50,8 @@ def sentence(
     """Say in one sentence why the model gave this answer and not the next one, with the numbers it rests on.
 
     The voice and the words are reasons if their shares reach `STANDS_OUT`, a word and a moment if their drops do.
-    Where none does, the sentence says how little they matter.
+    Where none does, the sentence says how little they matter. Where the voice or the words hardly matter, but leaving
+    out a moment or a word does, the two measures differ, and the sentence names no moment or word.
 
     Args:
         prediction: an answer.
@@ -75,11 +76,17 @@ def sentence(
         rest = [name for name in sides if name != reasons[0]]
         cause += "".join(f", while the {name} {_lesser(sides[name])} ({told[name]})" for name in rest)
     parts = [f"{lead}, {cause}"]
-    if moments:
+    if moments and _is_consistent(sound_share, moments):
         parts.append(_of_moments(moments))
-    if words:
+    if words and _is_consistent(text_share, words):
         parts.append(_of_words(words))
     return f"{'; '.join(parts)}."
+
+
+def _is_consistent(share: float | None, pieces: Sequence[Word] | Sequence[Moment]) -> bool:
+    """Tell whether pieces of a side can be named: not where the side hardly matters and one of its pieces would."""
+    hardly = share is not None and abs(share) < STANDS_OUT
+    return not (hardly and max(abs(piece.drop) for piece in pieces) >= STANDS_OUT)
 
 
 def _lesser(share: float) -> str:
