@@ -152,3 +152,14 @@ def test_a_model_that_cannot_answer_is_named(
     assert done.code == 2
     assert done.err.startswith(f"mmer: {folder}: the model cannot compute an answer (IndexError")
     assert done.err.count("\n") == 1
+
+
+def test_a_model_that_cannot_read_the_golden_words_is_named(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 3}))
+    done = run(capfd, monkeypatch, ["model", "check", folder, "--device", "cpu"])
+    assert done.code == 2
+    assert done.err.startswith(f"mmer: {folder}: a transcript has ")
+    assert done.err.count("\n") == 1

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.display.terminal import Table
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, MMERError
 from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import Array
 from mmer.inference.backends.onnx_network import MODEL
@@ -119,7 +119,7 @@ def _logits(
     """Compute `golden_logits`, (clips, emotions); an error names the folder."""
     try:
         return golden_logits(recognizer, clips, together=together)
-    except CheckpointError as error:
+    except MMERError as error:
         raise CheckpointError(f"{folder}: {error}") from error
 
 
