@@ -32,6 +32,7 @@ REASONS = {
     "a download",
     "openSMILE",
     "a service",
+    "a cluster",
     "a microphone",
     "data of your own",
     "minutes",
