@@ -12,6 +12,7 @@ from mmer.cli.main import main
 from mmer.corpora.spoken import make_spoken
 
 SMALL = [
+    "model.fusion=mmer",
     "training.epochs=1",
     "model.num_attention_heads=2",
     "model.intermediate_size=16",

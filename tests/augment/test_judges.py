@@ -96,7 +96,9 @@ def test_a_recognizer_of_transformers(recognizer):
 
 def test_a_model_folder_of_mmer(tmp_path):
     corpus = Corpus.read(_words(tmp_path))
-    recipe = load_recipe("compact", ["objectives.ctc_weight=0.1", "model.speech.normalization=utterance"])
+    recipe = load_recipe(
+        "compact", ["model.fusion=mmer", "objectives.ctc_weight=0.1", "model.speech.normalization=utterance"]
+    )
     torch.manual_seed(0)
     model, processor = build_model(recipe, corpus, ["angry", "sad"])
     model.save_pretrained(tmp_path / "model")
@@ -115,7 +117,9 @@ def test_a_model_folder_of_mmer(tmp_path):
 
 def test_a_model_without_ctc_head(tmp_path):
     corpus = Corpus.read(_words(tmp_path))
-    recipe = load_recipe("compact", ["objectives.ctc_weight=0", "model.speech.normalization=utterance"])
+    recipe = load_recipe(
+        "compact", ["model.fusion=mmer", "objectives.ctc_weight=0", "model.speech.normalization=utterance"]
+    )
     model, processor = build_model(recipe, corpus, ["angry", "sad"])
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")

@@ -177,7 +177,7 @@ class TestServeSettings:
         (["train", "compact", "training.ep"], ["training.epochs=", "training.epochs=30"]),
         (
             ["crossval", "compact", "a=b", "model.fu"],
-            [f"model.fusion={each}" for each in ("mmer", "text", "speech", "naive")],
+            [f"model.fusion={each}" for each in ("mmer", "text", "speech", "naive", "auto")],
         ),
         (["ablate", "compact", "model.fusion=t"], ["model.fusion=text"]),
         (["train", "compact", "model.fusion", "=", "t"], ["text"]),  # the words of bash

@@ -115,8 +115,8 @@ def test_the_table_trains(
         "compact",
         f"data.corpus={folder}",
         "protocol.test=[anna]",
-        "model.fusion=speech",
         *SMALL,
+        "model.fusion=auto",
     ]
     trained = run(capfd, monkeypatch, [*asked, "-o", tmp_path / "run"])
     assert (trained.code, (tmp_path / "run/metrics.json").is_file()) == (0, True), trained.err

@@ -36,7 +36,8 @@ def between(low: float | None, high: float | None, clusters: int = 12) -> Interv
 
 def recipe(**model: object) -> Recipe:
     return load_recipe(
-        "compact", [f"model.{name.replace('__', '.')}={value}" for name, value in model.items()]
+        "compact",
+        ["model.fusion=mmer", *(f"model.{name.replace('__', '.')}={value}" for name, value in model.items())],
     )
 
 

@@ -19,6 +19,7 @@ from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 LABELS = ["angry", "happy", "sad"]
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]
 SMALL = [
+    "model.fusion=mmer",
     "model.speech.normalization=utterance",
     "model.num_attention_heads=2",
     "model.intermediate_size=32",

@@ -16,6 +16,7 @@ from mmer.recipe.schema import load_recipe
 from mmer.text.transcripts import normalize_transcript
 
 SMALL = [
+    "model.fusion=mmer",
     "model.speech.normalization=utterance",
     "model.num_attention_heads=2",
     "model.intermediate_size=32",

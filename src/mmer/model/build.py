@@ -7,6 +7,7 @@ import torch
 from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedTokenizerBase
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
+from mmer.corpora.words import words_tell_emotions
 from mmer.errors import RecipeError
 from mmer.features.functionals import COUNT
 from mmer.features.statistics import FeatureStatistics
@@ -18,7 +19,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Model, Recipe, SpeechEncoderSettings, TextEncoderSettings
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
-from mmer.text.transcripts import spell_sounds
+from mmer.text.transcripts import spell_sounds, strip_annotations
 
 COMPACT = "compact"
 
@@ -68,6 +69,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         RecipeError: the network takes text and no training utterance has a transcript, or takes speech and none has a
             recording; or a part of an encoder is to learn whose other part would stay random.
     """
+    recipe = with_fusion(recipe, train)
     transcripts = [text for text in train.table["transcript"].dropna() if text]
     recognized = [text for text in train.table[RECOGNIZED].dropna() if text] if recipe.data.recognized else []
     speech, objectives, fusion = recipe.model.speech, recipe.objectives, recipe.model.fusion
@@ -121,6 +123,39 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         missing_modality_embeddings=recipe.missing_modality_embeddings,
     )
     return config, processor
+
+
+def with_fusion(recipe: Recipe, train: Corpus) -> Recipe:
+    """Replace `model.fusion: auto` by the fusion that suits the training utterances; another fusion stays.
+
+    Words that tell nothing of the emotion help a network only to remember who said what, so that it is worse on new
+    voices. It reads them nevertheless where the recipe asks for missing-modality embeddings.
+    """
+    if recipe.model.fusion != "auto":
+        return recipe
+    if train.table["audio_path"].isna().all():
+        fusion = "text"
+    elif _has_words(train) and (recipe.missing_modality_embeddings or words_tell_emotions(train)):
+        fusion = "mmer"
+    else:
+        fusion = "speech"
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"fusion": fusion})})
+
+
+def fusion_note(asked: Recipe, decided: Recipe, train: Corpus) -> str | None:
+    """Say why `with_fusion` decided on a network of one modality; None if it did not."""
+    if asked.model.fusion != "auto" or decided.model.fusion == "mmer":
+        return None
+    if decided.model.fusion == "text":
+        return "no training utterance has a recording, so the network only reads"
+    if not _has_words(train):
+        return "no training utterance has a transcript, so the network only listens"
+    found = "the words of the training utterances do not tell the emotions of other sentences apart"
+    return f"{found}, so the network only listens; model.fusion=mmer reads them too"
+
+
+def _has_words(train: Corpus) -> bool:
+    return bool(train.table["transcript"].fillna("").map(strip_annotations).str.strip().any())
 
 
 def _check_corpus(model: Model, has_recordings: bool, has_transcripts: bool) -> None:

@@ -210,8 +210,9 @@ class Lora(Section):
 class Model(Section):
     """The network."""
 
-    fusion: Literal["mmer", "text", "speech", "naive"] = "mmer"
-    """The paper's network, one modality alone, or both pooled and concatenated."""
+    fusion: Literal["mmer", "text", "speech", "naive", "auto"] = "mmer"
+    """The paper's network, one modality alone, or both pooled and concatenated. `auto`: `mmer`, but `speech` where the
+    words of the training utterances do not tell their emotions apart, and `text` where none has a recording."""
     ablate: list[Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]] = Field(default=[])
     """Parts of the fusion `mmer` to ablate, to see what they are worth."""
     missing_modality_embeddings: bool = False
@@ -380,7 +381,7 @@ class Recipe(Section):
     def missing_modality_embeddings(self) -> bool:
         """Tell whether the network learns an embedding for a missing recording and one for a missing transcript."""
         drops = self.augment.missing
-        return self.model.fusion in ("mmer", "naive") and (
+        return self.model.fusion in ("mmer", "naive", "auto") and (
             self.model.missing_modality_embeddings or drops.speech > 0 or drops.text > 0
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
+from mmer.model.build import with_fusion
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.resume import refuse_other
@@ -121,6 +124,7 @@ def cross_validate(
     finished = _finished(folder, names)
     todo = [folder / "folds" / name for name in wanted if name not in finished]
     if todo:
+        _tell_fusions(recipe, todo, console)
         _check_space(folder, todo, jobs)
     try:
         failures = train_folds(todo, console, jobs=jobs, done=len(finished))
@@ -138,6 +142,20 @@ def cross_validate(
         failed = f"{len(failures)} of {len(todo)} folds failed ({', '.join(failures)})"
         raise TrainingError(f"{failed}; the others are kept in {folder}, and the same command tries again")
     return CrossValidation(folder, metrics)
+
+
+def _tell_fusions(recipe: Recipe, todo: Sequence[Path], console: Console) -> None:
+    """Say how many folds listen only, or read only, if their training utterances decided that."""
+    if recipe.model.fusion != "auto":
+        return
+    decided = Counter(load_run_recipe(run).model.fusion for run in todo)
+    for fusion, reason in {
+        "speech": "only listen, since the words of their training utterances do not tell the emotions of other "
+        "sentences apart; model.fusion=mmer reads them too",
+        "text": "only read, since no training utterance has a recording",
+    }.items():
+        if decided[fusion]:
+            tell(f"note: {decided[fusion]} of {counted(len(todo), 'fold')} {reason}", console)
 
 
 def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
@@ -220,7 +238,8 @@ def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> F
             preparation = share_out(usable, fold_recipe)
         except MMERError as error:
             raise type(error)(f"fold {name}: {error}") from None
-        write_preparation(preparation, fold_recipe, folder / "folds" / name)
+        decided = with_fusion(fold_recipe, preparation.part("train"))
+        write_preparation(preparation, decided, folder / "folds" / name)
         tested |= dict.fromkeys(preparation.part("test").table["utterance_id"], name)
         skipped = preparation.skipped
         same = skipped["utterance_id"][skipped["kind"] == SAID_IN_TEST]

@@ -137,7 +137,7 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
     if recipe.protocol.style != "all":
         usable, others = _of_style(usable, recipe.protocol.style)
         skipped += others
-    if recipe.model.fusion != "text":
+    if reads_recordings(recipe, usable):
         usable, unusable, cancelling = _check_recordings(usable, recipe, progress)
         skipped += unusable
         if cancelling:
@@ -153,6 +153,12 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
         )
         raise CorpusError(f"{data.corpus}: {found}; a model tells two emotions or more apart")
     return Preparation(usable, labels, _table(skipped), notes)
+
+
+def reads_recordings(recipe: Recipe, corpus: Corpus) -> bool:
+    """Tell whether the network of a recipe listens; with `model.fusion: auto` it does if there is any recording."""
+    fusion = recipe.model.fusion
+    return fusion != "text" and not (fusion == "auto" and corpus.table["audio_path"].isna().all())
 
 
 def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:

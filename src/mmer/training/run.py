@@ -18,6 +18,7 @@ from mmer.evaluation.results import METRICS, ExpectedFigures, RunMetrics
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder
+from mmer.model.build import fusion_note, with_fusion
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.resume import refuse_other
@@ -92,7 +93,7 @@ def train(
     folder = Path(out).resolve()
     metrics_file = folder / METRICS
     with process.main_process_first():
-        preparation = _open(folder, recipe, console)
+        preparation, recipe = _open(folder, recipe, console)
         checkpoint, state = last_checkpoint(folder)
         complete = metrics_file.exists()
     if complete:
@@ -123,11 +124,13 @@ def train(
     return TrainingRun(folder, metrics)
 
 
-def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
-    """Start a run folder, or resume one with the same recipe."""
-    files, different = RunFolder(folder), list[str]()
+def _open(folder: Path, recipe: Recipe, console: Console) -> tuple[Preparation, Recipe]:
+    """Start a run folder, or resume one with the same recipe; the recipe returned has its fusion decided."""
+    files, different, asked = RunFolder(folder), list[str](), recipe
     if files.is_cross_validation:
         raise TrainingError(f"{folder} holds a cross-validation; use another folder")
+    if files.is_run:
+        recipe = with_fusion(recipe, read_preparation(folder).part("train"))
     if files.is_begun:
         different = recipe.differences(load_run_recipe(folder))
         if files.is_run:
@@ -139,8 +142,11 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
         raise TrainingError(f"{folder} is neither a run nor an empty folder; use another folder")
     if different or not files.is_run:
         with counting(console, "reading the corpus") as progress:
-            preparation = prepare(recipe, progress)
-        found = shortcomings(preparation.corpus)
+            preparation = prepare(asked, progress)
+        trained = preparation.part("train")
+        recipe = with_fusion(asked, trained)
+        fusion = fusion_note(asked, recipe, trained)
+        found = [*shortcomings(preparation.corpus), *([fusion] if fusion else [])]
         for note in (*preparation.corpus.notes, *preparation.notes, *found):
             tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)
@@ -153,7 +159,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> Preparation:
     elif not files.is_complete:
         note_changes(files.versions, recipe, console)
     # Read back even if just written, so that a resumed run sees exactly the same table.
-    return read_preparation(folder)
+    return read_preparation(folder), recipe
 
 
 def _shared(recipe: Recipe, preparation: Preparation, console: Console) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ from mmer.model.build import build_model
 from mmer.recipe.schema import load_recipe
 
 SMALL = [
+    "model.fusion=mmer",
     "model.num_attention_heads=2",
     "model.intermediate_size=32",
     "model.speech.normalization=utterance",

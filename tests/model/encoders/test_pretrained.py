@@ -46,6 +46,7 @@ from mmer.recipe.schema import CompactText, load_recipe
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]
 LABELS = ["angry", "calm"]
 SMALL = [
+    "model.fusion=mmer",
     "model.num_attention_heads=2",
     "model.intermediate_size=32",
     "model.speech.normalization=utterance",

@@ -217,7 +217,10 @@ def _model(run: Run) -> str:
     if system := run.metrics.system:
         return f"A baseline, {system}, tells {len(labels)} emotions apart: {', '.join(labels)}."
     encoders = {"speech": recipe.model.speech.encoder, "text": recipe.model.text.encoder}
-    used = {name: path for name, path in encoders.items() if recipe.model.fusion in (name, "mmer", "naive")}
+    fusions = {recipe.model.fusion}
+    if run.folds is not None:  # the training utterances of each fold decide on `auto`
+        fusions = {load_run_recipe(fold).model.fusion for fold in run.runs.values()}
+    used = {name: path for name, path in encoders.items() if fusions & {name, "mmer", "naive"}}
     told = " and ".join(f"{Path(path).name} for {name}" for name, path in used.items())
     weights = {name: getattr(recipe.objectives, f"{name}_weight", 0.0) for name in NAMES}
     also = [f"{NAMES[name]} (weight {weight:g})" for name, weight in weights.items() if weight]
@@ -225,7 +228,7 @@ def _model(run: Run) -> str:
     epochs = run.metrics.epochs if isinstance(run.metrics, RunMetrics) else recipe.training.epochs
     length = f"at most {epochs} epochs" if epochs else f"at least {recipe.training.steps} optimizer steps"
     return (
-        f"A model of the kind “{recipe.model.fusion}” (encoders: {told}) tells {len(labels)} emotions apart: "
+        f"A model of the kind “{' or '.join(sorted(fusions))}” (encoders: {told}) tells {len(labels)} emotions apart: "
         f"{', '.join(labels)}. It was trained for {length} on {objectives}; "
         f"the seed is {recipe.training.seed}."
     )
