@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.words import LEAST_EVIDENCE, evidence_of_words, words_tell_emotions
+from mmer.corpora.words import LEAST_ERRORS, Gain, gain_of_words, words_tell_emotions
 
 THINGS = [
     f"{kind} {thing}" for kind in ("red", "old", "big", "new") for thing in ("car", "dog", "cup", "hat")
@@ -40,9 +40,19 @@ def test_letters_are_words_where_there_are_no_blanks() -> None:
 
 def test_the_same_sentences_in_every_emotion_tell_nothing() -> None:
     said: list[tuple[str | None, str]] = [(thing, emotion) for thing in THINGS for emotion in "abcd" * 3]
-    assert evidence_of_words(
-        pd.Series([s for s, _ in said]), pd.Series([e for _, e in said])
-    ) == pytest.approx(0)
+    gain = gain_of_words(pd.Series([s for s, _ in said]), pd.Series([e for _, e in said]))
+    assert gain == Gain(pytest.approx(0), pytest.approx(0))
+    assert not words_tell_emotions(corpus(said))
+
+
+def test_a_consistent_gain_of_a_clip_in_a_hundred_is_none() -> None:
+    """A script that is almost balanced: one clip of each sentence is missing, and the words say which."""
+    said: list[tuple[str | None, str]] = []
+    for n, thing in enumerate(f"{a} {b}" for a in range(10) for b in range(10)):
+        more, fewer = ("a", "b") if n % 2 else ("b", "a")
+        said += [(f"{thing} {more * 3}", emotion) for emotion in [more] * 30 + [fewer] * 29]
+    gain = gain_of_words(pd.Series([s for s, _ in said]), pd.Series([e for _, e in said]))
+    assert gain.share / gain.error > 5
     assert not words_tell_emotions(corpus(said))
 
 
@@ -51,14 +61,14 @@ def test_many_clips_of_two_sentences_are_two_observations() -> None:
     assert not words_tell_emotions(corpus([("come in", "happy"), ("go away", "angry")] * 100))
 
 
-def test_the_evidence_is_in_standard_errors_over_sentences() -> None:
-    """By hand: every emotion has half of the clips, so a right guess is +1/2 and a wrong one -1/2.
+def test_the_gain_and_its_standard_error_over_sentences() -> None:
+    """By hand: each emotion has half of the clips, so that a right prediction counts 1/2 and a wrong one -1/2.
 
-    "one" and "two" share a word with a sentence of the same emotion, "three" with one of the other emotion.
+    "one" and "two" share a word with the other sentence of their emotion. The score of a sentence is that of its clips.
     """
-    sentences = pd.Series(["good one", "good two", "bad one", "bad two"])
-    found = evidence_of_words(sentences, pd.Series(["happy", "happy", "sad", "sad"]))
-    assert found == pytest.approx(4 / 2 / math.sqrt(4 / 4))
+    sentences = pd.Series(["good one", "good one", "good two", "bad one", "bad two", "bad two"])
+    gain = gain_of_words(sentences, pd.Series(["happy"] * 3 + ["sad"] * 3))
+    assert gain == Gain(pytest.approx(6 / 2 / 6), pytest.approx(math.sqrt(1 + 0.25 + 0.25 + 1) / 6))
 
 
 def test_random_words_rarely_reach_the_bound() -> None:
@@ -67,7 +77,8 @@ def test_random_words_rarely_reach_the_bound() -> None:
     reached = 0
     for _ in range(60):
         sentences = pd.Series([" ".join(random.choice(words, 5)) for _ in range(80)])
-        reached += evidence_of_words(sentences, pd.Series(random.choice(list("abc"), 80))) >= LEAST_EVIDENCE
+        gain = gain_of_words(sentences, pd.Series(random.choice(list("abc"), 80)))
+        reached += gain.share >= LEAST_ERRORS * gain.error
     assert reached <= 3
 
 

@@ -1,5 +1,7 @@
 """Whether the words of a corpus tell its emotions apart."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -15,8 +17,24 @@ PARTS = 5
 """Parts of the sentences, each of which is predicted from the others."""
 WORD = r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\s\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+"
 """A word, or one letter of Thai, Chinese or Japanese, which have no blanks between words."""
-LEAST_EVIDENCE = 2.33
-"""Standard errors above guessing: one corpus in a hundred whose words tell nothing reaches them by chance."""
+LEAST_GAIN = 0.02
+"""Share of clips predicted right beyond guessing; less is not worth a network that reads."""
+LEAST_ERRORS = 2.33
+"""Standard errors of that share: one corpus in a hundred whose words tell nothing reaches them by chance."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What words add to guessing.
+
+    Attributes:
+        share: clips predicted right from words, minus those that guesses with the same frequencies get right, as a
+            share of all clips, -1 to 1.
+        error: its standard error over sentences; clips of one sentence count as one observation.
+    """
+
+    share: float
+    error: float
 
 
 def words_tell_emotions(corpus: Corpus) -> bool:
@@ -25,24 +43,23 @@ def words_tell_emotions(corpus: Corpus) -> bool:
     Acted corpora often have every sentence in every emotion, and small corpora too few sentences to learn from. In
     both, a network that reads can only remember who said what.
 
-    Naive Bayes on words predicts each part of the sentences from the other parts. The evidence is the number of right
-    predictions beyond that of guessing with the same frequencies, in standard errors over sentences: clips of one
-    sentence count as one observation.
+    Naive Bayes on words predicts each part of the sentences from the other parts.
 
     Args:
         corpus: labeled utterances, those of training; utterances without words are left out.
 
     Returns:
-        Whether the evidence is at least `LEAST_EVIDENCE`.
+        Whether the gain over guessing is at least `LEAST_GAIN`, and `LEAST_ERRORS` standard errors.
     """
     table = corpus.table.dropna(subset=["emotion", "transcript"])
     sentences = table["transcript"].map(normalize_transcript)
     said = sentences != ""
-    return evidence_of_words(sentences[said], table["emotion"][said]) >= LEAST_EVIDENCE
+    gain = gain_of_words(sentences[said], table["emotion"][said])
+    return gain.share >= max(LEAST_GAIN, LEAST_ERRORS * gain.error)
 
 
-def evidence_of_words(sentences: "pd.Series[str]", emotions: "pd.Series[str]") -> float:
-    """Compute the evidence that words tell emotions, in standard errors; see `words_tell_emotions`.
+def gain_of_words(sentences: "pd.Series[str]", emotions: "pd.Series[str]") -> Gain:
+    """Compute what the words of other sentences add to guessing; see `words_tell_emotions`.
 
     Args:
         sentences: normalized words of each clip, not empty.
@@ -50,7 +67,7 @@ def evidence_of_words(sentences: "pd.Series[str]", emotions: "pd.Series[str]") -
     """
     parts = min(PARTS, sentences.nunique())
     if parts < 2 or emotions.nunique() < 2:
-        return 0.0
+        return Gain(0.0, 0.0)
     words, truth = sentences.to_numpy(), emotions.to_numpy()
     predicted = np.empty_like(truth)
     for others, part in GroupKFold(parts).split(words, groups=words):
@@ -59,5 +76,4 @@ def evidence_of_words(sentences: "pd.Series[str]", emotions: "pd.Series[str]") -
     by_chance = pd.Series(truth).value_counts(normalize=True)
     beyond: NDArray[np.float64] = (predicted == truth) - by_chance.loc[predicted].to_numpy()
     of_sentences = pd.Series(beyond).groupby(words).sum()
-    error = float(np.sqrt(np.square(of_sentences).sum()))
-    return float(of_sentences.sum()) / error if error else 0.0
+    return Gain(float(beyond.mean()), float(np.sqrt(np.square(of_sentences).sum())) / len(words))
