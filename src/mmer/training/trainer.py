@@ -27,6 +27,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from mmer.errors import MMERError, TrainingError, is_out_of_memory
 from mmer.files.writing import writable
 from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
+from mmer.model.gpu_attention import attention_of_any_length
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
@@ -145,7 +146,7 @@ class MMERTrainer(Trainer):
             TrainingError: there is not enough memory, or the loss is not finite.
         """
         try:
-            with tf32(self.recipe.training.tf32):
+            with tf32(self.recipe.training.tf32), attention_of_any_length():
                 return super().train(*args, **named)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
