@@ -34,7 +34,7 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of `mmer train` in a process of its own."""
     out = tmp_path_factory.mktemp("runs") / "run"
     command = [sys.executable, "-m", "mmer", "train", "compact", f"data.corpus={recordings}"]
-    command += [*SMALL, "protocol.test=[anna]", "--out", str(out)]
+    command += [*SMALL, "protocol={test: [anna], validation: 1, selection: validation}", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "balanced accuracy (UA)" in done.stderr

@@ -415,11 +415,11 @@ def test_a_label_that_is_there_twice():
     ("protocol", "reason"),
     [
         (
-            "{refit: true, selection: last}",
+            "{refit: true, selection: last, validation: 1}",
             "refit is true and selection is last, which already trains on all that it may; set selection to",
         ),
         (
-            "{refit: true, selection: test}",
+            "{refit: true, selection: test, validation: 1}",
             "refit is true and selection is test, which has read the test split; set selection to",
         ),
         (

@@ -108,6 +108,11 @@ class Protocol(Section):
                 "no_test is true, and test or selection asks for a test split",
                 "set no_test to false or change those",
             )
+        if self.refit and self.validation == 0:
+            raise contradiction(
+                "refit is true and validation is 0, so no split can choose the epoch",
+                "set validation to 1 or more and selection to validation, or refit to false",
+            )
         if self.refit and self.selection != "validation":
             reason = (
                 "already trains on all that it may" if self.selection == "last" else "has read the test split"
@@ -115,11 +120,6 @@ class Protocol(Section):
             raise contradiction(
                 f"refit is true and selection is {self.selection}, which {reason}",
                 "set selection to validation, or refit to false",
-            )
-        if self.refit and self.validation == 0:
-            raise contradiction(
-                "refit is true and validation is 0, so no split can choose the epoch",
-                "set validation to 1 or more, or refit to false",
             )
         return self
 
