@@ -10,6 +10,7 @@ no time for is named and skipped.
 """
 
 import argparse
+import gc
 import json
 import platform
 import statistics
@@ -152,6 +153,7 @@ def peak_gigabytes() -> float:
 
 
 def fresh_memory() -> None:
+    gc.collect()
     if CUDA:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -472,13 +474,14 @@ def scoring(table: Table, size: Size, name: str, target: str) -> None:
             with tf32(allowed=precision == "TF32"), autocast:
                 seconds = median_seconds(lambda: network.answer(inputs))
             table.add(f"network alone, {name}, {precision}", f"{sound / seconds:.0f} x real time")
-        scored = score(folder / "model", str(corpus), folder / "scores", device=DEVICE)
-        speed = scored.new_sound / scored.took
-        table.add(
-            f"mmer score, {name}, {scored.new_rows} clips, loading the model included",
-            f"{speed:.0f} x real time, {len(scored.errors)} errors",
-            target,
-        )
+        for batch_size in (16, 64):
+            scores = folder / f"scores-{batch_size}"
+            scored = score(folder / "model", str(corpus), scores, device=DEVICE, batch_size=batch_size)
+            table.add(
+                f"mmer score, {name}, {scored.new_rows} clips, batch {batch_size}, loading the model included",
+                f"{scored.new_sound / scored.took:.0f} x real time, {len(scored.errors)} errors",
+                target,
+            )
 
 
 def tests(table: Table, size: Size, seconds_left: float) -> None:

@@ -35,7 +35,8 @@ def multitask_loss(
 
         L = L_CE + alpha L_CTC + beta L_SCL + gamma L_ACL
 
-    An objective whose inputs are not in `summary`, or whose weight is 0, is left out.
+    An objective whose inputs are not in `summary`, or whose weight is 0, is left out. Everything is computed in float32
+    or float64, under autocast too.
 
     Args:
         config: alpha (`ctc_weight`), beta (`supervised_contrastive_weight`), gamma (`augmented_contrastive_weight`),
@@ -51,6 +52,13 @@ def multitask_loss(
         `augmented_contrastive`.
         The scalar count of infinite CTC losses.
     """
+    with torch.autocast(summary["labels"].device.type, enabled=False):
+        return _full_precision_loss(config, summary)
+
+
+def _full_precision_loss(
+    config: ObjectiveSettings, summary: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     official = config.formulation == "official"
     labels = summary["labels"]
     class_weights = None
