@@ -11,30 +11,34 @@ from filelock import FileLock
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # one core each: threads of two processes on two cores wait for each other
-    os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("mmer", deadline=None)
 settings.load_profile("mmer")
-gc.disable()  # nothing that importing the tests makes can be freed
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # threads of two processes on two cores wait for each other
+    gc.disable()  # until the tests are collected, for nothing that importing them makes can be freed
+TESTS = Path(__file__).parent
 LONGEST = {
-    *("test_docs.py", "test_every_recipe.py", "test_targets.py", "test_telemetry.py"),
-    *(
+    TESTS / name
+    for name in (
+        "cli/test_cli.py",
+        "inference/archive/test_score.py",
+        "inference/test_bundle.py",
+        "inference/test_damage.py",
+        "serving/test_hostile.py",
+        "test_docs.py",
+        "test_every_recipe.py",
+        "test_targets.py",
+        "test_telemetry.py",
         "training/test_crossval.py",
         "training/test_run.py",
-        "inference/test_damage.py",
-        "inference/test_bundle.py",
-    ),
-    *("inference/archive/test_score.py", "serving/test_hostile.py", "cli/test_cli.py"),
+    )
 }
 """Files that take a quarter of a minute and more."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no process works alone at the end."""
-    tests = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(tests).as_posix() not in LONGEST)
+    items.sort(key=lambda item: item.path not in LONGEST)
 
 
 def pytest_collection_finish() -> None:
