@@ -112,13 +112,17 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 @pytest.fixture(scope="session")
 def exportable(made_once: MadeOnce) -> Path:
     """A random model on log-mel features, with missing-modality embeddings and a CTC head."""
-    settings = {
-        "speech": "wav2vec2-bert",
-        "missing_modality_embeddings": True,
-        "layers": 1,
-        "ctc_symbols": WAV2VEC2_ALPHABET,
-    }
-    return made_once("exportable", lambda folder: save_model(folder, **settings))
+
+    def save(folder: Path) -> None:
+        save_model(
+            folder,
+            speech="wav2vec2-bert",
+            layers=1,
+            missing_modality_embeddings=True,
+            ctc_symbols=WAV2VEC2_ALPHABET,
+        )
+
+    return made_once("exportable", save)
 
 
 @pytest.fixture(scope="session")
