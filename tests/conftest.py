@@ -1,18 +1,68 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # one core each: threads of two processes on two cores wait for each other
-    os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("mmer", deadline=None)
 settings.load_profile("mmer")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # threads of two processes on two cores wait for each other
+    gc.disable()  # until the tests are collected, for nothing that importing them makes can be freed
+TESTS = Path(__file__).parent
+LONGEST = {
+    TESTS / name
+    for name in (
+        "cli/test_cli.py",
+        "inference/archive/test_score.py",
+        "inference/test_bundle.py",
+        "inference/test_damage.py",
+        "serving/test_hostile.py",
+        "test_docs.py",
+        "test_every_recipe.py",
+        "test_targets.py",
+        "test_telemetry.py",
+        "training/test_crossval.py",
+        "training/test_run.py",
+    )
+}
+"""Files that take a quarter of a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process works alone at the end."""
+    items.sort(key=lambda item: item.path not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, without looking through all that was imported each time."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder once for all processes of a test run, given its name and what fills it; no test may change it."""
+    own = tmp_path_factory.getbasetemp()
+    base = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, complete = base / name, base / f"{name}.complete"
+        with FileLock(base / f"{name}.lock"):
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def ogg_checksum(page: bytes | bytearray) -> int:
 class TestBombs:
     def test_255_channels(self, tmp_path: Path) -> None:
         path = tmp_path / "a.ogg"
-        soundfile.write(path, np.zeros((2 * 192_000, 255), np.float32), 192_000)
+        soundfile.write(path, np.zeros((150_000, 255), np.float32), 192_000)
         assert path.stat().st_size < 20_000
         size, found = memory_and_outcome(path)
         assert found == f"{path}: states 255 channels; at most 32 can be read"

@@ -20,10 +20,12 @@ from transformers import (
 )
 
 from mmer.inference import EmotionRecognizer
+from mmer.inference.backends.export import export_onnx
 from mmer.model import MMERProcessor
 from mmer.model.encoders.compact import compact_text_config, compact_tokenizer
 from mmer.model.encoders.speech import receptive_field
 from mmer.recipe.schema import CompactText
+from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 SHORTEST_LOG_MEL = 880  # samples of four log-mel frames
 LABELS = ["angry", "happy", "neutral", "sad"]
@@ -102,6 +104,37 @@ def recognizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Emo
     return lambda **settings: EmotionRecognizer.from_pretrained(
         save_model(tmp_path_factory.mktemp("model"), **settings), device="cpu"
     )
+
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def exportable(made_once: MadeOnce) -> Path:
+    """A random model on log-mel features, with missing-modality embeddings and a CTC head."""
+
+    def save(folder: Path) -> None:
+        save_model(
+            folder,
+            speech="wav2vec2-bert",
+            layers=1,
+            missing_modality_embeddings=True,
+            ctc_symbols=WAV2VEC2_ALPHABET,
+        )
+
+    return made_once("exportable", save)
+
+
+@pytest.fixture(scope="session")
+def exported(exportable: Path, made_once: MadeOnce) -> Path:
+    """The same, exported."""
+
+    def export(out: Path) -> None:
+        done = export_onnx(exportable, out)
+        assert done.difference < 1e-5
+        assert done.size == (out / "model.onnx").stat().st_size
+
+    return made_once("exported", export)
 
 
 @pytest.fixture(scope="session")

@@ -14,26 +14,45 @@ from pyarrow import parquet
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.bundle import write_bundle
-from mmer.inference.backends.export import export_onnx
 from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
+from mmer.inference.golden import FILE as GOLDEN
 from mmer.inference.golden import write_golden
 from mmer.inference.trained_on import TrainedOn
 
 SCRIPT = Path(__file__).parents[1] / "damage.py"
 MEMORY = 1000  # MB at most, of which PyTorch and transformers take half
 KINDS = {
-    "folder of PyTorch": ("folder", 150, 2000),
-    "exported folder": ("folder", 60, 1000),
-    "weights": ("weights", 60, 1000),
-    "bundle": ("bundle", 150, 2000),
+    "folder of PyTorch": ("folder", 40, 2000),
+    "exported folder": ("folder", 20, 1000),
+    "weights": ("weights", 20, 1000),
+    "bundle": ("bundle", 60, 2000),
 }
 """What is damaged, how many times, and how many when slow."""
 
 
 @pytest.fixture(scope="module")
-def sources(versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder with all that training writes, and what is made of it."""
-    folder = versatile_folder
+def sources(
+    versatile_folder: Path, exportable: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A folder with all that training writes, a bundle of it, and an exported folder with as much."""
+    scratch = tmp_path_factory.mktemp("damage")
+    folder = complete(shutil.copytree(versatile_folder, scratch / "versatile"))
+    write_bundle(folder, scratch / "versatile.mmer")
+    onnx = shutil.copytree(exported, scratch / "onnx")
+    # What an export copies where there is a calibration: the calibration is of the weights of PyTorch.
+    trained = complete(shutil.copytree(exportable, scratch / "exportable"))
+    for name in (FILE, GOLDEN):
+        shutil.copyfile(trained / name, onnx / name)
+    return {
+        "folder of PyTorch": folder,
+        "exported folder": onnx,
+        "weights": folder,
+        "bundle": scratch / "versatile.mmer",
+    }
+
+
+def complete(folder: Path) -> Path:
+    """Write the golden clips and a calibration into a model folder, as training does."""
     write_golden(folder)
     labels = ["angry", "happy", "neutral", "sad"]
     figures = {"log_loss": 1.0, "brier": 0.5, "expected_calibration_error": 0.1}
@@ -56,15 +75,7 @@ def sources(versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         for name, calibrator in calibrators.items()
     }
     Calibration(weights_hash(folder), labels, "corpus", None, ["anna"], conditions).write(folder / FILE)
-    scratch = tmp_path_factory.mktemp("damage")
-    write_bundle(folder, scratch / "versatile.mmer")
-    export_onnx(folder, scratch / "onnx")
-    return {
-        "folder of PyTorch": folder,
-        "exported folder": scratch / "onnx",
-        "weights": folder,
-        "bundle": scratch / "versatile.mmer",
-    }
+    return folder
 
 
 def damage(kind: str, source: Path, scratch: Path, seed: int, count: int) -> None:

@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from inference.conftest import save_model
-
-from mmer.inference.backends.export import export_onnx
 
 HEAVY = (
     "torch",
@@ -39,15 +36,6 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_the_package_imports_nothing_heavy() -> None:
     program = f"import sys, mmer; {LISTED}; assert 'numpy' not in sys.modules"
     assert _imported(program=program) == "[]"
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model on log-mel features, exported."""
-    folder = save_model(tmp_path_factory.mktemp("model"), speech="wav2vec2-bert", layers=1)
-    out = tmp_path_factory.mktemp("exported") / "onnx"
-    export_onnx(folder, out)
-    return out
 
 
 @pytest.fixture

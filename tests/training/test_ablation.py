@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import train_folds_here
 from PIL import Image
 from rich.console import Console, RenderableType
 
@@ -16,7 +17,7 @@ from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import figure_tables
-from mmer.training import ablation_report
+from mmer.training import ablation_report, crossval
 from mmer.training.ablation import ablate, neutral_bias
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.ablation_rows import ROWS, learns, row_recipe
@@ -55,7 +56,8 @@ def test_neutral_bias_by_hand() -> None:
     assert neutral_bias(compute_metrics(["sad"], ["sad"], ["neutral", "sad"])) is None
 
 
-def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path) -> None:
+def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
     out = tmp_path / "ablation"
     content = ablate(recipe_file, [], out, ["mmer", "majority"], console=quiet())
     assert Ablation.read(out / "ablation.json") == content

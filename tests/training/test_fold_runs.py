@@ -1,13 +1,12 @@
 """Folds side by side: which GPU each has, and what is said of them off a terminal."""
 
 import io
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import run
 from rich.console import Console
 
 from mmer.runs.reports_to_parent import TO_PARENT, EpochProgress, Failure, parse_report
@@ -114,12 +113,13 @@ def test_a_fold_says_itself_why_it_failed(tmp_path: Path, monkeypatch: pytest.Mo
     assert log.read_text() == f"mmer: {reason}\na late warning\n"
 
 
-def test_a_command_reports_its_failure_to_a_parent_alone() -> None:
-    command = [sys.executable, "-m", "mmer", "train", "no-such-recipe"]
-    for environment, reported in (({TO_PARENT: "1"}, True), ({}, False)):
-        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
-        failure = parse_report(done.stdout)
-        assert done.stderr.startswith("mmer: ")
-        assert failure == (
-            Failure(reason=done.stderr.removeprefix("mmer: ").rstrip("\n")) if reported else None
-        )
+def test_a_command_reports_its_failure_to_a_parent_alone(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = run(capfd, monkeypatch, ["train", "no-such-recipe"])
+    monkeypatch.setenv(TO_PARENT, "1")
+    child = run(capfd, monkeypatch, ["train", "no-such-recipe"])
+    for done in (alone, child):
+        assert done.err.startswith("mmer: ")
+    assert parse_report(alone.out) is None
+    assert parse_report(child.out) == Failure(reason=child.err.removeprefix("mmer: ").rstrip("\n"))

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from commands import SMALL, make_recordings, run
+from commands import SMALL, make_recordings, run, train_folds_here
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
@@ -106,16 +106,10 @@ def ordinary(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def validated(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-validation whose folds are trained in this process, which saves starting one for each."""
-
-    def train_folds(folders: Sequence[Path], console: Console, *, jobs: int, done: int) -> dict[str, str]:
-        for folder in folders:
-            train(load_recipe(str(folder / "recipe.yaml")), folder, console=quiet())
-        return {}
-
+    """A cross-validation."""
     folder = tmp_path_factory.mktemp("runs") / "validated"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossval, "train_folds", train_folds)
+        patch.setattr(crossval, "train_folds", train_folds_here)
         crossval.cross_validate(recipe(recordings, "protocol.test=[]"), folder, console=quiet())
     return folder
 

@@ -20,31 +20,8 @@ from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.onnx_network import threads_asked_for
 from mmer.inference.doctor import Check, examine
-from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None\n"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with missing-modality embeddings and a CTC head."""
-    settings = {
-        "speech": "wav2vec2-bert",
-        "missing_modality_embeddings": True,
-        "layers": 1,
-        "ctc_symbols": WAV2VEC2_ALPHABET,
-    }
-    return save_model(tmp_path_factory.mktemp("model"), **settings)
-
-
-@pytest.fixture(scope="module")
-def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, exported."""
-    out = tmp_path_factory.mktemp("exported") / "onnx"
-    done = export_onnx(folder, out)
-    assert done.difference < 1e-5
-    assert done.size == (out / "model.onnx").stat().st_size
-    return out
 
 
 def items_of(clips: Sequence[str], *, some_missing: bool) -> list[Utterance]:
@@ -76,8 +53,8 @@ def assert_same(ours: Prediction, theirs: Prediction) -> None:
         assert list(ours.alone[side].values()) == pytest.approx(list(theirs.alone[side].values()), abs=1e-5)
 
 
-def test_answers_are_those_of_torch(folder: Path, exported: Path, clips: Sequence[str]) -> None:
-    torch, onnx = (EmotionRecognizer.from_pretrained(each, "cpu") for each in (folder, exported))
+def test_answers_are_those_of_torch(exportable: Path, exported: Path, clips: Sequence[str]) -> None:
+    torch, onnx = (EmotionRecognizer.from_pretrained(each, "cpu") for each in (exportable, exported))
     items = items_of(clips[:12], some_missing=True)
     expected = list(torch.predict(items, batch_size=4))
     for ours, theirs in zip(expected, onnx.predict(items, batch_size=4), strict=True):
@@ -90,8 +67,8 @@ def test_answers_are_those_of_torch(folder: Path, exported: Path, clips: Sequenc
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
-def test_batches_that_lack_one_side(folder: Path, exported: Path, clips: Sequence[str]) -> None:
-    torch, onnx = (EmotionRecognizer.from_pretrained(each, "cpu") for each in (folder, exported))
+def test_batches_that_lack_one_side(exportable: Path, exported: Path, clips: Sequence[str]) -> None:
+    torch, onnx = (EmotionRecognizer.from_pretrained(each, "cpu") for each in (exportable, exported))
     for items in (
         [Utterance(clip, utterance_id=clip) for clip in clips[:3]],
         [Utterance(None, "la"), Utterance(None, "la la")],
@@ -101,9 +78,9 @@ def test_batches_that_lack_one_side(folder: Path, exported: Path, clips: Sequenc
             assert_same(ours, theirs)
 
 
-def test_reads_what_it_hears(folder: Path, exported: Path, clips: Sequence[str]) -> None:
+def test_reads_what_it_hears(exportable: Path, exported: Path, clips: Sequence[str]) -> None:
     torch, onnx = (
-        EmotionRecognizer.from_pretrained(each, "cpu", transcription="ctc") for each in (folder, exported)
+        EmotionRecognizer.from_pretrained(each, "cpu", transcription="ctc") for each in (exportable, exported)
     )
     items = [*items_of(clips[:6], some_missing=False), Utterance(None, "What a day", utterance_id="unheard")]
     for ours, theirs in zip(
@@ -115,7 +92,7 @@ def test_reads_what_it_hears(folder: Path, exported: Path, clips: Sequence[str])
 
 
 def test_doctor_compares_them(
-    folder: Path,
+    exportable: Path,
     exported: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -125,31 +102,31 @@ def test_doctor_compares_them(
         checks = {check.name: check for check in examine(first, exported=second, device="cpu")}
         return checks["PyTorch against ONNX"]
 
-    assert row(folder, exported).holds
+    assert row(exportable, exported).holds
     assert "PyTorch's folder, and this one as exported" in row(exported, None).note
     other = tmp_path / "other"
-    shutil.copytree(folder, other)
+    shutil.copytree(exportable, other)
     raise_first_logit(other)
     assert row(other, exported).difference == pytest.approx(0.5, abs=1e-3)
     assert run(capfd, monkeypatch, ["model", "check", other, exported, "--device", "cpu"]).code == 1
 
 
-def test_without_torch(folder: Path, exported: Path, clips: Sequence[str]) -> None:
+def test_without_torch(exportable: Path, exported: Path, clips: Sequence[str]) -> None:
     code = (
         f"{WITHOUT_TORCH}import json; from mmer import EmotionRecognizer\n"
         f"recognizer = EmotionRecognizer.from_pretrained({str(exported)!r})\n"
         f"print(json.dumps(recognizer({clips[0]!r}, 'What a day').to_dict()))\n"
-        f"for each in (({str(folder)!r}, None), ({str(exported)!r}, None, 'whisper:x')):\n"
+        f"for each in (({str(exportable)!r}, None), ({str(exported)!r}, None, 'whisper:x')):\n"
         "    try: EmotionRecognizer.from_pretrained(*each)\n"
         "    except ValueError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answer, *errors = done.stdout.splitlines()
-    expected = EmotionRecognizer.from_pretrained(folder, "cpu")(clips[0], "What a day").probabilities
+    expected = EmotionRecognizer.from_pretrained(exportable, "cpu")(clips[0], "What a day").probabilities
     assert json.loads(answer)["probabilities"] == pytest.approx(expected, abs=1e-5)
     assert errors == [
-        f"model folder {folder} needs torch; install it: pip install torch",
+        f"model folder {exportable} needs torch; install it: pip install torch",
         "transcription by a speech recognizer needs torch; install it: pip install torch",
     ]
 
@@ -186,7 +163,7 @@ def test_command_with_8_bits(
 
 
 def test_what_cannot_be_exported(
-    folder: Path,
+    exportable: Path,
     exported: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -195,7 +172,7 @@ def test_what_cannot_be_exported(
     with pytest.raises(ExportError, match="is exported already; give the model folder that training wrote"):
         export_onnx(exported, tmp_path / "again")
     with pytest.raises(ExportError, match="which holds a model of PyTorch; give another folder"):
-        export_onnx(folder, folder)
+        export_onnx(exportable, exportable)
     done = run(capfd, monkeypatch, ["model", "export", exported, "-o", tmp_path / "out"])
     assert (done.code, "is exported already" in done.err) == (2, True)
 
