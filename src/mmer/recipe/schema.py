@@ -27,6 +27,7 @@ from mmer.recipe.values import (
     ActivationCheckpointing,
     Folds,
     Fraction,
+    Layers,
     Name,
     Order,
     Probability,
@@ -173,6 +174,10 @@ class SpeechEncoderSettings(Section):
     train: Train = "full"
     """Weights of the encoder that are trained: all (`full`), none (`frozen`), low-rank weights added to its linear
     layers (`lora`, see `model.lora`), or its last N layers (`last:N`). The `compact` encoder allows `full` alone."""
+    layers: Layers = "last"
+    """Hidden states of the encoder that the network reads: those of the last layer (`last`), all of them mixed with
+    learned weights (`weighted`), or those of a list alone, as [6, 7, 8], mixed likewise; 0 is what the first layer
+    reads."""
     freeze_feature_extractor: bool = True
     """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
     spec_augment: bool = False
@@ -192,6 +197,8 @@ class TextEncoderSettings(Section):
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
     train: Train = "full"
     """Weights of the encoder that are trained, as for `model.speech.train`."""
+    layers: Layers = "last"
+    """Hidden states of the encoder that the network reads, as for `model.speech.layers`."""
     compact: CompactText = CompactText()
     """Sizes of the `compact` encoder."""
 
@@ -218,6 +225,9 @@ class Model(Section):
     missing_modality_embeddings: bool = False
     """Learn an embedding for a missing recording and one for a missing transcript, so that utterances without one of
     them are trained on and answered; on wherever `augment.missing` leaves any out. Fusions of one side have none."""
+    pooling: Literal["max", "mean", "attentive-statistics"] = "max"
+    """How the fusion makes one vector of speech frames and one of tokens: their maximum, as in the paper; their mean;
+    or mean and standard deviation with learned attention to each frame and token."""
     num_attention_heads: PositiveInt = 12
     """Attention heads of the fusion layers."""
     intermediate_size: PositiveInt = 3072

@@ -16,6 +16,7 @@ from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.verdict import chance_of
 from mmer.files.writing import write_parquet, writing_folder
+from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
@@ -109,10 +110,17 @@ def judge_run(
         epochs=len(history),
         infinite_ctc=round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
         selection_bias=bias,
+        layer_weights=_layer_weights(recognizer),
         train=judged["train"],
         validation=judged["validation"],
         test=judged["test"],
     )
+
+
+def _layer_weights(recognizer: EmotionRecognizer) -> dict[str, dict[str, float]]:
+    network = recognizer.network
+    assert isinstance(network, TorchNetwork)  # as `_keep` wrote it
+    return network.model.layer_weights()
 
 
 def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> bool:
