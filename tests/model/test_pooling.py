@@ -38,7 +38,9 @@ def obvious(pooling: Pooling, sequence: Tensor) -> list[float]:
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     seed=st.integers(0, 1000),
 )
-def test_every_kind_is_the_obvious_loop_whatever_the_padding(kind: str, lengths: list[int], seed: int) -> None:
+def test_every_kind_is_the_obvious_loop_whatever_the_padding(
+    kind: str, lengths: list[int], seed: int
+) -> None:
     torch.manual_seed(seed)
     pooling = Pooling(kind, 3)  # pyright: ignore[reportArgumentType]
     sequence = torch.randn(len(lengths), max(lengths), 3) * 5
@@ -80,5 +82,7 @@ def test_an_utterance_has_one_answer_in_any_batch(fusion: str, kind: str) -> Non
 def test_the_paper_pools_by_the_maximum_and_learns_nothing_more() -> None:
     assert model_config().pooling == "max"
     assert not [name for name in tiny_model().state_dict() if "pooling" in name or "layer_weights" in name]
-    with pytest.raises(ValueError, match="pooling 'median' is not known; it must be max or mean or attentive"):
+    with pytest.raises(
+        ValueError, match="pooling 'median' is not known; it must be max or mean or attentive"
+    ):
         model_config(pooling="median")

@@ -11,9 +11,9 @@ class ModalityInput(NamedTuple):
     """The speech or the text of a batch, padded on the right.
 
     Attributes:
-        values: speech: (batch, samples) waveforms, (batch, frames, bins) log-mel features or (batch, frames, layers, size)
-            hidden states, zero where padded. Text: (batch, tokens) token numbers, (batch, tokens, layers, d) hidden
-            states or (batch, tokens, d) e_t.
+        values: speech: (batch, samples) waveforms, (batch, frames, bins) log-mel features or (batch, frames, layers,
+            size) hidden states, zero where padded. Text: (batch, tokens) token numbers, (batch, tokens, layers, d)
+            hidden states or (batch, tokens, d) e_t.
         mask: (batch, samples, frames or tokens) int64, 1 where valid.
     """
 
@@ -26,8 +26,8 @@ def modality_input(mask: Tensor | None, *kinds: Tensor | None) -> ModalityInput 
 
     Args:
         mask: (batch, positions), 1 where valid; None if all positions are valid.
-        kinds: (batch, positions) waveforms or token numbers; (batch, positions, size) features; (batch, positions, size)
-            or (batch, positions, layers, size) hidden states.
+        kinds: (batch, positions) waveforms or token numbers; (batch, positions, size) features or e_t; (batch,
+            positions, layers, size) hidden states.
     """
     values = next((kind for kind in kinds if kind is not None), None)
     if values is None:

@@ -335,6 +335,10 @@ class Training(Section):
     text_cache_gb: NonNegativeFloat = 10.0
     """Disk space in the run folder, while training goes on, for a frozen text encoder's output for each transcript,
     which is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
+    speech_cache_gb: NonNegativeFloat = 20.0
+    """Disk space in the folder of the run, cross-validation or ablation, while training goes on, for what a frozen
+    speech encoder makes of each clip, which it hears once. A second of sound takes 0.15 MB for each layer of an encoder
+    of 768 dimensions. Clips for which it does not suffice are heard in each epoch; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much each objective contributes to the gradient; this does not change training."""
     report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=["tensorboard"])
@@ -364,6 +368,7 @@ RUN_SETTINGS = (
     "activation_checkpointing",
     "workers",
     "text_cache_gb",
+    "speech_cache_gb",
     "log_gradient_shares",
     "report_to",
 )
@@ -394,6 +399,20 @@ class Recipe(Section):
         return self.model.fusion in ("mmer", "naive", "auto") and (
             self.model.missing_modality_embeddings or drops.speech > 0 or drops.text > 0
         )
+
+    @property
+    def stores_variants(self) -> bool:
+        """Tell whether the sound of second views is one of `augment.speech.variants`."""
+        speech = self.model.speech
+        return speech.train == "frozen" and self.augment.speech.variants > 0
+
+    @property
+    def changes_second_sound(self) -> bool:
+        """Tell whether second views that are made on the fly change the sound."""
+        speech, augment = self.model.speech, self.augment
+        on_the_fly = augment.views is None or augment.views_use == "beside"
+        changes = augment.speech.probability > 0 and (speech.train != "frozen" or self.stores_variants)
+        return on_the_fly and changes and self.objectives.augmented_contrastive_weight > 0
 
     def dump(self) -> str:
         """Write the complete recipe as YAML, defaults included; `load_recipe` reads an equal recipe from it."""

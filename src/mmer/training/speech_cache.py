@@ -12,7 +12,7 @@ is, and after an interruption.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,13 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mmer.augment import SpeechAugmenter
-from mmer.features.statistics import FeatureStatistics
-from mmer.files.writing import writing
+from mmer.files.writing import writable, writing
 from mmer.model.encoders.speech import SpeechEncoder
-from mmer.recipe.schema import Recipe
-from mmer.runs.seeds import seed_for
-from mmer.training.features import Features, FeatureStore, TrainingUtterance
+from mmer.training.arguments import tf32
+from mmer.training.feature_store import Features
 
 FOLDER = "speech_cache"
 """Subfolder of a run or a study for the caches of all encoders during training."""
@@ -73,10 +70,13 @@ class SpeechCache:
         precision: precision of the encoder, as `training.precision`.
     """
 
-    def __init__(self, folder: Path, encoder: SpeechEncoder, limit: float, precision: str = "float32") -> None:
+    def __init__(
+        self, folder: Path, encoder: SpeechEncoder, limit: float, precision: str = "float32"
+    ) -> None:
         self.encoder, self.limit, self.precision = encoder.eval(), limit, precision
         self.folder = folder / _fingerprint(encoder, precision)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._used = 0
 
     def __call__(self, key: str, features: Callable[[], Features]) -> NDArray[np.float32]:
         """Return the hidden states of a clip, (frames, layers, size), read-only.
@@ -89,24 +89,34 @@ class SpeechCache:
         return self._compute(features()) if states is None else states
 
     def add(self, key: str, features: Callable[[], Features]) -> bool:
-        """Store a clip that is not stored yet; return whether it is stored now.
+        """Store a clip that is not stored yet, inside `only_writer`; return whether it is stored now.
+
+        Args:
+            key, features: as for `__call__`.
 
         Raises:
             MMERError: the file cannot be written.
         """
         if self._read(key) is not None:
             return True
-        states = self._compute(features())
-        if self._size() + states.nbytes > self.limit:
+        if self._used >= self.limit:
             return False
-        with writing(self._file(key)) as part, part.open("wb") as file:
-            np.save(file, states)
+        states = self._compute(features())
+        if self._used + states.nbytes > self.limit:
+            return False
+        file = self._file(key)
+        with writable(file):
+            file.parent.mkdir(exist_ok=True)
+        with writing(file) as part, part.open("wb") as output:
+            np.save(output, states)
+        self._used += file.stat().st_size
         return True
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
         """Wait until no other process stores clips, and keep others from it."""
         with FileLock(self.folder.parent / ".lock"):
+            self._used = sum(file.stat().st_size for file in self.folder.parent.rglob("*.npy"))
             yield
 
     @torch.no_grad()
@@ -120,19 +130,19 @@ class SpeechCache:
         Returns:
             The hidden states, (batch, frames, layers, size), zero where padded, and their mask, (batch, frames).
         """
-        counts = attention_mask.sum(dim=1).tolist()
-        clips = [clip[:count].cpu().numpy() for clip, count in zip(inputs, counts, strict=True)]
-        states = [torch.from_numpy(np.array(self(key_of(clip), lambda c=clip: c))) for clip in clips if len(clip)]
-        if len(states) < len(clips):
-            nothing = torch.zeros(0, *(states[0].shape[1:] if states else (1, 1)))
-            given = iter(states)
-            states = [next(given) if count else nothing for count in counts]
-        padded = pad_sequence(states, batch_first=True)
-        if not padded.shape[1]:
-            padded = padded.new_zeros(len(clips), 1, *padded.shape[2:])
-        lengths = torch.tensor([len(each) for each in states])
-        mask = (torch.arange(padded.shape[1]) < lengths[:, None]).to(attention_mask.dtype)
-        return padded.to(inputs.device), mask.to(inputs.device)
+        rows: list[Tensor | None] = []
+        for row, count in zip(inputs.cpu().numpy(), attention_mask.sum(dim=1).tolist(), strict=True):
+            clip = row[:count]
+            heard = self(key_of(clip), lambda clip=clip: clip) if count else None
+            rows.append(None if heard is None else torch.from_numpy(np.array(heard)))
+        shape = next((row.shape[1:] for row in rows if row is not None), (1, 1))
+        states = pad_sequence(
+            [torch.zeros(0, *shape) if row is None else row for row in (*rows, torch.zeros(1, *shape))],
+            batch_first=True,
+        )[:-1]  # with a row of one frame, since there is no frame where all sound is missing
+        counts = torch.tensor([0 if row is None else len(row) for row in rows])
+        mask = (torch.arange(states.shape[1]) < counts[:, None]).to(attention_mask.dtype)
+        return states.to(inputs.device), mask.to(inputs.device)
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.npy"
@@ -149,12 +159,10 @@ class SpeechCache:
         inputs = torch.from_numpy(np.array(features))[None].to(device)
         mask = torch.ones(inputs.shape[:2], dtype=torch.int64, device=device)
         half = _PRECISIONS.get(self.precision)
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+        # A clip that is not stored is encoded while training computes in TF32.
+        with tf32(False), torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
             states, _ = self.encoder.hidden_states(inputs, mask)
         return torch.stack(list(states), dim=2)[0].float().cpu().numpy()
-
-    def _size(self) -> int:
-        return sum(file.stat().st_size for file in self.folder.parent.rglob("*.npy"))
 
 
 def key_of(*contents: Features | str) -> str:
@@ -179,83 +187,3 @@ def _fingerprint(encoder: SpeechEncoder, precision: str) -> str:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-class FrozenSpeech:
-    """Hidden states of recordings and of variants of them, which a `SpeechCache` stores.
-
-    Args:
-        cache: the cache.
-        store: gives the features of recordings.
-        recipe: the recipe, of which the section `augment.speech` is read.
-        statistics: of speakers, for standardization.
-    """
-
-    def __init__(
-        self,
-        cache: SpeechCache,
-        store: FeatureStore,
-        recipe: Recipe,
-        statistics: Mapping[str, FeatureStatistics],
-    ) -> None:
-        self.cache, self.store, self.statistics = cache, store, statistics
-        self._settings = recipe.augment.speech
-        self._augment = SpeechAugmenter(**self._settings.changes)
-        self._keys: dict[str, str] = {}
-
-    def states(self, utterance: TrainingUtterance) -> NDArray[np.float32]:
-        """Return the hidden states of a recording, (frames, layers, size)."""
-        return self.cache(self._key(utterance), lambda: self._features(utterance))
-
-    def variant(self, utterance: TrainingUtterance, number: int) -> NDArray[np.float32]:
-        """Return the hidden states of a variant of a recording, (frames', layers, size).
-
-        Args:
-            utterance: an utterance with a recording.
-            number: of the variant, from 0.
-        """
-        return self.cache(self._key(utterance, number), lambda: self._features(utterance, number))
-
-    def fill(
-        self,
-        wanted: Iterable[tuple[TrainingUtterance, int | None]],
-        progress: Callable[[int], None],
-    ) -> int:
-        """Store recordings and variants of them; other processes that fill the same cache wait.
-
-        Args:
-            wanted: utterances with a recording, each with the number of a variant, or None for the recording.
-            progress: called with the number of clips done so far.
-
-        Returns:
-            The number of clips for which there is no room.
-        """
-        left = 0
-        with self.cache.only_writer():
-            for done, (utterance, number) in enumerate(wanted, start=1):
-                features = lambda u=utterance, n=number: self._features(u, n)  # noqa: E731
-                left += not self.cache.add(self._key(utterance, number), features)
-                progress(done)
-        return left
-
-    def _key(self, utterance: TrainingUtterance, number: int | None = None) -> str:
-        own = self._keys.get(utterance.utterance_id)
-        if own is None:
-            own = self._keys[utterance.utterance_id] = key_of(self._features(utterance))
-        if number is None:
-            return own
-        return key_of(own, self._settings.model_dump_json(), utterance.utterance_id, str(number))
-
-    def _features(self, utterance: TrainingUtterance, number: int | None = None) -> Features:
-        processor = self.store.processor
-        if number is None:
-            features = self.store(utterance)
-        else:
-            waveform = self._augment(self.store.waveform(utterance), variant_seed(utterance, number))
-            features = processor.features(waveform)
-        return processor.standardize(features, self.statistics.get(utterance.speaker or ""))
-
-
-def variant_seed(utterance: TrainingUtterance, number: int) -> int:
-    """Return the seed of a stored variant, which is the same in all runs of a study."""
-    return seed_for("variant", number, utterance.utterance_id)

@@ -115,7 +115,9 @@ def test_a_list_mixes_those_layers_alone() -> None:
 
 
 def test_layers_that_the_encoder_does_not_have_are_refused() -> None:
-    with pytest.raises(EncoderError, match=r"speech\.layers names 3, but the encoder has 2 layers; choose from 0"):
+    with pytest.raises(
+        EncoderError, match=r"speech\.layers names 3, but the encoder has 2 layers; choose from 0"
+    ):
         SpeechEncoder(
             new_speech_encoder(speech_config("hubert-layer")),
             train="frozen",

@@ -181,8 +181,8 @@ class SpeechEncoder(nn.Module):
         functionals: number of the last columns of log-mel features that hold functionals of the clip.
 
     Raises:
-        EncoderError: the encoder is of an unsupported kind or has an adapter, or does not allow `train` or `layers`; see
-            `choose_trainable` and `chosen_layers`.
+        EncoderError: the encoder is of an unsupported kind or has an adapter, or does not allow `train` or `layers`;
+            see `choose_trainable` and `chosen_layers`.
     """
 
     # `Any`: the kinds of encoders share attributes, not a class that declares them.
