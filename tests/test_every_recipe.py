@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from commands import run
+from emotion2vec_rule import write_release
 from tiny import speech_config, text_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -38,10 +39,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kind in (
         ("facebook/wav2vec2-base", "wav2vec2-group"),
         ("microsoft/wavlm-base", "wavlm-group"),
+        ("microsoft/wavlm-base-plus", "wavlm-group"),
     ):
         folder = _snapshot(cache, name)
         AutoModel.from_config(speech_config(kind)).save_pretrained(folder)
         Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    write_release(_snapshot(cache, "emotion2vec/emotion2vec_plus_base"), "small")
     folder = _snapshot(cache, "roberta-base")
     # As wide as twelve heads want it.
     AutoModel.from_config(text_config(24)).save_pretrained(folder)
@@ -123,6 +126,9 @@ ROWS = {
     "iemocap-official": "text,naive,mmer,no-ctc,no-scl,no-acl",
     "compact": "text,text-frozen,speech,naive,mmer,no-b",
     "demo": "mmer,majority",
+    "laptop": "text,speech,mmer",
+    "emotion2vec": "mmer",
+    "probe": "speech,majority",
 }
 """Rows of the ablation: all (None) of two recipes, and of the others those that meet what is theirs alone."""
 

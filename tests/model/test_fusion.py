@@ -12,7 +12,8 @@ from torch import Tensor
 from mmer.errors import RecipeError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.configuration import Part
-from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion, masked_max
+from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion
+from mmer.model.pooling import masked_max
 from mmer.recipe.schema import load_recipe
 
 DOUBLE = torch.float64

@@ -16,6 +16,9 @@ from mmer.recipe.schema import Recipe, Section, load_recipe
 from mmer.recipes import recipe_names
 from mmer.serving.settings import ServeSettings
 
+PUBLISHED = ["iemocap-beyond", "iemocap-official", "iemocap-paper"]
+SHIPPED = ["compact", "demo", "emotion2vec", *PUBLISHED, "laptop", "probe"]
+
 
 @pytest.fixture
 def recipe_file(tmp_path: Path):
@@ -36,10 +39,31 @@ def error_of(name: str, *overrides: str) -> str:
 
 
 def test_shipped_recipes():
-    assert recipe_names() == ["compact", "demo", "iemocap-beyond", "iemocap-official", "iemocap-paper"]
+    assert recipe_names() == [
+        "compact",
+        "demo",
+        "emotion2vec",
+        "iemocap-beyond",
+        "iemocap-official",
+        "iemocap-paper",
+        "laptop",
+        "probe",
+    ]
 
 
-@pytest.mark.parametrize("name", ["compact", "demo", "iemocap-beyond", "iemocap-official", "iemocap-paper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "compact",
+        "demo",
+        "emotion2vec",
+        "iemocap-beyond",
+        "iemocap-official",
+        "iemocap-paper",
+        "laptop",
+        "probe",
+    ],
+)
 def test_dump_is_complete_and_reloads_equal(name: str, recipe_file):
     recipe = load_recipe(name)
     text = recipe.dump()

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from tiny import text_config
-from transformers import AutoModel
+from tiny import speech_config, text_config
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mmer.corpora.corpus import Corpus
 from mmer.model.encoders.compact import compact_tokenizer
@@ -90,4 +90,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(1)
     AutoModel.from_config(text_config(32)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small WavLM with random weights, as a user would have downloaded it."""
+    folder = tmp_path_factory.mktemp("listener")
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    torch.manual_seed(2)
+    AutoModel.from_config(speech_config("wavlm-group")).save_pretrained(folder)
     return folder

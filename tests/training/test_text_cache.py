@@ -41,7 +41,9 @@ def inputs(seed: int = 0) -> dict[str, Any]:
 def counted(reader: TextEncoder) -> list[int]:
     """How many texts each call of the encoder reads, from now on."""
     calls: list[int] = []
-    reader.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
+    reader.model.register_forward_hook(
+        lambda _module, _inputs, output: calls.append(len(output.last_hidden_state))
+    )
     return calls
 
 

@@ -93,6 +93,8 @@ class RunMetrics(ResultFile):
         shared_speakers, shared_transcripts: split -> share of its utterances whose speaker or transcript occurs in
             training, 0 to 1.
         views: counts of accepted and rejected views, by kind; None without views.
+        layer_weights: `speech` and `text` -> number of a hidden state of that encoder -> its learned weight, for
+            encoders whose hidden states are mixed; the weights of one encoder add up to 1.
         system: the name of a baseline; None for a model.
         expected: figures of the cross-validation whose final model this is; None otherwise.
         also_called: other names of the figures.
@@ -111,6 +113,7 @@ class RunMetrics(ResultFile):
     shared_speakers: Mapping[str, float] = field(default_factory=dict)
     shared_transcripts: Mapping[str, float] = field(default_factory=dict)
     views: Mapping[str, int] | None = None
+    layer_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     system: str | None = None
     expected: ExpectedFigures | None = None
     also_called: Mapping[str, str] = field(default_factory=lambda: ALSO_CALLED)

@@ -11,6 +11,7 @@ from mmer.recipe.renamed import rename_stored
 Fusion = Literal["mmer", "naive", "speech", "text"]
 Part = Literal["gate", "block_b", "block_c", "block_d", "text_self_attention"]
 """A part of the fusion that can be left out."""
+Pooling = Literal["max", "mean", "attentive-statistics"]
 Formulation = Literal["paper", "official"]
 
 
@@ -28,6 +29,7 @@ class MMERConfig(PreTrainedConfig):
         ablate: parts of the fusion `mmer` that are left out; see `MultimodalDynamicFusion`.
         missing_modality_embeddings: learn one vector for missing speech and one for missing text, in front of the
             fusion, so that the network answers from either side alone; for fusions that use both.
+        pooling: how the fusion pools frames and tokens; see `mmer.model.pooling`.
         hidden_size: width d of the fusion; that of the text encoder unless there is none.
         num_attention_heads: heads of the fusion's attention, a divisor of d.
         intermediate_size: width of the fusion's feed-forward layers.
@@ -36,8 +38,11 @@ class MMERConfig(PreTrainedConfig):
         ctc_vocab_size: symbols of the CTC alphabet, blank included; None for no CTC head.
         speech_train: weights of the speech encoder that learn: `full`, `frozen`, `lora` or `last:N`; see
             `mmer.model.encoders.trainable`.
+        speech_layers: hidden states of the speech encoder that are read: `last`, `weighted` or their numbers; see
+            `mmer.model.encoders.layers`.
         freeze_feature_extractor: whether the convolutional feature extractor of the speech encoder stays as it is.
         text_train: weights of the text encoder that learn; a frozen encoder runs without dropout and gradients.
+        text_layers: hidden states of the text encoder that are read.
         lora: `rank`, `alpha` and `dropout` of low-rank weights in encoders with `lora`; None before they are added
             and after they are merged.
         formulation: `paper`, or `official` for the losses of the published code.
@@ -59,6 +64,7 @@ class MMERConfig(PreTrainedConfig):
     fusion: Fusion = "mmer"
     ablate: list[Part] = field(default_factory=list)
     missing_modality_embeddings: bool = False
+    pooling: Pooling = "max"
     hidden_size: int | None = None
     num_attention_heads: int = 12
     intermediate_size: int = 3072
@@ -66,8 +72,10 @@ class MMERConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-12
     ctc_vocab_size: int | None = 32
     speech_train: str = "full"
+    speech_layers: str | list[int] = "last"
     freeze_feature_extractor: bool = True
     text_train: str = "frozen"
+    text_layers: str | list[int] = "last"
     lora: dict[str, Any] | None = None
     formulation: Formulation = "paper"
     ctc_weight: float = 0.1
@@ -86,7 +94,7 @@ class MMERConfig(PreTrainedConfig):
         for side in ("speech", "text"):  # as older model folders have it
             if (frozen := kwargs.pop(f"freeze_{side}_encoder", None)) is not None:
                 setattr(self, f"{side}_train", "frozen" if frozen else "full")
-        for name, choices in (("fusion", Fusion), ("formulation", Formulation)):
+        for name, choices in (("fusion", Fusion), ("pooling", Pooling), ("formulation", Formulation)):
             if (chosen := getattr(self, name)) not in get_args(choices):
                 raise ValueError(
                     f"{name} {reprlib.repr(chosen)} is not known; it must be {' or '.join(get_args(choices))}"
@@ -103,6 +111,11 @@ class MMERConfig(PreTrainedConfig):
                 f"num_attention_heads = {self.num_attention_heads} does not divide the fusion's width "
                 f"{size}; choose a divisor of {size}"
             )
+        for name in ("speech_layers", "text_layers"):
+            if isinstance(layers := getattr(self, name), str) and layers not in ("last", "weighted"):
+                raise ValueError(
+                    f"{name} {reprlib.repr(layers)} is not known; it must be last, weighted or a list of layers"
+                )
         if unknown := set(self.ablate) - set(get_args(Part)):
             raise ValueError(f"cannot ablate {min(unknown)!r}; parts are {', '.join(get_args(Part))}")
         if self.ablate and self.fusion != "mmer":

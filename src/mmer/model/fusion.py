@@ -5,19 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmer.model.configuration import MMERConfig
-
-
-def masked_max(sequence: Tensor, mask: Tensor) -> Tensor:
-    """Take the maximum over the valid positions.
-
-    Args:
-        sequence: (batch, positions, size).
-        mask: (batch, positions) bool, true where valid; at least one in each row.
-
-    Returns:
-        (batch, size).
-    """
-    return sequence.masked_fill(~mask[:, :, None], torch.finfo(sequence.dtype).min).amax(dim=1)
+from mmer.model.pooling import Pooling
 
 
 class CrossModalEncoder(nn.Module):
@@ -87,6 +75,9 @@ class MultimodalDynamicFusion(nn.Module):
         M = [R; g * Q]                                                   (batch, M, 2d)
         fused = [max over frames of A ; Wdown (max over tokens of M)]    (batch, speech size + d)
 
+    With `config.pooling: attentive-statistics`, both poolings give twice as many numbers, and fused has
+    2 * speech size + d.
+
     Each block is a `CrossModalEncoder(queries, keys)`. The paper writes M for the number of tokens and for the last
     sequence; the code calls the sequence `multimodal`.
 
@@ -104,7 +95,6 @@ class MultimodalDynamicFusion(nn.Module):
         size = config.hidden_size
         assert size is not None
         speech_size = config.speech_size
-        self.output_size = speech_size + size
         self.dropout = nn.Dropout(config.dropout)
         left_out = set(config.ablate)
         if "block_c" in left_out:
@@ -121,7 +111,10 @@ class MultimodalDynamicFusion(nn.Module):
         self.block_c = CrossModalEncoder(config) if has_c else None
         self.block_d = CrossModalEncoder(config) if has_d else None
         self.gate = nn.Linear(2 * size, size) if "gate" not in left_out else None
-        self.down_projection = nn.Linear(2 * size if has_d else size, size)
+        self.speech_pooling = Pooling(config.pooling, speech_size)
+        self.pooling = Pooling(config.pooling, 2 * size if has_d else size)
+        self.down_projection = nn.Linear(self.pooling.output_size, size)
+        self.output_size = self.speech_pooling.output_size + size
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
         """Compute the fused embedding of a batch; names of variables are those of the class docstring.
@@ -133,7 +126,7 @@ class MultimodalDynamicFusion(nn.Module):
             token_mask: (batch, tokens) bool, true where valid.
 
         Returns:
-            fused, (batch, speech size + d).
+            fused, (batch, `output_size`).
         """
         t = self.attended(tokens, token_mask)
         r = t
@@ -149,8 +142,8 @@ class MultimodalDynamicFusion(nn.Module):
                 g = torch.sigmoid(self.gate(torch.cat([r, q], dim=-1)))
                 q = g * q
             multimodal = torch.cat([r, q], dim=-1)
-        pooled = [masked_max(frames, frame_mask), self.down_projection(masked_max(multimodal, token_mask))]
-        return torch.cat(pooled, dim=-1)
+        pooled = self.pooling(multimodal, token_mask)
+        return torch.cat([self.speech_pooling(frames, frame_mask), self.down_projection(pooled)], dim=-1)
 
     def attended(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
         """Compute T from e_t.
@@ -169,32 +162,34 @@ class MultimodalDynamicFusion(nn.Module):
 
 
 class SpeechPooling(nn.Module):
-    """The baseline with speech only: maximum of A over the frames."""
+    """The baseline with speech only: A pooled over the frames."""
 
     def __init__(self, config: MMERConfig) -> None:
         super().__init__()
-        self.output_size = config.speech_size
+        self.pooling = Pooling(config.pooling, config.speech_size)
+        self.output_size = self.pooling.output_size
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: None, token_mask: None) -> Tensor:
-        """Pool A, (batch, frames, speech size), to (batch, speech size); `frame_mask` is (batch, frames) bool."""
-        return masked_max(frames, frame_mask)
+        """Pool A, (batch, frames, speech size), to (batch, `output_size`); `frame_mask` is (batch, frames) bool."""
+        return self.pooling(frames, frame_mask)
 
 
 class TextPooling(nn.Module):
-    """The baseline with text only: maximum of e_t over the tokens."""
+    """The baseline with text only: e_t pooled over the tokens."""
 
     def __init__(self, config: MMERConfig) -> None:
         super().__init__()
         assert config.hidden_size is not None
-        self.output_size = config.hidden_size
+        self.pooling = Pooling(config.pooling, config.hidden_size)
+        self.output_size = self.pooling.output_size
 
     def forward(self, frames: None, frame_mask: None, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """Pool e_t, (batch, tokens, d), to (batch, d); `token_mask` is (batch, tokens) bool."""
-        return masked_max(tokens, token_mask)
+        """Pool e_t, (batch, tokens, d), to (batch, `output_size`); `token_mask` is (batch, tokens) bool."""
+        return self.pooling(tokens, token_mask)
 
 
 class NaiveFusion(nn.Module):
-    """The baseline of naive fusion: both maxima, concatenated."""
+    """The baseline of naive fusion: both sides pooled and concatenated."""
 
     def __init__(self, config: MMERConfig) -> None:
         super().__init__()
@@ -203,7 +198,7 @@ class NaiveFusion(nn.Module):
         self.output_size = self.speech.output_size + self.text.output_size
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """Pool A, (batch, frames, speech size), and e_t, (batch, tokens, d), to (batch, speech size + d)."""
+        """Pool A, (batch, frames, speech size), and e_t, (batch, tokens, d), to (batch, `output_size`)."""
         return torch.cat(
             [self.speech(frames, frame_mask, None, None), self.text(None, None, tokens, token_mask)], dim=-1
         )

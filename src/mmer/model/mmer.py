@@ -94,6 +94,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 new_speech_encoder(config.speech_config),
                 train=config.speech_train,
                 freeze_feature_extractor=config.freeze_feature_extractor,
+                layers=config.speech_layers,
                 functionals=config.speech_functionals,
             )
             if config.ctc_vocab_size:
@@ -104,7 +105,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
                     f"hidden_size = {size}, but the text encoder has {config.text_config.hidden_size}; "
                     "leave hidden_size out"
                 )
-            self.text_encoder = TextEncoder(config.text_config, train=config.text_train)
+            self.text_encoder = TextEncoder(
+                config.text_config, train=config.text_train, layers=config.text_layers
+            )
         self.fusion = FUSIONS[config.fusion](config)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
@@ -150,6 +153,19 @@ class MMERForEmotionRecognition(PreTrainedModel):
                 setattr(self.config, f"{side}_train", "frozen")
         self.config.lora = None
 
+    def layer_weights(self) -> dict[str, dict[str, float]]:
+        """Return the learned weights of hidden states, which add up to 1 for each encoder that mixes its own.
+
+        Returns:
+            `speech` and `text` -> number of a hidden state, as text -> weight.
+        """
+        sides = {"speech": self.speech_encoder, "text": self.text_encoder}
+        return {
+            side: {str(number): share for number, share in encoder.layer_weights.shares().items()}
+            for side, encoder in sides.items()
+            if encoder is not None and encoder.layer_weights is not None
+        }
+
     def _init_weights(self, module: nn.Module) -> None:
         if self.config.formulation == "official" and isinstance(module, nn.Linear):
             # PyTorch's default, which the published code uses: uniform within ±1 / sqrt(inputs), biases too.
@@ -166,6 +182,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
+        speech_hidden_states: Tensor | None = None,
         speech_attention_mask: Tensor | None = None,
         input_ids: Tensor | None = None,
         text_hidden_states: Tensor | None = None,
@@ -174,6 +191,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         ctc_labels: Tensor | None = None,
         augmented_input_values: Tensor | None = None,
         augmented_input_features: Tensor | None = None,
+        augmented_speech_hidden_states: Tensor | None = None,
         augmented_speech_attention_mask: Tensor | None = None,
         augmented_input_ids: Tensor | None = None,
         augmented_text_hidden_states: Tensor | None = None,
@@ -188,9 +206,11 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
         Args:
             input_values, input_features: (batch, samples) waveforms, or (batch, frames, bins) log-mel features.
+            speech_hidden_states: (batch, frames, layers, size) of `SpeechEncoder.hidden_states`, in place of both.
             speech_attention_mask: (batch, samples or frames), 1 where valid; None if all are valid.
             input_ids: (batch, tokens) token numbers.
-            text_hidden_states: (batch, tokens, d), e_t computed outside the model, in place of `input_ids`.
+            text_hidden_states: (batch, tokens, d), e_t computed outside the model, in place of `input_ids`; or
+                (batch, tokens, layers, d) of `TextEncoder.hidden_states`.
             text_attention_mask: (batch, tokens), 1 where valid; None if all are valid.
             labels: (batch,) integer emotions.
             ctc_labels: (batch, characters), padded with -100; rows of -100 and rows without speech are ignored.
@@ -203,13 +223,18 @@ class MMERForEmotionRecognition(PreTrainedModel):
         Raises:
             ValueError: a modality that the network needs is not given, and the network does not accept that.
         """
-        speech_input = modality_input(input_values, input_features, speech_attention_mask)
-        text_input = modality_input(input_ids, text_hidden_states, text_attention_mask)
+        speech_input = modality_input(
+            speech_attention_mask, input_values, input_features, speech_hidden_states
+        )
+        text_input = modality_input(text_attention_mask, input_ids, text_hidden_states)
         second_speech_input = modality_input(
-            augmented_input_values, augmented_input_features, augmented_speech_attention_mask
+            augmented_speech_attention_mask,
+            augmented_input_values,
+            augmented_input_features,
+            augmented_speech_hidden_states,
         )
         second_text_input = modality_input(
-            augmented_input_ids, augmented_text_hidden_states, augmented_text_attention_mask
+            augmented_text_attention_mask, augmented_input_ids, augmented_text_hidden_states
         )
         has_second_view = second_speech_input is not None or second_text_input is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
@@ -248,6 +273,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
+        speech_hidden_states: Tensor | None = None,
         speech_attention_mask: Tensor | None = None,
         input_ids: Tensor | None = None,
         text_hidden_states: Tensor | None = None,
@@ -260,8 +286,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
             A, (batch, frames, speech size), and e_t, (batch, tokens, d); None for a modality not given or not used.
         """
         return self._encode(
-            modality_input(input_values, input_features, speech_attention_mask),
-            modality_input(input_ids, text_hidden_states, text_attention_mask),
+            modality_input(speech_attention_mask, input_values, input_features, speech_hidden_states),
+            modality_input(text_attention_mask, input_ids, text_hidden_states),
         )
 
     def _encode(
@@ -276,7 +302,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """Encode speech into the frames A of section 2.2.
 
         Args:
-            inputs: (batch, samples) waveforms or (batch, frames, bins) log-mel features, zero where padded.
+            inputs: (batch, samples) waveforms, (batch, frames, bins) log-mel features or (batch, frames, layers, size)
+                hidden states, zero where padded.
             attention_mask: (batch, samples or frames), 1 where valid.
             kept: see `forward`.
 
@@ -348,7 +375,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """Run the text encoder, unless the tokens are hidden states already.
 
         Args:
-            tokens: (batch, tokens) token numbers, or (batch, tokens, d) hidden states, returned unchanged.
+            tokens: (batch, tokens) token numbers; (batch, tokens, layers, d) hidden states, which are mixed; or
+                (batch, tokens, d) e_t, returned unchanged.
             mask: (batch, tokens), 1 where valid; returned unchanged.
             kept: see `forward`.
 
@@ -356,9 +384,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
             e_t, (batch, tokens, d), and the mask.
 
         Raises:
-            ValueError: `tokens` are token numbers and the model has no text encoder.
+            ValueError: `tokens` are not e_t, and the model has no text encoder.
         """
-        if tokens.is_floating_point():
+        if tokens.ndim == 3:
             return tokens, mask
         if self.text_encoder is None:
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")

@@ -11,8 +11,9 @@ class ModalityInput(NamedTuple):
     """The speech or the text of a batch, padded on the right.
 
     Attributes:
-        values: speech: (batch, samples) waveforms or (batch, frames, bins) log-mel features, zero where padded. Text:
-            (batch, tokens) token numbers or (batch, tokens, d) hidden states.
+        values: speech: (batch, samples) waveforms, (batch, frames, bins) log-mel features or (batch, frames, layers,
+            size) hidden states, zero where padded. Text: (batch, tokens) token numbers, (batch, tokens, layers, d)
+            hidden states or (batch, tokens, d) e_t.
         mask: (batch, samples, frames or tokens) int64, 1 where valid.
     """
 
@@ -20,17 +21,15 @@ class ModalityInput(NamedTuple):
     mask: Tensor
 
 
-def modality_input(
-    values: Tensor | None, alternative: Tensor | None, mask: Tensor | None
-) -> ModalityInput | None:
-    """Take whichever of two kinds of values is given; None if neither is.
+def modality_input(mask: Tensor | None, *kinds: Tensor | None) -> ModalityInput | None:
+    """Take whichever of several kinds of values is given; None if none is.
 
     Args:
-        values: (batch, positions) waveforms or token numbers.
-        alternative: (batch, positions, size) features or hidden states, used where `values` is None.
         mask: (batch, positions), 1 where valid; None if all positions are valid.
+        kinds: (batch, positions) waveforms or token numbers; (batch, positions, size) features or e_t; (batch,
+            positions, layers, size) hidden states.
     """
-    values = values if values is not None else alternative
+    values = next((kind for kind in kinds if kind is not None), None)
     if values is None:
         return None
     if mask is None:

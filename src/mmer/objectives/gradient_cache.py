@@ -29,7 +29,7 @@ Loss = tuple[Tensor, dict[str, Tensor], Tensor]
 Output = TypeVar("Output")
 
 _MASKS = {
-    "speech_attention_mask": ("input_values", "input_features"),
+    "speech_attention_mask": ("input_values", "input_features", "speech_hidden_states"),
     "text_attention_mask": ("input_ids", "text_hidden_states"),
 }
 

@@ -1,7 +1,7 @@
 """The section `augment` of a recipe: modality dropout, changes in training, and second views."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
@@ -24,6 +24,14 @@ class AugmentSpeech(Section):
     """Pitch shift in semitones."""
     band_filter: bool = True
     """Low-pass, high-pass or band-stop filter."""
+    variants: NonNegativeInt = 2
+    """Changed copies of each clip with `model.speech.train: frozen`, one of which is drawn in each epoch, so that the
+    encoder hears each copy once; 0 = the sound stays as it is. Other encoders hear a new copy in each epoch."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What `SpeechAugmenter` takes."""
+        return self.model_dump(exclude={"variants"})
 
 
 class AugmentText(Section):

@@ -27,6 +27,7 @@ from mmer.recipe.values import (
     ActivationCheckpointing,
     Folds,
     Fraction,
+    Layers,
     Name,
     Order,
     Probability,
@@ -173,6 +174,10 @@ class SpeechEncoderSettings(Section):
     train: Train = "full"
     """Weights of the encoder that are trained: all (`full`), none (`frozen`), low-rank weights added to its linear
     layers (`lora`, see `model.lora`), or its last N layers (`last:N`). The `compact` encoder allows `full` alone."""
+    layers: Layers = "last"
+    """Hidden states of the encoder that the network reads: those of the last layer (`last`), all of them mixed with
+    learned weights (`weighted`), or those of a list alone, as [6, 7, 8], mixed likewise; 0 is what the first layer
+    reads."""
     freeze_feature_extractor: bool = True
     """Keep the convolutional feature extractor of a pretrained waveform encoder as it is."""
     spec_augment: bool = False
@@ -192,6 +197,8 @@ class TextEncoderSettings(Section):
     """`compact`, a model name on the Hugging Face Hub, or a local folder."""
     train: Train = "full"
     """Weights of the encoder that are trained, as for `model.speech.train`."""
+    layers: Layers = "last"
+    """Hidden states of the encoder that the network reads, as for `model.speech.layers`."""
     compact: CompactText = CompactText()
     """Sizes of the `compact` encoder."""
 
@@ -218,6 +225,9 @@ class Model(Section):
     missing_modality_embeddings: bool = False
     """Learn an embedding for a missing recording and one for a missing transcript, so that utterances without one of
     them are trained on and answered; on wherever `augment.missing` leaves any out. Fusions of one side have none."""
+    pooling: Literal["max", "mean", "attentive-statistics"] = "max"
+    """How the fusion makes one vector of speech frames and one of tokens: their maximum, as in the paper; their mean;
+    or mean and standard deviation with learned attention to each frame and token."""
     num_attention_heads: PositiveInt = 12
     """Attention heads of the fusion layers."""
     intermediate_size: PositiveInt = 3072
@@ -325,6 +335,10 @@ class Training(Section):
     text_cache_gb: NonNegativeFloat = 10.0
     """Disk space in the run folder, while training goes on, for a frozen text encoder's output for each transcript,
     which is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
+    speech_cache_gb: NonNegativeFloat = 20.0
+    """Disk space in the folder of the run, cross-validation or ablation, while training goes on, for what a frozen
+    speech encoder makes of each clip, which it hears once. A second of sound takes 0.15 MB for each layer of an encoder
+    of 768 dimensions. Clips for which it does not suffice are heard in each epoch; 0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much each objective contributes to the gradient; this does not change training."""
     report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=["tensorboard"])
@@ -354,6 +368,7 @@ RUN_SETTINGS = (
     "activation_checkpointing",
     "workers",
     "text_cache_gb",
+    "speech_cache_gb",
     "log_gradient_shares",
     "report_to",
 )
@@ -384,6 +399,20 @@ class Recipe(Section):
         return self.model.fusion in ("mmer", "naive", "auto") and (
             self.model.missing_modality_embeddings or drops.speech > 0 or drops.text > 0
         )
+
+    @property
+    def stores_variants(self) -> bool:
+        """Tell whether the sound of second views is one of `augment.speech.variants`."""
+        speech = self.model.speech
+        return speech.train == "frozen" and self.augment.speech.variants > 0
+
+    @property
+    def changes_second_sound(self) -> bool:
+        """Tell whether second views that are made on the fly change the sound."""
+        speech, augment = self.model.speech, self.augment
+        on_the_fly = augment.views is None or augment.views_use == "beside"
+        changes = augment.speech.probability > 0 and (speech.train != "frozen" or self.stores_variants)
+        return on_the_fly and changes and self.objectives.augmented_contrastive_weight > 0
 
     def dump(self) -> str:
         """Write the complete recipe as YAML, defaults included; `load_recipe` reads an equal recipe from it."""

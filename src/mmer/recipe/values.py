@@ -159,6 +159,22 @@ def _check_train(value: Any) -> Any:
     return value
 
 
+def _check_layers(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]  # a word where a list may be
+    if value in ("last", "weighted"):
+        return value
+    numbers = isinstance(value, list) and all(
+        isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value
+    )
+    if not numbers or not value or len(set(value)) < len(value):
+        raise not_allowed("last, weighted, or different layer numbers from 0 on, as [6, 7, 8]")
+    return sorted(value)
+
+
+Layers = Annotated[str | list[int], BeforeValidator(_check_layers)]
+"""Hidden states of an encoder that the network reads."""
+
 LAST_LAYERS = re.compile(r"last:([1-9]\d*)")
 Train = Annotated[str, BeforeValidator(_check_train)]
 """Weights of an encoder that are trained."""

@@ -33,6 +33,7 @@ from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval import cross_validate
 from mmer.training.gradient_shares import PREFIX
 from mmer.training.preparation import SPLITS_FILE, Splits, labeled
+from mmer.training.speech_cache import study_cache
 
 NEUTRAL = "neutral"
 _ANSWERS_OF = "answers of"
@@ -82,9 +83,10 @@ def ablate(
     overrides += ["model.fusion=mmer", "model.ablate=[]", *_protocol(folder, base)]
     _check_space(folder, wanted, base, jobs)
     results: dict[str, RowFigures] = {}
-    for name in wanted:
-        console.rule(Text(ROWS[name].title, style="bold"))
-        results[name] = _result(name, recipe, overrides, folder, jobs, console)
+    with study_cache(folder):
+        for name in wanted:
+            console.rule(Text(ROWS[name].title, style="bold"))
+            results[name] = _result(name, recipe, overrides, folder, jobs, console)
     trained = "mmer" in results
     content = Ablation(
         rows=results,

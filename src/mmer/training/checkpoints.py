@@ -12,6 +12,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import TrainingError
 from mmer.model.build import configure
 from mmer.model.configuration import MMERConfig
+from mmer.model.encoders.layers import chosen_layers
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import TRAINER_STATE, RunFolder
@@ -19,6 +20,8 @@ from mmer.runs.folder import TRAINER_STATE, RunFolder
 REFIT = "refit"
 """Subfolder of a run for the second training of `protocol.refit`."""
 _GB = 1e9
+FRAMES_A_SECOND = 50
+"""Frames that the usual pretrained speech encoders make of a second."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,11 @@ def space_needed(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> Space:
     # kept while another one is written; the two of the first training remain until a refit is over.
     checkpoints = 3 + 2 * protocol.refit + two_judged
     return Space(
-        checkpoints * (4 * weights + 8 * learning) + finished + _text_cache(recipe, config, train), finished
+        checkpoints * (4 * weights + 8 * learning)
+        + finished
+        + _text_cache(recipe, config, train)
+        + _speech_cache(recipe, config, train),
+        finished,
     )
 
 
@@ -67,6 +74,16 @@ def _text_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
     characters = int(train.table["transcript"].dropna().drop_duplicates().str.len().sum())
     states = 4 * int(config.text_config.hidden_size) * characters // 3  # about three characters a token
     return min(states, int(recipe.training.text_cache_gb * _GB))
+
+
+def _speech_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
+    if not config.uses_speech or config.speech_train != "frozen":
+        return 0
+    layers = chosen_layers(config.speech_layers, config.speech_config.num_hidden_layers, "speech") or [-1]
+    copies = 1 + (recipe.augment.speech.variants if recipe.changes_second_sound else 0)
+    seconds = copies * float(train.table["duration"].fillna(0).sum())
+    states = 4 * int(config.speech_config.hidden_size) * len(layers) * FRAMES_A_SECOND * seconds
+    return min(int(states), int(recipe.training.speech_cache_gb * _GB))
 
 
 def check_space(folder: Path, needed: Space, runs: Sequence[Path], at_a_time: int = 1) -> None:

@@ -46,6 +46,7 @@ from mmer.training.preparation import (
     write_recipe,
 )
 from mmer.training.selection_bias import bias_table, mean_selection_bias
+from mmer.training.speech_cache import study_cache
 
 CONTENT = {
     "metrics.json": "every figure: of each fold, mean, spread, pooled, intervals",
@@ -127,7 +128,8 @@ def cross_validate(
         _tell_fusions(recipe, todo, console)
         _check_space(folder, todo, jobs)
     try:
-        failures = train_folds(todo, console, jobs=jobs, done=len(finished))
+        with study_cache(folder):
+            failures = train_folds(todo, console, jobs=jobs, done=len(finished))
     except KeyboardInterrupt:
         done = f"{len(_finished(folder, names))} of {len(names)} folds are trained in {folder}"
         raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None

@@ -1,26 +1,21 @@
 """Training data: features, second views, batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from mmer.audio.load import load_audio
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View
-from mmer.features.statistics import FeatureStatistics, SpeakerPrior
+from mmer.features.statistics import FeatureStatistics
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.runs.seeds import seed_for
 from mmer.text.transcripts import spell_sounds, strip_annotations
-
-Features = NDArray[np.float32]
-MEMORY = 4 << 30  # largest memory of stored features in bytes
+from mmer.training.feature_store import Features, FeatureStore, TrainingUtterance
+from mmer.training.frozen_speech import FrozenSpeech, variant_seed
 
 
 class Item(TypedDict):
@@ -39,109 +34,6 @@ class Item(TypedDict):
     augmented_text: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingUtterance:
-    """Columns of a corpus row that training reads."""
-
-    utterance_id: str
-    audio_path: str | None
-    start: float | None
-    end: float | None
-    duration: float | None
-    transcript: str | None
-    emotion: str
-    speaker: str | None
-    recognized: str | None = None
-
-    @classmethod
-    def of(cls, corpus: Corpus) -> list["TrainingUtterance"]:
-        """Return the rows of a corpus, with None for missing values."""
-        table = corpus.table.reindex(columns=list(cls.__slots__)).astype(object)
-        return [cls(*row) for row in table.where(table.notna(), None).itertuples(index=False, name=None)]
-
-    @classmethod
-    def with_sound(cls, corpus: Corpus) -> list["TrainingUtterance"]:
-        """Return the rows of a corpus that have a recording."""
-        return [utterance for utterance in cls.of(corpus) if utterance.audio_path is not None]
-
-    @classmethod
-    def of_view(cls, view: View, crop: float | None) -> "TrainingUtterance":
-        """Return the recording of a view, truncated to `crop` seconds."""
-        assert view.audio_path is not None
-        end = crop if crop is not None and (view.duration or 0) > crop else None
-        return cls(view.view_id, view.audio_path, None, end, view.duration, view.transcript, "", view.voice)
-
-
-class FeatureStore:
-    """In-memory store of the features of unchanged recordings, up to a limit.
-
-    A copy that is sent to another process starts empty.
-
-    Args:
-        processor: processor of the model.
-        memory: limit in bytes; features beyond it are computed each time.
-
-    Attributes:
-        full: whether features had to be left out.
-    """
-
-    def __init__(self, processor: MMERProcessor, memory: int = MEMORY) -> None:
-        self.processor = processor
-        self.memory = memory
-        self._kept: dict[str, Features] = {}
-        self._size = 0
-        self.full = False
-
-    def __call__(self, utterance: TrainingUtterance) -> Features:
-        """Return (samples,) or (frames, bins) features, as `MMERProcessor.features` gives them.
-
-        Raises:
-            AudioError: the recording cannot be read.
-        """
-        features = self._kept.get(utterance.utterance_id)
-        if features is None:
-            features = self.processor.features(self.waveform(utterance))
-            self.full = self.full or self._size + features.nbytes > self.memory
-            if not self.full:
-                self._kept[utterance.utterance_id] = features
-                self._size += features.nbytes
-        return features
-
-    def waveform(self, utterance: TrainingUtterance) -> Features:
-        """Return the recording, (samples,), mono at the model's rate."""
-        assert utterance.audio_path is not None
-        return load_audio(
-            utterance.audio_path,
-            sampling_rate=self.processor.sampling_rate,
-            start=utterance.start,
-            end=utterance.end,
-        )
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_kept": {}, "_size": 0, "full": False}
-
-
-def speaker_statistics(store: FeatureStore, corpus: Corpus) -> dict[str, FeatureStatistics]:
-    """Compute statistics of each speaker over all clips, in all splits; labels are not used."""
-    clips = _by_speaker(corpus)
-    return {speaker: store.processor.speaker_statistics(map(store, said)) for speaker, said in clips.items()}
-
-
-def speaker_prior(store: FeatureStore, corpus: Corpus) -> SpeakerPrior | None:
-    """Compute the prior over speakers of a training corpus; None where no speaker is named."""
-    clips = _by_speaker(corpus)
-    functionals = store.processor.functionals
-    return SpeakerPrior.of([map(store, said) for said in clips.values()], functionals) if clips else None
-
-
-def _by_speaker(corpus: Corpus) -> dict[str, list[TrainingUtterance]]:
-    clips: dict[str, list[TrainingUtterance]] = {}
-    for utterance in TrainingUtterance.with_sound(corpus):
-        if utterance.speaker is not None:
-            clips.setdefault(utterance.speaker, []).append(utterance)
-    return clips
-
-
 class SpeechEmotionDataset(Dataset[Item]):
     """Dataset of utterances with features and, in training, augmentation and second views that change every epoch.
 
@@ -154,6 +46,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         recipe: the recipe, which sets augmentation and second views.
         statistics: statistics of each speaker, for `normalization: speaker`.
         views: candidates for the second view of each utterance.
+        frozen: gives hidden states in place of features, for a frozen speech encoder with a cache.
         training: whether to augment and to give second views.
     """
 
@@ -164,6 +57,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         recipe: Recipe,
         statistics: Mapping[str, FeatureStatistics] | None = None,
         views: Mapping[str, Sequence[View]] | None = None,
+        frozen: FrozenSpeech | None = None,
         *,
         training: bool,
     ) -> None:
@@ -171,6 +65,7 @@ class SpeechEmotionDataset(Dataset[Item]):
         self.statistics = statistics or {}
         self.views = views or {}
         self.store = store
+        self.frozen = frozen
         self.recipe = recipe
         self.training = training
         self.augmented = training and recipe.objectives.augmented_contrastive_weight > 0
@@ -178,8 +73,8 @@ class SpeechEmotionDataset(Dataset[Item]):
         self._classes = {label: index for index, label in enumerate(store.processor.labels)}
         self._on_the_fly = recipe.augment.views is None or recipe.augment.views_use == "beside"
         speech, features = recipe.augment.speech, recipe.augment.features.model_dump()
-        changes_sound = self.augmented and self._on_the_fly and speech.probability
-        self._augment_speech = SpeechAugmenter(**speech.model_dump()) if changes_sound else None
+        changes_sound = self.augmented and recipe.changes_second_sound
+        self._augment_speech = SpeechAugmenter(**speech.changes) if changes_sound else None
         changes = training and store.processor.adds_prosody and any(features.values())
         self._augment_features = FeatureAugmenter(**features) if changes else None
 
@@ -191,7 +86,11 @@ class SpeechEmotionDataset(Dataset[Item]):
         features = augmented_features = augmented_text = None
         text = self._read(utterance)
         listens, reads = self._modalities(utterance, text)
-        if listens:
+        if listens and self.frozen is not None:
+            features = self.frozen.states(utterance)
+            if self.augmented:
+                augmented_features = self._second_states(self.frozen, utterance)
+        elif listens:
             features = self.store(utterance)
             if self.augmented:
                 second, voice = self._second_sound(utterance, features)
@@ -250,8 +149,25 @@ class SpeechEmotionDataset(Dataset[Item]):
             return self.store(TrainingUtterance.of_view(view, self.recipe.data.crop_duration)), view.voice
         if self._augment_speech is None:
             return features, utterance.speaker
-        waveform = self._augment_speech(self.store.waveform(utterance), self._seed(utterance, "speech"))
+        number = self._variant(utterance)
+        seed = self._seed(utterance, "speech") if number is None else variant_seed(utterance, number)
+        waveform = self._augment_speech(self.store.waveform(utterance), seed)
         return self.store.processor.features(waveform), utterance.speaker
+
+    def _second_states(self, frozen: FrozenSpeech, utterance: TrainingUtterance) -> Features:
+        """Return hidden states of the second view, (frames, layers, size)."""
+        view = self._view(utterance)
+        if view is not None and view.audio_path is not None:
+            return frozen.states(TrainingUtterance.of_view(view, self.recipe.data.crop_duration))
+        number = self._variant(utterance)
+        if self._augment_speech is None or number is None:
+            return frozen.states(utterance)
+        return frozen.variant(utterance, number)
+
+    def _variant(self, utterance: TrainingUtterance) -> int | None:
+        """Return the number of the stored variant of this epoch; None where each epoch makes another one."""
+        variants = self.recipe.augment.speech.variants
+        return self._seed(utterance, "variant") % variants if self.recipe.stores_variants else None
 
     def _second_text(self, utterance: TrainingUtterance, first: str | None) -> str | None:
         view = self._view(utterance)
@@ -311,4 +227,8 @@ class Collator:
 
     def _view(self, items: Sequence[Item], features: str, text: str) -> Mapping[str, torch.Tensor]:
         clips = [item[features] for item in items] if self.processor.uses_speech else None
-        return self.processor.pad(clips, [item[text] for item in items])
+        view = self.processor.pad(clips, [item[text] for item in items])
+        for name in ("input_values", "input_features"):
+            if name in view and view[name].ndim == 4:  # hidden states, padded as any other features
+                view["speech_hidden_states"] = view.pop(name)
+        return view

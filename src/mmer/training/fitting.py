@@ -19,14 +19,15 @@ from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space_needed
-from mmer.training.data import (
-    Collator,
+from mmer.training.data import Collator, SpeechEmotionDataset
+from mmer.training.feature_store import (
+    MEMORY,
     FeatureStore,
-    SpeechEmotionDataset,
     TrainingUtterance,
     speaker_prior,
     speaker_statistics,
 )
+from mmer.training.frozen_speech import FrozenSpeech
 from mmer.training.preparation import (
     Preparation,
     as_judged,
@@ -35,6 +36,7 @@ from mmer.training.preparation import (
 from mmer.training.progress import TrainingProgress
 from mmer.training.second_views import TrainingViews, choose_views
 from mmer.training.selection import best_step, epoch_of, is_over
+from mmer.training.speech_cache import SpeechCache
 from mmer.training.trainer import TEXT_CACHE, MMERTrainer
 
 
@@ -45,10 +47,14 @@ def fit(
     folder: Path,
     model_folder: Path,
     checkpoint: Path | None,
+    speech_caches: Path,
     console: Console,
     schedule_epochs: int | None = None,
 ) -> TrainerState:
-    """Train, or resume training, to the last epoch, and write the processor to the model folder."""
+    """Train, or resume training, to the last epoch, and write the processor to the model folder.
+
+    What a frozen speech encoder makes of recordings is stored in `speech_caches`.
+    """
     selection = recipe.protocol.selection
     train_part = preparation.part("train")
     watched = preparation.part("validation" if selection == "last" else selection)
@@ -61,17 +67,34 @@ def fit(
     _check_transcripts(processor, preparation.corpus, made)
     if recipe.data.recognized:
         _check_transcripts(processor, as_recognized(preparation.corpus), [])
-    store = FeatureStore(processor)
+    caches = processor.uses_speech and is_cached(recipe)
+    store = FeatureStore(processor, 0 if caches else MEMORY)  # its features are needed once
     heard = [TrainingUtterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
     statistics = _read_features(store, preparation, [watched, compared], heard, console)
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
             processor.save_pretrained(part)
 
+    frozen = None
+    if caches:
+        assert model.speech_encoder is not None
+        model.to(PartialState().device)
+        cache = SpeechCache(
+            speech_caches,
+            model.speech_encoder,
+            recipe.training.speech_cache_gb * 1e9,
+            recipe.training.precision,
+        )
+        frozen = FrozenSpeech(cache, store, recipe, statistics)
+        _hear(frozen, recipe, preparation, heard, console)
+    elif recipe.model.speech.train == "frozen" and processor.uses_speech:
+        tell(_variants_told(recipe), console)
+
     def judged(part: Corpus) -> SpeechEmotionDataset | None:
         if not len(part):
             return None
-        return SpeechEmotionDataset(as_judged(part, recipe), store, recipe, statistics, training=False)
+        judged_part = as_judged(part, recipe)
+        return SpeechEmotionDataset(judged_part, store, recipe, statistics, frozen=frozen, training=False)
 
     watching = "validation" if selection == "last" else selection
     progress = TrainingProgress(console, watching, recipe.protocol.metric)
@@ -79,7 +102,7 @@ def fit(
         model,
         recipe,
         SpeechEmotionDataset(
-            train_part, store, recipe, statistics, views.of if views else None, training=True
+            train_part, store, recipe, statistics, views.of if views else None, frozen, training=True
         ),
         judged(watched),
         Collator(processor),
@@ -109,7 +132,12 @@ def fit(
 
 
 def refit(
-    recipe: Recipe, preparation: Preparation, folder: Path, chosen: TrainerState, console: Console
+    recipe: Recipe,
+    preparation: Preparation,
+    folder: Path,
+    chosen: TrainerState,
+    speech_caches: Path,
+    console: Console,
 ) -> None:
     """Train a new model on training and validation together, up to the epoch that validation selected.
 
@@ -130,8 +158,53 @@ def refit(
         tell(told, console)
         views = choose_views(together.corpus, again)
         stage.mkdir(exist_ok=True)
-        fit(again, together, views, stage, folder / "model", checkpoint, console, schedule)
+        fit(again, together, views, stage, folder / "model", checkpoint, speech_caches, console, schedule)
     shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
+
+
+def is_cached(recipe: Recipe) -> bool:
+    """Tell whether a run stores what its speech encoder, if it has one, makes of recordings."""
+    return recipe.model.speech.train == "frozen" and recipe.training.speech_cache_gb > 0
+
+
+def _hear(
+    frozen: FrozenSpeech,
+    recipe: Recipe,
+    preparation: Preparation,
+    views: list[TrainingUtterance],
+    console: Console,
+) -> None:
+    """Have the frozen speech encoder hear all recordings of the run, and their variants, unless that is done."""
+    wanted: list[tuple[TrainingUtterance, int | None]] = [
+        (utterance, None) for utterance in (*TrainingUtterance.with_sound(preparation.corpus), *views)
+    ]
+    if recipe.changes_second_sound:
+        numbers = range(recipe.augment.speech.variants)
+        trained = TrainingUtterance.with_sound(preparation.part("train"))
+        wanted += [(utterance, number) for number in numbers for utterance in trained]
+    tell(_variants_told(recipe), console)
+    with counting(console, "the speech encoder hears each clip once", len(wanted)) as progress:
+        left = frozen.fill(wanted, progress)
+    if left:
+        tell(
+            f"{left} of {len(wanted)} clips do not fit into training.speech_cache_gb="
+            f"{recipe.training.speech_cache_gb:g}; the encoder hears them in each epoch",
+            console,
+        )
+
+
+def _variants_told(recipe: Recipe) -> str:
+    """Say what the second views of a frozen speech encoder sound like."""
+    told, variants = "the speech encoder is frozen", recipe.augment.speech.variants
+    if not recipe.objectives.augmented_contrastive_weight or not recipe.augment.speech.probability:
+        return told
+    if recipe.changes_second_sound:
+        return (
+            f"{told}; second views draw from {variants} changed copies of each clip (augment.speech.variants)"
+        )
+    if variants == 0:
+        return f"{told}; second views sound like the clips, since augment.speech.variants is 0"
+    return f"{told}; second views are those of augment.views"
 
 
 def _read_features(

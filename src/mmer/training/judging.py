@@ -16,6 +16,7 @@ from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.verdict import chance_of
 from mmer.files.writing import write_parquet, writing_folder
+from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
 from mmer.inference.recognizer import EmotionRecognizer
@@ -25,6 +26,7 @@ from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
 from mmer.training.checkpoints import REFIT, last_checkpoint
+from mmer.training.fitting import is_cached
 from mmer.training.preparation import (
     SPLITS,
     Preparation,
@@ -32,12 +34,25 @@ from mmer.training.preparation import (
 )
 from mmer.training.selection import COMPARED, SELECTED, best_step, epoch_of
 from mmer.training.selection_bias import selection_bias
+from mmer.training.speech_cache import SpeechCache
 
 
 def judge_run(
-    recipe: Recipe, preparation: Preparation, folder: Path, state: TrainerState, console: Console
+    recipe: Recipe,
+    preparation: Preparation,
+    folder: Path,
+    state: TrainerState,
+    speech_caches: Path,
+    console: Console,
 ) -> RunMetrics:
-    """Keep the best model, judge it on each split, and write predictions and plots."""
+    """Keep the best model, judge it on each split, and write predictions and plots.
+
+    What a frozen speech encoder made of recordings in training is read from `speech_caches`.
+    """
+
+    def read(model_folder: Path) -> EmotionRecognizer:
+        return _recognizer(model_folder, recipe, speech_caches)
+
     corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
     step = state.global_step if selection == "last" else best
@@ -46,17 +61,18 @@ def judge_run(
     with counting(console, "recording the training data", len(corpus)) as progress:
         trained_on = TrainedOn.of(preparation.corpus, progress)
     if recipe.protocol.refit:
-        chooser = _keep(folder, step, folder / "validation_selected")
+        _keep(folder, step, folder / "validation_selected")
+        chooser = read(folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         _, refitted = last_checkpoint(folder / REFIT)
         assert refitted is not None
-        recognizer = _keep(folder / REFIT, refitted.global_step, folder / "model")
+        _keep(folder / REFIT, refitted.global_step, folder / "model")
         trained_on.refitted.write(folder / "model")
     else:
-        recognizer = _keep(folder, step, folder / "model")
+        _keep(folder, step, folder / "model")
         trained_on.write(folder / "model")
-        if _calibrate(recipe, corpus, folder / "model", console):
-            recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+        _calibrate(recipe, corpus, folder / "model", console)
+    recognizer = read(folder / "model")
     write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
@@ -94,7 +110,8 @@ def judge_run(
     if compared is not None and judged["test"]:
         with writing_folder(folder / "validation_selected") as part:
             MMERProcessor.from_pretrained(folder / "model").save_pretrained(part)
-        other = _keep(folder, compared, folder / "validation_selected")
+        _keep(folder, compared, folder / "validation_selected")
+        other = read(folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
         answers = predict_labeled(other, tested, batch_size=recipe.training.at_a_time)
@@ -109,21 +126,28 @@ def judge_run(
         epochs=len(history),
         infinite_ctc=round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
         selection_bias=bias,
+        layer_weights=_layer_weights(recognizer),
         train=judged["train"],
         validation=judged["validation"],
         test=judged["test"],
     )
 
 
-def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> bool:
-    """Fit a temperature, which changes no label, on the validation speakers; return False if there are too few.
+def _layer_weights(recognizer: EmotionRecognizer) -> dict[str, dict[str, float]]:
+    network = recognizer.network
+    assert isinstance(network, TorchNetwork)  # as `_keep` wrote it
+    return network.model.layer_weights()
+
+
+def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> None:
+    """Fit a temperature, which changes no label, on the validation speakers, unless there are too few.
 
     One speaker is not enough: whether the temperature helps others is then unknown, and on nEMO it helped about half of
     the time.
     """
     part = corpus.select((corpus.table["split"] == "validation").to_numpy())
     if part.table["speaker"].nunique() < 2 or len(part) < FEWEST:
-        return False
+        return
     note = None
     if recipe.protocol.selection == "validation":
         note = (
@@ -138,10 +162,21 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
             batch_size=recipe.training.at_a_time,
             progress=progress,
         )
-    return True
 
 
-def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
+def _recognizer(model_folder: Path, recipe: Recipe, speech_caches: Path) -> EmotionRecognizer:
+    """Load a model, whose frozen speech encoder takes over what it made of recordings in training."""
+    recognizer = EmotionRecognizer.from_pretrained(model_folder)
+    network = recognizer.network
+    # Judging is in float32.
+    assert isinstance(network, TorchNetwork)
+    encoder = network.model.speech_encoder
+    if encoder is not None and is_cached(recipe) and recipe.training.precision == "float32":
+        network.hear = SpeechCache(speech_caches, encoder, 0).states_of_batch
+    return recognizer
+
+
+def _keep(folder: Path, step: int, model_folder: Path) -> None:
     """Convert a checkpoint to a model folder, and merge LoRA weights into the encoders."""
     checkpoint = folder / CHECKPOINTS / f"checkpoint-{step}"
     if any(checkpoint.glob("*.safetensors")):  # otherwise the run was already finished, and this is its model
@@ -152,4 +187,3 @@ def _keep(folder: Path, step: int, model_folder: Path) -> EmotionRecognizer:
     (model_folder / CALIBRATION).unlink(
         missing_ok=True
     )  # belongs to other weights if judging was interrupted
-    return EmotionRecognizer.from_pretrained(model_folder)

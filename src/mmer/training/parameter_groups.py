@@ -67,5 +67,5 @@ def _encoder_rates(
     layers: list[nn.Module] = [] if settings.layer_decay == 1 else list(transformer_layers(encoder.model))
     for below, layer in enumerate(reversed(layers)):
         depths |= {id(parameter): below for parameter in layer.parameters()}
-    for name, parameter in encoder.named_parameters(prefix=prefix):
+    for name, parameter in encoder.model.named_parameters(prefix=f"{prefix}.model"):
         yield name, top * settings.layer_decay ** depths.get(id(parameter), len(layers))

@@ -38,6 +38,7 @@ from mmer.training.progress import summary
 from mmer.training.second_views import choose_views, told
 from mmer.training.selection import is_over
 from mmer.training.software import note_changes, versions_now
+from mmer.training.speech_cache import study_cache
 from mmer.training.trainer import TEXT_CACHE
 
 
@@ -103,14 +104,16 @@ def train(
         views = choose_views(preparation.corpus, recipe)
         if views:
             tell(told(views.counts), console)
-        with quiet_transformers():
+        with quiet_transformers(), study_cache(folder) as speech_caches:
             if state is None or not is_over(state, recipe):
                 model_folder = folder / ("validation_selected" if recipe.protocol.refit else "model")
-                state = fit(recipe, preparation, views, folder, model_folder, checkpoint, console)
+                state = fit(
+                    recipe, preparation, views, folder, model_folder, checkpoint, speech_caches, console
+                )
             if recipe.protocol.refit:
-                refit(recipe, preparation, folder, state, console)
+                refit(recipe, preparation, folder, state, speech_caches, console)
             if process.is_main_process:
-                metrics = judge_run(recipe, preparation, folder, state, console)
+                metrics = judge_run(recipe, preparation, folder, state, speech_caches, console)
                 counts = dict(views.counts) if views else None
                 replace(metrics, **shared, views=counts, expected=expected).write(metrics_file)
                 shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)

@@ -11,6 +11,7 @@ what was added in it. A resumed run is therefore bit-identical to an uninterrupt
 """
 
 import hashlib
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,7 +91,9 @@ class TextCache:
         self.encoder, self.limit, self.keep_second_view = encoder.eval(), limit, keep_second_view
         self.folder = folder / f"{_fingerprint(encoder, precision)}-{process}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._size = int(encoder.model.config.hidden_size)
+        size, mixed = int(encoder.model.config.hidden_size), encoder.layer_weights
+        self._shape = (size,) if mixed is None else (len(mixed.layers), size)
+        self._size = math.prod(self._shape)
         self._states_file, self._index_file = (self.folder / name for name in ("states.bin", "index.bin"))
         for file in (self._states_file, self._index_file):
             file.touch()
@@ -123,7 +126,7 @@ class TextCache:
                 inputs[f"{view}text_hidden_states"] = self._states(keys, ids, mask, keep=keep)
 
     def _states(self, keys: Sequence[Key], ids: Tensor, mask: Tensor, *, keep: bool) -> Tensor:
-        """Return hidden states (batch, tokens, d), zero where padded."""
+        """Return hidden states (batch, tokens, d), or (batch, tokens, layers, d) to be mixed, zero where padded."""
         device = self.encoder.model.device
         found = np.zeros((*ids.shape, self._size), np.float32)
         missing: dict[Key, list[int]] = {}
@@ -140,12 +143,13 @@ class TextCache:
             longest, first = max(count for _, count in missing), [rows[0] for rows in missing.values()]
             ids, mask = (tensor[first, :longest].to(device) for tensor in (ids, mask))
             with torch.no_grad():
-                new = self.encoder(ids, mask).float() * mask[..., None]
+                new = torch.stack(list(self.encoder.hidden_states(ids, mask)), dim=2).flatten(2).float()
+                new = new * mask[..., None]
             for number, rows in enumerate(missing.values()):
                 states[rows, :longest] = new[number]
             if keep:
                 self._add(list(missing), new.cpu().numpy())
-        return states
+        return states.unflatten(2, self._shape)
 
     def _read(self, key: bytes, count: int) -> NDArray[np.float32]:
         start = self._places[key]
@@ -206,6 +210,8 @@ class TextCache:
 def _fingerprint(encoder: TextEncoder, precision: str) -> str:
     settings = encoder.model.config.to_json_string(use_diff=False)
     digest = hashlib.blake2b(f"{precision} {settings}".encode(), digest_size=12)
+    if encoder.layer_weights is not None:
+        digest.update(f"layers {encoder.layer_weights.layers}".encode())
     for name, weight in encoder.model.state_dict().items():
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

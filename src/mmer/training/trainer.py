@@ -106,10 +106,14 @@ class MMERTrainer(Trainer):
         enable_activation_checkpointing(model, recipe.training.activation_checkpointing)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
         caches = reader is not None and reader.trained == "frozen" and limit > 0
+        arguments = training_arguments(recipe, folder / CHECKPOINTS, len(train), judged=selection is not None)
+        if train.frozen is not None:
+            # Nothing is decoded, and clips that are not stored need the encoder.
+            arguments.dataloader_num_workers = 0
         trackers = [Tracker(name) for name in recipe.training.report_to if name != "tensorboard"]
         super().__init__(
             model,
-            training_arguments(recipe, folder / CHECKPOINTS, len(train), judged=selection is not None),
+            arguments,
             data_collator=KeyedCollator(collator) if caches else collator,
             train_dataset=train,
             eval_dataset=selection,

@@ -145,6 +145,7 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object]
         "fold_confusions": folds,
         "dots": _dots(run, speakers),
         "curves": _curves(run),
+        "layers": _layers(run),
         "map": _map(run, console),
         "calibration": _calibration(bins),
         "sounds": _sounds(run, wrong) if audio else [],
@@ -241,6 +242,19 @@ def _kept_epoch(folder: Path) -> int:
     kept = RunMetrics.read(folder / METRICS).kept_epoch
     assert kept is not None  # a baseline has no learning curve
     return kept
+
+
+def _layers(run: Run) -> Illustration | None:
+    """Draw the learned weights of hidden states; None where no encoder mixes its own."""
+    weights = {name: RunMetrics.read(folder / METRICS).layer_weights for name, folder in run.runs.items()}
+    if not any(weights.values()):
+        return None
+    lines = "Thin: each fold; thick: their mean. " if len(weights) > 1 else ""
+    return Illustration(
+        f"Learned weight of each hidden state of an encoder. {lines}0 is what the first layer reads; dotted: equal "
+        "weights.",
+        plots.layer_weights(weights),
+    )
 
 
 def _calibration(bins: pd.DataFrame) -> Illustration:

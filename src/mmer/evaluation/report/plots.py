@@ -113,6 +113,36 @@ def learning_curves(
     return _svg(figure, "curves", f"Learning curves over {table['epoch'].max()} epochs: {named}.")
 
 
+def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Draw the learned weights of the hidden states of each encoder.
+
+    Args:
+        weights: fold -> `speech` or `text` -> number of a hidden state -> weight.
+    """
+    sides = list(dict.fromkeys(side for fold in weights.values() for side in fold))
+    figure = Picture(figsize=(WIDTH, 0.3 + 1.7 * len(sides)), dpi=72, layout="constrained")
+    highest = []
+    for axes, side in zip(figure.subplots(len(sides), squeeze=False).ravel(), sides, strict=True):
+        soft_axes(axes, "y")
+        table = pd.DataFrame([fold[side] for fold in weights.values() if side in fold])
+        numbers = [int(number) for number in table]
+        color = _PALETTE[0]
+        if len(table) > 1:
+            for row in table.to_numpy():
+                axes.plot(numbers, row, color=color, lw=0.7)
+        mean = table.mean().to_numpy()
+        axes.plot(numbers, mean, "o-", color=color, lw=1.8, ms=5)
+        axes.axhline(1 / len(numbers), color=INK, lw=1, ls=":")
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(numbers)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_title(f"{side} encoder", loc="left", fontsize=9, color=INK, fontweight="bold")
+        axes.set_xlabel("hidden state", color=INK, fontsize=9)
+        best = int(mean.argmax())
+        highest.append(f"{side} encoder, highest {mean[best]:.0%} for hidden state {numbers[best]}")
+    return _svg(figure, "layers", f"Learned weights of hidden states: {'; '.join(highest)}.")
+
+
 def reliability_diagram(bins: pd.DataFrame, error: float) -> str:
     """Draw accuracy against confidence.
 

@@ -28,6 +28,10 @@ class TorchNetwork(Network):
         model: changed in place.
         device: `cpu`, `cuda`, `cuda:1`, …; the first GPU if there is one unless given.
 
+    Attributes:
+        hear: replaces sound and its mask by hidden states of the speech encoder and theirs, see
+            `MMERForEmotionRecognition.encode_speech`; None to run the encoder.
+
     Raises:
         MMERError: there is no such device.
     """
@@ -35,6 +39,7 @@ class TorchNetwork(Network):
     def __init__(self, model: MMERForEmotionRecognition, device: str | torch.device | None = None) -> None:
         self.model = on_device(model, device)
         self.device = str(self.model.device)
+        self.hear: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     @attention_of_any_length()
     @torch.inference_mode()
@@ -42,8 +47,8 @@ class TorchNetwork(Network):
         speech = text = None
         if "speech_attention_mask" in inputs:
             sound = inputs["input_features" if "input_features" in inputs else "input_values"]
-            mask = inputs["speech_attention_mask"]
-            speech = self.model.encode_speech(self._tensor(sound), self._tensor(mask))
+            heard = self._tensor(sound), self._tensor(inputs["speech_attention_mask"])
+            speech = self.model.encode_speech(*(heard if self.hear is None else self.hear(*heard)))
             if read is not None:
                 inputs = read(best_symbols(self.model, speech))
         if "input_ids" in inputs:

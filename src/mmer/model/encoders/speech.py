@@ -9,6 +9,7 @@ In these encoders, padding leaks into frames in three places; each leak is close
 - attention and pooling include the padding unless it is masked: an attention mask is always given.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
 from mmer.errors import EncoderError
+from mmer.model.encoders.layers import LAST, LayerWeights, chosen_layers, record_layers, recording
 from mmer.model.encoders.trainable import choose_trainable, learns
 from mmer.objectives.gradient_cache import Kept
 
@@ -175,16 +177,23 @@ class SpeechEncoder(nn.Module):
         train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
         freeze_feature_extractor: whether the convolutional feature extractor stays as it is; always so unless `train`
             is `full`.
+        layers: hidden states that are read: `last`, `weighted` or their numbers.
         functionals: number of the last columns of log-mel features that hold functionals of the clip.
 
     Raises:
-        EncoderError: the encoder is of an unsupported kind or has an adapter, or does not allow `train`; see
-            `choose_trainable`.
+        EncoderError: the encoder is of an unsupported kind or has an adapter, or does not allow `train` or `layers`;
+            see `choose_trainable` and `chosen_layers`.
     """
 
     # `Any`: the kinds of encoders share attributes, not a class that declares them.
     def __init__(
-        self, model: Any, *, train: str, freeze_feature_extractor: bool, functionals: int = 0
+        self,
+        model: Any,
+        *,
+        train: str,
+        freeze_feature_extractor: bool,
+        layers: str | Sequence[int] = LAST,
+        functionals: int = 0,
     ) -> None:
         super().__init__()
         check_speech_config(model.config)
@@ -193,6 +202,10 @@ class SpeechEncoder(nn.Module):
         self.functionals = functionals
         self.has_convolutions = model.config.model_type != "wav2vec2-bert"
         self._close_padding_leaks()
+        mixed = chosen_layers(layers, model.config.num_hidden_layers, "speech")
+        self.layer_weights = None if mixed is None else LayerWeights(mixed)
+        if mixed is not None:
+            record_layers(model.encoder.layers)
         choose_trainable(self.model, train, "speech")
         if self.has_convolutions and (freeze_feature_extractor or train != "full"):
             self.model.feature_extractor._freeze_parameters()
@@ -220,29 +233,48 @@ class SpeechEncoder(nn.Module):
         """Encode a batch.
 
         Args:
-            inputs: (batch, samples) waveforms, zero where padded, or (batch, frames, bins) log-mel features.
+            inputs: (batch, samples) waveforms, zero where padded, (batch, frames, bins) log-mel features, or
+                (batch, frames, layers, size) of `hidden_states`.
             attention_mask: (batch, samples or frames), 1 where valid, padding on the right.
             kept: stores, or returns, the outputs of frozen parts.
 
         Returns:
             A, (batch, frames, size + functionals), and the mask of its valid frames, (batch, frames) bool.
         """
-        if kept is not None and not learns(self):
-            return kept(self._encode, inputs, attention_mask)
-        return self._encode(inputs, attention_mask, kept)
+        if inputs.ndim == 4:
+            states, frame_mask = inputs.unbind(dim=2), attention_mask.bool()
+        elif kept is not None and not learns(self.model):
+            states, frame_mask = kept(self.hidden_states, inputs, attention_mask)
+        else:
+            states, frame_mask = self.hidden_states(inputs, attention_mask, kept)
+        hidden = states[0] if self.layer_weights is None else self.layer_weights(states)
+        if self.functionals:
+            # The mean over the valid frames, all of which hold the same, so that padding does not matter.
+            counts = attention_mask.sum(dim=1).clamp(min=1)
+            functionals = inputs[..., -self.functionals :]
+            of_clip = FUNCTIONALS_SCALE * functionals.sum(dim=1, keepdim=True) / counts[:, None, None]
+            hidden = torch.cat([hidden, of_clip.expand(-1, hidden.shape[1], -1).to(hidden.dtype)], dim=-1)
+        return hidden, frame_mask
 
-    def _encode(
+    def hidden_states(
         self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """Compute the hidden states that are read.
+
+        Args:
+            inputs: waveforms or log-mel features, as for `forward`.
+            attention_mask, kept: as for `forward`.
+
+        Returns:
+            The last hidden states, or those of each of `layer_weights.layers`, (batch, frames, size) each, and the mask
+            of the valid frames, (batch, frames) bool.
+        """
         if not self.has_convolutions:
-            frames, functionals = inputs.tensor_split([inputs.shape[-1] - self.functionals], dim=-1)
-            hidden = self.model(frames, attention_mask=attention_mask).last_hidden_state
-            if self.functionals:
-                # The mean over the valid frames, all of which hold the same, so that padding does not matter.
-                counts = attention_mask.sum(dim=1).clamp(min=1)
-                of_clip = FUNCTIONALS_SCALE * functionals.sum(dim=1, keepdim=True) / counts[:, None, None]
-                hidden = torch.cat([hidden, of_clip.expand(-1, hidden.shape[1], -1).to(hidden.dtype)], dim=-1)
-            return hidden, attention_mask.bool()
+            frames = inputs[..., : inputs.shape[-1] - self.functionals]
+            states = self._read_states(
+                lambda: self.model(frames, attention_mask=attention_mask).last_hidden_state
+            )
+            return states, attention_mask.bool()
         config, samples = self.model.config, attention_mask.sum(dim=-1)
         longest = convolution_frames(config, inputs.shape[1])
         frame_mask = (
@@ -252,7 +284,22 @@ class SpeechEncoder(nn.Module):
             extracted = kept(self._convolve, inputs, samples)
         else:
             extracted = self._convolve(inputs, samples)
-        return self._transform(extracted, frame_mask), frame_mask
+        return self._read_states(lambda: self._transform(extracted, frame_mask)), frame_mask
+
+    def _read_states(self, last_of: Callable[[], Tensor]) -> list[Tensor]:
+        """Run the layers and return the hidden states that are read; `last_of` gives those of the last layer."""
+        if self.layer_weights is None:
+            return [last_of()]
+        with recording() as read:
+            state = last_of()
+        config = self.model.config
+        states = {config.num_hidden_layers: state}
+        extra = getattr(config, "num_extra_tokens", 0)  # of emotion2vec, in front of the frames
+        for number in reversed(range(config.num_hidden_layers)):
+            if number in read:  # otherwise LayerDrop skipped the layer, which leaves its input as it is
+                state = read[number][:, extra:]
+            states[number] = state
+        return [states[number] for number in self.layer_weights.layers]
 
     def _convolve(self, waveforms: Tensor, samples: Tensor) -> Tensor:
         """Convolve (batch, samples), of which `samples`, (batch,), are valid, to (batch, frames, channels)."""

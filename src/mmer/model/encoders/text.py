@@ -1,6 +1,7 @@
 """Any `transformers` text encoder, which gives the tokens e_t of section 2.2."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from mmer.errors import EncoderError
+from mmer.model.encoders.layers import LAST, LayerWeights, chosen_layers
 from mmer.model.encoders.trainable import choose_trainable, learns
 from mmer.objectives.gradient_cache import Kept
 
@@ -48,18 +50,22 @@ class TextEncoder(nn.Module):
     Args:
         config: of the encoder.
         train: weights that learn: `full`, `frozen`, `lora` or `last:N`.
+        layers: hidden states that are read: `last`, `weighted` or their numbers.
 
     Raises:
-        EncoderError: the encoder reads no tokens, or does not allow `train`; see `choose_trainable`.
+        EncoderError: the encoder reads no tokens, or does not allow `train` or `layers`; see `choose_trainable` and
+            `chosen_layers`.
     """
 
-    def __init__(self, config: PreTrainedConfig, *, train: str) -> None:
+    def __init__(self, config: PreTrainedConfig, *, train: str, layers: str | Sequence[int] = LAST) -> None:
         super().__init__()
         check_text_config(config)
         model = AutoModel.from_config(config, trust_remote_code=False, **without_pooler(config))
         self.model: Any = encoder_part(model)
         self.model.config.use_cache = False  # nothing is generated
         self.trained = train
+        mixed = chosen_layers(layers, self.model.config.num_hidden_layers, "text")
+        self.layer_weights = None if mixed is None else LayerWeights(mixed)
         choose_trainable(self.model, train, "text")
 
     def train(self, mode: bool = True) -> "TextEncoder":
@@ -80,17 +86,35 @@ class TextEncoder(nn.Module):
         """Encode a batch.
 
         Args:
-            inputs: (batch, tokens) token numbers, or (batch, tokens, width) of `embeddings`; padded on the right.
+            inputs: (batch, tokens) token numbers, (batch, tokens, width) of `embeddings`, or (batch, tokens, layers, d)
+                of `hidden_states`; padded on the right.
             attention_mask: (batch, tokens), 1 where valid.
             kept: stores, or returns, the output of a frozen encoder.
 
         Returns:
-            e_t, the last hidden states, (batch, tokens, d), special tokens included.
+            e_t, (batch, tokens, d), special tokens included: the last hidden states, or the mixed ones.
         """
-        if kept is not None and not learns(self):
-            return kept(self._encode, inputs, attention_mask)
-        return self._encode(inputs, attention_mask)
+        if inputs.ndim == 4:
+            states = inputs.unbind(dim=2)
+        elif kept is not None and not learns(self.model):
+            states = kept(self.hidden_states, inputs, attention_mask)
+        else:
+            states = self.hidden_states(inputs, attention_mask)
+        return states[0] if self.layer_weights is None else self.layer_weights(states)
 
-    def _encode(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+    def hidden_states(self, inputs: Tensor, attention_mask: Tensor) -> Sequence[Tensor]:
+        """Compute the hidden states that are read.
+
+        Args:
+            inputs: token numbers or embeddings, as for `forward`.
+            attention_mask: as for `forward`.
+
+        Returns:
+            The last hidden states, or those of each of `layer_weights.layers`, (batch, tokens, d) each.
+        """
         name = "inputs_embeds" if inputs.is_floating_point() else "input_ids"
-        return self.model(**{name: inputs}, attention_mask=attention_mask).last_hidden_state
+        mixes = self.layer_weights is not None
+        output = self.model(**{name: inputs}, attention_mask=attention_mask, output_hidden_states=mixes)
+        if self.layer_weights is None:
+            return [output.last_hidden_state]
+        return [output.hidden_states[number] for number in self.layer_weights.layers]

@@ -1,0 +1,89 @@
+"""Which of an encoder's hidden states the network reads: the last, or a learned mixture of several.
+
+Hidden state 0 of an encoder of N layers is what its first layer reads, and hidden state n is what layer n gives.
+`weighted` mixes all N + 1, as SUPERB does (Yang et al., 2021); a list mixes those that it names.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from mmer.errors import EncoderError
+
+LAST = "last"
+_read: ContextVar[dict[int, Tensor] | None] = ContextVar("read by layers", default=None)
+"""What each layer reads in the current thread, while `recording` is open."""
+
+
+def chosen_layers(layers: str | Sequence[int], count: int, side: str) -> list[int] | None:
+    """Return the numbers of the hidden states that are mixed; None for the last alone.
+
+    Args:
+        layers: `last`, `weighted`, or numbers from 0 to `count`.
+        count: layers of the encoder.
+        side: `speech` or `text`, for the message.
+
+    Raises:
+        EncoderError: the encoder has no such hidden state.
+    """
+    if isinstance(layers, str):
+        return None if layers == LAST else list(range(count + 1))
+    if wrong := [number for number in layers if not 0 <= number <= count]:
+        raise EncoderError(
+            f"model.{side}.layers names {wrong[0]}, but the encoder has {count} layers; choose from 0, what its first "
+            f"layer reads, to {count}, what its last layer gives"
+        )
+    return list(layers)
+
+
+class LayerWeights(nn.Module):
+    """Mixes hidden states with learned weights, which are positive and add up to 1.
+
+    Args:
+        layers: numbers of the hidden states.
+    """
+
+    def __init__(self, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = list(layers)
+        self.logits = nn.Parameter(torch.zeros(len(layers)))
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        """Mix hidden states, (batch, positions, size) each, one for each of `layers`, to (batch, positions, size)."""
+        weights = self.logits.softmax(dim=0)
+        mixed = weights[0] * states[0]
+        for weight, state in zip(weights[1:], states[1:], strict=True):
+            mixed = mixed + weight * state
+        return mixed
+
+    @torch.no_grad()
+    def shares(self) -> dict[int, float]:
+        """Return the weight of each hidden state by its number."""
+        return dict(zip(self.layers, self.logits.softmax(dim=0).tolist(), strict=True))
+
+
+def record_layers(layers: nn.ModuleList) -> None:
+    """Make layers note what they read; see `recording`."""
+    for number, layer in enumerate(layers):
+        layer.register_forward_pre_hook(partial(_record, number))
+
+
+def _record(number: int, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    read = _read.get()
+    if read is not None:
+        read[number] = inputs[0]
+
+
+@contextmanager
+def recording() -> Iterator[dict[int, Tensor]]:
+    """Collect what layers read, (batch, positions, size), by their numbers; a layer that LayerDrop skips is missing."""
+    read: dict[int, Tensor] = {}
+    token = _read.set(read)
+    try:
+        yield read
+    finally:
+        _read.reset(token)
