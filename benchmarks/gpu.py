@@ -50,6 +50,7 @@ from mmer.model import MMERConfig, MMERForEmotionRecognition
 from mmer.model.build import build_model
 from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
 from mmer.model.encoders.compact import compact_tokenizer
+from mmer.model.gpu_attention import attention_of_any_length
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.schema import CompactText, Recipe, load_recipe
@@ -562,7 +563,8 @@ def main() -> None:
         "compile": partial(compiled_steps, table, base),
     }
     names = arguments.parts.split(",") if arguments.parts else list(parts)
-    run_parts([(name, parts[name]) for name in names], table, deadline)
+    with attention_of_any_length():  # as the trainer and the recognizer do
+        run_parts([(name, parts[name]) for name in names], table, deadline)
     print(table.text())
 
 
