@@ -40,7 +40,7 @@ def log_mel(waveform: NDArray[np.float32], extractor: Any, standardize: bool) ->
     frames[:, 0] = share * (samples[:, 0] - mean)
     frames *= extractor.window
     # In float32, the transform would lose the quiet bins beside loud ones. What follows only adds up.
-    spectrum = scipy.fft.rfft(frames, TRANSFORM)
+    spectrum = np.asarray(scipy.fft.rfft(frames, TRANSFORM), np.complex128)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     bins = np.log(np.maximum(np.float32(FLOOR), power @ extractor.mel_filters.astype(np.float32)))
     if standardize:
