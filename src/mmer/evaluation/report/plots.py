@@ -127,7 +127,7 @@ def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> s
         soft_axes(axes, "y")
         table = pd.DataFrame([fold[side] for fold in weights.values() if side in fold])
         numbers = [int(number) for number in table]
-        color = _PALETTE[0]
+        color = COLORS["cross_entropy"]
         if len(table) > 1:
             for row in table.to_numpy():
                 axes.plot(numbers, row, color=color, lw=0.7)
