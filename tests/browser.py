@@ -1,5 +1,6 @@
 """Pages in a browser that is watched: what they ask for, and what they say in the console."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,3 +39,11 @@ def watched_pages(
     for context, wrong in opened:
         context.close()
         assert wrong == []
+
+
+def colors_of(page: Any, selector: str) -> list[str]:
+    """The background of each element that matches, `#rrggbb`."""
+    seen = page.locator(selector).evaluate_all(
+        "all => all.map(each => getComputedStyle(each).backgroundColor)"
+    )
+    return ["#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", color)) for color in seen]

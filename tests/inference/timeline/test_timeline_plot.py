@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 from PIL import Image
 
+from mmer.corpora.emotion_colors import NAMED, OTHER
 from mmer.display.picture import Picture
 from mmer.inference import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
-from mmer.inference.timeline.plot import BINS, PALETTE, _are_many, _binned, _clock, _ink_on, _tick
+from mmer.inference.timeline.plot import BINS, _are_many, _binned, _clock, _ink_on, _tick
 from mmer.inference.timeline.timeline import Timeline
 
 LABELS = ["happy", "sad"]
@@ -92,7 +93,7 @@ def test_strip_lines_and_peaks_are_those_of_the_answers(monkeypatch: pytest.Monk
     timeline.plot("a.png")
     strip, lines, words = kept[0].axes
     blocks = [(p.get_x(), p.get_width(), p.get_facecolor()) for p in strip.patches]  # pyright: ignore[reportAttributeAccessIssue]
-    assert blocks == [(1, 2, to_rgba(PALETTE[0])), (5, 4, to_rgba(PALETTE[1]))]
+    assert blocks == [(1, 2, to_rgba(NAMED["happy"].light)), (5, 4, to_rgba(NAMED["sad"].light))]
     assert [text.get_text() for text in strip.texts] == ["happy", "sad"]
     assert [text.get_text() for text in lines.texts] == ["happy 75% at 0:02", "sad 75% at 0:07"]
     marks = [(line.get_xdata(), line.get_ydata()) for line in lines.lines if line.get_marker() == "v"]
@@ -104,7 +105,7 @@ def test_strip_lines_and_peaks_are_those_of_the_answers(monkeypatch: pytest.Monk
 
 
 def test_text_on_every_color_can_be_read() -> None:
-    for color in PALETTE:
+    for color in (each.light for each in (*NAMED.values(), *OTHER)):
         assert contrast(_ink_on(color), color) >= 4.5, color
 
 

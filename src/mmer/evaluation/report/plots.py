@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from mmer.corpora.emotion_colors import emotion_colors
 from mmer.display.picture import FAINT, INK, Picture, legend_name, soft_axes
 from mmer.evaluation.calibration.plots import draw_reliability
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.plots import COLORS, NAMES
 
 WIDTH = 4.4  # inches; the page scales plots to the screen
-_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+_GROUPS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _MARKERS = "osD^vP*X"
 _NAMED = 30  # most speakers for which each has its own line
 _PAGE_COLORS = {INK: "currentColor", FAINT: "var(--rule)", "#0072b2": "var(--blue)"}
@@ -50,7 +51,7 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
             rows[who.index],
             s=34,
             zorder=3,
-            color=_PALETTE[1 + place % 6],
+            color=_GROUPS[place % len(_GROUPS)],
             marker=_MARKERS[place % 8],
             label=legend_name(str(gender)) or "unknown",
         )
@@ -126,7 +127,7 @@ def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> s
         soft_axes(axes, "y")
         table = pd.DataFrame([fold[side] for fold in weights.values() if side in fold])
         numbers = [int(number) for number in table]
-        color = _PALETTE[0]
+        color = COLORS["cross_entropy"]
         if len(table) > 1:
             for row in table.to_numpy():
                 axes.plot(numbers, row, color=color, lw=0.7)
@@ -169,8 +170,9 @@ def embedding_map(
     figure = Picture(figsize=(WIDTH, WIDTH + 0.2), dpi=72, layout="constrained")
     axes = figure.subplots()
     truth, answers = np.asarray(emotions), np.asarray(predicted)
+    colors = emotion_colors(labels)
     for place, label in enumerate(labels):
-        color, marker = _PALETTE[place % len(_PALETTE)], _MARKERS[place % len(_MARKERS)]
+        color, marker = colors[label].light, _MARKERS[place % len(_MARKERS)]
         draw = partial(axes.scatter, marker=marker, s=17, linewidths=0.9, edgecolors=color)
         right, wrong = (
             places[(truth == label) & (answers == label)],
@@ -182,7 +184,8 @@ def embedding_map(
     axes.set_yticks([])
     axes.spines[:].set_color(FAINT)
     _legend(figure, axes, 3)
-    return _svg(figure, "map", f"Map of the embeddings of {len(places)} utterances, colored by true emotion.")
+    words = f"Map of the embeddings of {len(places)} utterances, colored by true emotion."
+    return _svg(figure, "map", words, _PAGE_COLORS | {color.light: color.css for color in colors.values()})
 
 
 def _legend(figure: Figure, axes: Axes, columns: int) -> None:
@@ -192,8 +195,15 @@ def _legend(figure: Figure, axes: Axes, columns: int) -> None:
     )
 
 
-def _svg(figure: Figure, name: str, alternative: str) -> str:
-    """Return the plot as an element of a page; its ids begin with `name`, so that they are unique there."""
+def _svg(figure: Figure, name: str, alternative: str, colors: Mapping[str, str] = _PAGE_COLORS) -> str:
+    """Return the plot as an element of a page; its ids begin with `name`, so that they are unique there.
+
+    Args:
+        figure: the plot.
+        name: of the element.
+        alternative: text in place of the plot.
+        colors: CSS that takes the place of each color of the plot.
+    """
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}):
         figure.savefig(file, format="svg", transparent=True, metadata=_METADATA)
@@ -203,5 +213,5 @@ def _svg(figure: Figure, name: str, alternative: str) -> str:
     svg = f"{opening}>{re.sub(r'<style.*?</style>', '', content, flags=re.DOTALL)}"
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg).replace("xlink:href", "href")
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub("|".join(_PAGE_COLORS), lambda found: _PAGE_COLORS[found[0]], svg)
+    svg = re.sub("|".join(colors), lambda found: colors[found[0]], svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alternative)}"', 1)

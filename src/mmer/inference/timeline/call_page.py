@@ -13,6 +13,7 @@ import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmer.audio.load import SAMPLING_RATE, channel_names, stream_channels
+from mmer.corpora.emotion_colors import emotion_colors
 from mmer.errors import AudioError
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.timeline.curves import smoothed_curves
@@ -60,6 +61,7 @@ def call_page(
     data = {
         "duration": duration,
         "labels": labels,
+        "colors": {label: color.css for label, color in emotion_colors(labels).items()},
         "smoothing": smoothing,
         "segments": [
             {

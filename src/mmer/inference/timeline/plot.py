@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
+from mmer.corpora.emotion_colors import emotion_colors
 from mmer.display.picture import FAINT, INK, Picture, legend_name
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
@@ -25,11 +26,6 @@ BINS = 240  # time bins that show the emotion of most of their speech where segm
 CHARACTER = 0.075  # inches per letter of the transcript
 LINES = 4  # most emotions that are drawn as lines
 HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
-# Okabe and Ito's palette, distinguishable with every kind of color vision; then lighter colors for long label sets.
-PALETTE = (
-    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f"),
-    *("#80b9d9", "#f3cf80", "#80cfb9", "#e6bcd3"),
-)
 
 
 def plot_timeline(
@@ -81,7 +77,7 @@ def plot_timeline(
     ]
     figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights)), dpi=130, layout="constrained")
     grid: Any = figure.subplots(len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=heights or None)
-    colors = dict(zip(labels, _cycle(len(labels)), strict=True))
+    colors = {label: color.light for label, color in emotion_colors(labels).items()}
     for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
         if name:
@@ -288,10 +284,6 @@ def _clean(axes: Axes) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
     axes.tick_params(length=0, labelsize=9, labelcolor=INK, labelbottom=False)
-
-
-def _cycle(number: int) -> list[str]:
-    return [PALETTE[index % len(PALETTE)] for index in range(number)]
 
 
 def _tick(duration: float) -> float:

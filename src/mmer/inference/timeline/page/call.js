@@ -16,7 +16,7 @@ function clock(seconds, digits = 0) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 function colored(made, label) {
-  made.style.setProperty("--e", `var(--e${data.labels.indexOf(label) % 12})`);
+  made.style.setProperty("--e", data.colors[label]);
   return made;
 }
 const dot = (label) => colored(element("span", "", { className: "dot" }), label);
