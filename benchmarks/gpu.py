@@ -225,7 +225,8 @@ def published_step(size: Size, utterances: int) -> Callable[[], None]:
     torch.manual_seed(0)
     config = Wav2Vec2Config(apply_spec_augment=False, **size.speech)
     config._attn_implementation = "eager"
-    encoder = Wav2Vec2Model(config).train().to(DEVICE)
+    encoder = Wav2Vec2Model(config).train()
+    encoder.to(device=torch.device(DEVICE))  # pyright: ignore[reportCallIssue]
     encoder.freeze_feature_encoder()
     batch = make_batch(size, utterances)
 

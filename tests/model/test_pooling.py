@@ -18,14 +18,14 @@ def obvious(pooling: Pooling, sequence: Tensor) -> list[float]:
     """One sequence without padding, a position at a time."""
     columns = list(zip(*sequence.tolist(), strict=True))
     if pooling.kind == "max":
-        return [max(column) for column in columns]
+        return [float(max(column)) for column in columns]
     weights = [1 / len(sequence)] * len(sequence)
     if pooling.attention is not None:
         scores = [math.exp(pooling.attention(position).item()) for position in sequence]
         weights = [score / sum(scores) for score in scores]
     means = [sum(w * x for w, x in zip(weights, column, strict=True)) for column in columns]
     if pooling.kind == "mean":
-        return means
+        return [float(mean) for mean in means]
     variances = [
         sum(w * (x - mean) ** 2 for w, x in zip(weights, column, strict=True))
         for mean, column in zip(means, columns, strict=True)

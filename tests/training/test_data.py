@@ -14,12 +14,10 @@ from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.data import (
     Collator,
-    FeatureStore,
     Item,
     SpeechEmotionDataset,
-    TrainingUtterance,
-    speaker_statistics,
 )
+from mmer.training.feature_store import FeatureStore, TrainingUtterance, speaker_statistics
 
 
 def processor_of(recipe: Recipe, corpus: Corpus) -> MMERProcessor:

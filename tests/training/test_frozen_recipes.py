@@ -54,6 +54,7 @@ def test_a_frozen_recipe_trains_answers_and_reports(
     row = pd.read_parquet(tones).iloc[0]
     clip = tones.parent / row["audio_path"]
     answer = recognizer(clip, row["transcript"])
+    assert answer.probabilities is not None
     assert sum(answer.probabilities.values()) == pytest.approx(1)
 
 

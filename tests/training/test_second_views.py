@@ -19,7 +19,8 @@ from mmer.corpora.views import View, read_views, write_views
 from mmer.errors import CorpusError, RecipeError
 from mmer.model.build import build_model
 from mmer.training.crossval import cross_validate, open_folds
-from mmer.training.data import FeatureStore, SpeechEmotionDataset, TrainingUtterance, speaker_statistics
+from mmer.training.data import SpeechEmotionDataset
+from mmer.training.feature_store import FeatureStore, TrainingUtterance, speaker_statistics
 from mmer.training.preparation import prepare
 from mmer.training.run import train
 from mmer.training.second_views import choose_views, told

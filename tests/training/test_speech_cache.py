@@ -96,7 +96,7 @@ def test_a_batch_with_missing_sound_gets_states_and_a_mask(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("limit", [0, 12 * FRAME + 200, 36 * FRAME + 400])
-def test_the_limit_is_kept_and_what_does_not_fit_is_the_same(tmp_path: Path, limit: float) -> None:
+def test_the_limit_is_kept_and_what_does_not_fit_is_the_same(tmp_path: Path, limit: int) -> None:
     whole, small = filled(tmp_path / "whole", encoder()), filled(tmp_path / "small", encoder(), limit)
     assert sum(file.stat().st_size for file in stored(tmp_path / "small")) <= limit
     assert len(stored(tmp_path / "small")) == [0, 12 * FRAME + 200, 36 * FRAME + 400].index(limit)
@@ -231,6 +231,7 @@ def test_a_run_hears_each_clip_once_and_keeps_the_learned_weights(
     recognizer = EmotionRecognizer.from_pretrained(run.model_folder)
     row = corpus.iloc[5]
     answer = recognizer(recipe.data.corpus.parent / row["audio_path"], row["transcript"])
+    assert answer.probabilities is not None
     expected = {
         label: table.loc[row["utterance_id"], f"probability_{label}"] for label in answer.probabilities
     }

@@ -76,7 +76,7 @@ def gain_of_words(sentences: "pd.Series[str]", emotions: "pd.Series[str]") -> Ga
     for others, part in GroupKFold(parts).split(words, groups=words):
         classifier = make_pipeline(CountVectorizer(token_pattern=WORD, binary=True), ComplementNB())
         predicted[part] = classifier.fit(words[others], truth[others]).predict(words[part])
-    by_chance = pd.Series(truth).value_counts(normalize=True)
-    beyond: NDArray[np.float64] = (predicted == truth) - by_chance.loc[predicted].to_numpy()
+    by_chance = pd.Series(truth).value_counts(normalize=True).to_dict()
+    beyond: NDArray[np.float64] = (predicted == truth) - np.array([by_chance[each] for each in predicted])
     of_sentences = pd.Series(beyond).groupby(words).sum()
     return Gain(float(beyond.mean()), float(np.sqrt(np.square(of_sentences).sum())) / len(words))

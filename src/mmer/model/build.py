@@ -70,6 +70,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
             recording; or a part of an encoder is to learn whose other part would stay random.
     """
     recipe = with_fusion(recipe, train)
+    assert recipe.model.fusion != "auto"
     transcripts = [text for text in train.table["transcript"].dropna() if text]
     recognized = [text for text in train.table[RECOGNIZED].dropna() if text] if recipe.data.recognized else []
     speech, objectives, fusion = recipe.model.speech, recipe.objectives, recipe.model.fusion

@@ -78,7 +78,7 @@ def fit(
     frozen = None
     if caches:
         assert model.speech_encoder is not None
-        model.to(PartialState().device)
+        model.to(device=PartialState().device)  # pyright: ignore[reportCallIssue]
         cache = SpeechCache(
             speech_caches,
             model.speech_encoder,

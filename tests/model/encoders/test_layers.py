@@ -29,7 +29,7 @@ TOKENS = [2, 20, 9]
 
 def mixing(encoder: str = "wav2vec2-group", **settings: Any) -> MMERForEmotionRecognition:
     """A model whose layer weights differ."""
-    layers = {"speech_layers": "weighted", "text_layers": "weighted"}
+    layers: dict[str, Any] = {"speech_layers": "weighted", "text_layers": "weighted"}
     model = tiny_model(encoder, **(layers | settings))
     with torch.no_grad():
         for side in (model.speech_encoder, model.text_encoder):
@@ -149,7 +149,8 @@ def test_a_layer_that_layerdrop_skips_hands_on_what_it_reads() -> None:
     model.dropout.eval()
     model.speech_encoder.model.encoder.dropout.eval()
     batch = speech_inputs(model, [16_000])
-    states, _ = model.speech_encoder.hidden_states(*batch.values())
+    waveforms, mask = batch.values()
+    states, _ = model.speech_encoder.hidden_states(waveforms, mask)
     assert len(states) == 3
     assert all(torch.equal(state, states[0]) for state in states)
 

@@ -126,7 +126,7 @@ def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> s
     for axes, side in zip(figure.subplots(len(sides), squeeze=False).ravel(), sides, strict=True):
         soft_axes(axes, "y")
         table = pd.DataFrame([fold[side] for fold in weights.values() if side in fold])
-        numbers = [int(number) for number in table]
+        numbers = [int(str(number)) for number in table]
         color = COLORS["cross_entropy"]
         if len(table) > 1:
             for row in table.to_numpy():
