@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,11 @@ def test_views_of_a_corpus_that_has_changed_are_refused(table, tmp_path):
     sounds[1].write_bytes(sounds[0].read_bytes())
     with pytest.raises(MMERError, match=r"what is in the corpus: 1 recording \(.*1\.wav\)"):
         make_views(Corpus(own), tmp_path / "v", [World()])
+
+
+def test_a_table_of_an_earlier_version_is_read(table, tmp_path):
+    """It has no column that says what failed."""
+    made = make_views(Corpus(table), tmp_path / "v", [World()])
+    path = tmp_path / "v" / "views.parquet"
+    pd.read_parquet(path).drop(columns="failed").to_parquet(path)
+    assert read_views(path) == [replace(view, failed=None) for view in made]

@@ -119,12 +119,7 @@ def summarize(views: Sequence[View]) -> dict[str, dict[str, int]]:
     """Count the accepted views of each speech generator, and the rejected ones by kind of reason."""
     counts: dict[str, Counter[str]] = {}
     for view in views:
-        # "source: FILE: holds no samples" and "text: unchanged" are of the kinds "source" and "text: unchanged".
-        reason = view.rejected or "good"
-        kind = (
-            reason.split(":")[0] if reason.startswith(("source", "voice", view.speech_generator)) else reason
-        )
-        counts.setdefault(view.speech_generator, Counter())[kind] += 1
+        counts.setdefault(view.speech_generator, Counter())[view.failed or view.rejected or "good"] += 1
     return {name: dict(count) for name, count in counts.items()}
 
 
@@ -197,7 +192,7 @@ class _Maker:
     ) -> View:
         view = self._blank(row, speech, number, words)
         if isinstance(source, MMERError):
-            return replace(view, rejected=f"source: {source}")
+            return replace(view, rejected=f"source: {source}", failed="source")
         if view.rejected:
             return view
         reference = None
@@ -206,14 +201,14 @@ class _Maker:
                 donor = self.donors.draw(row, np.random.default_rng(view.seed))
                 reference = self._load(donor)
             except MMERError as error:
-                return replace(view, rejected=f"voice: {error}")
+                return replace(view, rejected=f"voice: {error}", failed="voice")
             speaker = self.rows[donor]["speaker"]
             view = replace(view, voice=speaker, voices=(speaker,), donor=self.rows[donor]["utterance_id"])
         try:
             material = Material(source, words.text, self.rows[row]["language"], reference)
             sound = speech(material, view.seed)
         except MMERError as error:
-            return replace(view, rejected=f"{speech.name}: {error}")
+            return replace(view, rejected=f"{speech.name}: {error}", failed=speech.name)
         # The recording keeps its own words, whatever the text branch reads.
         said = words.text if speech.speaks else self.rows[row]["transcript"]
         return self._judged(view, sound, len(source), said)

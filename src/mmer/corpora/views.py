@@ -36,6 +36,8 @@ class View:
         length_ratio: of the characters of its words to the source's.
         similarity: of its words to the source's, as the encoder sees them that was asked; None without one.
         rejected: why it is not to be used; None for a good view.
+        failed: what gave the error that `rejected` tells: `source`, `voice` or the speech generator; None where a quality
+            filter rejected it, and in tables of versions before 2026-11-27.
     """
 
     view_id: str
@@ -56,6 +58,7 @@ class View:
     length_ratio: float | None = None
     similarity: float | None = None
     rejected: str | None = None
+    failed: str | None = None
 
     def breaks(self, trained: Collection[str], speakers: Collection[str]) -> str | None:
         """Return why the view may not train in a fold; None if it may.
@@ -112,6 +115,8 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     except CorpusError as error:
         advice = ("; name the views.parquet of ", Function("make_views"))
         raise CorpusError("views cannot be read from ", *error.args, *advice) from None
+    if "failed" not in table:
+        table["failed"] = None
     if missing := [name for name in COLUMNS if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; name the views.parquet of ", Function("make_views"))
