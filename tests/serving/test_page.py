@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import soundfile
 import soxr
-from browser import watched_pages
+from browser import colors_of, watched_pages
 from inference.conftest import save_model
 
+from mmer.corpora.emotion_colors import emotion_colors
 from mmer.inference import EmotionRecognizer
 
 if TYPE_CHECKING:
@@ -314,6 +315,8 @@ def test_channels_legend_warnings_and_download(open_page: Open, url: str, call: 
     assert region.locator(".strip").count() == 2
     legend = region.get_by_role("list", name="Emotions").get_by_role("listitem").all_inner_texts()
     assert [line.split(":")[0] for line in legend] == found["labels"]
+    colors = emotion_colors(found["labels"]).values()
+    assert colors_of(page, "#legend .dot") == [color.light for color in colors]
     shares = [float(line.split(":")[1].split()[0]) for line in legend]
     assert sum(shares) == pytest.approx(100, abs=0.3)
     said = region.get_by_role("list", name="Warnings").inner_text()

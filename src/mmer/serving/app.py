@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmer import __version__
+from mmer.corpora.emotion_colors import emotion_colors
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.inference.recognizer import EmotionRecognizer
@@ -125,6 +126,7 @@ def create_app(
             model=model,
             version=__version__,
             labels=recognizer.labels,
+            colors={label: color.css for label, color in emotion_colors(recognizer.labels).items()},
             dimensions=recognizer.dimensions,
             listens=processor.uses_speech,
             reads=processor.uses_text,

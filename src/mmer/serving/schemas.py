@@ -222,6 +222,9 @@ class ModelCard(BaseModel):
     model: str = Field(description="SHA-256 of its files.")
     version: str = Field(description="Of mmer.")
     labels: list[str] = Field(description="Emotions of the model.")
+    colors: dict[str, str] = Field(
+        description="CSS color of each emotion on the page, for a light and a dark theme."
+    )
     dimensions: list[str] = Field(description="Numbers that the model answers in place of emotions.")
     listens: bool = Field(description="Whether it takes recordings.")
     reads: bool = Field(description="Whether it takes transcripts.")

@@ -1,13 +1,12 @@
 // The timeline of a recording: a strip for each channel, a legend, a table of all segments, and a download.
 
-import { $, clock, element, percent } from "./service.js";
+import { $, clock, element, percent, service } from "./service.js";
 
-const COLORS = ["#3d87d6", "#d9722e", "#2f9e6e", "#b86bb0", "#c69214", "#4fb0c6", "#a35d3f", "#7d8797"];
 const NARROWEST = 14; // mean width of a segment in CSS pixels; a longer recording scrolls
 
 // Show a timeline; answers below the confidence `minimum` are marked as abstained.
 export function showTimeline(found, minimum) {
-  const color = (label) => COLORS[found.labels.indexOf(label) % COLORS.length];
+  const color = (label) => service.model.colors[label];
   const answered = found.segments.filter((segment) => segment.label !== null);
   const channels = [...new Set(found.segments.map((segment) => segment.channel))];
   const failed = found.segments.filter((segment) => segment.error !== null).length;
