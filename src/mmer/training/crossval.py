@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
-from mmer.model.build import with_fusion
+from mmer.model.build import fusion_note, with_fusion
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
@@ -147,17 +146,15 @@ def cross_validate(
 
 
 def _tell_fusions(recipe: Recipe, todo: Sequence[Path], console: Console) -> None:
-    """Say how many folds listen only, or read only, if their training utterances decided that."""
+    """Say in how many folds the training utterances decided on a network of one modality, and why."""
     if recipe.model.fusion != "auto":
         return
-    decided = Counter(load_run_recipe(run).model.fusion for run in todo)
-    for fusion, reason in {
-        "speech": "only listen, since the words of their training utterances do not tell the emotions of other "
-        "sentences apart; model.fusion=mmer reads them too",
-        "text": "only read, since no training utterance has a recording",
-    }.items():
-        if decided[fusion]:
-            tell(f"note: {decided[fusion]} of {counted(len(todo), 'fold')} {reason}", console)
+    decided = {run: load_run_recipe(run) for run in todo}
+    for fusion in ("speech", "text"):
+        runs = [run for run, each in decided.items() if each.model.fusion == fusion]
+        if runs:
+            note = fusion_note(recipe, decided[runs[0]], read_preparation(runs[0]).part("train"))
+            tell(f"note: in {len(runs)} of {counted(len(todo), 'fold')}, {note}", console)
 
 
 def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
