@@ -36,8 +36,8 @@ class View:
         length_ratio: of the characters of its words to the source's.
         similarity: of its words to the source's, as the encoder sees them that was asked; None without one.
         rejected: why it is not to be used; None for a good view.
-        failed: what gave the error in `rejected`: `source`, `voice` or the speech generator; None where a quality filter
-            rejected it, and in tables of earlier versions.
+        failed: what gave the error in `rejected`: `source`, `voice` or the speech generator; None where a quality
+            filter rejected it, and in tables of earlier versions.
     """
 
     view_id: str
