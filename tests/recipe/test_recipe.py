@@ -38,32 +38,23 @@ def error_of(name: str, *overrides: str) -> str:
     return message
 
 
+SHIPPED = [
+    "compact",
+    "demo",
+    "emotion2vec",
+    "iemocap-beyond",
+    "iemocap-official",
+    "iemocap-paper",
+    "laptop",
+    "probe",
+]
+
+
 def test_shipped_recipes():
-    assert recipe_names() == [
-        "compact",
-        "demo",
-        "emotion2vec",
-        "iemocap-beyond",
-        "iemocap-official",
-        "iemocap-paper",
-        "laptop",
-        "probe",
-    ]
+    assert recipe_names() == SHIPPED
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "compact",
-        "demo",
-        "emotion2vec",
-        "iemocap-beyond",
-        "iemocap-official",
-        "iemocap-paper",
-        "laptop",
-        "probe",
-    ],
-)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_dump_is_complete_and_reloads_equal(name: str, recipe_file):
     recipe = load_recipe(name)
     text = recipe.dump()

@@ -137,7 +137,8 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
     if recipe.protocol.style != "all":
         usable, others = _of_style(usable, recipe.protocol.style)
         skipped += others
-    if reads_recordings(recipe, usable):
+    fusion, has_recordings = recipe.model.fusion, bool(usable.table["audio_path"].notna().any())
+    if fusion != "text" and (fusion != "auto" or has_recordings):
         usable, unusable, cancelling = _check_recordings(usable, recipe, progress)
         skipped += unusable
         if cancelling:
@@ -153,12 +154,6 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
         )
         raise CorpusError(f"{data.corpus}: {found}; a model tells two emotions or more apart")
     return Preparation(usable, labels, _table(skipped), notes)
-
-
-def reads_recordings(recipe: Recipe, corpus: Corpus) -> bool:
-    """Tell whether the network of a recipe listens; with `model.fusion: auto` it does if there is any recording."""
-    fusion = recipe.model.fusion
-    return fusion != "text" and not (fusion == "auto" and corpus.table["audio_path"].isna().all())
 
 
 def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
