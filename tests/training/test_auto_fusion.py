@@ -80,6 +80,7 @@ def test_a_run_keeps_what_was_decided(tiny: Tiny, tones: Path, tmp_path: Path) -
         train(tiny("model.fusion=mmer", "training.epochs=1"), tmp_path / "run", console=console())
     answer = EmotionRecognizer.from_pretrained(run.model_folder)(str(tones.parent / "A_sad_0.wav"))
     assert not answer.warnings
+    assert "CTC (weight" not in write_report(run.folder).read_text()  # there were no words to learn it from
 
 
 def test_another_corpus_decides_anew(tiny: Tiny, tones: Path, tmp_path: Path) -> None:
@@ -103,6 +104,7 @@ def test_folds_decide_for_themselves(tiny: Tiny, tmp_path: Path) -> None:
     assert load_run_recipe(made.folder).model.fusion == "auto"
     report = write_report(made.folder).read_text()
     assert "A model of the kind “speech” (encoders: compact for speech)" in report
+    assert "training had 2" in report  # two of four speakers, in each fold
     again = console()
     cross_validate(recipe, tmp_path / "folds", console=again)
     assert "only listens" not in printed(again)

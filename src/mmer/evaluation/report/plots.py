@@ -134,7 +134,7 @@ def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> s
         mean = table.mean().to_numpy()
         axes.plot(numbers, mean, "o-", color=color, lw=1.8, ms=5)
         axes.axhline(1 / len(numbers), color=INK, lw=1, ls=":")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * table.to_numpy().max())
         axes.set_xticks(numbers)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_title(f"{side} encoder", loc="left", fontsize=9, color=INK, fontweight="bold")

@@ -146,10 +146,22 @@ def verdict(run: Run) -> Verdict:
             rising = metrics.selection != "last" and metrics.kept_epoch == metrics.epochs
             training = Training(run.recipe, speakers, metrics.train, rising, metrics.epochs)
         else:
-            training = Training(run.recipe, table["speaker"].nunique(), None, rising=False, epochs=None)
+            training = Training(run.recipe, _fewest_speakers(run), None, rising=False, epochs=None)
     return judge_figures(
         run.figures, run.intervals["balanced_accuracy"], modalities=modalities, training=training
     )
+
+
+def _fewest_speakers(run: Run) -> int:
+    """Count the training speakers of the fold of a cross-validation that has the fewest."""
+    assert run.folds is not None
+    table, folds = run.corpus.table, run.folds
+    counts = []
+    for name, fold in folds.folds.items():
+        others = table[table["fold"] != name]
+        validates = others[folds.validation_group or folds.group].isin(fold.validation)
+        counts.append(others["speaker"][~validates].nunique())
+    return min(counts)
 
 
 def read_histories(run: Run) -> dict[str, pd.DataFrame]:
@@ -223,6 +235,8 @@ def _model(run: Run) -> str:
     used = {name: path for name, path in encoders.items() if fusions & {name, "mmer", "naive"}}
     told = " and ".join(f"{Path(path).name} for {name}" for name, path in used.items())
     weights = {name: getattr(recipe.objectives, f"{name}_weight", 0.0) for name in NAMES}
+    if fusions == {"text"} or not run.corpus.table["transcript"].fillna("").astype(bool).any():
+        weights["ctc"] = 0.0
     also = [f"{NAMES[name]} (weight {weight:g})" for name, weight in weights.items() if weight]
     objectives = " with ".join([NAMES["cross_entropy"], *([", ".join(also)] if also else [])])
     epochs = run.metrics.epochs if isinstance(run.metrics, RunMetrics) else recipe.training.epochs
