@@ -271,7 +271,7 @@ def test_folder_of_a_cross_validation_is_complete(recipe: Recipe, resumed: tuple
 
 def test_interrupted_folds_end_and_can_be_taken_up(recipe: Recipe, tmp_path: Path):
     parent = start(recipe, tmp_path / "run", "--folds", "a")
-    wait_for((tmp_path / "run" / "folds" / "a" / "log.txt").exists, parent)
+    wait_for(lambda: bool(psutil.Process(parent.pid).children()), parent)
     children = psutil.Process(parent.pid).children()
     os.killpg(parent.pid, signal.SIGINT)
     _, errors = parent.communicate(timeout=60)

@@ -2,8 +2,11 @@
 
 import io
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import run
@@ -64,6 +67,45 @@ def test_a_log_that_cannot_be_written_stops_no_fold(tmp_path: Path, monkeypatch:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / LOG).symlink_to("/dev/full")
     assert train_folds([tmp_path / "a"], Console(file=io.StringIO())) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
+def test_a_fold_that_was_interrupted_while_it_was_started_is_ended(
+    interruption: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but the process that started it knows of it."""
+    started: list[subprocess.Popen[str]] = []
+
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, **settings)
+            started.append(self)
+            signal.raise_signal(interruption)
+
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\nexec sleep 60\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(fold_runs, "_PATIENCE", 0.1)
+    (tmp_path / "a").mkdir()
+
+    def terminate(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_folds([tmp_path / "a"], Console(file=io.StringIO()))
+        assert signal.getsignal(signal.SIGTERM) is terminate
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (fold,) = started
+    try:
+        assert fold.poll() is not None
+    finally:
+        fold.kill()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")

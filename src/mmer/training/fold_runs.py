@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -133,7 +133,8 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
                     folder = waiting.pop(0)
                     busy = Counter(run.gpu for run in running.values())
                     gpu = min(gpus, key=lambda name: busy[name]) if len(gpus) > 1 else None
-                    running[folder.name] = _FoldRun(folder, threads, gpu)
+                    with _interruptions_deferred():
+                        running[folder.name] = _FoldRun(folder, threads, gpu)
                 for name, run in list(running.items()):
                     if run.process.poll() is None:
                         continue
@@ -168,6 +169,24 @@ def _outlook(share: float, total: int, seconds: float, done: float) -> str:
     if done:
         line += f"  {time_left(seconds / done * (total - share))}"
     return line
+
+
+@contextmanager
+def _interruptions_deferred() -> Iterator[None]:
+    """Deliver Ctrl-C and SIGTERM after the block, when the process that it starts can be waited for."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 def _end(running: dict[str, _FoldRun]) -> None:
