@@ -8,7 +8,7 @@ import os
 
 VARIABLES = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime; its disable_telemetry_events() comes after the first event
-    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub and transformers: what is told beside a download
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub and transformers: usage figures sent with a download
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # datasets
     "RAY_USAGE_STATS_ENABLED": "0",
 }

@@ -69,7 +69,7 @@ def test_licenses_of_corpora(copy: Path) -> None:
     Corpus(table.assign(corpus=names, language="pl")).write(copy / "corpus.parquet")
     card = read_card(write_model_card(copy))
     assert "- nEMO: license CC BY-NC-SA 4.0; " in card.text
-    assert "- mine: license not known to mmer; ask whoever made it" in card.text
+    assert "- mine: license not known to mmer; ask its authors" in card.text
     assert card.data.language == ["pl"]
     assert "no named corpus" not in card.text
 

@@ -132,9 +132,9 @@ def _corpora(run: Run) -> list[str]:
     for name in _names(run):
         facts = CATALOG.get(name)
         known = f"{facts.title}: license {facts.license}; {facts.where}" if facts else None
-        lines.append(known or f"{tables.markdown_text(name)}: license not known to mmer; ask whoever made it")
+        lines.append(known or f"{tables.markdown_text(name)}: license not known to mmer; ask its authors")
     if run.corpus.table["corpus"].isna().any():
-        lines.append("recordings of no named corpus: license not known; ask whoever made them")
+        lines.append("recordings of no named corpus: license not known; ask their authors")
     return lines
 
 
