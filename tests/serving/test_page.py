@@ -114,6 +114,25 @@ def test_file_and_words(open_page: Open, url: str, clips: list[Path], recognizer
     assert numbers(page) == pytest.approx(other, abs=6e-4)
 
 
+def test_no_answer_is_that_of_another_recording(open_page: Open, url: str, clips: list[Path]) -> None:
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(clips[3])
+    ask(page)
+    page.locator("#answer").wait_for()
+    page.get_by_label("Choose a recording").set_input_files(clips[4])
+    assert not page.locator("#answer").is_visible()
+    page.get_by_label("Minimum confidence").fill("0")
+    assert not page.locator("#answer").is_visible()
+
+    asked = page.locator("#status").inner_text()
+    assert clips[4].name in asked
+    page.route("**/v1/predict", lambda route: (page.wait_for_timeout(500), route.continue_()))
+    ask(page)
+    page.get_by_label("Choose a recording").set_input_files(clips[5])
+    page.locator("#send:enabled").wait_for()
+    assert not page.locator("#answer").is_visible()
+
+
 def test_abstains(open_page: Open, url: str) -> None:
     page = open_page(url)
     page.get_by_label("What is said").fill(WORDS)

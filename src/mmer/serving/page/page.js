@@ -36,7 +36,8 @@ function choose(file) {
   state.recording = file;
   $("along").hidden = !file;
   $("chosen").hidden = !file;
-  $("timeline").hidden = true; // its buttons play the recording before
+  for (const part of ["answer", "explanation", "timeline"]) $(part).hidden = true; // they are those of the recording before
+  state.answer = null;
   offerTimeline(false);
   showProblem(null);
   URL.revokeObjectURL($("player").src);
@@ -146,10 +147,12 @@ async function consult(path, form, waiting, use) {
     return;
   }
   tell(waiting);
+  const { recording } = state;
   const buttons = ["send", "follow", "explain", "record"].map($);
   buttons.forEach((button) => (button.disabled = true));
   try {
-    use(await ask(path, { method: "POST", body: form }));
+    const found = await ask(path, { method: "POST", body: form });
+    if (state.recording === recording) use(found);
   } catch (problem) {
     tell("No answer.");
     if (problem.isTooLong && path !== "v1/timeline") offerTimeline(true);
