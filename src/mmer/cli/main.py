@@ -1,5 +1,6 @@
 """The `mmer` command: registration of all subcommands, with headings and examples."""
 
+import os
 import signal
 from typing import Annotated, Any
 
@@ -77,6 +78,18 @@ for function, name, example in (
 ):
     register(model_app, function, example, name=name)
 
+_DECODES_AHEAD = {
+    "calibrate",
+    "evaluate",
+    "listen",
+    "predict",
+    "robustness",
+    "score",
+    "serve",
+    "timeline",
+}
+"""Commands that decode the next recordings while the network computes."""
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -86,6 +99,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
     version: Annotated[
         bool,
@@ -93,6 +107,9 @@ def _options(
     ] = False,
 ) -> None:
     """Recognize emotion in speech from what is said and how it is said."""
+    if ctx.invoked_subcommand in _DECODES_AHEAD:
+        # PyTorch's threads otherwise spin while they wait, on the cores that decode. PyTorch reads this when imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:
