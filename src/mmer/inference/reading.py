@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain, islice
 from threading import Lock
@@ -49,6 +49,10 @@ class Clip:
     waveform: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
     tokens: int = 0
+
+    def copy(self) -> "Clip":
+        """Return a clip with the same arrays that is answered apart from this one."""
+        return replace(self, prediction=replace(self.prediction, warnings=[*self.prediction.warnings]))
 
     def __len__(self) -> int:
         """Return the length by which batches are sorted: of the features, or of the tokens without sound."""

@@ -249,7 +249,6 @@ class EmotionRecognizer:
         kept: KeptSound | None,
     ) -> Iterator[Clip]:
         window, done = batch_size * WINDOW, 0
-        answer = BatchAnswerer(self.network, self.processor, self.transcription, self.calibration)
         report = progress or (lambda done: None)
         with ExitStack() as until_answered, reading_threads() as readers:
             if speakers is None and self.processor.per_speaker:
@@ -259,21 +258,50 @@ class EmotionRecognizer:
             speakers = speakers or {}
             clips = ahead(readers, partial(self._clips.read, kept=kept), utterances, window)
             while group := list(islice(clips, window)):
-                for clip in group:
-                    self._prepare(clip, speakers)
-                answerable = sorted(
-                    (clip for clip in group if not clip.prediction.error),
-                    key=lambda clip: (clip.features is not None, len(clip)),
-                    reverse=True,
-                )
-                done += len(group) - len(answerable)
-                report(done)
-                for start in range(0, len(answerable), batch_size):
-                    batch = answerable[start : start + batch_size]
-                    answer(batch, speakers)
-                    done += len(batch)
+                for newly in self._answer_group(group, batch_size, speakers):
+                    done += newly
                     report(done)
                 yield from group
+
+    def _answer_group(
+        self, group: Sequence[Clip], batch_size: int, speakers: Mapping[str, FeatureStatistics]
+    ) -> Iterator[int]:
+        """Answer clips in batches of similar length; yield the number of clips after each step."""
+        answer = BatchAnswerer(self.network, self.processor, self.transcription, self.calibration)
+        for clip in group:
+            self._prepare(clip, speakers)
+        answerable = sorted(
+            (clip for clip in group if not clip.prediction.error),
+            key=lambda clip: (clip.features is not None, len(clip)),
+            reverse=True,
+        )
+        yield len(group) - len(answerable)
+        for start in range(0, len(answerable), batch_size):
+            batch = answerable[start : start + batch_size]
+            answer(batch, speakers)
+            yield len(batch)
+
+    def read(self, utterance: Utterance) -> Clip:
+        """Decode one utterance and compute its features, for `answer`; safe to call from many threads.
+
+        Args:
+            utterance: as for `predict`. If it cannot be read, the prediction of the clip has an `error`.
+        """
+        return self._clips.read(as_utterance(utterance, 1))
+
+    def answer(self, clips: Sequence[Clip], *, batch_size: int = 16) -> list[Prediction]:
+        """Answer clips of `read`, as `predict` answers their utterances; of speakers, `speakers` are known.
+
+        The clips stay as they are, so that they can be answered again.
+
+        Args:
+            clips: with their features.
+            batch_size: as for `predict`.
+        """
+        answered = [clip.copy() for clip in clips]
+        for _ in self._answer_group(answered, batch_size, self.speakers):
+            pass
+        return [clip.prediction for clip in answered]
 
     def predict_corpus(
         self,
