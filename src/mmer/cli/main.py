@@ -80,6 +80,7 @@ for function, name, example in (
 
 _DECODES_AHEAD = {
     "calibrate",
+    "embed",
     "evaluate",
     "listen",
     "predict",
