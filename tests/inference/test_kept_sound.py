@@ -1,6 +1,7 @@
 """Sound that is kept until it is answered: no recording is decoded twice, and the answers stay the same."""
 
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -113,9 +114,9 @@ def test_every_recording_is_decoded_once(
     assert entrance == "samples" or set(decoded.values()) == {1}
 
 
-def test_a_full_disk_keeps_nothing_and_samples_are_told_apart_by_their_object(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_samples_are_told_apart_by_their_object_and_a_full_disk_leaves_what_is_kept() -> None:
+    resource = pytest.importorskip("resource", reason="limits of a process")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     one, other = (np.full(8, value, np.float32) for value in (1, 2))
     with KeptSound() as kept:
         for samples in (one, other):
@@ -126,13 +127,21 @@ def test_a_full_disk_keeps_nothing_and_samples_are_told_apart_by_their_object(
             for array in (found.features, found.waveform):
                 np.testing.assert_array_equal(array, samples)
         assert kept.find(Utterance(one.copy())) is None
-        monkeypatch.setattr(KeptSound, "_write", _no_space)
-        kept.keep(Utterance("a.wav"), Sound(0.5, [], one))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+        try:
+            kept.keep(Utterance("a.wav"), Sound(0.5, [], np.ones(1 << 16, np.float32)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert kept.find(Utterance("a.wav")) is None
         found = kept.find(Utterance(other))
         assert found is not None
         np.testing.assert_array_equal(found.features, other)
 
 
-def _no_space(*_: object) -> int:
-    raise OSError(28, "No space left on device")
+def test_without_a_folder_for_temporary_files_recordings_are_read_again(
+    model: Path, utterances: list[Utterance], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recognizer = EmotionRecognizer.from_pretrained(model, device="cpu")
+    expected = list(recognizer.predict(utterances))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert list(recognizer.predict(utterances)) == expected

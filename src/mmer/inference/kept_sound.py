@@ -38,16 +38,17 @@ class Sound:
 class KeptSound:
     """Sound of utterances in a temporary file, which ends with the `with` block.
 
-    Sound beyond `largest` bytes, or beyond half of the free disk space, is not kept, and its recordings are then read
-    again. Memory holds some hundred bytes for each sound. Threads may share an object.
+    Sound beyond `largest` bytes, or beyond half of the free disk space, is not kept, nor is any where no temporary file
+    can be written; its recordings are then read again. Memory holds some hundred bytes for each sound. Threads may
+    share an object.
 
     Args:
         largest: bytes of the file, at most.
     """
 
     def __init__(self, largest: int = LARGEST) -> None:
-        self._left = min(largest, shutil.disk_usage(tempfile.gettempdir()).free // 2)
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by `__exit__`
+        self._left = largest
+        self._opened: Any = None  # the file, once something is kept; its type depends on the system
         self._lock = Lock()
         self._kept: dict[Hashable, tuple[Any, Sound, list[int | None]]] = {}
 
@@ -55,18 +56,20 @@ class KeptSound:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def keep(self, utterance: Utterance, sound: Sound) -> None:
         """Keep the sound of an utterance, if there is room for it."""
         arrays = (sound.features, sound.waveform)
         size = sum(0 if array is None else array.nbytes for array in arrays)
         with self._lock:
-            if size > self._left:
-                return
             try:
-                places = [None if array is None else self._write(array) for array in arrays]
-            except OSError:  # the disk is full
+                file = self._file()
+                if size > self._left:
+                    return
+                places = [None if array is None else _append(file, array) for array in arrays]
+            except OSError:  # the disk is full, or there is no folder for temporary files
                 self._left = 0
                 return
             self._left -= size
@@ -80,17 +83,28 @@ class KeptSound:
             if (kept := self._kept.get(_key(utterance))) is None:
                 return None
             _, sound, places = kept
-            features, waveform = (None if place is None else self._read(place) for place in places)
+            file = self._file()
+            features, waveform = (None if place is None else _array_at(file, place) for place in places)
         return replace(sound, features=features, waveform=waveform)
 
-    def _write(self, array: NDArray[np.float32]) -> int:
-        place = self._file.seek(0, os.SEEK_END)
-        np.save(self._file, array)
-        return place
+    def _file(self) -> Any:
+        if self._opened is None:
+            # Without a buffer, whose content a full disk would refuse at some later time.
+            self._opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, closed by `__exit__`
+            self._left = min(self._left, shutil.disk_usage(tempfile.gettempdir()).free // 2)
+        return self._opened
 
-    def _read(self, place: int) -> NDArray[np.float32]:
-        self._file.seek(place)
-        return np.load(self._file)
+
+def _append(file: Any, array: NDArray[np.float32]) -> int:
+    """Write an array to the end of a file; return its place."""
+    place = file.seek(0, os.SEEK_END)
+    np.save(file, array)
+    return place
+
+
+def _array_at(file: Any, place: int) -> NDArray[np.float32]:
+    file.seek(place)
+    return np.load(file)
 
 
 def _key(utterance: Utterance) -> Hashable:
