@@ -31,6 +31,7 @@ from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, row_s
 from mmer.inference.embedding.sources import FUSED, Layers, Level, Pool, Source, open_source, source_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.reading import Clip
+from mmer.inference.trained_on import TrainedOn
 from mmer.plain_text import valid
 from mmer.version import __version__
 
@@ -112,16 +113,23 @@ def embed(
             folder, level=level, layers=layers, pooling=pooling, transcription=transcription, device=device
         )
         request = [__version__, model_hash(folder), level, layers, pooling, transcription]
-        return _Job(source, file, corpus, batch_size).run(request)
+        return _Job(source, file, corpus, batch_size, TrainedOn.read(folder)).run(request)
 
 
 class _Job:
     """One call of `embed`."""
 
-    def __init__(self, source: Source, file: EmbeddingFile, corpus: Corpus, batch_size: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        file: EmbeddingFile,
+        corpus: Corpus,
+        batch_size: int,
+        trained_on: TrainedOn | None,
+    ) -> None:
         self.recognizer, self.file, self.batch_size = source.recognizer, file, batch_size
-        self.columns = file.written_columns(source.columns)
-        self.utterances = corpus_utterances(corpus)
+        self.columns, self.corpus = file.written_columns(source.columns), corpus
+        self.utterances, self.trained_on = corpus_utterances(corpus), trained_on
         self.emotions = dict(zip(corpus.table["utterance_id"], corpus.table["emotion"], strict=True))
         self.parts = file.path.with_name(f"{file.path.name}{PARTS}").resolve()
 
@@ -177,7 +185,7 @@ class _Job:
             show(done - counted, 0.0)
             counted = done
 
-        sounds = self._sounds(group)
+        sounds, met = self._sounds(group), self._splits(group)
         clips = []
         for clip in self.recognizer.answered(group, self.batch_size, count, speakers):
             clips.append(clip)
@@ -185,7 +193,8 @@ class _Job:
         embeddings = [self._embeddings(clip) for clip in clips]
         schema = row_schema(self.columns, self.file.level)
         about = pa.Table.from_pylist(
-            [self._about(clip, sounds) for clip in clips], pa.schema([schema.field(name) for name in ABOUT])
+            [self._about(clip, sounds, met) for clip in clips],
+            pa.schema([schema.field(name) for name in ABOUT]),
         )
         for name in self.columns:
             lists = as_lists([each.get(name) for each in embeddings], self.file.level)
@@ -206,7 +215,7 @@ class _Job:
             found["text"] = None  # of no words
         return found
 
-    def _about(self, clip: Clip, sounds: Mapping[str, str]) -> dict[str, object]:
+    def _about(self, clip: Clip, sounds: Mapping[str, str], met: Mapping[str, str]) -> dict[str, object]:
         """Return the columns beside the embeddings."""
         prediction, processor = clip.prediction, self.recognizer.processor
         row = {
@@ -220,10 +229,20 @@ class _Job:
             "transcript_source": prediction.transcript_source if processor.uses_text else "none",
             "duration": prediction.duration,
             "audio_sha256": sounds.get(prediction.audio_path or ""),
+            "trained_on": met.get(prediction.utterance_id),
             "warnings": "; ".join(prediction.warnings),
             "error": prediction.error,
         }
         return {name: valid(value) if isinstance(value, str) else value for name, value in row.items()}
+
+    def _splits(self, group: Sequence[Utterance]) -> dict[str, str]:
+        """Find the split in which the model met each utterance that it met."""
+        if self.trained_on is None:
+            return {}
+        ids = [each.utterance_id for each in group]
+        part = self.corpus.select(self.corpus.table["utterance_id"].isin(ids))
+        splits = zip(part.table["utterance_id"], self.trained_on.splits_of(part), strict=True)
+        return {name: split for name, split in splits if isinstance(split, str)}
 
     def _sounds(self, group: Sequence[Utterance]) -> dict[str, str]:
         """Compute the SHA-256 of each recording that is listened to."""

@@ -25,9 +25,10 @@ PARQUET, NPY, IDS = ".parquet", ".npy", ".csv"
 _SECONDS = ("start", "end", "duration")
 ABOUT = (
     *("utterance_id", "audio_path", "start", "end", "speaker", "emotion", "transcript", "transcript_source"),
-    *("duration", "audio_sha256", "warnings", "error"),
+    *("duration", "audio_sha256", "trained_on", "warnings", "error"),
 )
-"""Columns beside the embeddings, of which `.npy` keeps a table of its own."""
+"""Columns beside the embeddings, of which `.npy` keeps a table of its own. `trained_on` is the split, train or
+validation, in which the model met the utterance; null if it did not, or if it keeps no record."""
 _SHOWN = 3  # ids that an error names
 
 
@@ -126,7 +127,7 @@ def as_lists(rows: Sequence[Array | None], level: Level) -> pa.Array:
     return pa.array(lists, row_schema(["embedding"], level).field("embedding").type)
 
 
-def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> tuple[str, NDArray[np.float32]]:
+def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> NDArray[np.float32]:
     """Read the embeddings of a corpus's utterances.
 
     Args:
@@ -136,11 +137,11 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> tu
         column: of the table; default: `fused`, or the only column of lists.
 
     Returns:
-        The column, and (utterances, size) in the order of the corpus.
+        (utterances, size), in the order of the corpus.
 
     Raises:
-        CorpusError: the file cannot be read, lacks an utterance, was made of other recordings or words, or has a
-            number that is not finite.
+        CorpusError: the file cannot be read, lacks an utterance, was made of other recordings or words, or by a model
+            that was trained on these utterances, or has a number that is not finite.
     """
     read = _read_matrix if path.suffix.lower() == NPY else _read_lists
     table, column, rows = read(path, column)
@@ -162,11 +163,16 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> tu
     numbers = np.stack(chosen).astype(np.float32)
     _refuse(path, corpus, "has numbers that are not finite for", ~np.isfinite(numbers).all(axis=1))
     about = about.iloc[found].reset_index(drop=True)
+    if "trained_on" in about and (met := int(about["trained_on"].notna().sum())):
+        raise CorpusError(
+            f"{path}: the model that made it was trained on {met} of {len(corpus)} utterances of {corpus.source}, so "
+            "that they are no test of it; give embeddings of an encoder, or of a model of other speakers"
+        )
     if column != "text" and "audio_sha256" in about:
         _refuse(path, corpus, "was made of other recordings than those of", _other_sound(about, corpus.table))
     if column != "speech" and "transcript_source" in about:
         _refuse(path, corpus, "was made of other words than those of", _other_words(about, corpus.table))
-    return column, numbers
+    return numbers
 
 
 def _refuse(path: Path, corpus: Corpus, what: str, wrong: ArrayLike) -> None:
@@ -212,7 +218,7 @@ def _read_lists(path: Path, column: str | None) -> tuple[pd.DataFrame, str, list
     ]
     chosen = column or (FUSED if FUSED in lists or len(lists) != 1 else lists[0])
     if chosen not in lists:
-        there = f"there are {', '.join(lists)}" if lists else "no column holds lists of numbers"
+        there = f"it has {', '.join(lists)}" if lists else "no column holds lists of numbers"
         raise CorpusError(f"{path}: no column of embeddings {chosen!r}{nearest(chosen, lists)}; {there}")
     return table.drop(columns=lists), chosen, table[chosen].tolist()
 
