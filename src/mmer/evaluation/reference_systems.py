@@ -139,16 +139,23 @@ def _best_strength(kind: Linear, x: Features, truth: NDArray[Any], groups: NDArr
         return compute_metrics(truth[test].tolist(), predicted.tolist(), labels).balanced_accuracy
 
     scores = [
-        [score(train, test, strength) for strength in STRENGTHS]
-        for train, test in _inner_folds(truth, groups)
+        [score(train, test, strength) for strength in STRENGTHS] for train, test in inner_folds(truth, groups)
     ]
     return STRENGTHS[int(np.mean(scores, axis=0).argmax())] if scores else STRENGTHS[0]
 
 
-def _inner_folds(
+def inner_folds(
     truth: NDArray[Any], groups: NDArray[Any]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield positions to train on and to choose on, with each group in one of them."""
+    """Yield positions to train on and to choose on, with each group in one of them.
+
+    Args:
+        truth: (utterances,) the emotion of each.
+        groups: (utterances,) the group of each.
+
+    Yields:
+        At most three folds; none where there are not two groups, or each leaves one emotion to train on.
+    """
     most_frequent = int(np.unique(truth, return_counts=True)[1].max())
     folds = min(_INNER_FOLDS, len(np.unique(groups)), most_frequent)
     if folds < 2:

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference.conftest import SENTENCES, save_model
 from published_models import TEXT_SIZES, save_audio_classifier, save_text_classifier
+from safetensors.numpy import load_file, save_file
 from tiny import speech_config
 from transformers import (
     AutoFeatureExtractor,
@@ -280,40 +281,47 @@ def test_a_killed_call_is_continued_with_the_parts_that_are_there(
     assert not parts.exists()
 
 
-class TestParts:
-    """Of an interrupted call, which another call uses only where it asks for the same."""
-
-    @pytest.mark.parametrize("change", ["layers", "pooling", "words", "recording", "label"])
-    def test_are_not_those_of_a_call_that_asks_for_something_else(
-        self, change: str, encoder: Callable[[str], Path], corpus: Corpus, tmp_path: Path
-    ) -> None:
-        recording = tmp_path / "clip.wav"
-        soundfile.write(recording, np.sin(np.arange(8000) / 9), 16_000)
-        table = corpus.table.iloc[:3].copy()
-        table["audio_path"] = str(recording)
-        asked: dict[str, Any] = {"device": "cpu"}
-        out, parts = tmp_path / "e.parquet", tmp_path / "e.parquet.parts"
-
-        def run() -> None:
-            embed(encoder("hubert-layer"), Corpus(table.reset_index(drop=True)), out, **asked)
-
-        run()
-        before = out.read_bytes()
-        parts.mkdir()
-        shutil.copy(out, parts / "stale.parquet")
-        if change == "layers":
-            asked["layers"] = "1"
-        elif change == "pooling":
-            asked["pooling"] = "max"
-        elif change == "words":
-            table["transcript"] = "other"
-        elif change == "label":
-            table["emotion"] = "other"
-        else:
-            soundfile.write(recording, np.sin(np.arange(9000) / 5), 16_000)
-        run()
-        assert (out.read_bytes() == before) == (change == "words")  # which a speech encoder does not read
-        assert not parts.exists()
+@pytest.mark.parametrize("change", ["nothing", "layers", "pooling", "label", "recording", "model"])
+def test_parts_are_used_again_by_a_call_that_asks_for_the_same_alone(
+    change: str,
+    encoder: Callable[[str], Path],
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recording, model = tmp_path / "clip.wav", shutil.copytree(encoder("hubert-layer"), tmp_path / "model")
+    soundfile.write(recording, 0.5 * np.sin(np.arange(8000) / 9), 16_000)
+    table = corpus.table.iloc[:3].assign(audio_path=str(recording), start=np.nan, end=np.nan)
+    asked: dict[str, Any] = {"device": "cpu"}
+    out, parts = tmp_path / "e.parquet", tmp_path / "e.parquet.parts"
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if the call had been killed before
+        embed(model, Corpus(table), out, **asked)
+    before, (part,) = pd.read_parquet(out), parts.glob("[!.]*")
+    marked = pq.read_table(part)
+    place = marked.schema.get_field_index("warnings")
+    pq.write_table(marked.set_column(place, "warnings", [["kept"] * 3]), part)
+    if change == "layers":
+        asked["layers"] = "1"
+    elif change == "pooling":
+        asked["pooling"] = "max"
+    elif change == "label":
+        table["emotion"] = "other"
+    elif change == "recording":
+        soundfile.write(recording, 0.5 * np.sin(np.arange(9000) / 5), 16_000)
+    elif change == "model":
+        weights = load_file(model / "model.safetensors")
+        save_file(
+            {name: 2 * value for name, value in weights.items()},
+            model / "model.safetensors",
+            {"format": "pt"},
+        )
+    embed(model, Corpus(table), out, **asked)
+    after = pd.read_parquet(out)
+    assert set(after["warnings"]) == {"kept" if change == "nothing" else ""}
+    same = np.allclose(stacked(before, "speech"), stacked(after, "speech"), atol=1e-6)
+    assert same == (change in ("nothing", "label"))
+    assert not parts.exists()
 
 
 @pytest.mark.parametrize(
