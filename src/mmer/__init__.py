@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmer.inference.backends.bundle import write_bundle
     from mmer.inference.backends.export import export_onnx
     from mmer.inference.backends.models import model_folder
+    from mmer.inference.embedding.embed import embed
     from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
     from mmer.inference.listen import Listener
@@ -78,6 +79,7 @@ _HOMES = {
     "compute_metrics": "mmer.evaluation.metrics",
     "cross_validate": "mmer.training.crossval",
     "cross_validate_baseline": "mmer.training.baseline_runs",
+    "embed": "mmer.inference.embedding.embed",
     "evaluate": "mmer.evaluation.evaluate",
     "explain": "mmer.inference.explain.explain",
     "export_onnx": "mmer.inference.backends.export",
@@ -130,6 +132,7 @@ __all__ = [
     "compute_metrics",
     "cross_validate",
     "cross_validate_baseline",
+    "embed",
     "evaluate",
     "explain",
     "export_onnx",

@@ -27,6 +27,7 @@ _COMMANDS = {
     "calibrate": "calibrate",
     "cross_validate": "crossval",
     "cross_validate_baseline": "crossval",
+    "embed": "embed",
     "evaluate": "evaluate",
     "export_onnx": "model export",
     "import_checkpoint": "model import",

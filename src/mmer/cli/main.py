@@ -65,6 +65,7 @@ for function, example in (
     (recordings.timeline, "mmer timeline my-run/model call.wav --channel each -o call.json -o call.png"),
     (recordings.listen, "mmer listen my-run/model"),
     (recordings.score, "mmer score my-run/model archive -o scores"),
+    (recordings.embed, "mmer embed my-run/model corpus.parquet -o embeddings.parquet"),
     (serve.serve, "mmer serve my-run/model port=8080 max_upload=50MB"),
 ):
     register(app, function, example, panel=USE)

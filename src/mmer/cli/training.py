@@ -65,8 +65,10 @@ def crossval(
         typer.Option(
             metavar="NAME",
             rich_help_panel="Baseline",
-            help="Test a baseline instead of training: majority, egemaps (openSMILE and an SVM), or "
-            "egemaps-speaker, standardized over all clips of a speaker, including test clips.",
+            help="Test a baseline instead of training: majority, egemaps (openSMILE and an SVM), "
+            "egemaps-speaker, standardized over all clips of a speaker, including test clips, "
+            "embeddings:FILE[:COLUMN] of `mmer embed` with logistic regression, or embeddings-svm:FILE[:COLUMN] with a "
+            "linear SVM.",
         ),
     ] = None,
     per_speaker: Annotated[bool, typer.Option("--per-speaker", hidden=True)] = False,
@@ -89,14 +91,24 @@ def crossval(
         _check_recipe(recipe, out)
         cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
         return
-    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
+    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
 
-    chosen, standardizes = baseline_of(system)
-    out = out or Path(system)
+    if embedded := embeddings_of(system):
+        chosen, standardizes, (file, column) = embedded[0], False, embedded[1:]
+    else:
+        (chosen, standardizes), file, column = baseline_of(system), None, None
+    out = out or Path(chosen if file else system)
     _refuse_for_baselines(folds=folds, jobs=jobs if jobs > 1 else None)
     _check_recipe(recipe, out)
-    settings = load_recipe(recipe, overrides or [])
-    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker or standardizes, cache=features)
+    cross_validate_baseline(
+        chosen,
+        load_recipe(recipe, overrides or []),
+        out,
+        per_speaker=per_speaker or standardizes,
+        cache=features,
+        embeddings=file,
+        column=column,
+    )
 
 
 def ablate(

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import chain, islice
 from threading import Lock
@@ -40,6 +40,7 @@ class Clip:
         features: (samples,) or (frames, bins) of `Preprocessor.features`; None without sound, and once answered.
         waveform: (samples,) for a speech recognizer that still has to transcribe it; None otherwise.
         embedding: (size,) fused embedding, once answered.
+        encodings: `speech` and `text` -> what `TorchNetwork.keep` keeps of it, once answered; None where it is missing.
         tokens: length of the tokenized transcript.
     """
 
@@ -48,6 +49,7 @@ class Clip:
     features: NDArray[np.float32] | None = None
     waveform: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
+    encodings: dict[str, NDArray[np.float32] | None] = field(default_factory=dict)
     tokens: int = 0
 
     def copy(self) -> "Clip":

@@ -206,7 +206,7 @@ class EmotionRecognizer:
         Raises:
             MMERError: `items` is one recording in place of several, or `batch_size` is no whole number from 1.
         """
-        answered = self._answered(items, batch_size, progress, speakers, kept)
+        answered = self.answered(items, batch_size, progress, speakers, kept)
         return (clip.prediction for clip in answered)
 
     def embed(
@@ -224,17 +224,26 @@ class EmotionRecognizer:
         Raises:
             MMERError: as for `predict`.
         """
-        return (clip.embedding for clip in self._answered(items, batch_size, progress))
+        return (clip.embedding for clip in self.answered(items, batch_size, progress))
 
-    def _answered(
+    def answered(
         self,
         items: Iterable[Utterance | Audio],
         batch_size: int,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[int], None] | None = None,
         speakers: Mapping[str, FeatureStatistics] | None = None,
         kept: KeptSound | None = None,
     ) -> Iterator[Clip]:
-        """Check the arguments at once; start answering when the first clip is taken."""
+        """Answer utterances as `predict` does, and yield predictions with embeddings.
+
+        The arguments are checked at once; answering starts when the first clip is taken.
+
+        Args:
+            items, batch_size, progress, speakers, kept: as for `predict`.
+
+        Raises:
+            MMERError: as for `predict`.
+        """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise MMERError(f"batch_size is {batch_size!r}; give a whole number from 1")
         _check_several(items)

@@ -279,7 +279,7 @@ def _selection(run: Run) -> str:
     metrics = run.metrics
     selection = metrics.selection
     if metrics.system:
-        return "A baseline chooses nothing, so the groups that validate train too."
+        return "A baseline chooses nothing, or only among its training speakers, so the groups that validate train too."
     kept = f" (epoch {metrics.kept_epoch} of {metrics.epochs})" if isinstance(metrics, RunMetrics) else ""
     if selection == "last":
         return f"The model of the last epoch{kept} was kept: nothing was chosen on any split that is judged here."

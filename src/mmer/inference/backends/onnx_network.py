@@ -65,7 +65,7 @@ class OnnxNetwork(Network):
         if not alone:
             return NetworkOutput(logits, embeddings, np.zeros(len(logits), bool))
         both = _given(feeds["speech_attention_mask"]) & _given(feeds["text_attention_mask"])
-        return NetworkOutput(logits, embeddings, both, *alone)
+        return NetworkOutput(logits, embeddings, both, speech_alone=alone[0], text_alone=alone[1])
 
     def probabilities(self, logits: Array) -> Array:
         """Apply the softmax to (batch, emotions) logits."""
