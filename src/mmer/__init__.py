@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.text.transcripts import normalize_transcript
+    from mmer.training.adapt import adapt
     from mmer.training.baseline_runs import cross_validate_baseline
     from mmer.training.crossval import CrossValidation, cross_validate
     from mmer.training.run import TrainingRun, train
@@ -72,6 +73,7 @@ _HOMES = {
     "Timeline": "mmer.inference.timeline.timeline",
     "TrainingRun": "mmer.training.run",
     "Utterance": "mmer.inference.inputs",
+    "adapt": "mmer.training.adapt",
     "audit": "mmer.corpora.audit.audit",
     "calibrate": "mmer.evaluation.calibration.calibrate",
     "compare": "mmer.evaluation.comparison",
@@ -124,6 +126,7 @@ __all__ = [
     "Timeline",
     "TrainingRun",
     "Utterance",
+    "adapt",
     "audit",
     "calibrate",
     "compare",

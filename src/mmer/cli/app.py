@@ -24,6 +24,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _COMMANDS = {
     "ablate": "ablate",
+    "adapt": "adapt",
     "calibrate": "calibrate",
     "cross_validate": "crossval",
     "cross_validate_baseline": "crossval",

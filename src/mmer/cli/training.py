@@ -1,11 +1,20 @@
-"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate` and `demo`."""
+"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate`, `adapt` and `demo`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed, out_option
+from mmer.cli.options import (
+    CorpusPath,
+    Jobs,
+    ModelFolder,
+    OutFolder,
+    RecipeName,
+    RecipeSettings,
+    Seed,
+    out_option,
+)
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_result, tell
 from mmer.runs.folder import RunFolder
@@ -112,6 +121,22 @@ def ablate(
     from mmer.training.ablation import ablate as ablate_recipe
 
     ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
+
+
+def adapt(
+    model: ModelFolder,
+    corpus: CorpusPath,
+    overrides: RecipeSettings = None,
+    out: OutFolder = Path("adapted"),
+) -> None:
+    """Adapt a model to the voices and labels of a corpus; the same command again continues.
+
+    Which weights are trained depends on the number of clips, and what is held out on the number of speakers; both are
+    printed with the reason. The adapted model is OUT/model.
+    """
+    from mmer.training.adapt import adapt as adapt_model
+
+    adapt_model(model, corpus, out, overrides or [])
 
 
 def demo(out: OutFolder = Path("mmer-demo"), seed: Seed = 0) -> None:
