@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmer.inference.backends.bundle import write_bundle
     from mmer.inference.backends.export import export_onnx
     from mmer.inference.backends.models import model_folder
+    from mmer.inference.enrollment import enroll
     from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
     from mmer.inference.listen import Listener
@@ -80,6 +81,7 @@ _HOMES = {
     "compute_metrics": "mmer.evaluation.metrics",
     "cross_validate": "mmer.training.crossval",
     "cross_validate_baseline": "mmer.training.baseline_runs",
+    "enroll": "mmer.inference.enrollment",
     "evaluate": "mmer.evaluation.evaluate",
     "explain": "mmer.inference.explain.explain",
     "export_onnx": "mmer.inference.backends.export",
@@ -133,6 +135,7 @@ __all__ = [
     "compute_metrics",
     "cross_validate",
     "cross_validate_baseline",
+    "enroll",
     "evaluate",
     "explain",
     "export_onnx",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import run
 from interrupting import Interrupting
 from published_models import save_audio_classifier
 from rich.console import Console
@@ -230,6 +231,33 @@ def test_settings_that_the_model_does_not_have(base: TrainingRun, own, tmp_path:
     ):
         with pytest.raises(RecipeError, match=found):
             adapt(base.model_folder, own(), tmp_path / "adapted", [setting], console=quiet())
+
+
+def test_speakers_of_a_model_that_standardizes_per_speaker_are_kept(tiny, own, tmp_path: Path) -> None:
+    recipe = tiny("model.speech.normalization=speaker", "training.epochs=1")
+    start = train(recipe, tmp_path / "base", console=quiet())
+    adapted = adapt(start.model_folder, own("D"), tmp_path / "adapted", SHORT, console=quiet())
+    assert set(EmotionRecognizer.from_pretrained(adapted.model_folder).speakers) == {"D"}
+    old, new = (MMERProcessor.from_pretrained(run.model_folder) for run in (start, adapted))
+    assert new.speaker_prior == old.speaker_prior is not None
+    further = adapt(adapted.model_folder, own("A"), tmp_path / "further", SHORT, console=quiet())
+    assert set(EmotionRecognizer.from_pretrained(further.model_folder).speakers) == {"A", "D"}
+
+
+def test_the_command_enrolls_where_there_are_no_labels(
+    base: TrainingRun, own, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = run(capfd, monkeypatch, ["adapt", base.model_folder, own(emotion=None), "--out", tmp_path / "out"])
+    assert told.code == 2
+    assert "does not standardize features per speaker, so clips without emotions teach it nothing" in told.err
+    told = run(capfd, monkeypatch, ["adapt", base.model_folder, own(emotion=None), "training.seed=1"])
+    assert told.code == 2
+    assert "training.seed=1 is for training, and no utterance of" in told.err
+    told = run(
+        capfd, monkeypatch, ["adapt", base.model_folder, own(emotion=one_emotion), "--out", tmp_path / "out"]
+    )
+    assert told.code == 2
+    assert len(told.err.strip().splitlines()) == 1
 
 
 def one_emotion(table: pd.DataFrame) -> str:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "calibrate": "calibrate",
     "cross_validate": "crossval",
     "cross_validate_baseline": "crossval",
+    "enroll": "adapt",
     "evaluate": "evaluate",
     "export_onnx": "model export",
     "import_checkpoint": "model import",

@@ -132,8 +132,18 @@ def adapt(
     """Adapt a model to the voices and labels of a corpus; the same command again continues.
 
     Which weights are trained depends on the number of clips, and what is held out on the number of speakers; both are
-    printed with the reason. The adapted model is OUT/model.
+    printed with the reason. Without any emotion in the corpus, nothing is trained: its speakers are enrolled, which
+    takes a model that standardizes features per speaker. The adapted model is OUT/model.
     """
+    from mmer.corpora.corpus import Corpus
+
+    if Corpus.read(corpus).table["emotion"].isna().all():
+        from mmer.inference.enrollment import enroll
+
+        if overrides:
+            _refuse_settings(overrides, corpus)
+        enroll(model, corpus, out)
+        return
     from mmer.training.adapt import adapt as adapt_model
 
     adapt_model(model, corpus, out, overrides or [])
@@ -156,6 +166,14 @@ _NEXT = (
     "  mmer train compact data.corpus=FOLDER protocol.test=ONE-SPEAKER --out my-run",
     "  mmer predict my-run/model NEW-RECORDINGS -o predictions.csv",
 )
+
+
+def _refuse_settings(overrides: list[str], corpus: Path) -> None:
+    from mmer.errors import MMERError
+
+    raise MMERError(
+        f"{overrides[0]} is for training, and no utterance of {corpus} has an emotion; leave it out"
+    )
 
 
 def _refuse_without_system(**given: object) -> None:

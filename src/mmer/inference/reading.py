@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,17 +116,20 @@ class ClipReader:
             prediction.warnings.append(CodedWarning(told, AnswerFault.SHORT))
         return clip
 
-    def statistics(self, utterances: Sequence[Utterance], readers: Executor) -> dict[str, FeatureStatistics]:
+    def statistics(
+        self, utterances: Sequence[Utterance], readers: Executor, known: Container[str] = ()
+    ) -> dict[str, FeatureStatistics]:
         """Compute the feature statistics of each speaker, (bins,), for `normalization: speaker`.
 
         Args:
             utterances: of all speakers, each as `as_utterance` returns it. Speakers with fewer than two usable clips
                 are skipped.
             readers: threads of `reading_threads`.
+            known: speakers to leave out.
         """
         speakers = defaultdict(list)
         for utterance in utterances:
-            if isinstance(utterance.speaker, str):
+            if isinstance(utterance.speaker, str) and utterance.speaker not in known:
                 speakers[utterance.speaker].append(utterance)
         statistics = {}
         for speaker, said in speakers.items():

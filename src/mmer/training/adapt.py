@@ -15,8 +15,11 @@ from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.display.terminal import messages, tell
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, Function
 from mmer.inference.backends.models import model_folder
+from mmer.inference.enrollment import speakers_of
+from mmer.inference.known_speakers import keep_speakers, read_known_speakers
+from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.plain_text import counted, one_line
 from mmer.recipe.schema import Data, Model, Objectives, Protocol, Recipe, Training, changed_recipe
@@ -68,7 +71,8 @@ def adapt(
 ) -> TrainingRun:
     """Adapt a model that mmer trained to the voices and labels of a corpus.
 
-    The same call on the folder of an interrupted adaptation resumes it.
+    A model that standardizes per speaker also keeps the statistics of the corpus's speakers, as `enroll` does for clips
+    without labels. The same call on the folder of an interrupted adaptation resumes it.
 
     Args:
         model: a model folder or a bundle.
@@ -86,7 +90,13 @@ def adapt(
     plan = plan_adaptation(model, corpus, overrides)
     for note in plan.notes:
         tell(note, console)
-    return train(plan.recipe, Path(out), console=console)
+    run = train(plan.recipe, Path(out), console=console)
+    recognizer = EmotionRecognizer.from_pretrained(run.model_folder)
+    if recognizer.processor.per_speaker:
+        assert plan.recipe.model.start_from is not None
+        known = read_known_speakers(plan.recipe.model.start_from, recognizer.processor)
+        keep_speakers({**known, **speakers_of(recognizer, Corpus.read(corpus), console)}, run.model_folder)
+    return run
 
 
 def plan_adaptation(
@@ -133,7 +143,9 @@ def _labels(usable: Corpus, known: Sequence[str]) -> tuple[list[str], list[str]]
     counts = usable.table["emotion"].value_counts()
     if not len(counts):
         raise CorpusError(
-            f"{usable.source}: no utterance has an emotion, so there is nothing to learn from; fill in the column"
+            f"{usable.source}: no utterance has an emotion to learn; fill in the column or, for a model that "
+            "standardizes per speaker, enroll its speakers with ",
+            Function("enroll"),
         )
     if len(counts) == 1:
         raise CorpusError(
