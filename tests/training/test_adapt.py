@@ -2,6 +2,7 @@
 
 import io
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import run
+from inference.conftest import raise_first_logit
 from interrupting import Interrupting
 from published_models import save_audio_classifier
 from rich.console import Console
@@ -117,6 +119,16 @@ def test_interrupted_and_resumed_is_uninterrupted(base: TrainingRun, own, tmp_pa
     assert resumed.metrics == whole.metrics
     ours, theirs = weights(resumed.model_folder), weights(whole.model_folder)
     assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+
+
+def test_another_model_in_the_same_place_is_not_gone_on_with(base: TrainingRun, own, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(base.model_folder, tmp_path / "start"))
+    adapt(start, own(), tmp_path / "run", ["training.epochs=1", SHORT[1]], console=quiet())
+    raise_first_logit(start)
+    with pytest.raises(
+        RecipeError, match=r"what is in data\.corpus: .*model\.start_from.*use another folder"
+    ):
+        adapt(start, own(), tmp_path / "run", ["training.epochs=1", SHORT[1]], console=quiet())
 
 
 def test_new_labels_follow_those_that_stay(base: TrainingRun, own, tmp_path: Path) -> None:

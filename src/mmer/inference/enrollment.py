@@ -17,7 +17,6 @@ from mmer.errors import CorpusError, MMERError
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import is_vacant, writes
 from mmer.files.writing import check_output_folder, writing_folder
-from mmer.inference.backends.model_folder import model_files
 from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.known_speakers import keep_speakers
@@ -67,10 +66,11 @@ def enroll(
     if not found:
         raise CorpusError(f"{corpus}: names no speaker of whom there are two readable clips")
     copy = out / "model"
-    for name, file in model_files(folder).items():
-        with writing_folder((copy / name).parent) as part:
-            shutil.copyfile(file, part / file.name)
-    keep_speakers({**recognizer.speakers, **found}, copy)
+    with writing_folder(copy) as part:
+        for file in sorted(folder.iterdir()):
+            if file.is_file():
+                shutil.copyfile(file, part / file.name)
+        keep_speakers({**recognizer.speakers, **found}, part)
     return copy
 
 
