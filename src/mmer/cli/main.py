@@ -46,6 +46,7 @@ for function, example in (
     (training.train, "mmer train compact data.corpus=my-recordings protocol.test=anna -o my-run"),
     (training.crossval, "mmer crossval compact data.corpus=my-recordings -o folds"),
     (training.ablate, "mmer ablate compact data.corpus=my-recordings --rows text,speech,mmer -o ablation"),
+    (training.adapt, "mmer adapt my-run/model my-recordings -o adapted"),
     (training.demo, "mmer demo"),
 ):
     register(app, function, example, panel=TRAIN)

@@ -1,11 +1,20 @@
-"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate` and `demo`."""
+"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate`, `adapt` and `demo`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed, out_option
+from mmer.cli.options import (
+    CorpusPath,
+    Jobs,
+    ModelFolder,
+    OutFolder,
+    RecipeName,
+    RecipeSettings,
+    Seed,
+    out_option,
+)
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_result, tell
 from mmer.runs.folder import RunFolder
@@ -126,6 +135,32 @@ def ablate(
     ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
 
 
+def adapt(
+    model: ModelFolder,
+    corpus: CorpusPath,
+    overrides: RecipeSettings = None,
+    out: OutFolder = Path("adapted"),
+) -> None:
+    """Adapt a model to the voices and labels of a corpus; the same command again continues.
+
+    Which weights are trained depends on the number of clips, and what is held out on the number of speakers; both are
+    printed with the reason. Without any emotion in the corpus, nothing is trained: its speakers are enrolled, which
+    takes a model that standardizes features per speaker. The adapted model is OUT/model.
+    """
+    from mmer.corpora.corpus import Corpus
+
+    if Corpus.read(corpus).table["emotion"].isna().all():
+        from mmer.inference.enrollment import enroll
+
+        if overrides:
+            _refuse_settings(overrides, corpus)
+        enroll(model, corpus, out)
+        return
+    from mmer.training.adapt import adapt as adapt_model
+
+    adapt_model(model, corpus, out, overrides or [])
+
+
 def demo(out: OutFolder = Path("mmer-demo"), seed: Seed = 0) -> None:
     """Train text only, speech only and MMER on synthetic speech with known answers, and compare them."""
     from mmer.demo import run_demo
@@ -143,6 +178,14 @@ _NEXT = (
     "  mmer train compact data.corpus=FOLDER protocol.test=ONE-SPEAKER --out my-run",
     "  mmer predict my-run/model NEW-RECORDINGS -o predictions.csv",
 )
+
+
+def _refuse_settings(overrides: list[str], corpus: Path) -> None:
+    from mmer.errors import MMERError
+
+    raise MMERError(
+        f"{overrides[0]} is for training, and no utterance of {corpus} has an emotion; leave it out"
+    )
 
 
 def _refuse_without_system(**given: object) -> None:

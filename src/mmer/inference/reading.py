@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -134,7 +134,11 @@ class ClipReader:
         return clip
 
     def statistics(
-        self, utterances: Sequence[Utterance], readers: Executor, kept: KeptSound | None = None
+        self,
+        utterances: Sequence[Utterance],
+        readers: Executor,
+        kept: KeptSound | None = None,
+        known: Container[str] = (),
     ) -> dict[str, FeatureStatistics]:
         """Compute the feature statistics of each speaker, (bins,), for `normalization: speaker`.
 
@@ -143,10 +147,11 @@ class ClipReader:
                 are skipped.
             readers: threads of `reading_threads`.
             kept: gets the sound of the utterances.
+            known: speakers to leave out.
         """
         speakers = defaultdict(list)
         for utterance in utterances:
-            if isinstance(utterance.speaker, str):
+            if isinstance(utterance.speaker, str) and utterance.speaker not in known:
                 speakers[utterance.speaker].append(utterance)
         statistics, read = {}, partial(self.read, kept=kept, keep=True)
         for speaker, said in speakers.items():

@@ -20,6 +20,7 @@ from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
+from mmer.inference.known_speakers import read_known_speakers
 from mmer.inference.prediction import AnswerFault, Prediction, dimension_column, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
@@ -39,7 +40,7 @@ class EmotionRecognizer:
 
     The answer for an utterance does not depend on the other utterances of the call, with one exception: a model
     that standardizes features per speaker (`processor.normalization == "speaker"`) computes the statistics of a
-    speaker from all clips of that speaker in the call.
+    speaker from all clips of that speaker in the call, unless the speaker is one of `speakers`.
 
     Args:
         model: a PyTorch model, which is put into evaluation mode and moved to `device`; or an exported network.
@@ -50,7 +51,8 @@ class EmotionRecognizer:
         calibration: of that model, applied to every probability; None leaves the network's softmax as it is.
 
     Attributes:
-        speakers: results of `speaker_statistics` for speakers known before the first call.
+        speakers: results of `speaker_statistics` for speakers known before the first call, as `mmer.enroll` keeps them
+            in a model folder; their clips are standardized by these statistics, whatever else a call holds.
 
     Raises:
         MMERError: the device or the transcription does not exist, or the model cannot use that transcription.
@@ -113,7 +115,9 @@ class EmotionRecognizer:
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         if calibration is not None and not (processor.uses_speech and processor.uses_text):
             calibration = calibration.of_one_modality("speech" if processor.uses_speech else "text")
-        return cls(network, processor, transcription=transcription, calibration=calibration)
+        recognizer = cls(network, processor, transcription=transcription, calibration=calibration)
+        recognizer.speakers = read_known_speakers(folder, processor)
+        return recognizer
 
     @property
     def model(self) -> "MMERForEmotionRecognition":
@@ -200,7 +204,8 @@ class EmotionRecognizer:
                 their features in a temporary file until then, see `KeptSound`.
             batch_size: utterances that the model answers at a time, at least 1.
             progress: called with the number of utterances done so far.
-            speakers: result of `speaker_statistics`, where `items` are only some of the speakers' utterances.
+            speakers: result of `speaker_statistics`, where `items` are only some of the speakers' utterances. The
+                attribute `speakers` takes precedence.
             kept: sound that `speaker_statistics` kept, which is not read again.
 
         Raises:
@@ -263,8 +268,8 @@ class EmotionRecognizer:
             if speakers is None and self.processor.per_speaker:
                 utterances = list(utterances)
                 kept = until_answered.enter_context(KeptSound())
-                speakers = {**self.speakers, **self._clips.statistics(utterances, readers, kept)}
-            speakers = speakers or {}
+                speakers = self._clips.statistics(utterances, readers, kept, known=self.speakers)
+            speakers = {**(speakers or {}), **self.speakers}
             clips = ahead(readers, partial(self._clips.read, kept=kept), utterances, window)
             while group := list(islice(clips, window)):
                 for newly in self._answer_group(group, batch_size, speakers):
