@@ -30,6 +30,7 @@ from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, row_schema
 from mmer.inference.embedding.sources import FUSED, Layers, Level, Pool, Source, open_source, source_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.inference.kept_sound import KeptSound
 from mmer.inference.reading import Clip
 from mmer.inference.trained_on import TrainedOn
 from mmer.plain_text import valid
@@ -140,13 +141,13 @@ class _Job:
         parts = dict(zip(self._names([*request, *self.columns], groups), groups, strict=True))
         missing = {part: group for part, group in parts.items() if not part.is_file()}
         done = len(self.utterances) - sum(map(len, missing.values()))
-        speakers = {}
-        if missing and self.recognizer.processor.per_speaker:
-            speakers = self.recognizer.speaker_statistics(self.utterances)
-        with speed(messages(), "embedding", len(self.utterances), done) as show:
+        with KeptSound() as kept, speed(messages(), "embedding", len(self.utterances), done) as show:
+            speakers = {}
+            if missing and self.recognizer.processor.per_speaker:
+                speakers = self.recognizer.speaker_statistics(self.utterances, kept)
             try:
                 for part, group in missing.items():
-                    write_bytes(part, parquet_bytes(self._table(group, speakers, show)))
+                    write_bytes(part, parquet_bytes(self._table(group, speakers, kept, show)))
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(
                     f"interrupted: what is done is in {self.parts}; the same command goes on from there"
@@ -175,7 +176,11 @@ class _Job:
             yield self.parts / f"{digest[:32]}.parquet"
 
     def _table(
-        self, group: Sequence[Utterance], speakers: Mapping[str, FeatureStatistics], show: Any
+        self,
+        group: Sequence[Utterance],
+        speakers: Mapping[str, FeatureStatistics],
+        kept: KeptSound,
+        show: Any,
     ) -> pa.Table:
         """Embed utterances."""
         counted = 0
@@ -187,7 +192,7 @@ class _Job:
 
         sounds, met = self._sounds(group), self._splits(group)
         clips = []
-        for clip in self.recognizer.answered(group, self.batch_size, count, speakers):
+        for clip in self.recognizer.answered(group, self.batch_size, count, speakers, kept):
             clips.append(clip)
             show(0, clip.prediction.duration or 0.0)
         embeddings = [self._embeddings(clip) for clip in clips]
