@@ -85,7 +85,8 @@ def main() -> None:
             tensors = {kind: torch.from_numpy(array).to(device) for kind, array in inputs.items()}
             sound = tensors["input_features" if "input_features" in tensors else "input_values"]
             network.model.encode_speech(sound, tensors["speech_attention_mask"])
-            network.model.encode_text(tensors["input_ids"], tensors["text_attention_mask"])
+            if "input_ids" in tensors:
+                network.model.encode_text(tensors["input_ids"], tensors["text_attention_mask"])
         if arguments.device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - began, time.process_time() - worked

@@ -5,14 +5,16 @@ answer. Every answer is compared with that of `mmer predict` for the same clip (
 one that did not come with status 200, a crossed one is not that of the clip. Two services, `batch_size=16` and
 `batch_size=1`, take turns under the same load; the clients need a processor too, which on a small machine they take
 from the service. Printed are requests a second, quantiles of the time to the answer, and the ratio of the two
-services' requests a second.
+services' requests a second. `--against` names another checkout, whose service takes the place of that with
+`batch_size=1`.
 
-    python benchmarks/serve_load.py MODEL CORPUS.parquet [--clients 200] [--seconds 60]
+    python benchmarks/serve_load.py MODEL CORPUS.parquet [--clients 200] [--seconds 60] [--against CHECKOUT]
 """
 
 import argparse
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
 
-BATCH_SIZES = (16, 1)
+HERE = Path(__file__).resolve().parents[1]
 TURNS = 3
 TOLERANCE = 1e-5  # of a probability
 
@@ -74,11 +76,14 @@ def questions(model: Path, corpus: Path, number: int) -> list[Question]:
     return made
 
 
-def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Popen[bytes]", str]:
+def started(
+    model: Path, options: list[str], log: Path, checkout: Path = HERE
+) -> tuple["subprocess.Popen[bytes]", str]:
     """`mmer serve` in a process of its own that writes into `log`, and its address, once it answers."""
     command = [sys.executable, "-m", "mmer", "serve", str(model), "port=0", "device=cpu", *options]
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stderr=file)
+        process = subprocess.Popen(command, stderr=file, env=environment)
     while not (found := re.search(r"answers at (http://\S+)/ ", said := log.read_text())):
         if process.poll() is not None:
             raise SystemExit(said)
@@ -87,11 +92,11 @@ def started(model: Path, options: list[str], log: Path) -> tuple["subprocess.Pop
 
 
 @contextmanager
-def service(model: Path, batch_size: int) -> Iterator[str]:
-    """`mmer serve` in a process of its own; gives its address."""
+def service(model: Path, batch_size: int, checkout: Path) -> Iterator[str]:
+    """`mmer serve` of a checkout in a process of its own; gives its address."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["max_per_minute=0", f"batch_size={batch_size}"]
-        process, url = started(model, options, Path(folder) / "log")
+        process, url = started(model, options, Path(folder) / "log", checkout)
         try:
             yield url
         finally:
@@ -133,6 +138,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60, help="for each service, all turns together")
+    parser.add_argument("--against", type=Path, help="another checkout")
     arguments = parser.parse_args()
 
     asked = questions(arguments.model, arguments.corpus, arguments.clients)
@@ -140,28 +146,30 @@ def main() -> None:
     apart = np.abs(vectors[:, None] - vectors[None]).max(axis=-1) + np.eye(len(asked))
     print(f"{len(asked)} clients; the answers of no two clips are closer than {apart.min():.1e}")
 
-    loads = {size: Load() for size in BATCH_SIZES}
+    name, other = "batches of 16", "one by one" if arguments.against is None else "the other checkout"
+    size, checkout = (1, HERE) if arguments.against is None else (16, arguments.against)
+    loads = {name: Load(), other: Load()}
     with (
-        service(arguments.model, BATCH_SIZES[0]) as batched,
-        service(arguments.model, BATCH_SIZES[1]) as single,
+        service(arguments.model, 16, HERE) as batched,
+        service(arguments.model, size, checkout) as compared,
     ):
-        urls = dict(zip(BATCH_SIZES, (batched, single), strict=True))
+        urls = {name: batched, other: compared}
         for url in urls.values():
             asyncio.run(ask_for(url, asked, 1, Load()))
         for turn in range(TURNS):
-            for size in BATCH_SIZES if turn % 2 == 0 else BATCH_SIZES[::-1]:
-                asyncio.run(ask_for(urls[size], asked, arguments.seconds / TURNS, loads[size]))
+            for each in (name, other) if turn % 2 == 0 else (other, name):
+                asyncio.run(ask_for(urls[each], asked, arguments.seconds / TURNS, loads[each]))
         counters = httpx2.get(f"{batched}/metrics").text
-    for size, load in loads.items():
+    for each, load in loads.items():
         p50, p95, p99 = np.quantile(load.seconds, [0.5, 0.95, 0.99])
         print(
-            f"batch size {size}: {len(load.seconds)} requests, {np.mean(load.rates):.0f} a second; "
+            f"{each}: {len(load.seconds)} requests, {np.mean(load.rates):.0f} a second; "
             f"p50 {p50:.3f} s, p95 {p95:.3f} s, p99 {p99:.3f} s; lost {load.lost}, crossed {load.crossed}, "
             f"furthest from the command line {load.furthest:.1e}"
         )
-    ratios = np.divide(loads[BATCH_SIZES[0]].rates, loads[BATCH_SIZES[1]].rates)
+    ratios = np.divide(loads[name].rates, loads[other].rates)
     shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"requests a second in batches to one by one: {np.median(ratios):.2f} (turns: {shown})")
+    print(f"requests a second, {name} to {other}: {np.median(ratios):.2f} (turns: {shown})")
     count, total = (
         float(re.findall(rf"^mmer_batch_size_{name} (\S+)", counters, re.MULTILINE)[0])
         for name in ("count", "sum")

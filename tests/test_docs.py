@@ -39,7 +39,8 @@ REASONS = {
 }
 LONG = {"tutorials/own-recordings.md", "export.md"}
 """Pages whose commands take long, and are run by test_readme.py or test_export.py and test_bundle.py too."""
-TRAINING = ("train", "crossval", "ablate")
+TRAINING = {"train": SMALL, "crossval": SMALL, "ablate": SMALL, "adapt": ["training.epochs=1"]}
+"""Settings that make a command train in seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +113,7 @@ def test_page(
             code = block.text.replace("settings = [", f"settings = [*{SMALL}, ")
             exec(compile(code, page, "exec"), names)
         for arguments in block.commands:
-            small = SMALL if arguments[0] in TRAINING else []
-            outcome = run(capfd, monkeypatch, [*arguments, *small])
+            outcome = run(capfd, monkeypatch, [*arguments, *TRAINING.get(arguments[0], [])])
             assert outcome.code == 0, f"{page}: mmer {' '.join(arguments)}: {outcome.err}"
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mmer.inference.backends.bundle import write_bundle
     from mmer.inference.backends.export import export_onnx
     from mmer.inference.backends.models import model_folder
+    from mmer.inference.embedding.embed import embed
+    from mmer.inference.enrollment import enroll
     from mmer.inference.explain.explain import Explanation, explain
     from mmer.inference.inputs import Utterance
     from mmer.inference.listen import Listener
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.text.transcripts import normalize_transcript
+    from mmer.training.adapt import adapt
     from mmer.training.baseline_runs import cross_validate_baseline
     from mmer.training.crossval import CrossValidation, cross_validate
     from mmer.training.run import TrainingRun, train
@@ -72,12 +75,15 @@ _HOMES = {
     "Timeline": "mmer.inference.timeline.timeline",
     "TrainingRun": "mmer.training.run",
     "Utterance": "mmer.inference.inputs",
+    "adapt": "mmer.training.adapt",
     "audit": "mmer.corpora.audit.audit",
     "calibrate": "mmer.evaluation.calibration.calibrate",
     "compare": "mmer.evaluation.comparison",
     "compute_metrics": "mmer.evaluation.metrics",
     "cross_validate": "mmer.training.crossval",
     "cross_validate_baseline": "mmer.training.baseline_runs",
+    "embed": "mmer.inference.embedding.embed",
+    "enroll": "mmer.inference.enrollment",
     "evaluate": "mmer.evaluation.evaluate",
     "explain": "mmer.inference.explain.explain",
     "export_onnx": "mmer.inference.backends.export",
@@ -124,12 +130,15 @@ __all__ = [
     "Timeline",
     "TrainingRun",
     "Utterance",
+    "adapt",
     "audit",
     "calibrate",
     "compare",
     "compute_metrics",
     "cross_validate",
     "cross_validate_baseline",
+    "embed",
+    "enroll",
     "evaluate",
     "explain",
     "export_onnx",

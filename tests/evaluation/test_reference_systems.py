@@ -3,18 +3,30 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MissingExtraError
-from mmer.evaluation.reference_systems import egemaps_features, predict_majority, predict_svm
+from mmer.evaluation.reference_systems import (
+    STRENGTHS,
+    Linear,
+    egemaps_features,
+    inner_folds,
+    predict_linear,
+    predict_majority,
+    predict_svm,
+)
 
 LABELS = ["angry", "calm", "sad"]
 
@@ -144,3 +156,56 @@ def test_features_are_those_of_the_recording_whatever_it_is_called(
     old.assign(**{name: 0.0 for name in before.columns}).to_parquet(cache)
     pd.testing.assert_frame_equal(egemaps_features(corpus, cache, done.append), before)
     assert done == [1, 2]
+
+
+@pytest.mark.parametrize("kind", get_args(Linear))
+def test_linear_classifiers_are_those_of_scikit_learn_standardized_over_training(kind: Linear) -> None:
+    train, test, features = made()
+    answers, strength = predict_linear(kind, train, test, LABELS, features)
+    classifier = (
+        LogisticRegression(C=strength, max_iter=1000)
+        if kind == "logistic regression"
+        else LinearSVC(C=strength)
+    )
+    pipeline = make_pipeline(StandardScaler(), classifier)
+    pipeline.fit(features.loc[train.table["utterance_id"]], train.table["emotion"])
+    expected = pipeline.predict(features.loc[test.table["utterance_id"]])
+    assert answers["predicted"].tolist() == list(expected)
+    assert (answers["predicted"] == answers["emotion"]).mean() > 0.8
+    probabilities = answers[[f"probability_{label}" for label in LABELS]].to_numpy()
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    assert [LABELS[i] for i in probabilities.argmax(axis=1)] == list(expected)
+
+
+@given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from("ABCDE")), min_size=1, max_size=30))
+def test_inner_folds_keep_speakers_apart_and_have_something_to_learn(said: list[tuple[str, str]]) -> None:
+    truth, speakers = (np.array(column, object) for column in zip(*said, strict=True))
+    for train, chosen in inner_folds(truth, speakers):
+        assert len(chosen)
+        assert len(set(truth[train])) > 1
+        assert not set(speakers[train]) & set(speakers[chosen])
+        assert sorted([*train, *chosen]) == list(range(len(said)))
+
+
+def test_the_strength_does_not_depend_on_the_test_utterances() -> None:
+    train, test, features = made()
+    chosen = predict_linear("logistic regression", train, test, LABELS, features)[1]
+    features.loc[test.table["utterance_id"]] *= -1e6
+    assert predict_linear("logistic regression", train, test, LABELS, features)[1] == chosen
+
+
+def test_linear_classifiers_of_few_utterances_and_of_an_emotion_that_training_lacks() -> None:
+    train, test = (
+        corpus_of(["sad", "calm", "calm"], ["A", "A", "B"], "train"),
+        corpus_of(["angry"], ["C"], "test"),
+    )
+    features = pd.DataFrame(
+        [[0.0], [1.0], [1.1], [0.9]], index=pd.Index(["train0", "train1", "train2", "test0"])
+    )
+    for kind in get_args(Linear):
+        answers, strength = predict_linear(kind, train, test, LABELS, features)
+        assert strength in STRENGTHS
+        assert answers["predicted"].tolist() == ["calm"]
+        assert answers["probability_angry"].tolist() == [0]
+    with pytest.raises(CorpusError, match="every training utterance is calm"):
+        predict_linear("linear SVM", train.select(train.table["emotion"] == "calm"), test, LABELS, features)

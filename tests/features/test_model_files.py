@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import SeamlessM4TFeatureExtractor
+from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
-from mmer.features.model_files import LogMelExtractor, read_preprocessor
+from mmer.features.model_files import LogMelExtractor, WaveformExtractor, read_preprocessor
 from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.processor import MMERProcessor
@@ -53,6 +53,44 @@ def test_its_arrays_are_those_of_transformers(
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
         assert found[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("normalizes", [False, True])
+def test_waveforms_are_those_of_transformers(tmp_path: Path, normalizes: bool) -> None:
+    processor = MMERProcessor(
+        Wav2Vec2FeatureExtractor(do_normalize=normalizes, return_attention_mask=True),
+        compact_tokenizer(["I never said that"], CompactText(vocabulary_size=50)),
+        labels=["angry", "sad"],
+    )
+    processor.save_pretrained(tmp_path)
+    read = read_preprocessor(tmp_path)
+    assert type(read) is Preprocessor
+    rng = np.random.default_rng(0)
+    clips = [0.3 + 0.1 * rng.standard_normal(length, np.float32) for length in (100, 16_000, 31_111)]
+    found, wanted = (
+        each.collate([each.features(clip) for clip in clips], TEXTS[:3], return_tensors="np")
+        for each in (read, processor)
+    )
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+        assert found[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"feature_extractor_type": "Other"},
+        {"sampling_rate": "16000"},
+        {"do_normalize": None},
+        {"feature_size": 2},
+        {"unheard_of": 1},
+    ],
+)
+def test_a_waveform_extractor_that_it_does_not_know_is_left_to_transformers(changed: dict[str, Any]) -> None:
+    usual = Wav2Vec2FeatureExtractor().to_dict()
+    assert WaveformExtractor.of(usual) is not None
+    assert WaveformExtractor.of(usual | changed) is None
 
 
 @pytest.mark.parametrize(("rate", "bins"), [(16_000, 80), (8000, 40), (44_100, 64)])

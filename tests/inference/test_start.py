@@ -36,6 +36,21 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert _imported(*arguments) == "[]"
 
 
+@pytest.mark.parametrize(
+    ("command", "given", "policy"),
+    [("predict", None, "PASSIVE"), ("serve", "ACTIVE", "ACTIVE"), ("train", None, "None")],
+)
+def test_threads_that_wait_leave_the_cores_to_decoding(
+    command: str, given: str | None, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    told = "print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules, file=sys.stderr)"
+    program = f"import os, sys; from mmer.cli.main import main\ntry: main()\nfinally: {told}"
+    assert _imported(command, "--help", program=program) == f"{policy} False"
+
+
 def test_the_package_imports_nothing_heavy() -> None:
     program = f"import sys, mmer; {LISTED}; assert 'numpy' not in sys.modules"
     assert _imported(program=program) == "[]"

@@ -1,14 +1,16 @@
 """Requests that are answered together, and what one of them may do to the others."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Semaphore, get_ident
 from typing import Any
 
 import pytest
 
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
-from mmer.serving.batching import Batching
+from mmer.inference.reading import READERS, Clip
+from mmer.serving.batching import AHEAD, Batching
 
 WORDS = ["I never said that!", "nie wiem, co robić", "What a day", "The train leaves at nine."]
 DEFECT = "Who divides by zero?"  # of which `Defective` makes one
@@ -26,11 +28,11 @@ class Defective(EmotionRecognizer):
         made.asked = []
         return made
 
-    def predict(self, items: Iterable[Any], **settings: Any) -> Iterator[Prediction]:
-        self.asked.append(len(items := list(items)))
-        if any(utterance.transcript == DEFECT for utterance in items):
+    def answer(self, clips: Sequence[Clip], **settings: Any) -> list[Prediction]:
+        self.asked.append(len(clips))
+        if any(clip.utterance.transcript == DEFECT for clip in clips):
             raise ZeroDivisionError
-        yield from super().predict(items, **settings)
+        return super().answer(clips, **settings)
 
 
 def answers(
@@ -106,3 +108,49 @@ def test_of_a_named_speaker_the_known_clips_count_and_not_other_requests(
         assert found.probabilities == pytest.approx(alone.probabilities, abs=2e-6)
         assert found.speaker == utterance.speaker
         assert any("standardized" in warning for warning in found.warnings) == (not named)
+
+
+class Slow(EmotionRecognizer):
+    """A recognizer whose first answer waits until as many utterances have been read as there is room for."""
+
+    room: int
+    readers: set[int]
+    seen: list[int]
+
+    def begin(self, room: int) -> "Slow":
+        """Wait for so many utterances, and see whether there is one more."""
+        self.room, self.readers, self.seen, self._read = room, set(), [], Semaphore(0)
+        return self
+
+    def read(self, utterance: Utterance) -> Clip:
+        clip = super().read(utterance)
+        self.readers.add(get_ident())
+        self._read.release()
+        return clip
+
+    def answer(self, clips: Sequence[Clip], **settings: Any) -> list[Prediction]:
+        if not self.seen:
+            timeouts = [30.0] * self.room + [0.3]
+            self.seen.append(sum(self._read.acquire(timeout=timeout) for timeout in timeouts))
+        return super().answer(clips, **settings)
+
+
+def test_as_much_as_there_is_room_for_is_decoded_while_the_model_answers(
+    versatile_folder: Path, clips: list[Path]
+) -> None:
+    room = AHEAD * 2
+    recognizer = Slow.from_pretrained(versatile_folder, device="cpu").begin(room)
+    asked = [Utterance(clip, "la") for clip in clips[:5]] * 4
+
+    async def ask() -> list[Prediction]:
+        batching = Batching(recognizer, batch_size=2, wait=0.01, observe=lambda size: None)
+        found = await asyncio.wait_for(asyncio.gather(*map(batching.answer, asked)), 30)
+        await batching.stop()
+        return found
+
+    found = asyncio.run(ask())
+    assert recognizer.seen == [room]
+    assert len(recognizer.readers) <= READERS
+    for utterance, answer in zip(asked, found, strict=True):
+        (alone,) = recognizer.predict([utterance])
+        assert answer.probabilities == pytest.approx(alone.probabilities, abs=2e-6)

@@ -8,9 +8,10 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -21,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as connect_stream
 
 from mmer.inference import EmotionRecognizer, Prediction
+from mmer.inference.reading import Clip
 
 Service = Callable[..., str]
 BODY = json.dumps({"transcript": "The train leaves at nine."}).encode()
@@ -32,9 +34,9 @@ class Stuck(EmotionRecognizer):
 
     released: threading.Event
 
-    def predict(self, items: object, **settings: object) -> Iterator[Prediction]:
+    def answer(self, clips: Sequence[Clip], **settings: Any) -> list[Prediction]:
         self.released.wait(120)
-        yield from super().predict(items, **settings)  # pyright: ignore[reportArgumentType]
+        return super().answer(clips, **settings)
 
 
 @pytest.fixture
@@ -357,7 +359,7 @@ class TestStopping:
         script = tmp_path / "hung.py"
         script.write_text(
             "import sys, time\nfrom pathlib import Path\nfrom mmer.inference import EmotionRecognizer\n"
-            "EmotionRecognizer.predict = lambda *_, **__: time.sleep(600)\n"
+            "EmotionRecognizer.answer = lambda *_, **__: time.sleep(600)\n"
             "from mmer.serving.serve import serve\nfrom mmer.serving.settings import ServiceSettings\n"
             "serve(Path(sys.argv[1]), host='127.0.0.1', port=0, device='cpu',\n"
             "      settings=ServiceSettings(grace=3, ready_seconds=0.5))\n"

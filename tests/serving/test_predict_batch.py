@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from serving.hostile import connect
 from serving.test_api import detail, wav
 
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
+from mmer.inference.reading import Clip
 
 ROUTE = "/v1/predict/batch"
 Files = list[tuple[str, tuple[str, bytes]]]
@@ -120,13 +121,15 @@ class Slow(EmotionRecognizer):
 
     answered = 0
 
-    def predict(self, items: Any, **settings: Any) -> Iterator[Prediction]:
-        for item in items:
+    def answer(self, clips: Sequence[Clip], **settings: Any) -> list[Prediction]:
+        found = list[Prediction]()
+        for clip in clips:
             time.sleep(0.1)
-            if item.utterance_id == "broken.wav":
+            if clip.utterance.utterance_id == "broken.wav":
                 raise RuntimeError("a bug of the recognizer")
             self.answered += 1
-            yield from super().predict([item], **settings)
+            found += super().answer([clip], **settings)
+        return found
 
 
 def batch_of(number: int) -> Files:

@@ -24,9 +24,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _COMMANDS = {
     "ablate": "ablate",
+    "adapt": "adapt",
     "calibrate": "calibrate",
     "cross_validate": "crossval",
     "cross_validate_baseline": "crossval",
+    "embed": "embed",
+    "enroll": "adapt",
     "evaluate": "evaluate",
     "export_onnx": "model export",
     "import_checkpoint": "model import",

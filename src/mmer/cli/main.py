@@ -1,5 +1,6 @@
 """The `mmer` command: registration of all subcommands, with headings and examples."""
 
+import os
 import signal
 from typing import Annotated, Any
 
@@ -45,6 +46,7 @@ for function, example in (
     (training.train, "mmer train compact data.corpus=my-recordings protocol.test=anna -o my-run"),
     (training.crossval, "mmer crossval compact data.corpus=my-recordings -o folds"),
     (training.ablate, "mmer ablate compact data.corpus=my-recordings --rows text,speech,mmer -o ablation"),
+    (training.adapt, "mmer adapt my-run/model my-recordings -o adapted"),
     (training.demo, "mmer demo"),
 ):
     register(app, function, example, panel=TRAIN)
@@ -64,6 +66,7 @@ for function, example in (
     (recordings.timeline, "mmer timeline my-run/model call.wav --channel each -o call.json -o call.png"),
     (recordings.listen, "mmer listen my-run/model"),
     (recordings.score, "mmer score my-run/model archive -o scores"),
+    (recordings.embed, "mmer embed my-run/model corpus.parquet -o embeddings.parquet"),
     (serve.serve, "mmer serve my-run/model port=8080 max_upload=50MB"),
 ):
     register(app, function, example, panel=USE)
@@ -77,6 +80,19 @@ for function, name, example in (
 ):
     register(model_app, function, example, name=name)
 
+_DECODES_AHEAD = {
+    "calibrate",
+    "embed",
+    "evaluate",
+    "listen",
+    "predict",
+    "robustness",
+    "score",
+    "serve",
+    "timeline",
+}
+"""Commands that decode the next recordings while the network computes."""
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -86,6 +102,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
     version: Annotated[
         bool,
@@ -93,6 +110,9 @@ def _options(
     ] = False,
 ) -> None:
     """Recognize emotion in speech from what is said and how it is said."""
+    if ctx.invoked_subcommand in _DECODES_AHEAD:
+        # PyTorch's threads otherwise spin while they wait, on the cores that decode. PyTorch reads this when imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:

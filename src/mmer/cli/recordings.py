@@ -1,11 +1,12 @@
 """Commands that use a model: `mmer predict`, `explain`, `timeline`, `listen` and `score`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mmer.cli.options import (
+    MODEL_HELP,
     BatchSize,
     Channel,
     Device,
@@ -15,6 +16,7 @@ from mmer.cli.options import (
     OneSpeaker,
     OutFolder,
     Pause,
+    RecordingsPath,
     Transcript,
     Transcription,
     out_option,
@@ -301,4 +303,58 @@ def score(
         tell(f"mmer: and {len(scored.errors) - _LISTED} more")
     tell(scored)
     if scored.errors:
+        raise typer.Exit(2)
+
+
+def embed(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL|ENCODER", help=f"{MODEL_HELP} Or the name or folder of an encoder."),
+    ],
+    corpus: RecordingsPath,
+    out: Annotated[
+        Path,
+        out_option("A .parquet file, or a .npy file, which gets a .csv file of ids and labels beside it."),
+    ],
+    level: Annotated[
+        Literal["utterance", "frame"],
+        typer.Option(help="Give each utterance one embedding, or the hidden states of each frame or token."),
+    ] = "utterance",
+    layers: Annotated[
+        str,
+        typer.Option(
+            "--layer",
+            metavar="LAYER",
+            help="Of an encoder: last, or numbers of layers, such as 6 or 6,7,8, whose mean is taken.",
+        ),
+    ] = "last",
+    pooling: Annotated[
+        Literal["mean", "max"] | None,
+        typer.Option(help="Pooling of hidden states over frames or tokens; mean by default."),
+    ] = None,
+    transcription: Transcription = "given",
+    batch_size: BatchSize = 16,
+    device: Device = None,
+) -> None:
+    """Write embeddings of a corpus, with ids and labels; the same command again continues after an interruption."""
+    from mmer.corpora.recordings import read_recordings
+    from mmer.inference.embedding.embed import embed as embed_corpus
+
+    done = embed_corpus(
+        model,
+        read_recordings(corpus),
+        out,
+        level=level,
+        layers=layers,
+        pooling=pooling,
+        transcription=transcription,
+        batch_size=batch_size,
+        device=device,
+    )
+    for error in done.errors[:_LISTED]:
+        tell(f"mmer: {error}")
+    if len(done.errors) > _LISTED:
+        tell(f"mmer: and {len(done.errors) - _LISTED} more")
+    print_result(done)
+    if done.errors:
         raise typer.Exit(2)

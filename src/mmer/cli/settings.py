@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _RECIPE = ("mmer.recipe.schema", "Recipe")
 _KINDS = {
     "ablate": _RECIPE,
+    "adapt": _RECIPE,
     "augment": ("mmer.augment.settings", "AugmentSettings"),
     "crossval": _RECIPE,
     "serve": ("mmer.serving.settings", "ServeSettings"),

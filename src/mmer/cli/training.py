@@ -1,11 +1,20 @@
-"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate` and `demo`."""
+"""Commands for training: `mmer recipes`, `train`, `crossval`, `ablate`, `adapt` and `demo`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmer.cli.options import Jobs, OutFolder, RecipeName, RecipeSettings, Seed, out_option
+from mmer.cli.options import (
+    CorpusPath,
+    Jobs,
+    ModelFolder,
+    OutFolder,
+    RecipeName,
+    RecipeSettings,
+    Seed,
+    out_option,
+)
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_result, tell
 from mmer.runs.folder import RunFolder
@@ -65,8 +74,10 @@ def crossval(
         typer.Option(
             metavar="NAME",
             rich_help_panel="Baseline",
-            help="Test a baseline instead of training: majority, egemaps (openSMILE and an SVM), or "
-            "egemaps-speaker, standardized over all clips of a speaker, including test clips.",
+            help="Test a baseline instead of training: majority, egemaps (openSMILE and an SVM), "
+            "egemaps-speaker, standardized over all clips of a speaker, including test clips, "
+            "embeddings:FILE[:COLUMN] of `mmer embed` with logistic regression, or embeddings-svm:FILE[:COLUMN] with a "
+            "linear SVM.",
         ),
     ] = None,
     per_speaker: Annotated[bool, typer.Option("--per-speaker", hidden=True)] = False,
@@ -89,14 +100,24 @@ def crossval(
         _check_recipe(recipe, out)
         cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
         return
-    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline
+    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
 
-    chosen, standardizes = baseline_of(system)
-    out = out or Path(system)
+    if embedded := embeddings_of(system):
+        chosen, standardizes, (file, column) = embedded[0], False, embedded[1:]
+    else:
+        (chosen, standardizes), file, column = baseline_of(system), None, None
+    out = out or Path(chosen if file else system)
     _refuse_for_baselines(folds=folds, jobs=jobs if jobs > 1 else None)
     _check_recipe(recipe, out)
-    settings = load_recipe(recipe, overrides or [])
-    cross_validate_baseline(chosen, settings, out, per_speaker=per_speaker or standardizes, cache=features)
+    cross_validate_baseline(
+        chosen,
+        load_recipe(recipe, overrides or []),
+        out,
+        per_speaker=per_speaker or standardizes,
+        cache=features,
+        embeddings=file,
+        column=column,
+    )
 
 
 def ablate(
@@ -112,6 +133,32 @@ def ablate(
     from mmer.training.ablation import ablate as ablate_recipe
 
     ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
+
+
+def adapt(
+    model: ModelFolder,
+    corpus: CorpusPath,
+    overrides: RecipeSettings = None,
+    out: OutFolder = Path("adapted"),
+) -> None:
+    """Adapt a model to the voices and labels of a corpus; the same command again continues.
+
+    Which weights are trained depends on the number of clips, and what is held out on the number of speakers; both are
+    printed with the reason. Without any emotion in the corpus, nothing is trained: its speakers are enrolled, which
+    takes a model that standardizes features per speaker. The adapted model is OUT/model.
+    """
+    from mmer.corpora.corpus import Corpus
+
+    if Corpus.read(corpus).table["emotion"].isna().all():
+        from mmer.inference.enrollment import enroll
+
+        if overrides:
+            _refuse_settings(overrides, corpus)
+        enroll(model, corpus, out)
+        return
+    from mmer.training.adapt import adapt as adapt_model
+
+    adapt_model(model, corpus, out, overrides or [])
 
 
 def demo(out: OutFolder = Path("mmer-demo"), seed: Seed = 0) -> None:
@@ -131,6 +178,14 @@ _NEXT = (
     "  mmer train compact data.corpus=FOLDER protocol.test=ONE-SPEAKER --out my-run",
     "  mmer predict my-run/model NEW-RECORDINGS -o predictions.csv",
 )
+
+
+def _refuse_settings(overrides: list[str], corpus: Path) -> None:
+    from mmer.errors import MMERError
+
+    raise MMERError(
+        f"{overrides[0]} is for training, and no utterance of {corpus} has an emotion; leave it out"
+    )
 
 
 def _refuse_without_system(**given: object) -> None:

@@ -61,7 +61,7 @@ def assign_splits(
     """
     groups = _groups(corpus, group)
     if test or no_test:
-        _check_known(corpus, group, test)
+        _check_known(corpus, group, test, speakers_apart)
         split = pd.Series("train", index=groups.index, dtype=object)
         split[groups.isin(test)] = "test"
     else:
@@ -73,13 +73,13 @@ def assign_splits(
     column = validation_group or group
     validators = _groups(corpus, column)
     if not isinstance(validation, int):
-        _check_known(corpus, column, validation)
+        _check_known(corpus, column, validation, speakers_apart)
         chosen = validators.isin(validation)
         if both := sorted(validators[chosen & (split == "test")].unique()):
             raise CorpusError(f"{corpus.source}: {column} {both[0]} is named for both validation and test")
         split[chosen & (split == "train")] = "validation"
     elif validation and not (split == "validation").any() and (split == "train").any():
-        _check_known(corpus, column, ())
+        _check_known(corpus, column, (), speakers_apart)
         tested = set(validators[split == "test"]) if speakers_apart else set()
         candidates = sorted(set(validators[split == "train"]) - tested)
         _check_enough(corpus, column, candidates, validation)
@@ -362,8 +362,8 @@ def _groups(corpus: Corpus, group: str) -> pd.Series:
     return pd.Series([None if pd.isna(name) else str(name) for name in column], column.index, dtype=object)
 
 
-def _check_known(corpus: Corpus, group: str, names: Iterable[str]) -> None:
-    for column in dict.fromkeys((group, "speaker")):
+def _check_known(corpus: Corpus, group: str, names: Iterable[str], speakers_apart: bool = True) -> None:
+    for column in dict.fromkeys((group, "speaker") if speakers_apart else (group,)):
         unknown = int(_groups(corpus, column).isna().sum())
         if unknown:
             found = f"{unknown} of {len(corpus)} utterances have no {column}"

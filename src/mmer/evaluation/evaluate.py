@@ -23,6 +23,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.models import model_folder as find_model_folder
+from mmer.inference.kept_sound import KeptSound
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
@@ -39,6 +40,7 @@ def predict_labeled(
     corpus: Corpus,
     *,
     speakers: Mapping[str, FeatureStatistics] | None = None,
+    kept: KeptSound | None = None,
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
@@ -47,14 +49,14 @@ def predict_labeled(
     Args:
         recognizer: the model.
         corpus: the utterances; emotions may be missing.
-        speakers, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
+        speakers, kept, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
 
     Returns:
         A row for each utterance: `utterance_id`, `speaker`, `split`, `emotion`, `predicted`, `probability_<emotion>`
         for each emotion of the model, and the other columns of `EmotionRecognizer.predict_corpus`.
     """
     predictions = recognizer.predict_corpus(
-        corpus, speakers=speakers, batch_size=batch_size, progress=progress
+        corpus, speakers=speakers, kept=kept, batch_size=batch_size, progress=progress
     )
     for place, name in enumerate(("speaker", "split", "emotion"), start=1):
         predictions.insert(place, name, corpus.table[name].to_numpy())
@@ -140,14 +142,16 @@ def evaluate(
     heard = judged
     if condition.name != "gold":
         heard, _ = with_condition(judged, condition, training_words(corpus))
-    speakers = recognizer.speakers_among(heard, corpus)
-    predictions = predict_labeled(
-        recognizer,
-        heard,
-        speakers=speakers,
-        batch_size=batch_size,
-        progress=None if progress is None else lambda done: progress(done, len(heard)),
-    )
+    with KeptSound() as kept:
+        speakers = recognizer.speakers_among(heard, corpus, kept)
+        predictions = predict_labeled(
+            recognizer,
+            heard,
+            speakers=speakers,
+            kept=kept,
+            batch_size=batch_size,
+            progress=None if progress is None else lambda done: progress(done, len(heard)),
+        )
     predictions = predictions.assign(emotion=emotions.loc[known].to_numpy())
     figures = judge(predictions, recognizer.labels)
     if figures is None:

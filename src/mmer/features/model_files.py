@@ -18,12 +18,14 @@ from mmer.recipe.renamed import rename_stored
 PROCESSOR = "processor_config.json"
 _LOWEST = 20  # Hz
 _OF_EXTRACTOR = {"feature_size", "num_mel_bins", "padding_value", "sampling_rate", "stride"}
+_OF_PADDING = {"padding_side", "padding_value", "return_attention_mask"}
+"""Settings of an extractor that pads; here, `Preprocessor` pads."""
 _OF_TOKENIZER = {"bos_token", "eos_token", "model_max_length", "pad_token", "unk_token"}
 _NOT_READ = {"backend", "processor_class", "tokenizer_class"}
 
 
 def read_preprocessor(folder: Path) -> Preprocessor | None:
-    """Read what the folder of a `compact` or w2v-BERT model says about sound and words.
+    """Read what the folder of a model with the tokenizer of `compact` says about sound and words.
 
     Args:
         folder: with `processor_config.json`, `tokenizer_config.json` and `tokenizer.json`.
@@ -36,7 +38,8 @@ def read_preprocessor(folder: Path) -> Preprocessor | None:
         if not (folder / name).is_file():
             return None
     settings = rename_stored(read_json_object(folder / PROCESSOR))
-    extractor = LogMelExtractor.of(settings.pop("feature_extractor", None))
+    of_sound = settings.pop("feature_extractor", None)
+    extractor = LogMelExtractor.of(of_sound) or WaveformExtractor.of(of_sound)
     tokenizer = FolderTokenizer.read(folder)
     settings.pop("processor_class", None)
     known = settings.keys() <= signature(Preprocessor).parameters.keys()
@@ -102,6 +105,42 @@ class LogMelExtractor:
         bins = _mel(self.sampling_rate / TRANSFORM * np.arange(TRANSFORM // 2 + 1))
         slopes, widths = corners - bins[:, None], np.diff(corners)
         return np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+
+
+@dataclass(frozen=True)
+class WaveformExtractor:
+    """What wav2vec2 and encoders like it take from a `Wav2Vec2FeatureExtractor`, with the same numbers.
+
+    Attributes:
+        sampling_rate: Hz.
+        do_normalize: whether to give each waveform zero mean and unit variance.
+    """
+
+    sampling_rate: int
+    do_normalize: bool
+    model_input_names = ("input_values", "attention_mask")
+
+    @classmethod
+    def of(cls, settings: object) -> "WaveformExtractor | None":
+        """Take the settings that transformers wrote; None if they are of another extractor, or incomplete."""
+        if not isinstance(settings, dict):
+            return None
+        found = dict(settings)
+        usual = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1}
+        rate, normalizes = found.get("sampling_rate"), found.get("do_normalize")
+        if any(found.pop(name, None) != value for name, value in usual.items()):
+            return None
+        if found.keys() != {"sampling_rate", "do_normalize"} | _OF_PADDING:
+            return None
+        if not isinstance(rate, int) or rate <= 0 or not isinstance(normalizes, bool):
+            return None
+        return cls(rate, normalizes)
+
+    def __call__(self, waveform: NDArray[np.float32], **_: Any) -> dict[str, NDArray[np.float32]]:
+        """Return `input_values`, (1, samples), of a waveform, (samples,)."""
+        if self.do_normalize:
+            waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+        return {"input_values": waveform[None]}
 
 
 def _mel(frequency: NDArray[Any]) -> NDArray[np.float64]:

@@ -108,6 +108,9 @@ class BatchAnswerer:
             clip.prediction.probabilities = of_clip
             clip.prediction.label = clip.prediction.ranking[0][0]
             clip.embedding = embedding
+        for side, kept in answers.encodings.items():
+            for clip, encoding in zip(batch, kept, strict=True):
+                clip.encodings[side] = encoding
 
     def _add_dimensions(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:
         """Fill in dimensions and embedding of each clip, or an error for NaN."""

@@ -2,11 +2,11 @@
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from itertools import chain, islice
 from threading import Lock
 from typing import Any, ClassVar, TypeVar
@@ -21,6 +21,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
+from mmer.inference.kept_sound import KeptSound, Sound
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.transcription import Transcription
 
@@ -39,6 +40,7 @@ class Clip:
         features: (samples,) or (frames, bins) of `Preprocessor.features`; None without sound, and once answered.
         waveform: (samples,) for a speech recognizer that still has to transcribe it; None otherwise.
         embedding: (size,) fused embedding, once answered.
+        encodings: `speech` and `text` -> what `TorchNetwork.keep` keeps of it, once answered; None where it is missing.
         tokens: length of the tokenized transcript.
     """
 
@@ -47,7 +49,12 @@ class Clip:
     features: NDArray[np.float32] | None = None
     waveform: NDArray[np.float32] | None = None
     embedding: NDArray[np.float32] | None = None
+    encodings: dict[str, NDArray[np.float32] | None] = field(default_factory=dict)
     tokens: int = 0
+
+    def copy(self) -> "Clip":
+        """Return a clip with the same arrays that is answered apart from this one."""
+        return replace(self, prediction=replace(self.prediction, warnings=[*self.prediction.warnings]))
 
     def __len__(self) -> int:
         """Return the length by which batches are sorted: of the features, or of the tokens without sound."""
@@ -66,11 +73,13 @@ class ClipReader:
         self.processor = processor
         self.transcription = transcription
 
-    def read(self, utterance: Utterance) -> Clip:
+    def read(self, utterance: Utterance, kept: KeptSound | None = None, *, keep: bool = False) -> Clip:
         """Read one utterance; safe to call from many threads.
 
         Args:
             utterance: as `as_utterance` returns it.
+            kept: sound that is not read again.
+            keep: whether to add the sound of the utterance to `kept`.
 
         Returns:
             The clip with its features (samples,) or (frames, bins), or with the error that reading raised.
@@ -100,37 +109,53 @@ class ClipReader:
         recognizes = self.transcription.model is not None and is_transcribed
         if not listens and not recognizes:
             return clip
-        try:
-            loaded = self.load(utterance, prediction.utterance_id)
-            waveform = loaded.waveform
-            clip.features = self.processor.features(waveform) if listens else None
-            clip.waveform = waveform if recognizes else None
-        except (MMERError, OSError) as error:
-            prediction.error = one_line(error)
-            return clip
-        prediction.duration = len(waveform) / self.processor.sampling_rate
-        prediction.warnings += loaded.warnings
+        sound = None if kept is None else kept.find(utterance)
+        if sound is None:
+            try:
+                loaded = self.load(utterance, prediction.utterance_id)
+                sound = Sound(
+                    len(loaded.waveform) / self.processor.sampling_rate,
+                    loaded.warnings,
+                    self.processor.features(loaded.waveform) if listens else None,
+                    loaded.waveform if recognizes else None,
+                )
+            except (MMERError, OSError) as error:
+                prediction.error = one_line(error)
+                return clip
+            if kept is not None and keep:
+                kept.keep(utterance, sound)
+        clip.features, clip.waveform = sound.features, sound.waveform
+        prediction.duration = sound.duration
+        prediction.warnings += sound.warnings
         shortest = self.processor.min_duration
         if prediction.duration < shortest:
             told = f"short: {prediction.duration:.3f} s, padded with silence to the model's {shortest:.3f} s"
             prediction.warnings.append(CodedWarning(told, AnswerFault.SHORT))
         return clip
 
-    def statistics(self, utterances: Sequence[Utterance], readers: Executor) -> dict[str, FeatureStatistics]:
+    def statistics(
+        self,
+        utterances: Sequence[Utterance],
+        readers: Executor,
+        kept: KeptSound | None = None,
+        known: Container[str] = (),
+    ) -> dict[str, FeatureStatistics]:
         """Compute the feature statistics of each speaker, (bins,), for `normalization: speaker`.
 
         Args:
             utterances: of all speakers, each as `as_utterance` returns it. Speakers with fewer than two usable clips
                 are skipped.
             readers: threads of `reading_threads`.
+            kept: gets the sound of the utterances.
+            known: speakers to leave out.
         """
         speakers = defaultdict(list)
         for utterance in utterances:
-            if isinstance(utterance.speaker, str):
+            if isinstance(utterance.speaker, str) and utterance.speaker not in known:
                 speakers[utterance.speaker].append(utterance)
-        statistics = {}
+        statistics, read = {}, partial(self.read, kept=kept, keep=True)
         for speaker, said in speakers.items():
-            clips = ahead(readers, self.read, said, READERS * 2)
+            clips = ahead(readers, read, said, READERS * 2)
             features = (clip.features for clip in clips if clip.features is not None)
             first_two = list(islice(features, 2))
             if len(first_two) == 2:

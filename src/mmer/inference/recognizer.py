@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +19,8 @@ from mmer.inference.backends.models import model_folder, read_model
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
+from mmer.inference.kept_sound import KeptSound
+from mmer.inference.known_speakers import read_known_speakers
 from mmer.inference.prediction import AnswerFault, Prediction, dimension_column, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
@@ -36,7 +40,7 @@ class EmotionRecognizer:
 
     The answer for an utterance does not depend on the other utterances of the call, with one exception: a model
     that standardizes features per speaker (`processor.normalization == "speaker"`) computes the statistics of a
-    speaker from all clips of that speaker in the call.
+    speaker from all clips of that speaker in the call, unless the speaker is one of `speakers`.
 
     Args:
         model: a PyTorch model, which is put into evaluation mode and moved to `device`; or an exported network.
@@ -47,7 +51,8 @@ class EmotionRecognizer:
         calibration: of that model, applied to every probability; None leaves the network's softmax as it is.
 
     Attributes:
-        speakers: results of `speaker_statistics` for speakers known before the first call.
+        speakers: results of `speaker_statistics` for speakers known before the first call, as `mmer.enroll` keeps them
+            in a model folder; their clips are standardized by these statistics, whatever else a call holds.
 
     Raises:
         MMERError: the device or the transcription does not exist, or the model cannot use that transcription.
@@ -110,7 +115,9 @@ class EmotionRecognizer:
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         if calibration is not None and not (processor.uses_speech and processor.uses_text):
             calibration = calibration.of_one_modality("speech" if processor.uses_speech else "text")
-        return cls(network, processor, transcription=transcription, calibration=calibration)
+        recognizer = cls(network, processor, transcription=transcription, calibration=calibration)
+        recognizer.speakers = read_known_speakers(folder, processor)
+        return recognizer
 
     @property
     def model(self) -> "MMERForEmotionRecognition":
@@ -184,6 +191,7 @@ class EmotionRecognizer:
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
         speakers: Mapping[str, FeatureStatistics] | None = None,
+        kept: KeptSound | None = None,
     ) -> Iterator[Prediction]:
         """Predict the emotions of many recordings, in the order given.
 
@@ -192,17 +200,18 @@ class EmotionRecognizer:
 
         Args:
             items: utterances, or their audio alone: files, or samples (samples,), (channels, samples) or (samples,
-                channels). A model that standardizes per speaker needs all of them before the first answer and reads
-                each file twice.
+                channels). A model that standardizes per speaker needs all of them before the first answer and keeps
+                their features in a temporary file until then, see `KeptSound`.
             batch_size: utterances that the model answers at a time, at least 1.
             progress: called with the number of utterances done so far.
-            speakers: result of `speaker_statistics`, where `items` are only some of the speakers' utterances. No file
-                is then read twice.
+            speakers: result of `speaker_statistics`, where `items` are only some of the speakers' utterances. The
+                attribute `speakers` takes precedence.
+            kept: sound that `speaker_statistics` kept, which is not read again.
 
         Raises:
             MMERError: `items` is one recording in place of several, or `batch_size` is no whole number from 1.
         """
-        answered = self._answered(items, batch_size, progress, speakers)
+        answered = self.answered(items, batch_size, progress, speakers, kept)
         return (clip.prediction for clip in answered)
 
     def embed(
@@ -220,20 +229,30 @@ class EmotionRecognizer:
         Raises:
             MMERError: as for `predict`.
         """
-        return (clip.embedding for clip in self._answered(items, batch_size, progress))
+        return (clip.embedding for clip in self.answered(items, batch_size, progress))
 
-    def _answered(
+    def answered(
         self,
         items: Iterable[Utterance | Audio],
         batch_size: int,
-        progress: Callable[[int], None] | None,
+        progress: Callable[[int], None] | None = None,
         speakers: Mapping[str, FeatureStatistics] | None = None,
+        kept: KeptSound | None = None,
     ) -> Iterator[Clip]:
-        """Check the arguments at once; start answering when the first clip is taken."""
+        """Answer utterances as `predict` does, and yield predictions with embeddings.
+
+        The arguments are checked at once; answering starts when the first clip is taken.
+
+        Args:
+            items, batch_size, progress, speakers, kept: as for `predict`.
+
+        Raises:
+            MMERError: as for `predict`.
+        """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise MMERError(f"batch_size is {batch_size!r}; give a whole number from 1")
         _check_several(items)
-        return self._answers(map(as_utterance, items, count(1)), int(batch_size), progress, speakers)
+        return self._answers(map(as_utterance, items, count(1)), int(batch_size), progress, speakers, kept)
 
     def _answers(
         self,
@@ -241,38 +260,69 @@ class EmotionRecognizer:
         batch_size: int,
         progress: Callable[[int], None] | None,
         speakers: Mapping[str, FeatureStatistics] | None,
+        kept: KeptSound | None,
     ) -> Iterator[Clip]:
         window, done = batch_size * WINDOW, 0
-        answer = BatchAnswerer(self.network, self.processor, self.transcription, self.calibration)
         report = progress or (lambda done: None)
-        with reading_threads() as readers:
+        with ExitStack() as until_answered, reading_threads() as readers:
             if speakers is None and self.processor.per_speaker:
                 utterances = list(utterances)
-                speakers = {**self.speakers, **self._clips.statistics(utterances, readers)}
-            speakers = speakers or {}
-            clips = ahead(readers, self._clips.read, utterances, window)
+                kept = until_answered.enter_context(KeptSound())
+                speakers = self._clips.statistics(utterances, readers, kept, known=self.speakers)
+            speakers = {**(speakers or {}), **self.speakers}
+            clips = ahead(readers, partial(self._clips.read, kept=kept), utterances, window)
             while group := list(islice(clips, window)):
-                for clip in group:
-                    self._prepare(clip, speakers)
-                answerable = sorted(
-                    (clip for clip in group if not clip.prediction.error),
-                    key=lambda clip: (clip.features is not None, len(clip)),
-                    reverse=True,
-                )
-                done += len(group) - len(answerable)
-                report(done)
-                for start in range(0, len(answerable), batch_size):
-                    batch = answerable[start : start + batch_size]
-                    answer(batch, speakers)
-                    done += len(batch)
+                for newly in self._answer_group(group, batch_size, speakers):
+                    done += newly
                     report(done)
                 yield from group
+
+    def _answer_group(
+        self, group: Sequence[Clip], batch_size: int, speakers: Mapping[str, FeatureStatistics]
+    ) -> Iterator[int]:
+        """Answer clips in batches of similar length; yield the number of clips after each step."""
+        answer = BatchAnswerer(self.network, self.processor, self.transcription, self.calibration)
+        for clip in group:
+            self._prepare(clip, speakers)
+        answerable = sorted(
+            (clip for clip in group if not clip.prediction.error),
+            key=lambda clip: (clip.features is not None, len(clip)),
+            reverse=True,
+        )
+        yield len(group) - len(answerable)
+        for start in range(0, len(answerable), batch_size):
+            batch = answerable[start : start + batch_size]
+            answer(batch, speakers)
+            yield len(batch)
+
+    def read(self, utterance: Utterance) -> Clip:
+        """Decode one utterance and compute its features, for `answer`; safe to call from many threads.
+
+        Args:
+            utterance: as for `predict`. If it cannot be read, the prediction of the clip has an `error`.
+        """
+        return self._clips.read(as_utterance(utterance, 1))
+
+    def answer(self, clips: Sequence[Clip], *, batch_size: int = 16) -> list[Prediction]:
+        """Answer clips of `read`, as `predict` answers their utterances; of speakers, `speakers` are known.
+
+        The clips stay as they are, so that they can be answered again.
+
+        Args:
+            clips: with their features.
+            batch_size: as for `predict`.
+        """
+        answered = [clip.copy() for clip in clips]
+        for _ in self._answer_group(answered, batch_size, self.speakers):
+            pass
+        return [clip.prediction for clip in answered]
 
     def predict_corpus(
         self,
         corpus: "Corpus",
         *,
         speakers: Mapping[str, FeatureStatistics] | None = None,
+        kept: KeptSound | None = None,
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
     ) -> "pd.DataFrame":
@@ -280,7 +330,7 @@ class EmotionRecognizer:
 
         Args:
             corpus: the utterances; the `emotion` column is not read.
-            speakers: of `speakers_among`, as for `predict`.
+            speakers, kept: of `speakers_among`, as for `predict`.
             batch_size, progress: as for `predict`.
 
         Returns:
@@ -293,7 +343,7 @@ class EmotionRecognizer:
         import pandas as pd  # here, since recordings without a table do not need it
 
         predictions = self.predict(
-            corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers
+            corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers, kept=kept
         )
         rows = [prediction.to_row(self.labels, self.dimensions) for prediction in predictions]
         probabilities = [
@@ -310,21 +360,27 @@ class EmotionRecognizer:
         table = pd.DataFrame(rows, columns=columns).rename(columns={**names, "transcript": "text"})
         return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], np.float64))
 
-    def speaker_statistics(self, utterances: Sequence[Utterance]) -> dict[str, FeatureStatistics]:
+    def speaker_statistics(
+        self, utterances: Sequence[Utterance], kept: KeptSound | None = None
+    ) -> dict[str, FeatureStatistics]:
         """Compute feature statistics, (bins,), of each speaker, for models that standardize per speaker.
 
         Args:
             utterances: of all speakers. Speakers with fewer than two usable clips are skipped.
+            kept: gets the sound of the utterances, so that `predict` need not read it again.
         """
         with reading_threads() as readers:
-            return self._clips.statistics(utterances, readers)
+            return self._clips.statistics(utterances, readers, kept)
 
-    def speakers_among(self, corpus: "Corpus", among: "Corpus") -> dict[str, FeatureStatistics] | None:
+    def speakers_among(
+        self, corpus: "Corpus", among: "Corpus", kept: KeptSound | None = None
+    ) -> dict[str, FeatureStatistics] | None:
         """Compute the statistics of a corpus's speakers from all their utterances in a larger corpus.
 
         Args:
             corpus: names the speakers.
             among: holds their utterances.
+            kept: as for `speaker_statistics`.
 
         Returns:
             Statistics by name of speaker; None if the model does not standardize per speaker.
@@ -333,7 +389,7 @@ class EmotionRecognizer:
             return None
         speakers = corpus.table["speaker"].dropna()
         said = among.select(among.table["speaker"].isin(speakers).to_numpy())
-        return self.speaker_statistics(corpus_utterances(said))
+        return self.speaker_statistics(corpus_utterances(said), kept)
 
     def waveform(self, utterance: Utterance) -> NDArray[np.float32]:
         """Load the sound of an utterance, (samples,), at the sampling rate of the model's processor.

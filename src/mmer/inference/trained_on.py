@@ -58,6 +58,11 @@ class TrainedOn:
         table = self.table.assign(split="train").sort_values(["sound", "words"], ignore_index=True)
         return type(self)(table)
 
+    def after(self, before: Self) -> Self:
+        """Return the record of a model whose training went on from that of another one."""
+        table = pd.concat([self.table, before.refitted.table], ignore_index=True)
+        return type(self)(table.sort_values(["split", "sound", "words"], ignore_index=True))
+
     def write(self, model_folder: Path) -> None:
         """Write it into a model folder."""
         write_parquet(self.table, model_folder / FILE)

@@ -108,7 +108,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         text_layers=recipe.model.text.layers,
         **objectives.model_dump(exclude={"ctc_weight", "class_weights"}),
         ctc_weight=objectives.ctc_weight if alphabet else 0.0,
-        class_weights=_class_weights(train, labels) if objectives.class_weights == "balanced" else None,
+        class_weights=class_weights(train, labels) if objectives.class_weights == "balanced" else None,
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
     )
@@ -230,7 +230,8 @@ def set_corpus_statistics(processor: MMERProcessor, statistics: FeatureStatistic
     processor.corpus_std = statistics.std.tolist()
 
 
-def _class_weights(train: Corpus, labels: Sequence[str]) -> list[float]:
+def class_weights(train: Corpus, labels: Sequence[str]) -> list[float]:
+    """Weigh each label by the inverse of its frequency in training; see `Objectives.class_weights`."""
     counts = torch.tensor(
         [int((train.table["emotion"] == label).sum()) for label in labels], dtype=torch.float64
     )

@@ -217,6 +217,10 @@ class Lora(Section):
 class Model(Section):
     """The network."""
 
+    start_from: Path | None = None
+    """Model folder that mmer trained, from whose network, weights, tokenizer and feature statistics training starts;
+    `mmer adapt` sets it. Of this section, `train`, `lora` and `dropout` may then be chosen; everything else has to be
+    as the folder has it."""
     fusion: Literal["mmer", "text", "speech", "naive", "auto"] = "mmer"
     """The paper's network, one modality alone, or both pooled and concatenated. `auto`: `mmer`, but `speech` where the
     words of the training utterances do not tell their emotions apart, and `text` where none has a recording."""
@@ -312,6 +316,10 @@ class Training(Section):
     """Schedule of the learning rate after the warm-up."""
     weight_decay: NonNegativeFloat = 0.01
     """AdamW weight decay; biases and normalization weights have none, except with `formulation: official`."""
+    pull_to_start: NonNegativeFloat = 0.0
+    """Strength of the pull of the weights toward those that training started with, but for the classifier (L2-SP; Li
+    et al., 2018), so that a model of `model.start_from` forgets less. It is multiplied by the learning rate, as the
+    weight decay is. 0 = no pull."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm; null = no clipping."""
     activation_checkpointing: ActivationCheckpointing = "none"
@@ -445,6 +453,15 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: no such recipe, not YAML, an unknown key, or a value that is not allowed; says where.
     """
     return _load(*read_recipe(name_or_path), overrides)
+
+
+def changed_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with settings changed, as `load_recipe` takes them.
+
+    Raises:
+        RecipeError: as for `load_recipe`.
+    """
+    return _load("recipe", recipe.dump(), overrides)
 
 
 def load_run_recipe(folder: Path) -> Recipe:

@@ -73,7 +73,7 @@ def serve(
 
         def load() -> EmotionRecognizer:
             recognizer = EmotionRecognizer.from_pretrained(folder, device, transcription)
-            recognizer.speakers = known
+            recognizer.speakers = {**recognizer.speakers, **known}
             return recognizer
 
         name = display_name(model.resolve()).removesuffix(SUFFIX)

@@ -9,6 +9,7 @@ from mmer.corpora.content import Files, content_changes, has_content, keep_conte
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import read_views
 from mmer.display.terminal import tell
+from mmer.inference.backends.network import WEIGHTS
 from mmer.recipe.schema import Recipe
 
 
@@ -50,8 +51,11 @@ def _files(recipe: Recipe) -> Files:
     folds = recipe.protocol.folds
     if isinstance(folds, str) and os.path.isfile(folds):
         files["protocol.folds"] = [folds]
+    start = recipe.model.start_from
+    if start is not None and (start / WEIGHTS).is_file():
+        files["model.start_from"] = [str(start / WEIGHTS)]
     for side in ("speech", "text"):
         encoder = getattr(recipe.model, side).encoder
-        if os.path.isdir(encoder):
+        if os.path.isdir(encoder) and encoder != str(start):
             files[f"model.{side}.encoder"] = [encoder]
     return files

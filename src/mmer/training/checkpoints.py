@@ -10,12 +10,12 @@ from transformers import TrainerState
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import TrainingError
-from mmer.model.build import configure
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.layers import chosen_layers
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import TRAINER_STATE, RunFolder
+from mmer.training.starting_model import starting_config
 
 REFIT = "refit"
 """Subfolder of a run for the second training of `protocol.refit`."""
@@ -46,9 +46,9 @@ def space_needed(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> Space:
         labels: the emotions.
 
     Raises:
-        EncoderError, RecipeError: see `configure`.
+        EncoderError, RecipeError, CheckpointError: see `starting_config`.
     """
-    config, _ = configure(recipe, train, labels)
+    config = starting_config(recipe, train, labels)
     with torch.device("meta"):
         model = MMERForEmotionRecognition(config)
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from rich.console import Console
-from transformers import TrainerState, set_seed
+from transformers import TrainerCallback, TrainerState, set_seed
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View
@@ -14,7 +14,7 @@ from mmer.display.terminal import tell
 from mmer.errors import CorpusError, MMERError
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.writing import writing_folder
-from mmer.model.build import build_model, set_corpus_statistics
+from mmer.model.build import set_corpus_statistics
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import devices_told
@@ -34,9 +34,11 @@ from mmer.training.preparation import (
     as_recognized,
 )
 from mmer.training.progress import TrainingProgress
+from mmer.training.pull_to_start import PullToStart
 from mmer.training.second_views import TrainingViews, choose_views
 from mmer.training.selection import best_step, epoch_of, is_over
 from mmer.training.speech_cache import SpeechCache
+from mmer.training.starting_model import starting_model
 from mmer.training.trainer import TEXT_CACHE, MMERTrainer
 
 
@@ -62,7 +64,7 @@ def fit(
     if PartialState().is_main_process:
         check_space(folder, space_needed(recipe, train_part, preparation.labels), [folder])
     set_seed(recipe.training.seed)
-    model, processor = build_model(recipe, train_part, preparation.labels)
+    model, processor = starting_model(recipe, train_part, preparation.labels)
     made = [view for those in views.of.values() for view in those] if views else []
     _check_transcripts(processor, preparation.corpus, made)
     if recipe.data.recognized:
@@ -70,7 +72,9 @@ def fit(
     caches = processor.uses_speech and is_cached(recipe)
     store = FeatureStore(processor, 0 if caches else MEMORY)  # its features are needed once
     heard = [TrainingUtterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
-    statistics = _read_features(store, preparation, [watched, compared], heard, console)
+    statistics = _read_features(
+        store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
+    )
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
             processor.save_pretrained(part)
@@ -98,6 +102,9 @@ def fit(
 
     watching = "validation" if selection == "last" else selection
     progress = TrainingProgress(console, watching, recipe.protocol.metric)
+    callbacks: list[TrainerCallback] = [progress]
+    if recipe.training.pull_to_start:
+        callbacks.append(PullToStart(model, recipe.training.pull_to_start))
     trainer = MMERTrainer(
         model,
         recipe,
@@ -107,7 +114,7 @@ def fit(
         judged(watched),
         Collator(processor),
         folder,
-        [progress],
+        callbacks,
         judged(compared),
         schedule_epochs,
     )
@@ -213,8 +220,13 @@ def _read_features(
     judged: list[Corpus],
     views: list[TrainingUtterance],
     console: Console,
+    *,
+    estimates: bool,
 ) -> dict[str, FeatureStatistics]:
-    """Fill the feature store, and compute the statistics for standardization."""
+    """Fill the feature store, and compute the statistics for standardization.
+
+    Where `estimates` is false, those of the training corpus stay as the processor has them.
+    """
     processor, corpus = store.processor, preparation.corpus
     if not processor.uses_speech:
         return {}
@@ -230,12 +242,13 @@ def _read_features(
             progress(done)
             if store.full:
                 break
-    if processor.normalization == "corpus":
+    if processor.normalization == "corpus" and estimates:
         set_corpus_statistics(processor, FeatureStatistics.of(map(store, trained)))
     if not per_speaker:
         return {}
-    prior = speaker_prior(store, preparation.part("train"))
-    processor.speaker_prior = None if prior is None else prior.to_dict()
+    if estimates:
+        prior = speaker_prior(store, preparation.part("train"))
+        processor.speaker_prior = None if prior is None else prior.to_dict()
     return speaker_statistics(store, corpus)
 
 

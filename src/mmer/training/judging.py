@@ -60,6 +60,11 @@ def judge_run(
     chooser = None
     with counting(console, "recording the training data", len(corpus)) as progress:
         trained_on = TrainedOn.of(preparation.corpus, progress)
+    if (
+        recipe.model.start_from is not None
+        and (before := TrainedOn.read(recipe.model.start_from)) is not None
+    ):
+        trained_on = trained_on.after(before)
     if recipe.protocol.refit:
         _keep(folder, step, folder / "validation_selected")
         chooser = read(folder / "validation_selected")

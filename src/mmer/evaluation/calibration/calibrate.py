@@ -36,6 +36,7 @@ from mmer.inference.calibration import (
     weights_hash,
 )
 from mmer.inference.inputs import corpus_utterances
+from mmer.inference.kept_sound import KeptSound
 from mmer.inference.prediction import Prediction
 from mmer.inference.trained_on import TrainedOn
 
@@ -134,13 +135,15 @@ def calibrate(
                 "model is overconfident; calibrate on other utterances, or use these with ",
                 Parameter("on_training", True),
             )
-        predictions = recognizer.predict(
-            corpus_utterances(answered),
-            batch_size=batch_size,
-            progress=progress,
-            speakers=recognizer.speakers_among(answered, corpus),
-        )
-        answers, notes = list(predictions), [note] if note else []
+        with KeptSound() as kept:
+            predictions = recognizer.predict(
+                corpus_utterances(answered),
+                batch_size=batch_size,
+                progress=progress,
+                speakers=recognizer.speakers_among(answered, corpus, kept),
+                kept=kept,
+            )
+            answers, notes = list(predictions), [note] if note else []
         if composition is not None and len(composition.models) == 2:
             composition, answers = fit_fusion(composition, answers, answered, split)
             methods = ("none",)

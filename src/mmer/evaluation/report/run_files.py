@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
-from mmer.corpora.folds import Folds
+from mmer.corpora.folds import Folds, shared_speakers
 from mmer.corpora.sufficiency import shortcomings
 from mmer.errors import Function, MMERError
 from mmer.evaluation.intervals import Interval, with_intervals
@@ -233,7 +233,10 @@ def _model(run: Run) -> str:
     if run.folds is not None:  # the training utterances of each fold decide on `auto`
         fusions = {load_run_recipe(fold).model.fusion for fold in run.runs.values()}
     used = {name: path for name, path in encoders.items() if fusions & {name, "mmer", "naive"}}
-    told = " and ".join(f"{Path(path).name} for {name}" for name, path in used.items())
+    told = f"encoders: {' and '.join(f'{Path(path).name} for {name}' for name, path in used.items())}"
+    if (start := recipe.model.start_from) is not None:
+        name = start.parent.name if start.name == "model" else start.name
+        told = f"trained further from the model {name}"
     weights = {name: getattr(recipe.objectives, f"{name}_weight", 0.0) for name in NAMES}
     if fusions == {"text"} or not run.corpus.table["transcript"].fillna("").astype(bool).any():
         weights["ctc"] = 0.0
@@ -242,7 +245,7 @@ def _model(run: Run) -> str:
     epochs = run.metrics.epochs if isinstance(run.metrics, RunMetrics) else recipe.training.epochs
     length = f"at most {epochs} epochs" if epochs else f"at least {recipe.training.steps} optimizer steps"
     return (
-        f"A model of the kind “{' or '.join(sorted(fusions))}” (encoders: {told}) tells {len(labels)} emotions apart: "
+        f"A model of the kind “{' or '.join(sorted(fusions))}” ({told}) tells {len(labels)} emotions apart: "
         f"{', '.join(labels)}. It was trained for {length} on {objectives}; "
         f"the seed is {recipe.training.seed}."
     )
@@ -259,7 +262,8 @@ def _split(run: Run, named: bool) -> str:
                 who = sorted(rows["speaker"].dropna().unique())
                 names = f" ({', '.join(who)})" if named and len(who) <= _NAMED else ""
                 parts.append(f"{split}: {len(rows)} utterances of {_count(who, 'speaker')}{names}")
-        return f"Speakers are kept apart: {'; '.join(parts)}."
+        apart = "not kept apart" if any(shared_speakers(run.corpus).values()) else "kept apart"
+        return f"Speakers are {apart}: {'; '.join(parts)}."
     folds = run.folds
     if folds.group == "split":
         how = "The split of the corpus itself is the only fold"
@@ -279,7 +283,7 @@ def _selection(run: Run) -> str:
     metrics = run.metrics
     selection = metrics.selection
     if metrics.system:
-        return "A baseline chooses nothing, so the groups that validate train too."
+        return "A baseline chooses nothing, or only among its training speakers, so the groups that validate train too."
     kept = f" (epoch {metrics.kept_epoch} of {metrics.epochs})" if isinstance(metrics, RunMetrics) else ""
     if selection == "last":
         return f"The model of the last epoch{kept} was kept: nothing was chosen on any split that is judged here."

@@ -16,6 +16,7 @@ from mmer.errors import AudioError, TruncatedError
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
+from mmer.inference.kept_sound import KeptSound
 from mmer.inference.prediction import Prediction, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.version import __version__
@@ -76,12 +77,16 @@ class Shard:
 class ShardScorer:
     """Worker that makes the files of shards, with a model that it loads once.
 
+    Args:
+        job: the model and its settings.
+        kept: gets the sound of utterances whose statistics are computed, for a worker that answers them as well.
+
     Raises:
         MMERError: `EmotionRecognizer.from_pretrained` raises it.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, kept: KeptSound | None = None) -> None:
+        self.job, self._kept = job, kept
         self.recognizer = EmotionRecognizer.from_pretrained(job.model, job.device, job.transcription)
         self._constant = {
             "model_sha256": job.model_sha256,
@@ -96,7 +101,7 @@ class ShardScorer:
         return parquet_bytes(self._rows(shard.utterances, shard.speakers, report))
 
     def _statistics(self, utterances: Sequence[Utterance], report: Report) -> pa.Table:
-        found = self.recognizer.speaker_statistics(utterances)
+        found = self.recognizer.speaker_statistics(utterances, self._kept)
         report(len(utterances), 0.0)
         rows = [{"speaker": name, "mean": of.mean, "std": of.std} for name, of in found.items()]
         return pa.Table.from_pylist(rows, SPEAKERS)
@@ -117,7 +122,11 @@ class ShardScorer:
             counted = done
 
         answers = self.recognizer.predict(
-            [utterances[i] for i in order], batch_size=self.job.batch_size, progress=count, speakers=speakers
+            [utterances[i] for i in order],
+            batch_size=self.job.batch_size,
+            progress=count,
+            speakers=speakers,
+            kept=self._kept,
         )
         for i, prediction in zip(order, answers, strict=True):
             file = files.get(utterances[i].path)

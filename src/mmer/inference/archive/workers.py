@@ -15,6 +15,7 @@ from typing import Any
 from mmer.errors import MMERError, Parameter
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.backends.onnx_network import threads_asked_for
+from mmer.inference.kept_sound import KeptSound
 
 _LOOK = 0.2  # s between checks of the other processes' progress
 
@@ -31,8 +32,9 @@ def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
         See `Answer`; raises MMERError if the model cannot be loaded or a process was killed.
     """
     if workers == 1:
-        scorer = ShardScorer(job)
-        yield lambda shards, report: ((shard.file, scorer(shard, report)) for shard in shards)
+        with KeptSound() as kept:
+            scorer = ShardScorer(job, kept)
+            yield lambda shards, report: ((shard.file, scorer(shard, report)) for shard in shards)
         return
     context = multiprocessing.get_context("spawn")
     steps, stop = context.SimpleQueue(), context.Event()

@@ -1,8 +1,8 @@
 """One interface to networks in PyTorch and in onnxruntime."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class NetworkOutput:
         speech_alone: (batch, emotions) logits from each row's speech without its text; None unless the network has
             missing-modality embeddings and the batch has both modalities.
         text_alone: (batch, emotions) logits from each row's text without its speech; None likewise.
+        encodings: `speech` and `text` -> what `TorchNetwork.keep` returns for the encoder's output; empty unless asked.
     """
 
     logits: Array
@@ -37,6 +38,7 @@ class NetworkOutput:
     both: NDArray[np.bool_]
     speech_alone: Array | None = None
     text_alone: Array | None = None
+    encodings: Mapping[str, Sequence[Array | None]] = field(default_factory=dict)
 
 
 class Network(ABC):

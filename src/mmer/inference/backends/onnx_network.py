@@ -41,6 +41,8 @@ class OnnxNetwork(Network):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads_asked_for()
         options.log_severity_level = 3  # errors
+        # Threads that wait would otherwise spin on the cores that decode the next recordings.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         with damaged_file(file):
             check_graph(file)
             self._session: Any = runtime.InferenceSession(file, options, ["CPUExecutionProvider"])
@@ -63,7 +65,7 @@ class OnnxNetwork(Network):
         if not alone:
             return NetworkOutput(logits, embeddings, np.zeros(len(logits), bool))
         both = _given(feeds["speech_attention_mask"]) & _given(feeds["text_attention_mask"])
-        return NetworkOutput(logits, embeddings, both, *alone)
+        return NetworkOutput(logits, embeddings, both, speech_alone=alone[0], text_alone=alone[1])
 
     def probabilities(self, logits: Array) -> Array:
         """Apply the softmax to (batch, emotions) logits."""

@@ -1,6 +1,7 @@
 """Answer with a PyTorch model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ class TorchNetwork(Network):
     Attributes:
         hear: replaces sound and its mask by hidden states of the speech encoder and theirs, see
             `MMERForEmotionRecognition.encode_speech`; None to run the encoder.
+        keep: turns the output of an encoder into `NetworkOutput.encodings`, one array for each row of the batch; None
+            to keep nothing.
 
     Raises:
         MMERError: there is no such device.
@@ -40,6 +43,7 @@ class TorchNetwork(Network):
         self.model = on_device(model, device)
         self.device = str(self.model.device)
         self.hear: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+        self.keep: Callable[[Encoding], Sequence[Array | None]] | None = None
 
     @attention_of_any_length()
     @torch.inference_mode()
@@ -54,6 +58,14 @@ class TorchNetwork(Network):
         if "input_ids" in inputs:
             ids, mask = inputs["input_ids"], inputs["text_attention_mask"]
             text = self.model.encode_text(self._tensor(ids), self._tensor(mask))
+        output = self._fused(speech, text)
+        if self.keep is None:
+            return output
+        sides = {"speech": speech, "text": text}
+        kept = {side: self.keep(encoding) for side, encoding in sides.items() if encoding is not None}
+        return replace(output, encodings=kept)
+
+    def _fused(self, speech: Encoding | None, text: Encoding | None) -> NetworkOutput:
         embeddings, logits = self.model.answer(speech, text)
         if not self.model.config.missing_modality_embeddings or speech is None or text is None:
             return NetworkOutput(as_array(logits), as_array(embeddings), np.zeros(len(logits), bool))

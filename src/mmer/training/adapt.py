@@ -1,0 +1,240 @@
+"""Adapt a trained model to the voices and labels of a corpus: a recipe that starts from it, and an ordinary run.
+
+The recipe trains gently: each step is followed by a pull toward the weights of the model, so that it still knows the
+voices that it knew (`training.pull_to_start`).
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from mmer.corpora.corpus import Corpus
+from mmer.display.terminal import messages, tell
+from mmer.errors import CorpusError, Function
+from mmer.inference.backends.models import model_folder
+from mmer.inference.enrollment import speakers_of
+from mmer.inference.known_speakers import keep_speakers, read_known_speakers
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.plain_text import counted, one_line
+from mmer.recipe.schema import Data, Model, Objectives, Protocol, Recipe, Training, changed_recipe
+from mmer.training.preparation import labeled
+from mmer.training.run import TrainingRun, train
+from mmer.training.starting_model import model_settings, read_trained
+
+FEWEST_CLIPS = 2
+"""Of each emotion: one to learn from, and one that is held out to choose the epoch."""
+FEWEST_SPEAKERS = 3
+"""With fewer, clips are held out to choose the epoch; otherwise speakers."""
+HELD_OUT = 4
+"""One in so many clips or speakers is held out."""
+MOST_HELD_OUT = 200
+"""Clips; more choose the epoch no better."""
+SMALL = 20_000_000
+"""Weights of encoders that are trained whole; larger ones have LoRA weights instead, or stay frozen."""
+FEWEST_FOR_LORA = 100
+"""Clips; with fewer, what a large encoder hears stays as it is."""
+STEPS = 100
+"""Least number of optimizer steps."""
+PATIENCE = 10
+"""Epochs without a better one after which training stops."""
+PULL = 0.06
+"""Share of the way back to the starting weights that each step takes at the peak learning rate."""
+_REFITTED = "then the model learns from all clips, so that none are left to calibrate the probabilities on"
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Plan of an adaptation.
+
+    Attributes:
+        recipe: of the training run.
+        notes: what it does and why, and what its figures cannot show, a sentence or two each.
+    """
+
+    recipe: Recipe
+    notes: tuple[str, ...]
+
+
+def adapt(
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    console: Console | None = None,
+) -> TrainingRun:
+    """Adapt a model that mmer trained to the voices and labels of a corpus.
+
+    A model that standardizes per speaker also keeps the statistics of the corpus's speakers, as `enroll` does for clips
+    without labels. The same call on the folder of an interrupted adaptation resumes it.
+
+    Args:
+        model: a model folder or a bundle.
+        corpus: labeled utterances.
+        out: the run folder; the adapted model is in its subfolder `model`.
+        overrides: settings to change in the recipe, as for `load_recipe`.
+        console: where progress is shown; default: standard error.
+
+    Raises:
+        CheckpointError: the model cannot be read, or cannot be trained.
+        CorpusError: the corpus cannot be read, or is too small.
+        RecipeError, TrainingError, MMERError: as for `train`.
+    """
+    console = console or messages()
+    plan = plan_adaptation(model, corpus, overrides)
+    for note in plan.notes:
+        tell(note, console)
+    run = train(plan.recipe, Path(out), console=console)
+    recognizer = EmotionRecognizer.from_pretrained(run.model_folder)
+    if recognizer.processor.per_speaker:
+        assert plan.recipe.model.start_from is not None
+        known = read_known_speakers(plan.recipe.model.start_from, recognizer.processor)
+        keep_speakers({**known, **speakers_of(recognizer, Corpus.read(corpus), console)}, run.model_folder)
+    return run
+
+
+def plan_adaptation(
+    model: str | os.PathLike[str], corpus: str | os.PathLike[str], overrides: Sequence[str] = ()
+) -> Adaptation:
+    """Choose how to adapt a model: what is trained, for how long, and what is held out.
+
+    Args:
+        model, corpus, overrides: as for `adapt`.
+
+    Raises:
+        CheckpointError, CorpusError, RecipeError: as for `adapt`.
+    """
+    folder = model_folder(model).resolve()
+    network, processor = read_trained(folder)
+    data = Data(
+        corpus=Path(corpus).resolve(),
+        label_map=changed_recipe(Recipe(), overrides).data.label_map,
+        max_duration=processor.max_duration,
+    )
+    read = Corpus.read(corpus)
+    usable, _ = labeled(read, Recipe(data=data))
+    labels, label_notes = _labels(usable, processor.labels)
+    protocol, split_notes = _split(usable)
+    settings, training, way = _way(network, model_settings(network.config, processor, folder), len(usable))
+    recipe = Recipe(
+        data=data.model_copy(update={"labels": labels}),
+        protocol=protocol,
+        model=settings,
+        objectives=Objectives(
+            ctc_weight=0.0, supervised_contrastive_weight=0.0, augmented_contrastive_weight=0.0
+        ),
+        training=training,
+    )
+    return Adaptation(changed_recipe(recipe, overrides), (way, *label_notes, *split_notes))
+
+
+def _labels(usable: Corpus, known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Order the labels of the corpus, those that the model knows first.
+
+    Raises:
+        CorpusError: there are too few labels, or too few clips of one.
+    """
+    counts = usable.table["emotion"].value_counts()
+    if not len(counts):
+        raise CorpusError(
+            f"{usable.source}: no utterance has an emotion to learn; fill in the column or, for a model that "
+            "standardizes per speaker, enroll its speakers with ",
+            Function("enroll"),
+        )
+    if len(counts) == 1:
+        raise CorpusError(
+            f"{usable.source}: every labeled utterance is {counts.index[0]!r}; a model that learns from them would "
+            "answer nothing else. Add clips of other emotions"
+        )
+    if counts.min() < FEWEST_CLIPS:
+        few = ", ".join(f"{count} of {label!r}" for label, count in counts[counts < FEWEST_CLIPS].items())
+        raise CorpusError(
+            f"{usable.source}: has {few}; adapting needs {FEWEST_CLIPS} clips of each emotion, of which one is held "
+            "out to choose the epoch. Record more, rename the emotion in data.label_map, or leave its clips out"
+        )
+    kept = [label for label in known if label in counts.index]
+    new = sorted(set(counts.index) - set(kept))
+    gone = [label for label in known if label not in counts.index]
+    notes = []
+    if new:
+        notes.append(f"new labels, learned from these clips alone: {one_line(', '.join(new))}")
+    if gone:
+        notes.append(
+            f"no clip is {one_line(' or '.join(gone))}, so the adapted model no longer answers that; add clips of it "
+            "to keep it"
+        )
+    return [*kept, *new], notes
+
+
+def _split(usable: Corpus) -> tuple[Protocol, list[str]]:
+    """Choose what is held out: what the corpus says, else speakers, or clips where there are too few speakers."""
+    table = usable.table
+    if table["split"].notna().all() and {"train", "validation"} <= set(table["split"]):
+        return Protocol(), ["the split is that of the corpus"]
+    names = sorted(table["speaker"].dropna().unique())
+    if len(names) >= FEWEST_SPEAKERS and table["speaker"].notna().all():
+        held_out = max(1, len(names) // HELD_OUT)
+        # On two speakers, the calibration is fitted, for which the model must not learn from them.
+        refit = held_out < 2
+        who = f"{held_out} of {len(names)} speakers {'is' if held_out == 1 else 'are'} held out to choose the epoch"
+        after = f"; {_REFITTED}" if refit else " and to calibrate the probabilities"
+        return Protocol(no_test=True, validation=held_out, refit=refit), [who + after]
+    ids = _held_out_clips(table)
+    whose = counted(len(names), "speaker") if names else "speakers without a name"
+    protocol = Protocol(group="utterance_id", no_test=True, validation=ids, speakers_apart=False, refit=True)
+    return protocol, [
+        f"{len(ids)} clips are held out to choose the epoch, since the clips are of {whose}; {_REFITTED}. The figures "
+        "are of voices that the model learned from: what it is worth for other voices is not measured"
+    ]
+
+
+def _held_out_clips(table: pd.DataFrame) -> list[str]:
+    """Draw clips of each emotion, one in `HELD_OUT` and at least one."""
+    share = min(1 / HELD_OUT, MOST_HELD_OUT / len(table))
+    generator, drawn = np.random.default_rng(0), list[str]()
+    for _, clips in table.groupby("emotion", sort=True)["utterance_id"]:
+        ids = sorted(clips)
+        drawn += generator.choice(ids, max(1, int(share * len(ids))), replace=False).tolist()
+    return sorted(drawn)
+
+
+def _way(network: MMERForEmotionRecognition, settings: Model, clips: int) -> tuple[Model, Training, str]:
+    """Choose which weights are trained, how, and say why."""
+    encoders = [encoder for encoder in (network.speech_encoder, network.text_encoder) if encoder is not None]
+    size = sum(weight.numel() for encoder in encoders for weight in encoder.parameters())
+    millions = f"encoders of {size / 1e6:.1f} million weights"
+    if size < SMALL:
+        train, rate = "full", 1e-3
+        way = f"all weights are trained on {clips} clips, since the model is small ({millions})"
+    elif clips < FEWEST_FOR_LORA:
+        train, rate = "frozen", 2e-4
+        way = (
+            f"fusion and classifier are trained, and the {millions} stay as they are, since {clips} clips are too few "
+            f"to change them; from {FEWEST_FOR_LORA} clips on, they are trained by LoRA"
+        )
+    else:
+        train, rate = "lora", 2e-4
+        way = (
+            f"{millions} are trained by LoRA, and fusion and classifier whole, since there are {clips} clips"
+        )
+    speech = settings.speech.model_copy(update={"train": train})
+    text = settings.text.model_copy(update={"train": train})
+    training = Training(
+        epochs=None,
+        steps=STEPS,
+        batch_size=min(32, max(8, clips // 8)),
+        learning_rate=rate,
+        warmup_ratio=0.1,
+        schedule="cosine",
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        pull_to_start=PULL / rate,
+        patience=PATIENCE,
+    )
+    return settings.model_copy(update={"speech": speech, "text": text}), training, way

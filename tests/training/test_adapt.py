@@ -1,0 +1,319 @@
+"""A trained model goes on with the voices and labels of another corpus."""
+
+import io
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import run
+from inference.conftest import raise_first_logit
+from interrupting import Interrupting
+from published_models import save_audio_classifier
+from rich.console import Console
+from safetensors.torch import load_file
+
+from mmer.corpora.corpus import Corpus
+from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
+from mmer.evaluation.model_card import write_model_card
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
+from mmer.model.processor import MMERProcessor
+from mmer.recipe.schema import Recipe, changed_recipe
+from mmer.training import adapt as module
+from mmer.training.adapt import Adaptation, adapt, plan_adaptation
+from mmer.training.preparation import prepare
+from mmer.training.run import TrainingRun, train
+from mmer.training.starting_model import starting_model
+
+SHORT = ["training.epochs=2", "protocol.refit=false"]
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def base(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A model that knows speakers A, B and C, and three emotions."""
+    recipe = tiny("model.speech.normalization=corpus", "training.epochs=1", "training.seed=7")
+    return train(recipe, tmp_path_factory.mktemp("base") / "run", console=quiet())
+
+
+@pytest.fixture
+def own(tones: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a part of the tones, with other columns, as a user's corpus."""
+
+    def write(speakers: str = "D", **columns: Any) -> Path:
+        table = Corpus.read(tones).table
+        table = table[table["speaker"].isin(list(speakers))].assign(**columns).reset_index(drop=True)
+        Corpus(table).write(tmp_path / "own.parquet")
+        return tmp_path / "own.parquet"
+
+    return write
+
+
+def tired_for_sad(table: pd.DataFrame) -> pd.Series:
+    return table["emotion"].replace("sad", "tired")
+
+
+def test_weights_and_statistics_are_those_of_the_model(base: TrainingRun, own, tmp_path: Path) -> None:
+    """With a pull of its whole way back, a step changes the classifier alone."""
+    all_of_it = [*SHORT, "training.pull_to_start=1e9", "training.warmup_ratio=0"]
+    adapted = adapt(base.model_folder, own(), tmp_path / "adapted", all_of_it, console=quiet())
+    before, after = weights(base.model_folder), weights(adapted.model_folder)
+    assert {name for name, weight in before.items() if not torch.equal(weight, after[name])} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    old, new = (MMERProcessor.from_pretrained(run.model_folder) for run in (base, adapted))
+    assert new.labels == old.labels
+    assert new.corpus_mean == old.corpus_mean != None  # noqa: E711
+    assert new.tokenizer.get_vocab() == old.tokenizer.get_vocab()
+
+
+def test_the_adapted_model_is_an_ordinary_one(base: TrainingRun, own, tmp_path: Path) -> None:
+    console = quiet()
+    adapted = adapt(base.model_folder, own(), tmp_path / "adapted", SHORT, console=console)
+    assert isinstance(console.file, io.StringIO)
+    told = " ".join(console.file.getvalue().split())
+    assert "all weights are trained on 9 clips, since the model is small" in told
+    assert "3 clips are held out to choose the epoch, since the clips are of 1 speaker" in told
+    changed = weights(adapted.model_folder)
+    moved = [
+        name for name, weight in weights(base.model_folder).items() if not torch.equal(weight, changed[name])
+    ]
+    assert any(name.startswith("speech_encoder") for name in moved)
+    assert any(name.startswith("text_encoder") for name in moved)
+    corpus = Corpus.read(tmp_path / "own.parquet")
+    answers = EmotionRecognizer.from_pretrained(adapted.model_folder).predict_corpus(corpus)
+    assert answers["error"].isna().all()
+    both = TrainedOn.read(adapted.model_folder)
+    first = TrainedOn.read(base.model_folder)
+    assert both is not None
+    assert first is not None
+    assert len(both.table) == len(first.table) + 9
+    assert both.splits_of(corpus).notna().all()
+    card = write_model_card(adapted.folder).read_text()
+    assert "trained further from the model run" in card
+    assert "Speakers are not kept apart" in card
+
+
+def test_interrupted_and_resumed_is_uninterrupted(base: TrainingRun, own, tmp_path: Path) -> None:
+    path = own()
+    whole = adapt(base.model_folder, path, tmp_path / "whole", SHORT, console=quiet())
+    with pytest.raises(KeyboardInterrupt):
+        adapt(
+            base.model_folder, path, tmp_path / "run", SHORT, console=Console(file=Interrupting("epoch 1/2"))
+        )
+    resumed = adapt(base.model_folder, path, tmp_path / "run", SHORT, console=quiet())
+    assert resumed.metrics == whole.metrics
+    ours, theirs = weights(resumed.model_folder), weights(whole.model_folder)
+    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+
+
+def test_another_model_in_the_same_place_is_not_gone_on_with(base: TrainingRun, own, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(base.model_folder, tmp_path / "start"))
+    adapt(start, own(), tmp_path / "run", ["training.epochs=1", SHORT[1]], console=quiet())
+    raise_first_logit(start)
+    with pytest.raises(
+        RecipeError, match=r"what is in data\.corpus: .*model\.start_from.*use another folder"
+    ):
+        adapt(start, own(), tmp_path / "run", ["training.epochs=1", SHORT[1]], console=quiet())
+
+
+def test_new_labels_follow_those_that_stay(base: TrainingRun, own, tmp_path: Path) -> None:
+    plan = plan_adaptation(base.model_folder, own(emotion=tired_for_sad))
+    assert plan.recipe.data.labels == ["angry", "calm", "tired"]
+    assert "new labels, learned from these clips alone: tired" in plan.notes
+    assert any("no clip is sad, so the adapted model no longer answers that" in note for note in plan.notes)
+    torch.manual_seed(0)
+    model, processor = starting_model(
+        plan.recipe, prepare(plan.recipe).part("train"), ["angry", "calm", "tired"]
+    )
+    before, now = weights(base.model_folder)["classifier.weight"], model.classifier.weight
+    assert torch.equal(now[:2], before[:2])
+    assert not torch.equal(now[2], before[2])
+    assert processor.labels == ["angry", "calm", "tired"] == list((model.config.id2label or {}).values())
+    adapted = adapt(base.model_folder, tmp_path / "own.parquet", tmp_path / "adapted", SHORT, console=quiet())
+    assert EmotionRecognizer.from_pretrained(adapted.model_folder).labels == ["angry", "calm", "tired"]
+
+
+def test_labels_stand_in_the_order_of_the_model(base: TrainingRun, own, tiny) -> None:
+    """Rows follow their labels, whatever the order."""
+    recipe = changed_recipe(plan_adaptation(base.model_folder, own()).recipe, ["data.labels=sad,angry,calm"])
+    model, _ = starting_model(recipe, prepare(recipe).part("train"), ["sad", "angry", "calm"])
+    before = weights(base.model_folder)
+    for name in ("weight", "bias"):
+        assert torch.equal(getattr(model.classifier, name), before[f"classifier.{name}"][[2, 0, 1]])
+
+
+def split_of(plan: Adaptation) -> pd.DataFrame:
+    return prepare(plan.recipe).corpus.table
+
+
+def test_speakers_are_held_out_where_there_are_three(base: TrainingRun, own) -> None:
+    plan = plan_adaptation(base.model_folder, own("BCD"))
+    table = split_of(plan)
+    held_out = table[table["split"] == "validation"]
+    assert held_out["speaker"].nunique() == 1
+    assert not set(held_out["speaker"]) & set(table[table["split"] == "train"]["speaker"])
+    assert any("1 of 3 speakers is held out" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_clips_of_each_emotion_are_held_out_otherwise(base: TrainingRun, own, named: bool) -> None:
+    plan = plan_adaptation(base.model_folder, own("CD") if named else own("BCD", speaker=None))
+    table = split_of(plan)
+    held_out = table[table["split"] == "validation"]
+    assert sorted(held_out["emotion"].unique()) == ["angry", "calm", "sad"]
+    assert 0.1 < len(held_out) / len(table) < 0.4
+    whose = "2 speakers" if named else "speakers without a name"
+    assert any(f"since the clips are of {whose}" in note for note in plan.notes)
+    assert plan_adaptation(base.model_folder, Path(str(plan.recipe.data.corpus))).recipe == plan.recipe
+
+
+def test_the_split_of_the_corpus_is_kept(base: TrainingRun, own) -> None:
+    def split(table: pd.DataFrame) -> pd.Series:
+        return table["speaker"].map({"B": "train", "C": "validation", "D": "test"})
+
+    table = split_of(plan_adaptation(base.model_folder, own("BCD", split=split)))
+    assert dict(zip(table["speaker"], table["split"], strict=True)) == {
+        "B": "train",
+        "C": "validation",
+        "D": "test",
+    }
+
+
+def test_what_is_trained_depends_on_size_and_clips(
+    base: TrainingRun, own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SMALL", 0)
+    few = plan_adaptation(base.model_folder, own())
+    assert few.recipe.model.speech.train == few.recipe.model.text.train == "frozen"
+    assert "9 clips are too few to change them" in few.notes[0]
+    monkeypatch.setattr(module, "FEWEST_FOR_LORA", 9)
+    many = plan_adaptation(base.model_folder, own())
+    assert many.recipe.model.speech.train == many.recipe.model.text.train == "lora"
+    assert "are trained by LoRA" in many.notes[0]
+
+
+@pytest.mark.parametrize("fewest_for_lora", [9, 100])
+def test_large_encoders(
+    tiny,
+    own,
+    listener: Path,
+    reader: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fewest_for_lora: int,
+) -> None:
+    """Pretrained encoders learn by LoRA or stay as they are; the result is an ordinary model in both cases."""
+    recipe = tiny(f"model.speech.encoder={listener}", f"model.text.encoder={reader}", "training.epochs=1")
+    recipe = changed_recipe(recipe, ["augment.speech.probability=0", "model.speech.train=frozen"])
+    start = train(recipe, tmp_path / "base", console=quiet())
+    monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(module, "FEWEST_FOR_LORA", fewest_for_lora)
+    adapted = adapt(start.model_folder, own(), tmp_path / "adapted", SHORT, console=quiet())
+    before, after = weights(start.model_folder), weights(adapted.model_folder)
+    assert before.keys() == after.keys()
+    moved = {name.split(".")[0] for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert {"fusion", "classifier"} <= moved
+    encoders = {"speech_encoder", "text_encoder"}
+    assert moved & encoders == (encoders if fewest_for_lora == 9 else set())
+
+
+def test_settings_that_the_model_does_not_have(base: TrainingRun, own, tmp_path: Path) -> None:
+    for setting, found in (
+        (
+            "model.fusion=speech",
+            "model.fusion is speech, but the model in .* has mmer; set model.fusion=mmer",
+        ),
+        ("model.speech.normalization=utterance", "has corpus; set model.speech.normalization=corpus"),
+        ("model.pooling=mean", "has max; set model.pooling=max"),
+    ):
+        with pytest.raises(RecipeError, match=found):
+            adapt(base.model_folder, own(), tmp_path / "adapted", [setting], console=quiet())
+
+
+def test_speakers_of_a_model_that_standardizes_per_speaker_are_kept(tiny, own, tmp_path: Path) -> None:
+    recipe = tiny("model.speech.normalization=speaker", "training.epochs=1")
+    start = train(recipe, tmp_path / "base", console=quiet())
+    adapted = adapt(start.model_folder, own("D"), tmp_path / "adapted", SHORT, console=quiet())
+    assert set(EmotionRecognizer.from_pretrained(adapted.model_folder).speakers) == {"D"}
+    old, new = (MMERProcessor.from_pretrained(run.model_folder) for run in (start, adapted))
+    assert new.speaker_prior == old.speaker_prior is not None
+    further = adapt(adapted.model_folder, own("A"), tmp_path / "further", SHORT, console=quiet())
+    assert set(EmotionRecognizer.from_pretrained(further.model_folder).speakers) == {"A", "D"}
+
+
+def test_the_command_enrolls_where_there_are_no_labels(
+    base: TrainingRun, own, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = run(capfd, monkeypatch, ["adapt", base.model_folder, own(emotion=None), "--out", tmp_path / "out"])
+    assert told.code == 2
+    assert "does not standardize features per speaker, so clips without emotions teach it nothing" in told.err
+    told = run(capfd, monkeypatch, ["adapt", base.model_folder, own(emotion=None), "training.seed=1"])
+    assert told.code == 2
+    assert "training.seed=1 is for training, and no utterance of" in told.err
+    told = run(
+        capfd, monkeypatch, ["adapt", base.model_folder, own(emotion=one_emotion), "--out", tmp_path / "out"]
+    )
+    assert told.code == 2
+    assert len(told.err.strip().splitlines()) == 1
+
+
+def one_emotion(table: pd.DataFrame) -> str:
+    return "angry"
+
+
+def rare_emotion(table: pd.DataFrame) -> np.ndarray:
+    return np.where(table.index == table.index[0], "afraid", table["emotion"])
+
+
+@pytest.mark.parametrize(
+    ("emotion", "told"),
+    [
+        (
+            one_emotion,
+            "every labeled utterance is 'angry'; a model that learns from them would answer nothing else",
+        ),
+        (rare_emotion, "has 1 of 'afraid'; adapting needs 2 clips of each emotion"),
+        (None, "no utterance has an emotion"),
+    ],
+)
+def test_a_corpus_that_is_too_small(base: TrainingRun, own, tmp_path: Path, emotion, told: str) -> None:
+    with pytest.raises(CorpusError, match=told):
+        adapt(base.model_folder, own(emotion=emotion), tmp_path / "adapted", console=quiet())
+    assert not (tmp_path / "adapted").exists()
+
+
+def test_models_that_cannot_be_trained_further(base: TrainingRun, own, tmp_path: Path) -> None:
+    published = save_audio_classifier(tmp_path / "published", "hubert")
+    with pytest.raises(CheckpointError, match=r"is a published model.*model\.speech\.encoder"):
+        plan_adaptation(published, own())
+    with pytest.raises(MMERError, match="no model folder at"):
+        plan_adaptation(tmp_path / "nothing", own())
+
+
+@pytest.mark.slow
+def test_a_transformed_voice_is_learned_and_the_old_ones_are_kept(tmp_path: Path) -> None:
+    """The benchmark's own voices: 5 clips of each emotion of one that is far from those of training."""
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "adapt.py"))
+    model, old = benchmark["trained"](tmp_path)
+    few, rest = benchmark["drawn"](benchmark["transformed"](tmp_path, 0, 0.7), 5)
+    assert few.table["emotion"].value_counts().tolist() == [5] * 4
+    few.write(tmp_path / "few.parquet")
+    adapted = adapt(model, tmp_path / "few.parquet", tmp_path / "adapted", console=quiet()).model_folder
+    accuracy = benchmark["accuracy"]
+    assert accuracy(adapted, rest) >= accuracy(model, rest) + 0.2
+    assert accuracy(adapted, old) >= accuracy(model, old) - 0.02
