@@ -34,7 +34,7 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, EncoderError, MMERError
 from mmer.inference import EmotionRecognizer
-from mmer.inference.embedding.embed import embed
+from mmer.inference.embedding.embed import ROWS, embed
 from mmer.inference.embedding.files import read_embeddings
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.trained_on import TrainedOn
@@ -235,6 +235,30 @@ def test_what_a_clip_lacks_is_null_and_what_cannot_be_embedded_says_why(
         embed(
             encoder("wavlm-group"), Corpus(corpus.table.iloc[[3]].reset_index(drop=True)), out, device="cpu"
         )
+
+
+def test_no_words_have_no_embedding_even_of_a_model_that_must_read(
+    model_folder: Path, clips: list[str], tmp_path: Path
+) -> None:
+    corpus = Corpus(pd.DataFrame({"utterance_id": ["u"], "audio_path": clips[:1], "transcript": [None]}))
+    done = embed(model_folder, corpus, tmp_path / "e.parquet", device="cpu")
+    row = pd.read_parquet(done.path).iloc[0]
+    assert (row["text"], row["error"]) == (None, None)
+    assert len(row["fused"]) == 56
+    assert row["warnings"] == "no transcript: this model reads, and was given an empty text"
+
+
+def test_a_model_that_standardizes_per_speaker_takes_all_clips_of_the_speaker(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(tmp_path / "model", speech="wav2vec2-bert", normalization="speaker")
+    recognizer = EmotionRecognizer.from_pretrained(model, device="cpu")
+    expected = list(recognizer.embed(corpus_utterances(corpus)))
+    monkeypatch.setitem(ROWS, "utterance", 5)  # so that the clips of a speaker are in several parts
+    embed(model, corpus, tmp_path / "e.parquet", device="cpu")
+    for found, wanted in zip(pd.read_parquet(tmp_path / "e.parquet")["fused"], expected, strict=True):
+        assert wanted is not None
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_a_matrix_holds_the_embedding_of_the_answer_with_its_ids_beside_it(
