@@ -33,7 +33,7 @@ def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_size_of_the_command_line() -> None:
     found = dict(commands())
-    assert len(found) == 26
+    assert len(found) == 27
     assert sum(len(options(command)) for command in found.values()) <= 110
 
 
