@@ -18,6 +18,8 @@ import soundfile
 import typer.main
 from code_blocks import blocks
 from commands import SMALL, make_recordings, run
+from tiny import speech_config
+from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
@@ -45,7 +47,7 @@ TRAINING = {"train": SMALL, "crossval": SMALL, "ablate": SMALL, "adapt": ["train
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a small model on the recordings of three speakers."""
+    """A run of a small model on the recordings of three speakers, and a small random encoder."""
     from mmer.recipe.schema import load_recipe
     from mmer.training.run import train
 
@@ -54,6 +56,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ["data.corpus=" + str(folder / "my-recordings"), "protocol.test=[anna]", *SMALL]
     missing = ["augment.missing={speech: 0.1, text: 0.4}", "training.batch_size=8"]
     train(load_recipe("compact", [*settings, *missing]), folder / "run")
+    AutoModel.from_config(speech_config("wavlm-group")).save_pretrained(folder / "wavlm-base-plus")
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder / "wavlm-base-plus")
     return folder
 
 
@@ -63,6 +67,7 @@ def workplace(trained: Path, page: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     shutil.copytree(trained / "my-recordings", "my-recordings")
     made_here = [block.text for block in blocks(DOCS / page)]
+    shutil.copytree(trained / "wavlm-base-plus", "wavlm-base-plus")
     for name, part in (("run", "model"), ("my-run", "")):
         if not any(f"--out {name}\n" in text for text in made_here):
             shutil.copytree(trained / "run" / part, Path(name, part))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,11 +78,12 @@ def test_embeddings_of_an_encoder_go_through_the_folds_and_those_of_other_record
 
 def test_what_is_refused(tiny: Tiny, corpus: Corpus, tmp_path: Path) -> None:
     recipe, path = tiny("protocol.folds=2"), made(corpus, tmp_path / "e.parquet", 1)
-    for arguments, error, said in (
+    refused: list[tuple[dict[str, Any], type[MMERError], str]] = [
         ({"embeddings": tmp_path / "no.parquet"}, CorpusError, r"no\.parquet: no such file of embeddings"),
         ({}, MMERError, "the baseline embeddings needs a file of embeddings"),
         ({"embeddings": path, "per_speaker": True}, MMERError, "per_speaker does not belong to the baseline"),
-    ):
+    ]
+    for arguments, error, said in refused:
         with pytest.raises(error, match=said):
             cross_validate_baseline("embeddings", recipe, tmp_path / "out", **arguments, console=QUIET)
     with pytest.raises(MMERError, match="embeddings does not belong to the baseline majority"):

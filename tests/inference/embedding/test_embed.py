@@ -34,7 +34,7 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, EncoderError, MMERError
 from mmer.inference import EmotionRecognizer
-from mmer.inference.embedding.embed import embed
+from mmer.inference.embedding.embed import ROWS, embed
 from mmer.inference.embedding.files import read_embeddings
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.trained_on import TrainedOn
@@ -237,6 +237,30 @@ def test_what_a_clip_lacks_is_null_and_what_cannot_be_embedded_says_why(
         )
 
 
+def test_no_words_have_no_embedding_even_of_a_model_that_must_read(
+    model_folder: Path, clips: list[str], tmp_path: Path
+) -> None:
+    corpus = Corpus(pd.DataFrame({"utterance_id": ["u"], "audio_path": clips[:1], "transcript": [None]}))
+    done = embed(model_folder, corpus, tmp_path / "e.parquet", device="cpu")
+    table = pd.read_parquet(done.path)
+    assert table[["text", "error"]].isna().all().all()
+    assert len(table["fused"][0]) == 56
+    assert "no transcript: this model reads, and was given an empty text" in table["warnings"][0]
+
+
+def test_a_model_that_standardizes_per_speaker_takes_all_clips_of_the_speaker(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(tmp_path / "model", speech="wav2vec2-bert", normalization="speaker")
+    recognizer = EmotionRecognizer.from_pretrained(model, device="cpu")
+    expected = list(recognizer.embed(corpus_utterances(corpus)))
+    monkeypatch.setitem(ROWS, "utterance", 5)  # so that the clips of a speaker are in several parts
+    embed(model, corpus, tmp_path / "e.parquet", device="cpu")
+    for found, wanted in zip(pd.read_parquet(tmp_path / "e.parquet")["fused"], expected, strict=True):
+        assert wanted is not None
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_a_matrix_holds_the_embedding_of_the_answer_with_its_ids_beside_it(
     model_folder: Path, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -251,7 +275,7 @@ def test_a_matrix_holds_the_embedding_of_the_answer_with_its_ids_beside_it(
     assert set(ids["emotion"]) == {"=1+1, [red]"}
     shuffled = Corpus(named.table.sample(frac=1, random_state=0).reset_index(drop=True))
     both = [read_embeddings(tmp_path / f"e.{suffix}", shuffled) for suffix in ("npy", "parquet")]
-    np.testing.assert_allclose(*both, atol=1e-5)
+    np.testing.assert_allclose(both[0], both[1], atol=1e-5)
     np.testing.assert_array_equal(both[0], matrix[shuffled.table["utterance_id"].map(int).to_numpy()])
 
 

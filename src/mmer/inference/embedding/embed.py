@@ -38,7 +38,7 @@ from mmer.version import __version__
 
 PARTS = ".parts"
 """What the name of the folder of parts ends in."""
-_ROWS: Mapping[Level, int] = {"utterance": 512, "frame": 32}
+ROWS: dict[Level, int] = {"utterance": 512, "frame": 32}
 """Utterances of a part, the most that are in memory, and that are embedded again after an interruption."""
 
 
@@ -136,7 +136,7 @@ class _Job:
 
     def run(self, request: Sequence[object]) -> Embedded:
         """Embed what is missing, and put the parts together."""
-        rows = _ROWS[self.file.level]
+        rows = ROWS[self.file.level]
         groups = [self.utterances[start : start + rows] for start in range(0, len(self.utterances), rows)]
         parts = dict(zip(self._names([*request, *self.columns], groups), groups, strict=True))
         missing = {part: group for part, group in parts.items() if not part.is_file()}
