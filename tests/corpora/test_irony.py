@@ -11,6 +11,7 @@ import soundfile
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.irony import DECOYS, VALENCES, make_irony
+from mmer.corpora.words import words_tell_emotions
 from mmer.errors import CorpusError
 from mmer.features.prosody import HOP, prosody
 
@@ -60,6 +61,10 @@ def test_label_is_the_agreement_of_the_word_with_its_prosody(irony: Corpus) -> N
         assert row["place"] == ("first" if words.index(word) < words.index(decoy) else "second")
         agrees = (word in positive) == (row["prosody"] == "bright")
         assert row["emotion"] == ("sincere" if agrees else "ironic")
+
+
+def test_words_alone_tell_nothing_so_that_automatic_fusion_only_listens(irony: Corpus) -> None:
+    assert not words_tell_emotions(irony)
 
 
 def test_no_voice_and_no_sentence_is_on_two_sides(irony: Corpus) -> None:
