@@ -17,6 +17,7 @@ from mmer.extras import import_extra
 _SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback, and Synth returns when all have gone
 _DO_NOT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 _UTF8 = 1  # espeakCHARS_UTF8
+_SSML = 0x10  # espeakSSML
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -58,7 +59,15 @@ class ESpeak:
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # for the noise in breathy voices
 
     def synthesize(
-        self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, volume: int
+        self,
+        text: str,
+        *,
+        voice: str,
+        rate: int,
+        pitch: int,
+        pitch_range: int,
+        volume: int,
+        is_markup: bool = False,
     ) -> NDArray[np.float32]:
         """Speak a text.
 
@@ -69,6 +78,7 @@ class ESpeak:
             pitch: 0 to 99, relative to the voice's own; 50 is usual.
             pitch_range: 0 (monotone) to 100; 50 is usual.
             volume: 0 to 200; 100 is usual.
+            is_markup: whether the text is SSML, whose element `prosody` changes these settings for some words.
 
         Returns:
             (samples,) full scale = ±1.
@@ -85,7 +95,8 @@ class ESpeak:
             self._chunks.clear()
             encoded = text.encode()
             length = ctypes.c_size_t(len(encoded) + 1)
-            failed = self._library.espeak_Synth(encoded, length, 0, 1, 0, _UTF8, None, None)
+            flags = _UTF8 | (_SSML if is_markup else 0)
+            failed = self._library.espeak_Synth(encoded, length, 0, 1, 0, flags, None, None)
             assert not failed, failed
             samples = np.concatenate([*self._chunks, np.zeros(0, np.int16)])
             return samples.astype(np.float32) / np.float32(32768)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 import soxr
+from numpy.typing import NDArray
 from rich.console import Console
 
 from mmer.audio.load import SAMPLING_RATE
@@ -131,7 +132,7 @@ def make_spoken(
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    voices, twins = _voices(generator), _twins(generator)
+    voices, twins = draw_voices(generator), _twins(generator)
     synthesizer = ESpeak()
     rows: list[Row] = []
     total = sum(counts.values()) * utterances
@@ -158,7 +159,7 @@ def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
     return table_path.resolve()
 
 
-def _voices(generator: np.random.Generator) -> Iterator[Voice]:
+def draw_voices(generator: np.random.Generator) -> Iterator[Voice]:
     """Yield every variant once, women and men in turn, each with an accent."""
     accents = itertools.cycle(generator.permutation(ACCENTS).tolist())
     women, men = (generator.permutation(VARIANTS[gender]).tolist() for gender in ("female", "male"))
@@ -208,9 +209,12 @@ def _speak(synthesizer: ESpeak, voice: Voice, row: Row, path: Path) -> float:
     """Write the recording of a row and return its seconds."""
     settings = {name: row[name] for name in ("rate", "pitch", "pitch_range", "volume")}
     waveform = synthesizer.synthesize(row["transcript"], voice=voice.name, **settings)
-    waveform = soxr.resample(
-        without_silence(waveform), synthesizer.sampling_rate, SAMPLING_RATE, quality="HQ"
-    )
+    return write_speech(waveform, synthesizer.sampling_rate, path)
+
+
+def write_speech(waveform: NDArray[np.float32], sampling_rate: int, path: Path) -> float:
+    """Write (samples,) of eSpeak NG as a 16 kHz mono FLAC file without silence around it, and return its seconds."""
+    waveform = soxr.resample(without_silence(waveform), sampling_rate, SAMPLING_RATE, quality="HQ")
     sound = io.BytesIO()
     soundfile.write(sound, waveform, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
     write_bytes(path, sound.getvalue())
