@@ -42,6 +42,8 @@ COMMANDS = (
     f"robustness {MODEL} data --out robust --axes loudness --sample 4",
     f"score {MODEL} data --out scored",
     "score onnx data --out scored-onnx --workers 2",
+    f"embed {MODEL} data -o embeddings.parquet",
+    f"adapt {MODEL} data -o adapted training.epochs=1",
     f"corpus transcribe data --with ctc:{MODEL} --out heard.parquet",
     "compare run run",
     f"crossval compact {SPLIT} --system majority",

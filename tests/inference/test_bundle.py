@@ -351,6 +351,8 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
         "model check": [packed, packed],
         "robustness": [packed, recordings, "--out", "robust", "--axes", "loudness", "--sample", "2"],
         "model export": [of_words, "-o", "onnx"],
+        "embed": [packed, recordings, "-o", "embeddings.parquet"],
+        "adapt": [packed, recordings, "-o", "adapted", "training.epochs=1"],
     }
     refused = {"calibrate": [packed, recordings, "--split", "all"]}
     elsewhere = {"listen", "serve"}  # below, and in tests/serving/test_command.py
