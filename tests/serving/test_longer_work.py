@@ -128,7 +128,7 @@ def test_explanation_of_nothing(url: str) -> None:
 class Slow(EmotionRecognizer):
     """A recognizer that takes its time, and counts what it did."""
 
-    answered = 0
+    given = 0
     passes = 0
 
     @classmethod
@@ -146,7 +146,7 @@ class Slow(EmotionRecognizer):
 
     def predict(self, items: Any, **settings: Any) -> Iterator[Prediction]:
         for item in items:
-            self.answered += 1
+            self.given += 1
             yield from super().predict([item], **settings)
 
 
@@ -175,9 +175,9 @@ def test_work_ends_when_nobody_waits_for_it(
     soundfile.write(long, np.tile(samples[:, 0], 20), RATE, format="FLAC")
     body = json.dumps({"audio": base64.b64encode(long.getvalue()).decode()}).encode()
     with connect(url, request(url, body, path="/v1/timeline")):
-        while len(loaded) < 2 or not loaded[1].answered:
+        while len(loaded) < 2 or not loaded[1].given:
             time.sleep(0.05)
-    assert until_still(lambda: loaded[1].answered) < 40
+    assert until_still(lambda: loaded[1].given) < 40
     body = json.dumps({"transcript": "nie wiem, co robić " * 20}).encode()
     with connect(url, request(url, body, path="/v1/explain")):
         while len(loaded) < 3 or not loaded[2].passes:

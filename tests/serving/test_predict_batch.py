@@ -119,7 +119,7 @@ def test_files_count_for_the_rate_limit(service: Callable[..., str]) -> None:
 class Slow(EmotionRecognizer):
     """A recognizer that takes its time over each utterance."""
 
-    answered = 0
+    given = 0
 
     def answer(self, clips: Sequence[Clip], **settings: Any) -> list[Prediction]:
         found = list[Prediction]()
@@ -127,7 +127,7 @@ class Slow(EmotionRecognizer):
             time.sleep(0.1)
             if clip.utterance.utterance_id == "broken.wav":
                 raise RuntimeError("a bug of the recognizer")
-            self.answered += 1
+            self.given += 1
             found += super().answer([clip], **settings)
         return found
 
@@ -145,7 +145,7 @@ def test_lines_come_before_the_last_is_ready(service: Callable[..., str], slow: 
     url = service(load=lambda: slow, batch_size=2)
     with httpx2.stream("POST", url + ROUTE, files=batch_of(20), timeout=60) as response:
         next(response.iter_lines())
-        assert slow.answered < 20
+        assert slow.given < 20
 
 
 def test_work_ends_when_the_client_leaves(service: Callable[..., str], slow: Slow) -> None:
@@ -153,8 +153,8 @@ def test_work_ends_when_the_client_leaves(service: Callable[..., str], slow: Slo
     with httpx2.stream("POST", url + ROUTE, files=batch_of(100), timeout=60) as response:
         next(response.iter_lines())
     before = -1
-    while before != slow.answered:
-        before = slow.answered
+    while before != slow.given:
+        before = slow.given
         time.sleep(1)
     assert before < 30
 
@@ -164,9 +164,9 @@ def test_others_are_answered_between_the_files(service: Callable[..., str], slow
     url = service(load=lambda: slow, batch_size=2)
     with httpx2.stream("POST", url + ROUTE, files=batch_of(60), timeout=60) as response:
         next(response.iter_lines())
-        before = slow.answered
+        before = slow.given
         assert httpx2.post(f"{url}/v1/predict", json={"transcript": "so"}, timeout=60).status_code == 200
-        assert slow.answered - before < 20
+        assert slow.given - before < 20
 
 
 def test_a_batch_that_takes_too_long(service: Callable[..., str], slow: Slow) -> None:
@@ -175,7 +175,7 @@ def test_a_batch_that_takes_too_long(service: Callable[..., str], slow: Slow) ->
     assert len(found) == 40
     assert found[0]["answer"]["label"]
     assert found[-1]["error"] == "no answer within 1.5 s; send less at a time, or ask again later"
-    assert slow.answered < 30
+    assert slow.given < 30
 
 
 def test_a_bug_costs_its_file_alone(
@@ -195,4 +195,4 @@ def test_a_client_that_leaves_in_the_middle_of_its_files(service: Callable[..., 
         url, f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n".encode()
     ) as client:
         assert client.recv(65536).startswith(b"HTTP/1.1 408 ")
-    assert slow.answered == 0
+    assert slow.given == 0

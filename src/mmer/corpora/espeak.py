@@ -23,6 +23,12 @@ _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
+class SSML(str):
+    """Text with markup, whose element `prosody` changes rate, pitch, range and volume of some words."""
+
+    __slots__ = ()
+
+
 class ESpeak:
     """Synthesizer with its own copy of the library's state.
 
@@ -59,26 +65,17 @@ class ESpeak:
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # for the noise in breathy voices
 
     def synthesize(
-        self,
-        text: str,
-        *,
-        voice: str,
-        rate: int,
-        pitch: int,
-        pitch_range: int,
-        volume: int,
-        is_markup: bool = False,
+        self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int, volume: int
     ) -> NDArray[np.float32]:
         """Speak a text.
 
         Args:
-            text: the text.
+            text: the text, plain or as `SSML`.
             voice: language and variant, as `en-us+f3`.
             rate: words per minute, 80 to 450; 175 is usual.
             pitch: 0 to 99, relative to the voice's own; 50 is usual.
             pitch_range: 0 (monotone) to 100; 50 is usual.
             volume: 0 to 200; 100 is usual.
-            is_markup: whether the text is SSML, whose element `prosody` changes these settings for some words.
 
         Returns:
             (samples,) full scale = ±1.
@@ -95,7 +92,7 @@ class ESpeak:
             self._chunks.clear()
             encoded = text.encode()
             length = ctypes.c_size_t(len(encoded) + 1)
-            flags = _UTF8 | (_SSML if is_markup else 0)
+            flags = _UTF8 | (_SSML if isinstance(text, SSML) else 0)
             failed = self._library.espeak_Synth(encoded, length, 0, 1, 0, flags, None, None)
             assert not failed, failed
             samples = np.concatenate([*self._chunks, np.zeros(0, np.int16)])

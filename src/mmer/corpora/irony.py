@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.espeak import ESpeak
+from mmer.corpora.espeak import SSML, ESpeak
 from mmer.corpora.spoken import VARIANTS, Voice, draw_voices, write_speech
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
@@ -197,12 +197,6 @@ def _with_prosody(word: str, pitch: int, change: int) -> str:
 def _speak(synthesizer: ESpeak, voice: Voice, markup: str, row: Row, path: Path) -> float:
     """Write the recording of a sentence and return its seconds."""
     waveform = synthesizer.synthesize(
-        markup,
-        voice=voice.name,
-        rate=row["rate"],
-        pitch=row["pitch"],
-        pitch_range=50,
-        volume=50,
-        is_markup=True,
+        SSML(markup), voice=voice.name, rate=row["rate"], pitch=row["pitch"], pitch_range=50, volume=50
     )
     return write_speech(waveform, synthesizer.sampling_rate, path)
