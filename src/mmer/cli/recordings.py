@@ -1,5 +1,6 @@
-"""Commands that use a model: `mmer predict`, `explain`, `timeline`, `listen` and `score`."""
+"""Commands that use a model: `mmer predict`, `explain`, `timeline`, `listen`, `score` and `embed`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -297,10 +298,7 @@ def score(
         workers=workers,
         device=device,
     )
-    for error in scored.errors[:_LISTED]:
-        tell(f"mmer: {error}")
-    if len(scored.errors) > _LISTED:
-        tell(f"mmer: and {len(scored.errors) - _LISTED} more")
+    _tell_errors(scored.errors)
     tell(scored)
     if scored.errors:
         raise typer.Exit(2)
@@ -351,10 +349,15 @@ def embed(
         batch_size=batch_size,
         device=device,
     )
-    for error in done.errors[:_LISTED]:
-        tell(f"mmer: {error}")
-    if len(done.errors) > _LISTED:
-        tell(f"mmer: and {len(done.errors) - _LISTED} more")
+    _tell_errors(done.errors)
     print_result(done)
     if done.errors:
         raise typer.Exit(2)
+
+
+def _tell_errors(errors: Sequence[str]) -> None:
+    """Print the first of the errors, and how many more there are."""
+    for error in errors[:_LISTED]:
+        tell(f"mmer: {error}")
+    if len(errors) > _LISTED:
+        tell(f"mmer: and {len(errors) - _LISTED} more")

@@ -348,6 +348,22 @@ def test_parts_are_used_again_by_a_call_that_asks_for_the_same_alone(
     assert not parts.exists()
 
 
+def test_a_part_is_not_used_again_where_a_speaker_has_other_clips_since(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(tmp_path / "model", speech="wav2vec2-bert", normalization="speaker")
+    monkeypatch.setitem(ROWS, "utterance", 5)
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if the call had been killed before
+        embed(model, Corpus(corpus.table.iloc[:10]), tmp_path / "e.parquet", device="cpu")
+    for name in ("e", "new"):
+        embed(model, corpus, tmp_path / f"{name}.parquet", device="cpu")
+    continued, new = (
+        stacked(pd.read_parquet(tmp_path / f"{name}.parquet"), "fused") for name in ("e", "new")
+    )
+    np.testing.assert_allclose(continued, new, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("asked", "error", "said"),
     [

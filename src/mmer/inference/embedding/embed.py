@@ -168,12 +168,17 @@ class _Job:
         paths = list(dict.fromkeys(each.path for each in self.utterances if each.path is not None))
         states = file_states(paths)[["size", "modified"]].itertuples(index=False, name=None)
         state_of = dict(zip(paths, states, strict=True))
+
+        def hash_of(*what: object) -> str:
+            return hashlib.sha256(repr(what).encode("utf-8", "surrogatepass")).hexdigest()
+
+        def rows_of(group: Sequence[Utterance]) -> list[object]:
+            return [(each, state_of.get(each.path or ""), self.emotions[each.utterance_id]) for each in group]
+
+        # Statistics of a speaker are those of clips in all parts.
+        everywhere = hash_of(rows_of(self.utterances)) if self.recognizer.processor.per_speaker else None
         for number, group in enumerate(groups):
-            rows = [(each, state_of.get(each.path or ""), self.emotions[each.utterance_id]) for each in group]
-            digest = hashlib.sha256(
-                repr((request, number, rows)).encode("utf-8", "surrogatepass")
-            ).hexdigest()
-            yield self.parts / f"{digest[:32]}.parquet"
+            yield self.parts / f"{hash_of(request, everywhere, number, rows_of(group))[:32]}.parquet"
 
     def _table(
         self,
