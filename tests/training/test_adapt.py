@@ -182,6 +182,22 @@ def test_clips_of_each_emotion_are_held_out_otherwise(base: TrainingRun, own, na
     assert plan_adaptation(base.model_folder, Path(str(plan.recipe.data.corpus))).recipe == plan.recipe
 
 
+def test_a_clip_that_cannot_be_read_is_not_counted_on(base: TrainingRun, own, tmp_path: Path) -> None:
+    path = own("CD")
+    table = Corpus.read(path).table
+    held_out = plan_adaptation(base.model_folder, path).recipe.protocol.validation
+    assert isinstance(held_out, list)
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    Corpus(
+        table.assign(audio_path=table["audio_path"].mask(table["utterance_id"].isin(held_out), str(broken)))
+    ).write(path)
+    plan = plan_adaptation(base.model_folder, path)
+    assert not set(held_out) & set(plan.recipe.protocol.validation)
+    assert f"{len(table) - len(held_out)} clips" in plan.notes[0]
+    prepare(plan.recipe)
+
+
 def test_the_split_of_the_corpus_is_kept(base: TrainingRun, own) -> None:
     def split(table: pd.DataFrame) -> pd.Series:
         return table["speaker"].map({"B": "train", "C": "validation", "D": "test"})

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import Corpus, Progress
+from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, Function
 from mmer.inference.backends.models import model_folder
@@ -23,7 +24,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.plain_text import counted, one_line
 from mmer.recipe.schema import Data, Model, Objectives, Protocol, Recipe, Training, changed_recipe
-from mmer.training.preparation import labeled
+from mmer.training.preparation import labeled, read_usable
 from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import model_settings, read_trained
 
@@ -87,7 +88,8 @@ def adapt(
         RecipeError, TrainingError, MMERError: as for `train`.
     """
     console = console or messages()
-    plan = plan_adaptation(model, corpus, overrides)
+    with counting(console, "reading the corpus") as progress:
+        plan = plan_adaptation(model, corpus, overrides, progress)
     for note in plan.notes:
         tell(note, console)
     run = train(plan.recipe, Path(out), console=console)
@@ -100,12 +102,16 @@ def adapt(
 
 
 def plan_adaptation(
-    model: str | os.PathLike[str], corpus: str | os.PathLike[str], overrides: Sequence[str] = ()
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Adaptation:
     """Choose how to adapt a model: what is trained, for how long, and what is held out.
 
     Args:
         model, corpus, overrides: as for `adapt`.
+        progress: called with the number of recordings checked so far, and of all.
 
     Raises:
         CheckpointError, CorpusError, RecipeError: as for `adapt`.
@@ -117,11 +123,14 @@ def plan_adaptation(
         label_map=changed_recipe(Recipe(), overrides).data.label_map,
         max_duration=processor.max_duration,
     )
-    read = Corpus.read(corpus)
-    usable, _ = labeled(read, Recipe(data=data))
+    _labels(
+        labeled(Corpus.read(corpus), Recipe(data=data))[0], processor.labels
+    )  # before recordings are decoded
+    as_trained = model_settings(network.config, processor, folder)
+    usable = read_usable(Recipe(data=data, model=as_trained), progress).corpus
     labels, label_notes = _labels(usable, processor.labels)
     protocol, split_notes = _split(usable)
-    settings, training, way = _way(network, model_settings(network.config, processor, folder), len(usable))
+    settings, training, way = _way(network, as_trained, len(usable))
     recipe = Recipe(
         data=data.model_copy(update={"labels": labels}),
         protocol=protocol,
