@@ -193,6 +193,7 @@ def test_a_clip_that_cannot_be_read_is_not_counted_on(base: TrainingRun, own, tm
         table.assign(audio_path=table["audio_path"].mask(table["utterance_id"].isin(held_out), str(broken)))
     ).write(path)
     plan = plan_adaptation(base.model_folder, path)
+    assert isinstance(plan.recipe.protocol.validation, list)
     assert not set(held_out) & set(plan.recipe.protocol.validation)
     assert f"{len(table) - len(held_out)} clips" in plan.notes[0]
     prepare(plan.recipe)
