@@ -23,7 +23,7 @@ from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.export import export_onnx
 from mmer.model import MMERProcessor
 from mmer.model.encoders.compact import compact_text_config, compact_tokenizer
-from mmer.model.encoders.speech import receptive_field
+from mmer.model.encoders.convolutions import receptive_field
 from mmer.recipe.schema import CompactText
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 

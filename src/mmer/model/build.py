@@ -14,7 +14,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders import compact
-from mmer.model.encoders.speech import receptive_field
+from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Model, Recipe, SpeechEncoderSettings, TextEncoderSettings

@@ -14,7 +14,7 @@ from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoders.speech import receptive_field
+from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.pickled_weights import read_pickled_weights
 from mmer.model.processor import MMERProcessor

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmer.features.preprocessor import Preprocessor
-from mmer.model.encoders.speech import SpeechEncoder, receptive_field
+from mmer.model.encoders.convolutions import receptive_field
+from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.kinds import PADDED, architecture
 from mmer.published.transformers_files import (
     class_logits,

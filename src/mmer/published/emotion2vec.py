@@ -10,10 +10,11 @@ from transformers import Wav2Vec2FeatureExtractor
 from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.funasr_folder import TOKENS, WEIGHTS
+from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.emotion2vec.network import Emotion2VecModel
 from mmer.model.encoders.emotion2vec.release import Release
 from mmer.model.encoders.emotion2vec.weights import HEAD, Head, read_weights
-from mmer.model.encoders.speech import SpeechEncoder, receptive_field
+from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.audio_classifiers import LONGEST
 
 _NO_EMOTIONS = (

@@ -14,7 +14,8 @@ from transformers import Wav2Vec2Model, Wav2Vec2PreTrainedModel
 
 from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
-from mmer.model.encoders.speech import SpeechEncoder, receptive_field
+from mmer.model.encoders.convolutions import receptive_field
+from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.audio_classifiers import LONGEST
 from mmer.published.transformers_files import (
     CONFIG,

@@ -2,53 +2,31 @@
 
 In these encoders, padding leaks into frames in three places; each leak is closed here:
 
-- the GroupNorm after the first convolution of the group-norm kind (wav2vec2-base, HuBERT-base, WavLM-base,
-  UniSpeech-SAT-base) averages over time, padding included: `masked_group_norm` averages over the valid frames;
+- the GroupNorm after the first convolution averages over time, padding included: `convolutions.py` averages over the
+  valid frames;
 - each positional convolution of data2vec-audio and emotion2vec writes into the padding, which the next one reads:
   `MaskedPositionalConvolutions` clears the padding after every layer;
 - attention and pooling include the padding unless it is masked: an attention mask is always given.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
 from mmer.errors import EncoderError
+from mmer.model.encoders.convolutions import convolution_frames, normalized_waveforms, replace_convolutions
 from mmer.model.encoders.layers import LAST, LayerWeights, chosen_layers, record_layers, recording
+from mmer.model.encoders.positions import MaskedPositionalConvolutions, PositionalConvolution
 from mmer.model.encoders.trainable import choose_trainable, learns
 from mmer.objectives.gradient_cache import Kept
 
-Count = TypeVar("Count", int, Tensor)
 FUNCTIONALS_SCALE = 3.0
 """Factor on functionals beside the frames, so that their few weights learn as fast as the layers of the encoder."""
 SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "emotion2vec")
-
-
-def convolution_frames(config: PreTrainedConfig, samples: Count, layers: int | None = None) -> Count:
-    """Count the frames that the first `layers` convolutions make of samples.
-
-    Args:
-        config: of an encoder with a convolutional feature extractor.
-        samples: a number, or a tensor of numbers, (batch,).
-        layers: None for all convolutions.
-    """
-    frames = samples
-    for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
-        frames = (frames - kernel) // stride + 1
-    return frames
-
-
-def receptive_field(config: PreTrainedConfig) -> int:
-    """Count the samples that one frame of a convolutional feature extractor is computed from: the shortest clip."""
-    field = 1
-    for kernel, stride in reversed(list(zip(config.conv_kernel, config.conv_stride, strict=True))):
-        field = (field - 1) * stride + kernel
-    return field
 
 
 def check_speech_config(config: PreTrainedConfig) -> None:
@@ -76,97 +54,6 @@ def new_speech_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """
     check_speech_config(config)
     return AutoModel.from_config(config, trust_remote_code=False)
-
-
-class MaskedGroupNormLayer(GradientCheckpointingLayer):
-    """The first layer of encoders of the group-norm kind, normalized over the valid frames alone.
-
-    Args:
-        layer: a convolution, a GroupNorm with one group per channel, and an activation, which this layer takes over.
-    """
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.conv, self.layer_norm, self.activation = layer.conv, layer.layer_norm, layer.activation
-        assert self.layer_norm.num_groups == self.layer_norm.num_channels
-
-    def forward(self, hidden_states: Tensor, counts: Tensor) -> Tensor:
-        """Convolve and normalize a batch.
-
-        Args:
-            hidden_states: (batch, 1, samples).
-            counts: (batch,) valid frames, at least 1.
-
-        Returns:
-            (batch, channels, frames).
-        """
-        return self.activation(masked_group_norm(self.layer_norm, self.conv(hidden_states), counts))
-
-
-def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, counts: Tensor) -> Tensor:
-    """Apply GroupNorm with one group per channel, with statistics of the valid frames alone.
-
-    Args:
-        norm: supplies weight, bias and epsilon.
-        hidden: (batch, channels, frames).
-        counts: (batch,) valid frames, at least 1.
-
-    Returns:
-        (batch, channels, frames).
-    """
-    padded = torch.arange(hidden.shape[-1], device=hidden.device) >= counts[:, None]
-    wide = hidden.float()
-    valid = (~padded).to(wide.dtype)
-    mean = torch.bmm(wide, valid[:, :, None]) / counts[:, None, None]
-    centered = (wide - mean).masked_fill_(padded[:, None, :], 0.0)
-    variance = torch.linalg.vector_norm(centered, dim=-1, keepdim=True).square() / counts[:, None, None]
-    scale = torch.rsqrt(variance + norm.eps) * norm.weight[:, None]
-    return torch.addcmul(norm.bias[:, None], centered, scale).to(hidden.dtype)
-
-
-def normalized_waveforms(waveforms: Tensor, samples: Tensor) -> Tensor:
-    """Bring each waveform to mean 0 and variance 1 over its valid samples, as LayerNorm does to each alone.
-
-    Args:
-        waveforms: (batch, samples), zero where padded.
-        samples: (batch,) valid samples, at least 1.
-
-    Returns:
-        (batch, samples), zero where padded.
-    """
-    padded = torch.arange(waveforms.shape[1], device=waveforms.device) >= samples[:, None]
-    centered = waveforms - waveforms.sum(dim=1, keepdim=True) / samples[:, None]
-    centered = centered.masked_fill(padded, 0.0)
-    variance = centered.square().sum(dim=1, keepdim=True) / samples[:, None]
-    return centered * torch.rsqrt(variance + 1e-5)
-
-
-class MaskedPositionalConvolutions(nn.Module):
-    """The positional convolutions of data2vec-audio and emotion2vec, with the padding cleared after every layer."""
-
-    def __init__(self, convolutions: Data2VecAudioPositionalConvEmbedding) -> None:
-        super().__init__()
-        self.layers = convolutions.layers
-
-    def forward(self, hidden_states: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Compute the positional embeddings to add to the frames.
-
-        `SpeechEncoder` calls this with a mask and adds the result. The encoder of `transformers` then calls it again
-        without a mask, and gets zeros.
-
-        Args:
-            hidden_states: (batch, frames, size), zero where padded.
-            frame_mask: (batch, frames) bool, true where valid.
-
-        Returns:
-            (batch, frames, size).
-        """
-        if frame_mask is None:
-            return torch.zeros_like(hidden_states)
-        hidden_states = hidden_states.transpose(1, 2)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states) * frame_mask[:, None, :]
-        return hidden_states.transpose(1, 2)
 
 
 class SpeechEncoder(nn.Module):
@@ -213,12 +100,12 @@ class SpeechEncoder(nn.Module):
     def _close_padding_leaks(self) -> None:
         if not self.has_convolutions:
             return
-        convolutions = self.model.feature_extractor.conv_layers
-        if isinstance(getattr(convolutions[0], "layer_norm", None), nn.GroupNorm):
-            convolutions[0] = MaskedGroupNormLayer(convolutions[0])
+        replace_convolutions(self.model.feature_extractor)
         positions = self.model.encoder.pos_conv_embed
         if isinstance(positions, Data2VecAudioPositionalConvEmbedding):
             self.model.encoder.pos_conv_embed = MaskedPositionalConvolutions(positions)
+        elif getattr(positions, "batch_norm", None) is None:
+            self.model.encoder.pos_conv_embed = PositionalConvolution(positions)
 
     def train(self, mode: bool = True) -> "SpeechEncoder":
         """Set the mode; frozen parts stay in evaluation mode, without dropout, SpecAugment and checkpointing."""
@@ -305,13 +192,11 @@ class SpeechEncoder(nn.Module):
         """Convolve (batch, samples), of which `samples`, (batch,), are valid, to (batch, frames, channels)."""
         if getattr(self.model.config, "normalize_waveforms", False):
             waveforms = normalized_waveforms(waveforms, samples)
-        hidden = waveforms[:, None]
-        for layer in self.model.feature_extractor.conv_layers:
-            if isinstance(layer, MaskedGroupNormLayer):
-                hidden = layer(hidden, convolution_frames(self.model.config, samples, layers=1))
-            else:
-                hidden = layer(hidden)
-        return hidden.transpose(1, 2)
+        first, *others = self.model.feature_extractor.conv_layers
+        hidden = first(waveforms, samples)
+        for layer in others:
+            hidden = layer(hidden)
+        return hidden
 
     def _transform(self, extracted: Tensor, frame_mask: Tensor) -> Tensor:
         """Run the layers after the convolutions on (batch, frames, channels), to (batch, frames, size).
