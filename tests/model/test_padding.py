@@ -5,7 +5,8 @@ import torch
 from tiny import SPEECH_ENCODERS, row, speech_inputs, text_inputs, tiny_model
 from torch import nn
 
-from mmer.model.encoders.speech import convolution_frames, masked_group_norm, receptive_field
+from mmer.model.encoders.padding import masked_group_norm
+from mmer.model.encoders.speech import convolution_frames, receptive_field
 
 LENGTHS = [4800, 48_000, 16_123, 4801, 7999]
 TOKENS = [2, 20, 9, 3, 5]

@@ -1,12 +1,7 @@
 """Any supported speech encoder, which gives the frames A of section 2.2, independent of padding.
 
-In these encoders, padding leaks into frames in three places; each leak is closed here:
-
-- the GroupNorm after the first convolution of the group-norm kind (wav2vec2-base, HuBERT-base, WavLM-base,
-  UniSpeech-SAT-base) averages over time, padding included: `masked_group_norm` averages over the valid frames;
-- each positional convolution of data2vec-audio and emotion2vec writes into the padding, which the next one reads:
-  `MaskedPositionalConvolutions` clears the padding after every layer;
-- attention and pooling include the padding unless it is masked: an attention mask is always given.
+Padding leaks into frames in some layers, which `mmer.model.encoders.padding` rebuilds. Attention and pooling include
+the padding unless it is masked: an attention mask is always given.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,17 +10,25 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
 
 from mmer.errors import EncoderError
-from mmer.model.encoders.layers import LAST, LayerWeights, chosen_layers, record_layers, recording
+from mmer.model.encoders.layers import LAST, LayerWeights, chosen_layers, record_layers, states_read
+from mmer.model.encoders.padding import (
+    MaskedGroupNormLayer,
+    MaskedPositionalConvolutions,
+    normalized_waveforms,
+)
 from mmer.model.encoders.trainable import choose_trainable, learns
+from mmer.model.encoders.wavlm_attention import position_bias, use_attention_kernels
 from mmer.objectives.gradient_cache import Kept
+from mmer.recipe.values import LAST_LAYERS
 
 Count = TypeVar("Count", int, Tensor)
 FUNCTIONALS_SCALE = 3.0
 """Factor on functionals beside the frames, so that their few weights learn as fast as the layers of the encoder."""
+_CONTINUED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm")
 SUPPORTED = ("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wavlm", "emotion2vec")
 
 
@@ -78,95 +81,16 @@ def new_speech_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     return AutoModel.from_config(config, trust_remote_code=False)
 
 
-class MaskedGroupNormLayer(GradientCheckpointingLayer):
-    """The first layer of encoders of the group-norm kind, normalized over the valid frames alone.
+def frozen_below(config: PreTrainedConfig, train: str) -> int | None:
+    """Return the number of lowest layers whose output is the same in every epoch, where only the last ones learn.
 
-    Args:
-        layer: a convolution, a GroupNorm with one group per channel, and an activation, which this layer takes over.
+    None where all layers learn or none, where SpecAugment changes what they read, and for encoders whose layers read
+    more than hidden states, masks and WavLM's bias.
     """
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.conv, self.layer_norm, self.activation = layer.conv, layer.layer_norm, layer.activation
-        assert self.layer_norm.num_groups == self.layer_norm.num_channels
-
-    def forward(self, hidden_states: Tensor, counts: Tensor) -> Tensor:
-        """Convolve and normalize a batch.
-
-        Args:
-            hidden_states: (batch, 1, samples).
-            counts: (batch,) valid frames, at least 1.
-
-        Returns:
-            (batch, channels, frames).
-        """
-        return self.activation(masked_group_norm(self.layer_norm, self.conv(hidden_states), counts))
-
-
-def masked_group_norm(norm: nn.GroupNorm, hidden: Tensor, counts: Tensor) -> Tensor:
-    """Apply GroupNorm with one group per channel, with statistics of the valid frames alone.
-
-    Args:
-        norm: supplies weight, bias and epsilon.
-        hidden: (batch, channels, frames).
-        counts: (batch,) valid frames, at least 1.
-
-    Returns:
-        (batch, channels, frames).
-    """
-    padded = torch.arange(hidden.shape[-1], device=hidden.device) >= counts[:, None]
-    wide = hidden.float()
-    valid = (~padded).to(wide.dtype)
-    mean = torch.bmm(wide, valid[:, :, None]) / counts[:, None, None]
-    centered = (wide - mean).masked_fill_(padded[:, None, :], 0.0)
-    variance = torch.linalg.vector_norm(centered, dim=-1, keepdim=True).square() / counts[:, None, None]
-    scale = torch.rsqrt(variance + norm.eps) * norm.weight[:, None]
-    return torch.addcmul(norm.bias[:, None], centered, scale).to(hidden.dtype)
-
-
-def normalized_waveforms(waveforms: Tensor, samples: Tensor) -> Tensor:
-    """Bring each waveform to mean 0 and variance 1 over its valid samples, as LayerNorm does to each alone.
-
-    Args:
-        waveforms: (batch, samples), zero where padded.
-        samples: (batch,) valid samples, at least 1.
-
-    Returns:
-        (batch, samples), zero where padded.
-    """
-    padded = torch.arange(waveforms.shape[1], device=waveforms.device) >= samples[:, None]
-    centered = waveforms - waveforms.sum(dim=1, keepdim=True) / samples[:, None]
-    centered = centered.masked_fill(padded, 0.0)
-    variance = centered.square().sum(dim=1, keepdim=True) / samples[:, None]
-    return centered * torch.rsqrt(variance + 1e-5)
-
-
-class MaskedPositionalConvolutions(nn.Module):
-    """The positional convolutions of data2vec-audio and emotion2vec, with the padding cleared after every layer."""
-
-    def __init__(self, convolutions: Data2VecAudioPositionalConvEmbedding) -> None:
-        super().__init__()
-        self.layers = convolutions.layers
-
-    def forward(self, hidden_states: Tensor, frame_mask: Tensor | None = None) -> Tensor:
-        """Compute the positional embeddings to add to the frames.
-
-        `SpeechEncoder` calls this with a mask and adds the result. The encoder of `transformers` then calls it again
-        without a mask, and gets zeros.
-
-        Args:
-            hidden_states: (batch, frames, size), zero where padded.
-            frame_mask: (batch, frames) bool, true where valid.
-
-        Returns:
-            (batch, frames, size).
-        """
-        if frame_mask is None:
-            return torch.zeros_like(hidden_states)
-        hidden_states = hidden_states.transpose(1, 2)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states) * frame_mask[:, None, :]
-        return hidden_states.transpose(1, 2)
+    number = LAST_LAYERS.fullmatch(train)
+    if number is None or config.model_type not in _CONTINUED or config.apply_spec_augment:
+        return None
+    return max(0, config.num_hidden_layers - int(number[1]))
 
 
 class SpeechEncoder(nn.Module):
@@ -201,10 +125,13 @@ class SpeechEncoder(nn.Module):
         self.trained = train
         self.functionals = functionals
         self.has_convolutions = model.config.model_type != "wav2vec2-bert"
+        self.below = frozen_below(model.config, train)
         self._close_padding_leaks()
+        if model.config.model_type == "wavlm":
+            use_attention_kernels(model.encoder.layers)
         mixed = chosen_layers(layers, model.config.num_hidden_layers, "speech")
         self.layer_weights = None if mixed is None else LayerWeights(mixed)
-        if mixed is not None:
+        if mixed is not None or self.below is not None:
             record_layers(model.encoder.layers)
         choose_trainable(self.model, train, "speech")
         if self.has_convolutions and (freeze_feature_extractor or train != "full"):
@@ -223,6 +150,9 @@ class SpeechEncoder(nn.Module):
     def train(self, mode: bool = True) -> "SpeechEncoder":
         """Set the mode; frozen parts stay in evaluation mode, without dropout, SpecAugment and checkpointing."""
         super().train(mode and self.trained != "frozen")
+        if self.below is not None:
+            self.model.eval()
+            self.model.encoder.layers[self.below :].train(mode)
         if self.has_convolutions and not learns(self.model.feature_extractor):
             self.model.feature_extractor.eval()
         return self
@@ -234,7 +164,7 @@ class SpeechEncoder(nn.Module):
 
         Args:
             inputs: (batch, samples) waveforms, zero where padded, (batch, frames, bins) log-mel features, or
-                (batch, frames, layers, size) of `hidden_states`.
+                (batch, frames, layers, size) of `frozen_states`.
             attention_mask: (batch, samples or frames), 1 where valid, padding on the right.
             kept: stores, or returns, the outputs of frozen parts.
 
@@ -242,9 +172,11 @@ class SpeechEncoder(nn.Module):
             A, (batch, frames, size + functionals), and the mask of its valid frames, (batch, frames) bool.
         """
         if inputs.ndim == 4:
-            states, frame_mask = inputs.unbind(dim=2), attention_mask.bool()
-        elif kept is not None and not learns(self.model):
-            states, frame_mask = kept(self.hidden_states, inputs, attention_mask)
+            frame_mask = attention_mask.bool()
+            states = self._continued(inputs.unbind(dim=2), frame_mask)
+        elif kept is not None and (self.below is not None or not learns(self.model)):
+            states, frame_mask = kept(self.frozen_states, inputs, attention_mask)
+            states = self._continued(states, frame_mask)
         else:
             states, frame_mask = self.hidden_states(inputs, attention_mask, kept)
         hidden = states[0] if self.layer_weights is None else self.layer_weights(states)
@@ -269,12 +201,60 @@ class SpeechEncoder(nn.Module):
             The last hidden states, or those of each of `layer_weights.layers`, (batch, frames, size) each, and the mask
             of the valid frames, (batch, frames) bool.
         """
+        last_of, frame_mask = self._prepared(inputs, attention_mask, kept)
+        return self._read_states(last_of), frame_mask
+
+    def frozen_states(self, inputs: Tensor, attention_mask: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+        """Compute the hidden states that the frozen part gives, from which `forward` goes on.
+
+        Args:
+            inputs, attention_mask: as for `hidden_states`, of an encoder that `is_stored`.
+
+        Returns:
+            As `hidden_states`, for an encoder that is frozen. Of one whose last layers learn, the hidden states that
+            are read below these, and last the one that the first of them reads.
+        """
+        if self.below is None:
+            return self.hidden_states(inputs, attention_mask)
+        last_of, frame_mask = self._prepared(inputs, attention_mask, None)
+        return states_read(last_of, self.model.config.num_hidden_layers, self.frozen_numbers), frame_mask
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether `frozen_states` are the same in every epoch, so that they may be stored."""
+        return self.trained == "frozen" or self.below is not None
+
+    @property
+    def stored_weights(self) -> dict[str, Tensor]:
+        """The weights that `frozen_states` depend on, and others that do not change."""
+        learning = [] if self.below is None else list(self.model.encoder.layers)[self.below :]
+        left_out = {id(weight) for layer in learning for weight in layer.state_dict(keep_vars=True).values()}
+        weights = self.model.state_dict(keep_vars=True)
+        return {name: weight for name, weight in weights.items() if id(weight) not in left_out}
+
+    @property
+    def _numbers(self) -> list[int]:
+        """Numbers of the hidden states that are read."""
+        return (
+            [self.model.config.num_hidden_layers] if self.layer_weights is None else self.layer_weights.layers
+        )
+
+    @property
+    def frozen_numbers(self) -> list[int]:
+        """Numbers of the hidden states of `frozen_states`, where the last layers learn."""
+        assert self.below is not None
+        return [*(number for number in self._numbers if number < self.below), self.below]
+
+    def _prepared(
+        self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None
+    ) -> tuple[Callable[[], Tensor], Tensor]:
+        """Return what runs the layers and gives the last hidden states, and the mask of the valid frames."""
         if not self.has_convolutions:
             frames = inputs[..., : inputs.shape[-1] - self.functionals]
-            states = self._read_states(
-                lambda: self.model(frames, attention_mask=attention_mask).last_hidden_state
+            return (
+                lambda: self.model(frames, attention_mask=attention_mask).last_hidden_state,
+                attention_mask.bool(),
             )
-            return states, attention_mask.bool()
         config, samples = self.model.config, attention_mask.sum(dim=-1)
         longest = convolution_frames(config, inputs.shape[1])
         frame_mask = (
@@ -284,22 +264,40 @@ class SpeechEncoder(nn.Module):
             extracted = kept(self._convolve, inputs, samples)
         else:
             extracted = self._convolve(inputs, samples)
-        return self._read_states(lambda: self._transform(extracted, frame_mask)), frame_mask
+        return lambda: self._transform(extracted, frame_mask), frame_mask
 
     def _read_states(self, last_of: Callable[[], Tensor]) -> list[Tensor]:
         """Run the layers and return the hidden states that are read; `last_of` gives those of the last layer."""
         if self.layer_weights is None:
             return [last_of()]
-        with recording() as read:
-            state = last_of()
         config = self.model.config
-        states = {config.num_hidden_layers: state}
-        extra = getattr(config, "num_extra_tokens", 0)  # of emotion2vec, in front of the frames
-        for number in reversed(range(config.num_hidden_layers)):
-            if number in read:  # otherwise LayerDrop skipped the layer, which leaves its input as it is
-                state = read[number][:, extra:]
-            states[number] = state
-        return [states[number] for number in self.layer_weights.layers]
+        extra = getattr(config, "num_extra_tokens", 0)  # of emotion2vec
+        return states_read(last_of, config.num_hidden_layers, self._numbers, extra)
+
+    def _continued(self, states: Sequence[Tensor], frame_mask: Tensor) -> Sequence[Tensor]:
+        """Run the layers that learn on `frozen_states`, and return the hidden states that are read.
+
+        The encoder's own `forward` does the same, but begins with the first layer.
+        """
+        if self.below is None:
+            return states
+        known = dict(zip(self.frozen_numbers, states, strict=True))
+        encoder, hidden = self.model.encoder, known[self.below]
+        is_wavlm = self.model.config.model_type == "wavlm"
+        mask: Any = frame_mask
+        if not is_wavlm:
+            mask = create_bidirectional_mask(encoder.config, inputs_embeds=hidden, attention_mask=frame_mask)
+        bias = position_bias(encoder.layers, hidden) if is_wavlm and self.below else None
+        for number, layer in enumerate(encoder.layers[self.below :], start=self.below):
+            known[number] = hidden
+            if is_wavlm:
+                hidden, bias = layer(hidden, attention_mask=mask, position_bias=bias)
+            else:
+                hidden = layer(hidden, attention_mask=mask)
+        if getattr(self.model.config, "do_stable_layer_norm", False):
+            hidden = encoder.layer_norm(hidden)
+        known[len(encoder.layers)] = hidden
+        return [known[number] for number in self._numbers]
 
     def _convolve(self, waveforms: Tensor, samples: Tensor) -> Tensor:
         """Convolve (batch, samples), of which `samples`, (batch,), are valid, to (batch, frames, channels)."""
