@@ -1,16 +1,24 @@
 """What `mmer adapt` gains on a new voice from a few labeled clips, and loses on the voices of training.
 
-The recipe `demo` learns *spoken* from four voices of eSpeak NG. Each new voice is another one of eSpeak NG, resampled
-so that pitch, formants and tempo are multiplied by a factor far from those of training. The model is adapted to
-`--clips` clips of each emotion of the new voice, and judged on its other clips, and on clips of the four voices that
-training did not hold.
+Each row is a new voice, of which `--clips` clips of each emotion are drawn to adapt to. Printed is balanced accuracy on
+its other clips, and on clips of the old voices that training did not hold: before, and after with and without the
+recordings that the model learned from (`data.rehearsal`). A study that was interrupted resumes.
 
     python benchmarks/adapt.py OUT [--clips 2 5 10] [--factors 0.7 1.6] [--voices 3]
 
-Printed is balanced accuracy before and after. A study that was interrupted resumes.
+The recipe `demo` learns *spoken* from four voices of eSpeak NG. Each new voice is another one of eSpeak NG, resampled
+so that pitch, formants and tempo are multiplied by a factor far from those of training.
+
+    python benchmarks/adapt.py OUT --corpus CORPUS --speakers EB0 KS0 [--clips 5] [--draws 2] [--per-speaker]
+
+The recipe `compact` learns to listen from `LEARNED` clips of the other speakers of a corpus. With `--per-speaker` it
+standardizes features per speaker; before is then without statistics of the new speaker, and one more column is of
+`mmer.enroll` on the same clips, whose labels it does not read.
 """
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
@@ -20,13 +28,33 @@ from rich.console import Console
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.spoken import make_spoken
 from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.inference.enrollment import enroll
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import load_recipe
 from mmer.training.adapt import adapt
 from mmer.training.run import train
 
 KEPT_FOR_TRAINING = 24  # of 36 groups of four sentences of each old voice
+LEARNED, OLD, NEW = 1200, 300, 250  # clips of a corpus: of training, of its voices, of the new voice
 SETTINGS = ["protocol.no_test=true", "protocol.validation=0", "protocol.selection=last"]
+LISTENS = [
+    "model.fusion=speech",
+    "objectives.augmented_contrastive_weight=0",
+    "training.epochs=null",
+    "training.steps=300",
+]
+QUIET = Console(quiet=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A new voice: the model, clips to adapt to, other clips of it, and clips of the old voices."""
+
+    name: str
+    model: Path
+    few: Corpus
+    new: Corpus
+    old: Corpus
 
 
 def main() -> None:
@@ -34,28 +62,84 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=int, nargs="+", default=[2, 5, 10])
+    parser.add_argument("--clips", type=int, nargs="+", default=[5])
     parser.add_argument("--factors", type=float, nargs="+", default=[0.7, 1.6])
     parser.add_argument("--voices", type=int, default=3)
-    arguments = parser.parse_args()
-    out: Path = arguments.out
-    model, old = trained(out)
-    console = Console(quiet=True)
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--speakers", nargs="+", default=[])
+    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--per-speaker", action="store_true")
+    given = parser.parse_args()
+    enrolls = " new enrolled |" if given.per_speaker else ""
     print(
-        "| voice | factor | clips of each emotion | new before | new after | old before | old after |\n"
-        "|---|---|---|---|---|---|---|"
+        f"| voice | clips of each emotion | new before |{enrolls} new after | without recordings | old before | "
+        f"after | without recordings |\n|{'---|' * (9 if enrolls else 8)}",
+        flush=True,
     )
-    for voice in range(arguments.voices):
-        for factor in arguments.factors:
+    for clips in given.clips:
+        if given.corpus is None:
+            cases = spoken_cases(given.out, given.voices, given.factors, clips)
+        else:
+            cases = corpus_cases(
+                given.out, given.corpus, given.speakers, given.draws, clips, given.per_speaker
+            )
+        for case in cases:
+            figures = measured(case, given.out, clips, per_speaker=given.per_speaker)
+            said = " | ".join(f"{figure:.1%}" for figure in figures)
+            print(f"| {case.name} | {clips} | {said} |", flush=True)
+
+
+def measured(case: Case, out: Path, clips: int, *, per_speaker: bool) -> list[float]:
+    """Return the balanced accuracies of a row."""
+    folder = out / f"{case.name} clips {clips}"
+    folder.mkdir(exist_ok=True)
+    few = folder / "few.parquet"
+    case.few.write(few)
+    after = [
+        adapt(case.model, few, folder / name, settings, console=QUIET).model_folder
+        for name, settings in (("with", []), ("without", ["data.rehearsal=null"]))
+    ]
+    enrolled = folder / "enrolled" / "model"
+    if per_speaker and not enrolled.exists():
+        enroll(case.model, few, folder / "enrolled", console=QUIET)
+    nobody = Corpus(case.new.table.assign(speaker=None))
+    return [
+        accuracy(case.model, nobody),
+        *([accuracy(enrolled, case.new)] if per_speaker else []),
+        *(accuracy(model, case.new) for model in after),
+        *(accuracy(model, case.old) for model in (case.model, *after)),
+    ]
+
+
+def spoken_cases(out: Path, voices: int, factors: list[float], clips: int) -> Iterator[Case]:
+    """Yield new voices of *spoken*."""
+    model, old = trained(out)
+    for voice in range(voices):
+        for factor in factors:
             new = transformed(out, voice, factor)
-            for clips in arguments.clips:
-                few, rest = drawn(new, clips)
-                name = f"voice {voice} factor {factor:g} clips {clips}"
-                few.write(out / f"{name}.parquet")
-                adapted = adapt(model, out / f"{name}.parquet", out / name, console=console).model_folder
-                figures = [accuracy(each, corpus) for corpus in (rest, old) for each in (model, adapted)]
-                said = " | ".join(f"{figure:.1%}" for figure in figures)
-                print(f"| {new.table['speaker'].iloc[0]} | {factor:g} | {clips} | {said} |", flush=True)
+            yield Case(f"{new.table['speaker'].iloc[0]}, {factor:g}", model, *drawn(new, clips), old)
+
+
+def corpus_cases(
+    out: Path, path: Path, speakers: list[str], draws: int, clips: int, per_speaker: bool
+) -> Iterator[Case]:
+    """Yield speakers of a corpus, each left out of training, with several draws of clips."""
+    table = Corpus.read(path).table.assign(split=None)
+    for speaker in speakers:
+        folder = out / speaker
+        folder.mkdir(parents=True, exist_ok=True)
+        others = table[table["speaker"] != speaker].sample(frac=1, random_state=0)
+        learned = folder / "learned.parquet"
+        Corpus(others[:LEARNED].reset_index(drop=True)).write(learned)
+        old = Corpus(others[LEARNED : LEARNED + OLD].reset_index(drop=True))
+        standardized = ["model.speech.normalization=speaker"] if per_speaker else []
+        recipe = load_recipe("compact", [f"data.corpus={learned}", *SETTINGS, *LISTENS, *standardized])
+        model = train(recipe, folder / "run", console=QUIET).model_folder
+        for draw in range(draws):
+            own = table[table["speaker"] == speaker].sample(frac=1, random_state=draw)
+            few, new = drawn(Corpus(own.reset_index(drop=True)), clips)
+            rest = Corpus(new.table[:NEW].reset_index(drop=True))
+            yield Case(f"{speaker}, draw {draw + 1}", model, few, rest, old)
 
 
 def trained(out: Path) -> tuple[Path, Corpus]:
@@ -70,7 +154,7 @@ def trained(out: Path) -> tuple[Path, Corpus]:
     learned = corpus.table["split"].notna().to_numpy()
     corpus.select(learned).write(out / "learned.parquet")
     recipe = load_recipe("demo", [f"data.corpus={out / 'learned.parquet'}", *SETTINGS])
-    run = train(recipe, out / "run", console=Console(quiet=True))
+    run = train(recipe, out / "run", console=QUIET)
     return run.model_folder, corpus.select(~learned)
 
 

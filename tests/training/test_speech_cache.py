@@ -1,4 +1,4 @@
-"""The cache of a frozen speech encoder: exact, bounded, shared by a study, safe against kills and other encoders."""
+"""The cache of frozen layers of a speech encoder: exact, bounded, shared, safe against kills and other encoders."""
 
 import io
 import re
@@ -13,8 +13,10 @@ import pytest
 import torch
 from rich.console import Console
 from tiny import speech_config
+from transformers import AutoModel
 
 from mmer.evaluation.results import RunMetrics
+from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
 from mmer.recipe.schema import Recipe
@@ -181,14 +183,18 @@ def hearing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-@pytest.mark.parametrize("variants", [0, 2])
+@pytest.mark.parametrize(("train", "variants"), [("frozen", 0), ("frozen", 2), ("last:1", 2)])
 def test_training_with_the_cache_is_training_without_it(
-    frozen: Callable[..., Recipe], tmp_path: Path, variants: int
+    frozen: Callable[..., Recipe], tmp_path: Path, train: str, variants: int
 ) -> None:
     """Losses and scores; with a limit that holds some clips, they are equal bit for bit."""
     logs: list[list[dict[str, float]]] = []
     for gigabytes in ("0", "20", "2e-4"):
-        recipe = frozen(f"training.speech_cache_gb={gigabytes}", f"augment.speech.variants={variants}")
+        recipe = frozen(
+            f"model.speech.train={train}",
+            f"training.speech_cache_gb={gigabytes}",
+            f"augment.speech.variants={variants}",
+        )
         folder = tmp_path / gigabytes
         folder.mkdir()
         told = Console(file=io.StringIO(), width=200)
@@ -236,6 +242,32 @@ def test_a_run_hears_each_clip_once_and_keeps_the_learned_weights(
         label: table.loc[row["utterance_id"], f"probability_{label}"] for label in answer.probabilities
     }
     assert answer.probabilities == pytest.approx(expected, abs=1e-4)
+
+
+def test_frozen_layers_hear_each_clip_once_where_the_last_ones_learn(
+    frozen: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    original = SpeechEncoder.frozen_states
+
+    def noted(self: SpeechEncoder, inputs: Any, mask: Any) -> Any:
+        heard.append(len(inputs))
+        return original(self, inputs, mask)
+
+    monkeypatch.setattr(SpeechEncoder, "frozen_states", noted)
+    settings = ["model.speech.train=last:1", "objectives.augmented_contrastive_weight=0"]
+    run = train(frozen(*settings), tmp_path / "run", console=Console(file=io.StringIO()))
+    assert 36 <= sum(heard) < 48  # as above, with the weights that were learned since
+    encoder = EmotionRecognizer.from_pretrained(run.model_folder).network
+    assert isinstance(encoder, TorchNetwork)
+    before = AutoModel.from_pretrained(frozen().model.speech.encoder).state_dict()
+    assert encoder.model.speech_encoder is not None
+    moved = {
+        name.split(".")[2]
+        for name, weight in encoder.model.speech_encoder.model.state_dict().items()
+        if name.startswith("encoder.layers.") and not torch.equal(weight, before[name])
+    }
+    assert moved == {"1"}
 
 
 @pytest.mark.slow

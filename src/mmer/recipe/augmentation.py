@@ -25,8 +25,9 @@ class AugmentSpeech(Section):
     band_filter: bool = True
     """Low-pass, high-pass or band-stop filter."""
     variants: NonNegativeInt = 2
-    """Changed copies of each clip with `model.speech.train: frozen`, one of which is drawn in each epoch, so that the
-    encoder hears each copy once; 0 = the sound stays as it is. Other encoders hear a new copy in each epoch."""
+    """Changed copies of each clip with `model.speech.train: frozen` or `last:N`, one of which is drawn in each epoch,
+    so that frozen layers hear each copy once; 0 = the sound stays as it is. Other encoders hear a new copy in each
+    epoch."""
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def explain(
     place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
     if problems[0]["type"] == _CONTRADICTION:
         told = problems[0].get("ctx", {})
-        return f"{place}: in {path}, {told['found']}; {told['remedy']}"
+        where = f"in {path}, " if path else ""  # of the whole recipe
+        return f"{place}: {where}{told['found']}; {told['remedy']}"
     # A setting of two types has one problem for each.
     allowed = " or ".join(
         dict.fromkeys(_allowed(problem) for problem in problems if _path(problem["loc"], paths) == path)

@@ -24,6 +24,7 @@ from mmer.recipe.augmentation import Augment
 from mmer.recipe.errors import contradiction
 from mmer.recipe.parsing import read_settings, values
 from mmer.recipe.values import (
+    LAST_LAYERS,
     ActivationCheckpointing,
     Folds,
     Fraction,
@@ -57,6 +58,10 @@ class Data(Section):
     """Truncate clips to this many seconds; the number of truncated clips is reported. null = never truncate."""
     max_duration: PositiveFloat = 30.0
     """Clips longer than this (seconds, after `crop_duration`) are left out of training and listed."""
+    rehearsal: Path | None = None
+    """Corpus that the model of `model.start_from` learned from, so that it forgets less: training draws up to four
+    utterances of it for each new one of the same emotion, of its training split if it has one, and none of speakers
+    that validate or test. `mmer adapt` sets it."""
 
 
 class Protocol(Section):
@@ -320,6 +325,9 @@ class Training(Section):
     """Strength of the pull of the weights toward those that training started with, but for the classifier (L2-SP; Li
     et al., 2018), so that a model of `model.start_from` forgets less. It is multiplied by the learning rate, as the
     weight decay is. 0 = no pull."""
+    average_with_start: Fraction = 0.0
+    """Share of the weights of `model.start_from` in the model that is kept, which is the average of them and of the
+    trained ones (WiSE-FT; Wortsman et al., 2022). More of them forget less, and learn less. 0 = the trained ones."""
     max_grad_norm: PositiveFloat | None = None
     """Clip the gradient to this norm; null = no clipping."""
     activation_checkpointing: ActivationCheckpointing = "none"
@@ -344,9 +352,10 @@ class Training(Section):
     """Disk space in the run folder, while training goes on, for a frozen text encoder's output for each transcript,
     which is computed once. Texts for which it does not suffice are read anew each time; 0 = all of them. In GB."""
     speech_cache_gb: NonNegativeFloat = 20.0
-    """Disk space in the folder of the run, cross-validation or ablation, while training goes on, for what a frozen
-    speech encoder makes of each clip, which it hears once. A second of sound takes 0.15 MB for each layer of an encoder
-    of 768 dimensions. Clips for which it does not suffice are heard in each epoch; 0 = all of them. In GB."""
+    """Disk space in the folder of the run, cross-validation or ablation, while training goes on, for what frozen
+    layers of a speech encoder (`frozen`, `last:N`) make of each clip, which they hear once. A second of sound takes
+    0.15 MB for each layer of an encoder of 768 dimensions. Clips for which it does not suffice are heard in each epoch;
+    0 = all of them. In GB."""
     log_gradient_shares: bool = False
     """Measure before each epoch how much each objective contributes to the gradient; this does not change training."""
     report_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default=["tensorboard"])
@@ -400,6 +409,20 @@ class Recipe(Section):
     training: Training = Training()
     """Optimization."""
 
+    @model_validator(mode="after")
+    def _starts(self) -> Self:
+        if self.model.start_from is None:
+            for name, value in (
+                ("data.rehearsal", self.data.rehearsal),
+                ("training.average_with_start", self.training.average_with_start),
+            ):
+                if value:
+                    raise contradiction(
+                        f"{name} is set, but model.start_from is null, so there is nothing that could be forgotten",
+                        f"leave {name} out, or set model.start_from",
+                    )
+        return self
+
     @property
     def missing_modality_embeddings(self) -> bool:
         """Tell whether the network learns an embedding for a missing recording and one for a missing transcript."""
@@ -409,17 +432,22 @@ class Recipe(Section):
         )
 
     @property
+    def freezes_sound(self) -> bool:
+        """Tell whether layers of the speech encoder that stay as they are read the sound."""
+        train = self.model.speech.train
+        return train == "frozen" or LAST_LAYERS.fullmatch(train) is not None
+
+    @property
     def stores_variants(self) -> bool:
         """Tell whether the sound of second views is one of `augment.speech.variants`."""
-        speech = self.model.speech
-        return speech.train == "frozen" and self.augment.speech.variants > 0
+        return self.freezes_sound and self.augment.speech.variants > 0
 
     @property
     def changes_second_sound(self) -> bool:
         """Tell whether second views that are made on the fly change the sound."""
-        speech, augment = self.model.speech, self.augment
+        augment = self.augment
         on_the_fly = augment.views is None or augment.views_use == "beside"
-        changes = augment.speech.probability > 0 and (speech.train != "frozen" or self.stores_variants)
+        changes = augment.speech.probability > 0 and (not self.freezes_sound or self.stores_variants)
         return on_the_fly and changes and self.objectives.augmented_contrastive_weight > 0
 
     def dump(self) -> str:

@@ -1,7 +1,9 @@
 """Adapt a trained model to the voices and labels of a corpus: a recipe that starts from it, and an ordinary run.
 
-The recipe trains gently: each step is followed by a pull toward the weights of the model, so that it still knows the
-voices that it knew (`training.pull_to_start`).
+Three things keep the model from forgetting the voices that it knew. Each step is followed by a pull toward its weights
+(`training.pull_to_start`). Utterances that it learned from before are learned from again, where their recordings are
+still there (`data.rehearsal`). The kept weights are an average of the trained ones and the first
+(`training.average_with_start`).
 """
 
 import os
@@ -25,6 +27,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.plain_text import counted, one_line
 from mmer.recipe.schema import Data, Model, Objectives, Protocol, Recipe, Training, changed_recipe
 from mmer.training.preparation import labeled, read_usable
+from mmer.training.rehearsal import REHEARSED, learned_corpus
 from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import model_settings, read_trained
 
@@ -46,6 +49,8 @@ PATIENCE = 10
 """Epochs without a better one after which training stops."""
 PULL = 0.06
 """Share of the way back to the starting weights that each step takes at the peak learning rate."""
+AVERAGE, AVERAGE_ALONE = 0.1, 0.5
+"""Share of the starting weights in the adapted model, with rehearsal and without."""
 _REFITTED = "then the model learns from all clips, so that none are left to calibrate the probabilities on"
 
 
@@ -118,9 +123,11 @@ def plan_adaptation(
     """
     folder = model_folder(model).resolve()
     network, processor = read_trained(folder)
+    found = Recipe(data=Data(rehearsal=learned_corpus(folder)), model=Model(start_from=folder))
+    asked = changed_recipe(found, overrides).data
     data = Data(
         corpus=Path(corpus).resolve(),
-        label_map=changed_recipe(Recipe(), overrides).data.label_map,
+        label_map=asked.label_map,
         max_duration=processor.max_duration,
     )
     _labels(
@@ -131,8 +138,14 @@ def plan_adaptation(
     labels, label_notes = _labels(usable, processor.labels)
     protocol, split_notes = _split(usable)
     settings, training, way = _way(network, as_trained, len(usable))
+    utterances, average = len(usable), AVERAGE_ALONE
+    if asked.rehearsal is not None:
+        utterances, average = (1 + REHEARSED) * len(usable), AVERAGE
+    training = training.model_copy(
+        update={"batch_size": min(32, max(8, utterances // 8)), "average_with_start": average}
+    )
     recipe = Recipe(
-        data=data.model_copy(update={"labels": labels}),
+        data=data.model_copy(update={"labels": labels, "rehearsal": asked.rehearsal}),
         protocol=protocol,
         model=settings,
         objectives=Objectives(
@@ -140,7 +153,21 @@ def plan_adaptation(
         ),
         training=training,
     )
-    return Adaptation(changed_recipe(recipe, overrides), (way, *label_notes, *split_notes))
+    recipe = changed_recipe(recipe, overrides)
+    return Adaptation(recipe, (way, _memory(recipe), *label_notes, *split_notes))
+
+
+def _memory(recipe: Recipe) -> str:
+    """Say what the model learns from again of what it learned from before."""
+    if recipe.data.rehearsal is not None:
+        return (
+            f"up to {REHEARSED} utterances of {recipe.data.rehearsal} are learned again for each clip, so that the "
+            "model forgets less"
+        )
+    return (
+        "the recordings that the model learned from are not there, so it forgets more of their voices; name their "
+        "corpus as data.rehearsal if you have it"
+    )
 
 
 def _labels(usable: Corpus, known: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -237,7 +264,6 @@ def _way(network: MMERForEmotionRecognition, settings: Model, clips: int) -> tup
     training = Training(
         epochs=None,
         steps=STEPS,
-        batch_size=min(32, max(8, clips // 8)),
         learning_rate=rate,
         warmup_ratio=0.1,
         schedule="cosine",

@@ -51,6 +51,9 @@ def _files(recipe: Recipe) -> Files:
     folds = recipe.protocol.folds
     if isinstance(folds, str) and os.path.isfile(folds):
         files["protocol.folds"] = [folds]
+    rehearsal = recipe.data.rehearsal
+    if rehearsal is not None and rehearsal.is_file():
+        files["data.rehearsal"] = [str(rehearsal)]
     start = recipe.model.start_from
     if start is not None and (start / WEIGHTS).is_file():
         files["model.start_from"] = [str(start / WEIGHTS)]

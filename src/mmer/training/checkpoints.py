@@ -12,6 +12,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import TrainingError
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.layers import chosen_layers
+from mmer.model.encoders.speech import frozen_below
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import TRAINER_STATE, RunFolder
@@ -77,12 +78,20 @@ def _text_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
 
 
 def _speech_cache(recipe: Recipe, config: MMERConfig, train: Corpus) -> int:
-    if not config.uses_speech or config.speech_train != "frozen":
+    if not config.uses_speech:
         return 0
-    layers = chosen_layers(config.speech_layers, config.speech_config.num_hidden_layers, "speech") or [-1]
+    encoder = config.speech_config
+    below = frozen_below(encoder, config.speech_train)
+    if config.speech_train != "frozen" and below is None:
+        return 0
+    layers = chosen_layers(config.speech_layers, encoder.num_hidden_layers, "speech") or [
+        encoder.num_hidden_layers
+    ]
+    if below is not None:
+        layers = [*(number for number in layers if number < below), below]
     copies = 1 + (recipe.augment.speech.variants if recipe.changes_second_sound else 0)
     seconds = copies * float(train.table["duration"].fillna(0).sum())
-    states = 4 * int(config.speech_config.hidden_size) * len(layers) * FRAMES_A_SECOND * seconds
+    states = 4 * int(encoder.hidden_size) * len(layers) * FRAMES_A_SECOND * seconds
     return min(int(states), int(recipe.training.speech_cache_gb * _GB))
 
 

@@ -15,6 +15,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.writing import writing_folder
 from mmer.model.build import set_corpus_statistics
+from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import devices_told
@@ -55,7 +56,7 @@ def fit(
 ) -> TrainerState:
     """Train, or resume training, to the last epoch, and write the processor to the model folder.
 
-    What a frozen speech encoder makes of recordings is stored in `speech_caches`.
+    What frozen layers of a speech encoder make of recordings is stored in `speech_caches`.
     """
     selection = recipe.protocol.selection
     train_part = preparation.part("train")
@@ -69,7 +70,7 @@ def fit(
     _check_transcripts(processor, preparation.corpus, made)
     if recipe.data.recognized:
         _check_transcripts(processor, as_recognized(preparation.corpus), [])
-    caches = processor.uses_speech and is_cached(recipe)
+    caches = is_cached(recipe, model.speech_encoder)
     store = FeatureStore(processor, 0 if caches else MEMORY)  # its features are needed once
     heard = [TrainingUtterance.of_view(view, recipe.data.crop_duration) for view in made if view.audio_path]
     statistics = _read_features(
@@ -91,8 +92,10 @@ def fit(
         )
         frozen = FrozenSpeech(cache, store, recipe, statistics)
         _hear(frozen, recipe, preparation, heard, console)
-    elif recipe.model.speech.train == "frozen" and processor.uses_speech:
+    elif recipe.freezes_sound and model.speech_encoder is not None:
         tell(_variants_told(recipe), console)
+        if not model.speech_encoder.is_stored:
+            tell(_not_stored_told(recipe, model.speech_encoder), console)
 
     def judged(part: Corpus) -> SpeechEmotionDataset | None:
         if not len(part):
@@ -169,9 +172,9 @@ def refit(
     shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
 
 
-def is_cached(recipe: Recipe) -> bool:
-    """Tell whether a run stores what its speech encoder, if it has one, makes of recordings."""
-    return recipe.model.speech.train == "frozen" and recipe.training.speech_cache_gb > 0
+def is_cached(recipe: Recipe, encoder: SpeechEncoder | None) -> bool:
+    """Tell whether a run stores what frozen layers of its speech encoder, if it has one, make of recordings."""
+    return encoder is not None and encoder.is_stored and recipe.training.speech_cache_gb > 0
 
 
 def _hear(
@@ -181,7 +184,7 @@ def _hear(
     views: list[TrainingUtterance],
     console: Console,
 ) -> None:
-    """Have the frozen speech encoder hear all recordings of the run, and their variants, unless that is done."""
+    """Have the frozen layers hear all recordings of the run, and their variants, unless that is done."""
     wanted: list[tuple[TrainingUtterance, int | None]] = [
         (utterance, None) for utterance in (*TrainingUtterance.with_sound(preparation.corpus), *views)
     ]
@@ -190,7 +193,7 @@ def _hear(
         trained = TrainingUtterance.with_sound(preparation.part("train"))
         wanted += [(utterance, number) for number in numbers for utterance in trained]
     tell(_variants_told(recipe), console)
-    with counting(console, "the speech encoder hears each clip once", len(wanted)) as progress:
+    with counting(console, "the frozen layers hear each clip once", len(wanted)) as progress:
         left = frozen.fill(wanted, progress)
     if left:
         tell(
@@ -202,7 +205,8 @@ def _hear(
 
 def _variants_told(recipe: Recipe) -> str:
     """Say what the second views of a frozen speech encoder sound like."""
-    told, variants = "the speech encoder is frozen", recipe.augment.speech.variants
+    train, variants = recipe.model.speech.train, recipe.augment.speech.variants
+    told = "the speech encoder is frozen" + ("" if train == "frozen" else f" but for its layers {train}")
     if not recipe.objectives.augmented_contrastive_weight or not recipe.augment.speech.probability:
         return told
     if recipe.changes_second_sound:
@@ -212,6 +216,15 @@ def _variants_told(recipe: Recipe) -> str:
     if variants == 0:
         return f"{told}; second views sound like the clips, since augment.speech.variants is 0"
     return f"{told}; second views are those of augment.views"
+
+
+def _not_stored_told(recipe: Recipe, encoder: SpeechEncoder) -> str:
+    """Say why what frozen layers make of recordings is not stored."""
+    if recipe.model.speech.spec_augment:
+        reason = "model.speech.spec_augment changes what they read"
+    else:
+        reason = f"only all of an encoder of type {encoder.model.config.model_type} can be stored"
+    return f"the frozen layers hear each clip in each epoch, since {reason}"
 
 
 def _read_features(

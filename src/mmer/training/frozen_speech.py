@@ -1,4 +1,4 @@
-"""What a frozen speech encoder makes of the recordings of a run, and of stored variants for their second views."""
+"""What frozen layers of a speech encoder make of the recordings of a run, and of stored variants for second views."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping

@@ -35,6 +35,7 @@ from mmer.training.preparation import (
 from mmer.training.selection import COMPARED, SELECTED, best_step, epoch_of
 from mmer.training.selection_bias import selection_bias
 from mmer.training.speech_cache import SpeechCache
+from mmer.training.starting_model import average_with_start
 
 
 def judge_run(
@@ -47,7 +48,7 @@ def judge_run(
 ) -> RunMetrics:
     """Keep the best model, judge it on each split, and write predictions and plots.
 
-    What a frozen speech encoder made of recordings in training is read from `speech_caches`.
+    What frozen layers of a speech encoder made of recordings in training is read from `speech_caches`.
     """
 
     def read(model_folder: Path) -> EmotionRecognizer:
@@ -66,15 +67,15 @@ def judge_run(
     ):
         trained_on = trained_on.after(before)
     if recipe.protocol.refit:
-        _keep(folder, step, folder / "validation_selected")
+        _keep(recipe, folder, step, folder / "validation_selected")
         chooser = read(folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         _, refitted = last_checkpoint(folder / REFIT)
         assert refitted is not None
-        _keep(folder / REFIT, refitted.global_step, folder / "model")
+        _keep(recipe, folder / REFIT, refitted.global_step, folder / "model")
         trained_on.refitted.write(folder / "model")
     else:
-        _keep(folder, step, folder / "model")
+        _keep(recipe, folder, step, folder / "model")
         trained_on.write(folder / "model")
         _calibrate(recipe, corpus, folder / "model", console)
     recognizer = read(folder / "model")
@@ -115,7 +116,7 @@ def judge_run(
     if compared is not None and judged["test"]:
         with writing_folder(folder / "validation_selected") as part:
             MMERProcessor.from_pretrained(folder / "model").save_pretrained(part)
-        _keep(folder, compared, folder / "validation_selected")
+        _keep(recipe, folder, compared, folder / "validation_selected")
         other = read(folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
@@ -170,23 +171,26 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
 
 
 def _recognizer(model_folder: Path, recipe: Recipe, speech_caches: Path) -> EmotionRecognizer:
-    """Load a model, whose frozen speech encoder takes over what it made of recordings in training."""
+    """Load a model, which takes over what frozen layers of its speech encoder made of recordings in training."""
     recognizer = EmotionRecognizer.from_pretrained(model_folder)
     network = recognizer.network
     # Judging is in float32.
     assert isinstance(network, TorchNetwork)
     encoder = network.model.speech_encoder
-    if encoder is not None and is_cached(recipe) and recipe.training.precision == "float32":
+    if encoder is not None and is_cached(recipe, encoder) and recipe.training.precision == "float32":
         network.hear = SpeechCache(speech_caches, encoder, 0).states_of_batch
     return recognizer
 
 
-def _keep(folder: Path, step: int, model_folder: Path) -> None:
-    """Convert a checkpoint to a model folder, and merge LoRA weights into the encoders."""
+def _keep(recipe: Recipe, folder: Path, step: int, model_folder: Path) -> None:
+    """Convert a checkpoint to a model folder: merge LoRA weights into the encoders, and average with the start."""
     checkpoint = folder / CHECKPOINTS / f"checkpoint-{step}"
     if any(checkpoint.glob("*.safetensors")):  # otherwise the run was already finished, and this is its model
         model = MMERForEmotionRecognition.from_pretrained(checkpoint)
         model.merge_lora()
+        if share := recipe.training.average_with_start:
+            assert recipe.model.start_from is not None
+            average_with_start(model, recipe.model.start_from, share)
         with writing_folder(model_folder) as part:
             model.save_pretrained(part)
     (model_folder / CALIBRATION).unlink(

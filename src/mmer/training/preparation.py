@@ -22,6 +22,7 @@ from mmer.recipe.schema import Recipe
 from mmer.runs.folder import SPLITS_FILE
 from mmer.runs.result_file import ResultFile
 from mmer.text.transcripts import strip_annotations
+from mmer.training.rehearsal import with_rehearsal
 from mmer.training.second_views import choose_views
 
 Row = dict[Hashable, Any]
@@ -173,11 +174,11 @@ def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
 
 
 def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
-    """Assign usable utterances to splits, and leave out those that no split uses.
+    """Assign usable utterances to splits, leave out those that no split uses, and add those that are rehearsed.
 
     Raises:
         RecipeError: a required split is empty, or a view breaks the fold.
-        CorpusError: the speakers cannot be kept apart, or the views cannot be read.
+        CorpusError: the speakers cannot be kept apart, or `data.rehearsal` or the views cannot be read.
     """
     protocol = recipe.protocol
     split = assign_splits(
@@ -203,6 +204,7 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
         )
         used = used.select(~same)
     labels = recipe.data.labels or used.emotions
+    used = with_rehearsal(used, recipe)
     all_skipped = pd.concat([usable.skipped, _table(skipped)], ignore_index=True)
     preparation = Preparation(used, labels, all_skipped, usable.notes)
     _check_splits(preparation, recipe)

@@ -1,9 +1,9 @@
-"""Disk cache of a frozen speech encoder's hidden states, which are computed once for all epochs and runs of a study.
+"""Disk cache of the hidden states that frozen layers of a speech encoder give, computed once for all epochs and runs.
 
 A cache is a folder with a file for each clip. The name of a file is a hash of what the encoder reads, so recording,
-segment and normalization are in it; the folder's name is a hash of the encoder's weights, its configuration, the hidden
-states that are read and the precision. Files are written whole, so that a process may be killed at any moment, and two
-processes may use one cache; a file that is damaged counts as missing.
+segment and normalization are in it; the folder's name is a hash of the frozen weights, the configuration, the hidden
+states that are stored and the precision. Files are written whole, so that a process may be killed at any moment, and
+two processes may use one cache; a file that is damaged counts as missing.
 
 Each clip is encoded alone. Its hidden states are therefore the same bits whichever clips are stored, whatever the limit
 is, and after an interruption.
@@ -61,11 +61,11 @@ def study_cache(study: Path) -> Iterator[Path]:
 
 
 class SpeechCache:
-    """Cache of the hidden states of a frozen speech encoder, memory-mapped from disk.
+    """Cache of `SpeechEncoder.frozen_states`, memory-mapped from disk.
 
     Args:
         folder: folder of the caches of all encoders, created if it does not exist.
-        encoder: the frozen encoder, on the device that computes; it is put into evaluation mode.
+        encoder: an encoder that `is_stored`, on the device that computes; it is put into evaluation mode.
         limit: limit of the files of all encoders in bytes; clips beyond it are encoded each time.
         precision: precision of the encoder, as `training.precision`.
     """
@@ -161,7 +161,7 @@ class SpeechCache:
         half = _PRECISIONS.get(self.precision)
         # A clip that is not stored is encoded while training computes in TF32.
         with tf32(False), torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
-            states, _ = self.encoder.hidden_states(inputs, mask)
+            states, _ = self.encoder.frozen_states(inputs, mask)
         return torch.stack(list(states), dim=2)[0].float().cpu().numpy()
 
 
@@ -182,8 +182,10 @@ def _fingerprint(encoder: SpeechEncoder, precision: str) -> str:
         name: value for name, value in encoder.model.config.to_dict().items() if name not in _VOLATILE
     }
     layers = None if encoder.layer_weights is None else encoder.layer_weights.layers
+    if encoder.below is not None:
+        layers = encoder.frozen_numbers
     digest = hashlib.blake2b(f"{precision} {layers} {sorted(settings.items())}".encode(), digest_size=12)
-    for name, weight in encoder.model.state_dict().items():
+    for name, weight in encoder.stored_weights.items():
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -105,6 +105,28 @@ def read_trained(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor
     return read_torch_network(folder, "cpu").model, processor
 
 
+def average_with_start(model: MMERForEmotionRecognition, folder: Path, share: float) -> None:
+    """Move the weights of a trained model toward those that training started from (WiSE-FT; Wortsman et al., 2022).
+
+    What the classifier learned of new labels stays as it is.
+
+    Args:
+        model: changed in place; without LoRA weights.
+        folder: `model.start_from`.
+        share: of the starting weights in the result, 0 to 1.
+
+    Raises:
+        CheckpointError: as for `read_trained`.
+    """
+    start, processor = read_trained(folder)
+    first, trained = start.state_dict(), model.state_dict()
+    labels = model.config.id2label or {}
+    _keep_classifier(first, processor.labels, trained, [labels[number] for number in range(len(labels))])
+    for name, weight in trained.items():
+        if weight.is_floating_point():
+            weight.lerp_(first[name], share)
+
+
 def model_settings(config: MMERConfig, processor: MMERProcessor, folder: Path) -> Model:
     """Describe a trained model as the section `model` of a recipe that starts from it.
 

@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference.conftest import SENTENCES, save_model
-from published_models import TEXT_SIZES, save_audio_classifier, save_text_classifier
+from published_models import LABELS, TEXT_SIZES, save_audio_classifier, save_text_classifier
 from safetensors.numpy import load_file, save_file
 from tiny import speech_config
 from transformers import (
@@ -205,6 +205,36 @@ def test_every_kind_of_model_gives_embeddings(
     assert (done.columns, done.errors) == (columns, [])
     for column in columns:
         assert np.isfinite(read_embeddings(done.path, corpus, column)).all()
+
+
+def test_an_exported_model_gives_what_the_model_gives(
+    exportable: Path, exported: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    rows = []
+    for model in (exportable, exported):
+        done = embed(model, corpus, tmp_path / "embeddings.parquet", device="cpu")
+        rows.append(read_embeddings(done.path, corpus, "fused"))
+    assert done.columns == ("fused",)
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:speech and text count equally")
+def test_joined_models_give_the_probabilities_of_both(corpus: Corpus, tmp_path: Path) -> None:
+    speech = save_audio_classifier(tmp_path / "speech", "hubert")
+    text = save_text_classifier(tmp_path / "text", labels=LABELS)
+    out = tmp_path / "embeddings.parquet"
+    done = embed(f"{speech}+{text}", corpus, out, device="cpu")
+    assert (done.columns, done.errors) == (("fused",), [])
+    rows = read_embeddings(out, corpus)
+    assert rows.shape == (len(corpus), 2 * len(LABELS))
+    np.testing.assert_allclose(np.exp(rows).reshape(len(corpus), 2, -1).sum(axis=2), 1.0, atol=1e-5)
+    for asked, said in (
+        ({"level": "frame"}, "one embedding of each utterance"),
+        ({"layers": [1]}, "leave out layers"),
+    ):
+        with pytest.raises(MMERError, match=said) as raised:
+            embed(f"{speech}+{text}", corpus, out, **asked, device="cpu")
+        assert "\n" not in str(raised.value)
 
 
 def test_what_a_clip_lacks_is_null_and_what_cannot_be_embedded_says_why(

@@ -114,6 +114,23 @@ def test_a_list_mixes_those_layers_alone() -> None:
     assert sum(model.text_encoder.layer_weights.shares().values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("encoder", SPEECH_ENCODERS)
+def test_layers_above_the_last_that_is_read_do_not_run(encoder: str) -> None:
+    whole, cut = mixing(encoder), tiny_model(encoder, speech_layers=[1, 0])
+    assert whole.speech_encoder is not None
+    assert cut.speech_encoder is not None
+    inputs, mask = speech_inputs(whole, LENGTHS).values()
+    runs: list[int] = []
+    for number, layer in enumerate(cut.speech_encoder.model.encoder.layers):
+        layer.register_forward_hook(lambda *_, number=number: runs.append(number))
+    with torch.no_grad():
+        states, _ = whole.speech_encoder.hidden_states(inputs, mask)
+        read, _ = cut.speech_encoder.hidden_states(inputs, mask)
+    assert runs == [0]
+    assert torch.equal(read[0], states[1])
+    assert torch.equal(read[1], states[0])
+
+
 def test_layers_that_the_encoder_does_not_have_are_refused() -> None:
     with pytest.raises(
         EncoderError, match=r"speech\.layers names 3, but the encoder has 2 layers; choose from 0"

@@ -4,8 +4,7 @@ Hidden state 0 of an encoder of N layers is what its first layer reads, and hidd
 `weighted` mixes all N + 1, as SUPERB does (Yang et al., 2021); a list mixes those that it names.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from mmer.errors import EncoderError
 
 LAST = "last"
-_read: ContextVar[dict[int, Tensor] | None] = ContextVar("read by layers", default=None)
-"""What each layer reads in the current thread, while `recording` is open."""
+_read: ContextVar["_Read | None"] = ContextVar("read by layers", default=None)
+"""What each layer reads in the current thread, while `states_read` runs an encoder."""
 
 
 def chosen_layers(layers: str | Sequence[int], count: int, side: str) -> list[int] | None:
@@ -67,23 +66,52 @@ class LayerWeights(nn.Module):
 
 
 def record_layers(layers: nn.ModuleList) -> None:
-    """Make layers note what they read; see `recording`."""
+    """Make layers note what they read; see `states_read`."""
     for number, layer in enumerate(layers):
         layer.register_forward_pre_hook(partial(_record, number))
+
+
+class _Read(dict[int, Tensor]):
+    """What layers read, by their numbers, up to the layer `end`, without `extra` tokens in front."""
+
+    def __init__(self, end: int, extra: int) -> None:
+        super().__init__()
+        self.end, self.extra = end, extra
+
+
+class _AllRead(Exception):  # noqa: N818 - no error: it ends a forward pass whose rest nobody reads
+    """Raised by the layer that reads the last hidden state that is wanted."""
 
 
 def _record(number: int, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     read = _read.get()
     if read is not None:
-        read[number] = inputs[0]
+        read[number] = inputs[0][:, read.extra :]
+        if number >= read.end:
+            raise _AllRead
 
 
-@contextmanager
-def recording() -> Iterator[dict[int, Tensor]]:
-    """Collect what layers read, (batch, positions, size), by their numbers; a layer that LayerDrop skips is missing."""
-    read: dict[int, Tensor] = {}
+def states_read(
+    last_of: Callable[[], Tensor], count: int, wanted: Sequence[int], extra: int = 0
+) -> list[Tensor]:
+    """Run an encoder whose layers went through `record_layers`, up to the last hidden state that is wanted.
+
+    Args:
+        last_of: runs the encoder and returns the hidden states of its last layer, (batch, positions, size).
+        count: layers of the encoder.
+        wanted: numbers of hidden states, from 0 to `count`.
+        extra: tokens in front of the frames, which the encoder removes from its last hidden states.
+
+    Returns:
+        The wanted hidden states, (batch, positions, size) each. A layer that LayerDrop skips gives what it would have
+        read.
+    """
+    read = _Read(max(wanted), extra)
     token = _read.set(read)
     try:
-        yield read
+        read[count] = last_of()
+    except _AllRead:
+        pass
     finally:
         _read.reset(token)
+    return [read[min(known for known in read if known >= number)] for number in wanted]

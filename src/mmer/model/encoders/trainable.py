@@ -1,6 +1,7 @@
 """Choose the weights of an encoder that learn: all, none, its last layers, or low-rank weights (LoRA).
 
-A frozen encoder runs without dropout. An encoder of which a part learns runs with dropout everywhere.
+A frozen encoder runs without dropout, and so do the frozen layers of a speech encoder whose last layers learn, where
+what they give can be stored. Any other encoder of which a part learns runs with dropout everywhere.
 
 LoRA (Hu et al., 2022) adds to a linear layer W the product of two thin matrices, (alpha / rank) B A, which starts at
 zero. `merge_lora` adds it to W for good, so that a finished model is one like any other.
@@ -61,9 +62,6 @@ def choose_trainable(encoder: nn.Module, train: str, side: str) -> None:
 def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
     """Add low-rank matrices to every linear layer of an encoder's transformer layers; nothing else then learns.
 
-    WavLM's attention reads the weights of some linear layers without calling the layers. Those are skipped, since
-    low-rank matrices would have no effect there.
-
     Args:
         encoder: an encoder of `transformers`, changed in place.
         settings: `rank`, `alpha`, `dropout`.
@@ -74,13 +72,7 @@ def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
     """
     peft: Any = import_extra("peft", "train: lora")
     layers = transformer_layers(encoder)
-    linear = [
-        module
-        for layer in layers
-        for part in layer.modules()
-        for name, module in part.named_children()
-        if isinstance(module, nn.Linear) and not (name in _TAKEN and hasattr(part, _TAKER))
-    ]
+    linear = [module for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)]
     names = {id(module): name for name, module in encoder.named_modules()}
     config = peft.LoraConfig(
         r=settings["rank"],
@@ -89,10 +81,6 @@ def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
         target_modules=[names[id(module)] for module in linear],
     )
     peft.inject_adapter_in_model(config, encoder)
-
-
-_TAKER, _TAKEN = "torch_multi_head_self_attention", ("q_proj", "k_proj", "v_proj", "out_proj")
-"""A method of WavLM's attention, and the layers whose weights it passes to PyTorch's attention."""
 
 
 def merge_lora(encoder: nn.Module) -> None:

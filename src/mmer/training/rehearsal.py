@@ -1,0 +1,82 @@
+"""Utterances that a model learned from before, which it learns from again beside new ones, so that it forgets less.
+
+Of each emotion, `REHEARSED` are drawn for each new training utterance. Those of speakers and recordings that validate
+or test are left out.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.corpora.corpus import Corpus
+from mmer.errors import AudioError
+from mmer.recipe.schema import Recipe
+from mmer.runs.folder import RunFolder
+
+REHEARSED = 4
+"""Utterances for each new one of the same emotion."""
+MOST_REHEARSED = 100
+"""Of an emotion."""
+PREFIX = "rehearsed "
+"""Of ids and speakers, which another corpus may use for other utterances and people."""
+_SEED = 0
+
+
+def learned_corpus(model_folder: Path) -> Path | None:
+    """Find the corpus of the run that trained a model; None where the model or the recordings have been moved."""
+    run = RunFolder(model_folder.parent)
+    if model_folder != run.model or not run.is_run or not run.corpus.is_file():
+        return None
+    paths = Corpus.read(run.corpus).table["audio_path"].dropna()
+    return run.corpus if paths.empty or paths.map(lambda path: Path(path).is_file()).any() else None
+
+
+def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
+    """Add utterances of `data.rehearsal`, if the recipe names one, to the training split.
+
+    Args:
+        corpus: utterances with their splits.
+        recipe: the recipe, of which `data` is read.
+
+    Raises:
+        CorpusError: `data.rehearsal` cannot be read.
+    """
+    if recipe.data.rehearsal is None:
+        return corpus
+    read = Corpus.read(recipe.data.rehearsal)
+    renamed = {name: label for name, label in recipe.data.label_map.items() if name in read.emotions}
+    old = read.with_labels(label_map=renamed)[0].table
+    if (old["split"] == "train").any():  # of the corpus of a run, the other splits measure the model
+        old = old[old["split"] == "train"]
+    trains = corpus.table["split"] == "train"
+    held_out = corpus.table[~trains]
+    for column in ("speaker", "audio_path"):
+        old = old[~old[column].isin(held_out[column].dropna())]
+    rows = []
+    for emotion, new in corpus.table[trains].groupby("emotion", sort=True):
+        wanted = min(MOST_REHEARSED, REHEARSED * len(new))
+        candidates = old[old["emotion"] == emotion].sample(frac=1, random_state=_SEED)
+        found = (row for row in candidates.to_dict("records") if _is_usable(row, recipe))
+        rows += [row for row, _ in zip(found, range(wanted), strict=False)]
+    if not rows:
+        return corpus
+    rehearsed = pd.DataFrame(rows).assign(split="train")
+    for column in ("utterance_id", "speaker"):
+        rehearsed[column] = PREFIX + rehearsed[column]
+    table = pd.concat([corpus.table, rehearsed[rehearsed.columns.intersection(corpus.table.columns)]])
+    return Corpus(table.reset_index(drop=True), source=corpus.source, notes=corpus.notes)
+
+
+def _is_usable(row: Mapping[Hashable, Any], recipe: Recipe) -> bool:
+    """Tell whether an utterance can be read, as one that is trained on has to be."""
+    if pd.isna(row["audio_path"]):
+        return recipe.model.fusion == "text" or recipe.missing_modality_embeddings
+    start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
+    try:
+        waveform = load_audio(row["audio_path"], start=start, end=end)
+    except AudioError:
+        return False
+    return len(waveform) <= recipe.data.max_duration * SAMPLING_RATE
