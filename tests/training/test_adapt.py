@@ -334,11 +334,11 @@ def test_what_the_model_learned_from_is_learned_again(base: TrainingRun, own, tm
     held_out = table["speaker"][table["split"] == "validation"]
     learned = Corpus.read(base.folder / "corpus.parquet").table
     learned = learned[(learned["split"] == "train") & ~learned["speaker"].isin(held_out)]
-    available = learned["emotion"].value_counts()
+    available = learned["emotion"].value_counts().to_dict()
     assert set(table["split"][is_old]) == {"train"}
     assert table["emotion"][is_old].value_counts().to_dict() == {
         emotion: min(REHEARSED * count, available[emotion])
-        for emotion, count in new["emotion"].value_counts().items()
+        for emotion, count in new["emotion"].value_counts().to_dict().items()
     }
     rows = learned.set_index("audio_path").loc[table["audio_path"][is_old]]
     assert not set(rows["speaker"]) & set(held_out)

@@ -4,6 +4,7 @@ Of each emotion, `REHEARSED` are drawn for each new training utterance. Those of
 or test are left out.
 """
 
+import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ def learned_corpus(model_folder: Path) -> Path | None:
     run = RunFolder(model_folder.parent)
     if model_folder != run.model or not run.is_run or not run.corpus.is_file():
         return None
-    paths = Corpus.read(run.corpus).table["audio_path"].dropna()
-    return run.corpus if paths.empty or paths.map(lambda path: Path(path).is_file()).any() else None
+    paths = Corpus.read(run.corpus).table["audio_path"].dropna().tolist()
+    return run.corpus if not paths or any(map(os.path.isfile, paths)) else None
 
 
 def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:

@@ -187,5 +187,5 @@ def _fingerprint(encoder: SpeechEncoder, precision: str) -> str:
     digest = hashlib.blake2b(f"{precision} {layers} {sorted(settings.items())}".encode(), digest_size=12)
     for name, weight in encoder.stored_weights.items():
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -120,8 +120,8 @@ def average_with_start(model: MMERForEmotionRecognition, folder: Path, share: fl
     """
     start, processor = read_trained(folder)
     first, trained = start.state_dict(), model.state_dict()
-    labels = model.config.id2label or {}
-    _keep_classifier(first, processor.labels, trained, [labels[number] for number in range(len(labels))])
+    labels = list((model.config.id2label or {}).values())
+    _keep_classifier(first, processor.labels, trained, labels)
     for name, weight in trained.items():
         if weight.is_floating_point():
             weight.lerp_(first[name], share)

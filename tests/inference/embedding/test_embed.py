@@ -228,10 +228,11 @@ def test_joined_models_give_the_probabilities_of_both(corpus: Corpus, tmp_path: 
     rows = read_embeddings(out, corpus)
     assert rows.shape == (len(corpus), 2 * len(LABELS))
     np.testing.assert_allclose(np.exp(rows).reshape(len(corpus), 2, -1).sum(axis=2), 1.0, atol=1e-5)
-    for asked, said in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"level": "frame"}, "one embedding of each utterance"),
         ({"layers": [1]}, "leave out layers"),
-    ):
+    ]
+    for asked, said in refused:
         with pytest.raises(MMERError, match=said) as raised:
             embed(f"{speech}+{text}", corpus, out, **asked, device="cpu")
         assert "\n" not in str(raised.value)

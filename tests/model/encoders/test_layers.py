@@ -131,6 +131,14 @@ def test_layers_above_the_last_that_is_read_do_not_run(encoder: str) -> None:
     assert torch.equal(read[1], states[0])
 
 
+def test_an_encoder_whose_upper_layers_are_not_read_can_be_exported() -> None:
+    model = tiny_model(speech_layers=[1, 0])
+    assert model.speech_encoder is not None
+    inputs = tuple(speech_inputs(model, LENGTHS).values())
+    exported = torch.export.export(model.speech_encoder, inputs, strict=False).module()
+    torch.testing.assert_close(exported(*inputs)[0], model.speech_encoder(*inputs)[0])
+
+
 def test_layers_that_the_encoder_does_not_have_are_refused() -> None:
     with pytest.raises(
         EncoderError, match=r"speech\.layers names 3, but the encoder has 2 layers; choose from 0"
