@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import speech_config, speech_inputs, tiny_model
-from transformers import AutoModel, WavLMModel
+from transformers import AutoModel
 
 from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
 
@@ -15,7 +15,6 @@ from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
 def test_hidden_states_and_gradients_are_those_of_transformers(kind: str) -> None:
     torch.manual_seed(0)
     theirs: Any = AutoModel.from_config(speech_config(kind)).eval()
-    assert isinstance(theirs, WavLMModel)
     with torch.no_grad():
         theirs.encoder.layers[0].attention.rel_attn_embed.weight.normal_(std=2.0)
     ours: Any = new_speech_encoder(speech_config(kind))
