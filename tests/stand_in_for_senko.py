@@ -37,14 +37,14 @@ class DiarizationSession:
         self.samples, self.calls = np.concatenate([self.samples, samples]), self.calls + 1
         windows = self.samples[: len(self.samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
         level = np.sqrt((windows**2).mean(axis=1))
-        (spoken,) = np.nonzero(level > SILENCE)
+        spoken = np.flatnonzero(level > SILENCE)
         if not len(spoken):
             return None
         loud = np.minimum(level[spoken] / (2 * LOUD), 1)
         labels = self.diarizer.spectral_cluster(np.stack([loud, 1 - loud], axis=1))
         turns: list[dict[str, Any]] = []
-        for window, label in zip(spoken, labels, strict=True):
-            start, who = float(window) / 2, f"SPEAKER_{label:02}"
+        for window, label in zip(spoken.tolist(), labels.tolist(), strict=True):
+            start, who = window / 2, f"SPEAKER_{label:02}"
             if turns and turns[-1]["speaker"] == who and turns[-1]["end"] == start:
                 turns[-1]["end"] = start + 0.5
             else:

@@ -153,7 +153,8 @@ def _k_means(speakers: int, embeddings: NDArray[np.float32]) -> NDArray[np.int64
     from sklearn.preprocessing import normalize
 
     wanted = min(speakers, len(embeddings))
-    return KMeans(wanted, n_init=10, random_state=0).fit_predict(normalize(embeddings))
+    means = KMeans(wanted, n_init=10, random_state=0)  # pyright: ignore[reportArgumentType]
+    return means.fit_predict(normalize(embeddings))
 
 
 @cache
