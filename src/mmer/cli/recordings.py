@@ -174,6 +174,13 @@ def timeline(
     ] = None,
     channel: Channel = "mix",
     one_speaker: OneSpeaker = False,
+    speakers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|NUMBER",
+            help="Find who speaks, and summarize each: auto, or the number of speakers where it is known.",
+        ),
+    ] = None,
     smoothing: Annotated[
         float,
         typer.Option(
@@ -198,6 +205,7 @@ def timeline(
         tiers=tier,
         channel=channel,
         one_speaker=one_speaker,
+        speakers=speakers,
         smoothing=smoothing,
         pause=pause,
         embed_audio=embed_audio,

@@ -19,9 +19,7 @@ from scipy.stats import binomtest
 from mmer.display.terminal import Table
 from mmer.errors import MMERError, Parameter
 from mmer.evaluation.intervals import (
-    FEWEST,
     FIGURES,
-    Floats,
     Interval,
     cluster_margins,
     concerned,
@@ -29,7 +27,6 @@ from mmer.evaluation.intervals import (
     figure_of,
     interval,
     known_labels,
-    studentize,
     unclustered,
     weight_of,
     weighted_figure,
@@ -39,6 +36,7 @@ from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.plain_text import counted
 from mmer.runs.result_file import ResultFile
+from mmer.studentized import FEWEST, Floats, studentize
 
 
 @dataclass(frozen=True)

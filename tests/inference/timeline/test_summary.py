@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit, logit
+from scipy.stats import t
 
 from mmer.display.terminal import PlainConsole
 from mmer.inference import Prediction
@@ -61,6 +63,42 @@ def test_by_hand() -> None:
     assert emotions(left)["sad"].peak is None
     assert emotions(left)["sad"].longest is None
     assert emotions(right)["calm"].trend is None
+
+
+class TestIntervalOfAShare:
+    def test_segments_of_one_length(self) -> None:
+        """Student's t on the logit, worked out for equal weights."""
+        segments = [said(n, n + 1, 0.9 if n % 10 < 4 else 0.1, 0.0) for n in range(10)]
+        whole, _ = summarize(segments, LABELS, 10.0)
+        reach = t.ppf(0.975, 9) / np.sqrt(9 * 0.4 * 0.6)
+        angry = emotions(whole)["angry"]
+        assert angry.share == pytest.approx(0.4)
+        assert (angry.share_low, angry.share_high) == pytest.approx(
+            tuple(expit(logit(0.4) + reach * np.array([-1, 1])))
+        )
+        sad = emotions(whole)["sad"]
+        assert (sad.share_low, sad.share_high) == pytest.approx(
+            (1 - (angry.share_high or 0), 1 - (angry.share_low or 0))
+        )
+
+    def test_one_long_segment_shows_little(self) -> None:
+        """As much speech with the same share, most of it in one segment: the interval is wider."""
+        even = [said(n, n + 1, 0.9 if n < 5 else 0.1) for n in range(10)]
+        long = [said(0, 5, 0.9), *even[5:]]
+        narrow, wide = (emotions(summarize(each, LABELS, 10.0)[0])["angry"] for each in (even, long))
+        assert narrow.share == wide.share == 0.5
+        assert (
+            (wide.share_low or 0)
+            < (narrow.share_low or 0)
+            < 0.5
+            < (narrow.share_high or 1)
+            < (wide.share_high or 1)
+        )
+
+    def test_none_without_spread(self) -> None:
+        for segments in (CALL[:2], [said(n, n + 1, 0.9) for n in range(5)]):
+            for summary in summarize(segments, LABELS, 10.0):
+                assert {(each.share_low, each.share_high) for each in summary.emotions} == {(None, None)}
 
 
 def test_nothing_answered() -> None:

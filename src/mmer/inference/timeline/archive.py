@@ -32,6 +32,7 @@ from mmer.inference.inputs import Utterance, check_channel, collect_inputs
 from mmer.inference.prediction import WRITERS, Prediction, Row, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.output_formats import SUFFIXES, check_package
+from mmer.inference.timeline.speakers import Speakers, check_speakers
 from mmer.inference.timeline.summary import summarize
 from mmer.inference.timeline.timeline import Timeline, timeline
 from mmer.inference.transcription import Transcription
@@ -54,7 +55,7 @@ class TimelinesSettings(ResultFile):
 
     Attributes:
         model_sha256: hash of the model.
-        channel, one_speaker, smoothing, pause, transcription, each, embed_audio: see `timelines`.
+        channel, one_speaker, smoothing, pause, transcription, each, embed_audio, speakers: see `timelines`.
     """
 
     model_sha256: str
@@ -65,6 +66,7 @@ class TimelinesSettings(ResultFile):
     transcription: str
     each: Sequence[str]
     embed_audio: bool
+    speakers: Speakers | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def timelines(
     tables: str = ".parquet",
     channel: str = "mix",
     one_speaker: bool = False,
+    speakers: Speakers | None = None,
     smoothing: float = 0.0,
     pause: float = PAUSE,
     embed_audio: bool = False,
@@ -163,14 +166,14 @@ def timelines(
         out: the folder to write.
         each: suffixes of further files that each recording gets in `out/recordings`, see `Timeline.write`.
         tables: suffix of the tables: `.parquet`, `.csv` or `.jsonl`.
-        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
+        channel, one_speaker, speakers, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
         embed_audio: see `Timeline.write`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
     Raises:
         MMERError: the model or the source cannot be read, `out` holds timelines by another model or with other
             settings, or cannot be written to.
-        MissingExtraError: a file of `each` needs a package that is not installed.
+        MissingExtraError: `speakers` or a file of `each` needs a package that is not installed.
     """
     if tables not in WRITERS:
         raise MMERError(f"no tables of the kind {tables!r}; it must be one of {', '.join(WRITERS)}")
@@ -179,6 +182,8 @@ def timelines(
             raise MMERError(f"no files of the kind {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
         check_package(suffix.lower())
     check_channel(channel)
+    if speakers is not None:
+        speakers = check_speakers(speakers, one_speaker)
     model = model_folder(model)
     processor = read_model_processor(model)
     Transcription.parse(transcription).check(processor)
@@ -194,6 +199,7 @@ def timelines(
         transcription=transcription,
         each=sorted(each),
         embed_audio=embed_audio,
+        speakers=speakers,
     )
     with only_writer(out, "timelines"):
         _begin(out, settings)
@@ -210,6 +216,7 @@ def timelines(
                 recognizer,
                 channel=channel,
                 one_speaker=one_speaker,
+                speakers=speakers,
                 smoothing=smoothing,
                 pause=pause,
                 batch_size=batch_size,

@@ -18,6 +18,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.archive import Timelines, names_several, timelines
 from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.output_formats import SUFFIXES, check_timeline_output
+from mmer.inference.timeline.speakers import check_speakers
 from mmer.inference.timeline.timeline import check_page, timeline
 from mmer.inference.timeline.timeline_table import print_timeline
 from mmer.memory import return_freed_memory
@@ -36,6 +37,7 @@ def timeline_of(
     tiers: list[str] | None = None,
     channel: str = "mix",
     one_speaker: bool = False,
+    speakers: str | None = None,
     smoothing: float = 0.0,
     pause: float = PAUSE,
     embed_audio: bool = False,
@@ -54,7 +56,7 @@ def timeline_of(
         each: of several, see `timelines`.
         format: of standard output, see `result_format`; of several recordings, of the tables, Parquet by default.
         segments, tiers: see `read_segments`.
-        channel, one_speaker, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
+        channel, one_speaker, speakers, smoothing, pause: see `mmer.inference.timeline.timeline.timeline`.
         embed_audio: see `Timeline.write`.
         transcription, batch_size, device: see `EmotionRecognizer`.
 
@@ -67,11 +69,13 @@ def timeline_of(
     """
     if embed_audio and ".html" not in {*(path.suffix.lower() for path in out), *map(str.lower, each)}:
         raise MMERError(Parameter("embed_audio"), " is for a page; ask for a .html file")
+    asked = None if speakers is None else check_speakers(speakers, one_speaker)
     if names_several(source):
         write = partial(
             timelines,
             channel=channel,
             one_speaker=one_speaker,
+            speakers=asked,
             smoothing=smoothing,
             pause=pause,
             embed_audio=embed_audio,
@@ -106,6 +110,7 @@ def timeline_of(
             smoothing=smoothing,
             pause=pause,
             one_speaker=one_speaker,
+            speakers=asked,
             batch_size=batch_size,
             progress=progress,
         )

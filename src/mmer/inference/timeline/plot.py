@@ -43,7 +43,8 @@ def plot_timeline(
     Each channel has its waveform. Each of its speakers has a strip with the answers, as wide as the segments or, where
     those are narrow, time bins in the color of the emotion of most of their speech; hatched segments have no answer.
     Below it, lines show the smoothed probabilities of the emotions that are the answer of most speech, and triangles
-    mark the segments in which those are most probable. Words are written below where they fit.
+    mark the segments in which those are most probable. Words are written below where they fit. Above the strip stand
+    the shares of these emotions in the speech, with their 95 % intervals.
 
     Args:
         segments: the answers, sorted by start.
@@ -72,7 +73,7 @@ def plot_timeline(
             "lines": 1.5,
             "words": 0.18 * (_lines(inside, duration) or 0) + 0.05,
         }[kind]
-        + (0.22 if name else 0)
+        + (0.22 if name or kind == "answers" else 0)
         for kind, name, inside in rows
     ]
     figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights)), dpi=130, layout="constrained")
@@ -80,8 +81,11 @@ def plot_timeline(
     colors = {label: color.light for label, color in emotion_colors(labels).items()}
     for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
+        shares = _shares(inside, labels, duration) if kind == "answers" else ""
         if name:
             axes.set_title(_shortened(name), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
+        if shares:
+            axes.set_title(shares, loc="right", fontsize=8, color=INK, pad=3)
         if kind == "wave":
             _draw_wave(axes, peaks[name or "mix"])
         elif kind == "answers":
@@ -215,6 +219,17 @@ def _mark_peaks(
         axes.plot([middle, place], [height, 1.15 * top], color=FAINT, lw=0.8, zorder=1)
         axes.plot([middle], [height], marker="v", color=colors[label], mec=INK, mew=0.6, ms=7, zorder=3)
         axes.text(place, 1.17 * top, text, ha="center", va="bottom", fontsize=8, color=INK)
+
+
+def _shares(segments: Sequence[Prediction], labels: Sequence[str], duration: float) -> str:
+    """Write the shares of speech of the main emotions, with their intervals."""
+    told = []
+    for each in summarize(segments, labels, duration)[0].main(LINES):
+        low, high = each.share_low, each.share_high
+        between = "" if low is None or high is None else f" ({100 * low:.0f} – {high:.0%})"
+        name = each.label if len(each.label) <= 16 else f"{each.label[:15]}…"
+        told.append(f"{name} {each.share or 0:.0%}{between}")
+    return "   ".join(told)
 
 
 def _shortened(name: str) -> str:

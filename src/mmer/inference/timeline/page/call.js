@@ -9,6 +9,7 @@ function element(name, text = "", settings = {}) {
   return Object.assign(document.createElement(name), { textContent: text }, settings);
 }
 const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(0)} %`);
+const between = (low, high) => (low === null ? "" : ` (${(100 * low).toFixed(0)} – ${percent(high)})`);
 const place = (seconds) => `${(100 * seconds) / data.duration}%`;
 function clock(seconds, digits = 0) {
   const whole = Number(seconds.toFixed(digits)), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
@@ -164,7 +165,7 @@ function drawSummaries() {
       const times = `${clock(longest.start)} – ${clock(longest.end)}`;
       const said = peak.transcript ? ` “${peak.transcript}”` : "";
       body.append(cells(document.createElement("tr"), number ? "" : voiceName(summary.voice), [dot(each.label), each.label],
-        percent(each.share), percent(each.mean), each.thirds.map(percent).join(", "),
+        percent(each.share) + between(each.share_low, each.share_high), percent(each.mean), each.thirds.map(percent).join(", "),
         [jumper(times, `Longest stretch of ${each.label}: ${times}`, longest.start), ` ${longest.speech.toFixed(1)} s of speech`],
         [jumper(`${percent(peak.probability)} at ${clock(peak.start)}`, `Peak of ${each.label} at ${clock(peak.start)}`, peak.start), said]));
     });

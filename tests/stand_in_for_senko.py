@@ -1,0 +1,60 @@
+"""Stand-in for senko, where it is not installed: tells speakers by how loud they are, through the calls mmer makes."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mmer.audio.speakers import load_senko
+
+RATE = 16_000
+WINDOW = RATE // 2
+SILENCE, LOUD = 1e-3, 0.1  # root mean square
+
+
+class Diarizer:
+    """Its clustering finds up to two speakers; an embedding is a direction that turns with the loudness."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.spectral_cluster = self.umap_hdbscan_cluster = lambda embeddings: np.int64(
+            embeddings[:, 0] > 0.5
+        )
+
+
+class DiarizationSession:
+    """Its turns are runs of windows of 0.5 s."""
+
+    def __init__(self, diarizer: Diarizer) -> None:
+        self.diarizer, self.samples, self.calls = diarizer, np.zeros(0, np.float32), 0
+
+    def add_samples(self, samples: NDArray[np.float32]) -> Any:
+        assert samples.dtype == np.float32
+        assert np.abs(samples).max(initial=0) <= 1
+        self.samples, self.calls = np.concatenate([self.samples, samples]), self.calls + 1
+        windows = self.samples[: len(self.samples) // WINDOW * WINDOW].reshape(-1, WINDOW)
+        level = np.sqrt((windows**2).mean(axis=1))
+        spoken = np.flatnonzero(level > SILENCE)
+        if not len(spoken):
+            return None
+        loud = np.minimum(level[spoken] / (2 * LOUD), 1)
+        labels = self.diarizer.spectral_cluster(np.stack([loud, 1 - loud], axis=1))
+        turns: list[dict[str, Any]] = []
+        for window, label in zip(spoken.tolist(), labels.tolist(), strict=True):
+            start, who = window / 2, f"SPEAKER_{label:02}"
+            if turns and turns[-1]["speaker"] == who and turns[-1]["end"] == start:
+                turns[-1]["end"] = start + 0.5
+            else:
+                turns.append({"start": start, "end": start + 0.5, "speaker": who})
+        return {"merged_segments": turns, "raw_segments": turns}
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `import senko` give the stand-in until the end of the test."""
+    module: Any = ModuleType("senko")
+    module.Diarizer, module.DiarizationSession = Diarizer, DiarizationSession
+    monkeypatch.setitem(sys.modules, "senko", module)
+    load_senko.cache_clear()
