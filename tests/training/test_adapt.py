@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
 from mmer.evaluation.model_card import write_model_card
+from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.model.processor import MMERProcessor
@@ -107,6 +108,18 @@ def test_the_adapted_model_is_an_ordinary_one(base: TrainingRun, own, tmp_path: 
     card = write_model_card(adapted.folder).read_text()
     assert "trained further from the model run" in card
     assert "Speakers are not kept apart" in card
+
+
+def test_only_sound_unlike_both_trainings_is_warned_of(base: TrainingRun, own, tmp_path: Path) -> None:
+    before = OutOfDistribution.of_model(base.model_folder)
+    assert before is not None
+    many = adapt(base.model_folder, own("BCD"), tmp_path / "many", SHORT, console=quiet())
+    after = OutOfDistribution.of_model(many.model_folder)
+    assert after is not None
+    assert after.trainings[0] == before.trainings[0]
+    assert [training.recordings for training in after.trainings] == [27, 27]
+    few = adapt(base.model_folder, own(), tmp_path / "few", SHORT, console=quiet())  # of 9 clips
+    assert OutOfDistribution.of_model(few.model_folder) is None
 
 
 def test_interrupted_and_resumed_is_uninterrupted(base: TrainingRun, own, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -23,6 +24,7 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
 from mmer.evaluation.results import RunMetrics
 from mmer.files.lock import LOCK
+from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe, load_recipe
@@ -104,6 +106,21 @@ def test_it_learns(learned: tuple[TrainingRun, str]):
     metrics = learned[0].metrics
     assert metrics.judged("train").balanced_accuracy >= 0.9
     assert metrics.judged("test").balanced_accuracy >= 0.6
+
+
+def test_the_model_knows_the_sound_of_its_training(learned: tuple[TrainingRun, str]) -> None:
+    """That of train and validation, 27 of 36 recordings; the test predictions carry the warning too."""
+    folder = learned[0].folder
+    sound = OutOfDistribution.of_model(folder / "model")
+    assert sound is not None
+    assert [training.recordings for training in sound.trainings] == [27]
+    recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    (warning,) = recognizer(0.1 * noise, "no", sampling_rate=16_000).warnings
+    assert warning.startswith("unlike the recordings this model was trained on")
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    warned = predictions["warnings"].str.contains("unlike")
+    assert warned[predictions["split"] != "test"].mean() <= 0.1
 
 
 def test_run_folder_is_complete(learned: tuple[TrainingRun, str]):

@@ -103,7 +103,8 @@ def explain(
         str | None,
         typer.Option(
             rich_help_panel="Recording and words",
-            help="Transcript of the counterfactual with the same voice; a neutral sentence by default.",
+            help="Transcript of the counterfactual with the same voice; by default a neutral sentence in the language "
+            "of the training.",
         ),
     ] = None,
     out: Annotated[

@@ -14,6 +14,7 @@ from mmer.evaluation.results import RunMetrics
 from mmer.files.writing import check_output_file, write_text
 from mmer.inference.backends.model_folder import CARD
 from mmer.inference.calibration import Calibration
+from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.plain_text import valid
 from mmer.recipe.schema import Recipe
 
@@ -36,7 +37,8 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
     Raises:
         MMERError: the folder is no run, is unfinished or damaged, or is a cross-validation, which has no model of its
             own; or the card cannot be written.
-        CheckpointError: a card written by hand exists, or `calibration.json` belongs to another model.
+        CheckpointError: a card written by hand exists, `calibration.json` belongs to another model, or
+            `out_of_distribution.json` is damaged.
     """
     read = read_run(run)
     folder = read.folder / "model"
@@ -49,16 +51,18 @@ def write_model_card(run: str | os.PathLike[str]) -> Path:
     if path.is_file() and MARKER not in path.read_text(encoding="utf-8", errors="replace"):
         raise CheckpointError(f"{path} was not written by mmer, or was edited; move it away first")
     check_output_file(path)
-    write_text(path, model_card(read, Calibration.of_model(folder, read.labels)))
+    calibration, sound = Calibration.of_model(folder, read.labels), OutOfDistribution.of_model(folder)
+    write_text(path, model_card(read, calibration, sound))
     return path
 
 
-def model_card(run: Run, calibration: Calibration | None) -> str:
+def model_card(run: Run, calibration: Calibration | None, sound: OutOfDistribution | None) -> str:
     """Return the card of the model of a single run, with its metadata.
 
     Args:
         run: a run from `read_run`.
         calibration: calibration of its model.
+        sound: what the model knows of the sound of its training recordings.
     """
     environment = Environment(
         loader=PackageLoader("mmer", "evaluation"),
@@ -86,6 +90,7 @@ def model_card(run: Run, calibration: Calibration | None) -> str:
         classes=tables.classes(run).markdown(),
         groups=groups.markdown() if groups else None,
         calibration=calibration,
+        sound=sound,
         versions=tables.software(read_versions(run)).markdown(),
     )
     card = ModelCard(f"---\n{_metadata(run, title).to_yaml()}\n---\n\n{body}")

@@ -34,6 +34,7 @@ class AnswerFault(StrEnum):
     UNUSABLE_CTC_TRANSCRIPT = "unusable CTC transcript"
     UNKNOWN_SPEAKER = "unknown speaker"
     NO_LABEL_SET = "no label set"
+    OUT_OF_DISTRIBUTION = "out of distribution"
 
 
 @dataclass(slots=True, kw_only=True)

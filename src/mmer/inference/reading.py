@@ -22,6 +22,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
 from mmer.inference.kept_sound import KeptSound, Sound
+from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.transcription import Transcription
 
@@ -67,11 +68,18 @@ class ClipReader:
     Args:
         processor: of the model.
         transcription: source of transcripts; for a speech recognizer, clips keep their waveform.
+        training_sound: recordings unlike it get a warning; None gives none.
     """
 
-    def __init__(self, processor: Preprocessor, transcription: Transcription) -> None:
+    def __init__(
+        self,
+        processor: Preprocessor,
+        transcription: Transcription,
+        training_sound: OutOfDistribution | None = None,
+    ) -> None:
         self.processor = processor
         self.transcription = transcription
+        self.training_sound = training_sound
 
     def read(self, utterance: Utterance, kept: KeptSound | None = None, *, keep: bool = False) -> Clip:
         """Read one utterance; safe to call from many threads.
@@ -115,7 +123,7 @@ class ClipReader:
                 loaded = self.load(utterance, prediction.utterance_id)
                 sound = Sound(
                     len(loaded.waveform) / self.processor.sampling_rate,
-                    loaded.warnings,
+                    [*loaded.warnings, *self._unlike_training(loaded.waveform)],
                     self.processor.features(loaded.waveform) if listens else None,
                     loaded.waveform if recognizes else None,
                 )
@@ -161,6 +169,13 @@ class ClipReader:
             if len(first_two) == 2:
                 statistics[speaker] = self.processor.speaker_statistics(chain(first_two, features))
         return statistics
+
+    def _unlike_training(self, waveform: NDArray[np.float32]) -> list[CodedWarning]:
+        """Return the warning for a recording that is unlike those of the training, if it is."""
+        if self.training_sound is None:
+            return []
+        warning = self.training_sound.warning(waveform, self.processor.sampling_rate)
+        return [] if warning is None else [warning]
 
     def load(self, utterance: Utterance, name: str) -> LoadedAudio:
         """Load the waveform of an utterance, (samples,), at the model's sampling rate.

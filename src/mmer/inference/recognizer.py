@@ -15,12 +15,13 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.answering import BatchAnswerer
-from mmer.inference.backends.models import model_folder, read_model
+from mmer.inference.backends.models import model_folder, read_model, trained_folder
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.known_speakers import read_known_speakers
+from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.prediction import AnswerFault, Prediction, dimension_column, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import SpeechRecognizer, Transcription
@@ -49,6 +50,7 @@ class EmotionRecognizer:
         transcription: source of the transcripts that the model reads: `given`, the caller; `none`; `ctc`, the model's
             own CTC head; `whisper:NAME`, a speech-recognition model of transformers.
         calibration: of that model, applied to every probability; None leaves the network's softmax as it is.
+        training_sound: of that model. Recordings unlike it get a warning; None gives none.
 
     Attributes:
         speakers: results of `speaker_statistics` for speakers known before the first call, as `mmer.enroll` keeps them
@@ -71,6 +73,7 @@ class EmotionRecognizer:
         device: "str | torch.device | None" = None,
         transcription: str = "given",
         calibration: Calibration | None = None,
+        training_sound: OutOfDistribution | None = None,
     ) -> None:
         self.calibration = calibration
         self.transcription = Transcription.parse(transcription)
@@ -83,7 +86,7 @@ class EmotionRecognizer:
         self.processor = processor
         name = self.transcription.model
         self._speech_recognizer = SpeechRecognizer(name, self.network.device) if name else None
-        self._clips = ClipReader(processor, self.transcription)
+        self._clips = ClipReader(processor, self.transcription, training_sound)
         self.speakers: Mapping[str, FeatureStatistics] = {}
 
     @classmethod
@@ -115,7 +118,15 @@ class EmotionRecognizer:
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         if calibration is not None and not (processor.uses_speech and processor.uses_text):
             calibration = calibration.of_one_modality("speech" if processor.uses_speech else "text")
-        recognizer = cls(network, processor, transcription=transcription, calibration=calibration)
+        recognizer = cls(
+            network,
+            processor,
+            transcription=transcription,
+            calibration=calibration,
+            training_sound=OutOfDistribution.of_model(trained_folder(folder))
+            if processor.uses_speech
+            else None,
+        )
         recognizer.speakers = read_known_speakers(folder, processor)
         return recognizer
 

@@ -109,6 +109,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         **objectives.model_dump(exclude={"ctc_weight", "class_weights"}),
         ctc_weight=objectives.ctc_weight if alphabet else 0.0,
         class_weights=class_weights(train, labels) if objectives.class_weights == "balanced" else None,
+        languages=languages_of(train),
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
     )
@@ -228,6 +229,11 @@ def set_corpus_statistics(processor: MMERProcessor, statistics: FeatureStatistic
     """Store the training corpus's statistics, (bins,), in the processor, for `normalization: corpus`."""
     processor.corpus_mean = statistics.mean.tolist()
     processor.corpus_std = statistics.std.tolist()
+
+
+def languages_of(train: Corpus) -> list[str]:
+    """List the languages of the training utterances, the most frequent first."""
+    return train.table["language"].dropna().astype(str).value_counts().index.tolist()
 
 
 def class_weights(train: Corpus, labels: Sequence[str]) -> list[float]:

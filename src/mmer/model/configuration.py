@@ -52,6 +52,8 @@ class MMERConfig(PreTrainedConfig):
         temperature: temperature of both contrastive objectives.
         class_weights: a weight for each emotion in the cross-entropy, or None.
         label_smoothing: of the cross-entropy, 0 to 1.
+        languages: of the training utterances, the most frequent first, as the corpus writes them; empty where it says
+            none, and in models of earlier versions.
     """
 
     model_type = "mmer"
@@ -84,6 +86,7 @@ class MMERConfig(PreTrainedConfig):
     temperature: float = 0.07
     class_weights: list[float] | None = None
     label_smoothing: float = 0.0
+    languages: list[str] = field(default_factory=list)
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -19,8 +19,12 @@ from mmer.files.writing import write_parquet, writing_folder
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
+from mmer.inference.out_of_distribution import FILE as OUT_OF_DISTRIBUTION
+from mmer.inference.out_of_distribution import OutOfDistribution
+from mmer.inference.reading import ClipReader
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
+from mmer.inference.transcription import Transcription
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
@@ -66,8 +70,10 @@ def judge_run(
         and (before := TrainedOn.read(recipe.model.start_from)) is not None
     ):
         trained_on = trained_on.after(before)
+    sound = _training_sound(recipe, preparation.corpus, folder / "model", console)
     if recipe.protocol.refit:
         _keep(recipe, folder, step, folder / "validation_selected")
+        _write_sound(sound, folder / "validation_selected")
         chooser = read(folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         _, refitted = last_checkpoint(folder / REFIT)
@@ -78,6 +84,7 @@ def judge_run(
         _keep(recipe, folder, step, folder / "model")
         trained_on.write(folder / "model")
         _calibrate(recipe, corpus, folder / "model", console)
+    _write_sound(sound, folder / "model")
     recognizer = read(folder / "model")
     write_golden(folder / "model")
     with counting(console, "judging", len(corpus)) as progress:
@@ -117,6 +124,7 @@ def judge_run(
         with writing_folder(folder / "validation_selected") as part:
             MMERProcessor.from_pretrained(folder / "model").save_pretrained(part)
         _keep(recipe, folder, compared, folder / "validation_selected")
+        _write_sound(sound, folder / "validation_selected")
         other = read(folder / "validation_selected")
         trained_on.write(folder / "validation_selected")
         tested = as_judged(preparation.part("test"), recipe)
@@ -137,6 +145,38 @@ def judge_run(
         validation=judged["validation"],
         test=judged["test"],
     )
+
+
+def _training_sound(
+    recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console
+) -> OutOfDistribution | None:
+    """Measure the recordings of the training; None for a model that only reads, or where they are too few.
+
+    Args:
+        recipe: of the run. Where it starts from a trained model, the recordings of that model count too.
+        corpus: of the run.
+        model_folder: holds the processor.
+        console: where progress is shown.
+    """
+    processor = MMERProcessor.from_pretrained(model_folder)
+    if not processor.uses_speech:
+        return None
+    clips = ClipReader(processor, Transcription.parse("given"))
+    with counting(console, "measuring the training data", len(corpus)) as progress:
+        sound = OutOfDistribution.of_corpus(
+            corpus,
+            processor.sampling_rate,
+            lambda utterance: clips.load(utterance, utterance.utterance_id or "").waveform,
+            progress,
+        )
+    if sound is None or recipe.model.start_from is None:
+        return sound
+    return sound.after(OutOfDistribution.of_model(recipe.model.start_from))
+
+
+def _write_sound(sound: OutOfDistribution | None, model_folder: Path) -> None:
+    if sound is not None:
+        sound.write(model_folder / OUT_OF_DISTRIBUTION)
 
 
 def _layer_weights(recognizer: EmotionRecognizer) -> dict[str, dict[str, float]]:

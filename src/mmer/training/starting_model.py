@@ -16,7 +16,7 @@ from mmer.inference.backends.composition import FILE as COMPOSITION
 from mmer.inference.backends.model_folder import read_processor
 from mmer.inference.backends.onnx_network import MODEL
 from mmer.inference.backends.torch_network import read_torch_network
-from mmer.model.build import build_model, class_weights, configure
+from mmer.model.build import build_model, class_weights, configure, languages_of
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
@@ -173,6 +173,7 @@ def _continued(config: MMERConfig, recipe: Recipe, train: Corpus, labels: Sequen
         setattr(config, name, value)
     config.ctc_weight = objectives.ctc_weight if config.ctc_vocab_size else 0.0
     config.class_weights = class_weights(train, labels) if objectives.class_weights == "balanced" else None
+    config.languages = list(dict.fromkeys([*languages_of(train), *config.languages]))
     config.dropout = recipe.model.dropout
     config.speech_train, config.text_train = speech.train, recipe.model.text.train
     if config.speech_config is not None:

@@ -21,7 +21,8 @@ from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.explain import attribution as attribution_module
 from mmer.inference.explain.alignment import Alignment, attention_weights
 from mmer.inference.explain.attribution import Inputs, evidence, integrated_gradients, log_odds
-from mmer.inference.explain.explain import NEUTRAL, explain
+from mmer.inference.explain.explain import explain
+from mmer.inference.explain.neutral_sentences import ENGLISH, SENTENCES
 from mmer.model.fusion import CrossModalEncoder
 
 WORDS = "What a day,  what a DAY."
@@ -60,6 +61,33 @@ def test_attention_is_that_of_the_layer():
     assert made.detach().numpy() == pytest.approx(block(queries, keys, mask).detach().numpy(), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("languages", "said", "noted"),
+    [
+        ([], ENGLISH, None),
+        (["pl"], SENTENCES["pl"], None),
+        (["pl-PL", "en"], SENTENCES["pl"], None),
+        (["tlh", "de_AT"], SENTENCES["de"], None),
+        (["tlh"], ENGLISH, "no sentence in the language of the training (tlh)"),
+    ],
+)
+def test_other_words_are_in_the_language_of_the_training(
+    languages: list[str],
+    said: str,
+    noted: str | None,
+    recognizer: EmotionRecognizer,
+    voice: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recognizer.model.config, "languages", languages)
+    told = explain(recognizer, Utterance(voice, WORDS, 16_000))
+    assert told.counterfactuals["other words, same voice"].transcript == said
+    assert any((noted or "no sentence") in note for note in told.notes) == (noted is not None)
+    own = explain(recognizer, Utterance(voice, WORDS, 16_000), other_words="yes")
+    assert own.counterfactuals["other words, same voice"].transcript == "yes"
+    assert not any("no sentence" in note for note in own.notes)
+
+
 @pytest.mark.parametrize("speech", ["wav2vec2-group", "wav2vec2-bert"])
 def test_shares_and_drops(speech: str, recognizer_of: Callable[..., EmotionRecognizer], voice: np.ndarray):
     recognizer = recognizer_of(speech=speech)
@@ -90,8 +118,8 @@ def test_shares_and_drops(speech: str, recognizer_of: Callable[..., EmotionRecog
     assert told.alignment.to_frames.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert len(told.alignment.tokens) == len(told.alignment.to_frames)
     other = told.counterfactuals["other words, same voice"]
-    assert other.transcript == NEUTRAL
-    neutral = recognizer(voice, NEUTRAL, sampling_rate=16_000)
+    assert other.transcript == ENGLISH
+    neutral = recognizer(voice, ENGLISH, sampling_rate=16_000)
     assert other.probabilities == pytest.approx(neutral.probabilities, abs=1e-5)
     assert set(told.counterfactuals) == {
         "other words, same voice",
@@ -179,7 +207,7 @@ def test_files(
     assert shown.code == 0, shown.err
     assert "other words, same voice" in shown.out
     assert " rather than " in shown.out.splitlines()[0]
-    assert f'read instead: "{NEUTRAL}"' in shown.out
+    assert f'read instead: "{ENGLISH}"' in shown.out
     done = run(
         capfd, monkeypatch, [*asked, "--other-words", "I never said that!", "-o", tmp_path / "why.json"]
     )

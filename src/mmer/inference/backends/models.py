@@ -186,6 +186,12 @@ def read_model_processor(folder: Path) -> Preprocessor:
     return composed_processor(composition, members)
 
 
+def trained_folder(folder: Path) -> Path:
+    """Return the folder of the model that hears the recordings: for a model made of others, of the first of them."""
+    composition = read_composition(folder)
+    return folder if composition is None else one_model_folder(composition.models[0].model)
+
+
 def _member_folder(folder: Path, member: Member) -> Path:
     """Find the folder of a model that a composition names.
 

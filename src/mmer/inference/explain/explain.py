@@ -22,12 +22,10 @@ from mmer.inference.explain.attribution import (
 )
 from mmer.inference.explain.contributions import Moment, Word
 from mmer.inference.explain.explanation import Counterfactual, Explanation
+from mmer.inference.explain.neutral_sentences import neutral_sentence
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.text.transcripts import strip_annotations
-
-NEUTRAL = "the meeting is at nine o'clock"
-"""Default transcript of the counterfactual with the same voice."""
 
 FLAT = {"rate": 0.65, "level": 0.4}
 """Factors on speed and level of the flat voice, which also has neither melody nor stress."""
@@ -47,7 +45,8 @@ def explain(
     Args:
         recognizer: a recognizer with a PyTorch model.
         utterance: a recording, a transcript, or both, as the model requires.
-        other_words: transcript of the counterfactual with the same voice. Default: `NEUTRAL`.
+        other_words: transcript of the counterfactual with the same voice. Default: a neutral sentence in the language
+            of the model's training; English where that is not known.
 
     Raises:
         MissingExtraError: captum is not installed.
@@ -80,7 +79,10 @@ def explain(
     moments = []
     if sound is not None and waveform is not None:
         moments = _moments(inputs, sound, len(waveform) / SAMPLING_RATE, drops)
-    counterfactuals, notes = _counterfactuals(recognizer, utterance, waveform, text, other_words or NEUTRAL)
+    neutral, note = neutral_sentence(model.config.languages)
+    counterfactuals, notes = _counterfactuals(recognizer, utterance, waveform, text, other_words or neutral)
+    if note is not None and text and not other_words:
+        notes.append(note)
     if not told.holds:
         miss = told.shared_out - (told.answer - told.baseline)
         notes.append(f"shares miss the difference they should add up to by {miss:.3f}: take them as rough")

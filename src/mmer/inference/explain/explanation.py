@@ -267,7 +267,10 @@ def write(explanation: Explanation, path: Path) -> None:
 
 
 def explanation_tables(explanation: Explanation) -> Group:
-    """Return the sentence, then tables of the answer and its counterfactuals, of the words and of the moments."""
+    """Return the sentence, then tables of the answer and its counterfactuals, of the words and of the moments.
+
+    The warnings of the answer and the notes stand below them.
+    """
     prediction, told = explanation.prediction, explanation.completeness
     answers = Table(title="answers", title_justify="left")
     answers.add_column("")
@@ -302,4 +305,5 @@ def explanation_tables(explanation: Explanation) -> Group:
     difference = told.answer - told.baseline
     parts.append(Text(f"{' and '.join(sides)} of {difference:+.2f} above average sound and average words"))
     parts += [Text(f"{name}: {changed.change}") for name, changed in explanation.counterfactuals.items()]
-    return Group(*parts, *(Text(note, style="yellow") for note in explanation.notes))
+    notes = [*prediction.warnings, *explanation.notes]
+    return Group(*parts, *(Text(note, style="yellow") for note in notes))
