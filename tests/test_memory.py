@@ -66,3 +66,29 @@ print(re.search(r'type="mmap" count="(\\d+)"', open(sys.argv[2]).read())[1])
 
 def test_large_arrays_stay_out_of_the_heaps(tmp_path: Path) -> None:
     assert printed(LARGE, "returned", tmp_path) >= printed(LARGE, "kept", tmp_path) + 3
+
+
+FAULTS = """
+import resource, sys, threading
+import numpy as np
+from mmer.memory import keep_freed_memory, return_freed_memory
+
+{"keep": keep_freed_memory, "return": return_freed_memory, "glibc": lambda: None}[sys.argv[1]]()
+
+def work():
+    for _ in range(200):
+        arrays = [np.ones(50_000) for _ in range(4)]
+        del arrays
+
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.parametrize("kind", ["keep", "return"])
+def test_the_arrays_of_the_next_clip_take_no_memory_from_the_system(kind: str, tmp_path: Path) -> None:
+    assert printed(FAULTS, kind, tmp_path) < printed(FAULTS, "glibc", tmp_path) / 5

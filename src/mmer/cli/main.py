@@ -9,6 +9,7 @@ import typer
 from mmer import __version__
 from mmer.cli import corpus, evaluation, model, recordings, serve, training
 from mmer.cli.app import Commands, Group, Terminated, register
+from mmer.memory import keep_freed_memory
 
 app = typer.Typer(
     name="mmer",
@@ -113,6 +114,7 @@ def _options(
     if ctx.invoked_subcommand in _DECODES_AHEAD:
         # PyTorch's threads otherwise spin while they wait, on the cores that decode. PyTorch reads this when imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        keep_freed_memory()
 
 
 def main() -> None:

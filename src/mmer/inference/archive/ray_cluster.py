@@ -10,6 +10,7 @@ from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.archive.workers import Answer
+from mmer.memory import keep_freed_memory
 
 _OBJECT_STORE = 128 * 2**20  # bytes; rows pass through it, not sound
 
@@ -63,6 +64,7 @@ class _Worker:
     """Ray actor with a model."""
 
     def __init__(self, job: Job) -> None:
+        keep_freed_memory()
         self._scorer = ShardScorer(job)
 
     def __call__(self, row: dict[str, Shard]) -> dict[str, str | bytes | float]:

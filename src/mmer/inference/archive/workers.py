@@ -16,6 +16,7 @@ from mmer.errors import MMERError, Parameter
 from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
 from mmer.inference.backends.onnx_network import threads_asked_for
 from mmer.inference.kept_sound import KeptSound
+from mmer.memory import keep_freed_memory
 
 _LOOK = 0.2  # s between checks of the other processes' progress
 
@@ -81,6 +82,7 @@ _process: _Process
 def _begin(job: Job, threads: int, steps: Any, stop: Any) -> None:
     global _process
     _process = _Process(job, steps, stop)
+    keep_freed_memory()
     if find_spec("torch"):  # exported models do not need it
         import torch
 
