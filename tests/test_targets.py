@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 from commands import SMALL, Outcome, run
 from inference.conftest import save_model
+from processes import Process
 
 from mmer.corpora.corpus import Corpus
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
@@ -161,7 +163,7 @@ def test_what_cannot_be_written_is_told_before_the_work(
     assert sorted(contents(place)) == before
 
 
-def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
+def test_what_is_not_allowed_to_be_written(mmer: Command, model: Path, place: Path) -> None:
     """As a user who may read everything and write nothing, also as root, who gives up that right."""
     program = (
         "import sys, json; from mmer.cli.main import main\n"
@@ -180,7 +182,7 @@ def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
             "predict packed.mmer in/0.opus",
         ),
     ]
-    subprocess.run([sys.executable, "-m", "mmer", "model", "export", model, "-o", "packed.mmer"], check=True)
+    assert mmer("model", "export", model, "-o", "packed.mmer").code == 0
     command = [sys.executable, "-c", program]
     if os.getuid() == 0:
         if shutil.which("setpriv") is None:
@@ -223,9 +225,7 @@ def test_a_disk_that_fills_is_one_line_and_no_half_file(
     )
     arguments = [part for word in line.split() for part in (ONE_EPOCH if word == "ONE_EPOCH" else [word])]
     arguments = [argument.replace("MODEL", str(model)) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(most), *arguments], capture_output=True, text=True
-    )
+    done = processes.run(most, *arguments, program=program)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     told = [each for each in done.stderr.splitlines() if each.startswith("mmer: ")]
@@ -263,8 +263,7 @@ def test_odd_names_in_a_folder(mmer: Command, model: Path, place: Path) -> None:
 
 
 def test_a_killed_prediction_leaves_no_half_file(model: Path, place: Path, clips_many: Path) -> None:
-    command = [sys.executable, "-m", "mmer", "predict", model, clips_many, "-o", "a.csv", "--batch-size", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = Process("predict", model, clips_many, "-o", "a.csv", "--batch-size", "1")
     part = place / "a.csv.part"
     while process.poll() is None and not (part.exists() and part.stat().st_size > 5000):
         time.sleep(0.02)
