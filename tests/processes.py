@@ -6,6 +6,7 @@ is tested with `subprocess`.
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import signal
@@ -148,6 +149,7 @@ def _become(
     streams: list[Path | Connection],
 ) -> None:
     """In the process: put it in its place, and run the program, or `mmer` where there is none."""
+    gc.freeze()  # nothing that was imported is garbage
     if session:
         os.setsid()
     os.environ.clear()
