@@ -12,6 +12,7 @@ from rich.console import Console
 from mmer.cli.main import main
 from mmer.corpora.spoken import make_spoken
 from mmer.recipe.schema import load_recipe
+from mmer.training.fold_runs import LOG
 from mmer.training.run import train
 
 SMALL = [
@@ -55,7 +56,8 @@ def train_folds_here(
 ) -> dict[str, str]:
     """Train folds in this process, in place of `mmer.training.crossval.train_folds`, which starts one for each."""
     for folder in folders:
-        train(load_recipe(str(folder / "recipe.yaml")), folder, console=Console(quiet=True))
+        with (folder / LOG).open("a", encoding="utf-8") as log:
+            train(load_recipe(str(folder / "recipe.yaml")), folder, console=Console(file=log))
     return {}
 
 

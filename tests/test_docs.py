@@ -17,13 +17,14 @@ import pytest
 import soundfile
 import typer.main
 from code_blocks import blocks
-from commands import SMALL, make_recordings, run
+from commands import SMALL, make_recordings, run, train_folds_here
 from tiny import speech_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError
+from mmer.training import crossval
 
 DOCS = Path(__file__).parents[1] / "docs"
 ELSEWHERE = {"serve.md": "serving/test_docs.py"}
@@ -108,6 +109,7 @@ def test_page(
     page: str, workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: dict[str, Any] = {}
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
     for block in blocks(DOCS / page):
         if block.not_run is not None:
             assert block.not_run in REASONS, f"{page}: {block.not_run!r} is no reason"

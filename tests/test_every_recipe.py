@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from commands import run
+from commands import run, train_folds_here
 from emotion2vec_rule import write_release
 from tiny import speech_config, text_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
@@ -18,6 +18,7 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.recipe.schema import CompactText, load_recipe
 from mmer.recipes import recipe_names
+from mmer.training import crossval
 
 Mmer = Callable[..., str]
 WORDS = {
@@ -90,7 +91,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mmer(hub: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mmer:
     """Runs the command; gives what it printed, and fails where it did.
 
-    It runs in this process, so that PyTorch is imported once. Folds are processes of their own all the same.
+    It runs in this process, so that PyTorch is imported once. Folds are processes of their own unless a test says so.
     """
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
@@ -104,9 +105,10 @@ def mmer(hub: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 
 
 def test_the_ablation_of_the_paper_goes_on_with_another_activation_checkpointing(
-    corpus: Path, mmer: Mmer, tmp_path: Path
+    corpus: Path, mmer: Mmer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `activation_checkpointing: cheap` of the recipe and the gradient shares of MMER's row ask for together."""
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
     settings = ["iemocap-paper", f"data.corpus={corpus}", *QUICK, "--rows", "text,mmer", "--out", tmp_path]
     assert load_recipe("iemocap-paper").training.activation_checkpointing == "cheap"
     told = mmer("ablate", *settings)

@@ -4,16 +4,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pytest
 from commands import SMALL, Outcome, run
 from inference.conftest import save_model
+from processes import Process
 
 from mmer.corpora.corpus import Corpus
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
@@ -161,10 +161,17 @@ def test_what_cannot_be_written_is_told_before_the_work(
     assert sorted(contents(place)) == before
 
 
-def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
+def test_what_is_not_allowed_to_be_written(mmer: Command, model: Path, place: Path) -> None:
     """As a user who may read everything and write nothing, also as root, who gives up that right."""
+    # CAP_DAC_OVERRIDE is bit 1 of the first number; the others are what a process may have, and what it hands on.
     program = (
-        "import sys, json; from mmer.cli.main import main\n"
+        "import ctypes, json, os, sys; from mmer.cli.main import main\n"
+        "if os.getuid() == 0:\n"
+        "    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()\n"
+        "    libc = ctypes.CDLL(None)\n"
+        "    assert libc.capget(header, sets) == 0\n"
+        "    sets[0] &= ~2\n"
+        "    assert libc.capset(header, sets) == 0\n"
         "for arguments in json.loads(sys.argv[1]):\n"
         "    sys.argv = ['mmer', *arguments]\n"
         "    try: main()\n"
@@ -180,19 +187,12 @@ def test_what_is_not_allowed_to_be_written(model: Path, place: Path) -> None:
             "predict packed.mmer in/0.opus",
         ),
     ]
-    subprocess.run([sys.executable, "-m", "mmer", "model", "export", model, "-o", "packed.mmer"], check=True)
-    command = [sys.executable, "-c", program]
-    if os.getuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root may write everywhere, and there is no setpriv to give that up")
-        command = ["setpriv", "--bounding-set", "-dac_override", *command]
-        for folder in (place, model):
-            os.chown(folder, 65534, 65534)
+    assert mmer("model", "export", model, "-o", "packed.mmer").code == 0
     for folder in (place, model):
         folder.chmod(0o555)
     arguments = json.dumps([line.replace("MODEL", str(model)).split() for line in lines])
     environment = {**os.environ, "XDG_CACHE_HOME": str(place), "HOME": str(place), "MPLCONFIGDIR": "/tmp"}
-    done = subprocess.run([*command, arguments], capture_output=True, text=True, env=environment)
+    done = processes.run(arguments, program=program, env=environment)
     for folder in (place, model):
         folder.chmod(0o755)
     told = [line for line in done.stderr.splitlines() if line.startswith("mmer: ")]
@@ -223,9 +223,7 @@ def test_a_disk_that_fills_is_one_line_and_no_half_file(
     )
     arguments = [part for word in line.split() for part in (ONE_EPOCH if word == "ONE_EPOCH" else [word])]
     arguments = [argument.replace("MODEL", str(model)) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(most), *arguments], capture_output=True, text=True
-    )
+    done = processes.run(most, *arguments, program=program)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     told = [each for each in done.stderr.splitlines() if each.startswith("mmer: ")]
@@ -263,8 +261,7 @@ def test_odd_names_in_a_folder(mmer: Command, model: Path, place: Path) -> None:
 
 
 def test_a_killed_prediction_leaves_no_half_file(model: Path, place: Path, clips_many: Path) -> None:
-    command = [sys.executable, "-m", "mmer", "predict", model, clips_many, "-o", "a.csv", "--batch-size", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = Process("predict", model, clips_many, "-o", "a.csv", "--batch-size", "1")
     part = place / "a.csv.part"
     while process.poll() is None and not (part.exists() and part.stat().st_size > 5000):
         time.sleep(0.02)

@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from processes import Process
 
 from mmer.augment.donors import Donors
 from mmer.augment.generators.by_name import Perturbation
@@ -143,12 +142,7 @@ def test_a_killed_run_goes_on_where_it_was(table, tmp_path):
     )
     counts = []
     for wanted in ("2", "7"):
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, str(corpus), str(tmp_path / "v")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
+        process = Process(corpus, tmp_path / "v", program=program, stdout=None)
         assert any(line.strip() == wanted for line in process.stdout)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import processes
 import pytest
 import soundfile
 import torch
@@ -33,9 +34,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of `mmer train` in a process of its own."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    command = [sys.executable, "-m", "mmer", "train", "compact", f"data.corpus={recordings}"]
-    command += [*SMALL, "protocol={test: [anna], validation: 1, selection: validation}", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    split = "protocol={test: [anna], validation: 1, selection: validation}"
+    done = processes.run("train", "compact", f"data.corpus={recordings}", *SMALL, split, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "balanced accuracy (UA)" in done.stderr
     assert "[transformers]" not in done.stderr  # warnings that are of no use to people who train

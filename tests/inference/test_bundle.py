@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from copy import copy as copy_of
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 from command_line import commands
 from commands import make_recordings, run
@@ -374,9 +373,9 @@ def test_every_command_that_takes_a_model_takes_a_bundle(
 
 
 def test_listen_takes_a_bundle(packed: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mmer", "listen", str(packed), "-", "--device", "cpu"]
+    (tmp_path / "sound").write_bytes(bytes(32_000))
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(command, input=bytes(32_000), capture_output=True, env=environment)
+    done = processes.run("listen", packed, "-", "--device", "cpu", stdin=tmp_path / "sound", env=environment)
     assert done.returncode == 0, done.stderr
 
 

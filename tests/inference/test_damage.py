@@ -1,12 +1,10 @@
 """Model folders and bundles damaged at random: an answer, or one line that names the file; no trace and no hang."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -80,9 +78,7 @@ def complete(folder: Path) -> Path:
 
 def damage(kind: str, source: Path, scratch: Path, seed: int, count: int) -> None:
     scratch.mkdir(exist_ok=True)
-    command = [sys.executable, str(SCRIPT), kind, str(source), str(scratch), str(seed), str(count)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, errors="replace")
+    done = processes.run(kind, source, scratch, seed, count, program=SCRIPT.read_text(encoding="utf-8"))
     assert done.returncode == 0, f"hung or died: {done.stderr[-2000:]}"
     result = json.loads(done.stdout.splitlines()[-1])
     print(f"{kind}: {count} damaged, {result['answered']} answered, at most {result['peak_mb']} MB")

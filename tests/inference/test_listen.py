@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -16,6 +14,7 @@ import pytest
 import soundfile
 from commands import Outcome, run
 from numpy.typing import NDArray
+from processes import Process
 
 from mmer.audio.load import load_audio
 from mmer.errors import MMERError
@@ -160,9 +159,8 @@ def test_somebody_stops_it(recognizer: EmotionRecognizer, speech: NDArray[np.flo
     assert heard.prediction.end == pytest.approx(2.0, abs=0.05)
 
 
-def speak(process: "subprocess.Popen[bytes]", samples: NDArray[np.float32]) -> None:
+def speak(process: Process, samples: NDArray[np.float32]) -> None:
     """At five times the speed of speech."""
-    assert process.stdin is not None
     data = (samples * 32768).astype("<i2").tobytes()
     for start in range(0, len(data), 3200):
         process.stdin.write(data[start : start + 3200])
@@ -171,24 +169,9 @@ def speak(process: "subprocess.Popen[bytes]", samples: NDArray[np.float32]) -> N
 
 
 def test_a_real_process(model_folder: Path, speech: NDArray[np.float32]) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mmer",
-        "listen",
-        str(model_folder),
-        "-",
-        "--device",
-        "cpu",
-        "--every",
-        "0.5",
-    ]
-    opened = subprocess.PIPE
-    with subprocess.Popen(command, stdin=opened, stdout=opened, stderr=opened) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stderr.readline() == b"listening; Ctrl-C ends it\n"
+    command = ["listen", model_folder, "-", "--device", "cpu", "--every", "0.5"]
+    with Process(*command, stdin=None, stdout=None) as process:
+        assert process.stderr.readline() == "listening; Ctrl-C ends it\n"
         speak(process, speech)
         answers: list[dict[str, object]] = []
         while sum(bool(answer["final"]) for answer in answers) < 3:  # the pipe is open still
@@ -196,7 +179,7 @@ def test_a_real_process(model_folder: Path, speech: NDArray[np.float32]) -> None
         speak(process, speech[: 2 * RATE])
         process.send_signal(signal.SIGINT)
         rest = [json.loads(line) for line in process.stdout.read().splitlines()]
-        summary = process.stderr.read().decode()
+        summary = process.stderr.read()
         assert process.wait() == 0
     assert not answers[0]["final"]
     assert all(float(str(answer["delay"])) > 0 for answer in answers)

@@ -1,15 +1,13 @@
 """emotion2vec and emotion2vec+ answer what FunASR answers, in any batch; what cannot answer is refused in one line."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 import torch
 import yaml
@@ -258,11 +256,9 @@ def test_settings_damaged_at_random(tmp_path: Path) -> None:
 
 
 def test_folders_damaged_at_random(small: Path, tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "damage.py"
-    command = [sys.executable, str(script), "folder", str(small), str(tmp_path / "scratch"), "0", "60"]
+    program = (Path(__file__).parents[1] / "damage.py").read_text(encoding="utf-8")
     (tmp_path / "scratch").mkdir()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, errors="replace")
+    done = processes.run("folder", small, tmp_path / "scratch", 0, 60, program=program)
     assert done.returncode == 0, f"hung or died: {done.stderr[-2000:]}"
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["unexpected"] == []

@@ -3,8 +3,6 @@
 import os
 import re
 import resource
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import processes
 import pytest
 from inference.conftest import save_model
 
@@ -29,32 +28,21 @@ class Process:
     """`mmer serve` in a process of its own."""
 
     url: str
-    process: subprocess.Popen[str]
+    process: processes.Process
 
 
 TOKEN = "correct-horse-battery"
 
 
-def launch(model: Path, *arguments: str, stdout: int | None = None) -> "subprocess.Popen[str]":
+def launch(model: Path, *arguments: str, stdout: Path | None = processes.NOTHING) -> processes.Process:
     """Run `mmer serve` at a free port."""
-    command = [
-        sys.executable,
-        "-m",
-        "mmer",
-        "serve",
-        str(model),
-        "port=0",
-        "--device",
-        "cpu",
-        *arguments,
-    ]
     environment = {**os.environ, "COLUMNS": "300"}
-    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
+    command = ["serve", model, "port=0", "--device", "cpu", *arguments]
+    return processes.Process(*command, stdout=stdout, env=environment)
 
 
-def wait_for(process: "subprocess.Popen[str]") -> Process:
+def wait_for(process: processes.Process) -> Process:
     """Until it answers; from then on it cannot write a single byte to any file."""
-    assert process.stderr is not None
     said = []
     timer = threading.Timer(START, process.kill)
     timer.start()
@@ -82,28 +70,28 @@ def recognizer(versatile_folder: Path) -> EmotionRecognizer:
 @pytest.fixture(scope="session")
 def launched(
     versatile_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list["subprocess.Popen[str]"]]:
+) -> Iterator[list[processes.Process]]:
     """The service that most tests ask, and one with a token that a test will stop; they load at the same time."""
     token = tmp_path_factory.mktemp("token") / "token"
     token.write_text(f"{TOKEN}\n")
-    processes = [
+    begun = [
         launch(versatile_folder, "max_per_minute=0"),
         launch(versatile_folder, f"token_file={token}"),
     ]
-    yield processes
-    for process in processes:
+    yield begun
+    for process in begun:
         process.kill()
         process.wait()
 
 
 @pytest.fixture(scope="session")
-def process(launched: list["subprocess.Popen[str]"]) -> Process:
+def process(launched: list[processes.Process]) -> Process:
     """The service that most tests ask."""
     return wait_for(launched[0])
 
 
 @pytest.fixture
-def doomed(launched: list["subprocess.Popen[str]"]) -> Process:
+def doomed(launched: list[processes.Process]) -> Process:
     """A service with a token, for one test to stop."""
     return wait_for(launched[1])
 

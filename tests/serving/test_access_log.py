@@ -1,13 +1,13 @@
 """The access log of a real process: one JSON object a line, and nothing that a client sent."""
 
 import json
-import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from processes import Process
 from serving.conftest import launch, wait_for
 from serving.hostile import connect, read, request
 from websockets.sync.client import connect as connect_stream
@@ -15,7 +15,7 @@ from websockets.sync.client import connect as connect_stream
 SECRET = "my-secret-words"
 
 
-def logged(process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
+def logged(process: Process) -> list[dict[str, Any]]:
     """Stop a service and give the lines that it wrote to standard output."""
     process.terminate()
     out, _ = process.communicate(timeout=60)
@@ -23,7 +23,7 @@ def logged(process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
 
 
 def test_lines(versatile_folder: Path, clips: list[Path]) -> None:
-    begun = launch(versatile_folder, "access_log=true", "max_per_minute=0", stdout=subprocess.PIPE)
+    begun = launch(versatile_folder, "access_log=true", "max_per_minute=0", stdout=None)
     try:
         url = wait_for(begun).url
         files = {"file": (f"{SECRET}.opus", clips[0].read_bytes())}

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import processes
 import pytest
 from serving.conftest import Process, launch, wait_for
 from serving.hostile import connect, crowd, is_open, read, request
@@ -51,7 +52,7 @@ def stuck(versatile_folder: Path) -> Iterator[Stuck]:
 @pytest.fixture
 def own(versatile_folder: Path) -> Iterator[Callable[..., Process]]:
     """Starts processes of `mmer serve` that a test may stop."""
-    begun: list[subprocess.Popen[str]] = []
+    begun: list[processes.Process] = []
 
     def start(*arguments: str) -> Process:
         begun.append(launch(versatile_folder, "max_per_minute=0", *arguments))
@@ -90,7 +91,6 @@ def stop(process: Process) -> str:
     """End a process as its operator does, and return what it wrote; a minute is for machines under load."""
     process.process.send_signal(signal.SIGTERM)
     assert process.process.wait(60) == 0
-    assert process.process.stderr is not None
     return process.process.stderr.read()
 
 
@@ -354,18 +354,16 @@ class TestStopping:
                 assert "200" not in read(connection)
         assert said == ""
 
-    def test_a_model_that_hangs(self, versatile_folder: Path, tmp_path: Path) -> None:
+    def test_a_model_that_hangs(self, versatile_folder: Path) -> None:
         """In a thread that cannot be stopped."""
-        script = tmp_path / "hung.py"
-        script.write_text(
+        program = (
             "import sys, time\nfrom pathlib import Path\nfrom mmer.inference import EmotionRecognizer\n"
             "EmotionRecognizer.answer = lambda *_, **__: time.sleep(600)\n"
             "from mmer.serving.serve import serve\nfrom mmer.serving.settings import ServiceSettings\n"
             "serve(Path(sys.argv[1]), host='127.0.0.1', port=0, device='cpu',\n"
             "      settings=ServiceSettings(grace=3, ready_seconds=0.5))\n"
         )
-        command = ["python", str(script), str(versatile_folder)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as begun:
+        with processes.Process(versatile_folder, program=program) as begun:
             process = wait_for(begun)
             with connect(process.url, request(process.url, BODY)) as client:
                 ready = httpx2.get(f"{process.url}/ready")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import train_folds_here
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
@@ -14,6 +15,7 @@ from mmer.evaluation.report.page import write_report
 from mmer.inference import EmotionRecognizer
 from mmer.model.build import fusion_note, with_fusion
 from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
+from mmer.training import crossval
 from mmer.training.crossval import cross_validate
 from mmer.training.preparation import prepare, write_preparation
 from mmer.training.run import train
@@ -95,8 +97,9 @@ def test_another_corpus_decides_anew(tiny: Tiny, tones: Path, tmp_path: Path) ->
     assert load_run_recipe(train(second, tmp_path / "run", console=console()).folder).model.fusion == "mmer"
 
 
-def test_folds_decide_for_themselves(tiny: Tiny, tmp_path: Path) -> None:
+def test_folds_decide_for_themselves(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three sentences are too few to tell whether words tell, so that both folds listen."""
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
     recipe = tiny(*ONE_EPOCH, "protocol={test: [], folds: 2, validation: 0, selection: last}")
     screen = console()
     made = cross_validate(recipe, tmp_path / "folds", console=screen)

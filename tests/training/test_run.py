@@ -2,8 +2,6 @@ import io
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from filelock import FileLock
 from interrupting import Interrupting
 from PIL import Image
+from processes import Process
 from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -476,9 +475,7 @@ def test_killed_process_is_resumed(tiny, uninterrupted: TrainingRun, tmp_path: P
         "train(load_recipe(sys.argv[1]), sys.argv[2])"
     )
     (tmp_path / "recipe.yaml").write_text(tiny(*LIVELY).dump())
-    command = [sys.executable, "-c", program, str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
+    process = Process(tmp_path / "recipe.yaml", tmp_path / "run", program=program)
     lines = []
     for line in process.stderr:
         lines.append(line)

@@ -5,6 +5,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import Self
 
@@ -108,10 +109,12 @@ class Corpus:
         """Return the emotions that occur, sorted."""
         return sorted(self.table["emotion"].dropna().unique())
 
-    def select(self, mask: ArrayLike) -> "Corpus":
+    def select(self, mask: ArrayLike) -> Self:
         """Keep the utterances for which `mask`, (utterances,) bool, is true."""
-        kept = self.table[np.asarray(mask, dtype=bool)]
-        return Corpus(kept, source=self.source, notes=self.notes)
+        selected = copy(self)  # rows of a checked table need no check
+        selected.notes = list(self.notes)
+        selected.table = self.table[np.asarray(mask, dtype=bool)].reset_index(drop=True)
+        return selected
 
     def with_labels(
         self, labels: Sequence[str] | None = None, label_map: Mapping[str, str] | None = None

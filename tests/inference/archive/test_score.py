@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ import soundfile
 from audio.test_audio import encode
 from filelock import FileLock
 from inference.conftest import save_model
+from processes import Process
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
@@ -172,16 +171,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def command(model: Path, table: Path, out: Path, *more: str) -> list[str]:
-    run = [sys.executable, "-m", "mmer", "score", str(model), str(table), "--out", str(out)]
+    run = ["score", str(model), str(table), "--out", str(out)]
     return [*run, "--shard-rows", "8", "--batch-size", "4", "--device", "cpu", *more]
 
 
 def killed_midway(arguments: list[str], out: Path) -> list[psutil.Process]:
     """Kill -9 the command when two parts are there; the processes that it had begun."""
-    source = Path(__file__).parents[3] / "src"
-    running = subprocess.Popen(
-        arguments, env=os.environ | {"PYTHONPATH": str(source)}, start_new_session=True
-    )
+    running = Process(*arguments, start_new_session=True)
     while len(list(out.glob("part-*"))) < 2:
         assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
@@ -239,13 +235,8 @@ class TestInterruption:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_ctrl_c(self, per_speaker: Path, long_archive: Path, tmp_path: Path, workers: int) -> None:
         out = tmp_path / "out"
-        running = subprocess.Popen(
-            command(per_speaker, long_archive, out, "--workers", str(workers)),
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")},
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        arguments = command(per_speaker, long_archive, out, "--workers", str(workers))
+        running = Process(*arguments, start_new_session=True)
         while not list(out.glob("part-*")):
             time.sleep(0.01)
         os.killpg(running.pid, signal.SIGINT)
@@ -257,13 +248,7 @@ class TestInterruption:
     @pytest.mark.slow
     def test_a_lost_process_is_told(self, per_speaker: Path, long_archive: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        arguments = command(per_speaker, long_archive, out, "--workers", "2")
-        running = subprocess.Popen(
-            arguments,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        running = Process(*command(per_speaker, long_archive, out, "--workers", "2"))
         while not list(out.glob("part-*")):
             time.sleep(0.01)
         workers = [
@@ -371,11 +356,7 @@ def test_ray_gives_the_same_though_a_worker_is_killed(
 ) -> None:
     pytest.importorskip("ray")
     out, other = tmp_path / "ray", tmp_path / "local"
-    source = Path(__file__).parents[3] / "src"
-    arguments = command(per_speaker, long_archive, out, "--engine", "ray", "--workers", "2")
-    running = subprocess.Popen(
-        arguments, env=os.environ | {"PYTHONPATH": str(source)}, stderr=subprocess.PIPE, text=True
-    )
+    running = Process(*command(per_speaker, long_archive, out, "--engine", "ray", "--workers", "2"))
     while len(list(out.glob("part-*"))) < 2:
         assert running.poll() is None, "it ended before a worker could be killed"
         time.sleep(0.002)

@@ -2,8 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference.conftest import SENTENCES, save_model
+from processes import Process
 from published_models import LABELS, TEXT_SIZES, save_audio_classifier, save_text_classifier
 from safetensors.numpy import load_file, save_file
 from tiny import speech_config
@@ -316,8 +315,7 @@ def test_a_killed_call_is_continued_with_the_parts_that_are_there(
     rows = [{"utterance_id": f"u{n}", "audio_path": clips[n % 40], "transcript": "la"} for n in range(120)]
     table, out = tmp_path / "corpus.parquet", tmp_path / "frames.parquet"
     Corpus(pd.DataFrame(rows)).write(table)
-    command = [sys.executable, "-m", "mmer", "embed", model_folder, table, "-o", out, "--level", "frame"]
-    process = subprocess.Popen([*map(str, command), "--device", "cpu"], stderr=subprocess.DEVNULL)
+    process = Process("embed", model_folder, table, "-o", out, "--level", "frame", "--device", "cpu")
     parts = tmp_path / "frames.parquet.parts"
     while not list(parts.glob("[!.]*.parquet")) and process.poll() is None:
         time.sleep(0.02)

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 from commands import Outcome, run
+from processes import Process
 
 from mmer.audio.load import load_audio
 from mmer.errors import MMERError
@@ -124,21 +123,13 @@ def test_a_killed_one_goes_on_to_the_same_tables(
     folder.mkdir()
     for number in range(12):
         write_call(folder / f"{number:02}.flac", clips[number : number + 3])
-    source = Path(__file__).parents[3] / "src"
-    asked = ["timeline", str(model_folder), str(folder), "-o", str(out), "--device", "cpu"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "mmer", *asked],
-        env=os.environ | {"PYTHONPATH": str(source)},
-        stderr=subprocess.PIPE,
-    )
+    running = Process("timeline", model_folder, folder, "-o", out, "--device", "cpu")
     journal = out / "_journal.jsonl"
     while not journal.exists() or journal.read_bytes().count(b"\n") < 2:
         assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    assert running.stderr is not None
-    running.stderr.close()
     done = journal.read_bytes().count(b"\n")
     assert not (out / "segments.parquet").exists()
     with journal.open("ab") as file:
@@ -157,14 +148,7 @@ def test_ctrl_c(model_folder: Path, clips: list[str], tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(12):
         write_call(folder / f"{number:02}.flac", clips[number : number + 3])
-    source = Path(__file__).parents[3] / "src"
-    running = subprocess.Popen(
-        [sys.executable, "-m", "mmer", "timeline", str(model_folder), str(folder), "-o", str(out)],
-        env=os.environ | {"PYTHONPATH": str(source)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    running = Process("timeline", model_folder, folder, "-o", out, start_new_session=True)
     journal = out / "_journal.jsonl"
     while not journal.exists() or not journal.read_bytes():
         time.sleep(0.002)
