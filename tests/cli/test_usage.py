@@ -93,6 +93,10 @@ def test_options_of_several_commands_are_explained_alike() -> None:
         (["train", "compct"], "no recipe 'compct'; did you mean compact? Shipped are "),
         (["listen"], "mmer: listen: missing argument"),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),
+        (
+            ["embed", "m", "c", "-o", "x.npy", "--level", "word"],
+            "invalid value for '--level': 'word' is not one of",
+        ),
     ],
 )
 def test_usage_errors_are_one_line(
