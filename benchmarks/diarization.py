@@ -11,7 +11,9 @@ speech, in steps of 10 ms. Up to 0.25 s on either side of a true boundary do not
 Emotions are compared with those of the same model on the true segments and speakers: the share of the speech, without
 collars, that has the same emotion. Memory is of the whole process, and time of `timeline`.
 
-    python benchmarks/diarization.py RUN/model corpus.parquet [--minutes 3] [--speakers auto 2]
+`senko` in place of a number of speakers is the clustering of that library, which `mmer` does not use.
+
+    python benchmarks/diarization.py RUN/model corpus.parquet [--minutes 3] [--speakers auto 2 senko]
 """
 
 import argparse
@@ -21,6 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -30,7 +33,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from mmer import EmotionRecognizer, Timeline, timeline
+from mmer.audio import speakers
 from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.audio.speakers import load_senko
 from mmer.audio.speech_segments import Segment
 from mmer.corpora.corpus import Corpus
 
@@ -129,7 +134,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--speakers", nargs="+", default=["auto", "2"])
+    parser.add_argument("--speakers", nargs="+", default=["auto", "2"], choices=["auto", "2", "senko"])
     parser.add_argument("--pairs", type=int, help="only so many, spread over all")
     arguments = parser.parse_args()
     recognizer = EmotionRecognizer.from_pretrained(arguments.model, "cpu")
@@ -137,6 +142,7 @@ def main() -> None:
     genders = table.drop_duplicates("speaker").set_index("speaker")["gender"]
     pairs = list(itertools.combinations(sorted(table["speaker"].unique()), 2))
     pairs = pairs[:: max(1, len(pairs) // (arguments.pairs or len(pairs)))]
+    own, guessed = load_senko()[0].spectral_cluster, speakers._guessed_speakers
     rows = []
     for number, pair in enumerate(pairs):
         with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +152,8 @@ def main() -> None:
             reference = timeline(recognizer, file, segments=true)
             for asked in arguments.speakers:
                 began = time.perf_counter()
-                found = timeline(recognizer, file, speakers=asked if asked == "auto" else int(asked))
+                with patch("mmer.audio.speakers._guessed_speakers", own if asked == "senko" else guessed):
+                    found = timeline(recognizer, file, speakers=2 if asked == "2" else "auto")
                 took = (time.perf_counter() - began) / found.duration
                 figures = error(true, found)
                 same = genders[pair[0]] == genders[pair[1]]

@@ -16,7 +16,7 @@ SILENCE, LOUD = 1e-3, 0.1  # root mean square
 
 
 class Diarizer:
-    """Its clustering finds up to two speakers; an embedding is a direction that turns with the loudness."""
+    """Its embeddings are one direction for what is loud, and another for what is not."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -40,7 +40,7 @@ class DiarizationSession:
         spoken = np.flatnonzero(level > SILENCE)
         if not len(spoken):
             return None
-        loud = np.minimum(level[spoken] / (2 * LOUD), 1)
+        loud = (level[spoken] > LOUD).astype(np.float32)
         labels = self.diarizer.spectral_cluster(np.stack([loud, 1 - loud], axis=1))
         turns: list[dict[str, Any]] = []
         for window, label in zip(spoken.tolist(), labels.tolist(), strict=True):

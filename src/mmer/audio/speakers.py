@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
+from math import ceil
 from operator import attrgetter
 from threading import Lock
 from typing import Any
@@ -21,10 +22,18 @@ from mmer.extras import import_extra
 MOST = 20
 """Largest number of speakers that can be asked for."""
 
+MOST_GUESSED = 10
+"""Largest number of speakers that is found where it is not known."""
+
+APART = 0.22
+"""Mean silhouette from which clusters are several speakers: one speaker of nEMO has 0.13 to 0.19, two 0.27 to 0.37."""
+
+FEWEST_WINDOWS = 10
+"""Smallest number of windows in which several speakers are looked for, where their number is not known."""
+
 BLOCK = 300 * SAMPLING_RATE  # samples that senko gets at a time; it keeps embeddings of them, and no sound
-_LEAD = (
-    2 * SAMPLING_RATE
-)  # samples of silence before a recording, since senko looks back 1.5 s from early speech
+_LEAD = 2 * SAMPLING_RATE  # samples of silence put first: senko looks back up to 1.5 s from early speech
+_COMPARED = 4000  # most windows whose distances from each other are computed
 _USING = Lock()  # of senko's diarizer, whose clustering is set for each call
 
 
@@ -49,9 +58,11 @@ class Turn:
 class SpeakerFinder:
     """Finds who speaks when in a stream of samples.
 
-    senko embeds windows of 1.5 s of the speech that silero-vad finds (CAM++) and clusters the embeddings at the end:
-    spectral clustering up to 20 minutes, UMAP and HDBSCAN above, where the number of speakers is not known; k-means of
-    embeddings of unit length where it is. Turns do not overlap. Memory keeps 200 numbers for each 0.6 s of speech.
+    senko embeds windows of 1.5 s of the speech that silero-vad finds (CAM++). At the end, k-means clusters the
+    embeddings, scaled to unit length. An unknown number of speakers is the one, up to `MOST_GUESSED`, whose clusters
+    have the largest mean silhouette (Rousseeuw, 1987) in the cosine distance; it is 1 where that is below `APART`, or
+    where there are fewer than `FEWEST_WINDOWS` windows, about 6 s of speech. Turns do not overlap. Memory keeps 200
+    numbers for each 0.6 s of speech.
 
     Args:
         speakers: their number, 2 to `MOST`; None to estimate it. Fewer are found where there is too little speech.
@@ -64,7 +75,7 @@ class SpeakerFinder:
     def __init__(self, speakers: int | None = None) -> None:
         self._diarizer, begin = load_senko()
         self._session = begin()
-        self._clustering = None if speakers is None else partial(_k_means, speakers)
+        self._clustering = _guessed_speakers if speakers is None else partial(_k_means, speakers)
         self._blocks = [np.zeros(_LEAD, np.float32)]
 
     def feed(self, samples: NDArray[np.float32]) -> None:
@@ -84,20 +95,17 @@ class SpeakerFinder:
             for turn in (found["merged_segments"] or found["raw_segments"] if found else [])
         ]
 
-    def _add(self, samples: NDArray[np.float32], clustering: Clustering | None) -> Any:
+    def _add(self, samples: NDArray[np.float32], clustering: Clustering) -> Any:
         """Give senko more of the recording; return its result for all that it got."""
         import torch
 
         diarizer = self._diarizer
         with _USING:
             threads = torch.get_num_threads()
-            usual = diarizer.spectral_cluster, diarizer.umap_hdbscan_cluster
-            if clustering is not None:
-                diarizer.spectral_cluster = diarizer.umap_hdbscan_cluster = clustering
+            diarizer.spectral_cluster = diarizer.umap_hdbscan_cluster = clustering
             try:
                 return self._session.add_samples(samples)
             finally:
-                diarizer.spectral_cluster, diarizer.umap_hdbscan_cluster = usual
                 torch.set_num_threads(threads)  # senko takes all of the machine
 
 
@@ -155,6 +163,23 @@ def _k_means(speakers: int, embeddings: NDArray[np.float32]) -> NDArray[np.int64
     wanted = min(speakers, len(embeddings))
     means = KMeans(wanted, n_init=10, random_state=0)  # pyright: ignore[reportArgumentType]
     return means.fit_predict(normalize(embeddings))
+
+
+def _guessed_speakers(embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Cluster embeddings into the number of speakers that sets them apart best."""
+    from sklearn.metrics import silhouette_score
+
+    some = embeddings[:: ceil(len(embeddings) / _COMPARED)]
+    best, apart = 1, APART
+    if len(some) >= FEWEST_WINDOWS:
+        for speakers in range(2, min(MOST_GUESSED, len(some) - 1) + 1):
+            clusters = _k_means(speakers, some)
+            if len(np.unique(clusters)) < speakers:
+                break
+            score = silhouette_score(some, clusters, metric="cosine")
+            if score > apart:
+                best, apart = speakers, score
+    return _k_means(best, embeddings)
 
 
 @cache

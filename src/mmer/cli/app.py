@@ -221,7 +221,9 @@ def _tell_usage_error(error: Any) -> None:
         known = [each for parameter in ctx.command.params for each in parameter.opts] if ctx else []
         message = f"no option {error.option_name}{_nearest(error.option_name, known)}"
     else:
-        error.message = error.message.removeprefix("Value error, ")  # of pydantic, which converts choices for Typer
+        error.message = error.message.removeprefix(
+            "Value error, "
+        )  # of pydantic, which converts choices for Typer
         message = error.format_message().strip().rstrip(".")
         message = f"{message[:1].lower()}{message[1:]}"
     # A message begins with `mmer: ` anyway, as does the path of a command with `mmer `.

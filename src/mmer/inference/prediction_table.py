@@ -46,7 +46,7 @@ class PredictionTable:
         emotion = max((cell_len(one_line(label)) for label in labels), default=0) + 1  # of a question mark
         self._label = max(len("emotion"), min(emotion, _LONGEST_LABEL))
         room = console.width - self._label - BAR - 1 - _PERCENT - 2 * _GAP
-        self._name = max(len(heading), min(widest, console.width // 3, room))
+        self._name = max(len(heading), min(widest, 2 * console.width // 5, room))
         self._indent = self._name + _GAP
         words = room - self._name - _GAP
         self._words = words if words >= _FEWEST_WORDS else 0

@@ -120,15 +120,17 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_names_of_peaks_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("start", [0, 300, 598])
+def test_names_of_peaks_do_not_overlap(monkeypatch: pytest.MonkeyPatch, start: int) -> None:
     kept: list[Picture] = []
     monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
-    peaks = [segment(300 + n, 300.5 + n, 0.9 - 0.8 * (n % 2)) for n in range(2)]
+    peaks = [segment(start + n, start + 0.5 + n, 0.9 - 0.8 * (n % 2)) for n in range(2)]
     Timeline(recording="a.wav", duration=600.0, labels=LABELS, segments=peaks).plot("a.png")
     figure = kept[0]
     figure.draw_without_rendering()
     first, second = (text.get_window_extent() for text in figure.axes[1].texts)
     assert first.x1 < second.x0
+    assert second.x1 < figure.bbox.x1
 
 
 def test_anything_can_be_drawn(tmp_path: Path) -> None:

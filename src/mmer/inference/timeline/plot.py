@@ -103,7 +103,8 @@ def plot_timeline(
         smoothing = smoothed_curves([], labels, duration).seconds
         last.set_xlabel(
             f"Lines: mean probability around each moment (Gaussian, standard deviation {smoothing:.3g} s). "
-            "Triangles: segments in which an emotion is most probable.",
+            "Triangles: segments in which an emotion is most probable.\n"
+            "Above a strip: shares of its speech, with 95% intervals that take segments for independent.",
             fontsize=8,
             color=INK,
             loc="left",
@@ -207,15 +208,20 @@ def _mark_peaks(
     axes: Axes, peaks: list[tuple[str, Peak]], duration: float, colors: dict[str, str], top: float
 ) -> None:
     """Mark peaks, each with its emotion, probability and time above it, side by side where they are close."""
-    free = 0.0
-    for label, peak in sorted(peaks, key=lambda each: each[1].start):
-        middle = (peak.start + peak.end) / 2
+    texts, widths, places, free = list[str](), list[float](), list[float](), 0.0
+    peaks = sorted(peaks, key=lambda each: each[1].start)
+    for label, peak in peaks:
         name = label if len(label) <= 16 else f"{label[:15]}…"
-        text = f"{name} {peak.probability:.0%} at {_clock(round(middle))}"
-        width = 0.068 * len(text) / WIDTH * duration
-        place = max(min(max(middle, free + width / 2), duration - width / 2), 0.0)
-        free = place + width / 2 + 0.1 / WIDTH * duration
-        height = peak.probability
+        texts.append(f"{name} {peak.probability:.0%} at {_clock(round((peak.start + peak.end) / 2))}")
+        widths.append((0.068 * len(texts[-1]) + 0.1) / WIDTH * duration)
+        places.append(max((peak.start + peak.end) / 2, free + widths[-1] / 2))
+        free = places[-1] + widths[-1] / 2
+    free = duration
+    for number in reversed(range(len(peaks))):  # back from the right edge
+        places[number] = max(min(places[number], free - widths[number] / 2), 0.0)
+        free = places[number] - widths[number] / 2
+    for (label, peak), text, place in zip(peaks, texts, places, strict=True):
+        middle, height = (peak.start + peak.end) / 2, peak.probability
         axes.plot([middle, place], [height, 1.15 * top], color=FAINT, lw=0.8, zorder=1)
         axes.plot([middle], [height], marker="v", color=colors[label], mec=INK, mew=0.6, ms=7, zorder=3)
         axes.text(place, 1.17 * top, text, ha="center", va="bottom", fontsize=8, color=INK)

@@ -10,7 +10,7 @@ from mmer.display.terminal import Table, bar, tell
 from mmer.inference.prediction import Prediction
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.timeline.segments import clock, segment_end, segment_start, voice
-from mmer.inference.timeline.summary import EmotionSummary, Summary
+from mmer.inference.timeline.summary import Summary
 from mmer.inference.timeline.timeline import Timeline
 
 _LISTED = 40  # segments that are shown one by one
@@ -35,7 +35,7 @@ def print_timeline(found: Timeline, console: Console) -> None:
 
 
 def summary_table(found: Timeline) -> Table:
-    """Make a table of the emotions of each voice: means, share of its speech with its interval, seconds, segments."""
+    """Make a table of the emotions of each voice: their means, share of its speech, seconds and segments."""
     title = Text(f"{found.recording}: {len(found.segments)} segments in {found.duration:.1f} s")
     table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
     voices = [summary for summary in found.summaries if summary.scope == "voice" and summary.segments]
@@ -53,17 +53,11 @@ def summary_table(found: Timeline) -> Table:
                 each.label,
                 f"{each.mean or 0:.0%}",
                 " ".join("-" if mean is None else f"{mean:.0%}" for mean in each.thirds),
-                Text.assemble((bar(share), "blue"), f" {share:6.1%}{_between(each)}"),
+                Text.assemble((bar(share), "blue"), f" {share:6.1%}"),
                 f"{share * summary.speech:.1f}",
                 str(counts[summary.voice, each.label]),
             )
     return table
-
-
-def _between(emotion: EmotionSummary) -> str:
-    """Format the interval of a share, if there is one."""
-    low, high = emotion.share_low, emotion.share_high
-    return "" if low is None or high is None else f" ({low:.0%} - {high:.0%})"
 
 
 def summary_lines(summary: Summary) -> list[str]:
