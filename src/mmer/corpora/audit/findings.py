@@ -287,7 +287,9 @@ def _page(audit: Audit) -> RenderableType:
         f"are said more than once, {facts.ambiguous} of these with several emotions"
     )
     leaked = ", ".join(f"{text!r} {count}" for text, count in facts.most_leaked.items())
-    parts: list[RenderableType] = [_folds(audit), _emotions(audit), Text(said)]
+    parts: list[RenderableType] = [_folds(audit), _emotions(audit)]
+    if facts.distinct:
+        parts.append(Text(said))
     if leaked:
         parts.append(Text(f"most often tested and trained on: {leaked}"))
     for name, description in FAULTS.items():
