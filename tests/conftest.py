@@ -21,15 +21,19 @@ TESTS = Path(__file__).parent
 LONGEST = {
     TESTS / name
     for name in (
-        "cli/test_cli.py",
+        "evaluation/report/test_report.py",
         "inference/archive/test_score.py",
+        "inference/embedding/test_embed.py",
         "inference/test_bundle.py",
         "inference/test_damage.py",
+        "inference/timeline/test_archive.py",
+        "model/test_import_checkpoint.py",
         "serving/test_hostile.py",
+        "serving/test_page.py",
         "test_docs.py",
-        "test_every_recipe.py",
         "test_targets.py",
         "test_telemetry.py",
+        "training/test_adapt.py",
         "training/test_crossval.py",
         "training/test_run.py",
     )
