@@ -5,7 +5,8 @@ sentences that training did not contain. Counts how often the top word of an exp
 `ablation.md` in the folder also has MMER with wrong and missing words; `mmer robustness` adds noise.
 Repeat the command to go on with an interrupted study.
 
-    python benchmarks/irony.py --out FOLDER [--rows text,speech,naive,mmer] [--plain-decoy] [--contour 35] [a.b=c ...]
+    python benchmarks/irony.py --out FOLDER [--rows text,speech,naive,mmer] [--plain-decoy] [--reiterant]
+        [--contour 35] [SETTING=VALUE ...]
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", type=lambda text: text.split(","))
     parser.add_argument("--plain-decoy", action="store_true")
+    parser.add_argument("--reiterant", action="store_true")
     parser.add_argument("--contour", type=int, default=35)
     parser.add_argument("--explained", type=int, default=24)
     parser.add_argument("settings", nargs="*")
@@ -43,6 +45,7 @@ def main() -> None:
                 options.out / "recordings",
                 contour=options.contour,
                 contrasted_decoy=not options.plain_decoy,
+                reiterant=options.reiterant,
                 progress=progress,
             )
         corpus.write(table)

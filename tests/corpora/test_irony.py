@@ -99,6 +99,21 @@ def test_a_decoy_without_prosody_leaves_one_prosody_that_tells_with_the_words(tm
     assert best_guesser(corpus.table, ["transcript", "prosody"]) == 1.0
 
 
+def test_reiterant_speech_sounds_the_same_whatever_the_words_are(tmp_path: Path) -> None:
+    corpus = make_irony(
+        tmp_path, train_voices=1, validation_voices=0, test_voices=0, utterances=8, reiterant=True
+    )
+    table = seen_by_each(corpus.table)
+    assert table["transcript"].nunique() == 4
+    for _, same in table.groupby("bright"):
+        first, *others = [load_audio(path) for path in same["audio_path"].tolist()]
+        assert len(others) == 3
+        for other in others:  # the noise of consonants differs
+            assert len(other) == pytest.approx(len(first), rel=0.01)
+            assert np.abs(other).sum() == pytest.approx(np.abs(first).sum(), rel=0.02)
+        assert same["emotion"].value_counts().tolist() == [2, 2]
+
+
 def test_the_same_samples_every_time_and_none_of_another_seed(irony: Corpus, tmp_path: Path) -> None:
     again = make_irony(tmp_path / "again", **SIZES)
     kept = irony.table.drop(columns="audio_path")

@@ -8,6 +8,9 @@ A sentence is spoken in two renderings, the first adjective bright or the second
 sentence with the opposite valence, and for both sentences with the adjectives exchanged: eight utterances. Over these,
 the label is independent of the words, of the rendering, and of the rendering together with the words without their
 order. Only the order of the words together with the place of each prosody determines it.
+
+As sound holds the words, a model can learn to recognize them and need no text. In reiterant speech, both adjectives
+are spoken as `mamama`, so that only the text has the words and only the sound has the prosody.
 """
 
 import itertools
@@ -47,6 +50,8 @@ THINGS = (
 LABELS = {True: "sincere", False: "ironic"}
 """Label by whether word and prosody agree."""
 LARGEST_CONTOUR = 40
+REITERANT = "mamama"
+"""What is spoken in place of the adjectives in reiterant speech."""
 
 _OCTET = 8
 _MAX_OCTETS = 5000  # out of more than 40 000, so that drawing new ones stays fast
@@ -71,6 +76,7 @@ def make_irony(
     utterances: int = 48,
     contour: int = 35,
     contrasted_decoy: bool = True,
+    reiterant: bool = False,
     progress: Progress | None = None,
 ) -> Corpus:
     """Make the corpus: 16 kHz mono FLAC files and their table.
@@ -88,6 +94,7 @@ def make_irony(
             no adjective has a prosody of its own.
         contrasted_decoy: whether the decoy has the opposite prosody. Without, the decoy is spoken like the rest of the
             sentence: then the words and the one prosody that occurs determine the label, wherever the prosody is.
+        reiterant: whether both adjectives are spoken as `REITERANT`. The transcript has the words in any case.
         progress: called with the number of utterances spoken so far and of all.
 
     Returns:
@@ -119,7 +126,7 @@ def make_irony(
     for split, count in counts.items():
         for voice in itertools.islice(voices, count):
             for number, octet in enumerate(itertools.islice(octets, utterances // _OCTET), 1):
-                for markup, row in _eight(octet, generator, contour, contrasted_decoy):
+                for markup, row in _eight(octet, generator, contour, contrasted_decoy, reiterant):
                     name = "_".join(
                         [
                             voice.accent,
@@ -161,7 +168,7 @@ def _octets(generator: np.random.Generator) -> Iterator[_Octet]:
 
 
 def _eight(
-    octet: _Octet, generator: np.random.Generator, contour: int, contrasted_decoy: bool
+    octet: _Octet, generator: np.random.Generator, contour: int, contrasted_decoy: bool, reiterant: bool
 ) -> Iterator[tuple[str, Row]]:
     """Yield the markup and the row of each utterance: four sentences in each of two renderings."""
     for bright_place in ("first", "second"):
@@ -170,11 +177,12 @@ def _eight(
         for place, other in (("first", "second"), ("second", "first")):
             for valence, word in zip(("positive", "negative"), octet.valenced, strict=True):
                 bright = bright_place == place
+                spoken, decoy = (REITERANT, REITERANT) if reiterant else (word, octet.decoy)
                 marked = {
-                    place: _with_prosody(word, pitch, rise if bright else -fall),
-                    other: _with_prosody(octet.decoy, pitch, -fall if bright else rise)
+                    place: _with_prosody(spoken, pitch, rise if bright else -fall),
+                    other: _with_prosody(decoy, pitch, -fall if bright else rise)
                     if contrasted_decoy
-                    else octet.decoy,
+                    else decoy,
                 }
                 yield (
                     octet.frame.format(**marked),
