@@ -171,6 +171,16 @@ def test_recordings_are_left_out_where_speakers_cannot_be(speakers: list[str | N
     assert 1 < found.threshold < 3
 
 
+def test_recordings_that_are_all_alike_make_a_model_that_can_be_read(tmp_path: Path) -> None:
+    sound = TrainingSound.of(np.ones((FEWEST, COUNT)), ["a", "b"] * (FEWEST // 2))
+    assert sound is not None
+    OutOfDistribution(trainings=[sound]).write(tmp_path / FILE)
+    read = OutOfDistribution.of_model(tmp_path)
+    assert read is not None
+    assert read.trainings[0].threshold == 1
+    assert read.warning(noise(), RATE) is not None
+
+
 def test_too_few_recordings_are_no_distribution() -> None:
     assert TrainingSound.of(np.zeros((FEWEST - 1, COUNT)), ["a"] * (FEWEST - 1)) is None
     assert TrainingSound.of(np.zeros((0, COUNT)), []) is None

@@ -43,6 +43,7 @@ COUNT = 3 * SHAPES - 1
 _HOP = 640  # samples at 16 kHz; statistics need no more frames
 _QUIETEST = 2.0**-30  # of a power; below is the noise of 16-bit samples
 _LEAST_SPREAD = 0.05  # keeps the logarithm of a spread finite
+_LOWEST_THRESHOLD = 1.0  # recordings that are all alike have scores of 0
 _FOLDS = 5
 _READERS = 4
 Floats = NDArray[np.float64]
@@ -57,7 +58,7 @@ class TrainingSound:
     Attributes:
         mean, std: (COUNT,) of the statistics.
         threshold: a score above it is out of distribution; `QUANTILE` of the scores of speakers that were left out of
-            mean and std, one after the other.
+            mean and std, one after the other, and at least 1, the score of an average training recording.
         recordings: number of recordings behind mean and std.
     """
 
@@ -90,7 +91,7 @@ class TrainingSound:
         return cls(
             mean=mean.tolist(),
             std=std.tolist(),
-            threshold=float(np.quantile(scores, QUANTILE)),
+            threshold=max(_LOWEST_THRESHOLD, float(np.quantile(scores, QUANTILE))),
             recordings=len(statistics),
         )
 
