@@ -78,9 +78,9 @@ def test_nothing_to_look_in_or_for() -> None:
 
 def test_some_texts_do_not_count() -> None:
     index = TranscriptIndex(["a b c d e", "a b c d f"], 0.8)
-    assert index.holds_similar("a b c d g")
-    assert index.holds_similar("a b c d g", lambda other: other.endswith("f"))
-    assert not index.holds_similar("a b c d g", lambda other: False)
+    assert index.similar(["a b c d g"]) == [True]
+    assert index.similar(["a b c d g"], lambda text, other: other.endswith("f")) == [True]
+    assert index.similar(["a b c d g"], lambda text, other: False) == [False]
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.5])

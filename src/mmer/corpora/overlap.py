@@ -1,7 +1,10 @@
 """Equal and similar transcripts on both sides of a split."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +12,10 @@ from numpy.typing import NDArray
 from mmer.errors import CorpusError
 
 _BITS = 1024  # bits of a signature
+_TOGETHER = 64  # texts whose candidates are found at a time, unless these are too many:
+_MOST_PAIRS = 1 << 19  # of a text and a candidate, whose signatures take 128 MB
+Token: TypeAlias = tuple[str, int]
+"""A word of a text, and how often the text has had it before."""
 
 
 def similarity(text: str, other: str) -> float:
@@ -37,18 +44,24 @@ def near_duplicates(test: Sequence[str], train: Sequence[str], threshold: float)
         CorpusError: the threshold is out of range.
     """
     same = dict.fromkeys(train)
-    index = TranscriptIndex(same, threshold)
-    found = {text: text in same or index.holds_similar(text) for text in dict.fromkeys(test)}
+    found = {text: text in same for text in test}
+    others = [text for text, is_same in found.items() if not is_same]
+    found.update(zip(others, TranscriptIndex(same, threshold).similar(others), strict=True))
     return np.array([found[text] for text in test], dtype=bool)
 
 
 class TranscriptIndex:
-    """Index of transcripts that finds similar ones without comparing all pairs word by word.
+    """Index of transcripts that finds similar ones without comparing all pairs.
 
-    M cannot exceed the number of words two texts share, repetitions counted, so `similarity` is at most (a + b - d) /
-    (a + b) for texts of a and b words that differ in d words. Every word toggles one bit of its text's signature, so
-    that two signatures, also when folded to 64 bits, differ in at most d bits. Only the texts within these bounds are
-    passed to difflib, so the result equals that of comparing all pairs.
+    Each occurrence of a word in a text is a token, so that a repeated word gives several. M cannot exceed the number of
+    tokens that two texts share. From `similarity` = 2 M / (a + b) >= t for texts of a and b tokens follows
+
+    - that they share at least t a / (2 - t) tokens. The a - t a / (2 - t) + 1 rarest tokens of both, their *prefixes*,
+      then have one in common (prefix filtering), and rare words are in few texts.
+    - that at most (1 - t) (a + b) tokens are in one of them alone. Each token toggles one bit of its text's signature,
+      so that two signatures differ in at most so many bits.
+
+    Only the texts within these bounds are passed to difflib, so the result equals that of comparing all pairs.
 
     Args:
         texts: normalized transcripts; duplicates are merged.
@@ -64,51 +77,116 @@ class TranscriptIndex:
                 f"similarity {threshold:g} of near duplicates: allowed is above 0 and at most 1"
             )
         self._threshold = threshold
-        self._texts = sorted(dict.fromkeys(texts), key=lambda text: len(text.split()))
-        self._words = [text.split() for text in self._texts]
-        self._bits: dict[str, int] = {}
-        signatures = [self._signature(words) for words in self._words]
-        self._signatures = np.array(signatures, dtype=np.uint64).reshape(-1, _BITS // 64)
-        self._folded = np.bitwise_xor.reduce(self._signatures, axis=1)
-        lengths = [len(words) for words in self._words]
-        groups = zip(*np.unique(lengths, return_index=True, return_counts=True), strict=True)
-        self._rows = [(int(length), slice(first, first + count)) for length, first, count in groups]
+        self._texts = list(dict.fromkeys(texts))
+        self._ids: dict[Token, int] = {}
+        rows = [
+            [self._ids.setdefault(token, len(self._ids)) for token in _tokens(text.split())]
+            for text in self._texts
+        ]
+        tokens, of_text, self._lengths = _flat(rows)
+        self._counts = np.bincount(tokens, minlength=len(self._ids))
+        self._signatures = _signatures(tokens, of_text, len(rows))
+        tokens, of_text = self._prefixes(tokens, of_text, self._lengths, np.zeros_like(self._lengths))
+        by_token = np.argsort(tokens, kind="stable")
+        self._holders = of_text[by_token]
+        self._begins = np.searchsorted(tokens[by_token], np.arange(len(self._ids) + 1))
 
-    def holds_similar(self, text: str, counts: Callable[[str], bool] = lambda other: True) -> bool:
-        """Tell whether one of the texts is at least as similar to this one as the threshold.
+    def similar(
+        self, texts: Sequence[str], counts: Callable[[str, str], bool] = lambda text, other: True
+    ) -> list[bool]:
+        """Tell for each text whether one of those of the index is at least as similar to it as the threshold.
 
         Args:
-            text: normalized transcript.
-            counts: tells whether a text of the index is considered; default: all.
+            texts: normalized transcripts.
+            counts: tells whether, for a text, another of the index is considered; default: all.
         """
-        words = text.split()
-        matcher = SequenceMatcher(None, (), words, autojunk=False)
-        for row in self._candidates(words):
-            if not counts(self._texts[row]):
-                continue
-            matcher.set_seq1(self._words[row])
+        found = list[bool]()
+        for begin in range(0, len(texts), _TOGETHER):
+            chunk = texts[begin : begin + _TOGETHER]
+            for text, rows in zip(chunk, self._candidates([text.split() for text in chunk]), strict=True):
+                others = [self._texts[row] for row in rows.tolist()]
+                found.append(self._has_similar(text, [other for other in others if counts(text, other)]))
+        return found
+
+    def _has_similar(self, text: str, others: Sequence[str]) -> bool:
+        matcher = SequenceMatcher(None, (), text.split(), autojunk=False)
+        for other in others:
+            matcher.set_seq1(other.split())
             if matcher.quick_ratio() >= self._threshold and matcher.ratio() >= self._threshold:
                 return True
         return False
 
-    def _candidates(self, words: list[str]) -> Iterator[int]:
-        """Return the rows within the bounds on similarity to a text."""
-        signature = self._signature(words)
-        folded = np.bitwise_xor.reduce(signature)
-        for length, rows in self._rows:
-            total = max(len(words) + length, 1)
-            if 2.0 * min(len(words), length) / total < self._threshold:
-                continue
-            differing = int((1 - self._threshold) * total + 1e-9)
-            near = np.flatnonzero(np.bitwise_count(self._folded[rows] ^ folded) <= differing) + rows.start
-            if len(near):
-                apart = np.bitwise_count(self._signatures[near] ^ signature).sum(axis=1)
-                yield from near[apart <= differing].tolist()
+    def _candidates(self, texts: Sequence[list[str]]) -> list[NDArray[np.int64]]:
+        """Find the rows within the bounds on similarity to each text, given as its words."""
+        known = [[self._ids[token] for token in _tokens(words) if token in self._ids] for words in texts]
+        tokens, of_text, known_lengths = _flat(known)
+        signatures = _signatures(tokens, of_text, len(texts))
+        lengths = np.array([len(words) for words in texts], np.int64)
+        # Tokens that no text of the index has are the rarest.
+        tokens, of_text = self._prefixes(tokens, of_text, lengths, lengths - known_lengths)
+        sizes = self._begins[tokens + 1] - self._begins[tokens]
+        if sizes.sum() > _MOST_PAIRS and len(texts) > 1:
+            half = len(texts) // 2
+            return self._candidates(texts[:half]) + self._candidates(texts[half:])
+        before = np.cumsum(sizes) - sizes
+        rows = self._holders[np.repeat(self._begins[tokens] - before, sizes) + np.arange(sizes.sum())]
+        of_text = np.repeat(of_text, sizes)
+        own, other = lengths[of_text], self._lengths[rows]
+        fits = 2.0 * np.minimum(own, other) >= self._threshold * (own + other) - 1e-9
+        rows, of_text, total = rows[fits], of_text[fits], (own + other)[fits]
+        apart = np.bitwise_count(self._signatures[rows] ^ signatures[of_text]).sum(axis=1)
+        near = apart <= (1 - self._threshold) * total + 1e-9
+        pairs = np.unique(np.stack([of_text[near], rows[near]]), axis=1)
+        return np.split(pairs[1], np.searchsorted(pairs[0], np.arange(1, len(texts))))
 
-    def _signature(self, words: list[str]) -> NDArray[np.uint64]:
-        """Return the signature: the bits toggled by the words."""
-        signature = 0
-        for word in words:
-            # Bits are assigned in the order of first occurrence, so that the most frequent words have different ones.
-            signature ^= 1 << self._bits.setdefault(word, len(self._bits) % _BITS)
-        return np.frombuffer(signature.to_bytes(_BITS // 8, "little"), dtype="<u8")
+    def _prefixes(
+        self,
+        tokens: NDArray[np.int64],
+        of_text: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        unknown: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Keep the tokens in the prefixes of texts.
+
+        Args:
+            tokens, of_text: (tokens,) ids, and the text that has each, from 0.
+            lengths: (texts,) tokens of each text.
+            unknown: (texts,) how many of them have no id.
+
+        Returns:
+            The kept `tokens` and `of_text`.
+        """
+        order = np.lexsort((tokens, self._counts[tokens], of_text))
+        tokens, of_text = tokens[order], of_text[order]
+        shared = np.maximum(np.ceil(self._threshold * lengths / (2 - self._threshold) - 1e-9), 1)
+        begins = np.searchsorted(of_text, np.arange(len(lengths)))
+        kept = np.arange(len(tokens)) - begins[of_text] < (lengths - shared + 1 - unknown)[of_text]
+        return tokens[kept], of_text[kept]
+
+
+def _tokens(words: Sequence[str]) -> Iterator[Token]:
+    """Tell the occurrences of a word in a text apart."""
+    if len(set(words)) == len(words):
+        yield from ((word, 0) for word in words)
+        return
+    seen = Counter[str]()
+    for word in words:
+        yield word, seen[word]
+        seen[word] += 1
+
+
+def _flat(
+    rows: Sequence[Sequence[int]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Join rows of tokens; return the tokens, the row of each, and the length of each row."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    return tokens, np.repeat(np.arange(len(rows)), lengths), lengths
+
+
+def _signatures(tokens: NDArray[np.int64], of_text: NDArray[np.int64], texts: int) -> NDArray[np.uint64]:
+    """Compute the signatures of texts, (texts, words of 64 bits): the bits that their tokens toggle."""
+    signatures = np.zeros((texts, _BITS // 64), np.uint64)
+    bits = np.left_shift(np.uint64(1), (tokens % 64).astype(np.uint64))
+    np.bitwise_xor.at(signatures, (of_text, tokens % _BITS // 64), bits)
+    return signatures

@@ -7,6 +7,7 @@ from mmer.plain_text import valid
 
 _SQUARE_TAG = re.compile(r"\[[^\[\]]*\]")
 _ROUND_TAG = re.compile(r"\([^()]*\)")
+_ASCII_WORD = re.compile(r"[a-z0-9']+")
 _SOUNDS = {"laughter": " LG ", "lg": " LG ", "breathing": " BR ", "br": " BR "}
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4", "'"))
 
@@ -38,7 +39,10 @@ def normalize_transcript(text: str) -> str:
     >>> normalize_transcript("[LAUGHTER] I’m 30 -- über-TIRED!")
     "i'm 30 über tired"
     """
+    text = _SQUARE_TAG.sub(" ", text)
+    if text.isascii():  # the general rule below gives the same, and takes five times as long
+        return " ".join(_ASCII_WORD.findall(text.lower()))
     # Apostrophes first: NFKC would decompose a spacing acute accent into a blank and a combining one.
-    text = unicodedata.normalize("NFKC", _SQUARE_TAG.sub(" ", text).translate(_APOSTROPHES)).lower()
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
     kept = (c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     return " ".join("".join(kept).split())

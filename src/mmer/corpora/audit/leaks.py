@@ -110,12 +110,11 @@ def _near_transcripts(leaks: pd.DataFrame, sides: Sides, similarity: float, min_
     holders = codes.groupby(said)
     single = holders.first().where(holders.nunique() == 1, -1)
     owners = {str(text): int(owner) for text, owner in single.items()}
-    index = TranscriptIndex(owners, similarity)
-    found = {}
-    for text in asked.unique():
-        own = owners.get(text)
-        found[text] = index.holds_similar(text, lambda other, own=own: owners[other] != own)
-    near[asked.index] = asked.map(found)
+    texts = asked.unique().tolist()
+    similar = TranscriptIndex(owners, similarity).similar(
+        texts, lambda text, other: owners[other] != owners.get(text)
+    )
+    near[asked.index] = asked.map(dict(zip(texts, similar, strict=True)))
     return near
 
 
