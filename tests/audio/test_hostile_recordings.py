@@ -15,6 +15,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import processes
 import pytest
 import soundfile
 from audio.decoding.test_joined import write
@@ -42,13 +43,8 @@ print(peak() - before, found)
 
 def memory_and_outcome(path: Path, longest: float = 0) -> tuple[float, str]:
     """MB that reading takes at most, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path), str(longest)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = processes.run(path, longest, program=PEAK)
+    assert done.returncode == 0, done.stderr
     size, found = done.stdout.strip().split(" ", 1)
     assert done.stderr == ""
     return float(size), found

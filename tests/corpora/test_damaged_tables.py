@@ -1,12 +1,11 @@
 """Tables and databases that are damaged, or made to fill the memory: read, or refused in one line."""
 
 import json
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
+import processes
 import pyarrow as pa
 import pytest
 from mutations import FEW_OR_MANY, check_one_line, mutations
@@ -133,9 +132,7 @@ def test_a_million_columns(tmp_path: Path, suffix: str, opening: str) -> None:
     names = opening.replace(",", delimiter) + delimiter.join(map(str, range(10**6)))
     (tmp_path / f"a{suffix}").write_text(f"{names}\n")
     path = tmp_path / f"a{suffix}"
-    done = subprocess.run(
-        [sys.executable, "-c", READ_IN_LITTLE_MEMORY, path], capture_output=True, text=True, check=False
-    )
+    done = processes.run(path, program=READ_IN_LITTLE_MEMORY)
     assert done.returncode == 0, done.stderr
     assert f"{path}: has 100000" in done.stdout
     assert "columns; a table has at most 20000" in done.stdout
@@ -215,12 +212,7 @@ class TestParquet:
         for bomb in bombs:
             path = self.write(tmp_path, bomb)
             assert path.stat().st_size < 200_000
-            done = subprocess.run(
-                [sys.executable, "-c", READ_IN_LITTLE_MEMORY, path],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = processes.run(path, program=READ_IN_LITTLE_MEMORY)
             assert done.returncode == 0, done.stderr
             assert "would take" in done.stdout
             assert "it is damaged or made to fill the memory" in done.stdout

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from processes import Process
 
 from mmer.inference.prediction import Prediction
 
@@ -37,8 +38,8 @@ for kind, path, arguments in json.loads(sys.argv[1]):
 """
 
 
-def on_a_terminal(command: list[str], cwd: Path) -> str:
-    """What a command shows where standard error is a terminal."""
+def on_a_terminal(program: str, argument: str, cwd: Path) -> str:
+    """What a program shows where standard error is a terminal."""
     ours, theirs = pty.openpty()
     shown = bytearray()
 
@@ -50,10 +51,11 @@ def on_a_terminal(command: list[str], cwd: Path) -> str:
             pass
 
     reader = threading.Thread(target=read)
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd)
-    os.close(theirs)
+    terminal = Path(os.ttyname(theirs))
+    process = Process(argument, program=program, stdin=terminal, stdout=terminal, stderr=terminal, cwd=cwd)
     reader.start()
     process.wait()
+    os.close(theirs)
     reader.join()
     os.close(ours)
     return shown.decode()
@@ -79,7 +81,7 @@ def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str],
     (tmp_path / "same.csv").write_text(rows)
     jobs = [(kind, f"{name}.{kind}", each) for name, each in commands.items() for kind in ("file", "pipe")]
     jobs += [("terminal", "", commands["predict"]), ("terminal", "", commands["show"])]
-    shown = on_a_terminal([sys.executable, "-c", PROGRAM, json.dumps(jobs)], tmp_path)
+    shown = on_a_terminal(PROGRAM, json.dumps(jobs), tmp_path)
     assert "Traceback" not in shown
     assert "code 2" not in shown
     expected = {
