@@ -43,7 +43,7 @@ class DiarizationSession:
         loud = (level[spoken] > LOUD).astype(np.float32)
         labels = self.diarizer.spectral_cluster(np.stack([loud, 1 - loud], axis=1))
         turns: list[dict[str, Any]] = []
-        for window, label in zip(spoken.tolist(), labels.tolist(), strict=True):
+        for window, label in zip(map(int, spoken), map(int, labels), strict=True):
             start, who = window / 2, f"SPEAKER_{label:02}"
             if turns and turns[-1]["speaker"] == who and turns[-1]["end"] == start:
                 turns[-1]["end"] = start + 0.5
