@@ -20,9 +20,7 @@ class Diarizer:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
-        self.spectral_cluster = self.umap_hdbscan_cluster = lambda embeddings: np.int64(
-            embeddings[:, 0] > 0.5
-        )
+        self.spectral_cluster: Any = None
 
 
 class DiarizationSession:
