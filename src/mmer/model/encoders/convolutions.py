@@ -64,7 +64,7 @@ def replace_convolutions(extractor: Any) -> None:
         layers[i] = (FirstConvolution if i == 0 else Convolution)(layer)
 
 
-class Convolution(GradientCheckpointingLayer):
+class _Layer(GradientCheckpointingLayer):
     """A convolution over time, a LayerNorm over channels where there is one, and an activation.
 
     Args:
@@ -77,6 +77,13 @@ class Convolution(GradientCheckpointingLayer):
         if hasattr(layer, "layer_norm"):
             self.layer_norm = layer.layer_norm
 
+    def _finish(self, convolved: Tensor) -> Tensor:
+        return self.activation(self.layer_norm(convolved) if hasattr(self, "layer_norm") else convolved)
+
+
+class Convolution(_Layer):
+    """A layer above the first."""
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (batch, frames, channels) to (batch, fewer frames, channels)."""
         stride = (1, *self.conv.stride)
@@ -85,11 +92,8 @@ class Convolution(GradientCheckpointingLayer):
         convolved = nn.functional.conv2d(image, self.conv.weight[:, :, None], self.conv.bias, stride)
         return self._finish(convolved[:, :, 0].transpose(1, 2))
 
-    def _finish(self, convolved: Tensor) -> Tensor:
-        return self.activation(self.layer_norm(convolved) if hasattr(self, "layer_norm") else convolved)
 
-
-class FirstConvolution(Convolution):
+class FirstConvolution(_Layer):
     """The first layer, which convolves waveforms, and normalizes with GroupNorm or LayerNorm or not at all."""
 
     def forward(self, waveforms: Tensor, samples: Tensor) -> Tensor:
