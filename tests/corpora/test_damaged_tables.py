@@ -44,6 +44,18 @@ def test_tables(tmp_path: Path, suffix: str, count: int) -> None:
     assert read < count
 
 
+def test_metadata_for_which_pyarrow_would_end_the_process(tmp_path: Path) -> None:
+    """A column that the schema calls required has counts of missing values in its metadata."""
+    path = tmp_path / "bad.parquet"
+    Corpus(ROWS).write(path)
+    optional = b"\x15\x0c\x25\x02\x18\x07emotion"  # type, repetition, name
+    data = path.read_bytes()
+    assert optional in data
+    path.write_bytes(data.replace(optional, optional.replace(b"\x25\x02", b"\x25\x00")))
+    with pytest.raises(CorpusError, match=r"bad\.parquet.*cannot be read"):
+        Corpus.read(path)
+
+
 @FEW_OR_MANY
 @pytest.mark.parametrize("kind", ["kaldi", "emobox", "audformat", "metadata"])
 def test_folders(tmp_path: Path, kind: str, count: int) -> None:
