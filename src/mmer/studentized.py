@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 FEWEST = 3
 """Smallest number of clusters for an interval."""
@@ -45,18 +45,18 @@ class Studentized:
     def reach(self, confidence: float) -> float:
         """Return the half-width of the interval."""
         place = (1 + confidence) / 2
-        uneven = student.ppf(place, self.freedom) * self.widening
+        uneven = stdtrit(self.freedom, place) * self.widening
         drawn = np.quantile(self.moves, confidence) if len(self.moves) else np.inf
-        return float(max(student.ppf(place, self.clusters - 1), min(uneven, drawn)) * self.error)
+        return float(max(stdtrit(self.clusters - 1, place), min(uneven, drawn)) * self.error)
 
     def p_value(self) -> float:
         """Return the two-sided p-value for a true value of zero; below 1 - c where the interval of coverage c excludes
         zero.
         """
         move = abs(self.estimate) / self.error
-        uneven = 2 * student.sf(move / self.widening, self.freedom)
+        uneven = 2 * stdtr(self.freedom, -move / self.widening)
         drawn = (1 + np.sum(self.moves >= move)) / (1 + len(self.moves))
-        return float(max(2 * student.sf(move, self.clusters - 1), min(uneven, drawn)))
+        return float(max(2 * stdtr(self.clusters - 1, -move), min(uneven, drawn)))
 
 
 def studentize(statistic: Statistic, weight: Floats, resamples: int, seed: int) -> Studentized | None:
