@@ -5,13 +5,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+if TYPE_CHECKING:
+    from commands import Outcome
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
-settings.register_profile("mmer", deadline=None, max_examples=30)
+settings.register_profile("mmer", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("mmer")
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -68,6 +72,14 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
         return folder
 
     return make
+
+
+@pytest.fixture
+def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Outcome]":
+    """Runs a command in this process, given its arguments."""
+    from commands import run  # imports all of mmer, which not every test needs
+
+    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture(scope="session")

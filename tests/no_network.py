@@ -1,6 +1,5 @@
 """Runs the commands that neither serve nor download, and writes down who uses a socket: `python no_network.py FOLDER`.
 
-The folder holds an exported model, `onnx`.
 What Python uses is seen here; whoever starts this under `strace -e trace=network` sees native code too. Prints one JSON
 object: `ran`, the exit code of each command, and `used`, the command, the event and the address.
 """
@@ -30,6 +29,7 @@ COMMANDS = (
     f"train compact {SPLIT} {shlex.join(SMALL)}",
     "report run",
     f"model export {MODEL} -o model.mmer",
+    f"model export {MODEL} -o onnx",
     "predict onnx data/{clip}",
     f"predict {MODEL} data/{{clip}}",
     "predict model.mmer data/{clip} -o answers.jsonl",
@@ -38,9 +38,10 @@ COMMANDS = (
     f"explain {MODEL} data/{{clip}} --transcript yes -o why.json",
     f"evaluate {MODEL} data --out judged",
     f"calibrate {MODEL} data --split all --on-training",
-    f"model check {MODEL}",
+    f"model check {MODEL} onnx",
     f"robustness {MODEL} data --out robust --axes loudness --sample 4",
     f"score {MODEL} data --out scored",
+    "score onnx data --out scored-onnx --workers 2",
     f"embed {MODEL} data -o embeddings.parquet",
     f"adapt {MODEL} data -o adapted training.epochs=1",
     f"corpus transcribe data --with ctc:{MODEL} --out heard.parquet",
@@ -48,9 +49,6 @@ COMMANDS = (
     f"crossval compact {SPLIT} --system majority",
 )
 SLOW = (
-    f"model export {MODEL} -o exported",
-    f"model check {MODEL} exported",
-    "score onnx data --out scored-onnx --workers 2",
     f"crossval compact data.corpus=data {shlex.join(SMALL)}",
     f"ablate compact {SPLIT} {shlex.join(SMALL)} --rows text,mmer",
     "augment corpus.parquet --out views --speech effects --text perturb",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import processes
 import pytest
-from commands import SMALL, Outcome, run
+from commands import SMALL, Outcome
 from inference.conftest import save_model
 from processes import Process
 
@@ -20,11 +20,6 @@ from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 Command = Callable[..., Outcome]
 ONE_EPOCH = [*SMALL, "protocol.test=s2", "protocol.validation=0", "protocol.selection=last"]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture(scope="module")

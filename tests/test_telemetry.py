@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import processes
 import pytest
-from inference import conftest as models
 from no_network import COMMANDS, SLOW
 from typer.main import get_command
 
@@ -18,7 +16,6 @@ from mmer.cli.main import app
 from mmer.telemetry import VARIABLES
 
 TESTS = Path(__file__).parent
-exportable, exported = models.exportable, models.exported
 ELSEWHERE = {"serve"}
 """Serves; what it opens is what it is asked to."""
 
@@ -90,58 +87,34 @@ def test_every_command_is_watched() -> None:
     assert watched | ELSEWHERE == names(get_command(app))
 
 
-def place(folder: Path, exported: Path) -> Path:
-    """A working folder with an exported model, beside an empty home."""
-    (folder / "home").mkdir()
-    shutil.copytree(exported, folder / "data" / "onnx")
-    return folder / "data"
-
-
-def check(done: "subprocess.CompletedProcess[str]", home: Path) -> None:
+def watch(folder: Path, *arguments: str) -> None:
+    home, data, trace = folder / "home", folder / "data", folder / "trace"
+    home.mkdir()
+    data.mkdir()
+    strace = shutil.which("strace")
+    outside = [strace, "--seccomp-bpf", "-f", "-e", "trace=network", "-o", str(trace)] if strace else []
+    done = subprocess.run(
+        [*outside, sys.executable, str(TESTS / "no_network.py"), str(data), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(home),
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
     # A command that is refused has read its inputs too; those that read a model are answered.
     refused = {line.split()[0] for line, code in result["ran"].items() if code not in (0, 1)}
     assert refused <= {"corpus", "compare", "crossval", "model"}, (refused, done.stderr[-3000:])
     assert result["used"] == []
+    if strace:
+        assert [line for line in trace.read_text().splitlines() if "AF_INET" in line] == []
     assert [path for path in home.rglob("*") if "Microsoft" in path.name] == []
 
 
-def traced(arguments: list[str], trace: Path, home: Path) -> "subprocess.CompletedProcess[str]":
-    """Run Python under strace, if there is one, which sees the sockets of native code."""
-    strace = shutil.which("strace")
-    outside = [strace, "--seccomp-bpf", "-f", "-e", "trace=network", "-o", str(trace)] if strace else []
-    done = subprocess.run(
-        [*outside, sys.executable, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env=environment(home),
-    )
-    if strace:
-        assert [line for line in trace.read_text().splitlines() if "AF_INET" in line] == []
-    return done
-
-
-def test_commands_use_no_socket(exported: Path, tmp_path: Path) -> None:
-    data, home = place(tmp_path, exported), tmp_path / "home"
-    program = (TESTS / "no_network.py").read_text(encoding="utf-8")
-    # What `import mmer` sets is set already where the process was forked.
-    check(processes.run(data, program=program, env=environment(home) | VARIABLES), home)
-
-
-@pytest.mark.parametrize("kind", ["exportable", "exported"])
-def test_native_code_uses_no_socket(
-    kind: str, request: pytest.FixtureRequest, nemo_samples: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "home").mkdir()
-    model, clip = request.getfixturevalue(kind), next(nemo_samples.glob("*.opus"))
-    done = traced(["-m", "mmer", "predict", str(model), str(clip)], tmp_path / "trace", tmp_path / "home")
-    assert done.returncode == 0, done.stderr
-    assert [path for path in tmp_path.rglob("*") if "Microsoft" in path.name] == []
+def test_commands_use_no_socket(tmp_path: Path) -> None:
+    watch(tmp_path)
 
 
 @pytest.mark.slow
-def test_all_commands_use_no_socket(exported: Path, tmp_path: Path) -> None:
-    data, home = place(tmp_path, exported), tmp_path / "home"
-    check(traced([str(TESTS / "no_network.py"), str(data), "--slow"], tmp_path / "trace", home), home)
+def test_all_commands_use_no_socket(tmp_path: Path) -> None:
+    watch(tmp_path, "--slow")

@@ -13,14 +13,9 @@ import processes
 import pytest
 import soundfile
 import torch
-from commands import SMALL, Outcome, make_recordings, run
+from commands import SMALL, Outcome, make_recordings
 
 Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import Outcome, make_recordings, run
+from commands import Outcome, make_recordings
 
 from mmer.augment.quality_filters import QualityFilters
 from mmer.augment.settings import AugmentSettings
@@ -13,11 +13,6 @@ from mmer.cli.corpus import augment
 from mmer.recipe.schema import Augment
 
 Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import typer.main
 from command_line import commands, options
-from commands import Outcome, make_recordings, run
+from commands import Outcome, make_recordings
 
 from mmer.cli.main import app
 from mmer.cli.renamed import COMMANDS, KEPT, OPTIONS, renamed
@@ -42,11 +42,6 @@ OLD_COMMANDS = [
 """An old command line, and what is run."""
 
 Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.mark.parametrize(("old", "new"), OLD_COMMANDS)

@@ -5,18 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import Outcome, make_recordings, run
+from commands import Outcome, make_recordings
 
 from mmer.cli.corpus import _sources  # pyright: ignore[reportPrivateUsage]
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
 
 Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 def test_a_name_takes_the_folder_after_it() -> None:

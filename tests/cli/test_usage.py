@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer.main
 from command_line import commands, options
-from commands import Outcome, run
+from commands import Outcome
 
 from mmer import __version__
 from mmer.cli import app as spelling
@@ -24,11 +24,6 @@ from mmer.serving.settings import ServeSettings, read_serve_settings
 
 SOURCE = Path(spelling.__file__).parents[1]
 Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 def test_the_size_of_the_command_line() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from commands import Outcome, run
+from commands import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -22,11 +22,6 @@ from mmer.studentized import studentize
 
 Command = Callable[..., Outcome]
 LABELS = ["angry", "happy", "neutral", "sad"]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 def made(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 from audio.test_audio import make
-from commands import Outcome, run
+from commands import Outcome
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
@@ -19,11 +19,6 @@ from mmer.inference.inputs import in_channels
 
 Mmer = Callable[..., Outcome]
 CONTAINERS = ["a.wav", "a.flac", "a.mp3", "a.opus", "a.m4a", "video.mp4", "a.webm", "video.avi"]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mmer:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture(scope="module")

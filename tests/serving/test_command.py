@@ -6,18 +6,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from commands import Outcome, run
+from commands import Outcome
 from serving.conftest import launch, wait_for
 
 from mmer.inference.backends.bundle import SUFFIX, write_bundle
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder
 from mmer.serving.serve import display_name
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 def test_token_files(mmer: Callable[..., Outcome], tmp_path: Path) -> None:

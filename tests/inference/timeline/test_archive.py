@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from commands import Outcome, run
+from commands import Outcome
 from processes import Process
 
 from mmer.audio.load import load_audio
@@ -25,11 +25,6 @@ from mmer.inference.timeline.timeline import Timeline, timeline
 
 RATE = 16_000
 Mmer = Callable[..., Outcome]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mmer:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 def write_call(path: Path, clips: list[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from commands import Outcome, run
+from commands import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from inference.conftest import save_model
@@ -28,11 +28,6 @@ from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 RATE = 16_000
 Mmer = Callable[..., Outcome]
 Make = Callable[..., EmotionRecognizer]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mmer:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture(scope="session")

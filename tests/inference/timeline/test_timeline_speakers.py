@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 import stand_in_for_senko
-from commands import Outcome, run
+from commands import Outcome
 
 from mmer.audio.load import load_audio
 from mmer.audio.speakers import load_senko
@@ -23,11 +23,6 @@ from mmer.inference.timeline.timeline import timeline
 RATE = 16_000
 Mmer = Callable[..., Outcome]
 Make = Callable[..., EmotionRecognizer]
-
-
-@pytest.fixture
-def mmer(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Mmer:
-    return lambda *arguments: run(capfd, monkeypatch, arguments)
 
 
 @pytest.fixture
