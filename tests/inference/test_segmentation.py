@@ -4,6 +4,7 @@ import itertools
 import random
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmer.audio.load import load_audio
+from mmer.audio.speech_probabilities import FRAME, SpeechProbabilities
 from mmer.audio.speech_segments import PADDING, SHORTEST, SpeechFinder
 
 RATE = 16_000
@@ -60,6 +62,28 @@ def test_is_what_silero_vad_finds_in_the_whole(
         assert end == pytest.approx(last, abs=0.35)
 
 
+@pytest.mark.parametrize("pieces", [[1], [3, 0, 40, 7]])
+def test_probabilities_are_those_of_silero_vad_however_many_frames_come_at_once(
+    monologue: tuple[NDArray[np.float32], list[tuple[float, float]]], pieces: list[int]
+) -> None:
+    from silero_vad import load_silero_vad
+
+    samples, _ = monologue
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)[:400]
+    silero: Any = load_silero_vad()
+    with torch.inference_mode():
+        expected = [silero(torch.from_numpy(frame), RATE).item() for frame in frames]
+    judge, found, at = SpeechProbabilities(), list[float](), 0
+    for count in itertools.cycle(pieces):
+        found += judge(frames[at : at + count])
+        at += count
+        if at >= len(frames):
+            break
+    assert min(expected) < 0.1
+    assert max(expected) > 0.9
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_long_speech_is_cut_and_nothing_of_it_lost(
     monologue: tuple[NDArray[np.float32], list[tuple[float, float]]],
 ) -> None:
@@ -104,10 +128,12 @@ class Told(SpeechFinder):
 
     def __init__(self, probabilities: Sequence[float], **settings: float) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mmer.audio.speech_segments._load_silero", lambda: None)
+            values: Iterator[float] = iter(probabilities)
+            patch.setattr(
+                "mmer.audio.speech_segments.SpeechProbabilities",
+                lambda: lambda frames: [next(values) for _ in frames],
+            )
             super().__init__(**settings)
-        values: Iterator[float] = iter(probabilities)
-        self._probability = lambda frame: next(values)
 
     @staticmethod
     def segments(probabilities: Sequence[float], **settings: float) -> list[tuple[int, int]]:

@@ -1,19 +1,15 @@
 """Where somebody speaks in a recording of any length, found by silero-vad while it is read."""
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, inf
-from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmer.audio.load import SAMPLING_RATE
-from mmer.extras import import_extra
+from mmer.audio.speech_probabilities import FRAME, SpeechProbabilities
 
-FRAME = 512  # samples, what silero-vad judges at a time
 SECOND = SAMPLING_RATE / FRAME  # frames
 SPEECH, SILENCE = (
     0.5,
@@ -22,7 +18,6 @@ SPEECH, SILENCE = (
 SHORTEST = 0.25  # s of speech; less is a click or a cough
 PADDING = 0.1  # s before and after speech, where a consonant is easily missed
 PAUSE = 0.5  # s of silence that ends a segment
-_LOADING = Lock()  # of silero-vad, which changes what all threads use
 DIP = 0.3  # s over which the probability of speech is averaged to find a pause to cut at
 
 
@@ -61,7 +56,7 @@ class SpeechFinder:
     """
 
     def __init__(self, *, pause: float = PAUSE, longest: float | None = None) -> None:
-        self._probability = _load_silero()
+        self._probabilities = SpeechProbabilities()
         self._pause = ceil(pause * SECOND)
         self._limit = inf if longest is None else int((longest - 2 * PADDING) * SECOND)
         self._rest = np.zeros(0, np.float32)
@@ -94,14 +89,16 @@ class SpeechFinder:
         self._rest = np.concatenate([self._rest, samples])
         whole = len(self._rest) // FRAME * FRAME
         frames, self._rest = self._rest[:whole].reshape(-1, FRAME), self._rest[whole:]
-        for frame in frames:
-            yield from self._judge(self._probability(frame))
+        for probability in self._probabilities(frames):
+            yield from self._judge(probability)
 
     def finish(self) -> Iterator[tuple[float, float]]:
         """Judge what is left at the end of the stream; as `feed`."""
         length = self.position + len(self._rest) / SAMPLING_RATE
         if len(self._rest):
-            yield from self._judge(self._probability(np.pad(self._rest, (0, FRAME - len(self._rest)))))
+            last = np.pad(self._rest, (0, FRAME - len(self._rest)))
+            for probability in self._probabilities(last[None]):
+                yield from self._judge(probability)
         if self._speech:
             end = length if self._quiet is None else self._quiet / SECOND
             yield from self._end(end, limit=length)
@@ -151,24 +148,3 @@ def _clearest_pause(probabilities: ArrayLike) -> int:
     averaged = np.convolve(np.pad(values, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
     half = len(values) // 2
     return half + int(np.argmin(averaged[half : len(values)]))
-
-
-def _load_silero() -> Callable[[NDArray[np.float32]], float]:
-    """Load the network of silero-vad, which gives the probability of speech in the next frame of a stream."""
-    # Imported here, so that given segments need no PyTorch.
-    torch: Any = import_extra("torch", "finding speech")
-    with _LOADING, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # of torch.jit and importlib, which silero-vad uses
-        threads = torch.get_num_threads()
-        from silero_vad import load_silero_vad
-
-        network: Any = load_silero_vad()
-        torch.set_num_threads(threads)  # silero-vad sets it to 1 for the whole process
-
-    def probability(frame: NDArray[np.float32]) -> float:
-        with torch.inference_mode():
-            return network(torch.from_numpy(frame), SAMPLING_RATE).item()
-
-    return probability
