@@ -35,14 +35,15 @@ print(open(sys.argv[2]).read().count("<heap "))
 """
 
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
-
-
 def printed(script: str, kind: str, folder: Path) -> int:
     command = [sys.executable, "-c", script, kind, str(folder / "info")]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of glibc")
+
+
+@glibc
 def test_heaps_do_not_multiply(tmp_path: Path) -> None:
     assert printed(SCRIPT, "few", tmp_path) <= 2 < printed(SCRIPT, "many", tmp_path)
 
@@ -64,6 +65,7 @@ print(re.search(r'type="mmap" count="(\\d+)"', open(sys.argv[2]).read())[1])
 """
 
 
+@glibc
 def test_large_arrays_stay_out_of_the_heaps(tmp_path: Path) -> None:
     assert printed(LARGE, "returned", tmp_path) >= printed(LARGE, "kept", tmp_path) + 3
 
@@ -89,6 +91,39 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@glibc
 @pytest.mark.parametrize("kind", ["keep", "return"])
 def test_the_arrays_of_the_next_clip_take_no_memory_from_the_system(kind: str, tmp_path: Path) -> None:
     assert printed(FAULTS, kind, tmp_path) < printed(FAULTS, "glibc", tmp_path) / 5
+
+
+STAYING = """
+import gc, weakref
+from mmer.memory import objects_that_stay
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+def left():
+    with objects_that_stay():
+        cycle = Cycle()
+        assert gc.isenabled() is not first
+    assert gc.isenabled()
+    return weakref.ref(cycle)
+
+first = True
+try:
+    with objects_that_stay():
+        raise KeyError
+except KeyError:
+    assert gc.isenabled() and not gc.get_freeze_count()
+stayed, first = left(), False
+gone = left()
+gc.collect()
+assert stayed() is not None and gone() is None
+"""
+
+
+def test_the_garbage_collector_ignores_what_is_loaded_first_and_nothing_later() -> None:
+    subprocess.run([sys.executable, "-c", STAYING], check=True)
