@@ -1,25 +1,45 @@
 """Functionals of clips whose prosody and spectrum are known."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 from tiny import text_inputs, tiny_model
 from voices import buzz
 
 from mmer.augment.features import FeatureAugmenter
+from mmer.errors import MMERError
 from mmer.features.compact import compact_features
-from mmer.features.functionals import COUNT, PARTS, SHAPES, functionals
+from mmer.features.functionals import BANDS, COUNT, COUNT_OF_EARLIER, PARTS, SHAPES, functionals
 from mmer.features.log_mel import MEL_BINS, log_mel
+from mmer.features.model_files import read_preprocessor
+from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
-from mmer.model.encoders.compact import compact_feature_extractor
+from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.encoders.speech import FUNCTIONALS_SCALE
-from mmer.recipe.schema import CompactSpeech
+from mmer.model.processor import MMERProcessor
+from mmer.recipe.schema import CompactSpeech, CompactText
 
 PITCH, PERIODICITY, ENERGY = (slice(5 * i, 5 * i + 5) for i in range(3))
 MEANS = slice(15, 15 + SHAPES)
 STEPS = slice(15 + 4 * SHAPES, 19 + 4 * SHAPES)
 VOICING = slice(23 + 4 * SHAPES, 26 + 4 * SHAPES)
+SIZES = {
+    "melody": 9,
+    "resonances": 18,
+    "agreements": 3,
+    "modulations": 15,
+    "distribution": 14,
+    "rhythm": 7,
+    "bands": 10,
+}
 
 
 def frames(count: int = 90, pitch: float = 7.0) -> NDArray[np.float32]:
@@ -35,7 +55,9 @@ def test_of_a_steady_voice_only_the_means_are_not_zero() -> None:
     for track, value in ((PITCH, 7.0), (PERIODICITY, 0.8), (ENERGY, -3.0)):
         np.testing.assert_allclose(found[track], [value, 0, value, value, value], atol=1e-6)
     np.testing.assert_allclose(found[VOICING], [1, 0, np.log(90)], atol=1e-6)
-    np.testing.assert_allclose(found[-3 * PARTS :], [-3.0, 0.8, 7.0] * PARTS, atol=1e-6)
+    np.testing.assert_allclose(
+        found[COUNT_OF_EARLIER - 3 * PARTS : COUNT_OF_EARLIER], [-3.0, 0.8, 7.0] * PARTS, atol=1e-6
+    )
 
 
 def test_a_rising_voice_against_hand_computed_values() -> None:
@@ -56,6 +78,107 @@ def test_shapes_are_cosines_over_the_mel_axis() -> None:
     np.testing.assert_allclose(functionals(tilted)[MEANS], [3, 0.5, *[0] * (SHAPES - 2)], atol=1e-5)
 
 
+def group(found: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Return the functionals of one kind."""
+    names, sizes = list(SIZES), list(SIZES.values())
+    start = COUNT_OF_EARLIER + sum(sizes[: names.index(name)])
+    return found[start : start + SIZES[name]]
+
+
+def test_a_melody_is_described_by_its_curve_its_ends_and_its_slopes() -> None:
+    sung = frames(141)
+    time = np.linspace(0, 1, 101)
+    sung[:, MEL_BINS] = np.nan
+    sung[20:121, MEL_BINS] = 7 + time**2  # octaves; 1 second
+    curve = [0.5, 1 / 6, 0]  # of Legendre's polynomials in 2 t - 1: t^2 = 1/3 + x/2 + (3 x^2 - 1)/12
+    mean = float(np.mean(time**2))
+    end, beginning = float(np.mean(time[-20:] ** 2)) - mean, float(np.mean(time[:20] ** 2)) - mean
+    middle, slope = 0.8**2 - 0.2**2, 2 * float(np.mean(time[-20:]))
+    found = group(functionals(sung), "melody")
+    np.testing.assert_allclose(found, [*curve, end, beginning, 1, 0, middle, slope], atol=0.01)
+    falling = sung.copy()
+    falling[:, MEL_BINS] = sung[::-1, MEL_BINS]
+    back = group(functionals(falling), "melody")
+    np.testing.assert_allclose(
+        back[[0, 1, 3, 4, 5, 6, 7]], found[[0, 1, 4, 3, 6, 5, 7]] * [-1, 1, 1, 1, 1, -1, 1], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [(500, 1500), (300, 2200), (800, 1200)])
+def test_resonances_are_where_the_vocal_tract_resonates(first: float, second: float) -> None:
+    extractor = compact_feature_extractor(CompactSpeech(stacked=2))
+    sound = np.zeros(16_000)
+    sound[::160] = 1  # 100 Hz
+    for resonance in (first, second):
+        radius, angle = np.exp(-np.pi * 80 / 16_000), 2 * np.pi * resonance / 16_000
+        sound = np.asarray(lfilter([1], [1, -2 * radius * np.cos(angle), radius**2], sound))
+    spoken = (sound / np.abs(sound).max() / 2).astype(np.float32)
+    made = compact_features(log_mel(spoken, extractor, False), spoken)
+    found = group(functionals(made.reshape(-1, MEL_BINS + 3)), "resonances").reshape(3, 6)
+
+    def place(frequency: float) -> float:
+        lowest, highest, mel = (1127 * np.log1p(each / 700) for each in (20, 8000, frequency))
+        return (((mel - lowest) / (highest - lowest) * (MEL_BINS + 1) - 1) + 0.5) * 128 / MEL_BINS
+
+    np.testing.assert_allclose(found[:2, 0], [place(first), place(second)], atol=4)
+    assert (found[:2, 1] < 2).all()  # they stay
+    assert (np.diff(found[:2, 2:5]) >= 0).all()
+    assert (found[:2, 5] > 0).all()
+
+
+def test_agreements_are_correlations() -> None:
+    spoken = frames(60)
+    up, random = np.linspace(0, 1, 60), np.random.default_rng(0).normal(size=60)
+    spoken[:, MEL_BINS], spoken[:, MEL_BINS + 2] = 7 + up, -3 + 2 * up
+    tilt = np.cos(np.pi / MEL_BINS * (np.arange(MEL_BINS) + 0.5))
+    spoken[:, :MEL_BINS] = random[:, None] * tilt
+    expected = np.corrcoef(random, up)[0, 1]
+    np.testing.assert_allclose(group(functionals(spoken), "agreements"), [1, expected, expected], atol=1e-5)
+    assert (group(functionals(frames(60)), "agreements") == 0).all()
+
+
+def test_modulations_are_the_power_of_slow_changes() -> None:
+    waved = frames(300)
+    time = np.arange(300) / 100
+    waved[:, MEL_BINS + 2] = np.sin(2 * np.pi * 6 * time)
+    of_energy = group(functionals(waved), "modulations")[:5]
+    assert of_energy.argmax() == 2  # 4 to 8 Hz
+    assert of_energy[2] > np.delete(of_energy, 2).max() + 3
+    window = np.hanning(302)[1:-1]
+    tracks = (waved[:, MEL_BINS + 2] - waved[:, MEL_BINS + 2].mean()) * window
+    frequencies = np.arange(151) / 300 * 100  # 300 frames are a length that transforms fast
+    power = [abs(np.sum(tracks * np.exp(-2j * np.pi * f * time))) ** 2 / 300 for f in frequencies]
+    bands = [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32)]
+    expected = [
+        np.log(np.mean([p for p, f in zip(power, frequencies, strict=True) if low <= f < high]) + 1e-6)
+        for low, high in bands
+    ]
+    np.testing.assert_allclose(of_energy, expected, atol=0.05)
+
+
+def test_the_distribution_over_the_mel_axis() -> None:
+    tone = frames(50)
+    tone[:, :MEL_BINS] = -50
+    tone[:25, 20] = tone[25:, 40] = 0
+    center, entropy, width, flux = np.split(group(functionals(tone), "distribution"), [4, 8, 10])
+    np.testing.assert_allclose(center, [30, 10, 20, 40], atol=1e-3)
+    np.testing.assert_allclose([*entropy, *width], 0, atol=1e-3)
+    np.testing.assert_allclose(flux[0], 100 / MEL_BINS / 49, rtol=1e-4)
+    flat = group(functionals(frames()), "distribution")
+    np.testing.assert_allclose(flat[[4, 8]], [np.log(MEL_BINS), np.std(np.arange(MEL_BINS))], rtol=1e-4)
+
+
+def test_rhythm_and_ranges_of_bands() -> None:
+    spoken = frames(100)
+    spoken[30:50, MEL_BINS] = np.nan  # 0.3 s of voice, a gap of 0.2 s, 0.5 s of voice
+    spoken[[10, 40, 70], MEL_BINS + 2] = 0
+    spoken[90, MEL_BINS + 2] = -2.9  # smoothed, a peak all the same
+    found = group(functionals(spoken), "rhythm")
+    np.testing.assert_allclose(found, [0.4, 0.1, 0.5, 0.2, 0, 0.2, 4], atol=1e-6)
+    spoken[:10, : MEL_BINS // BANDS] = 6
+    np.testing.assert_allclose(group(functionals(spoken), "bands"), [6, *[0] * (BANDS - 1)], atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_the_shortest_clips_and_whispers_have_numbers_or_nan(count: int) -> None:
     whispered = frames(count)
@@ -63,7 +186,54 @@ def test_the_shortest_clips_and_whispers_have_numbers_or_nan(count: int) -> None
     found = functionals(whispered)
     assert np.isnan(found[PITCH]).all()
     assert np.isfinite(np.delete(found, range(5)))[10 + 3 * SHAPES + SHAPES + 4 :].any()
-    assert np.isfinite(functionals(frames(10))).all()
+    assert np.isfinite(functionals(frames(10))[:COUNT_OF_EARLIER]).all()
+    assert (group(found, "rhythm") == 0).all()
+
+
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(2, 40), st.just(3)), elements=st.floats(0, 1, width=32)),
+    st.floats(0, 1),
+    st.integers(0, 2**31),
+)
+def test_whatever_is_said_there_are_no_infinite_values(
+    prosody: NDArray[np.float32], voiced: float, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    made = np.zeros((len(prosody), MEL_BINS + 3), np.float32)
+    made[:, :MEL_BINS] = random.choice([0.0, 30.0], made[:, :MEL_BINS].shape) * random.integers(2)
+    made[:, MEL_BINS:] = prosody * [3, 1, 40] + [6, 0, -30]
+    made[prosody[:, 1] > voiced, MEL_BINS] = np.nan
+    found = functionals(made)
+    assert found.shape == (COUNT,)
+    assert found.dtype == np.float32
+    assert not np.isinf(found).any()
+    np.testing.assert_array_equal(functionals(made, COUNT_OF_EARLIER), found[:COUNT_OF_EARLIER])
+
+
+def test_models_of_earlier_versions_keep_their_functionals(tmp_path: Path) -> None:
+    settings = CompactSpeech()
+    processor = MMERProcessor(
+        compact_feature_extractor(settings),
+        compact_tokenizer(["a b", "b c"], CompactText(vocabulary_size=20)),
+        labels=["calm", "angry"],
+        normalization="corpus",
+        adds_prosody=True,
+        functionals=COUNT_OF_EARLIER,
+    )
+    processor.save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    stored = json.loads(file.read_text())
+    assert stored.pop("functionals") == COUNT_OF_EARLIER
+    expected = processor.features(buzz(150))
+    for adds, count in ((True, COUNT_OF_EARLIER), (False, 0)):
+        file.write_text(json.dumps({**stored, "adds_functionals": adds}))
+        for read in (MMERProcessor.from_pretrained(tmp_path), read_preprocessor(tmp_path)):
+            assert read is not None
+            assert read.functionals == count
+            found = read.features(buzz(150))
+            np.testing.assert_array_equal(found, expected[:, : found.shape[1]])
+    with pytest.raises(MMERError, match="functionals 70 are not known; there are 0, 71 or 147"):
+        Preprocessor(processor.feature_extractor, processor.tokenizer, labels=["a", "b"], functionals=70)
 
 
 def test_every_frame_of_a_clip_has_its_functionals() -> None:
@@ -71,7 +241,7 @@ def test_every_frame_of_a_clip_has_its_functionals() -> None:
     sound = buzz(150)
     mel = log_mel(sound, extractor, standardize=False)
     plain = compact_features(mel.copy(), sound)
-    joined = compact_features(mel.copy(), sound, adds_functionals=True)
+    joined = compact_features(mel.copy(), sound, count=COUNT)
     np.testing.assert_array_equal(joined[:, : plain.shape[1]], plain)
     np.testing.assert_array_equal(
         joined[:, plain.shape[1] :], np.tile(joined[0, plain.shape[1] :], (len(plain), 1))

@@ -12,18 +12,17 @@ LEVEL_SHARE = 0.5
 
 
 def compact_features(
-    log_mel: NDArray[np.float32], waveform: NDArray[np.float32], *, adds_functionals: bool = False
+    log_mel: NDArray[np.float32], waveform: NDArray[np.float32], *, count: int = 0
 ) -> NDArray[np.float32]:
     """Add pitch, periodicity and energy to log-mel features, and remove half of the clip's level.
 
     Args:
         log_mel: (frames, stacked * 80) of the feature extractor.
         waveform: (samples,) of the same clip.
-        adds_functionals: whether to add the functionals of the clip, the same in every frame.
+        count: of the functionals of the clip that are added, the same in every frame; see `functionals`.
 
     Returns:
-        (frames, stacked * 83), or (frames, stacked * 83 + `functionals.COUNT`), not standardized; NaN for the pitch of
-        unvoiced frames.
+        (frames, stacked * 83 + count), not standardized; NaN for the pitch of unvoiced frames.
     """
     fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
     voice = prosody(waveform, len(fine))
@@ -31,9 +30,9 @@ def compact_features(
     voice[:, 2] -= LEVEL_SHARE * _level(voice[:, 2])
     frames = np.concatenate([fine, voice], axis=1)
     stacked = frames.reshape(len(log_mel), -1)
-    if not adds_functionals:
+    if not count:
         return stacked
-    of_clip = functionals(frames)
+    of_clip = functionals(frames, count)
     return np.concatenate([stacked, np.broadcast_to(of_clip, (len(stacked), len(of_clip)))], axis=1)
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from mmer.features.log_mel import FRAME, TRANSFORM
-from mmer.features.preprocessor import Preprocessor
+from mmer.features.preprocessor import Preprocessor, stored_settings
 from mmer.files.damaged import read_json_object
-from mmer.recipe.renamed import rename_stored
 
 PROCESSOR = "processor_config.json"
 _LOWEST = 20  # Hz
@@ -37,7 +36,7 @@ def read_preprocessor(folder: Path) -> Preprocessor | None:
     for name in (PROCESSOR, "tokenizer_config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             return None
-    settings = rename_stored(read_json_object(folder / PROCESSOR))
+    settings = stored_settings(read_json_object(folder / PROCESSOR))
     of_sound = settings.pop("feature_extractor", None)
     extractor = LogMelExtractor.of(of_sound) or WaveformExtractor.of(of_sound)
     tokenizer = FolderTokenizer.read(folder)

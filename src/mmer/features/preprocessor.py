@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from mmer.errors import MMERError
 from mmer.features.compact import compact_features
-from mmer.features.functionals import COUNT as FUNCTIONALS
+from mmer.features.functionals import COUNT, COUNT_OF_EARLIER
 from mmer.features.log_mel import log_mel
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
+from mmer.recipe.renamed import rename_stored
 from mmer.text.ctc_alphabet import CTCAlphabet
 from mmer.text.transcripts import strip_annotations
 
@@ -53,8 +54,8 @@ class Preprocessor:
         corpus_mean, corpus_std: (bins,) of the training corpus, for `corpus`.
         uses_speech, uses_text: whether the model takes speech and text.
         adds_prosody: whether pitch, periodicity and energy join the log-mel features, as for the `compact` encoder.
-        adds_functionals: whether the functionals of the clip join every frame, beside the prosody; not with the
-            normalization `utterance`, over which they are constant.
+        functionals: number of functionals of the clip that join every frame, beside the prosody: 0, `COUNT`, or
+            `COUNT_OF_EARLIER` in older models; 0 with the normalization `utterance`, over which they are constant.
         missing_modality_embeddings: whether the model answers without a recording or without a transcript; a
             transcript without words is then a missing one.
         speaker_prior: `SpeakerPrior.to_dict` of the training corpus, for `speaker`; None in older models.
@@ -82,7 +83,7 @@ class Preprocessor:
         uses_speech: bool = True,
         uses_text: bool = True,
         adds_prosody: bool = False,
-        adds_functionals: bool = False,
+        functionals: int = 0,
         missing_modality_embeddings: bool = False,
         speaker_prior: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
@@ -98,6 +99,10 @@ class Preprocessor:
         for name, statistics in (("corpus_mean", corpus_mean), ("corpus_std", corpus_std)):
             for value in [] if statistics is None else statistics:
                 _check_number(name, value, -1e6, 1e6)
+        if functionals not in (0, COUNT_OF_EARLIER, COUNT):
+            raise MMERError(
+                f"functionals {reprlib.repr(functionals)} are not known; there are 0, {COUNT_OF_EARLIER} or {COUNT}"
+            )
         self.labels = list(labels)
         self.ctc_symbols = list(ctc_symbols) if ctc_symbols else None
         self.minimum_samples = minimum_samples
@@ -108,7 +113,7 @@ class Preprocessor:
         self.uses_speech = uses_speech
         self.uses_text = uses_text
         self.adds_prosody = adds_prosody
-        self.adds_functionals = adds_functionals
+        self.functionals = functionals
         self.missing_modality_embeddings = missing_modality_embeddings
         self.speaker_prior = None
         if speaker_prior is not None:
@@ -154,11 +159,6 @@ class Preprocessor:
         """Alphabet of the CTC head."""
         return CTCAlphabet(tuple(self.ctc_symbols)) if self.ctc_symbols else None
 
-    @property
-    def functionals(self) -> int:
-        """Number of the last columns of the features that hold functionals of the whole clip."""
-        return FUNCTIONALS if self.adds_functionals else 0
-
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the input of the speech encoder for one clip.
 
@@ -178,7 +178,7 @@ class Preprocessor:
         made = log_mel(waveform, self.feature_extractor, self._extractor_standardizes)
         if not self.adds_prosody:
             return made
-        return compact_features(made, waveform, adds_functionals=self.adds_functionals)
+        return compact_features(made, waveform, count=self.functionals)
 
     @property
     def _extractor_standardizes(self) -> bool:
@@ -350,6 +350,14 @@ class Preprocessor:
         if not any(len(row) for row in rows):
             return torch.full((len(rows), 1), IGNORED)
         return torch.from_numpy(_padded(rows, IGNORED))
+
+
+def stored_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings in `processor_config.json`, also of older models, the names that `Preprocessor` takes."""
+    named = rename_stored(settings)
+    if named.pop("adds_functionals", False):
+        named["functionals"] = COUNT_OF_EARLIER
+    return named
 
 
 def _check_labels(labels: object) -> None:

@@ -84,6 +84,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     # Standardized over the clip, its functionals would be zero.
     standardizes_clips = speech.normalization != "utterance"
     has_functionals = speech.encoder == COMPACT and speech.compact.functionals and standardizes_clips
+    functionals = COUNT if has_functionals else 0
     alphabet = None
     if uses_speech and objectives.ctc_weight and transcripts:
         official = objectives.formulation == "official"
@@ -91,7 +92,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
 
     config = MMERConfig(
         speech_config=speech_config if uses_speech else None,
-        speech_functionals=COUNT if has_functionals and uses_speech else 0,
+        speech_functionals=functionals if uses_speech else 0,
         text_config=text_config if uses_text else None,
         fusion=fusion,
         ablate=list(recipe.model.ablate),
@@ -124,7 +125,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         uses_speech=uses_speech,
         uses_text=uses_text,
         adds_prosody=speech.encoder == COMPACT,
-        adds_functionals=has_functionals,
+        functionals=functionals,
         missing_modality_embeddings=recipe.missing_modality_embeddings,
     )
     return config, processor

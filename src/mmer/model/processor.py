@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import BatchFeature, ProcessorMixin
 
-from mmer.features.preprocessor import Kind, Preprocessor
+from mmer.features.preprocessor import Kind, Preprocessor, stored_settings
 from mmer.features.statistics import FeatureStatistics
-from mmer.recipe.renamed import rename_stored
 
 
 class MMERProcessor(Preprocessor, ProcessorMixin):
@@ -26,7 +25,7 @@ class MMERProcessor(Preprocessor, ProcessorMixin):
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a processor as `from_pretrained` does, of older model folders too."""
-        return super().from_args_and_dict(args, rename_stored(processor_dict), **kwargs)
+        return super().from_args_and_dict(args, stored_settings(processor_dict), **kwargs)
 
     # The base class takes images, text, videos and audio; this processor takes waveforms and transcripts.
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
