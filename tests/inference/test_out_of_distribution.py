@@ -1,15 +1,20 @@
 """Recordings unlike those of the training carry a warning, whatever runs the network and however they are batched."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import soxr
+from commands import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -17,10 +22,14 @@ from typer.testing import CliRunner
 from mmer.audio.load import as_waveform, load_audio
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
+from mmer.display.picture import Picture
 from mmer.errors import CheckpointError, CodedWarning
 from mmer.features.model_files import LogMelExtractor
+from mmer.files.damaged import read_json_object
 from mmer.inference.backends.bundle import write_bundle
+from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import Utterance
+from mmer.inference.listen_command import listen_to
 from mmer.inference.out_of_distribution import (
     COUNT,
     FEWEST,
@@ -32,6 +41,7 @@ from mmer.inference.out_of_distribution import (
 )
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.timeline.timeline import timeline
 
 RATE = 16_000
 TOLD = "unlike the recordings this model was trained on (score "
@@ -241,6 +251,105 @@ def test_commands_show_it(command: str, exported_that_warns: Path, clips: list[s
     made = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert made.exit_code == 0
     assert " ".join(TOLD.split()[:6]) in " ".join(made.output.split())
+
+
+@pytest.fixture(scope="module")
+def labeled(people: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two recordings of the sixth speaker, one of them as a bad telephone transmits it."""
+    folder = tmp_path_factory.mktemp("labeled")
+    plain, other = (load_audio(path) for path in list(people.values())[-1][:2])
+    soundfile.write(folder / "plain.wav", plain, RATE)
+    soundfile.write(folder / "muffled.wav", soxr.resample(soxr.resample(other, RATE, 5000), 5000, RATE), RATE)
+    rows = [
+        (name, "yes", emotion, "anna") for name, emotion in (("plain.wav", "sad"), ("muffled.wav", "happy"))
+    ]
+    table = pd.DataFrame(rows, columns=["file_name", "transcript", "emotion", "speaker"])
+    table.to_csv(folder / "metadata.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "out"),
+    [("score", "out"), ("timeline", "out"), ("embed", "out.npy"), ("evaluate", "out"), ("robustness", "out")],
+)
+def test_commands_count_the_recordings(
+    command: str,
+    out: str,
+    mmer: Callable[..., Outcome],
+    exported_that_warns: Path,
+    labeled: Path,
+    tmp_path: Path,
+) -> None:
+    options = ["--axes", "noise:0"] if command == "robustness" else []
+    done = mmer(command, exported_that_warns, labeled, "--out", tmp_path / out, *options)
+    assert done.code == 0
+    printed = " ".join((done.out + done.err).split())
+    if command == "robustness":
+        found = read_json_object(tmp_path / out / "robustness.json", "")["conditions"]
+        assert [each["unlike"] for each in found] == [1, 2]
+        assert "1 of 2" in printed
+        return
+    assert "warning: 1 of 2 recordings is unlike those of the training (column warnings); before" in printed
+    assert "adapt it" in printed
+    if command == "evaluate":
+        assert read_json_object(tmp_path / out / "metrics.json", "")["unlike"] == 1
+
+
+def test_pictures_and_the_page_show_it(
+    exportable: Path,
+    labeled: Path,
+    of_five: tuple[OutOfDistribution, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("captum")
+    folder = shutil.copytree(exportable, tmp_path / "model")
+    of_five[0].write(folder / FILE)
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
+    titles, draw = list[str](), Picture.savefig
+
+    def savefig(self: Picture, *arguments: Any, **settings: Any) -> None:
+        titles.append(" ".join(self.get_suptitle().split()))
+        draw(self, *arguments, **settings)
+
+    monkeypatch.setattr(Picture, "savefig", savefig)
+    for name in ("muffled.wav", "plain.wav"):
+        explain(recognizer, Utterance(str(labeled / name), "yes")).plot(tmp_path / "explained.png")
+        found = timeline(recognizer, labeled / name)
+        found.plot(tmp_path / "timeline.png")
+        found.write(tmp_path / f"{name}.html")
+    muffled, plain = titles[:2], titles[2:]
+    assert f"Warning: {TOLD}" in muffled[0]
+    assert f"Warning: 1 of 1 segment: {TOLD}" in muffled[1]
+    assert not any(TOLD in title for title in plain)
+    assert TOLD in (tmp_path / "muffled.wav.html").read_text(encoding="utf-8").partition("<main>")[0]
+    assert TOLD not in (tmp_path / "plain.wav.html").read_text(encoding="utf-8")
+
+
+def test_listening_prints_it(
+    exported_that_warns: Path,
+    labeled: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples, _ = soundfile.read(labeled / "muffled.wav", dtype="int16")
+    source, sink = os.pipe()
+    with os.fdopen(sink, "wb") as file:
+        file.write(samples.tobytes())
+    with os.fdopen(source, "rb") as pipe:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
+        listen_to(
+            exported_that_warns,
+            piped=True,
+            rate=RATE,
+            microphone_name=None,
+            pause=0.5,
+            interval=0.0,
+            format="table",
+            transcription="none",
+            device="cpu",
+        )
+    assert f"warning: {TOLD}" in capsys.readouterr().out
 
 
 def test_a_recording_like_any_of_several_trainings_is_like_them(

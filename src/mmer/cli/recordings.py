@@ -309,6 +309,7 @@ def score(
     )
     _tell_errors(scored.errors)
     tell(scored)
+    _tell_unlike(scored.unlike, scored.rows)
     if scored.errors:
         raise typer.Exit(2)
 
@@ -360,6 +361,7 @@ def embed(
     )
     _tell_errors(done.errors)
     print_result(done)
+    _tell_unlike(done.unlike, done.rows)
     if done.errors:
         raise typer.Exit(2)
 
@@ -370,3 +372,11 @@ def _tell_errors(errors: Sequence[str]) -> None:
         tell(f"mmer: {error}")
     if len(errors) > _LISTED:
         tell(f"mmer: and {len(errors) - _LISTED} more")
+
+
+def _tell_unlike(unlike: int, recordings: int) -> None:
+    """Say how many recordings are unlike those of the training, if any are."""
+    from mmer.inference.out_of_distribution import unlike_note
+
+    if (note := unlike_note(unlike, recordings)) is not None:
+        tell(f"warning: {note}", style="yellow")

@@ -24,6 +24,7 @@ from mmer.files.lock import writes
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.models import model_folder as find_model_folder
 from mmer.inference.kept_sound import KeptSound
+from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
@@ -194,6 +195,7 @@ def evaluate(
             "other_emotion": int(wanted.sum() - known.sum()),
             "no_answer": len(predictions) - figures.utterances,
         },
+        unlike=count_unlike(predictions["warnings"]),
         intervals=with_intervals(predictions, recognizer.labels),
         worst_groups=worst_groups(sliced),
         confidence=confidence.figures(),

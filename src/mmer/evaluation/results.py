@@ -190,6 +190,7 @@ class Evaluation(ResultFile, Metrics):
             speaker.
         left_out: numbers of utterances without an emotion of the model (`other_emotion`) and without an answer
             (`no_answer`).
+        unlike: number of answered utterances whose recording is unlike those of the training.
         intervals: of each figure, over speakers.
         worst_groups: the worst group of each slice.
         confidence: figures of calibration and of selective prediction.
@@ -202,6 +203,7 @@ class Evaluation(ResultFile, Metrics):
     unseen: Metrics | None
     unknown_speakers: int
     left_out: Mapping[str, int]
+    unlike: int = 0
     intervals: Mapping[str, Interval]
     worst_groups: Mapping[str, GroupFigures]
     confidence: ConfidenceFigures

@@ -13,6 +13,7 @@ from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import Evaluation
 from mmer.evaluation.training_overlap import overlap_note
+from mmer.inference.out_of_distribution import unlike_note
 from mmer.text import error_rates
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def figure_tables(figures: Evaluation) -> Group:
     if unknown := figures.unknown_speakers:
         few = "are of speakers without other clips; this model expects several clips of each named speaker"
         parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
+    if (note := unlike_note(figures.unlike, figures.utterances)) is not None:
+        parts.append(Text(f"warning: {note}", style="yellow"))
     if figures.modalities is not None:
         parts.append(modalities.modality_table(figures.modalities))
     for name, worst in figures.worst_groups.items():

@@ -107,6 +107,8 @@ def _show_text(heard: Heard, file: TextIO) -> None:
     when = f"{heard.delay:.2f} s after" if heard.final else "so far"
     words = f"  {prediction.transcript}" if prediction.transcript else ""
     print(one_line(f"{times}  {answer:<16} {when}{words}"), file=file, flush=True)
+    for warning in prediction.warnings if heard.final else ():
+        print(one_line(f"{'':{len(times)}}  warning: {warning}"), file=file, flush=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ of each statistic are those of the training recordings. The statistics leave out
 from the waveform alone, so the score of a recording is the same for every network and in every batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,12 +24,15 @@ from mmer.features.model_files import LogMelExtractor
 from mmer.files.damaged import damaged_file
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.prediction import AnswerFault
+from mmer.plain_text import counted
 from mmer.runs.result_file import ResultFile
 
 if TYPE_CHECKING:
     from mmer.corpora.corpus import Corpus
 
 FILE = "out_of_distribution.json"
+UNLIKE = "unlike the recordings this model was trained on"
+"""Beginning of the warning, by which it is found among the warnings that a file holds."""
 FEWEST = 20
 """Recordings; the spread of fewer is not known well enough to warn."""
 MOST = 2000
@@ -200,11 +203,29 @@ class OutOfDistribution(ResultFile):
         score, threshold = min(scores, key=lambda pair: pair[0] / pair[1])
         if score <= threshold:
             return None
-        told = (
-            f"unlike the recordings this model was trained on (score {score:.1f}; {QUANTILE:.0%} of held-out ones are "
-            f"below {threshold:.1f})"
-        )
+        told = f"{UNLIKE} (score {score:.1f}; {QUANTILE:.0%} of held-out ones are below {threshold:.1f})"
         return CodedWarning(told, AnswerFault.OUT_OF_DISTRIBUTION)
+
+
+def count_unlike(warnings: Iterable[str | None]) -> int:
+    """Count the rows of a table whose column `warnings` has the warning."""
+    return sum(UNLIKE in (each or "") for each in warnings)
+
+
+def unlike_note(unlike: int, recordings: int) -> str | None:
+    """Say how many recordings are unlike those of the training, and what to do; None if there are none.
+
+    Args:
+        unlike: number of them.
+        recordings: number of all recordings.
+    """
+    if not unlike:
+        return None
+    are = "is" if unlike == 1 else "are"
+    return (
+        f"{unlike} of {counted(recordings, 'recording')} {are} unlike those of the training (column warnings); before "
+        "you rely on the model there, evaluate it on labeled recordings of this kind, or adapt it to them"
+    )
 
 
 def sound_statistics(waveform: NDArray[np.float32], rate: int) -> Floats:

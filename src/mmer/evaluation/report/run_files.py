@@ -19,6 +19,8 @@ from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
+from mmer.inference.out_of_distribution import count_unlike
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.versions import Versions
@@ -214,6 +216,10 @@ def warnings(run: Run, *, named: bool = True) -> list[str]:
         )
     if run.unanswered:
         said.append(f"{run.unanswered} utterances have no answer of the model and are in no figure.")
+    if "warnings" in run.predictions and (unlike := count_unlike(run.predictions["warnings"])):
+        said.append(
+            f"{unlike} of {counted(len(run.predictions), 'judged utterance')} have recordings unlike those of the training."
+        )
     shared = run.metrics.shared_transcripts
     share = shared.get(run.judged, 0.0) if isinstance(shared, Mapping) else shared
     if share:

@@ -28,6 +28,8 @@ class DisturbedFigures:
         interval: interval of the balanced accuracy, over speakers.
         worst_group: None where there are no groups.
         word_error_rate: rate of the disturbed transcripts against those of the corpus; None for other axes.
+        unlike: number of answered utterances whose recording is unlike those of the training; None in files of early
+            versions.
     """
 
     axis: str | None
@@ -37,6 +39,7 @@ class DisturbedFigures:
     interval: Interval
     worst_group: DisturbedGroup | None
     word_error_rate: float | None = None
+    unlike: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from mmer.files.writing import check_output_folder, writable, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
+from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.runs.resume import differences, refuse_other
@@ -133,6 +134,9 @@ def robustness_table(result: Robustness) -> Table:
     for heading in ("balanced accuracy (UA)", "95% interval"):
         table.add_column(heading, justify="right")
     table.add_column("worst group")
+    warned = any(found.unlike for found in result.conditions)
+    if warned:
+        table.add_column("unlike the training", justify="right")
     for found in result.conditions:
         between, worst = found.interval, found.worst_group
         shown = "" if between.low is None else f"{between.low:.1%} to {between.high:.1%}"
@@ -141,6 +145,7 @@ def robustness_table(result: Robustness) -> Table:
             found.axis or "as it is",
             "" if found.level is None else str(found.level),
             *(f"{found.balanced_accuracy:.1%}", shown, group),
+            *([f"{found.unlike or 0} of {found.utterances}"] if warned else []),
         )
     return table
 
@@ -208,8 +213,8 @@ def _answers(
         batch_size=batch_size,
         progress=None if progress is None else lambda done: progress(before + done, total),
     )
-    answered = [(each.label, each.duration, each.error) for each in predictions]
-    made = pd.DataFrame(answered, columns=["predicted", "duration", "error"])
+    answered = [(each.label, each.duration, "; ".join(each.warnings), each.error) for each in predictions]
+    made = pd.DataFrame(answered, columns=["predicted", "duration", "warnings", "error"])
     for name in ("utterance_id", "speaker", "gender", "session", "emotion", "transcript"):
         made[name] = corpus.table[name].to_numpy()
     return made
@@ -258,4 +263,5 @@ def _figures(answers: pd.DataFrame, disturbance: Disturbance, labels: Sequence[s
         balanced_accuracy=found.estimate,
         interval=found,
         worst_group=worst,
+        unlike=count_unlike(answers["warnings"]) if "warnings" in answers else None,
     )

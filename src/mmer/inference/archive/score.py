@@ -22,6 +22,7 @@ from mmer.inference.archive.workers import Answer, on_this_machine
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
+from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.transcription import Transcription
 
 ENGINES = {"local": on_this_machine, "ray": on_ray}
@@ -36,6 +37,7 @@ class Scored:
         files: the parts, in the order of the inputs.
         rows: number of rows in all parts.
         errors: reason for each row without an answer.
+        unlike: number of rows whose recording is unlike those of the training.
         new_rows, new_sound, took: rows and seconds of sound that the call answered, and its duration in seconds.
     """
 
@@ -43,6 +45,7 @@ class Scored:
     files: list[Path]
     rows: int = 0
     errors: list[str] = field(default_factory=list)
+    unlike: int = 0
     new_rows: int = 0
     new_sound: float = 0.0
     took: float = 0.0
@@ -127,9 +130,10 @@ def score(
                 scored.new_rows, scored.new_sound = _answer(answer, shards, folder, console, "scoring")
             scored.took = time.monotonic() - began
     for file in scored.files:
-        errors = pq.read_table(file, columns=["error"])["error"]
-        scored.rows += len(errors)
-        scored.errors += errors.drop_null().to_pylist()
+        table = pq.read_table(file, columns=["error", "warnings"])
+        scored.rows += len(table)
+        scored.errors += table["error"].drop_null().to_pylist()
+        scored.unlike += count_unlike(table["warnings"].to_pylist())
     return scored
 
 

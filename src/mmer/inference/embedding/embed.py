@@ -31,6 +31,7 @@ from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, row_s
 from mmer.inference.embedding.sources import FUSED, Layers, Level, Pool, Source, open_source, source_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
+from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.reading import Clip
 from mmer.inference.trained_on import TrainedOn
 from mmer.plain_text import valid
@@ -51,12 +52,14 @@ class Embedded:
         columns: embeddings that it holds, of `fused`, `speech` and `text`.
         rows: number of utterances.
         errors: reason for each utterance without an embedding.
+        unlike: number of utterances whose recording is unlike those of the training.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: int
     errors: list[str]
+    unlike: int
 
     def __str__(self) -> str:
         failed = f", {len(self.errors)} of them without one (column error)" if self.errors else ""
@@ -152,16 +155,16 @@ class _Job:
                 raise KeyboardInterrupt(
                     f"interrupted: what is done is in {self.parts}; the same command goes on from there"
                 ) from None
-        errors = [
-            error
-            for part in parts
-            for error in pq.read_table(part, columns=["error"])["error"].drop_null().to_pylist()
-        ]
+        errors, unlike = list[str](), 0
+        for part in parts:
+            table = pq.read_table(part, columns=["error", "warnings"])
+            errors += table["error"].drop_null().to_pylist()
+            unlike += count_unlike(table["warnings"].to_pylist())
         if len(errors) == len(self.utterances):
             raise MMERError(f"no utterance can be embedded, the first since {errors[0]}")
         self.file.write(list(parts), row_schema(self.columns, self.file.level))
         shutil.rmtree(self.parts, ignore_errors=True)
-        return Embedded(self.file.path, self.columns, len(self.utterances), errors)
+        return Embedded(self.file.path, self.columns, len(self.utterances), errors, unlike)
 
     def _names(self, request: Sequence[object], groups: Sequence[Sequence[Utterance]]) -> Iterator[Path]:
         """Name the part of each group of utterances after what its rows depend on."""

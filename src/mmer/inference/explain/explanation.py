@@ -103,6 +103,8 @@ class Explanation:
     def plot(self, target: str | Path | IO[bytes]) -> None:
         """Draw the contributions of words and moments, the alignment and the counterfactuals.
 
+        The sentence and the warnings of the answer stand above them.
+
         Args:
             target: path of the picture (PNG), or an open binary file.
         """
@@ -116,7 +118,8 @@ class Explanation:
         if rows is not None:
             heights["alignment"] = 0.8 + _ROW * len(rows[0])
         figure = Picture(figsize=(8.6, 0.9 + sum(heights.values())), dpi=160, layout="constrained")
-        title = figure.label(self.sentence, _SENTENCE)
+        lines = [self.sentence, *(f"Warning: {warning}" for warning in self.prediction.warnings)]
+        title = "\n".join(figure.label(line, _SENTENCE) for line in lines)
         figure.set_figheight(figure.get_figheight() + _LINE * title.count("\n"))
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights.values()))[:, 0]
         panels = dict(zip(heights, grid, strict=True))

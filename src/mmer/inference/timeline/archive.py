@@ -29,6 +29,7 @@ from mmer.files.writing import TABLES, check_output_folder, write_json, writing
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs
+from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.prediction import WRITERS, Prediction, Row, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.output_formats import SUFFIXES, check_package
@@ -108,6 +109,7 @@ class Timelines:
         answers: number of segments in all timelines.
         errors: reasons why recordings were skipped, one line each.
         unanswered: reasons why segments have no answer, one line each.
+        unlike: number of recordings with a segment that is unlike the recordings of the training.
     """
 
     folder: Path
@@ -116,6 +118,7 @@ class Timelines:
     answers: int
     errors: list[str]
     unanswered: list[str]
+    unlike: int
 
     def __str__(self) -> str:
         parts = [counted(self.recordings, "recording"), counted(self.answers, "segment")]
@@ -355,14 +358,17 @@ def _tables(
     """Write the tables from the timelines in the folder."""
     summaries: list[Row] = []
     unanswered: list[str] = []
+    unlike = 0
 
     def segments() -> Iterator[Prediction]:
+        nonlocal unlike
         for recording in done:
             file = out / _TIMELINES / f"{recording.key}.json"
             found = Timeline.from_dict(read_json_object(file, "delete the folder and begin again"))
             for summary in found.summaries:
                 summaries.extend({"audio_path": found.recording} | row for row in summary.to_rows())
             unanswered.extend(segment.error or "" for segment in found.errors)
+            unlike += any(count_unlike(segment.warnings) for segment in found.segments)
             yield from found.segments
 
     answers, _ = write_predictions(
@@ -371,7 +377,7 @@ def _tables(
     _write(summaries, _summary_schema(processor.labels), out / f"summaries{suffix}")
     rows = [{"audio_path": valid(path), "error": valid(error)} for path, error in skipped.items()]
     _write(rows, _SKIPPED, out / f"skipped{suffix}")
-    return Timelines(out, len(done), new, answers, list(skipped.values()), unanswered)
+    return Timelines(out, len(done), new, answers, list(skipped.values()), unanswered, unlike)
 
 
 def _summary_schema(labels: Sequence[str]) -> pa.Schema:

@@ -18,7 +18,7 @@ from mmer.errors import AudioError
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.timeline.curves import smoothed_curves
 from mmer.inference.timeline.plot import LINES, top_of
-from mmer.inference.timeline.segments import voice
+from mmer.inference.timeline.segments import voice, warning_lines
 from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import json_text, shown
 
@@ -35,7 +35,7 @@ def call_page(
     smoothing: float = 0.0,
     embed_audio: bool = False,
 ) -> str:
-    """Make the page of a timeline: strips and lines of each voice, summaries, segments with words, CSV.
+    """Make the page of a timeline: warnings, strips and lines of each voice, summaries, segments with words, CSV.
 
     Args:
         segments: the answers, sorted by start.
@@ -86,6 +86,7 @@ def call_page(
     return environment.get_template("call.html.jinja").render(
         policy="; ".join(f"{kind} {allowed}" for kind, allowed in policy.items()),
         name=name,
+        warnings=warning_lines(segments),
         csv_name=f"{Path(name).stem}.csv",
         style=style,
         script=script,

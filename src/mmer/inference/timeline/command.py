@@ -10,14 +10,16 @@ from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
 from mmer.display.progress import counting
 from mmer.display.terminal import ResultFormat, check_format, messages, result_format, results, tell
-from mmer.errors import CodedWarning, MMERError, Parameter
+from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
+from mmer.inference.out_of_distribution import unlike_note
 from mmer.inference.prediction import Prediction, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.archive import Timelines, names_several, timelines
 from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.output_formats import SUFFIXES, check_timeline_output
+from mmer.inference.timeline.segments import warning_lines
 from mmer.inference.timeline.speakers import check_speakers
 from mmer.inference.timeline.timeline import check_page, timeline
 from mmer.inference.timeline.timeline_table import print_timeline
@@ -163,17 +165,13 @@ def _several(
         if len(kind) > _LISTED:
             tell(f"mmer: and {len(kind) - _LISTED} more")
     tell(made)
+    if (note := unlike_note(made.unlike, made.recordings)) is not None:
+        tell(f"warning: {note}", style="yellow")
     return len(made.errors) + len(made.unanswered)
 
 
 def _report_segments(segments: Sequence[Prediction], console: Console) -> None:
     """Print a line for each segment without an answer, and one for each kind of warning."""
-    warnings: dict[str, list[str]] = {}
-    for segment in segments:
-        for warning in segment.warnings:
-            fault = warning.fault if isinstance(warning, CodedWarning) else warning
-            warnings.setdefault(fault, []).append(warning)
     errors = [segment.error for segment in segments if segment.error]
-    told = [f"{len(group)} of {len(segments)} segments: {group[0]}" for group in warnings.values()]
-    for line in (*errors, *told):
+    for line in (*errors, *warning_lines(segments)):
         tell(f"mmer: {line}", console)

@@ -16,6 +16,7 @@ from mmer.corpora.emotion_colors import emotion_colors
 from mmer.display.picture import FAINT, INK, Picture, legend_name
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
+from mmer.inference.timeline.segments import warning_lines
 from mmer.inference.timeline.summary import Peak, summarize
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -25,6 +26,7 @@ NARROW = 0.03  # inches, about 4 pixels
 BINS = 240  # time bins that show the emotion of most of their speech where segments are narrow
 CHARACTER = 0.075  # inches per letter of the transcript
 LINES = 4  # most emotions that are drawn as lines
+_WARNING = 120  # characters in a line of a warning
 HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
 
 
@@ -52,7 +54,7 @@ def plot_timeline(
         labels: emotions of the model, or its dimensions.
         duration: duration of the recording in seconds.
         peaks: for each channel, the largest magnitude of each 10 ms, (steps,); empty for no waveform.
-        title: title of the plot.
+        title: title of the plot, which the warnings of the segments follow.
         format: png, svg or pdf; default: by the suffix, or PNG for an open file.
     """
     panels = _panels(segments)
@@ -77,6 +79,9 @@ def plot_timeline(
         for kind, name, inside in rows
     ]
     figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights)), dpi=130, layout="constrained")
+    warnings = [figure.label(f"Warning: {line}", _WARNING) for line in warning_lines(segments)]
+    if warnings:
+        figure.set_figheight(figure.get_figheight() + 0.2 * (1 + "\n".join(warnings).count("\n")) + 0.3)
     grid: Any = figure.subplots(len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=heights or None)
     colors = {label: color.light for label, color in emotion_colors(labels).items()}
     for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
@@ -114,12 +119,13 @@ def plot_timeline(
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch="////", label="no answer"))
     figure.legend(
         handles=handles,
-        loc="outside upper right",
+        loc="outside lower right" if warnings else "outside upper right",  # beside a title of one line
         ncols=len(handles),
         frameon=False,
         fontsize=10,
         labelcolor=INK,
     )
+    title = "\n".join([title, *warnings])
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     figure.savefig(path, format=format or (None if isinstance(path, str | Path) else "png"))
 

@@ -1,6 +1,12 @@
-"""Segments of a timeline: their times, who speaks, and their answer in words."""
+"""Segments of a timeline: their times, who speaks, and what their warnings say."""
+
+import re
+from collections.abc import Sequence
 
 from mmer.inference.prediction import Prediction
+from mmer.plain_text import counted
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def segment_start(segment: Prediction) -> float:
@@ -27,3 +33,14 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(rest, 600)
     shown = f"{minutes:02d}:{rest // 10:02d}.{rest % 10}"
     return f"{hours}:{shown}" if hours else shown
+
+
+def warning_lines(segments: Sequence[Prediction]) -> list[str]:
+    """Give a line for each kind of warning: how many segments have it, and the first of them.
+
+    Warnings that differ in their numbers alone are of one kind.
+    """
+    kinds: dict[str, list[str]] = {}
+    for warning in (warning for segment in segments for warning in segment.warnings):
+        kinds.setdefault(_NUMBER.sub("#", warning), []).append(warning)
+    return [f"{len(found)} of {counted(len(segments), 'segment')}: {found[0]}" for found in kinds.values()]

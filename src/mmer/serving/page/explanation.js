@@ -17,6 +17,7 @@ export function showExplanation({ explanation, picture }) {
   for (const [name, other] of Object.entries(counterfactuals)) {
     rows.push([name[0].toUpperCase() + name.slice(1), `${other.label}, ${percent(other.probabilities[other.label])} (${other.change})`]);
   }
+  for (const warning of prediction.warnings) rows.push(["Warning", warning]);
   for (const note of notes) rows.push(["Note", note]);
   $("explanation-facts").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   const most = Math.max(...[...words, ...moments].map((part) => Math.abs(part.drop)), 1e-9);
