@@ -40,7 +40,7 @@ class Function:
 
 
 class CodedWarning(str):
-    """Warning of one line with a code for programs.
+    """Warning, or reason for no answer, of one line with a code for programs.
 
     Attributes:
         fault: the kind of fault, the same for all warnings that differ only in what was measured.
@@ -94,6 +94,10 @@ class AudioError(MMERError):
 
 class EmptyAudioError(AudioError):
     """A recording holds no samples."""
+
+
+class TooLongError(AudioError):
+    """A recording, or the part of it that is read, is longer than allowed."""
 
 
 class TruncatedError(AudioError):

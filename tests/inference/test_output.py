@@ -2,12 +2,15 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+from commands import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,3 +119,21 @@ def test_impossible_files_are_refused_before_the_work(tmp_path: Path, name: str)
         check_output(tmp_path / name)
     if "nowhere" not in name:
         assert ".jsonl, .csv, .parquet" in str(error.value)
+
+
+@pytest.mark.parametrize("out", ["jsonl", "csv", "table", "out.parquet"])
+def test_recordings_too_long_for_one_answer_name_the_command_that_answers_them(
+    out: str, mmer: Callable[..., Outcome], model_folder: Path, clips: list[str], tmp_path: Path
+) -> None:
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, np.full(11 * 16_000, 0.01), 16_000)
+    printed = ["--out", tmp_path / out] if "." in out else ["--format", out]
+    done = mmer("predict", model_folder, tmp_path / "a.wav", clips[0], tmp_path / "b.wav", *printed)
+    assert done.code == 2
+    (line,) = (line for line in done.err.splitlines() if " long, at most 10 s" in line)
+    assert line.startswith(f"mmer: {tmp_path / 'a.wav'}: 11.0 s long, ")
+    assert line.endswith(" (mmer timeline MODEL RECORDING); 1 other recording is too long too")
+    if out == "out.parquet":
+        rows = pd.read_parquet(tmp_path / out)
+        assert rows["label"].notna().tolist() == [False, True, False]
+        assert "mmer" not in rows["error"][2].partition("b.wav")[2]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmer.audio.faults import AudioFault
-from mmer.errors import AudioError, CodedWarning, EmptyAudioError
+from mmer.errors import AudioError, CodedWarning, EmptyAudioError, TooLongError
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
@@ -93,15 +93,16 @@ def check_duration(duration: float, limit: float | None, name: str) -> None:
     """Refuse a recording of more than `limit` seconds; without a limit, of more than two hours.
 
     Raises:
-        AudioError: it is longer.
+        TooLongError: it is longer.
     """
     if limit is None and duration > _LONGEST:
-        raise AudioError(
+        raise TooLongError(
             f"{name}: {duration:.1f} s long, at most {_LONGEST} s are read at once; cut it, or give start and end"
         )
     if limit is not None and duration > limit:
-        raise AudioError(
-            f"{name}: {duration:.1f} s long, at most {limit:g} s are allowed; cut it or raise max_duration"
+        raise TooLongError(
+            f"{name}: {duration:.1f} s long, at most {limit:g} s are allowed; cut it, or divide it into segments of "
+            "speech by a timeline"
         )
 
 

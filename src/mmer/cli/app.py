@@ -38,6 +38,7 @@ _COMMANDS = {
     "read_from": "corpus prepare",
     "run_demo": "demo",
     "score": "score",
+    "timeline": "timeline",
     "timelines": "timeline",
     "train": "train",
     "transcribe": "corpus transcribe",

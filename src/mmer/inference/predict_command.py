@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ from mmer.display.terminal import (
     results,
     tell,
 )
-from mmer.errors import MMERError, Parameter
+from mmer.errors import CodedWarning, Function, MMERError, Parameter
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, collect_inputs, in_channels
-from mmer.inference.prediction import Prediction, check_output, write_each, write_predictions
+from mmer.inference.prediction import AnswerFault, Prediction, check_output, write_each, write_predictions
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.plain_text import counted
 
 
 def predict_paths(
@@ -63,7 +64,8 @@ def predict_paths(
 
     Raises:
         MMERError: the model or the inputs cannot be found, `out` cannot be written or comes with a format, there is
-            one transcript and several recordings or channels, or neither.
+            one transcript and several recordings or channels, or neither; or, when all is written, a recording is
+            too long for one answer.
     """
     check_format(format, out)
     console = messages()
@@ -95,12 +97,16 @@ def predict_paths(
     # Answers on the terminal show how far it is, and a bar would be drawn into them.
     bar = PlainConsole(quiet=True) if out is None and sys.stdout.isatty() else console
     with counting(bar, "predicting", len(utterances)) as progress:
-        predictions = map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress))
+        too_long: list[str] = []
+        predictions = _noting_long(
+            map(abstain, recognizer.predict(utterances, batch_size=batch_size, progress=progress)), too_long
+        )
         printed = result_format(format)
         if out is None and printed == "table":
             names = [utterance.utterance_id or utterance.path or "" for utterance in utterances]
             table = PredictionTable(results(), names, recognizer.labels, ranked=len(names) == 1)
             _, errors = write_each(predictions, table.add)
+            _refuse_long(too_long)
             return errors
         told = _reported(predictions, console)
         lines = "csv" if printed == "csv" else "jsonl"
@@ -110,6 +116,7 @@ def predict_paths(
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
         tell(f"{written} predictions in {out}{failed}", console)
+    _refuse_long(too_long)
     return errors
 
 
@@ -141,7 +148,32 @@ def _check_transcripts(utterances: Sequence[Utterance]) -> None:
 def _reported(predictions: Iterator[Prediction], console: Console) -> Iterator[Prediction]:
     for prediction in predictions:
         if prediction.error:
-            tell(f"mmer: {prediction.error}", console)
+            if not _is_too_long(prediction):  # of which `_refuse_long` says it
+                tell(f"mmer: {prediction.error}", console)
         elif prediction.warnings:
             tell(f"mmer: {prediction.utterance_id}: {'; '.join(prediction.warnings)}", console)
         yield prediction
+
+
+def _is_too_long(prediction: Prediction) -> bool:
+    return isinstance(prediction.error, CodedWarning) and prediction.error.fault is AnswerFault.TOO_LONG
+
+
+def _noting_long(predictions: Iterable[Prediction], too_long: list[str]) -> Iterator[Prediction]:
+    """Yield predictions, and collect the errors of the recordings that are too long."""
+    for prediction in predictions:
+        if prediction.error is not None and _is_too_long(prediction):
+            too_long.append(prediction.error)
+        yield prediction
+
+
+def _refuse_long(errors: Sequence[str]) -> None:
+    """Say of recordings that are too long what answers them.
+
+    Raises:
+        MMERError: there are some.
+    """
+    if errors:
+        others = counted(len(errors) - 1, "other recording")
+        more = f"; {others} {'is' if len(errors) == 2 else 'are'} too long too" if len(errors) > 1 else ""
+        raise MMERError(errors[0], " (", Function("timeline", ("MODEL", "RECORDING")), f"){more}")

@@ -35,6 +35,7 @@ class AnswerFault(StrEnum):
     UNKNOWN_SPEAKER = "unknown speaker"
     NO_LABEL_SET = "no label set"
     OUT_OF_DISTRIBUTION = "out of distribution"
+    TOO_LONG = "too long"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Prediction:
             requested.
         abstained: whether the confidence is below the requested one; `label` is then an unreliable guess.
         warnings: reasons why the answer may be less reliable, one line each; those of mmer are `CodedWarning`s.
-        error: the reason why there is no answer, in one line.
+        error: the reason why there is no answer, in one line; a `CodedWarning` where the recording is too long.
     """
 
     utterance_id: str

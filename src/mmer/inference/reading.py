@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from mmer.audio.load import LoadedAudio, as_waveform_with_warnings, load_with_warnings
-from mmer.errors import AudioError, CodedWarning, MMERError
+from mmer.errors import AudioError, CodedWarning, MMERError, TooLongError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
@@ -127,6 +127,9 @@ class ClipReader:
                     self.processor.features(loaded.waveform) if listens else None,
                     loaded.waveform if recognizes else None,
                 )
+            except TooLongError as error:
+                prediction.error = CodedWarning(one_line(error), AnswerFault.TOO_LONG)
+                return clip
             except (MMERError, OSError) as error:
                 prediction.error = one_line(error)
                 return clip

@@ -217,9 +217,8 @@ def warnings(run: Run, *, named: bool = True) -> list[str]:
     if run.unanswered:
         said.append(f"{run.unanswered} utterances have no answer of the model and are in no figure.")
     if "warnings" in run.predictions and (unlike := count_unlike(run.predictions["warnings"])):
-        said.append(
-            f"{unlike} of {counted(len(run.predictions), 'judged utterance')} have recordings unlike those of the training."
-        )
+        judged = counted(len(run.predictions), "judged utterance")
+        said.append(f"{unlike} of {judged} have recordings unlike those of the training.")
     shared = run.metrics.shared_transcripts
     share = shared.get(run.judged, 0.0) if isinstance(shared, Mapping) else shared
     if share:
