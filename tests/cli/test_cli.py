@@ -186,7 +186,42 @@ def test_bad_files_are_rows_and_good_ones_are_answered(mmer: Command, trained: P
         ),
         (["predict", "{model}", "{recordings}", "-o", "answers.xls"], ".jsonl, .csv, .parquet"),
         (["model", "import", "nowhere.pt", "-o", "out", "--text-encoder", "x"], "no such file: nowhere.pt"),
+        (["compare", "a", "b", "--out", "x.csv"], "x.csv: would hold JSON; end its name in .json"),
+        (
+            ["crossval", "compact", "--system", "embeddings"],
+            "embeddings:FILE, which is written by mmer embed",
+        ),
+        (
+            ["crossval", "compact", "--system", "embeddings-svm:"],
+            "embeddings-svm:FILE, which is written by mmer",
+        ),
+        (["score", "{model}", "hf:", "--out", "out"], "hf:: nothing stands after the colon; give the folder"),
+        (
+            ["corpus", "prepare", "kaldi:", "-o", "x.parquet"],
+            "kaldi:: nothing stands after the colon; give the",
+        ),
         (["corpus", "show", "nowhere.csv"], "nowhere.csv"),
+        (
+            ["evaluate", "{model}", "{recordings}", "--split", "dev"],
+            "{recordings}: no utterance is in the split dev",
+        ),
+        (
+            ["evaluate", "{recordings}", "{recordings}"],
+            "is not a model folder, it holds no config.json; give the one in a run",
+        ),
+        (["predict", "{model}+", "x.wav"], "{model}+: name a model before and after the plus sign"),
+        (
+            ["timeline", "{model}", "{recordings}", "--pause", "inf", "-o", "out"],
+            "--pause is inf; it must be a number",
+        ),
+        (
+            ["timeline", "{model}", "x.wav", "--smoothing", "inf"],
+            "--smoothing is inf; it must be a number of seconds",
+        ),
+        (
+            ["listen", "{model}", "-", "--every", "inf"],
+            "--every is inf; it must be a number of seconds, 0 or more",
+        ),
         (["corpus", "prepare", "iemocap", "nowhere", "-o", "x.parquet"], "nowhere"),
     ],
 )
@@ -198,7 +233,7 @@ def test_errors_are_one_line_and_exit_code_2(
     assert outcome.code == 2
     errors = outcome.err.strip().splitlines()
     assert errors[-1].startswith("mmer: ")
-    assert message in errors[-1]
+    assert message.format(recordings=recordings, model=trained / "model") in errors[-1]
     assert "Traceback" not in outcome.err
 
 

@@ -134,6 +134,7 @@ class TestOwnSplits:
     ("speakers", "columns", "arguments", "expected"),
     [
         (list("abc"), {}, {}, "the split column is empty; name some of its speakers (a, b, c)"),
+        (list("aaa"), {}, {}, "has one speaker, a, and no other to test on; record another, fill in the split column"),
         (list("abc"), {}, {"test": ["B"]}, "no speaker 'B'; it has a, b, c"),
         (["Anna", "Bo"], {}, {"test": ["Ana"]}, "no speaker 'Ana', the nearest is 'Anna'"),
         (list("abc"), {}, {"test": ["a"], "validation": ["x"]}, "no speaker 'x'"),

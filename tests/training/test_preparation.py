@@ -124,6 +124,7 @@ def test_written_and_read_back(spoiled: Path, tiny, tmp_path: Path):
         (["protocol={test: [A, B, C, D], validation: 1}"], "no utterance is left to train on"),
         (["protocol={test: [], validation: 0, selection: test}"], "split column is empty"),
         (["protocol={test: [A, B], validation: [C, D]}"], "no utterance is left to train on"),
+        (["protocol={test: [A, B, C, D], validation: 0}"], "train on; leave a speaker out of protocol.test"),
         (["data.labels=[sad, hapy]"], "no utterance is 'hapy'"),
         (
             ["protocol.folds=5"],
@@ -187,7 +188,7 @@ def test_emotion_that_nobody_trains(tones: Path, tiny, tmp_path: Path):
     table = Corpus.read(tones).table
     table.loc[(table["speaker"] == "D") & (table["emotion"] == "sad"), "emotion"] = "afraid"
     Corpus(table).write(tmp_path / "corpus.parquet")
-    with pytest.raises(RecipeError, match="no training utterance is afraid"):
+    with pytest.raises(RecipeError, match=r"no training utterance is afraid; .*data.labels=\w"):
         prepare(tiny(corpus=tmp_path / "corpus.parquet"))
 
 

@@ -1,10 +1,12 @@
 """Refuse recordings that cannot be used, and warn about recordings that may mislead a prediction."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mmer.audio.faults import AudioFault
-from mmer.errors import AudioError, CodedWarning, EmptyAudioError, TooLongError
+from mmer.errors import AudioError, CodedWarning, EmptyAudioError, MMERError, Parameter, TooLongError
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
@@ -104,6 +106,20 @@ def check_duration(duration: float, limit: float | None, name: str) -> None:
             f"{name}: {duration:.1f} s long, at most {limit:g} s are allowed; cut it, or divide it into segments of "
             "speech by a timeline"
         )
+
+
+def check_seconds(seconds: float, name: str) -> None:
+    """Refuse a setting that is no number of seconds.
+
+    Args:
+        seconds: the setting.
+        name: of the parameter.
+
+    Raises:
+        MMERError: it is below 0, infinite or NaN.
+    """
+    if not 0 <= seconds < math.inf:
+        raise MMERError(Parameter(name), f" is {seconds:g}; it must be a number of seconds, 0 or more")
 
 
 def check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: float) -> None:

@@ -47,6 +47,7 @@ _COMMANDS = {
 """The command for each function that messages name."""
 
 _OPTIONS = {
+    "interval": "--every",
     "id_column": "--column utterance_id=NAME",
     "label_map": "--rename FROM=TO",
     "prediction_column": "--column predicted=NAME",

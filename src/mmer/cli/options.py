@@ -91,9 +91,24 @@ OutTable = Annotated[
     Path,
     out_option("The table to write: .parquet, .csv, .tsv or .jsonl."),
 ]
+
+
+def _json_file(path: Path | None) -> Path | None:
+    """Refuse a name that says something else than JSON."""
+    if path is not None and path.suffix.lower() not in ("", ".json"):
+        raise MMERError(f"{path}: would hold JSON; end its name in .json")
+    return path
+
+
 OutJson = Annotated[
     Path | None,
-    out_option("Also write everything to this .json file."),
+    typer.Option(
+        "--out",
+        "-o",
+        rich_help_panel=_OUTPUT,
+        help="Also write everything to this .json file.",
+        callback=_json_file,
+    ),
 ]
 
 Format = Annotated[

@@ -67,9 +67,18 @@ def assign_splits(
     else:
         split = corpus.table["split"].copy()
         if split.isna().all():
-            names = ", ".join(sorted(groups.dropna().unique())[:20]) or f"none: the column {group} is empty"
+            found = sorted(groups.dropna().unique())
+            names = ", ".join(found[:20]) or f"none: the column {group} is empty"
+            if len(found) == 1:
+                without = "protocol.no_test=true, protocol.validation=0 and protocol.selection=last"
+                raise CorpusError(
+                    f"{corpus.source}: has one {group}, {names}, and no other to test on; record another, fill in "
+                    f"the split column, or train without a test: {without}"
+                )
             reason = f"no test {group} is named and the split column is empty"
-            raise CorpusError(f"{corpus.source}: {reason}; name some of its {group}s ({names})")
+            raise CorpusError(
+                f"{corpus.source}: {reason}; name some of its {group}s ({names}) in protocol.test"
+            )
     column = validation_group or group
     validators = _groups(corpus, column)
     if not isinstance(validation, int):
@@ -268,7 +277,9 @@ def make_folds(
     else:
         tests = {quoted(name): [name] for name in names}
     if len(tests) < 2:
-        raise CorpusError(f"{corpus.source}: has one {group}, {names[0]}; a cross-validation needs two")
+        raise CorpusError(
+            f"{corpus.source}: has one {group}, {names[0]}; a cross-validation needs two; record another"
+        )
     if validation_group not in (None, group):
         return _with_drawn_validation(corpus, group, tests, validation_group, validation, seed)
     order = [name for test in tests.values() for name in test]

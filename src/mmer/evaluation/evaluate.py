@@ -132,11 +132,13 @@ def evaluate(
     wanted = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()
     if not wanted.any():
         found = ", ".join(sorted(set(splits.dropna()))) or "none"
-        raise CorpusError(f"no utterance is in the split {split}; the splits of the corpus are: {found}")
+        told = f"no utterance is in the split {split}; the splits of the corpus are: {found}"
+        raise CorpusError(f"{corpus.source}: {told}")
     known = wanted & emotions.isin(recognizer.labels).to_numpy()
     if not known.any():
         found, labels = ", ".join(sorted(set(emotions.loc[wanted].dropna()))), ", ".join(recognizer.labels)
-        raise CorpusError(f"no emotion to judge: the corpus has {found or 'none'}, the model knows {labels}")
+        told = f"no emotion to judge: the corpus has {found or 'none'}, the model knows {labels}"
+        raise CorpusError(f"{corpus.source}: {told}")
     judged = corpus.select(known)
     has_votes = "votes" in judged.table and judged.table["votes"].notna().any()
     soft = soft_labels(judged, recognizer.labels, label_map) if has_votes else None

@@ -14,6 +14,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from mmer.audio.checks import check_seconds
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.speech_segments import PADDING, PAUSE, SpeechFinder
 from mmer.errors import AudioError
@@ -72,10 +73,15 @@ class Listener:
             that standardizes per speaker uses the statistics of each utterance.
         pause: seconds of silence that end an utterance.
         interval: seconds of speech between provisional answers; 0 for none.
+
+    Raises:
+        MMERError: `pause` or `interval` is no number of seconds.
     """
 
     def __init__(self, recognizer: Predictor, *, pause: float = PAUSE, interval: float = INTERVAL) -> None:
         self._recognizer = recognizer
+        check_seconds(pause, "pause")
+        check_seconds(interval, "interval")
         self._finder = SpeechFinder(pause=pause, longest=recognizer.processor.max_duration)
         self._interval = interval
         self._samples = np.zeros(0, np.float32)

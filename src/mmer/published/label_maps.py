@@ -49,7 +49,7 @@ def new_labels(labels: Sequence[str], label_map: str | os.PathLike[str]) -> NewL
             `canonical` does not know, keeps its name; one that the other shipped maps do not know is left out.
 
     Raises:
-        CheckpointError: there is no such map.
+        CheckpointError: there is no such map, or it names no label of the model.
         CorpusError: the file cannot be read.
     """
     name = os.fspath(label_map)
@@ -69,6 +69,10 @@ def new_labels(labels: Sequence[str], label_map: str | os.PathLike[str]) -> NewL
 
     entries = read_label_map(Path(name))
     unknown = [label for label in labels if tidy(label) not in entries]
+    if len(unknown) == len(labels):
+        raise CheckpointError(
+            f"{name}: renames {', '.join(entries)}, and the model has none of these labels; it has {', '.join(labels)}"
+        )
     return NewLabels(
         [entries.get(tidy(label), label) for label in labels],
         _told(unknown, "are not in the label map and keep their names"),

@@ -12,7 +12,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
-from mmer.errors import CorpusError, MMERError, Parameter, TrainingError
+from mmer.errors import CorpusError, Function, MMERError, Parameter, TrainingError
 from mmer.evaluation.evaluate import judge
 from mmer.evaluation.reference_systems import (
     Linear,
@@ -136,6 +136,10 @@ def baseline_of(name: str) -> tuple[Baseline, bool]:
     Raises:
         MMERError: there is none.
     """
+    if (kind := name.rstrip(":")) in LINEAR:
+        raise MMERError(
+            f"the baseline {kind} needs a file, as {kind}:FILE, which is written by ", Function("embed")
+        )
     if name not in BASELINES:
         known = ", ".join([*BASELINES, *(f"{each}:FILE" for each in LINEAR)])
         raise MMERError(f"no baseline {name!r}{nearest(name, [*BASELINES, *LINEAR])}; there are {known}")
@@ -149,8 +153,7 @@ def embeddings_of(name: str) -> tuple[Baseline, Path, str | None] | None:
         None for the name of another baseline.
     """
     for baseline in LINEAR:
-        if name.startswith(f"{baseline}:"):
-            text = name.removeprefix(f"{baseline}:")
+        if name.startswith(f"{baseline}:") and (text := name.removeprefix(f"{baseline}:")):
             file, colon, column = text.rpartition(":")
             if not colon or Path(text).exists():
                 return baseline, Path(text), None

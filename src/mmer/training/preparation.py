@@ -1,6 +1,7 @@
 """Selection of a run's utterances and their splits."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -145,9 +146,14 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
         if cancelling:
             notes = (*notes, _told_of_channels(cancelling))
     if not len(usable):
-        reasons = pd.Series([row["reason"] for row in skipped], dtype=str).value_counts()
-        most = f"; the most frequent reason: {reasons.index[0]}" if len(reasons) else ""
-        raise CorpusError(f"{data.corpus}: none of {len(corpus)} utterances can be used{most}")
+        most = ""
+        if skipped:
+            kind, number = Counter(row["kind"] for row in skipped).most_common(1)[0]
+            reason = next(row["reason"] for row in skipped if row["kind"] == kind)
+            most = f"; {number} are {kind}, the first: {reason}"
+        raise CorpusError(
+            f"{data.corpus}: none of {len(corpus)} utterances can be used{most}; correct the table or the recordings"
+        )
     labels = data.labels or usable.emotions
     if len(labels) < 2:
         found = (
@@ -323,8 +329,9 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
     same = int((preparation.skipped["kind"] == SAID_IN_TEST).sum())
     also = f" (protocol.text_disjoint left out {same} utterances)" if same else ""
     if not len(train):
-        see = f"see protocol.test and .validation{also}"
-        raise RecipeError(f"{recipe.data.corpus}: no utterance is left to train on; {see}")
+        group = recipe.protocol.group
+        remedy = f"leave a {group} out of protocol.test and protocol.validation{also}"
+        raise RecipeError(f"{recipe.data.corpus}: no utterance is left to train on; {remedy}")
     if selection != "last" and not len(preparation.part(selection)):
         need = "protocol.test"
         if selection == "validation":
@@ -333,12 +340,14 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
             need = "protocol.validation=1 or more, or " if several else ""
             need += "protocol.selection=last, which keeps the last epoch"
         raise RecipeError(
-            f"protocol.selection is {selection}, but the {selection} split is empty; set {need}{also}"
+            f"{recipe.data.corpus}: protocol.selection is {selection}, but the {selection} split is empty; "
+            f"set {need}{also}"
         )
     unseen = [label for label in preparation.labels if label not in set(train.table["emotion"])]
     if unseen:
         raise RecipeError(
-            f"no training utterance is {' or '.join(unseen)}{also}; leave that out of data.labels or change the split"
+            f"{recipe.data.corpus}: no training utterance is {' or '.join(unseen)}{also}; test on others, or leave it "
+            f"out: data.labels={','.join(label for label in preparation.labels if label not in unseen)}"
         )
 
 

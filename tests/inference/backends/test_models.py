@@ -56,6 +56,11 @@ def test_a_map_renames_adds_up_and_leaves_out(speech: Path, tmp_path: Path) -> N
     }
     assert recognizer(CLIP, sampling_rate=RATE).probabilities == pytest.approx(expected, abs=1e-6)
     assert read_model_processor(folder).labels == recognizer.labels  # what `score` reads first
+    (tmp_path / "other.yaml").write_text("wrath: negative\n")
+    with pytest.raises(
+        CheckpointError, match=r"other.yaml: renames wrath, and .* none of these labels; it has ang, "
+    ):
+        model_folder(speech, label_map=tmp_path / "other.yaml")
 
 
 def test_shipped_maps_know_the_usual_spellings(speech: Path) -> None:

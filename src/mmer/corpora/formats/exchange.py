@@ -142,7 +142,11 @@ def _writer(kind: str, target: str) -> tuple[Callable[[Corpus, Path], list[str]]
 
 def _parse(name: str) -> tuple[str | None, str]:
     """Split a source into the format or name of a release (None for a table) and the path."""
-    kind, _, place = name.partition(":")
+    kind, colon, place = name.partition(":")
+    if colon and not place and (kind in FORMATS or kind in READERS):
+        raise CorpusError(
+            f"{name}: nothing stands after the colon; give the folder of the corpus (after hf:, its name)"
+        )
     if (kind in FORMATS or kind in READERS) and place:
         return kind, place
     if place and re.fullmatch("[a-z]{2,}", kind) and Path(name).suffix.lower() not in TABLES:

@@ -122,7 +122,8 @@ def calibrate(
         if not chosen.any():
             found = ", ".join(sorted(set(splits.dropna()))) or "none"
             raise CorpusError(
-                f"no utterance is in the split {split}; the splits of the corpus are: {found}; change ",
+                f"{corpus.source}: no utterance is in the split {split}; the splits of the corpus are: {found}; ",
+                "change ",
                 Parameter("split"),
             )
         speakers = corpus.table["speaker"]

@@ -172,8 +172,8 @@ def _judged(
         splits = ", ".join(sorted(set(table["split"].dropna()))) or "none"
         emotions = ", ".join(sorted(set(table["emotion"].dropna()))) or "none"
         raise CorpusError(
-            f"no utterance to judge: the corpus has the splits {splits} and the emotions {emotions}; the model knows "
-            f"{', '.join(recognizer.labels)}"
+            f"{corpus.source}: no utterance to judge: the corpus has the splits {splits} and the emotions {emotions}; "
+            f"the model knows {', '.join(recognizer.labels)}"
         )
     if sample is not None and sample < len(places):
         places = np.sort(np.random.default_rng(seed).choice(places, sample, replace=False))

@@ -150,8 +150,10 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         )
     if not (folder / CONFIG).is_file():
         inside = folder / "model"
-        hint = f"; do you mean {inside}?" if (inside / CONFIG).is_file() else ""
-        raise CheckpointError(f"{folder} is not a model folder, it holds no {CONFIG}{hint}")
+        meant = (
+            f"do you mean {inside}?" if (inside / CONFIG).is_file() else "give the one in a run, RUN/model"
+        )
+        raise CheckpointError(f"{folder} is not a model folder, it holds no {CONFIG}; {meant}")
     config = read_json_object(folder / CONFIG)
     model_type = config.get("model_type")
     if model_type != MODEL_TYPE:

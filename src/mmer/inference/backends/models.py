@@ -103,6 +103,8 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
         raise CheckpointError(
             f"{'+'.join(names)}: names {len(names)} models; join a speech model and a text model"
         )
+    if not all(names):
+        raise CheckpointError(f"{'+'.join(names)}: name a model before and after the plus sign")
     members, notes, processors = [], [], []
     for name in names:
         folder = one_model_folder(name)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from mmer.audio.checks import check_seconds
 from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE, Segment
 from mmer.corpora.tables import write_table
@@ -185,6 +186,8 @@ def timelines(
             raise MMERError(f"no files of the kind {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
         check_package(suffix.lower())
     check_channel(channel)
+    check_seconds(pause, "pause")
+    check_seconds(smoothing, "smoothing")
     if speakers is not None:
         speakers = check_speakers(speakers, one_speaker)
     model = model_folder(model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mmer.audio.checks import check_seconds
 from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
 from mmer.display.progress import counting
@@ -71,6 +72,8 @@ def timeline_of(
     """
     if embed_audio and ".html" not in {*(path.suffix.lower() for path in out), *map(str.lower, each)}:
         raise MMERError(Parameter("embed_audio"), " is for a page; ask for a .html file")
+    check_seconds(pause, "pause")
+    check_seconds(smoothing, "smoothing")
     asked = None if speakers is None else check_speakers(speakers, one_speaker)
     if names_several(source):
         write = partial(

