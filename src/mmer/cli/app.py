@@ -220,7 +220,8 @@ def _tell_usage_error(error: Any) -> None:
         return
     path = ctx.command_path if ctx else "mmer"
     if type(error).__name__ == "NoSuchOption":
-        known = [each for parameter in ctx.command.params for each in parameter.opts] if ctx else []
+        parameters = ctx.command.params if ctx else ()
+        known = [each for parameter in parameters for each in parameter.opts if each.startswith("-")]
         message = f"no option {error.option_name}{_nearest(error.option_name, known)}"
     else:
         error.message = error.message.removeprefix(

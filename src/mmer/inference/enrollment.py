@@ -64,7 +64,7 @@ def enroll(
         )
     found = speakers_of(recognizer, read, console)
     if not found:
-        raise CorpusError(f"{corpus}: names no speaker of whom there are two readable clips")
+        raise CorpusError(f"{corpus}: names no speaker of whom there are two readable clips; fill in speaker")
     copy = out / "model"
     with writing_folder(copy) as part:
         for file in sorted(folder.iterdir()):

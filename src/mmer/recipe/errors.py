@@ -1,6 +1,7 @@
 """Errors in recipes, in one line: the place, the value found, and the values allowed."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -150,7 +151,8 @@ def _nearest_key(key: str, model: Model, prefix: str, paths: Sequence[str]) -> s
     by_last = {path.rpartition(".")[2]: path for path in reversed(paths)}
     if near := get_close_matches(key, by_last, 1):
         return f"; did you mean {by_last[near[0]]}?"
-    of = prefix.rstrip(".") or f"a {model.__name__.lower()}"
+    words = re.sub(r"\B(?=[A-Z])", " ", model.__name__).lower()  # as in `ServeSettings`
+    of = prefix.rstrip(".") or (words if words.endswith("s") else f"a {words}")
     return f"; the keys of {of} are {', '.join(siblings)}"
 
 

@@ -102,7 +102,9 @@ def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureS
         )
     known = recognizer.speaker_statistics(corpus_utterances(Corpus.read(corpus)))
     if not known:
-        raise MMERError(f"{corpus}: names no speaker of whom there are two readable recordings")
+        raise MMERError(
+            f"{corpus}: names no speaker of whom there are two readable recordings; fill in speaker"
+        )
     tell(f"{len(known)} speakers are known")
     return known
 
@@ -158,7 +160,8 @@ def listening(host: str, port: int) -> socket.socket:
         raise MMERError(
             f"cannot listen at {host} port {port} ({reason}); give another ",
             Parameter("port"),
-            ", or 0 for a free one",
+            ", or 0 for a free one, or another ",
+            Parameter("host"),
         ) from error
 
 

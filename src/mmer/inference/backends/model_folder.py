@@ -195,7 +195,7 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
     """
     files, together = model_files(Path(folder)), hashlib.sha256()
     if not files:
-        raise CheckpointError(f"no model folder at {folder}; there is no file to hash")
+        raise CheckpointError(f"no model folder at {folder}, there is no file to hash; give RUN/model")
     for name, file in files.items():
         if name == CARD:  # `write_report` writes it anew, and the model answers as before
             continue
