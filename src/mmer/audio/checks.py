@@ -33,7 +33,7 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[Co
     if source_rate < SAMPLING_RATE:
         warn(AudioFault.LOW_RATE, f"{source_rate} Hz recording: nothing above {source_rate / 2:g} Hz")
     magnitude = np.abs(waveform)
-    peak, clipped = float(magnitude.max()), float(np.mean(magnitude >= 0.99))
+    peak, clipped = float(magnitude.max()), np.count_nonzero(magnitude >= 0.99) / len(magnitude)
     level = 20 * np.log10(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) + 1e-10)
     if peak < 1e-3:
         warn(AudioFault.SILENT, f"silent: no sample above {peak:.2g} of full scale")
@@ -134,7 +134,8 @@ def check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: fl
     Raises:
         AudioError: there are such samples.
     """
-    wrong = np.flatnonzero(~np.isfinite(waveform))
-    if len(wrong):
+    finite = np.isfinite(waveform)
+    if not finite.all():
+        wrong = np.flatnonzero(~finite)
         at = f"{before + wrong[0] / rate:.3f} s"
         raise AudioError(f"{name}: {len(wrong)} samples are NaN or infinite, the first at {at}")

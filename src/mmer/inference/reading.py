@@ -26,7 +26,8 @@ from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.transcription import Transcription
 
-READERS = 4  # threads that decode audio while the model computes
+READERS = min(8, os.cpu_count() or 1)
+"""Threads that decode audio while the model computes; more than processors would take turns, for which all wait."""
 T = TypeVar("T")
 R = TypeVar("R")
 
