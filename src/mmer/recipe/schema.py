@@ -158,8 +158,8 @@ class CompactSpeech(Transformer):
     stacked: PositiveInt = 4
     """Log-mel frames of 10 ms that are stacked into one; 4 is fast, 2 leaves CTC enough frames for fast speech."""
     functionals: bool = False
-    """Join functionals of the whole clip to every frame: means, deviations, quantiles and slopes of pitch, periodicity,
-    energy and spectral shape. With `normalization: utterance` there are none, since they would be constant."""
+    """Join functionals of the whole clip to every frame: statistics of pitch, energy, spectrum and rhythm.
+    With `normalization: utterance` there are none, since they would be constant."""
 
 
 class CompactText(Transformer):
