@@ -87,6 +87,10 @@ def test_options_of_several_commands_are_explained_alike() -> None:
         (["serve", "m", "--settings", "x.yaml"], "mmer: serve: no option --settings; see mmer serve --help"),
         (["serve", "m", "prt=1"], "mmer: setting 'prt=1': unknown key prt; did you mean port?"),
         (["serve", "m", "zzz=1"], "unknown key zzz; the keys of serve settings are host, port, "),
+        (
+            ["predict", "m", "-a.wav"],
+            "mmer: predict: -a.wav is read as an option; write the file as ./-a.wav; see",
+        ),
         (["--zzzz"], "mmer: no option --zzzz; see mmer --help"),
         (["train", "compct"], "no recipe 'compct'; did you mean compact? Shipped are "),
         (["listen"], "mmer: listen: missing argument"),
@@ -102,7 +106,7 @@ def test_usage_errors_are_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").mkdir()
-    for name in "ab":
+    for name in ("a", "b", "-a.wav"):
         (tmp_path / name).write_text("")
     outcome = mmer(*arguments)
     assert outcome.code == 2

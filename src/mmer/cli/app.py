@@ -223,6 +223,9 @@ def _tell_usage_error(error: Any) -> None:
         parameters = ctx.command.params if ctx else ()
         known = [each for parameter in parameters for each in parameter.opts if each.startswith("-")]
         message = f"no option {error.option_name}{_nearest(error.option_name, known)}"
+        for each in sys.argv[1:]:
+            if each.startswith(error.option_name) and os.path.exists(each):
+                message = f"{each} is read as an option; write the file as ./{each}"
     else:
         error.message = error.message.removeprefix(
             "Value error, "
