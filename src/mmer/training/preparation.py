@@ -340,8 +340,7 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
             need = "protocol.validation=1 or more, or " if several else ""
             need += "protocol.selection=last, which keeps the last epoch"
         raise RecipeError(
-            f"{recipe.data.corpus}: protocol.selection is {selection}, but the {selection} split is empty; "
-            f"set {need}{also}"
+            f"protocol.selection is {selection}, but the {selection} split is empty; set {need}{also}"
         )
     unseen = [label for label in preparation.labels if label not in set(train.table["emotion"])]
     if unseen:
