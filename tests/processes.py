@@ -21,8 +21,9 @@ from threading import Timer
 from typing import BinaryIO, Self, TextIO
 
 NOTHING = Path(os.devnull)
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
+SERVER = multiprocessing.get_context("forkserver")
+"""What forks the processes, also for tests that start them in other ways."""
+SERVER.set_forkserver_preload(
     ["mmer.cli.main", "mmer.training.run", "mmer.inference.archive.score", "mmer.serving.serve"]
 )
 
@@ -51,7 +52,7 @@ class Process:
         streams: list[Path | Connection] = []
         for name, file in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
             if file is None:
-                reader, writer = _SERVER.Pipe(duplex=False)
+                reader, writer = SERVER.Pipe(duplex=False)
                 if name == "stdin":
                     self.stdin = os.fdopen(os.dup(writer.fileno()), "wb")
                 else:
@@ -59,7 +60,7 @@ class Process:
                 streams.append(reader if name == "stdin" else writer)
             else:
                 streams.append(file)
-        self._process = _SERVER.Process(
+        self._process = SERVER.Process(
             target=_become,
             args=(
                 program,

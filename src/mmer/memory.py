@@ -11,6 +11,8 @@ HEAPS = 2
 LARGE = 1 << 22  # bytes; arrays of a clip of some seconds stay in the heaps, which costs less time
 IDLE = 1 << 24  # bytes that are kept at the end of a heap; a clip of some seconds takes half of it
 LARGEST_IN_HEAPS, MOST_IDLE = 1 << 25, 1 << 26  # bytes; glibc adapts to no larger arrays
+_stay = False
+"""Whether there are objects that stay; `gc.get_freeze_count` takes a tenth of a second to count a million of them."""
 
 
 def keep_freed_memory() -> None:
@@ -47,13 +49,15 @@ def objects_that_stay() -> Iterator[None]:
     takes a third of the time from the start of a process to its first answer. Later uses change nothing, so that models
     loaded one after another are collected.
     """
-    if gc.get_freeze_count() or not gc.isenabled():
+    global _stay
+    if _stay or not gc.isenabled():
         yield
         return
     gc.disable()
     try:
         yield
         gc.freeze()
+        _stay = True
     finally:
         gc.enable()
 

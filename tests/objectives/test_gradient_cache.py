@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from learning import batch, gradients, learning_model, process, summarize
+from processes import SERVER
 from torch import Tensor
 
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
@@ -119,7 +120,9 @@ def test_memory_holds_one_part() -> None:
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path: Any) -> None:
-    multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    method = SERVER.get_start_method()
+    start = multiprocessing.start_processes  # pyright: ignore[reportPrivateImportUsage]
+    start(process, (str(tmp_path),), nprocs=2, start_method=method)
     model = learning_model().eval()
     model(**batch(model)).loss.backward()
     expected = gradients(model)

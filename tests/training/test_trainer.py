@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import SERVER
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerState, set_seed
 from transformers.training_args import ParallelMode
@@ -279,12 +280,15 @@ def test_workers_change_nothing(make_trainer):
 
 
 def test_workers_may_be_spawned(make_trainer):
-    """As on Windows and macOS, where a worker gets a copy and not the memory of this process."""
+    """As on Windows and macOS, where a worker gets a copy and not the memory of this process.
+
+    The fork server gives it the same copy, and has imported the packages already.
+    """
     trainer = make_trainer("training.epochs=1")
     dataset, collate = trainer.train_dataset, trainer.data_collator
     loaders = [
         DataLoader(dataset, 6, collate_fn=collate, num_workers=number, multiprocessing_context=how)
-        for number, how in ((0, None), (1, "spawn"))
+        for number, how in ((0, None), (1, SERVER))
     ]
     trainer.train_dataset.set_epoch(2)
     for expected, found in zip(*loaders, strict=True):
