@@ -206,7 +206,10 @@ class Preprocessor:
         else:
             statistics = statistics or self.speaker_statistics([features])
             mean, std = statistics.mean, statistics.std
-        return np.clip(np.nan_to_num((features - mean) / std), -LARGEST, LARGEST)
+        standardized = features - mean
+        standardized /= std
+        np.nan_to_num(standardized, copy=False)
+        return np.clip(standardized, -LARGEST, LARGEST, out=standardized)
 
     def speaker_statistics(self, features: Iterable[NDArray[np.float32]]) -> FeatureStatistics:
         """Estimate a speaker's mean and standard deviation, (bins,), for `normalization: speaker`.

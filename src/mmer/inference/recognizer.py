@@ -456,8 +456,11 @@ class EmotionRecognizer:
             prediction.warnings.append(CodedWarning(told, AnswerFault.NO_TRANSCRIPT))
 
     def _count_tokens(self, clip: Clip) -> None:
-        """Tokenize the transcript, to sort batches by length and to find a transcript that is too long."""
-        if not self.processor.uses_text:
+        """Tokenize the transcript of a clip without sound, to sort batches by length.
+
+        A clip with sound is sorted by its features, and a transcript that cannot be read is found with its batch, too.
+        """
+        if not self.processor.uses_text or clip.features is not None:
             return
         prediction = clip.prediction
         try:
