@@ -42,9 +42,7 @@ def log_mel(waveform: NDArray[np.float32], extractor: Any, standardize: bool) ->
     frames[:, 0] = share * (samples[:, 0] - mean)
     frames *= extractor.window
     # In float32, the transform would lose the quiet bins beside loud ones. What follows only adds up.
-    squares = np.asarray(scipy.fft.rfft(filled), np.complex128).view(np.float64)
-    np.square(squares, out=squares)
-    power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
+    power = power_spectrum(filled).astype(np.float32)
     bins = power @ extractor.mel_filters.astype(np.float32)
     np.maximum(bins, np.float32(FLOOR), out=bins)
     np.log(bins, out=bins)
@@ -54,6 +52,13 @@ def log_mel(waveform: NDArray[np.float32], extractor: Any, standardize: bool) ->
     bins = np.pad(bins, ((0, count % PAIR), (0, 0)), constant_values=extractor.padding_value)
     stacked = bins[: len(bins) - len(bins) % stride].reshape(-1, bins.shape[1] * stride)
     return stacked[np.arange(len(stacked)) * stride + 1 < count].astype(np.float32, copy=False)
+
+
+def power_spectrum(frames: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the power spectrum, (frames, bins), of real frames, (frames, samples)."""
+    squares = np.asarray(scipy.fft.rfft(frames), np.complex128).view(np.float64)
+    np.square(squares, out=squares)
+    return squares[:, ::2] + squares[:, 1::2]
 
 
 def windows(samples: NDArray[Any], length: int, hop: int) -> NDArray[Any]:

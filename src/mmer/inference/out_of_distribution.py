@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from mmer.errors import CodedWarning, MMERError
-from mmer.features.log_mel import FRAME, MEL_BINS, TRANSFORM
+from mmer.features.log_mel import FRAME, MEL_BINS, TRANSFORM, power_spectrum, windows
 from mmer.features.model_files import LogMelExtractor
 from mmer.files.damaged import damaged_file
 from mmer.inference.inputs import Utterance, corpus_utterances
@@ -242,8 +241,10 @@ def sound_statistics(waveform: NDArray[np.float32], rate: int) -> Floats:
     if len(waveform) < FRAME:
         waveform = np.pad(waveform, (0, FRAME - len(waveform)))
     hop = max(1, round(_HOP * rate / 16_000))
-    frames = np.lib.stride_tricks.sliding_window_view(waveform, FRAME)[::hop] * np.hanning(FRAME)
-    power = np.abs(np.asarray(scipy.fft.rfft(frames, TRANSFORM), np.complex128)) ** 2
+    sound = windows(waveform, FRAME, hop)
+    filled = np.zeros((len(sound), TRANSFORM))
+    np.multiply(sound, _window(), out=filled[:, :FRAME])
+    power = power_spectrum(filled)
     shapes = np.log1p(power @ _filters(rate) / _QUIETEST) @ _cosines()
     changes = np.diff(shapes, axis=0) if len(shapes) > 1 else np.zeros_like(shapes)
     spreads = np.log(np.concatenate([shapes.std(axis=0), changes.std(axis=0)]) + _LEAST_SPREAD)
@@ -256,6 +257,11 @@ def _moments(statistics: Floats) -> tuple[Floats, Floats]:
 
 def _scores(statistics: Floats, mean: Floats, std: Floats) -> Floats:
     return np.sqrt(np.square((statistics - mean) / std).mean(axis=1))
+
+
+@lru_cache(maxsize=1)
+def _window() -> Floats:
+    return np.hanning(FRAME)
 
 
 @lru_cache(maxsize=4)
