@@ -80,5 +80,7 @@ def test_unknown_conditions(text: str) -> None:
 
 
 def test_no_words_to_draw_from() -> None:
-    with pytest.raises(MMERError, match="two different words"):
+    with pytest.raises(
+        MMERError, match=r"two different words .*; fill in transcripts, or leave out word errors"
+    ):
         with_condition(corpus_of(["one"]), TranscriptCondition.parse("wer:0.1"), ["one", "one"])

@@ -74,7 +74,8 @@ def with_condition(
     else:
         if condition.rate and len(set(vocabulary)) < 2:
             raise MMERError(
-                "word errors need two different words to draw from; the training transcripts have none"
+                f"{corpus.source}: word errors need two different words to draw from, and its transcripts have fewer; "
+                "fill in transcripts, or leave out word errors"
             )
         rows = zip(corpus.table["utterance_id"], truth, strict=True)
         made = [
