@@ -71,7 +71,7 @@ def functionals(frames: Frames, count: int = COUNT) -> Frames:
             _melody(pitch, voiced),
             _resonances(mel[voiced]),
             _agreements(pitch, energy, shapes[:, 1], voiced),
-            *(_modulation(track) for track in (energy, shapes[:, 1], shapes[:, 2])),
+            _modulations(np.stack([energy, shapes[:, 1], shapes[:, 2]])),
             _distribution(mel, energy > energy.max() - LOUD),
             _rhythm(voiced, energy),
             _band_ranges(mel),
@@ -171,14 +171,16 @@ def _correlation(one: Frames, other: Frames) -> float:
     return float((one * other).sum() / size) if size > len(one) * 1e-9 else 0.0
 
 
-def _modulation(track: Frames) -> Values:
-    """Compute the logarithm of the power of a track between `MODULATIONS`."""
-    length = scipy.fft.next_fast_len(max(len(track), 256), real=True)
-    window = np.hanning(len(track) + 2)[1:-1]
-    spectrum = np.asarray(scipy.fft.rfft((track - track.mean()) * window, length))
-    power = np.append(0, np.cumsum(np.abs(spectrum) ** 2)) / len(track)
+def _modulations(tracks: Frames) -> Values:
+    """Compute the logarithms of the powers of tracks, (tracks, frames), between `MODULATIONS`, track by track."""
+    frames = tracks.shape[1]
+    length = scipy.fft.next_fast_len(max(frames, 256), real=True)
+    window = np.hanning(frames + 2)[1:-1]
+    moving = (tracks - tracks.mean(axis=1, keepdims=True)) * window
+    spectrum = np.asarray(scipy.fft.rfft(moving, length))
+    power = np.cumsum(np.abs(spectrum) ** 2, axis=1) / frames  # up to each bin
     edges = np.ceil(MODULATIONS * length / FRAME_RATE).astype(int)
-    return np.log(np.diff(power[edges]) / np.diff(edges) + 1e-6)
+    return np.log(np.diff(power[:, edges - 1], axis=1) / np.diff(edges) + 1e-6).ravel()
 
 
 def _distribution(mel: Frames, loud: NDArray[np.bool_]) -> Values:

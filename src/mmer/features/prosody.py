@@ -75,7 +75,7 @@ def _moments(padded: NDArray[np.float32], frames: int) -> tuple[NDArray[np.float
     """Compute the mean and the variance of each window, (frames,), from sums over hops, each computed once."""
     hops = padded[: (frames + WINDOW // HOP - 1) * HOP].reshape(-1, HOP).astype(np.float64)
     sums = np.stack([hops.sum(axis=1), np.einsum("ij,ij->i", hops, hops)])
-    mean, square = sum(sums[:, hop : hop + frames] for hop in range(WINDOW // HOP)) / WINDOW
+    mean, square = np.sum([sums[:, hop : hop + frames] for hop in range(WINDOW // HOP)], axis=0) / WINDOW
     return mean.astype(np.float32), np.maximum(square - mean**2, 0.0)
 
 
