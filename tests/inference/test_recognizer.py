@@ -445,6 +445,20 @@ def test_any_transcript_is_answered(recognizer: EmotionRecognizer, text: str) ->
     assert prediction.transcript == text
 
 
+def test_a_transcript_that_cannot_be_read_is_the_error_of_its_clip_alone(
+    recognizer: EmotionRecognizer, clips: list[str]
+) -> None:
+    words = ["la"] * 6
+    words[3] = "la " * 60_000
+    asked = [Utterance(clip, transcript) for clip, transcript in zip(clips, words, strict=False)]
+    answers = list(recognizer.predict(asked))
+    assert [answer.error is not None for answer in answers] == [place == 3 for place in range(6)]
+    found = "a transcript has 179999 characters and at most 100000 are read"
+    assert str(answers[3].error).startswith(f"{clips[3]}: {found}")
+    alone = recognizer(asked[0].audio, "la")
+    np.testing.assert_allclose(numbers(answers[0]), numbers(alone), atol=1e-5)
+
+
 def test_linear_algebra_has_one_thread_while_anybody_reads_and_its_own_again_after():
     def threads() -> set[int]:
         return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
