@@ -43,7 +43,8 @@ def place(nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Corpus.read(tmp_path / "in").write(tmp_path / "corpus.csv")
     (tmp_path / "map.csv").write_text("from,to\nsad,angry\n")
     (tmp_path / "turns.csv").write_text("start,end\n0,1\n")
-    (tmp_path / "link.csv").symlink_to("corpus.csv")
+    for link in ("link.csv", "link.json"):
+        (tmp_path / link).symlink_to("corpus.csv")
     (tmp_path / "hard.csv").hardlink_to("corpus.csv")
     (tmp_path / "file").write_text("not a folder")
     shutil.copy(tmp_path / "corpus.csv", tmp_path / "other.csv")
@@ -65,8 +66,8 @@ OVER_INPUTS = [
     ("timeline MODEL in/0.opus -o MODEL/config.json", "is an input"),
     ("explain MODEL in/0.opus -o MODEL/config.json", "is an input"),
     ("evaluate MODEL corpus.csv --out RUN", "is the folder of a run"),
-    ("compare other.csv corpus.csv --column predicted=emotion -o corpus.csv", "is an input"),
-    ("corpus audit corpus.csv -o link.csv", "is an input"),
+    ("compare other.csv corpus.csv --column predicted=emotion -o link.json", "is an input"),
+    ("corpus audit corpus.csv -o link.json", "is an input"),
     ("corpus prepare corpus.csv -o hard.csv", "is an input"),
     ("corpus prepare corpus.csv -o map.csv --rename map.csv", "is an input"),
     ("corpus prepare in -o in/metadata.csv", "is an input"),
