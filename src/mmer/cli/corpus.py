@@ -21,6 +21,7 @@ from mmer.cli.options import (
 from mmer.display.terminal import messages, results, tell
 from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_output_file, check_output_folder
+from mmer.plain_text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +93,7 @@ def prepare(
     if folds:
         corpus = with_emobox_folds(corpus, folds)
     notes = write_to(corpus, out)
-    _report(console, [*corpus.notes, *notes], f"{len(corpus)} utterances in {out}")
+    _report(console, [*corpus.notes, *notes], f"{counted(len(corpus), 'utterance')} in {out}")
 
 
 def _sources(words: Sequence[str]) -> Iterator[str]:
@@ -141,7 +142,7 @@ def show(
     if plot is not None:
         from mmer.corpora.summary_plot import plot_corpus
 
-        plot_corpus(table.table, plot, title=f"{corpus}: {len(table)} utterances")
+        plot_corpus(table.table, plot, title=f"{corpus}: {counted(len(table), 'utterance')}")
         tell(plot)
 
 
@@ -171,7 +172,7 @@ def transcribe(
     if errors.rate is not None:
         rates = f"word error rate {errors.rate:.1%}, character error rate {errors.character_rate:.1%}"
         notes.append(f"{rates} against {errors.transcripts} transcripts")
-    _report(console, notes, f"{len(written)} utterances in {out}")
+    _report(console, notes, f"{counted(len(written), 'utterance')} in {out}")
 
 
 def audit(

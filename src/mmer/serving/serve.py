@@ -15,6 +15,7 @@ from mmer.display.terminal import tell
 from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
 from mmer.memory import return_freed_memory
+from mmer.plain_text import counted
 from mmer.serving.log import limit_log
 from mmer.serving.settings import ServiceSettings, ServiceState
 
@@ -105,7 +106,7 @@ def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureS
         raise MMERError(
             f"{corpus}: names no speaker of whom there are two readable recordings; fill in speaker"
         )
-    tell(f"{len(known)} speakers are known")
+    tell(f"{counted(len(known), 'speaker')} {'is' if len(known) == 1 else 'are'} known")
     return known
 
 

@@ -29,7 +29,7 @@ from mmer.inference.timeline.plot import PICTURES, plot_timeline
 from mmer.inference.timeline.segments import segment_end, segment_start, voice
 from mmer.inference.timeline.speakers import RecordingSpeakers, Speakers, check_speakers
 from mmer.inference.timeline.summary import Summary, summarize
-from mmer.plain_text import json_text
+from mmer.plain_text import counted, json_text
 
 PEAK = SAMPLING_RATE // 100  # samples per point of a drawn waveform, which shows the largest magnitude
 _LISTED = 50  # most segments that a notebook shows
@@ -169,8 +169,8 @@ class Timeline:
         shares = self.seconds_by_label()
         told = [f"{label} {seconds:.1f} s" for label, seconds in shares.items() if seconds]
         failed = [f"{len(self.errors)} without an answer"] if self.errors else []
-        counted = f"{len(self.segments)} segments in {self.duration:.1f} s"
-        return f"Timeline({self.recording}: {', '.join([counted, *told, *failed])})"
+        segments = f"{counted(len(self.segments), 'segment')} in {self.duration:.1f} s"
+        return f"Timeline({self.recording}: {', '.join([segments, *told, *failed])})"
 
     def _repr_html_(self) -> str:
         picture = io.BytesIO()

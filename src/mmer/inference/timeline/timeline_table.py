@@ -12,6 +12,7 @@ from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.timeline.segments import clock, segment_end, segment_start, voice
 from mmer.inference.timeline.summary import Summary
 from mmer.inference.timeline.timeline import Timeline
+from mmer.plain_text import counted
 
 _LISTED = 40  # segments that are shown one by one
 _CHANGED = 0.05  # smallest trend that is worth a line
@@ -36,7 +37,7 @@ def print_timeline(found: Timeline, console: Console) -> None:
 
 def summary_table(found: Timeline) -> Table:
     """Make a table of the emotions of each voice: their means, share of its speech, seconds and segments."""
-    title = Text(f"{found.recording}: {len(found.segments)} segments in {found.duration:.1f} s")
+    title = Text(f"{found.recording}: {counted(len(found.segments), 'segment')} in {found.duration:.1f} s")
     table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
     voices = [summary for summary in found.summaries if summary.scope == "voice" and summary.segments]
     named = any(summary.voice for summary in voices)
