@@ -107,9 +107,12 @@ class Cycle:
 
 def left():
     with objects_that_stay():
-        cycle = Cycle()
+        cycle, garbage = Cycle(), Cycle()
+        dead = weakref.ref(garbage)
+        del garbage
         assert gc.isenabled() is not first
     assert gc.isenabled()
+    assert not first or dead() is None
     return weakref.ref(cycle)
 
 first = True

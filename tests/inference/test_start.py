@@ -83,3 +83,19 @@ def test_a_network_of_torch_answers_without_what_it_does_not_need(model_folder: 
         "trainer",
     ):
         assert name not in imported
+
+
+LOADED = """
+import gc, sys, weakref
+from mmer import EmotionRecognizer
+
+recognizer = EmotionRecognizer.from_pretrained(sys.argv[1])
+model = weakref.ref(recognizer.network.model)
+del recognizer
+gc.collect()
+assert gc.get_freeze_count() and model() is None
+"""
+
+
+def test_the_first_model_of_a_process_is_given_back(model_folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", LOADED, str(model_folder)], check=True)

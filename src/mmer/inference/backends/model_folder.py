@@ -16,6 +16,7 @@ from mmer.files.model_settings import check_network_numbers, check_settings_file
 from mmer.inference.backends.composition import FILE as COMPOSITION
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
+from mmer.memory import objects_that_stay
 from mmer.published.kinds import KNOWN, published_kind
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def read_processor(folder: Path) -> Preprocessor:
 
 def _processor_of_transformers(folder: Path) -> Preprocessor:
     # Imported here, since an exported model answers before transformers is imported.
-    from mmer.model.processor import MMERProcessor
+    with objects_that_stay():
+        from mmer.model.processor import MMERProcessor
 
     with silent_transformers():
         return MMERProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -25,7 +25,6 @@ from mmer.inference.backends.composition import (
 from mmer.inference.backends.model_folder import model_hash, read_model_folder, read_processor
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import FILE as CALIBRATION
-from mmer.memory import objects_that_stay
 from mmer.plain_text import one_line
 from mmer.published.kinds import check_named
 
@@ -149,7 +148,6 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
     return composition, notes
 
 
-@objects_that_stay()  # the packages of the first model
 def read_model(folder: Path, device: "str | torch.device | None" = None) -> tuple[Network, Preprocessor]:
     """Load a model and its processor.
 
