@@ -78,7 +78,8 @@ class Size:
     text: dict[str, Any]
     batches: tuple[int, ...] = (4, 16, 64)
     contrastive: int = 256
-    clips: int = 1600
+    clips: int = 6400  # of the archive that is scored
+    utterances: int = 1600  # of the corpus that is trained on
     matrix: int = 8192
     seconds: float = 4.5  # the mean of IEMOCAP
 
@@ -95,7 +96,7 @@ LAYERS = {
     "num_attention_heads": 16,
     "intermediate_size": 4096,
 }
-LARGE = Size({**LARGE_SPEECH, **LAYERS}, LAYERS)
+LARGE = Size({**LARGE_SPEECH, **LAYERS}, LAYERS, clips=1600)
 SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
 TINY = Size(
     {**SMALL, "conv_dim": (16,) * 7, "num_conv_pos_embedding_groups": 2},
@@ -103,6 +104,7 @@ TINY = Size(
     batches=(2, 4),
     contrastive=8,
     clips=120,
+    utterances=120,
     matrix=256,
     seconds=0.5,
 )
@@ -404,7 +406,7 @@ def training_loop(table: Table, size: Size) -> None:
     """Steps of the Trainer on recordings with augmentation, the wait for data, and the paper's run by extrapolation."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = make_corpus(folder, size.clips, size.seconds)
+        corpus = make_corpus(folder, size.utterances, size.seconds)
         for precision, batch, accumulation in (
             ("bfloat16", 4, 4),
             ("bfloat16", 16, 1),
@@ -454,7 +456,7 @@ def run_loop(recipe: Recipe, folder: Path) -> tuple[float, float, float, int]:
 
 
 def scoring(table: Table, size: Size, name: str, target: str) -> None:
-    """Hours of speech an hour: the network alone on ready batches of 16, and `mmer score` with files."""
+    """Hours of speech an hour: the network alone on ready batches, and `mmer score` with files."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         corpus = make_corpus(folder, size.clips, size.seconds)
@@ -464,23 +466,36 @@ def scoring(table: Table, size: Size, name: str, target: str) -> None:
         model.save_pretrained(folder / "model")
         processor.save_pretrained(folder / "model")
         network = TorchNetwork(model, DEVICE)
-        inputs = {
-            "input_values": np.random.default_rng(0).standard_normal((16, size.samples), np.float32),
-            "speech_attention_mask": np.ones((16, size.samples), np.int64),
-            "input_ids": np.full((16, TOKENS), 7),
-            "text_attention_mask": np.ones((16, TOKENS), np.int64),
-        }
-        sound = 16 * size.seconds
-        for precision in ("float32", "TF32", "bfloat16"):
-            autocast = torch.autocast(DEVICE, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-            with tf32(allowed=precision == "TF32"), autocast:
-                seconds = median_seconds(lambda: network.answer(inputs))
-            table.add(f"network alone, {name}, {precision}", f"{sound / seconds:.0f} x real time")
         for batch_size in (16, 64):
-            scores = folder / f"scores-{batch_size}"
-            scored = score(folder / "model", str(corpus), scores, device=DEVICE, batch_size=batch_size)
+            shape = (batch_size, size.samples)
+            inputs = {
+                "input_values": np.random.default_rng(0).standard_normal(shape, np.float32),
+                "speech_attention_mask": np.ones(shape, np.int64),
+                "input_ids": np.full((batch_size, TOKENS), 7),
+                "text_attention_mask": np.ones((batch_size, TOKENS), np.int64),
+            }
+            for precision in ("float32", "TF32", "bfloat16"):
+                autocast = (
+                    torch.autocast(DEVICE, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+                )
+                with tf32(allowed=precision == "TF32"), autocast:
+                    seconds = median_seconds(partial(network.answer, inputs))
+                table.add(
+                    f"network alone, {name}, {precision}, batches of {batch_size}",
+                    f"{batch_size * size.seconds / seconds:.0f} x real time",
+                )
+        for batch_size, workers in ((16, 1), (64, 1), (64, 4)):
+            scored = score(
+                folder / "model",
+                str(corpus),
+                folder / f"scores-{batch_size}-{workers}",
+                device=DEVICE,
+                batch_size=batch_size,
+                workers=workers,
+            )
+            told = f"{scored.new_rows} clips, batches of {batch_size}, workers: {workers}, loading included"
             table.add(
-                f"mmer score, {name}, {scored.new_rows} clips, batch {batch_size}, loading the model included",
+                f"mmer score, {name}, {told}",
                 f"{scored.new_sound / scored.took:.0f} x real time, {len(scored.errors)} errors",
                 target,
             )
