@@ -19,7 +19,8 @@ from mmer.errors import CheckpointError
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import Utterance
-from mmer.inference.timeline.timeline import smoothed, timeline
+from mmer.inference.timeline.smoothing import smoothed
+from mmer.inference.timeline.timeline import timeline
 from mmer.serving.schemas import Answer, TimelineAnswer
 
 RATE = 16000

@@ -22,7 +22,8 @@ from mmer.audio.load import load_audio
 from mmer.audio.speech_segments import Segment
 from mmer.errors import AudioError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
-from mmer.inference.timeline.timeline import Timeline, smoothed, timeline
+from mmer.inference.timeline.smoothing import smoothed
+from mmer.inference.timeline.timeline import Timeline, timeline
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 RATE = 16_000

@@ -21,6 +21,11 @@ def segment_end(segment: Prediction) -> float:
     return segment.end
 
 
+def segment_name(recording: str, start: float) -> str:
+    """Name a segment by its recording and its start, as its `utterance_id`."""
+    return f"{recording} at {start:.2f} s"
+
+
 def voice(segment: Prediction) -> str:
     """Return the speaker or channel; empty for an unknown speaker in a single channel."""
     return segment.speaker or ("" if segment.channel == "mix" else segment.channel)

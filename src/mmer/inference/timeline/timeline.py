@@ -2,11 +2,9 @@
 
 import io
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from math import exp
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,23 +13,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.audio.checks import check_seconds
-from mmer.audio.load import SAMPLING_RATE, channel_names, probe, stream_channels
+from mmer.audio.load import channel_names, probe
 from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
-from mmer.errors import AudioError, MMERError, Parameter
+from mmer.errors import MMERError, Parameter
 from mmer.files.writing import writing
 from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.call_page import call_page
+from mmer.inference.timeline.channel_scan import ChannelScan
 from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
-from mmer.inference.timeline.segments import segment_end, segment_start, voice
+from mmer.inference.timeline.segments import segment_end, segment_name, segment_start, voice
+from mmer.inference.timeline.smoothing import smoothed
 from mmer.inference.timeline.speakers import RecordingSpeakers, Speakers, check_speakers
 from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import counted, json_text
 
-PEAK = SAMPLING_RATE // 100  # samples per point of a drawn waveform, which shows the largest magnitude
 _LISTED = 50  # most segments that a notebook shows
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -93,7 +92,7 @@ class Timeline:
         segments = []
         for segment in told["segments"]:
             fields = {name: value for name, value in segment.items() if name != "confidence"}
-            name = _segment_name(recording, segment["start"])
+            name = segment_name(recording, segment["start"])
             segments.append(Prediction(utterance_id=name, audio_path=recording, **fields))
         return cls(
             recording=recording,
@@ -204,10 +203,6 @@ def check_page(paths: Iterable[Path], dimensions: Sequence[str]) -> None:
             )
 
 
-def _segment_name(recording: str, start: float) -> str:
-    return f"{recording} at {start:.2f} s"
-
-
 def _cells(segment: Prediction) -> tuple[str, ...]:
     answer = segment.answer if segment.error is None else segment.error
     times = (f"{segment_start(segment):.2f}", f"{segment_end(segment):.2f}")
@@ -277,7 +272,7 @@ def timeline(
     )
     total, answered = duration * len(channels), 0.0
     longest = recognizer.processor.max_duration
-    scan = _Scan(audio, channels, recording)
+    scan = ChannelScan(audio, channels, recording)
 
     def report() -> None:
         if progress:
@@ -299,7 +294,7 @@ def timeline(
             speaker=speaker,
             start=segment.start,
             end=segment.end,
-            utterance_id=_segment_name(recording, segment.start),
+            utterance_id=segment_name(recording, segment.start),
             channel=segment.channel,
         )
 
@@ -324,50 +319,6 @@ def timeline(
     )
 
 
-def smoothed(answers: Sequence[Prediction], seconds: float) -> list[Prediction]:
-    """Smooth answers by an exponentially decaying average over earlier ones.
-
-    With m_i the middle of segment i and d_i its duration in seconds (1 ms at least), its probabilities become those
-    of the segments j of the same channel and speaker that come up to it in order of their middles, averaged with the
-    weights d_j exp(-(m_i - m_j) / `seconds`). They still add up to 1. After 3 `seconds`, 5 % of a weight is left.
-
-    Args:
-        answers: answers, of emotions or of dimensions; those with an error stay unchanged.
-        seconds: the time constant, above 0.
-
-    Returns:
-        The answers in the order given, with new `probabilities` and `label`, and without `contributions`; or with new
-        `dimensions`.
-    """
-    order = sorted(range(len(answers)), key=lambda index: _middle(answers[index]))
-    sums: dict[tuple[str, str | None], tuple[float, float, dict[str, float]]] = {}
-    result = list(answers)
-    for index in order:
-        answer = answers[index]
-        values = answer.probabilities or answer.dimensions
-        if values is None:
-            continue
-        middle, weight = _middle(answer), max(segment_end(answer) - segment_start(answer), 1e-3)
-        whose = (answer.channel, answer.speaker)
-        before, total, sum_of = sums.get(whose, (middle, 0.0, defaultdict(float)))
-        kept = exp((before - middle) / seconds)
-        total = kept * total + weight
-        sum_of = {name: kept * sum_of[name] + weight * value for name, value in values.items()}
-        sums[whose] = middle, total, sum_of
-        smooth = {name: value / total for name, value in sum_of.items()}
-        if answer.probabilities is None:
-            result[index] = replace(answer, dimensions=smooth)
-            continue
-        label = max(smooth, key=lambda name: smooth[name])
-        none: dict[str, float | None] = dict.fromkeys(answer.contributions)
-        result[index] = replace(answer, probabilities=smooth, label=label, contributions=none)
-    return result
-
-
-def _middle(answer: Prediction) -> float:
-    return (segment_start(answer) + segment_end(answer)) / 2
-
-
 def _in_their_channels(
     segments: Iterable[Segment], channel: str, channels: Sequence[str], recording: str
 ) -> list[Segment]:
@@ -384,71 +335,3 @@ def _in_their_channels(
                 f" it must be one of {', '.join(channels)}: use RTTM, or a CSV table with a column channel",
             )
     return given
-
-
-class _Scan:
-    """Reader of all channels of a recording, from its beginning to its end."""
-
-    def __init__(
-        self, audio: str | os.PathLike[str] | bytes, channels: Sequence[str], recording: str
-    ) -> None:
-        self.seconds = 0.0
-        self._error: str | None = None
-        self._channels, self._recording = channels, recording
-        self._source = NamedBytes(audio, recording) if isinstance(audio, bytes) else audio
-        self._peaks: list[list[NDArray[np.float32]]] = [[] for _ in channels]
-        self._rest = [np.zeros(0, np.float32) for _ in channels]
-
-    def read(
-        self, finders: Sequence[SpeechFinder], who: RecordingSpeakers | None, report: Callable[[], None]
-    ) -> Iterator[tuple[str, float, float]]:
-        """Yield channel, start and end of each segment of speech.
-
-        Args:
-            finders: one for each channel; none to look for no speech.
-            who: gets the samples too.
-            report: called after each 10 s.
-        """
-        try:
-            for blocks in stream_channels(self._source, self._channels):
-                for number, block in enumerate(blocks):
-                    self._keep_peaks(number, block)
-                    if who is not None:
-                        who.feed(self._channels[number], block)
-                self.seconds += len(blocks[0]) / SAMPLING_RATE
-                report()
-                for channel, finder, block in zip(self._channels, finders, blocks, strict=False):
-                    yield from ((channel, *segment) for segment in finder.feed(block))
-        except AudioError as error:
-            if not self.seconds:
-                raise
-            self._error = str(error)
-        for channel, finder in zip(self._channels, finders, strict=False):
-            yield from ((channel, *segment) for segment in finder.finish())
-
-    def _keep_peaks(self, number: int, block: NDArray[np.float32]) -> None:
-        samples = np.concatenate([self._rest[number], np.abs(block)])
-        whole = len(samples) // PEAK * PEAK
-        self._peaks[number].append(samples[:whole].reshape(-1, PEAK).max(axis=1))
-        self._rest[number] = samples[whole:]
-
-    def peaks(self) -> dict[str, NDArray[np.float32]]:
-        """Return the `peaks` of `Timeline`."""
-        return {
-            channel: np.concatenate(peaks) if peaks else np.zeros(0, np.float32)
-            for channel, peaks in zip(self._channels, self._peaks, strict=True)
-        }
-
-    def broken(self, duration: float) -> list[Prediction]:
-        """Return a segment with the error from where the recording broke off, for each channel; none if it did not."""
-        return [
-            Prediction(
-                utterance_id=_segment_name(self._recording, self.seconds),
-                start=self.seconds,
-                end=max(duration, self.seconds),
-                channel=channel,
-                error=self._error,
-            )
-            for channel in self._channels
-            if self._error
-        ]
