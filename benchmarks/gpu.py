@@ -53,7 +53,8 @@ from mmer.model.encoders.compact import compact_tokenizer
 from mmer.model.gpu_attention import attention_of_any_length
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
-from mmer.recipe.schema import CompactText, Recipe, load_recipe
+from mmer.recipe.model import CompactText
+from mmer.recipe.schema import Recipe, load_recipe
 from mmer.recipe.values import ActivationCheckpointing
 from mmer.training.arguments import tf32
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset

@@ -25,7 +25,7 @@ from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.model import MMERConfig, MMERForEmotionRecognition, MMERProcessor
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.model.encoders.convolutions import receptive_field
-from mmer.recipe.schema import CompactText
+from mmer.recipe.model import CompactText
 
 EMOTIONS = ["angry", "fearful", "happy", "neutral", "sad", "surprised"]
 

@@ -29,7 +29,8 @@ from transformers import AutoModel, RobertaConfig, TrainerCallback, set_seed
 
 from mmer.model.build import build_model
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText, Recipe, load_recipe
+from mmer.recipe.model import CompactText
+from mmer.recipe.schema import Recipe, load_recipe
 from mmer.training.data import Collator, FeatureStore, Item, SpeechEmotionDataset
 from mmer.training.preparation import Preparation, prepare
 from mmer.training.trainer import MMERTrainer

@@ -32,7 +32,7 @@ from mmer.errors import CheckpointError
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.published.speech_head import Wav2Vec2ForSpeechClassification
-from mmer.recipe.schema import CompactText
+from mmer.recipe.model import CompactText
 
 LABELS = ["ang", "hap", "neu", "sad", "fru"]
 CONVOLUTIONS: dict[str, Any] = {

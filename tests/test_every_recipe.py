@@ -16,7 +16,8 @@ from tiny import speech_config, text_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText, load_recipe
+from mmer.recipe.model import CompactText
+from mmer.recipe.schema import load_recipe
 from mmer.recipes import recipe_names
 from mmer.training import crossval
 

@@ -25,7 +25,7 @@ from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.encoders.speech import FUNCTIONALS_SCALE
 from mmer.model.processor import MMERProcessor
-from mmer.recipe.schema import CompactSpeech, CompactText
+from mmer.recipe.model import CompactSpeech, CompactText
 
 PITCH, PERIODICITY, ENERGY = (slice(5 * i, 5 * i + 5) for i in range(3))
 MEANS = slice(15, 15 + SHAPES)

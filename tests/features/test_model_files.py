@@ -13,7 +13,7 @@ from mmer.features.model_files import LogMelExtractor, WaveformExtractor, read_p
 from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.processor import MMERProcessor
-from mmer.recipe.schema import CompactSpeech, CompactText
+from mmer.recipe.model import CompactSpeech, CompactText
 
 TEXTS = ["I never said that", "", None, "łódź [laughs] 東京 \N{GRINNING FACE}", "</s> <pad> a" * 3]
 

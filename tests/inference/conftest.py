@@ -24,7 +24,7 @@ from mmer.inference.backends.export import export_onnx
 from mmer.model import MMERProcessor
 from mmer.model.encoders.compact import compact_text_config, compact_tokenizer
 from mmer.model.encoders.convolutions import receptive_field
-from mmer.recipe.schema import CompactText
+from mmer.recipe.model import CompactText
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 SHORTEST_LOG_MEL = 880  # samples of four log-mel frames

@@ -13,7 +13,9 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError, RecipeError
 from mmer.model.build import build_model, ctc_alphabet
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText, Objectives, Recipe, load_recipe
+from mmer.recipe.model import CompactText
+from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.training import Objectives
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 LABELS = ["angry", "happy", "sad"]

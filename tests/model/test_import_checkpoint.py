@@ -22,7 +22,7 @@ from mmer.model.import_checkpoint import (
     official_config,
     translate_name,
 )
-from mmer.recipe.schema import CompactText
+from mmer.recipe.model import CompactText
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from transformers import AutoProcessor, SeamlessM4TFeatureExtractor, Wav2Vec2Fea
 from mmer.errors import MMERError
 from mmer.model import FeatureStatistics, MMERProcessor
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
-from mmer.recipe.schema import CompactSpeech, CompactText
+from mmer.recipe.model import CompactSpeech, CompactText
 from mmer.text.ctc_alphabet import CTCAlphabet
 
 LABELS = ["angry", "calm", "happy", "sad"]

@@ -9,7 +9,7 @@ from transformers import SeamlessM4TFeatureExtractor
 from mmer.features.statistics import MOST_CLIPS, SpeakerPrior
 from mmer.model import FeatureStatistics, MMERProcessor
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText
+from mmer.recipe.model import CompactText
 
 
 def made(speakers: int, clips: int, between: float, within: float, seed: int = 0) -> list[list[np.ndarray]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.processor import MMERProcessor
-from mmer.recipe.schema import CompactSpeech, CompactText
+from mmer.recipe.model import CompactSpeech, CompactText
 
 THREADS, ROUNDS = 4, 8
 Answer = TypeVar("Answer")

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from mmer.augment.settings import AugmentSettings
 from mmer.errors import RecipeError
 from mmer.recipe.parsing import list_settings, read_settings
-from mmer.recipe.schema import Recipe, Section, load_recipe
+from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.values import Section
 from mmer.recipes import recipe_names
 from mmer.serving.settings import ServeSettings
 

@@ -13,7 +13,8 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mmer.corpora.corpus import Corpus
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText, Recipe, load_recipe
+from mmer.recipe.model import CompactText
+from mmer.recipe.schema import Recipe, load_recipe
 
 EMOTIONS = {"angry": (440, "no never go"), "calm": (150, "yes we stay"), "sad": (250, "no it is gone")}
 SPEAKERS = ("A", "B", "C", "D")

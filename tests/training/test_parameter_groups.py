@@ -7,7 +7,7 @@ from tiny import model_config
 
 from mmer.errors import RecipeError
 from mmer.model import MMERForEmotionRecognition
-from mmer.recipe.schema import Training
+from mmer.recipe.training import Training
 from mmer.training.parameter_groups import parameter_groups
 
 SETTINGS = {"learning_rate": 1e-3, "weight_decay": 0.1}

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mmer.display.picture import FAINT, INK, Picture
 from mmer.evaluation.metrics import Metrics
-from mmer.recipe.schema import Objectives
+from mmer.recipe.training import Objectives
 from mmer.text.error_rates import WordErrorBin, bin_name
 
 NAMES = {"cross_entropy": "cross-entropy", "ctc": "CTC"} | {

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from mmer.corpora.labels import nearest
 from mmer.errors import RecipeError
 from mmer.model.build import COMPACT
-from mmer.recipe.schema import Lora, Recipe, load_recipe
+from mmer.recipe.model import Lora
+from mmer.recipe.schema import Recipe, load_recipe
 
 _ALONE = [
     f"objectives.{name}_weight=0" for name in ("ctc", "supervised_contrastive", "augmented_contrastive")

@@ -25,7 +25,10 @@ from mmer.inference.known_speakers import keep_speakers, read_known_speakers
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.plain_text import counted, one_line
-from mmer.recipe.schema import Data, Model, Objectives, Protocol, Recipe, Training, changed_recipe
+from mmer.recipe.data import Data, Protocol
+from mmer.recipe.model import Model
+from mmer.recipe.schema import Recipe, changed_recipe
+from mmer.recipe.training import Objectives, Training
 from mmer.training.preparation import labeled, read_usable
 from mmer.training.rehearsal import REHEARSED, learned_corpus
 from mmer.training.run import TrainingRun, train

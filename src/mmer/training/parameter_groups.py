@@ -8,7 +8,7 @@ from torch import nn
 from mmer.errors import RecipeError
 from mmer.model.encoders.trainable import transformer_layers
 from mmer.model.mmer import MMERForEmotionRecognition
-from mmer.recipe.schema import Training
+from mmer.recipe.training import Training
 
 Group = dict[str, Any]
 

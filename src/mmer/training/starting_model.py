@@ -21,8 +21,9 @@ from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.published.kinds import published_kind
+from mmer.recipe.model import Model, SpeechEncoderSettings, TextEncoderSettings
 from mmer.recipe.parsing import values, written
-from mmer.recipe.schema import Model, Recipe, SpeechEncoderSettings, TextEncoderSettings
+from mmer.recipe.schema import Recipe
 
 _CLASSIFIER = ("classifier.weight", "classifier.bias")
 _FREE = ("start_from", "dropout", "speech.train", "speech.spec_augment", "text.train")

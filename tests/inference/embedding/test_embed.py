@@ -38,7 +38,7 @@ from mmer.inference.embedding.files import read_embeddings
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.trained_on import TrainedOn
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText
+from mmer.recipe.model import CompactText
 
 EMOTIONS = ("angry", "calm", "sad")
 

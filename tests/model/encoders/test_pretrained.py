@@ -41,7 +41,8 @@ from mmer.errors import EncoderError
 from mmer.model import MMERForEmotionRecognition, MMERProcessor
 from mmer.model.build import build_model
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.recipe.schema import CompactText, load_recipe
+from mmer.recipe.model import CompactText
+from mmer.recipe.schema import load_recipe
 
 SENTENCES = ["What a lovely day", "I never said that!", "Leave me alone", "Why not?"]
 LABELS = ["angry", "calm"]

@@ -13,7 +13,7 @@ from transformers import (
 
 from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import CHANNELS
-from mmer.recipe.schema import CompactSpeech, CompactText
+from mmer.recipe.model import CompactSpeech, CompactText
 from mmer.text.transcripts import strip_annotations
 
 LONGEST_TEXT = 512
