@@ -23,8 +23,6 @@ _ITU = {
 }
 _AROUND = 0.5  # every other channel of a known layout: at the sides, behind, above
 
-"""How warnings about channels that would cancel each other begin."""
-
 _SEGMENT = 2048  # samples at about 12 kHz, of which a spectrum is taken
 _BAND = (150, 4000)  # Hz, where speech is and the hum of the mains is not
 _SHIFT = 0.03  # s, by which one channel may be behind the other
@@ -33,9 +31,7 @@ _INVERTED = 0.5  # the same for an inverted one, whose sum loses more
 _CLEAR = 0.3  # by which that correlation exceeds the one without shift, which the sum gains by
 _QUIET = 0.1  # of the power of the louder channel; less cannot cancel much
 _SHORT = 2  # s; a block that is shorter, the end of a recording, is judged together with the one before
-_LOST = (
-    0.1  # of the power of the louder channel, below what the mean of any two sounds that are not related has
-)
+_LOST = 0.1  # of the power of the louder channel; the mean of any two unrelated sounds has more
 _WINDOW = 6  # segments, about one second, in which that is looked for
 _FAINT = 0.01  # of the power of the loudest window; in fainter ones nothing is looked for
 _KEPT = 0.5  # of the powers that were measured in the blocks before

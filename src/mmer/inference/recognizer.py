@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmer.errors import CodedWarning, MMERError
+from mmer.errors import MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
-from mmer.files.damaged import one_line
 from mmer.inference.answering import BatchAnswerer
 from mmer.inference.backends.models import model_folder, read_model, trained_folder
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
+from mmer.inference.completing import ClipCompleter
 from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.known_speakers import read_known_speakers
 from mmer.inference.out_of_distribution import OutOfDistribution
-from mmer.inference.prediction import AnswerFault, Prediction, dimension_column, probability_column
+from mmer.inference.prediction import Prediction, dimension_column, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
-from mmer.inference.transcription import SpeechRecognizer, Transcription
+from mmer.inference.transcription import Transcription
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +84,7 @@ class EmotionRecognizer:
             model = TorchNetwork(model, device)
         self.network = model
         self.processor = processor
-        name = self.transcription.model
-        self._speech_recognizer = SpeechRecognizer(name, self.network.device) if name else None
+        self._complete = ClipCompleter(processor, self.transcription, self.network.device)
         self._clips = ClipReader(processor, self.transcription, training_sound)
         self.speakers: Mapping[str, FeatureStatistics] = {}
 
@@ -294,7 +293,7 @@ class EmotionRecognizer:
         """Answer clips in batches of similar length; yield the number of clips after each step."""
         answer = BatchAnswerer(self.network, self.processor, self.transcription, self.calibration)
         for clip in group:
-            self._prepare(clip, speakers)
+            self._complete(clip, speakers)
         answerable = sorted(
             (clip for clip in group if not clip.prediction.error),
             key=lambda clip: (clip.features is not None, len(clip)),
@@ -412,68 +411,6 @@ class EmotionRecognizer:
             AudioError: the recording cannot be read.
         """
         return self._clips.load(utterance, utterance.utterance_id or utterance.path or "utterance").waveform
-
-    def _prepare(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
-        """Complete what the network needs of a clip: transcribe it, check its modalities, count its tokens.
-
-        The prediction gets a warning for each thing that may spoil the answer, or an error that rules one out.
-        """
-        for step in (self._transcribe, self._check_modalities, self._count_tokens):
-            if clip.prediction.error:
-                return
-            step(clip)
-        if not clip.prediction.error:
-            self._warn_of_unknown_speaker(clip, speakers)
-
-    def _transcribe(self, clip: Clip) -> None:
-        """Run the speech recognizer, if there is one, on a clip with sound; then release the waveform."""
-        if self._speech_recognizer is None or clip.waveform is None:
-            return
-        prediction, name = clip.prediction, self.transcription.name
-        try:
-            transcript = self._speech_recognizer(clip.waveform, self.processor.sampling_rate)
-        except Exception as error:  # models of transformers raise errors of many kinds
-            prediction.error = (
-                f"{prediction.utterance_id}: {name} failed ({type(error).__name__}: {one_line(error)})"
-            )
-            return
-        prediction.transcript, prediction.transcript_source = transcript, name
-        clip.waveform = None
-
-    def _check_modalities(self, clip: Clip) -> None:
-        """Refuse an utterance without sound and text; warn where a model that reads is given no text."""
-        prediction = clip.prediction
-        has_speech, has_text = clip.features is not None, prediction.transcript_source != "none"
-        if self.processor.missing_modality_embeddings:
-            if not has_speech and not has_text:
-                prediction.error = (
-                    f"{prediction.utterance_id}: neither a recording nor a transcript was given"
-                )
-            return
-        ctc_will_write_it = self.transcription.kind == "ctc" and has_speech
-        if self.processor.uses_text and not has_text and not ctc_will_write_it:
-            told = "no transcript: this model reads, and was given an empty text"
-            prediction.warnings.append(CodedWarning(told, AnswerFault.NO_TRANSCRIPT))
-
-    def _count_tokens(self, clip: Clip) -> None:
-        """Tokenize the transcript of a clip without sound, to sort batches by length.
-
-        A clip with sound is sorted by its features, and a transcript that cannot be read is found with its batch, too.
-        """
-        if not self.processor.uses_text or clip.features is not None:
-            return
-        prediction = clip.prediction
-        try:
-            clip.tokens = len(self.processor.tokenize([prediction.transcript], "np")["input_ids"][0])
-        except MMERError as error:
-            prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
-
-    def _warn_of_unknown_speaker(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
-        """Warn where a model that standardizes per speaker has no statistics of the speaker."""
-        if not self.processor.per_speaker or clip.features is None or clip.utterance.speaker in speakers:
-            return
-        told = f"{self.processor.unknown_speaker}: the model expects several clips of a known speaker"
-        clip.prediction.warnings.append(CodedWarning(told, AnswerFault.UNKNOWN_SPEAKER))
 
 
 def _check_several(items: object) -> None:

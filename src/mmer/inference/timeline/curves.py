@@ -11,10 +11,8 @@ from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.segments import segment_end, segment_start
 
 POINTS = 600
-_WIDTH, _NARROWEST = (
-    1 / 80,
-    1.5,
-)  # standard deviation of the kernel: share of the duration, and seconds at least
+_WIDTH = 1 / 80  # standard deviation of the kernel, as a share of the duration
+_NARROWEST = 1.5  # s, its smallest
 _LEAST = 0.05  # weight of the speech around a point below which there is a gap
 
 
