@@ -11,7 +11,8 @@ from rich.text import Text
 
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Fold, Folds, assign_splits, identify, make_folds
+from mmer.corpora.folds import Fold, Folds, identify, make_folds
+from mmer.corpora.splits import assign_splits
 from mmer.corpora.spoken import make_spoken_once
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from mmer.audio.faults import AudioFault
 from mmer.audio.load import SAMPLING_RATE, load_with_warnings
 from mmer.corpora.corpus import RECOGNIZED, Corpus
-from mmer.corpora.folds import assign_splits, said_in_test
 from mmer.corpora.labels import nearest
+from mmer.corpora.splits import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.recipe.schema import Recipe

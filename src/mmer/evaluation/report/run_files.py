@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
-from mmer.corpora.folds import Folds, shared_speakers
+from mmer.corpora.folds import Folds
+from mmer.corpora.splits import shared_speakers
 from mmer.corpora.sufficiency import shortcomings
 from mmer.errors import Function, MMERError
 from mmer.evaluation.intervals import Interval, with_intervals

@@ -1,0 +1,206 @@
+"""Splits keep speakers apart, or say why they cannot."""
+
+import csv
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import pytest
+from corpora.speaker_tables import SESSIONS, corpus
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mmer.corpora.corpus import Corpus
+from mmer.corpora.splits import assign_splits, said_in_test, shared_speakers, shared_transcripts
+from mmer.errors import CorpusError
+
+
+def splits(corpus: Corpus) -> dict[str, set[str]]:
+    return {str(split): set(rows) for split, rows in corpus.table.groupby("split")["speaker"]}
+
+
+@given(
+    speakers=st.lists(st.sampled_from("abcdefg"), min_size=20, max_size=40),
+    test=st.sets(st.sampled_from("abcdefg"), min_size=1, max_size=3),
+    validation=st.integers(0, 2),
+    seed=st.integers(0, 5),
+)
+def test_every_speaker_is_on_one_side(
+    speakers: list[str], test: set[str], validation: int, seed: int
+) -> None:
+    present = set(speakers)
+    test &= present
+    if not test or len(present) - len(test) <= validation:
+        return
+    table = corpus(speakers)
+    sides = splits(assign_splits(table, test=sorted(test), validation=validation, seed=seed))
+    assert sides["test"] == test
+    assert len(sides.get("validation", ())) == validation
+    assert set.union(*sides.values()) == present
+    assert sum(map(len, sides.values())) == len(present)
+    again = splits(assign_splits(table, test=sorted(test), validation=validation, seed=seed))
+    assert again == sides
+    assert table.table["split"].isna().all()
+
+
+def test_the_seed_draws_the_validation_groups() -> None:
+    table = corpus(list("abcdefgh"))
+    drawn = {
+        tuple(splits(assign_splits(table, test=["a"], validation=2, seed=i))["validation"]) for i in range(9)
+    }
+    assert len(drawn) > 3
+
+
+def test_sessions_and_named_groups() -> None:
+    table = corpus(["1F", "1M", "2F", "2M", "3F"], session=["1", "1", "2", "2", "3"])
+    assigned = assign_splits(table, group="session", test=["1"], validation=["3"])
+    assert splits(assigned) == {"test": {"1F", "1M"}, "train": {"2F", "2M"}, "validation": {"3F"}}
+
+
+def test_speakers_of_training_sessions_validate_without_their_session() -> None:
+    table = corpus(SESSIONS["speakers"], session=SESSIONS["session"])
+    drawn = set()
+    for seed in range(20):
+        assigned = assign_splits(
+            table, group="session", test=["1"], validation=1, validation_group="speaker", seed=seed
+        )
+        found = splits(assigned)
+        assert found["test"] == {"1F", "1M"}
+        assert len(found["train"]) == 3
+        drawn |= found["validation"]
+    assert drawn == {"2F", "2M", "3F", "3M"}
+    named = assign_splits(table, group="session", test=["1"], validation=["3M"], validation_group="speaker")
+    assert splits(named) == {"test": {"1F", "1M"}, "train": {"2F", "2M", "3F"}, "validation": {"3M"}}
+    with pytest.raises(CorpusError, match="speaker 1F is named for both validation and test"):
+        assign_splits(table, group="session", test=["1"], validation=["1F"], validation_group="speaker")
+
+
+def test_one_message_says_what_two_speakers_allow() -> None:
+    with pytest.raises(CorpusError) as caught:
+        assign_splits(corpus(["a", "b"]), test=["a"], validation=1)
+    assert str(caught.value) == (
+        "table: has 1 speaker besides the tested, too few for 1 to validate and one to train; "
+        "keep the last epoch without validation: protocol.validation=0 and protocol.selection=last"
+    )
+
+
+class TestOwnSplits:
+    speakers: tuple[str, ...] = ("a", "b", "c", "d")
+
+    def test_are_used_as_they_are(self) -> None:
+        table = corpus(self.speakers, split=["train", "validation", "test", None])
+        assigned = assign_splits(table, validation=2)
+        assert assigned.table["split"].tolist() == ["train", "validation", "test", None]
+
+    def test_without_validation_some_is_drawn(self) -> None:
+        table = corpus(self.speakers, split=["train", "train", "test", None])
+        sides = splits(assign_splits(table, validation=1, seed=3))
+        assert sides["test"] == {"c"}
+        assert len(sides["validation"]) == len(sides["train"]) == 1
+
+    def test_validation_may_be_named(self) -> None:
+        table = corpus(self.speakers, split=["train", "train", "test", None])
+        sides = splits(assign_splits(table, validation=["b"]))
+        assert sides == {"train": {"a"}, "validation": {"b"}, "test": {"c"}}
+
+    def test_speakers_need_not_be_known(self) -> None:
+        table = corpus([None, None], split=["train", "validation"])
+        assert assign_splits(table).table["split"].tolist() == ["train", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "columns", "arguments", "expected"),
+    [
+        (list("abc"), {}, {}, "the split column is empty; name some of its speakers (a, b, c)"),
+        (list("aaa"), {}, {}, "has one speaker, a, and no other to test on; record another, fill in the split column"),
+        (list("abc"), {}, {"test": ["B"]}, "no speaker 'B'; it has a, b, c"),
+        (["Anna", "Bo"], {}, {"test": ["Ana"]}, "no speaker 'Ana', the nearest is 'Anna'"),
+        (list("abc"), {}, {"test": ["a"], "validation": ["x"]}, "no speaker 'x'"),
+        (list("abc"), {}, {"test": ["a"], "validation": ["a"]}, "speaker a is named for both validation and test"),
+        (list("abc"), {}, {"test": ["a"], "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),
+        (list("abc"), {}, {"test": ["a"], "group": "dialog"}, "no column 'dialog' to group by; its columns are utt"),
+        (
+            list("abab"),
+            {"dialogue": ["1", "1", "2", "2"]},
+            {"test": ["1"], "group": "dialogue", "validation": 0},
+            "speaker a is in test and train (2 such speakers); a speaker must be on one side "
+            "(protocol.speakers_apart=false accepts the split as it is)",
+        ),
+        (["a", None, "b"], {}, {"test": ["a"]}, "have no speaker, so speakers cannot be kept apart"),
+        (
+            ["a", None, "b"],
+            {"split": ["train", "train", "test"]},
+            {"validation": 1},
+            "1 of 3 utterances have no speaker",
+        ),
+        (list("abc"), {}, {"test": ["1"], "group": "session"}, "3 of 3 utterances have no session"),
+        (
+            list("aba"),
+            {"session": ["1", "1", "2"]},
+            {"test": ["1"], "group": "session", "validation": 0},
+            "speaker a is in test and train (1 such speakers)",
+        ),
+        (list("aab"), {"split": ["train", "validation", "test"]}, {}, "speaker a is in train and validation"),
+    ],
+)  # fmt: skip
+def test_refused(
+    speakers: list[str | None],
+    columns: dict[str, list[str | None]],
+    arguments: dict[str, object],
+    expected: str,
+) -> None:
+    with pytest.raises(CorpusError) as caught:
+        assign_splits(corpus(speakers, **columns), **arguments)  # pyright: ignore[reportArgumentType]
+    assert str(caught.value).startswith("table: ")
+    assert expected in str(caught.value)
+
+
+def test_shared_speakers_can_be_accepted() -> None:
+    table = corpus(list("aab"), split=["train", "test", "test"])
+    kept = assign_splits(table, validation=0, speakers_apart=False)
+    assert list(kept.table["split"]) == ["train", "test", "test"]
+    assert shared_speakers(kept) == {"test": 0.5}
+
+
+def test_shared_transcripts() -> None:
+    table = corpus(
+        list("aabbbc"),
+        split=["train", "train", "test", "test", "test", "validation"],
+        transcript=["Oh, no!", "Yes.", "oh no [LAUGHTER]", "Maybe", None, "no"],
+    )
+    assert shared_transcripts(table) == {"validation": 0.0, "test": 0.5}
+    assert shared_transcripts(corpus(["a"], split=["train"])) == {}
+
+
+def test_shared_transcripts_of_meld(shared: Path) -> None:
+    rows = []
+    for split, name in {"train": "train", "dev": "validation", "test": "test"}.items():
+        with open(
+            shared / "corpora" / "meld_text" / f"{split}_sent_emo.csv", encoding="utf-8", newline=""
+        ) as file:
+            rows += [(name, row["Utterance"]) for row in csv.DictReader(file)]
+    table = corpus([None] * len(rows), split=[row[0] for row in rows], transcript=[row[1] for row in rows])
+    assert shared_transcripts(table) == {"validation": 170 / 1109, "test": 404 / 2610}
+
+
+words = st.lists(st.sampled_from(["no", "oh", "yes", "go", "we"]), max_size=6).map(" ".join)
+
+
+@given(
+    texts=st.lists(st.one_of(st.none(), words, words.map(str.upper)), min_size=6, max_size=14),
+    threshold=st.sampled_from([0.5, 0.8, 1.0]),
+)
+@example(texts=["oh yes no", "no oh no"], threshold=0.5)  # alike only where the second one is searched for
+def test_said_in_test_is_what_comparing_all_pairs_finds(texts: list[str | None], threshold: float) -> None:
+    split = [("train", "test", "validation")[i % 3] for i in range(len(texts))]
+    table = corpus(["a"] * len(texts), split=split, transcript=texts)
+
+    def alike(a: str, b: str) -> bool:
+        pairs = ((a.lower().split(), b.lower().split()), (b.lower().split(), a.lower().split()))
+        return any(SequenceMatcher(None, *pair, autojunk=False).ratio() >= threshold for pair in pairs)
+
+    test = [text for text, side in zip(texts, split, strict=True) if side == "test" and text is not None]
+    expected = [
+        side != "test" and text is not None and any(alike(text, other) for other in test)
+        for text, side in zip(texts, split, strict=True)
+    ]
+    assert said_in_test(table, threshold).tolist() == expected
