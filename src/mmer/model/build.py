@@ -94,6 +94,7 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     config = MMERConfig(
         speech_config=speech_config if uses_speech else None,
         speech_functionals=functionals if uses_speech else 0,
+        classifies_functionals=uses_speech and bool(functionals),
         text_config=text_config if uses_text else None,
         fusion=fusion,
         ablate=list(recipe.model.ablate),

@@ -23,6 +23,8 @@ class MMERConfig(PreTrainedConfig):
             text-only baseline.
         speech_functionals: number of the last columns of `input_features` that hold functionals of the clip, which join
             every frame that the speech encoder makes of the other columns.
+        classifies_functionals: whether a linear classifier of the functionals answers together with the network; not
+            so in models of earlier versions.
         text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
             for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
@@ -62,6 +64,7 @@ class MMERConfig(PreTrainedConfig):
 
     speech_config: Any = None
     speech_functionals: int = 0
+    classifies_functionals: bool = False
     text_config: Any = None
     fusion: Fusion = "mmer"
     ablate: list[Part] = field(default_factory=list)

@@ -16,7 +16,7 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from mmer.model.configuration import MMERConfig
-from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
+from mmer.model.encoders.speech import FUNCTIONALS_SCALE, SpeechEncoder, new_speech_encoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.encoders.trainable import add_lora, merge_lora
 from mmer.model.fusion import MultimodalDynamicFusion, NaiveFusion, SpeechPooling, TextPooling
@@ -41,7 +41,8 @@ class MMEROutput(ModelOutput):
     Attributes:
         loss: scalar L, the weighted sum of the objectives (equation 1); needs `labels`.
         logits: (batch, emotions).
-        fused_embedding: (batch, speech size + d), or of a baseline's size; the logits are computed from it.
+        fused_embedding: (batch, speech size + d), or of a baseline's size; the logits are computed from it, and from
+            the functionals where these have a classifier.
         augmented_fused_embedding: (batch, speech size + d) of the augmented view.
         ctc_logits: (batch, frames, symbols), computed from A.
         frame_counts: (batch,) valid frames; the learned embedding of missing speech is one frame.
@@ -110,7 +111,11 @@ class MMERForEmotionRecognition(PreTrainedModel):
             )
         self.fusion = FUSIONS[config.fusion](config)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(self.fusion.output_size, len(config.id2label or {}))
+        emotions = len(config.id2label or {})
+        self.classifier = nn.Linear(self.fusion.output_size, emotions)
+        self.functionals_classifier = None
+        if config.classifies_functionals:  # fitted by mmer.training.functionals_classifier, not by gradients
+            self.functionals_classifier = nn.Linear(config.speech_functionals, emotions).requires_grad_(False)
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         if config.missing_modality_embeddings:
@@ -243,11 +248,13 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
         # Section 2.2: A (batch, frames, speech size) and e_t (batch, tokens, d), then fusion and classifier.
         speech, text = self._replace_missing(*self._encode(speech_input, text_input, kept))
-        fused, logits = self.answer(speech, text)
+        fused = self._fused(speech, text)
+        network_logits = self.classifier(fused)
+        logits = self._with_functionals(network_logits, speech)
         second_fused = None
         if has_second_view:  # the second view takes part in L_ACL alone
             fused, second_fused = fused.chunk(2)
-            logits = logits.chunk(2)[0]
+            network_logits, logits = (each.chunk(2)[0] for each in (network_logits, logits))
             speech = speech and Encoding(*(tensor.chunk(2)[0] for tensor in speech))
 
         # Section 2.3, L_CTC: symbols of the un-pooled frames A, (batch, frames, symbols).
@@ -265,7 +272,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
             frame_counts=None if speech is None else speech.mask.sum(dim=1),
         )
         if labels is not None:  # equation 1
-            output.summary = self._summary(output, labels, ctc_labels)
+            output.summary = self._summary(output, network_logits, labels, ctc_labels)
             output.loss, output.objectives, output.infinite_ctc = multitask_loss(self.config, output.summary)
         return output
 
@@ -334,6 +341,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse both modalities and classify the result (section 2.2).
 
+        With a classifier of functionals, the logits are the mean of the network's and its logits, for speech that is
+        given: the geometric mean of both answers.
+
         Args:
             speech: A, (batch, frames, speech size), of `encode_speech`; None if speech is missing everywhere.
             text: e_t, (batch, tokens, d), of `encode_text`; None if text is missing everywhere.
@@ -345,10 +355,22 @@ class MMERForEmotionRecognition(PreTrainedModel):
             ValueError: a modality that the network needs is not given, and the network does not accept that.
         """
         speech, text = self._replace_missing(speech, text)
+        fused = self._fused(speech, text)
+        return fused, self._with_functionals(self.classifier(fused), speech)
+
+    def _fused(self, speech: Encoding | None, text: Encoding | None) -> Tensor:
+        """Fuse encodings of both modalities, or of the one that the network uses."""
         frames, frame_mask, _ = speech or (None, None, None)
         tokens, token_mask, _ = text or (None, None, None)
-        fused = self.fusion(frames, frame_mask, tokens, token_mask)
-        return fused, self.classifier(fused)
+        return self.fusion(frames, frame_mask, tokens, token_mask)
+
+    def _with_functionals(self, logits: Tensor, speech: Encoding | None) -> Tensor:
+        """Join the network's logits, (batch, emotions), and those of the functionals, the last columns of A."""
+        if self.functionals_classifier is None or speech is None:
+            return logits
+        functionals = speech.hidden[:, 0, -self.config.speech_functionals :] / FUNCTIONALS_SCALE
+        joint = (logits + self.functionals_classifier(functionals)) / 2
+        return torch.where(speech.given[:, None], joint, logits)
 
     def _replace_missing(
         self, speech: Encoding | None, text: Encoding | None
@@ -408,11 +430,16 @@ class MMERForEmotionRecognition(PreTrainedModel):
             first, second = (ModalityInput(*self.hidden_states_of(*view, kept)) for view in (first, second))
         return concatenated(first, second)
 
-    def _summary(self, output: MMEROutput, labels: Tensor, ctc_labels: Tensor | None) -> dict[str, Tensor]:
-        """Compute the inputs of `multitask_loss` from logits, embeddings and CTC logits, one row per utterance."""
-        assert output.logits is not None
+    def _summary(
+        self, output: MMEROutput, network_logits: Tensor, labels: Tensor, ctc_labels: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Compute the inputs of `multitask_loss` from logits, embeddings and CTC logits, one row per utterance.
+
+        The network learns to be right alone: joint logits would leave to it what the functionals do not tell of the
+        training voices, which is least what holds for others.
+        """
         assert output.fused_embedding is not None
-        summary = {"logits": output.logits, "labels": labels}
+        summary = {"logits": network_logits, "labels": labels}
         if output.ctc_logits is not None and output.frame_counts is not None and ctc_labels is not None:
             losses, present, infinite = ctc_losses(output.ctc_logits, output.frame_counts, ctc_labels)
             summary |= {"ctc_losses": losses, "ctc_present": present, "ctc_infinite": infinite}

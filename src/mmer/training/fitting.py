@@ -29,6 +29,7 @@ from mmer.training.feature_store import (
     speaker_statistics,
 )
 from mmer.training.frozen_speech import FrozenSpeech
+from mmer.training.functionals_classifier import fit_functionals_classifier
 from mmer.training.preparation import (
     Preparation,
     as_judged,
@@ -76,6 +77,7 @@ def fit(
     statistics = _read_features(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
+    fit_functionals_classifier(model, store, train_part, statistics)
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
             processor.save_pretrained(part)

@@ -25,7 +25,9 @@ from mmer.recipe.model import Model, SpeechEncoderSettings, TextEncoderSettings
 from mmer.recipe.parsing import values, written
 from mmer.recipe.schema import Recipe
 
-_CLASSIFIER = ("classifier.weight", "classifier.bias")
+_CLASSIFIERS = tuple(
+    f"{name}.{kind}" for name in ("classifier", "functionals_classifier") for kind in ("weight", "bias")
+)
 _FREE = ("start_from", "dropout", "speech.train", "speech.spec_augment", "text.train")
 """Settings of `model` that need not be those of the model that training starts from."""
 _OF_ENCODERS = ("lora.", "speech.encoder", "speech.compact.", "text.encoder", "text.compact.")
@@ -157,8 +159,8 @@ def model_settings(config: MMERConfig, processor: MMERProcessor, folder: Path) -
 def _keep_classifier(
     weights: dict[str, Tensor], known: Sequence[str], fresh: Mapping[str, Tensor], labels: Sequence[str]
 ) -> None:
-    """Replace the rows of a classifier: those of known labels, where they belong, and fresh ones for the others."""
-    for name in _CLASSIFIER:
+    """Replace the rows of the classifiers: those of known labels, where they belong, and fresh ones for the others."""
+    for name in set(_CLASSIFIERS) & set(weights):
         rows = fresh[name].clone()
         for row, label in enumerate(labels):
             if label in known:

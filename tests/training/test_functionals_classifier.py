@@ -1,0 +1,162 @@
+"""The linear classifier of functionals beside the network: what it is fitted to, and what it keeps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from sklearn.linear_model import LogisticRegression
+
+from mmer.corpora.corpus import Corpus
+from mmer.features.statistics import FeatureStatistics
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.mmer import MMERForEmotionRecognition
+from mmer.model.processor import MMERProcessor
+from mmer.recipe.schema import Recipe
+from mmer.training.feature_store import FeatureStore, TrainingUtterance
+from mmer.training.functionals_classifier import STRENGTH, fit_functionals_classifier
+from mmer.training.run import train
+from mmer.training.starting_model import starting_model
+
+FUNCTIONALS = ("model.speech.compact.functionals=true", "model.speech.normalization=corpus")
+
+
+def started(recipe: Recipe, corpus: Corpus) -> tuple[MMERForEmotionRecognition, MMERProcessor, FeatureStore]:
+    """A new model of the recipe, its processor with the statistics of the corpus, and the features."""
+    torch.manual_seed(0)
+    model, processor = starting_model(recipe, corpus, sorted(corpus.table["emotion"].unique()))
+    store = FeatureStore(processor)
+    statistics = FeatureStatistics.of(map(store, TrainingUtterance.of(corpus)))
+    processor.corpus_mean, processor.corpus_std = statistics.mean.tolist(), statistics.std.tolist()
+    return model, processor, store
+
+
+def expected(store: FeatureStore, corpus: Corpus, weights: str | None = None) -> LogisticRegression:
+    """The same regression from the raw functionals, standardized by hand over the corpus."""
+    of_clips = np.array([store(utterance)[0, -147:] for utterance in TrainingUtterance.of(corpus)])
+    defined = ~np.isnan(of_clips)
+    assert store.processor.corpus_mean is not None
+    assert store.processor.corpus_std is not None
+    mean, std = (np.array(each)[-147:] for each in (store.processor.corpus_mean, store.processor.corpus_std))
+    standardized = np.clip(np.where(defined, (of_clips - mean) / std, 0), -4, 4)
+    return LogisticRegression(C=STRENGTH, max_iter=1000, class_weight=weights).fit(
+        standardized, corpus.table["emotion"]
+    )
+
+
+@pytest.mark.parametrize("emotions", [("angry", "calm", "sad"), ("calm", "sad")])
+def test_it_is_a_logistic_regression_on_standardized_functionals(
+    tiny: Callable[..., Recipe], tones: Path, emotions: tuple[str, ...]
+) -> None:
+    corpus = Corpus.read(tones)
+    corpus = corpus.select(corpus.table["emotion"].isin(emotions).to_numpy())
+    assert sorted(corpus.table["emotion"].unique()) == list(emotions)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    fit_functionals_classifier(model, store, corpus, {})
+    reference = expected(store, corpus)
+    clips = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 147)).astype(np.float32))
+    np.testing.assert_allclose(
+        model.functionals_classifier(clips).softmax(dim=1).numpy(),
+        reference.predict_proba(clips.numpy()),
+        atol=1e-3,
+    )
+
+
+def test_rare_emotions_weigh_as_much_as_frequent_ones_where_the_recipe_says_so(
+    tiny: Callable[..., Recipe], tones: Path
+) -> None:
+    corpus = Corpus.read(tones)
+    corpus = corpus.select(
+        (corpus.table["emotion"] != "sad").to_numpy() | (corpus.table["speaker"] == "A").to_numpy()
+    )
+    model, _, store = started(tiny(*FUNCTIONALS, "objectives.class_weights=balanced"), corpus)
+    assert model.functionals_classifier is not None
+    fit_functionals_classifier(model, store, corpus, {})
+    found = model.functionals_classifier.weight.numpy()
+    np.testing.assert_allclose(found, expected(store, corpus, "balanced").coef_, atol=1e-3)
+    assert np.abs(found - expected(store, corpus).coef_).max() > 1e-2
+
+
+def test_an_emotion_that_nobody_shows_is_the_least_probable(tiny: Callable[..., Recipe], tones: Path) -> None:
+    corpus = Corpus.read(tones)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    fit_functionals_classifier(
+        model, store, corpus.select((corpus.table["emotion"] != "calm").to_numpy()), {}
+    )
+    assert not model.functionals_classifier.weight[1].any()
+    assert model.functionals_classifier.bias.argmin() == 1
+    one = corpus.select((corpus.table["emotion"] == "sad").to_numpy())
+    fit_functionals_classifier(model, store, one, {})
+    assert not any(weight.any() for weight in model.functionals_classifier.parameters())
+
+
+def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    recipe = tiny(
+        *FUNCTIONALS,
+        "training.epochs=1",
+        "model.missing_modality_embeddings=true",
+        "augment.missing.speech=0.2",
+    )
+    folder = train(recipe, tmp_path / "run", console=Console(quiet=True)).model_folder
+    model = MMERForEmotionRecognition.from_pretrained(folder)
+    assert model.functionals_classifier is not None
+    assert model.functionals_classifier.weight.abs().max() > 0.01
+    assert not any(weight.requires_grad for weight in model.functionals_classifier.parameters())
+    corpus = Corpus.read(tones)
+    with_sound, store = TrainingUtterance.of(corpus)[:2], FeatureStore(MMERProcessor.from_pretrained(folder))
+    processor = store.processor
+    batch = processor.collate([store(with_sound[0]), None], ["yes", "no"])
+    with torch.no_grad():
+        output = model.eval()(**batch)
+        network = model.classifier(output.fused_embedding)
+        functionals = model.functionals_classifier(batch["input_features"][0, 0, -processor.functionals :])
+    torch.testing.assert_close(output.logits[0], (network[0] + functionals) / 2, atol=1e-4, rtol=0)
+    torch.testing.assert_close(output.logits[1], network[1])
+    assert (functionals - network[0]).abs().max() > 0.1
+
+
+def test_the_network_learns_to_be_right_alone(tiny: Callable[..., Recipe], tones: Path) -> None:
+    """Its gradients are those of a network without the classifier."""
+    corpus = Corpus.read(tones)
+    model, processor, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    said = TrainingUtterance.of(corpus)[:6]
+    batch = processor.collate([store(each) for each in said], [each.transcript for each in said])
+    labels = torch.tensor([processor.labels.index(each.emotion) for each in said])
+    gradients = []
+    for fitted in (False, True):
+        if fitted:
+            fit_functionals_classifier(model, store, corpus, {})
+        model.eval().zero_grad()
+        model(**batch, labels=labels).loss.backward()
+        gradients.append(model.classifier.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().max() > 0
+
+
+def test_a_model_trained_further_is_fitted_anew_with_the_labels_it_has_now(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    corpus = Corpus.read(tones)
+    first = corpus.select((corpus.table["emotion"] != "angry").to_numpy())
+    first.write(tmp_path / "first.parquet")
+    recipe = tiny(*FUNCTIONALS, "training.epochs=1", corpus=tmp_path / "first.parquet")
+    start = train(recipe, tmp_path / "run", console=Console(quiet=True)).model_folder
+    again = tiny(
+        *FUNCTIONALS, "training.epochs=1", f"model.start_from={start}", "training.average_with_start=0.5"
+    )
+    folder = train(again, tmp_path / "again", console=Console(quiet=True)).model_folder
+    before, after = (MMERForEmotionRecognition.from_pretrained(each) for each in (start, folder))
+    assert before.functionals_classifier is not None
+    assert after.functionals_classifier is not None
+    assert before.functionals_classifier.weight.shape == (2, 147)
+    assert after.functionals_classifier.weight.shape == (3, 147)
+    assert after.functionals_classifier.weight[0].abs().max() > 1e-3  # angry
+    recognizer = EmotionRecognizer.from_pretrained(folder, device="cpu")
+    assert recognizer.labels == ["angry", "calm", "sad"]
