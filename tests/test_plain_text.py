@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer.plain_text import json_text, lines_of, one_line, shown, valid, whole
+import mmer
+from mmer.plain_text import counted, json_text, lines_of, one_line, shown, valid, whole
 
 # Every code point, halves of surrogate pairs too.
 ANYTHING = st.text(st.characters())
@@ -43,3 +46,32 @@ def test_lines_end_where_files_end_them() -> None:
     assert lines_of("a\u2028b\x85c\x1cd 1\r\ne\rf\n") == ["a\u2028b\x85c\x1cd 1", "e", "f"]
     assert lines_of("") == []
     assert lines_of("\n\na") == ["", "", "a"]
+
+
+def test_counts_agree_with_their_noun_and_verb() -> None:
+    assert [counted(number, "speaker") for number in (0, 1, 2)] == ["0 speakers", "1 speaker", "2 speakers"]
+    assert [counted(number, "speaker", "is", "are") for number in (1, 2)] == [
+        "1 speaker is",
+        "2 speakers are",
+    ]
+    assert counted(1, "clip", "has", "have", of=5) == "1 of 5 clips has"
+    assert counted(0, "clip", "has", "have", of=1) == "0 of 1 clip have"
+
+
+FIXED_PLURAL = re.compile(
+    r"\{(?:len\([^{}]*\)|[a-z_.]*(?:count|number|utterances|speakers|answered|failed|missing)[^{}:]*)\} "
+    r"(?:other |labeled |test |training )*(?:utterances|clips|speakers|recordings|segments|folds|rows|views|"
+    r"transcripts|epochs|files|weights|votes|labels)\b"
+)
+"""A count in a message before a noun that stays in the plural, which reads "1 utterances"."""
+
+
+def test_no_message_counts_one_utterances() -> None:
+    source = Path(mmer.__file__).parent
+    found = [
+        f"{path.relative_to(source)}: {line.strip()}"
+        for path in sorted(source.rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if FIXED_PLURAL.search(line) and " of the {" not in line
+    ]
+    assert found == []

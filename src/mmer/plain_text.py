@@ -61,9 +61,19 @@ def lines_of(text: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def counted(number: int, what: str) -> str:
-    """Give a number with its noun, such as `1 speaker` or `2 speakers`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def counted(number: int, what: str, verb: str = "", verb_of_many: str = "", *, of: int | None = None) -> str:
+    """Give a number with its noun, and a verb in the form that goes with it.
+
+    Args:
+        number: how many.
+        what: the noun, as `speaker` in `1 speaker` and `2 speakers`.
+        verb: after one, as `is` in `1 speaker is`.
+        verb_of_many: after any other number, as `are` in `2 speakers are`.
+        of: how many there are in all, as 5 in `1 of 5 speakers is`.
+    """
+    noun = what if (number if of is None else of) == 1 else f"{what}s"
+    amount = f"{number}" if of is None else f"{number} of {of}"
+    return " ".join(filter(None, (amount, noun, verb if number == 1 else verb_of_many)))
 
 
 def json_text(content: Any, *, indent: int | None = None, allow_nan: bool = False) -> str:

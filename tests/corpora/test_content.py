@@ -55,16 +55,16 @@ def test_every_change_is_told(corpus: Corpus, tmp_path: Path) -> None:
     for other, told in (
         (
             changed(corpus, emotion=["sad", "sad", "sad", None]),
-            "emotion of 1 utterances (first u2: 'happy' before, 'sad' now)",
+            "emotion of 1 utterance (first u2: 'happy' before, 'sad' now)",
         ),
         (
             changed(corpus, transcript=["yes", None, None, "no"]),
-            "transcript of 1 utterances (first u2: '' before, None now)",
+            "transcript of 1 utterance (first u2: '' before, None now)",
         ),
-        (changed(corpus, speaker=["A", None, None, None]), "speaker of 1 utterances"),
-        (changed(corpus, end=[None, 1.1, None, None]), "end of 1 utterances (first u2: 1.0 before, 1.1 now)"),
-        (changed(corpus, rating=[1, 2, 3, 5]), "rating of 1 utterances"),
-        (corpus.select([True, True, True, False]), "1 utterances are gone (u4)"),
+        (changed(corpus, speaker=["A", None, None, None]), "speaker of 1 utterance"),
+        (changed(corpus, end=[None, 1.1, None, None]), "end of 1 utterance (first u2: 1.0 before, 1.1 now)"),
+        (changed(corpus, rating=[1, 2, 3, 5]), "rating of 1 utterance"),
+        (corpus.select([True, True, True, False]), "1 utterance is gone (u4)"),
         (Corpus(corpus.table.drop(columns="improvised")), "the column improvised is gone"),
     ):
         (change,) = content_changes(made, other)

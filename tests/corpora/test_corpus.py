@@ -306,8 +306,8 @@ def test_durations_come_from_spans_and_headers(tmp_path: Path) -> None:
     assert measured.table["duration"].fillna(-1).tolist() == [2, 1.5, 1.25, 1, -1, -1, -1]
     assert reports == [(1, 2), (2, 2)]
     assert measured.notes[0] == "old"
-    assert measured.notes[1].startswith(f"1 recordings cannot be read: {bad}: is no audio")
-    assert measured.notes[2] == "1 utterances start behind the end: u6"
+    assert measured.notes[1].startswith(f"recordings cannot be read (1): {bad}: is no audio")
+    assert measured.notes[2] == "utterances start behind the end (1): u6"
 
 
 def test_summary() -> None:

@@ -102,7 +102,7 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
     assert (row["score"], row["transcript"]) == (2.5, "1,5")
     assert corpus.notes == [
         "a.csv is read with semicolons between its columns",
-        "3 columns are taken by the names that a corpus has: Utterance ID as utterance_id, Audio-Path as audio_path, "
+        "columns are taken by the names that a corpus has (3): Utterance ID as utterance_id, Audio-Path as audio_path, "
         "EMOTION as emotion",
     ]
     for encoding in ("utf-16", "utf-8-sig"):

@@ -56,9 +56,9 @@ class TestEmns:
         assert (first["speaker"], first["gender"], first["age_group"]) == ("3", "female", "20's")
         assert (first["intensity"], first["description"]) == (7, "{gender} {emphasis} says")
         assert corpus.notes[:3] == [
-            "1 rows are not complete and are left out: rec_b.webm (Needs Updating)",
-            "1 labeled utterances have no recording and are left out: rec_d",
-            "1 recordings have no label and are left out: rec_e.webm",
+            "rows are not complete and are left out (1): rec_b.webm (Needs Updating)",
+            "labeled utterances have no recording and are left out (1): rec_d",
+            "recordings have no label and are left out (1): rec_e.webm",
         ]
         assert corpus.notes[3].startswith("2 utterances, the release has 1181: 0 Angry (documented 126)")
 
@@ -174,8 +174,8 @@ class TestPavoque:
         assert set(corpus.table["emotion"]) == {"poker"}
         assert corpus.table["speaker"].nunique() == 1
         assert corpus.notes[:3] == [
-            "1 yaml files have no flac file and are left out: pavoque-neutral.yaml",
-            "1 utterances end before they begin and are left out: outtake_sad_a0001",
+            "yaml files have no flac file and are left out (1): pavoque-neutral.yaml",
+            "utterances end before they begin and are left out (1): outtake_sad_a0001",
             "2 utterances are outtakes, rejected repetitions of others",
         ]
         assert corpus.notes[3].startswith(
@@ -282,13 +282,13 @@ class TestM3ed:
     def test_notes(self, release: Path) -> None:
         notes = read_corpus("m3ed", release).notes
         assert notes[:2] == [
-            "1 series are in no list of splitInfo, their split is null: x",
-            "1 labeled utterances have no recording and are left out: shaonianpai_1_3",
+            "series are in no list of splitInfo, their split is null (1): x",
+            "labeled utterances have no recording and are left out (1): shaonianpai_1_3",
         ]
         assert notes[2].startswith("4 utterances, the release has 24437: 1 Neutral (documented 10021)")
         assert notes[3:] == [
-            "1 recordings have no length and are left out: shaonianpai_1_2",
-            "1 recordings are shorter than 0.1 s: anjia_1_1",
+            "recordings have no length and are left out (1): shaonianpai_1_2",
+            "recordings are shorter than 0.1 s (1): anjia_1_1",
         ]
 
     def test_no_m3ed(self, release: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -339,10 +339,10 @@ class TestResd:
         }
         assert corpus.table[["speaker", "transcript"]].isna().all(axis=None)
         assert corpus.notes[:2] == [
-            "1 labeled utterances have no recording and are left out: 01_anger_fear_a_001",
+            "labeled utterances have no recording and are left out (1): 01_anger_fear_a_001",
             "1 of 3 dialogues are in both train and test",
         ]
-        assert corpus.notes[2].startswith("4 utterances have no transcript: 32_happiness_enthusiasm_h_120")
+        assert corpus.notes[2].startswith("utterances have no transcript (4): 32_happiness_enthusiasm_h_120")
         assert corpus.notes[3].startswith("4 utterances, the release has 1396: 0 anger (documented 219)")
 
     def test_the_annotated_variant(self, release: Path) -> None:

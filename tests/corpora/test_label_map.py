@@ -99,6 +99,6 @@ def test_canonical_names() -> None:
     renamed = with_canonical_emotions(given)
     assert names(renamed) == ["angry", None, "happy", None, "wistful"]
     assert names(renamed, "original_emotion") == ["Anger", "No-agreement", "JOY", None, "wistful"]
-    assert renamed.notes == ["1 labels are not known here and stay as they are: wistful"]
+    assert renamed.notes == ["labels are not known here and stay as they are (1): wistful"]
     assert given.notes == []
     assert "original_emotion" not in with_canonical_emotions(corpus("angry", None)).table

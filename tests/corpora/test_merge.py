@@ -53,7 +53,7 @@ def test_columns_and_notes(tmp_path: Any) -> None:
     assert merged.table["improvised"].tolist() == [True, None, None]
     assert merged.notes == [
         "a: one clip is missing",
-        "b: 1 labels are not known here and stay as they are: wistful",
+        "b: labels are not known here and stay as they are (1): wistful",
     ]
     merged.write(tmp_path / "all.parquet")
     assert Corpus.read(tmp_path / "all.parquet").table["votes"].dropna().tolist() == ['{"1": ["sad"]}']

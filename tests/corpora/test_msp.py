@@ -64,11 +64,11 @@ class TestPodcast:
         assert [first[name] for name in ("activation", "valence", "dominance")] == [2.2, 4.0, 2.6]
         assert corpus.table["transcript"].tolist() == ["I’m here.", None, None, None, ""]
         assert corpus.notes == [
-            "1 labeled utterances have no recording and are left out: MSP-PODCAST_3000_0001",
-            "1 recordings have no label and are left out: MSP-PODCAST_4000_0001.wav",
-            "1 recordings are known to be unlike the others (stereo, 44.1 kHz): MSP-PODCAST_1023_0235",
+            "labeled utterances have no recording and are left out (1): MSP-PODCAST_3000_0001",
+            "recordings have no label and are left out (1): MSP-PODCAST_4000_0001.wav",
+            "recording MSP-PODCAST_1023_0235 is known to be unlike the others (stereo, 44.1 kHz)",
             "counts depend on the version of the release and are not compared",
-            "3 utterances have no transcript: MSP-PODCAST_0001_0019, MSP-PODCAST_0002_0001, MSP-PODCAST_1023_0235",
+            "utterances have no transcript (3): MSP-PODCAST_0001_0019, MSP-PODCAST_0002_0001, MSP-PODCAST_1023_0235",
         ]
 
     def test_votes(self, release: Path) -> None:
@@ -168,10 +168,10 @@ class TestImprov:
     def test_notes(self, release: Path) -> None:
         name = next(release.glob("Eval*.txt")).name
         assert read_corpus("msp-improv", release).notes == [
-            f"1 label lines cannot be read and are left out ({name}): line 13",
-            f"1 votes are of a worker who voted before and are left out ({name}): line 4",
-            "1 labeled utterances have no recording and are left out: MSP-IMPROV-S01A-M01-S-FM04",
-            "1 recordings have no label and are left out: MSP-IMPROV-S01A-M01-T-FM09.wav",
+            f"label lines cannot be read and are left out ({name}) (1): line 13",
+            f"votes are of a worker who voted before and are left out ({name}) (1): line 4",
+            "labeled utterances have no recording and are left out (1): MSP-IMPROV-S01A-M01-S-FM04",
+            "recordings have no label and are left out (1): MSP-IMPROV-S01A-M01-T-FM09.wav",
             "3 utterances, the release has 8438: 1 T (documented 652), 1 R (documented 620), 0 S (documented 4381), "
             "1 P (documented 2785)",
         ]

@@ -64,8 +64,8 @@ class TestEsd:
         assert "part" not in corpus.table
         assert corpus.notes[0].startswith("8 utterances, the release has 35000: 3 Angry (documented 7000)")
         assert corpus.notes[1:] == [
-            "1 lines of text files cannot be read: 0015.txt line 2",
-            "1 utterances have no transcript: 0017_001402",
+            "lines of text files cannot be read (1): 0015.txt line 2",
+            "utterances have no transcript (1): 0017_001402",
         ]
 
     def test_no_esd(self, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ class TestEmovDb:
         assert table["josh_Neutral_neutral_1-28_0001"]["transcript"] == "Author of the danger trail."
         assert table["bea_Amused_amused_57-84_0057"]["transcript"] == 'Say \\"no\\".'
         assert table["jenie_Angry_laugh"]["transcript"] is None
-        assert corpus.notes[1:] == ["1 utterances have no transcript: jenie_Angry_laugh"]
+        assert corpus.notes[1:] == ["utterances have no transcript (1): jenie_Angry_laugh"]
 
 
 class TestJlCorpus:
@@ -139,10 +139,10 @@ class TestJlCorpus:
         assert third["transcript"] is None
         assert str(folder) in third["audio_path"]
         notes = "\n".join(corpus.notes)
-        assert "are left out: perception/clip1.wav" in notes
-        assert "further copies are left out: raw jl corpus/x/jl/male2_excited_1a_1.wav" in notes
+        assert "are left out (1): perception/clip1.wav" in notes
+        assert "further copies are left out (1): raw jl corpus/x/jl/male2_excited_1a_1.wav" in notes
         assert "3 utterances, the release has 2400: 1 angry (documented 240)" in notes
-        assert corpus.notes[-1] == "1 utterances have no transcript: male2_excited_1a_1"
+        assert corpus.notes[-1] == "utterances have no transcript (1): male2_excited_1a_1"
 
 
 class TestMead:
@@ -198,8 +198,8 @@ class TestShemo:
         assert "female/x.wav" in corpus.notes[0]
         assert corpus.notes[1].startswith("4 utterances, the release has 3000: 1 A (documented 1059)")
         assert corpus.notes[2:] == [
-            "1 transcripts have no recording and are left out: M99N01",
-            "2 utterances have no transcript: F07W01, M01A01",
+            "transcripts have no recording and are left out (1): M99N01",
+            "utterances have no transcript (2): F07W01, M01A01",
         ]
 
     def test_git_lfs_pointers(self, tmp_path: Path) -> None:
@@ -207,5 +207,5 @@ class TestShemo:
         (tmp_path / "male" / "M36S02.wav").write_text(
             "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
         )
-        with pytest.raises(CorpusError, match="all 1 recordings are git-lfs pointers"):
+        with pytest.raises(CorpusError, match="1 recording found, git-lfs pointer"):
             read_corpus("shemo", tmp_path)

@@ -218,7 +218,7 @@ def test_the_terminal_shows_model_and_ceiling() -> None:
     with (console := Console(width=120)).capture() as captured:
         console.print(annotator_table(found))
     lines = captured.get().splitlines()
-    assert "Against 3 votes of annotators on 1 utterances" in lines[0]
+    assert "Against 3 votes of annotators on 1 utterance" in lines[0]
     (line,) = [line for line in lines if "agrees with most raters" in line]
     assert "66.7%" in line
     assert "33.3%" in line

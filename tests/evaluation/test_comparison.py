@@ -173,10 +173,10 @@ class TestUtterances:
         first, second = made(0.5, 0.7)
         second.loc[3, "predicted"] = None
         second = second.drop(index=[7, 9])
-        told = "3 of the 200 utterances of a have no answer in b and 0 of b have none in a; the first is 'u3'"
+        told = "b has no answer to 3 of 200 utterances of a and a has none to 0 of b; the first is 'u3'"
         with pytest.raises(MMERError, match=told + "; give common=True"):
             compare({"a": first, "b": second})
-        with pytest.raises(MMERError, match=r"0 of the 197 utterances of b .* and 3 of a have none in b"):
+        with pytest.raises(MMERError, match=r"a has no answer to 0 of 197 utterances of b and b has none to 3 of a"):
             compare({"b": second, "a": first})
         found = compare({"a": first, "b": second}, common=True)
         assert (found.utterances, found.left_out) == (197, 3)
@@ -210,7 +210,7 @@ def test_tables_say_it_all() -> None:
         f"{100 * found.runs['b'].balanced_accuracy:.1f}",
         f"{100 * difference.difference:+.1f}",
         f"{100 * (difference.low or 0):+.1f} to {100 * (difference.high or 0):+.1f}",
-        "note: 1 utterances, not answered by all runs, are left out",
+        "note: left out: 1 utterance not answered by all runs",
     ):
         assert shown in printed
     assert printed.count("4 speakers are few, the interval is rough") == 1

@@ -61,7 +61,7 @@ def test_order_of_labels_is_the_order_of_the_matrix():
     ("truth", "predicted", "told"),
     [
         ([], [], "0 predictions of 0 utterances"),
-        (["sad"], ["sad", "sad"], "2 predictions of 1 utterances"),
+        (["sad"], ["sad", "sad"], "2 predictions of 1 utterance"),
         (["joyful"], ["sad"], "'joyful': the labels are angry"),
         (["sad"], ["joyful"], "'joyful': the labels are angry"),
     ],

@@ -98,7 +98,7 @@ def test_calibration_is_told(copy: Path) -> None:
     text = read_card(write_model_card(copy)).text
     assert "| both | temperature | 8 | 25.0 % | 12.5 % | 1.500 | 1.250 |" in text
     assert "| text | none was better | 8 |" in text
-    assert "on 1 speakers of calls (validation)" in text
+    assert "on 1 speaker of calls (validation)" in text
     assert "Few speakers." in text
     assert "anna" not in text
 

@@ -135,7 +135,7 @@ class TestS3prl:
     @pytest.mark.parametrize(
         ("predicted", "truth", "told"),
         [
-            ("a hap\n", "a hap\nb sad\n", "1 utterances are in one of it and test_fold1_truth.txt alone"),
+            ("a hap\n", "a hap\nb sad\n", "1 utterance is in one of it and test_fold1_truth.txt alone"),
             ("a hap\na sad\n", "a hap\n", "test_fold1_predict.txt: 'a' is there 2 times"),
             ("a hap\n", "a hap\nsad\n", "test_fold1_truth.txt: line 2 is not an id and an emotion"),
         ],

@@ -135,7 +135,7 @@ def test_evaluate_tells_how_many_it_was_trained_on(model: Path, corpus: Corpus, 
         "28 of 40 utterances were in the training of the model (20 of its train split and 8 of its validation split)"
         in text
     )
-    assert "of the 12 others: balanced accuracy" in text
+    assert "of the others, 12 utterances: balanced accuracy" in text
     answers = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
     assert overlap(answers["in_training"]) == figures.in_training
     test = evaluate(model, corpus, "test", device="cpu")

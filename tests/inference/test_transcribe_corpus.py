@@ -92,7 +92,7 @@ def test_the_ctc_head_of_a_model(
     recognizer = EmotionRecognizer.from_pretrained(model, "cpu", transcription="ctc")
     expected = [recognizer(path).transcript for path in corpus.table["audio_path"][:4]]
     assert recognized(Corpus.read(out).table) == [*expected, None, None]
-    assert "note: 2 utterances have no readable recording and were not transcribed" in done.err
+    assert "note: not transcribed: 2 utterances without a readable recording" in done.err
     assert "note: word error rate " in done.err
     assert f"6 utterances in {out}" in done.err
 

@@ -209,7 +209,7 @@ SPEC = "modalities.audio.feature_encoder_spec"
         (in_settings(SPEC, "[" * 900), "config.yaml: cannot be read as the settings of emotion2vec"),
         (in_settings("depth", 3), "model.pt lacks 12 weights .* the first is blocks.2.attn.proj.bias"),
         (in_settings("depth", 1), "model.pt holds 12 weights of layers that config.yaml does not describe"),
-        (in_weights(FC1, lambda weight: None), "model.pt lacks 1 weights .* blocks.1.mlp.fc1.weight"),
+        (in_weights(FC1, lambda weight: None), "model.pt lacks 1 weight .* blocks.1.mlp.fc1.weight"),
         (
             in_weights(FC1, lambda weight: weight[:-1]),
             r"fc1.weight has the shape \(191, 48\), where .* \(192, 48\)",
@@ -219,7 +219,7 @@ SPEC = "modalities.audio.feature_encoder_spec"
             "NaN or infinite weights in blocks.1.mlp.fc1.weight",
         ),
         (in_weights(FC1, lambda weight: weight.long()), "fc1.weight holds no floating-point numbers"),
-        (in_weights("proj.bias", lambda bias: None), "model.pt lacks 1 weights .* the first is proj.bias"),
+        (in_weights("proj.bias", lambda bias: None), "model.pt lacks 1 weight .* the first is proj.bias"),
         (in_weights("proj.bias", lambda bias: bias[:8]), r"proj.bias has the shape \(8,\)"),
         (write("tokens.txt", "angry\nsad"), "tokens.txt names 2 classes, and proj.weight in model.pt has 9"),
         (write("tokens.txt", "a/sad\n" * 9), "tokens.txt must name a different emotion on each line"),

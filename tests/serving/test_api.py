@@ -304,7 +304,7 @@ class TestRefusals:
         with post_raw(url, f"Content-Length: {len(body)}") as connection:
             time.sleep(0.3)
             refused = httpx2.get(f"{url}/v1/model")
-            assert "1 requests are being answered" in detail(refused, 503)
+            assert "1 request is being answered" in detail(refused, 503)
             assert refused.headers["Retry-After"] == "1"
             connection.sendall(body)
             assert read_answer(connection).startswith("HTTP/1.1 200 ")

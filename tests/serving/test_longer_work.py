@@ -201,7 +201,7 @@ def test_no_more_wait_than_will_be_answered_soon(
         time.sleep(0.5)
         refused = httpx2.post(f"{url}/v1/explain", json={"transcript": words}, timeout=60)
         assert refused.status_code == 503
-        assert "8 requests of this kind are being answered" in refused.json()["detail"]
+        assert "8 requests of this kind wait already" in refused.json()["detail"]
         assert refused.headers["Retry-After"] == "10"
         answer = httpx2.post(f"{url}/v1/predict", json={"transcript": words}, timeout=60)
         assert answer.status_code == 200

@@ -72,10 +72,10 @@ def test_named_speakers(
         (
             2,
             {"transcript": ["a"]},
-            "2 files and 1 times transcript; send it once for each file, or not at all",
+            "2 files and 1 value of transcript; send it once for each file, or not at all",
         ),
-        (2, {"speaker": ["a", "b", "c"]}, "2 files and 3 times speaker"),
-        (3, {"min_confidence": ["0.1", "0.2"]}, "3 files and 2 times min_confidence"),
+        (2, {"speaker": ["a", "b", "c"]}, "2 files and 3 values of speaker"),
+        (3, {"min_confidence": ["0.1", "0.2"]}, "3 files and 2 values of min_confidence"),
         (1, {"min_confidence": "2"}, "min_confidence: Input should be less than 1"),
         (1, {"words": "a"}, "no field 'words'; allowed are file, transcript, speaker, min_confidence"),
         (1, {"audio": "a"}, "the form has a field 'audio'"),

@@ -62,7 +62,7 @@ def test_a_finished_run_of_another_corpus_is_refused(
     corpus = Corpus.read(own)
     corpus.table.loc[5, "transcript"] = "other words"
     corpus.write(own)
-    with pytest.raises(RecipeError, match=r"transcript of 1 utterances"):
+    with pytest.raises(RecipeError, match=r"transcript of 1 utterance"):
         train(recipe, out, console=quiet())
     own.write_bytes(before)
     shutil.copy(own.parent / "A_sad_0.wav", own.parent / "A_angry_0.wav")

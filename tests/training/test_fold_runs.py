@@ -120,7 +120,7 @@ def test_time_left_is_told_off_a_terminal(tmp_path: Path, monkeypatch: pytest.Mo
     console = Console(file=io.StringIO())
     train_folds([tmp_path / "a"], console)
     assert isinstance(console.file, io.StringIO)
-    assert re.search(r"^0\.5 of 1 folds  0:00:0\d left$", console.file.getvalue(), re.MULTILINE)
+    assert re.search(r"^0\.5 of 1 fold  0:00:0\d left$", console.file.getvalue(), re.MULTILINE)
 
 
 def test_only_whole_lines_of_progress_are_progress() -> None:

@@ -297,7 +297,7 @@ def test_what_names_were_taken_for_is_told(tones: Path, tmp_path: Path, tiny):
         "names in the column speaker are written in several ways" in note for note in preparation.corpus.notes
     )
     assert (
-        "1 columns are taken by the names that a corpus has: Emotion as emotion" in preparation.corpus.notes
+        "columns are taken by the names that a corpus has (1): Emotion as emotion" in preparation.corpus.notes
     )
     sides = preparation.corpus.table.groupby(preparation.corpus.table["speaker"].str.casefold())[
         "split"

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mmer.audio.faults import AudioFault
 from mmer.errors import AudioError, CodedWarning, EmptyAudioError, MMERError, Parameter, TooLongError
+from mmer.plain_text import counted
 
 SAMPLING_RATE = 16_000  # Hz, of every waveform inside the package
 
@@ -138,4 +139,6 @@ def check_finite(waveform: NDArray[np.float32], rate: int, name: str, before: fl
     if not finite.all():
         wrong = np.flatnonzero(~finite)
         at = f"{before + wrong[0] / rate:.3f} s"
-        raise AudioError(f"{name}: {len(wrong)} samples are NaN or infinite, the first at {at}")
+        raise AudioError(
+            f"{name}: {counted(len(wrong), 'sample', 'is', 'are')} NaN or infinite, the first at {at}"
+        )

@@ -25,6 +25,7 @@ from mmer.corpora.views import View, write_views
 from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.files.lock import writes
 from mmer.files.writing import write_bytes
+from mmer.plain_text import counted
 from mmer.runs.journal import Journal
 from mmer.runs.seeds import seed_for
 from mmer.text.error_rates import word_errors
@@ -296,7 +297,7 @@ def _check_languages(
     present = sorted(languages.dropna().unique())
     for generator in generators:
         if getattr(generator, "speaks", False) and languages.isna().any():
-            found = f"{languages.isna().sum()} of {len(languages)} utterances have no language"
+            found = f"{counted(languages.isna().sum(), 'utterance', 'has', 'have', of=len(languages))} no language"
             raise CorpusError(
                 f"{corpus.source}: {found}, which {generator.name} must know; give it, as ",
                 Parameter("language", "en"),

@@ -168,10 +168,10 @@ def transcribe(
         written, errors = transcribe_corpus(table, source, out, device=device, progress=progress)
     notes = list(table.notes)
     if unheard := int(written.table["recognized"].isna().sum()):
-        notes.append(f"{unheard} utterances have no readable recording and were not transcribed")
+        notes.append(f"not transcribed: {counted(unheard, 'utterance')} without a readable recording")
     if errors.rate is not None:
         rates = f"word error rate {errors.rate:.1%}, character error rate {errors.character_rate:.1%}"
-        notes.append(f"{rates} against {errors.transcripts} transcripts")
+        notes.append(f"{rates} against {counted(errors.transcripts, 'transcript')}")
     _report(console, notes, f"{counted(len(written), 'utterance')} in {out}")
 
 

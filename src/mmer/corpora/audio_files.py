@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmer.plain_text import counted
 from mmer.text.names import folded
 
 
@@ -35,7 +36,8 @@ def files_on_disk(paths: Sequence[str | None], folder: Path) -> tuple[list[str |
     if renamed:
         example = f"{renamed[0]} is {os.path.basename(found[renamed[0]])}"
         notes.append(
-            f"{len(renamed)} recordings have another name on disk, which differs in case, blanks or Unicode form; "
+            f"{counted(len(renamed), 'recording', 'has', 'have')} another name on disk, which differs in case, "
+            "blanks or Unicode form; "
             f"the first: {example}"
         )
     return [None if path is None else found[path] for path in paths], notes

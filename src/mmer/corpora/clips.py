@@ -15,6 +15,7 @@ from mmer.audio.load import SAMPLING_RATE, load_audio, load_with_warnings, probe
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError, CodedWarning, EmptyAudioError
+from mmer.plain_text import counted
 
 _THREADS = min(16, (os.cpu_count() or 1) + 2)  # some of them wait for the disk
 _FILES = 64  # files whose hashes are cached
@@ -111,7 +112,7 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
     table["duration"] = pd.Series(durations, dtype=float)
     notes = list(corpus.notes)
     if reasons:
-        notes.append(f"{len(reasons)} recordings cannot be read:")
+        notes.append(f"{counted(len(reasons), 'recording')} cannot be read:")
         notes += list(reasons)[:_SHOWN]
         if len(reasons) > _SHOWN:
             notes.append(f"and {len(reasons) - _SHOWN} more")
@@ -120,7 +121,7 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
         ("nothing", "nothing was read"),
     ):
         if count := kinds.count(kind):
-            notes.append(f"of {count} of {len(rows)} recordings {told}: time was up")
+            notes.append(f"of {counted(count, 'recording', of=len(rows))} {told}: time was up")
     return Corpus(table, source=corpus.source, notes=notes)
 
 

@@ -21,7 +21,7 @@ from mmer.corpora.tables import write_table
 from mmer.errors import AudioError
 from mmer.files.regular import open_regular
 from mmer.files.writing import writable, write_parquet
-from mmer.plain_text import valid
+from mmer.plain_text import counted, valid
 
 FOLDER = "content"
 """File name in the folder of results."""
@@ -88,9 +88,7 @@ def content_changes(folder: Path, corpus: Corpus, files: Files | None = None) ->
     paths = dict(zip(corpus.table["utterance_id"], corpus.table["audio_path"], strict=True))
     others = dict.fromkeys(paths[name] for name, sha in new.items() if name in old and old[name] != sha)
     if others:
-        changes.append(
-            _told(f"{len(others)} {'recording' if len(others) == 1 else 'recordings'}", list(others))
-        )
+        changes.append(_told(counted(len(others), "recording"), list(others)))
     for setting in files or {}:
         mine, theirs = (set(table["sha256"][table["setting"] == setting]) for table in (kept, now))
         if mine != theirs:
@@ -102,9 +100,9 @@ def _row_changes(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
     before, now = before.set_index("utterance_id"), now.set_index("utterance_id")
     changes = []
     gone, new = before.index.difference(now.index), now.index.difference(before.index)
-    for what, names in (("are gone", gone), ("are new", new)):
+    for what, names in (("gone", gone), ("new", new)):
         if len(names):
-            changes.append(_told(f"{len(names)} utterances {what}", names.tolist()))
+            changes.append(_told(f"{counted(len(names), 'utterance', 'is', 'are')} {what}", names.tolist()))
     both = before.index.intersection(now.index, sort=False)
     for name in before.columns:
         if name == "audio_path":
@@ -117,7 +115,7 @@ def _row_changes(before: pd.DataFrame, now: pd.DataFrame) -> list[str]:
         if rows:
             first = rows[0]
             shown = f"{both[first]}: {old[first]!r} before, {new_values[first]!r} now"
-            changes.append(f"{name} of {len(rows)} utterances (first {shown})")
+            changes.append(f"{name} of {counted(len(rows), 'utterance')} (first {shown})")
     return changes
 
 

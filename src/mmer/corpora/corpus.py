@@ -20,6 +20,7 @@ from mmer.corpora.labels import nearest
 from mmer.corpora.summary import CorpusSummary, summarize
 from mmer.corpora.tables import COLUMNS, SECONDS, brief, is_null, read_table, with_columns, write_table
 from mmer.errors import AudioError, CorpusError, reading
+from mmer.plain_text import counted
 from mmer.text.names import folded, meant, tidy
 
 SPLITS = ("train", "validation", "test")
@@ -102,7 +103,7 @@ class Corpus:
         return len(self.table)
 
     def __repr__(self) -> str:
-        return f"<Corpus {self.source}: {len(self)} utterances>"
+        return f"<Corpus {self.source}: {counted(len(self), 'utterance')}>"
 
     @property
     def emotions(self) -> list[str]:
@@ -198,9 +199,9 @@ class Corpus:
 
 
 def listing(what: str, items: Sequence[str], shown: int = 20) -> str:
-    """Format a note: how many of what, and the names of the first ones."""
+    """Format a note: what, how many, and the names of the first ones."""
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return f"{len(items)} {what}: {', '.join(items[:shown])}{more}"
+    return f"{what} ({len(items)}): {', '.join(items[:shown])}{more}"
 
 
 def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame:
@@ -235,7 +236,7 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
     wrong = checked["split"].dropna()
     wrong = wrong[~wrong.isin(SPLITS)]
     if len(wrong):
-        unknown = f"unknown split {wrong.iloc[0]!r} in {len(wrong)} rows"
+        unknown = f"unknown split {wrong.iloc[0]!r} in {counted(len(wrong), 'row')}"
         raise CorpusError(f"{source}: {unknown}; allowed are {', '.join(SPLITS)} and nothing")
     return checked
 
@@ -304,11 +305,16 @@ def _seconds(column: pd.Series, source: str) -> pd.Series:
 def _check_ids(ids: pd.Series, source: str) -> None:
     if ids.isna().any():
         row = int(np.flatnonzero(ids.isna())[0]) + 1
-        raise CorpusError(f"{source}: {ids.isna().sum()} rows have no utterance_id, the first is row {row}")
+        raise CorpusError(
+            f"{source}: {counted(ids.isna().sum(), 'row', 'has', 'have')} no utterance_id, the first is row {row}"
+        )
     repeated = ids[ids.duplicated()].unique()
     if len(repeated):
         times = int((ids == repeated[0]).sum())
-        found = f"{len(repeated)} utterance ids are not unique, the first is {repeated[0]!r} ({times} times)"
+        found = (
+            f"{counted(len(repeated), 'utterance id', 'is', 'are')} not unique, the first is "
+            f"{repeated[0]!r} ({times} times)"
+        )
         raise CorpusError(f"{source}: {found}; make them unique")
 
 

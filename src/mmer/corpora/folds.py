@@ -19,6 +19,7 @@ from mmer.corpora.splits import check_enough, check_known, groups_of
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.files.writing import Paths, write_json
+from mmer.plain_text import counted
 
 VERSION = 1
 """Version of the schema of a folds file; the first files lack it."""
@@ -227,8 +228,10 @@ def _drawn(corpus: Corpus, groups: pd.Series, group: str, folds: int, seed: int)
     emotions = corpus.table["emotion"]
     most = int(emotions.value_counts().max())
     if min(groups.nunique(), most) < folds:
-        found = f"{groups.nunique()} {group}s and at most {most} utterances of an emotion"
-        raise CorpusError(f"{corpus.source}: has {found}, too few for {folds} folds; ask for fewer")
+        found = f"{counted(groups.nunique(), group)} and at most {counted(most, 'utterance')} of an emotion"
+        raise CorpusError(
+            f"{corpus.source}: has {found}, too few for {counted(folds, 'fold')}; ask for fewer"
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an emotion with fewer utterances than folds

@@ -27,6 +27,7 @@ from mmer.corpora.espeak import SSML, ESpeak
 from mmer.corpora.spoken import VARIANTS, Voice, draw_voices, write_speech
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
+from mmer.plain_text import counted
 
 VALENCES = (  # positive, negative
     *(("wonderful", "terrible"), ("beautiful", "disgusting"), ("perfect", "rotten"), ("lovely", "nasty")),
@@ -111,10 +112,10 @@ def make_irony(
     if voices_asked > available or min(counts.values()) < 0:
         raise CorpusError(f"{voices_asked} voices are asked for; 0 to {available} are there")
     if utterances < _OCTET or utterances % _OCTET:
-        raise CorpusError(f"{utterances} utterances of each voice; give a multiple of {_OCTET}")
+        raise CorpusError(f"{counted(utterances, 'utterance')} of each voice; give a multiple of {_OCTET}")
     if voices_asked * utterances // _OCTET > _MAX_OCTETS:
         allowed = f"{voices_asked} voices have sentences for {_MAX_OCTETS // voices_asked * _OCTET} each"
-        raise CorpusError(f"{utterances} utterances of each voice are too many; {allowed}")
+        raise CorpusError(f"{counted(utterances, 'utterance')} of each voice are too many; {allowed}")
     if not 0 <= contour <= LARGEST_CONTOUR:
         raise CorpusError(f"a contour of {contour}; it must be from 0 to {LARGEST_CONTOUR}")
     folder = Path(out_dir)

@@ -10,6 +10,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.overlap import near_duplicates, similarity
 from mmer.errors import CorpusError
+from mmer.plain_text import counted
 from mmer.text.transcripts import normalize_transcript
 
 
@@ -151,7 +152,7 @@ def check_known(corpus: Corpus, group: str, names: Iterable[str], speakers_apart
     for column in dict.fromkeys((group, "speaker") if speakers_apart else (group,)):
         unknown = int(groups_of(corpus, column).isna().sum())
         if unknown:
-            found = f"{unknown} of {len(corpus)} utterances have no {column}"
+            found = f"{counted(unknown, 'utterance', 'has', 'have', of=len(corpus))} no {column}"
             reason = "so speakers cannot be kept apart"
             raise CorpusError(f"{corpus.source}: {found}, {reason}; fill in the column or fill in split")
     present = sorted(groups_of(corpus, group).unique())
@@ -164,7 +165,7 @@ def check_known(corpus: Corpus, group: str, names: Iterable[str], speakers_apart
 def check_enough(corpus: Corpus, group: str, candidates: Sequence[str], validation: int) -> None:
     if len(candidates) > validation:
         return
-    left = f"{len(candidates)} {group}{'' if len(candidates) == 1 else 's'} besides the tested"
+    left = f"{counted(len(candidates), group)} besides the tested"
     found = f"has {left}, too few for {validation} to validate and one to train"
     fewer = f"set protocol.validation={len(candidates) - 1}, or " if len(candidates) > 1 else ""
     keep = "keep the last epoch without validation: protocol.validation=0 and protocol.selection=last"

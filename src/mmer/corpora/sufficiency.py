@@ -78,5 +78,9 @@ def _pairs(pairs: list[tuple[str, str]], named: bool) -> str:
     if not named:
         return f"{counted(len(pairs), 'pair')} of speaker and emotion {have}"
     first = ", ".join(f"{speaker} ({emotion})" for speaker, emotion in pairs[:NAMED])
-    more = f" and {len(pairs) - NAMED} more pairs of speaker and emotion" if len(pairs) > NAMED else ""
+    more = (
+        f" and {counted(len(pairs) - NAMED, 'more pair')} of speaker and emotion"
+        if len(pairs) > NAMED
+        else ""
+    )
     return f"{first}{more} {have}"

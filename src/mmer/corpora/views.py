@@ -13,6 +13,7 @@ import pyarrow as pa
 from mmer.corpora.tables import DELIMITERS, Row, read_table
 from mmer.errors import CorpusError, Function
 from mmer.files.writing import writing
+from mmer.plain_text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,9 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
     paths = [view.audio_path for view in views if view.audio_path is not None]
     gone = [name for name in paths if not os.path.isfile(name)]
     if gone:
-        found = f"{len(gone)} of {len(paths)} recordings are not there, the first is {gone[0]}"
+        found = (
+            f"{counted(len(gone), 'recording', 'is', 'are', of=len(paths))} not there, the first is {gone[0]}"
+        )
         raise CorpusError(f"{path}: {found}; keep the table beside its folder audio, or make the views again")
     return views
 

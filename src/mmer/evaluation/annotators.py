@@ -20,6 +20,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import canonical
 from mmer.display.terminal import Table
 from mmer.errors import CorpusError, MMERError
+from mmer.plain_text import counted
 
 Floats = NDArray[np.float64]
 
@@ -209,7 +210,7 @@ def judge_by_annotators(predictions: pd.DataFrame, soft: SoftLabels) -> Annotato
 def annotator_table(judged: AnnotatorFigures) -> Table:
     """Return a table of the figures."""
     table = Table(
-        title=f"Against {judged.votes} votes of annotators on {judged.utterances} utterances",
+        title=f"Against {counted(judged.votes, 'vote')} of annotators on {counted(judged.utterances, 'utterance')}",
         title_justify="left",
     )
     table.add_column("")

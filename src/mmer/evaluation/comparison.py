@@ -201,8 +201,8 @@ def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, p
         missing, extra = ids.difference(theirs, sort=False), theirs.difference(tables[baseline].index)
         if (len(missing) or len(extra)) and not common:
             first = f"the first is {(missing if len(missing) else extra)[0]!r}"
-            lacks = f"{len(missing)} of the {len(ids)} utterances of {baseline} have no answer in {name}"
-            more = f"{len(extra)} of {name} have none in {baseline}"
+            lacks = f"{name} has no answer to {counted(len(missing), 'utterance', of=len(ids))} of {baseline}"
+            more = f"{baseline} has none to {len(extra)} of {name}"
             raise MMERError(
                 f"{lacks} and {more}; {first}; give ", Parameter("common", True), " to compare the others"
             )
@@ -218,7 +218,7 @@ def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, p
             example = (
                 f"{wrong.idxmax()!r} is {truth[wrong].iloc[0]} and {joined[name]['emotion'][wrong].iloc[0]}"
             )
-            found = f"{baseline} and {name} differ in the truth of {wrong.sum()} of {len(ids)} utterances"
+            found = f"{baseline} and {name} differ in the truth of {counted(wrong.sum(), 'utterance', of=len(ids))}"
             raise MMERError(
                 f"{found}: {example}; if these are names of one emotion, rename one with ",
                 Parameter("label_map"),
@@ -284,7 +284,7 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
 def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
-    runs = _table(f"{comparison.utterances} utterances, %")
+    runs = _table(f"{counted(comparison.utterances, 'utterance')}, %")
     others = [name for name in FIGURES if name != figure]
     for name in (heading, f"{confidence} interval", *(HEADINGS[name] for name in others)):
         runs.add_column(name, justify="right", no_wrap="interval" in name)
@@ -314,7 +314,7 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
         counts = (str(each.better), str(each.worse))
         utterances.add_row(Text(each.run), *counts, _p(each.mcnemar), _p(each.mcnemar_holm))
     if comparison.left_out:
-        notes.append(f"{comparison.left_out} utterances, not answered by all runs, are left out")
+        notes.append(f"left out: {counted(comparison.left_out, 'utterance')} not answered by all runs")
     return [
         runs,
         against,

@@ -242,7 +242,7 @@ def unclustered(predictions: pd.DataFrame, cluster: str) -> str | None:
     if cluster not in predictions:
         return f"no interval: the predictions have no column {cluster}"
     if nulls := int(predictions[cluster].isna().sum()):
-        return f"no interval: {nulls} of {len(predictions)} utterances have no {cluster}"
+        return f"no interval: {counted(nulls, 'utterance', 'has', 'have', of=len(predictions))} no {cluster}"
     return None
 
 

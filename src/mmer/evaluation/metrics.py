@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from mmer.errors import MMERError
+from mmer.plain_text import counted
 
 ALSO_CALLED = {
     "accuracy": "WA, weighted accuracy",
@@ -59,7 +60,9 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequ
     """
     truth, predicted, labels = list(truth), list(predicted), list(labels)
     if not truth or len(truth) != len(predicted):
-        raise MMERError(f"cannot judge {len(predicted)} predictions of {len(truth)} utterances")
+        raise MMERError(
+            f"cannot judge {counted(len(predicted), 'prediction')} of {counted(len(truth), 'utterance')}"
+        )
     if unknown := sorted({*truth, *predicted} - set(labels)):
         raise MMERError(f"cannot judge {', '.join(map(repr, unknown))}: the labels are {', '.join(labels)}")
     counts = confusion_matrix(truth, predicted, labels=labels)

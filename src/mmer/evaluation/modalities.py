@@ -8,6 +8,7 @@ import pandas as pd
 from mmer.display.terminal import Table
 from mmer.evaluation.intervals import FIGURES, Interval, with_intervals
 from mmer.evaluation.metrics import compute_metrics
+from mmer.plain_text import counted
 
 CONDITIONS = {
     "both": ("predicted", "sound and text"),
@@ -57,7 +58,9 @@ def by_modality(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, M
 
 def modality_table(judged: Mapping[str, ModalityFigures]) -> Table:
     """Return a table of the figures of `by_modality`."""
-    table = Table(title=f"The {judged['both'].utterances} utterances with both", title_justify="left")
+    table = Table(
+        title=f"The {counted(judged['both'].utterances, 'utterance')} with both", title_justify="left"
+    )
     table.add_column("answered from")
     for heading in ("accuracy (WA)", "balanced accuracy (UA)", "95% interval of UA"):
         table.add_column(heading, justify="right")

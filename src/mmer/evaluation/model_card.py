@@ -15,7 +15,7 @@ from mmer.files.writing import check_output_file, write_text
 from mmer.inference.backends.model_folder import CARD
 from mmer.inference.calibration import Calibration
 from mmer.inference.out_of_distribution import OutOfDistribution
-from mmer.plain_text import valid
+from mmer.plain_text import counted, valid
 from mmer.recipe.schema import Recipe
 
 MARKER = "take this line away, and it is not written over"
@@ -72,6 +72,7 @@ def model_card(run: Run, calibration: Calibration | None, sound: OutOfDistributi
         keep_trailing_newline=True,
     )
     environment.filters["plain"] = tables.markdown_text
+    environment.filters["counted"] = counted
     title = valid(run.folder.resolve().name)
     groups, bias = tables.groups(run), run.metrics.selection_bias
     body = environment.get_template("model_card.md.jinja").render(

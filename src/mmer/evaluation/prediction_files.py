@@ -11,7 +11,7 @@ from mmer.corpora.tables import read_table, with_columns
 from mmer.errors import MMERError, Parameter, reading
 from mmer.evaluation.results import METRICS, is_run
 from mmer.files.writing import TABLES
-from mmer.plain_text import lines_of
+from mmer.plain_text import counted, lines_of
 from mmer.recipe.values import Section
 from mmer.text.names import folded, tidy
 
@@ -177,7 +177,9 @@ def _read_s3prl(path: Path) -> pd.DataFrame:
         _check_ids(table, file)
     merged = tables[0].merge(tables[1], on="utterance_id", how="outer", indicator=True)
     if alone := int((merged.pop("_merge") != "both").sum()):
-        raise MMERError(f"{path}: {alone} utterances are in one of it and {truth.name} alone")
+        raise MMERError(
+            f"{path}: {counted(alone, 'utterance', 'is', 'are')} in one of it and {truth.name} alone"
+        )
     return merged
 
 
@@ -212,7 +214,7 @@ def _check(table: pd.DataFrame, path: Path) -> None:
         raise MMERError(f"{path}: holds no predictions")
     for name, what in (("utterance_id", "id"), ("emotion", "truth")):
         if nulls := int(table[name].isna().sum()):
-            raise MMERError(f"{path}: {nulls} of {len(table)} utterances have no {what}")
+            raise MMERError(f"{path}: {counted(nulls, 'utterance', 'has', 'have', of=len(table))} no {what}")
     _check_ids(table, path)
 
 

@@ -25,6 +25,7 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.extras import import_extra
 from mmer.files.writing import write_parquet
 from mmer.inference.prediction import probability_column
+from mmer.plain_text import counted
 
 Features = NDArray[np.float32]
 _WHAT = ["sha256", "start", "end"]
@@ -253,7 +254,7 @@ def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 def _per_speaker(x: NDArray[np.float64], speakers: NDArray[Any], source: str) -> NDArray[np.float64]:
     if unknown := int(pd.isna(speakers).sum()):
-        found = f"{unknown} utterances have no speaker to standardize over"
+        found = f"{counted(unknown, 'utterance', 'has', 'have')} no speaker to standardize over"
         raise CorpusError(f"{source}: {found}; fill in the column or leave out ", Parameter("per_speaker"))
     standardized = np.empty_like(x)
     for speaker in set(speakers):

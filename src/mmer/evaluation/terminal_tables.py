@@ -14,6 +14,7 @@ from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import Evaluation
 from mmer.evaluation.training_overlap import overlap_note
 from mmer.inference.out_of_distribution import unlike_note
+from mmer.plain_text import counted
 from mmer.text import error_rates
 
 if TYPE_CHECKING:
@@ -60,16 +61,18 @@ def figure_tables(figures: Evaluation) -> Group:
         parts.append(Text(f"warning: {seen}", style="yellow"))
         if unseen := figures.unseen:
             score = f"balanced accuracy {unseen.balanced_accuracy:.1%}, accuracy {unseen.accuracy:.1%}"
-            parts.append(Text(f"of the {unseen.utterances} others: {score}", style="yellow"))
+            parts.append(
+                Text(f"of the others, {counted(unseen.utterances, 'utterance')}: {score}", style="yellow")
+            )
     if unknown := figures.unknown_speakers:
-        few = "are of speakers without other clips; this model expects several clips of each named speaker"
-        parts.append(Text(f"warning: {unknown} utterances {few}", style="yellow"))
+        few = "of speakers without other clips; this model expects several clips of each named speaker"
+        parts.append(Text(f"warning: {counted(unknown, 'utterance', 'is', 'are')} {few}", style="yellow"))
     if (note := unlike_note(figures.unlike, figures.utterances)) is not None:
         parts.append(Text(f"warning: {note}", style="yellow"))
     if figures.modalities is not None:
         parts.append(modalities.modality_table(figures.modalities))
     for name, worst in figures.worst_groups.items():
-        score = f"{worst.balanced_accuracy:.1%} ({worst.utterances} utterances)"
+        score = f"{worst.balanced_accuracy:.1%} ({counted(worst.utterances, 'utterance')})"
         parts.append(Text(f"worst {name}: {worst.group}, balanced accuracy {score}"))
     found = figures.confidence
     which = "calibrated" if found.fitted else "not calibrated"
@@ -83,13 +86,15 @@ def figure_tables(figures: Evaluation) -> Group:
         told = "no words to compare"
         if read.word_error_rate is not None:
             told = f"word error rate {read.word_error_rate:.1%}, character error rate {read.character_error_rate:.1%}"
-        parts.append(Text(f"transcripts: {read.condition}, {told} of {read.transcripts} transcripts"))
+        parts.append(
+            Text(f"transcripts: {read.condition}, {told} of {counted(read.transcripts, 'transcript')}")
+        )
     if bins := figures.accuracy_by_word_error_rate:
         parts.append(error_rates.word_error_table(bins))
     if others := figures.left_out["other_emotion"]:
-        parts.append(Text(f"{others} utterances have no emotion that the model knows"))
+        parts.append(Text(f"{counted(others, 'utterance', 'has', 'have')} no emotion that the model knows"))
     if unanswered := figures.left_out["no_answer"]:
-        parts.append(Text(f"{unanswered} utterances could not be answered", style="yellow"))
+        parts.append(Text(f"{counted(unanswered, 'utterance')} could not be answered", style="yellow"))
     return Group(*parts)
 
 
@@ -100,7 +105,10 @@ def calibration_tables(calibration: "Calibration") -> Group:
     parts: list[RenderableType] = []
     for name, found in calibration.conditions.items():
         answered = "" if name == "both" else f"answers from {modalities.CONDITIONS[name][1]}, "
-        title = f"{answered}{found.utterances} utterances of {people} speakers ({where}), {found.folds}"
+        title = (
+            f"{answered}{counted(found.utterances, 'utterance')} of {counted(people, 'speaker')} ({where}), "
+            f"{found.folds}"
+        )
         table = Table(title=title, title_justify="left", min_width=len(title))
         table.add_column("")
         for heading in ("before", "after"):

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from mmer.plain_text import counted
+
 SPLITS = ("train", "validation")
 
 
@@ -18,6 +20,6 @@ def overlap_note(counts: Mapping[str, int] | None) -> str | None:
         return None
     parts = " and ".join(f"{counts[split]} of its {split} split" for split in SPLITS if counts[split])
     return (
-        f"{seen} of {counts['utterances']} utterances were in the training of the model ({parts}); "
+        f"{counted(seen, 'utterance', 'was', 'were', of=counts['utterances'])} in the training of the model ({parts}); "
         "figures of these say little about others"
     )

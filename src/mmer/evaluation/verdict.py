@@ -184,7 +184,7 @@ def _training(
 ) -> list[Advice]:
     """Advice from how training went."""
     advices, recipe, trained = list[Advice](), training.recipe, training.figures
-    longer = f"Train for more than {training.epochs} epochs (training.epochs)"
+    longer = f"Train for more epochs than {training.epochs} (training.epochs)"
     if trained is not None and trained.balanced_accuracy < chance_of(trained) + _LEARNED:
         text = f"{longer}: on its own training utterances the model has {trained.balanced_accuracy:.1%}."
         advices.append(Advice("nothing_learned", text))
@@ -247,7 +247,7 @@ def _rare(trained: Metrics) -> list[Advice]:
     return [
         Advice(
             "few_utterances",
-            f"Record more of the emotion {label}: training had {counts[label]} utterances of it.",
+            f"Record more of the emotion {label}: training had {counted(counts[label], 'utterance')} of it.",
         )
     ]
 

@@ -15,6 +15,7 @@ from mmer.features.compact import compact_features
 from mmer.features.functionals import COUNT, COUNT_OF_EARLIER
 from mmer.features.log_mel import log_mel
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
+from mmer.plain_text import counted
 from mmer.recipe.renamed import rename_stored
 from mmer.text.ctc_alphabet import CTCAlphabet
 from mmer.text.transcripts import strip_annotations
@@ -311,7 +312,7 @@ class Preprocessor:
         texts = [strip_annotations(text) if text else "" for text in transcripts]
         if (length := max(map(len, texts), default=0)) > LONGEST_TRANSCRIPT:
             raise MMERError(
-                f"a transcript has {length} characters and at most {LONGEST_TRANSCRIPT} are read: "
+                f"a transcript has {counted(length, 'character')} and at most {LONGEST_TRANSCRIPT} are read: "
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
         try:
@@ -326,7 +327,7 @@ class Preprocessor:
         most = stated if stated <= LARGEST_LIMIT else MOST_TOKENS
         if longest > most:
             raise MMERError(
-                f"a transcript has {longest} tokens and the text encoder reads {most}: "
+                f"a transcript has {counted(longest, 'token')} and the text encoder reads {most}: "
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
         ids, mask = (np.asarray(encoded[name], np.int64) for name in ("input_ids", "attention_mask"))

@@ -15,6 +15,7 @@ from mmer.inference.calibration import Calibration
 from mmer.inference.prediction import AnswerFault
 from mmer.inference.reading import Clip
 from mmer.inference.transcription import Transcription, heard_by_ctc
+from mmer.plain_text import counted
 
 
 class BatchAnswerer:
@@ -89,8 +90,8 @@ class BatchAnswerer:
         shapes = {each.shape for each in logits if each is not None}
         if shapes != {(utterances, emotions)} or len(answers.embeddings) != utterances:
             raise CheckpointError(
-                f"the model gives answers of shape {answers.logits.shape} for {utterances} utterances and "
-                f"{emotions} emotions; its files are not of one model"
+                f"the model gives answers of shape {answers.logits.shape} for {counted(utterances, 'utterance')} and "
+                f"{counted(emotions, 'emotion')}; its files are not of one model"
             )
 
     def _add_emotions(self, batch: Sequence[Clip], answers: NetworkOutput) -> None:

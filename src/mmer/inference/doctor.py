@@ -20,6 +20,7 @@ from mmer.inference.calibration import weights_hash
 from mmer.inference.golden import GoldenAnswers, golden_clips, golden_features, golden_levels, golden_logits
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.plain_text import counted
 
 SAMPLES = 1e-5
 """Allowed between the levels of the same clip, made on two machines."""
@@ -190,7 +191,7 @@ def _half(
         return Check(name, _apart(half, logits), HALF, "dimension")
     made, exact = (recognizer.network.probabilities(each) for each in (half, logits))
     changed = int((made.argmax(axis=1) != exact.argmax(axis=1)).sum())
-    note = f"{changed} of {len(clips)} labels differ" if changed else ""
+    note = f"{counted(changed, 'label', 'differs', 'differ', of=len(clips))}" if changed else ""
     return Check(name, _apart(made, exact), HALF, "probability", note)
 
 

@@ -14,7 +14,7 @@ from mmer.inference.listen import Heard, Listener, listen, microphone, pipe
 from mmer.inference.prediction import Prediction, csv_rows, row_schema
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.memory import return_freed_memory
-from mmer.plain_text import json_text, one_line
+from mmer.plain_text import counted, json_text, one_line
 
 
 def listen_to(
@@ -66,7 +66,7 @@ def listen_to(
         told.append(
             f"answered {sum(delays) / len(delays):.2f} s after the end of speech, at most {max(delays):.2f} s"
         )
-    summary = ", ".join([f"{len(delays)} utterances in {listener.seconds:.1f} s", *told])
+    summary = ", ".join([f"{counted(len(delays), 'utterance')} in {listener.seconds:.1f} s", *told])
     tell(summary)
 
 

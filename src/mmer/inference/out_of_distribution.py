@@ -220,9 +220,9 @@ def unlike_note(unlike: int, recordings: int) -> str | None:
     """
     if not unlike:
         return None
-    are = "is" if unlike == 1 else "are"
     return (
-        f"{unlike} of {counted(recordings, 'recording')} {are} unlike those of the training (column warnings); before "
+        f"{counted(unlike, 'recording', 'is', 'are', of=recordings)} unlike those of the training (column "
+        "warnings); before "
         "you rely on the model there, evaluate it on labeled recordings of this kind, or adapt it to them"
     )
 

@@ -29,6 +29,7 @@ from mmer.model.encoders.speech import check_speech_config
 from mmer.model.encoders.text import check_text_config, encoder_part, without_pooler
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
+from mmer.plain_text import counted
 
 _MAY_BE_MISSING = re.compile(r"(^|\.)(masked_spec_embed$|pooler\.)")
 """Weights that not every checkpoint has: of masking, which draws them, and of sentence poolers, which are not used."""
@@ -191,7 +192,8 @@ def _pretrained(name: str, config: PreTrainedConfig, **settings: Any) -> Any:
     if wrong:
         key, found, wanted = wrong[0]
         raise EncoderError(
-            f"encoder '{name}': {len(wrong)} weights have other shapes than its config.json says, the first is {key}, "
+            f"encoder '{name}': {counted(len(wrong), 'weight', 'has', 'have')} other shapes than its "
+            f"config.json says, the first is {key}, "
             f"{list(found)} where {list(wanted)} is expected; give the files of one encoder"
         )
     missing = sorted(key for key in report["missing_keys"] if not _MAY_BE_MISSING.search(key))

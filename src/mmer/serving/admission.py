@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
 from mmer.extras import import_extra
+from mmer.plain_text import counted
 from mmer.serving.settings import ServiceSettings, ServiceState
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RateLimit:
             return None
         reset = self._window.get_window_stats(self._rate, address).reset_time
         wait = max(1, math.ceil(reset - time.time()))
-        allowed = f"at most {self._most} requests a minute are answered"
+        allowed = f"at most {counted(self._most, 'request', 'is', 'are')} answered in a minute"
         detail = f"too many requests: {allowed}; ask again in {wait} s"
         return Refusal(429, detail, {"Retry-After": str(wait)})
 
@@ -219,7 +220,7 @@ class Admission:
         if refusal is not None:
             return refusal
         if scope["type"] == "http" and not self._has_place():
-            busy = f"{len(self._requests)} requests are being answered, and no more at a time"
+            busy = f"{counted(len(self._requests), 'request', 'is', 'are')} being answered, and no more at a time"
             return Refusal(503, f"the service is busy: {busy}; ask again soon", {"Retry-After": "1"})
         return None
 

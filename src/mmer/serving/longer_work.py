@@ -72,7 +72,7 @@ class OneAtATime:
         from starlette.exceptions import HTTPException
 
         if self._waiting >= WAITING:
-            busy = f"{self._waiting} requests of this kind are being answered, one after the other"
+            busy = f"{WAITING} requests of this kind wait already, answered one after the other"
             raise HTTPException(
                 503, f"the service is busy: {busy}; ask again later", headers={"Retry-After": "10"}
             )

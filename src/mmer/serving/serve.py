@@ -106,7 +106,7 @@ def _known(recognizer: "EmotionRecognizer", corpus: Path) -> "dict[str, FeatureS
         raise MMERError(
             f"{corpus}: names no speaker of whom there are two readable recordings; fill in speaker"
         )
-    tell(f"{counted(len(known), 'speaker')} {'is' if len(known) == 1 else 'are'} known")
+    tell(f"{counted(len(known), 'speaker', 'is', 'are')} known")
     return known
 
 

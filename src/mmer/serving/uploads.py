@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from mmer.plain_text import counted
 from mmer.serving.schemas import PredictQuestion, Upload
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
         fields["min_confidence"] *= len(files)
     for name, values in fields.items():
         if len(values) not in (0, len(files)):
-            found = f"{len(files)} files and {len(values)} times {name}"
+            found = f"{counted(len(files), 'file')} and {counted(len(values), 'value')} of {name}"
             raise HTTPException(422, f"the form has {found}; send it once for each file, or not at all")
     questions: list[PredictQuestion] = []
     for index, file in enumerate(files):

@@ -221,14 +221,15 @@ def _split(usable: Corpus) -> tuple[Protocol, list[str]]:
         held_out = max(1, len(names) // HELD_OUT)
         # On two speakers, the calibration is fitted, for which the model must not learn from them.
         refit = held_out < 2
-        who = f"{held_out} of {len(names)} speakers {'is' if held_out == 1 else 'are'} held out to choose the epoch"
+        who = f"{counted(held_out, 'speaker', 'is', 'are', of=len(names))} held out to choose the epoch"
         after = f"; {_REFITTED}" if refit else " and to calibrate the probabilities"
         return Protocol(no_test=True, validation=held_out, refit=refit), [who + after]
     ids = _held_out_clips(table)
     whose = counted(len(names), "speaker") if names else "speakers without a name"
     protocol = Protocol(group="utterance_id", no_test=True, validation=ids, speakers_apart=False, refit=True)
     return protocol, [
-        f"{len(ids)} clips are held out to choose the epoch, since the clips are of {whose}; {_REFITTED}. The figures "
+        f"{counted(len(ids), 'clip', 'is', 'are')} held out to choose the epoch, since the clips are of "
+        f"{whose}; {_REFITTED}. The figures "
         "are of voices that the model learned from: what it is worth for other voices is not measured"
     ]
 
@@ -250,17 +251,19 @@ def _way(network: MMERForEmotionRecognition, settings: Model, clips: int) -> tup
     millions = f"encoders of {size / 1e6:.1f} million weights"
     if size < SMALL:
         train, rate = "full", 1e-3
-        way = f"all weights are trained on {clips} clips, since the model is small ({millions})"
+        way = f"all weights are trained on {counted(clips, 'clip')}, since the model is small ({millions})"
     elif clips < FEWEST_FOR_LORA:
         train, rate = "frozen", 2e-4
         way = (
-            f"fusion and classifier are trained, and the {millions} stay as they are, since {clips} clips are too few "
+            f"fusion and classifier are trained, and the {millions} stay as they are, since "
+            f"{counted(clips, 'clip', 'is', 'are')} too few "
             f"to change them; from {FEWEST_FOR_LORA} clips on, they are trained by LoRA"
         )
     else:
         train, rate = "lora", 2e-4
         way = (
-            f"{millions} are trained by LoRA, and fusion and classifier whole, since there are {clips} clips"
+            f"{millions} are trained by LoRA, and fusion and classifier whole, since there are "
+            f"{counted(clips, 'clip')}"
         )
     speech = settings.speech.model_copy(update={"train": train})
     text = settings.text.model_copy(update={"train": train})

@@ -130,7 +130,7 @@ def cross_validate(
         with study_cache(folder):
             failures = train_folds(todo, console, jobs=jobs, done=len(finished))
     except KeyboardInterrupt:
-        done = f"{len(_finished(folder, names))} of {len(names)} folds are trained in {folder}"
+        done = f"{counted(len(_finished(folder, names)), 'fold', 'is', 'are', of=len(names))} trained in {folder}"
         raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
     metrics = None
     if finished := _finished(folder, names):
@@ -140,7 +140,7 @@ def cross_validate(
     for name, reason in failures.items():
         tell(f"fold {name} failed: {reason}", console, style="red")
     if failures:
-        failed = f"{len(failures)} of {len(todo)} folds failed ({', '.join(failures)})"
+        failed = f"{counted(len(failures), 'fold', of=len(todo))} failed ({', '.join(failures)})"
         raise TrainingError(f"{failed}; the others are kept in {folder}, and the same command tries again")
     return CrossValidation(folder, metrics)
 
@@ -334,7 +334,9 @@ def put_together(
 def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group:
     """Summarize a cross-validation: each fold, mean and standard deviation, pooled figures and their intervals."""
     chosen = {"last": "last epoch kept"}.get(metrics.selection, f"epoch chosen on {metrics.selection}")
-    title = f"{folder.name}: {len(metrics.folds)} of {len(made.folds)} folds by {made.group}, {chosen}"
+    title = (
+        f"{folder.name}: {counted(len(metrics.folds), 'fold', of=len(made.folds))} by {made.group}, {chosen}"
+    )
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("fold", overflow="fold")
     shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}

@@ -17,6 +17,7 @@ from mmer.files.writing import writing_folder
 from mmer.model.build import set_corpus_statistics
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.model.processor import MMERProcessor
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space_needed
@@ -126,7 +127,8 @@ def fit(
     if recipe.training.epochs is None:
         steps = trainer.epochs * recipe.training.steps_an_epoch(len(train_part))
         tell(
-            f"training for {trainer.epochs} epochs, about {steps} steps; training.epochs=N for another number",
+            f"training for {counted(trainer.epochs, 'epoch')}, about {counted(steps, 'step')}; "
+            "training.epochs=N for another number",
             console,
         )
     for line in devices_told(recipe):
@@ -136,7 +138,7 @@ def fit(
     except KeyboardInterrupt:
         _, saved = last_checkpoint(folder)
         epochs = 0 if saved is None or saved.epoch is None else round(saved.epoch)
-        done = f"{epochs} of {trainer.epochs} epochs are saved in {folder}"
+        done = f"{counted(epochs, 'epoch', 'is', 'are', of=trainer.epochs)} saved in {folder}"
         raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
     finally:
         progress.stop()
@@ -166,7 +168,10 @@ def refit(
     if state is None or not is_over(state, again):
         trained = len(together.part("train"))
         schedule = recipe.training.epochs_of(len(preparation.part("train")))
-        told = f"training anew on {trained} utterances of training and validation, {epochs} epochs"
+        told = (
+            f"training anew on {counted(trained, 'utterance')} of training and validation, "
+            f"{counted(epochs, 'epoch')}"
+        )
         tell(told, console)
         views = choose_views(together.corpus, again)
         stage.mkdir(exist_ok=True)
@@ -199,7 +204,7 @@ def _hear(
         left = frozen.fill(wanted, progress)
     if left:
         tell(
-            f"{left} of {len(wanted)} clips do not fit into training.speech_cache_gb="
+            f"{counted(left, 'clip', 'does', 'do', of=len(wanted))} not fit into training.speech_cache_gb="
             f"{recipe.training.speech_cache_gb:g}; the encoder hears them in each epoch",
             console,
         )

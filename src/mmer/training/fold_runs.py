@@ -20,6 +20,7 @@ from rich.text import Text
 
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
+from mmer.plain_text import counted
 from mmer.runs.reports_to_parent import TO_PARENT, EpochProgress, Failure, parse_report
 
 LOG = "log.txt"
@@ -146,7 +147,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
                     outcome = "failed" if failure else "trained"
                     tell(f"fold {name} {outcome} ({ended} of {total})", console)
                 share = ended + sum(run.progress for run in running.values())
-                overall.update(task, completed=share, description=f"{ended} of {total} folds")
+                overall.update(task, completed=share, description=f"{counted(ended, 'fold', of=total)}")
                 if not console.is_terminal and time.monotonic() - told >= INTERVAL:
                     told = time.monotonic()
                     tell(_outlook(share, total, told - began, share - done), console)
@@ -165,7 +166,7 @@ def visible_gpus() -> list[str]:
 
 def _outlook(share: float, total: int, seconds: float, done: float) -> str:
     """Format the number of trained folds and the remaining time."""
-    line = f"{share:.1f} of {total} folds"
+    line = f"{share:.1f} of {counted(total, 'fold')}"
     if done:
         line += f"  {time_left(seconds / done * (total - share))}"
     return line

@@ -27,6 +27,7 @@ from mmer.inference.trained_on import TrainedOn
 from mmer.inference.transcription import Transcription
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
 from mmer.training.checkpoints import REFIT, last_checkpoint
@@ -100,7 +101,10 @@ def judge_run(
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
     judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
     if "test" in parts and judged["test"] is None:
-        first = f"{len(parts['test'])} test utterances could be answered; the first: {parts['test']['error'].iloc[0]}"
+        first = (
+            f"{counted(len(parts['test']), 'test utterance')} could be answered; the first: "
+            f"{parts['test']['error'].iloc[0]}"
+        )
         raise TrainingError(f"none of {first}")
     history = history_of(state.log_history)
     watched = "validation" if selection == "last" else selection

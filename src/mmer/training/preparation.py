@@ -19,6 +19,7 @@ from mmer.corpora.labels import nearest
 from mmer.corpora.splits import assign_splits, said_in_test
 from mmer.errors import AudioError, CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import SPLITS_FILE
 from mmer.runs.result_file import ResultFile
@@ -152,7 +153,8 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
             reason = next(row["reason"] for row in skipped if row["kind"] == kind)
             most = f"; {number} are {kind}, the first: {reason}"
         raise CorpusError(
-            f"{data.corpus}: none of {len(corpus)} utterances can be used{most}; correct the table or the recordings"
+            f"{data.corpus}: none of {counted(len(corpus), 'utterance')} can be used{most}; correct the table "
+            "or the recordings"
         )
     labels = data.labels or usable.emotions
     if len(labels) < 2:
@@ -316,10 +318,10 @@ def _heard(row: Row) -> _Heard:
 def _told_of_channels(paths: list[str]) -> str:
     """Count the utterances whose channels cancel each other, and name the first recordings."""
     files = list(dict.fromkeys(paths))
-    more = f" and {len(files) - _NAMED} more files" if len(files) > _NAMED else ""
-    are = "utterance has" if len(paths) == 1 else "utterances have"
+    more = f" and {counted(len(files) - _NAMED, 'more file')}" if len(files) > _NAMED else ""
     return (
-        f"{len(paths)} {are} channels that cancel each other; the quieter of them is left out of the mix: "
+        f"{counted(len(paths), 'utterance', 'has', 'have')} channels that cancel each other; the quieter of "
+        "them is left out of the mix: "
         f"{', '.join(files[:_NAMED])}{more}"
     )
 
@@ -327,7 +329,7 @@ def _told_of_channels(paths: list[str]) -> str:
 def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
     train, selection = preparation.part("train"), recipe.protocol.selection
     same = int((preparation.skipped["kind"] == SAID_IN_TEST).sum())
-    also = f" (protocol.text_disjoint left out {same} utterances)" if same else ""
+    also = f" (protocol.text_disjoint left out {counted(same, 'utterance')})" if same else ""
     if not len(train):
         group = recipe.protocol.group
         remedy = f"leave a {group} out of protocol.test and protocol.validation{also}"

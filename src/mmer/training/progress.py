@@ -18,6 +18,7 @@ from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.plain_text import counted
 from mmer.runs.reports_to_parent import EpochProgress, has_parent
 from mmer.training.preparation import CUT, LEFT_OUT, SPLITS
 from mmer.training.selection import CHOICE
@@ -228,5 +229,5 @@ def skipped_lines(skipped: pd.DataFrame) -> list[str]:
         kinds = Counter(skipped["kind"][skipped["what"] == what])
         if kinds:
             causes = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            lines.append(f"{kinds.total()} utterances {what}: {causes} (skipped.csv)")
+            lines.append(f"{counted(kinds.total(), 'utterance')} {what}: {causes} (skipped.csv)")
     return lines

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View, read_views
 from mmer.errors import CorpusError, Function, RecipeError
+from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 
 
@@ -47,7 +48,9 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
     views, table = read_views(path), corpus.table
     known = set(table["utterance_id"])
     if not any(view.source_utterance in known for view in views):
-        raise CorpusError(f"{path}: none of {len(views)} views is of an utterance of {recipe.data.corpus}")
+        raise CorpusError(
+            f"{path}: none of {counted(len(views), 'view')} is of an utterance of {recipe.data.corpus}"
+        )
     if both := [view.view_id for view in views if view.view_id in known]:
         raise CorpusError(
             f"{path}: {both[0]} is a view and an utterance of {recipe.data.corpus}; rename it there"
@@ -68,7 +71,7 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
         else:
             of[view.source_utterance].append(view)
     if broken and recipe.augment.views_breaking_fold == "refuse":
-        found = f"{len(broken)} of {len(views)} views break the fold, the first is {broken[0]}"
+        found = f"{counted(len(broken), 'view', 'breaks', 'break', of=len(views))} the fold, the first is {broken[0]}"
         raise RecipeError(
             f"{path}: {found}; make views within the fold, by ",
             Function("make_views"),
@@ -91,4 +94,6 @@ def told(counts: Mapping[str, int]) -> str:
     }
     having = counts["utterances"] - counts["without"]
     rest = "".join(f", {count} {reason}" for reason, count in left.items() if count)
-    return f"views: {counts['used']} for {having} of {counts['utterances']} training utterances{rest}"
+    return (
+        f"views: {counts['used']} for {counted(having, 'training utterance', of=counts['utterances'])}{rest}"
+    )

@@ -262,7 +262,7 @@ class TestHandMade:
         assert audit(made, similarity=0.5).folds["test"].counts["near_transcript_overlap"] == [2, 2]
         short = audit(made, min_words=1)
         assert short.folds["test"].counts["near_transcript_overlap"] == [1, 3]
-        assert "of those of 1 words or more 0.0% are, and 33.3% with a similarity of 0.8" in short.verdict[0]
+        assert "of those of 1 word or more 0.0% are, and 33.3% with a similarity of 0.8" in short.verdict[0]
 
     def test_an_apostrophe_is_no_word(self) -> None:
         made = corpus(2, transcript=["said i '", "said i '"], split=["train", "test"])
@@ -293,7 +293,7 @@ class TestHandMade:
         assert found.total.transcript_overlap == 0.0
         assert found.transcripts.distinct == 2
         assert found.transcripts.redundant == 1
-        assert found.notes == ["1 of 4 utterances have no speaker and are left out"]
+        assert found.notes == ["left out: 1 of 4 utterances without a speaker"]
 
     def test_a_clean_split_is_called_so(self) -> None:
         found = audit(corpus(2, speaker=["a", "b"], transcript=["yes", "no"], split=["train", "test"]))

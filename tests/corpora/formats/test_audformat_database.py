@@ -75,7 +75,7 @@ def test_codes_splits_and_all_tables(emodb: Path) -> None:
     assert table["duration"].fillna(-1).tolist() == [1.68, 2, -1]
     assert set(table["language"]) == {"de"}
     assert set(table["corpus"]) == {"emodb"}
-    assert corpus.notes == ["1 files have no emotion and are left out: wav/unlabeled.wav"]
+    assert corpus.notes == ["files have no emotion and are left out (1): wav/unlabeled.wav"]
 
 
 def test_segments_take_what_is_known_of_their_file(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_is_written_is_a_database_of_the_usual_form(tmp_path: Path) -> None
             "transcript": "Tak.",
         }
     )
-    assert write_audformat(Corpus(table), tmp_path) == ["1 utterances without a recording are left out: c"]
+    assert write_audformat(Corpus(table), tmp_path) == ["utterances without a recording are left out (1): c"]
     db = audformat.Database.load(str(tmp_path))
     assert db.languages == ["pol"]
     assert list(db.schemes["emotion"].labels) == ["sad"]

@@ -95,8 +95,8 @@ def test_official_lists_are_splits(tmp_path: Path) -> None:
     assert corpus.table["fold"].tolist() == [None] * 4
     assert corpus.table["channel"].tolist() == [3, 3, 2, 2]
     assert corpus.notes == [
-        "4 utterances are one channel of their recording in EmoBox, here all are mixed",
-        "1 utterances have no split in EmoBox: meld-dia3",
+        "4 utterances are one channel of a recording in EmoBox, here all are mixed",
+        "utterances have no split in EmoBox (1): meld-dia3",
     ]
 
 
@@ -124,8 +124,8 @@ def test_folds_for_another_table_of_the_corpus(emodb: Path) -> None:
     assert corpus.table["fold"].tolist() == ["3", None, "1"]
     assert corpus.table["speaker"].tolist() == ["own"] * 3
     assert corpus.notes == [
-        "1 utterances of the lists are not there: emodb-08a02L",
-        "1 utterances have no fold in EmoBox: 16a01F",
+        "utterances of the lists are not there (1): emodb-08a02L",
+        "utterances have no fold in EmoBox (1): 16a01F",
     ]
 
 
@@ -148,8 +148,8 @@ def test_lists_that_a_fold_column_cannot_say(tmp_path: Path) -> None:
     assert corpus.table["fold"].tolist() == ["2", "2", None, None]
     assert corpus.notes == [
         "fold 1 of EmoBox does not train on all that it does not test; here it does",
-        "1 utterances are tested in several folds, the last is 2",
-        "2 utterances have no fold in EmoBox: esd-2, esd-3",
+        "1 utterance is tested in several folds, the last is 2",
+        "utterances have no fold in EmoBox (2): esd-2, esd-3",
     ]
 
 
@@ -166,7 +166,7 @@ def test_writing(tmp_path: Path, nemo_samples: Path) -> None:
     )
     folder = tmp_path / "data" / "own"
     assert write_emobox(Corpus(table), folder) == [
-        "2 utterances without a recording or a label are left out: b, d"
+        "utterances without a recording or a label are left out (2): b, d"
     ]
     (row, _) = (json.loads(text) for text in (folder / "own.jsonl").read_text().splitlines())
     assert row | {"num_frame": 0, "length": 0} == {

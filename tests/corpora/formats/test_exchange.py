@@ -139,7 +139,7 @@ def test_canonical_names_and_measured_durations(clips: list[Path], tmp_path: Pat
     assert corpus.table["emotion"].tolist() == ["angry", None, "wistful"]
     assert corpus.table["original_emotion"].tolist() == ["ANG", "xxx", "wistful"]
     assert corpus.table["duration"].tolist() == [0.5, 0.5, 0.5]
-    assert corpus.notes == ["1 labels are not known here and stay as they are: wistful"]
+    assert corpus.notes == ["labels are not known here and stay as they are (1): wistful"]
 
 
 @pytest.mark.parametrize(

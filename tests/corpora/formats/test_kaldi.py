@@ -40,7 +40,7 @@ def test_lists_of_a_recipe(tmp_path: Path) -> None:
     assert table["gender"].tolist() == ["female", "female", "male"]
     assert table["valence"].fillna(-1).tolist() == [-1, 2.5, 3]
     assert corpus.notes == [
-        f"1 utterances of {folder / 'utt2spk'} have no recording and are left out: spk9-u9"
+        f"utterances of {folder / 'utt2spk'} have no recording and are left out (1): spk9-u9"
     ]
 
 
@@ -83,7 +83,7 @@ def test_splits_and_segments(tmp_path: Path) -> None:
 
 def test_left_out(tmp_path: Path) -> None:
     notes = write_kaldi(corpus(audio_path=[None, "/x/a.wav"]), tmp_path)
-    assert notes == ["1 utterances without a recording are left out: b"]
+    assert notes == ["utterances without a recording are left out (1): b"]
     assert (tmp_path / "wav.scp").read_text() == "a /x/a.wav\n"
 
 

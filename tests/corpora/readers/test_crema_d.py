@@ -71,8 +71,8 @@ def test_the_clone(clone: Path) -> None:
     assert table["face_vote"].tolist() == ["A", "A", None, None]
     assert table["multimodal_vote"].tolist() == ["A", "A", None, None]
     assert corpus.notes[:2] == [
-        "1 recordings are known to be unusable and are left out: 1076_MTI_SAD_XX (no signal)",
-        "1 recordings are known to be flawed: 1076_MTI_NEU_XX (reported by its users)",
+        "recordings are known to be unusable and are left out (1): 1076_MTI_SAD_XX (no signal)",
+        "recordings are known to be flawed (1): 1076_MTI_NEU_XX (reported by its users)",
     ]
     # The one without signal is part of the release, so it is counted.
     assert corpus.notes[2].startswith("5 utterances, the release has 7442: 1 ANG (documented 1271)")
@@ -106,7 +106,7 @@ def test_recordings_alone(tmp_path: Path) -> None:
 def test_a_clone_without_git_lfs(tmp_path: Path) -> None:
     (tmp_path / "1001_IEO_HAP_LO.wav").write_text(POINTER)
     with pytest.raises(
-        CorpusError, match="all 1 recordings are git-lfs pointers, not sound; run git lfs pull"
+        CorpusError, match="1 recording found, git-lfs pointer instead of sound; run git lfs pull"
     ):
         read_crema_d(tmp_path)
 

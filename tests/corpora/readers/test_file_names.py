@@ -86,9 +86,9 @@ def test_files_that_are_no_recordings_of_the_corpus(tmp_path: Path) -> None:
     assert corpus.table["utterance_id"].tolist() == ["03a01Fa", "03a05Nd"]
     assert corpus.table["audio_path"][0] == str(root / "b" / "03a01Fa.wav")
     assert corpus.notes == [
-        "2 files are not named as in EmoDB and are left out: silence.wav, b/03a01Xa.wav",
-        "1 recordings are there more than once, further copies are left out: c/03a01Fa.wav",
-        "1 recordings are git-lfs pointers and are left out, run git lfs pull: 03a04Ac.wav",
+        "files are not named as in EmoDB and are left out (2): silence.wav, b/03a01Xa.wav",
+        "recordings are there more than once, further copies are left out (1): c/03a01Fa.wav",
+        "recordings are git-lfs pointers and are left out, run git lfs pull (1): 03a04Ac.wav",
         "2 utterances, the release has 535: 0 W (documented 127), 0 L (documented 81), 1 N (documented 79), "
         "1 F (documented 71), 0 A (documented 69), 0 T (documented 62), 0 E (documented 46)",
     ]
@@ -99,7 +99,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read_file_names("emodb", tmp_path / "nowhere")
     (tmp_path / "03a04Ac.wav").write_text(POINTER)
     with pytest.raises(
-        CorpusError, match="all 1 recordings are git-lfs pointers, not sound; run git lfs pull"
+        CorpusError, match="1 recording found, git-lfs pointer instead of sound; run git lfs pull"
     ):
         read_file_names("emodb", tmp_path)
     tree(tmp_path / "other", "song.wav", "song.aif")
@@ -120,9 +120,9 @@ def test_ravdess(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch:
         capfd, monkeypatch, ["corpus", "prepare", "ravdess", root, "-o", tmp_path / "table.parquet"]
     )
     assert outcome.code == 0
-    assert "note: 2 recordings are there more than once, further copies are left out: audio_" in outcome.err
+    assert "note: recordings are there more than once, further copies are left out (2): audio_" in outcome.err
     assert (
-        "note: 1 files are not named as in RAVDESS (speech) and are left out: Actor_18/03-02" in outcome.err
+        "note: files are not named as in RAVDESS (speech) and are left out (1): Actor_18/03-02" in outcome.err
     )
     assert "note: 3 utterances, the release has 1440: 1 neutral (documented 96), 0 calm" in outcome.err
     corpus = Corpus.read(tmp_path / "table.parquet")
@@ -164,8 +164,8 @@ def test_savee(tmp_path: Path) -> None:
     }
     columns = ("speaker", "gender", "fold", "transcript", "original_emotion", "sentence")
     assert values(corpus, "DC_sa01", *columns) == ("DC", "male", "DC", None, "sa", "01")
-    assert corpus.notes[0].endswith("are left out: AudioData/DC/s04.wav")
-    assert corpus.notes[1].endswith("further copies are left out: AudioData/DC/sa01.wav")
+    assert corpus.notes[0].endswith("are left out (1): AudioData/DC/s04.wav")
+    assert corpus.notes[1].endswith("further copies are left out (1): AudioData/DC/sa01.wav")
 
 
 def test_tess(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_cafe(tmp_path: Path) -> None:
         "disgusted",
         "Six ours aimants domestiqués",
     )
-    assert corpus.notes[0].endswith("further copies are left out: CaFE_192k/Neutre/12-N-1-4.aiff")
+    assert corpus.notes[0].endswith("further copies are left out (1): CaFE_192k/Neutre/12-N-1-4.aiff")
     assert values(corpus, "12-N-1-4", "audio_path")[0].endswith(".wav")
 
 
@@ -239,7 +239,7 @@ def test_enterface(tmp_path: Path) -> None:
     assert values(corpus, "s16_surprise3", "speaker", "emotion") == ("16", "surprised")
     assert values(corpus, "s2_anger1", "sentence", "audio_path")[1].endswith("s2_an_2.avi")
     assert corpus.table["duration"].between(0.45, 0.55).all()
-    assert corpus.notes[0] == "1 recordings are known to be flawed: s6_anger (all sentences in one file)"
+    assert corpus.notes[0] == "recordings are known to be flawed (1): s6_anger (all sentences in one file)"
 
 
 def write_video(path: Path) -> None:
@@ -304,7 +304,7 @@ def test_aesdd(tmp_path: Path) -> None:
         assert values(corpus, name, "speaker", "sentence") == ("5", "04")
     assert values(corpus, "s06 (3)", "emotion", "speaker") == ("sad", "3")
     assert values(corpus, "f20 (6)", "emotion", "speaker") == ("fearful", "6")
-    assert corpus.notes[0] == "1 recordings are known to be unusable and are left out: s05 (3) (corrupt)"
+    assert corpus.notes[0] == "recordings are known to be unusable and are left out (1): s05 (3) (corrupt)"
     assert "2 s (documented 123)" in corpus.notes[1]
 
 
@@ -361,8 +361,8 @@ def test_asvp_esd(tmp_path: Path) -> None:
     assert corpus.table["language"].isna().all()
     assert corpus.table["transcript"].isna().all()
     assert corpus.notes[:2] == [
-        "1 files are not named as in ASVP-ESD and are left out: Audio/actor_1/x.wav",
-        "1 recordings lie in the folder of another speaker, their name counts: Audio/35/03-02-08-01-02-36-03",
+        "files are not named as in ASVP-ESD and are left out (1): Audio/actor_1/x.wav",
+        "recordings lie in the folder of another speaker, their name counts (1): Audio/35/03-02-08-01-02-36-03",
     ]
 
 
@@ -381,4 +381,4 @@ def test_casia(tmp_path: Path) -> None:
     assert values(corpus, "liuchanhg_surprise_201", *columns) == (
         *("surprised", "surprise", "liuchanhg", None, "liuchanhg", "201", None),
     )
-    assert corpus.notes[0].endswith("are left out: notes/angry/1.wav")
+    assert corpus.notes[0].endswith("are left out (1): notes/angry/1.wav")

@@ -155,10 +155,10 @@ def test_every_trap(trapped: Path) -> None:
 def test_what_is_missing_is_listed(trapped: Path) -> None:
     notes = read_iemocap(trapped).notes
     assert notes[0] == "sessions 1, 3, 5 of 5 are there"
-    assert "1 label lines cannot be read and are left out: Ses01F_impro01.txt line 17" in notes
-    assert "1 labeled turns have no recording and are left out: Ses01M_script01_1_M001" in notes
-    assert "1 recordings have no label and are left out: Ses01F_impro01_M099" in notes
-    assert "2 turns have no transcript: Ses01F_impro01_M001, Ses01M_script01_1_M000" in notes
+    assert "label lines cannot be read and are left out (1): Ses01F_impro01.txt line 17" in notes
+    assert "labeled turns have no recording and are left out (1): Ses01M_script01_1_M001" in notes
+    assert "recordings have no label and are left out (1): Ses01F_impro01_M099" in notes
+    assert "turns have no transcript (2): Ses01F_impro01_M001, Ses01M_script01_1_M000" in notes
     assert any(
         note.startswith("session 3 has 4 turns (documented 2136): ang 0 (240), dis 0 (1)") for note in notes
     )
@@ -175,7 +175,7 @@ def test_a_turn_labeled_twice(release: Release) -> None:
     release.dialogue("Ses02F_impro01", label(turn, "sad") + "\n" + label(turn, "ang"), "", [turn])
     corpus = read_iemocap(release.root)
     assert corpus.emotions == ["sad"]
-    assert f"1 turns are labeled more than once, their first label counts: {turn}" in corpus.notes
+    assert f"turns are labeled more than once, their first label counts (1): {turn}" in corpus.notes
 
 
 def test_no_iemocap(tmp_path: Path, release: Release) -> None:
@@ -184,7 +184,7 @@ def test_no_iemocap(tmp_path: Path, release: Release) -> None:
     ):
         read_iemocap(tmp_path)
     release.dialogue("Ses02F_impro01", label("Ses02F_impro01_F000", "sad"), "", [])
-    with pytest.raises(CorpusError, match="none of 1 labeled turns has a recording in sentences/wav"):
+    with pytest.raises(CorpusError, match="none of 1 labeled turn has a recording in sentences/wav"):
         read_iemocap(release.root)
     (release.root / "Session4").mkdir()
     with pytest.raises(CorpusError, match="EmoEvaluation: no such folder; the release is not complete"):

@@ -49,7 +49,7 @@ def test_the_real_label_files(real: Corpus) -> None:
     assert table["audio_path"].isna().all()
     assert table["duration"].isna().all()
     assert real.notes == [
-        "1 utterances end in the csv when they begin: test_dia155_utt3",
+        "utterances end in the csv when they begin (1): test_dia155_utt3",
         "13708 utterances, 7 labels: as documented",
     ]
 
@@ -133,14 +133,14 @@ def test_the_layout_of_the_release(release: Path) -> None:
     assert table["turn_end"].tolist() == [2.5] * 5 + [3602.0, 305.94]
     assert (table["original_emotion"] == "joy").all()
     assert corpus.notes[:5] == [
-        "1 utterances have no clip and are transcripts without sound: dev_dia99_utt3",
-        "1 clips have no row and are left out: dev_dia66_utt9",
-        "1 clips known to be corrupt: train_dia125_utt3",
-        "1 clips known to last 0.064 s: train_dia71_utt0",
-        "1 clips known to go on for minutes after the utterance: test_dia38_utt4",
+        "utterances have no clip and are transcripts without sound (1): dev_dia99_utt3",
+        "clips have no row and are left out (1): dev_dia66_utt9",
+        "clips known to be corrupt (1): train_dia125_utt3",
+        "clips known to last 0.064 s (1): train_dia71_utt0",
+        "clips known to go on for minutes after the utterance (1): test_dia38_utt4",
     ]
     assert corpus.notes[5].startswith("7 utterances, the release has 13708: 0 anger (documented 1607)")
-    assert corpus.notes[6].startswith("1 recordings cannot be read: ")
+    assert corpus.notes[6].startswith("recordings cannot be read (1): ")
     assert "dia125_utt3.mp4" in corpus.notes[6]
 
 
@@ -157,7 +157,7 @@ def test_part_of_the_release(release: Path) -> None:
     (release / "dev_sent_emo.csv").unlink()
     corpus = read_meld(release.parent)
     assert corpus.notes[0] == "of the splits train, dev, test only train, test are there"
-    assert corpus.notes[1] == "2 clips have no row and are left out: dev_dia0_utt0, dev_dia66_utt9"
+    assert corpus.notes[1] == "clips have no row and are left out (2): dev_dia0_utt0, dev_dia66_utt9"
 
 
 def test_no_meld(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_the_layout_of_the_release(tmp_path: Path) -> None:
     assert (row["utterance_id"], row["speaker"], row["transcript"]) == ("WR0_surprised_64", "WR0", "Żółw?")
     assert (row["emotion"], row["duration"], row["age"]) == ("surprised", 1.0, 24)
     assert corpus.notes[:2] == [
-        "1 listed recordings are not there and are left out: MK0_anger_1.wav",
-        "1 recordings are not in data.tsv and are left out: XX0_fear_1.wav",
+        "listed recordings are not there and are left out (1): MK0_anger_1.wav",
+        "recordings are not in data.tsv and are left out (1): XX0_fear_1.wav",
     ]
 
 

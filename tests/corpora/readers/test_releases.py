@@ -84,8 +84,8 @@ def test_recordings_are_found_by_name(tmp_path: Path) -> None:
     (row,) = match_recordings(rows, release_files(tmp_path, "*.wav"), tmp_path, notes)
     assert row == {"utterance_id": "1", "audio_path": str(tmp_path / "a/1.wav")}
     assert notes == [
-        "1 labeled utterances have no recording and are left out: 2",
-        "1 recordings have no label and are left out: 3.wav",
+        "labeled utterances have no recording and are left out (1): 2",
+        "recordings have no label and are left out (1): 3.wav",
     ]
     with pytest.raises(
         CorpusError, match=r"none of 2 labeled recordings is there, the first is 1\.wav; unpack"
@@ -107,8 +107,8 @@ def test_numbers() -> None:
 def test_counts_are_compared() -> None:
     row = {"utterance_id": "a", "audio_path": None, "transcript": None, "original_emotion": "Sad"}
     corpus = make_corpus("esd", [row], "there", ["first"])
-    assert corpus.notes[:2] == ["first", "1 utterances have no transcript: a"]
-    assert corpus.notes[2].startswith("1 utterances, the release has 35000: 0 Angry (documented 7000)")
+    assert corpus.notes[:2] == ["first", "utterances have no transcript (1): a"]
+    assert corpus.notes[2].startswith("1 utterance, the release has 35000: 0 Angry (documented 7000)")
     assert corpus.table["corpus"].tolist() == ["esd"]
     with pytest.raises(CorpusError, match="there: holds no utterances"):
         make_corpus("esd", [], "there", [])

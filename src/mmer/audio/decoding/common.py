@@ -10,6 +10,7 @@ import soundfile
 
 from mmer.audio.decoding.joined import Span
 from mmer.errors import AudioError, MMERError, TruncatedError
+from mmer.plain_text import counted
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # Hz
 MOST_CHANNELS = 32
@@ -69,7 +70,9 @@ def checked(info: AudioInfo, name: str) -> AudioInfo:
             f"{name}: states {info.sampling_rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be read"
         )
     if not 0 < info.channels <= MOST_CHANNELS:
-        raise AudioError(f"{name}: states {info.channels} channels; at most {MOST_CHANNELS} can be read")
+        raise AudioError(
+            f"{name}: states {counted(info.channels, 'channel')}; at most {MOST_CHANNELS} can be read"
+        )
     return info
 
 

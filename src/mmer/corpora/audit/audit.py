@@ -22,6 +22,7 @@ from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
 from mmer.corpora.views import View
 from mmer.errors import CorpusError
+from mmer.plain_text import counted
 
 BY = ("split", "session", "speaker", "fold")
 """Columns that an audit can compare by."""
@@ -81,7 +82,7 @@ def audit(
     total = _with_views(total, in_all)
     notes = []
     if left := len(corpus) - len(table):
-        notes.append(f"{left} of {len(corpus)} utterances have no {by} and are left out")
+        notes.append(f"left out: {counted(left, 'utterance', of=len(corpus))} without a {by}")
     notes += [f"cannot be read: {clip.error}" for clip in clips.values() if clip.error]
     return Audit(
         source=corpus.source,

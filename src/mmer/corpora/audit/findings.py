@@ -13,7 +13,7 @@ from rich.text import Text
 from mmer.corpora.audit.leaks import BrokenView, SameRecording
 from mmer.display.terminal import Table
 from mmer.files.writing import Paths, writable
-from mmer.plain_text import shown
+from mmer.plain_text import counted, shown
 from mmer.runs.result_file import ResultFile
 
 OVERLAPS = {
@@ -276,15 +276,17 @@ def _judge_transcripts(figures: AuditFigures, settings: Mapping[str, float]) -> 
     words, similarity = f"{settings['min_words']:g}", settings["similarity"]
     same = figures.transcript_overlap_by_words[words]
     nearly = f"{near / long:.1%} with a similarity of {similarity:g} or more"
-    return f"{sentence}; of those of {words} words or more {same:.1%} are, and {nearly}"
+    return f"{sentence}; of those of {counted(int(words), 'word')} or more {same:.1%} are, and {nearly}"
 
 
 def _page(audit: Audit) -> RenderableType:
     """Lay out tables and sentences for the terminal."""
     facts = audit.transcripts
     said = (
-        f"{facts.distinct} different transcripts; {facts.redundant} utterances repeat one; {facts.repeated} "
-        f"are said more than once, {facts.ambiguous} of these with several emotions"
+        f"{counted(facts.distinct, 'different transcript')}; "
+        f"{counted(facts.redundant, 'utterance', 'repeats', 'repeat')} one; "
+        f"{facts.repeated} {'is' if facts.repeated == 1 else 'are'} said more than once, {facts.ambiguous} of "
+        "these with several emotions"
     )
     leaked = ", ".join(f"{text!r} {count}" for text, count in facts.most_leaked.items())
     parts: list[RenderableType] = [_folds(audit), _emotions(audit)]

@@ -14,6 +14,7 @@ from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.tables import Row, is_null, plain, read_table
 from mmer.errors import CorpusError
 from mmer.files.writing import write_json, write_text
+from mmer.plain_text import counted
 
 UNTRUE_SPEAKERS = {
     "iemocap": "the name of the dialogue",
@@ -69,7 +70,7 @@ def read_emobox(folder: Path, audio: Path | None = None) -> Corpus:
         others = table["channel"].ne(1).sum()
         if others:
             notes.append(
-                f"{others} utterances are one channel of their recording in EmoBox, here all are mixed"
+                f"{counted(others, 'utterance', 'is', 'are')} one channel of a recording in EmoBox, here all are mixed"
             )
         else:
             table = table.drop(columns="channel")
@@ -115,7 +116,9 @@ def with_emobox_folds(corpus: Corpus, folder: Path) -> Corpus:
                 )
             numbers = [rows[key] for key in parts.get("test", ()) if key in rows]
             if twice := split[numbers].notna().sum():
-                notes.append(f"{twice} utterances are tested in several folds, the last is {fold}")
+                notes.append(
+                    f"{counted(twice, 'utterance', 'is', 'are')} tested in several folds, the last is {fold}"
+                )
             split[numbers] = fold
     listed = {key for parts in lists.values() for keys in parts.values() for key in keys}
     if absent := sorted(listed - set(rows)):

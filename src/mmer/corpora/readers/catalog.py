@@ -7,6 +7,7 @@ from rich.text import Text
 
 from mmer.corpora.readers.corpus_facts import CorpusFacts
 from mmer.corpora.readers.file_grammars import FACTS
+from mmer.plain_text import counted
 
 CATALOG: dict[str, CorpusFacts] = {
     "iemocap": CorpusFacts(
@@ -173,8 +174,8 @@ def compare_counts(found: Counter[str], documented: Mapping[str, int]) -> list[s
         if found[label] != documented.get(label, 0)
     ]
     if not differences:
-        return [f"{total} utterances, {len(documented)} labels: as documented"]
-    return [f"{found.total()} utterances, the release has {total}: {', '.join(differences)}"]
+        return [f"{counted(total, 'utterance')}, {counted(len(documented), 'label')}: as documented"]
+    return [f"{counted(found.total(), 'utterance')}, the release has {total}: {', '.join(differences)}"]
 
 
 def list_corpora() -> Text:

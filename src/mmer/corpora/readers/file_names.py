@@ -17,6 +17,7 @@ from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.readers.file_grammars import GRAMMARS, Grammar
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
+from mmer.plain_text import counted
 
 GENDERS = {"f": "female", "m": "male"}
 
@@ -63,7 +64,7 @@ def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> C
     if not found.recordings:
         kinds = " or ".join(grammar.suffixes)
         if found.pointers:
-            count = f"all {len(found.pointers)} recordings are git-lfs pointers, not sound"
+            count = f"{counted(len(found.pointers), 'recording')} found, git-lfs pointers instead of sound"
             raise CorpusError(f"{root}: {count}; run git lfs pull in the clone")
         have = f"none of {len(found.others)} {kinds} files is named as in {title}"
         raise CorpusError(f"{root}: {have} ({grammar.example}); give the folder of the unpacked release")

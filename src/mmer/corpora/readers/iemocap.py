@@ -13,7 +13,7 @@ from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
-from mmer.plain_text import lines_of
+from mmer.plain_text import counted, lines_of
 
 CODES = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")
 DOCUMENTED = {
@@ -86,7 +86,9 @@ def read_iemocap(root: str | os.PathLike[str], *, progress: Progress | None = No
         if name in recordings
     ]
     if not rows:
-        raise CorpusError(f"{root}: none of {len(turns)} labeled turns has a recording in sentences/wav")
+        raise CorpusError(
+            f"{root}: none of {counted(len(turns), 'labeled turn')} has a recording in sentences/wav"
+        )
     notes = []
     if len(sessions) < len(DOCUMENTED):
         notes.append(f"sessions {', '.join(map(str, sessions))} of 5 are there")
@@ -186,7 +188,7 @@ def _compare(rows: list[Row], sessions: list[int]) -> list[str]:
         stated.update(documented)
         different = [f"{code} {counts[code]} ({n})" for code, n in documented.items() if counts[code] != n]
         if different:
-            total = f"{counts.total()} turns (documented {sum(documented.values())})"
+            total = f"{counted(counts.total(), 'turn')} (documented {sum(documented.values())})"
             notes.append(f"session {number} has {total}: {', '.join(different)}")
     four = {"neutral": ("neu",), "happy or excited": ("hap", "exc"), "angry": ("ang",), "sad": ("sad",)}
     counts = {name: sum(found[code] for code in codes) for name, codes in four.items()}
@@ -197,5 +199,7 @@ def _compare(rows: list[Row], sessions: list[int]) -> list[str]:
         if counts == documented
         else f"documented are {', '.join(map(str, documented.values()))}"
     )
-    notes.append(f"{len(rows)} turns, {sum(counts.values())} in the usual four classes ({listed}): {verdict}")
+    notes.append(
+        f"{counted(len(rows), 'turn')}, {sum(counts.values())} in the usual four classes ({listed}): {verdict}"
+    )
     return notes

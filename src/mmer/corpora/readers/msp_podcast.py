@@ -87,7 +87,7 @@ def read_msp_podcast(root: str | os.PathLike[str], *, progress: Progress | None 
     notes: list[str] = []
     rows = match_recordings(rows, release_files(root, "MSP-PODCAST_*.wav"), root, notes)
     if any(row["utterance_id"] == OUTLIER for row in rows):
-        notes.append(f"1 recordings are known to be unlike the others (stereo, 44.1 kHz): {OUTLIER}")
+        notes.append(f"recording {OUTLIER} is known to be unlike the others (stereo, 44.1 kHz)")
     notes.append("counts depend on the version of the release and are not compared")
     return make_corpus("msp-podcast", rows, root, notes, progress)
 

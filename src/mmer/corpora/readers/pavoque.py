@@ -11,6 +11,7 @@ from mmer.corpora.labels import canonical
 from mmer.corpora.readers.releases import make_corpus, release_files
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
+from mmer.plain_text import counted
 
 # The quick loader where PyYAML has it; both leave texts such as `No` and `2000` alone.
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -39,7 +40,7 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
     recorded = [path for path in files if path.with_suffix(".flac").is_file()]
     if not recorded:
         found = (
-            f"{len(files)} files pavoque-*.yaml, none with its flac file beside it"
+            f"{counted(len(files), 'file')} pavoque-*.yaml, none with its flac file beside it"
             if files
             else "no pavoque-*.yaml"
         )
@@ -81,7 +82,9 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
     if empty:
         notes.append(listing("utterances end before they begin and are left out", empty))
     if outtakes := sum(row["outtake"] for row in rows):
-        notes.append(f"{outtakes} utterances are outtakes, rejected repetitions of others")
+        notes.append(
+            f"{counted(outtakes, 'utterance', 'is', 'are')} outtakes, rejected repetitions of others"
+        )
     return make_corpus("pavoque", rows, root, notes, progress)
 
 

@@ -15,6 +15,7 @@ from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
+from mmer.plain_text import counted
 
 
 def release_files(root: str | os.PathLike[str], pattern: str) -> list[Path]:
@@ -75,7 +76,7 @@ def match_recordings(
     kept = [{**row, "audio_path": paths[row["audio_path"]]} for row in rows if row["audio_path"] in paths]
     if not kept:
         first = f", the first is {rows[0]['audio_path']}" if rows else ""
-        found = f"none of {len(rows)} labeled recordings is there{first}"
+        found = f"none of {counted(len(rows), 'labeled recording')} is there{first}"
         raise CorpusError(f"{root}: {found}; unpack the recordings into this folder")
     if missing := [row["utterance_id"] for row in rows if row["audio_path"] not in paths]:
         notes.append(listing("labeled utterances have no recording and are left out", missing))

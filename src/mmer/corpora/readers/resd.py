@@ -13,6 +13,7 @@ from mmer.corpora.readers.releases import (
     release_files,
 )
 from mmer.corpora.tables import Row
+from mmer.plain_text import counted
 
 
 def read_resd(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
@@ -57,5 +58,7 @@ def read_resd(root: str | os.PathLike[str], *, progress: Progress | None = None)
     rows = match_recordings(rows, release_files(root, "*.wav"), root, notes)
     sides = [{row["dialogue"] for row in rows if row["split"] == split} for split in ("train", "test")]
     if both := sides[0] & sides[1]:
-        notes.append(f"{len(both)} of {len(sides[0] | sides[1])} dialogues are in both train and test")
+        notes.append(
+            f"{counted(len(both), 'dialogue', 'is', 'are', of=len(sides[0] | sides[1]))} in both train and test"
+        )
     return make_corpus("resd", rows, root, notes, progress)

@@ -14,6 +14,7 @@ from mmer.evaluation.calibration.fit import FEWEST, FOLDS, fit_calibrator, small
 from mmer.inference.backends.composition import Composition, FusionFit
 from mmer.inference.calibration import SMALLEST, Calibrator, Floats
 from mmer.inference.prediction import Prediction
+from mmer.plain_text import counted
 
 Fusion = tuple[Calibrator, Calibrator, float]
 """Temperatures of speech and of text, and the weight of speech."""
@@ -48,7 +49,8 @@ def fit_fusion(
     if len(usable) < FEWEST:
         failed = next((prediction.error for prediction in predictions if prediction.error), None)
         raise CorpusError(
-            f"{len(usable)} of {len(predictions)} utterances can be fitted on, and {FEWEST} are needed: with a "
+            f"{counted(len(usable), 'utterance', of=len(predictions))} can be fitted on, and {FEWEST} are "
+            "needed: with a "
             f"recording, a transcript and an emotion that both models know ({', '.join(labels)})"
             + (f"; the first error: {failed}" if failed else "")
         )

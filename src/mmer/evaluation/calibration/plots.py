@@ -13,6 +13,7 @@ from mmer.evaluation.calibration.calibration_error import calibration_error
 from mmer.evaluation.modalities import CONDITIONS
 from mmer.evaluation.plots import COLORS
 from mmer.inference.calibration import Calibration
+from mmer.plain_text import counted
 
 PICTURE = "calibration.png"
 """Name of the picture of a calibration in a model folder."""
@@ -25,7 +26,7 @@ def plot_calibration(calibration: Calibration, path: Path) -> None:
     name, found = next(iter(calibration.conditions.items()))
     bins = {when: pd.DataFrame(rows) for when, rows in found.bins.items()}
     answered = "" if name == "both" else f", answers from {CONDITIONS[name][1]}"
-    people = f"{found.utterances} utterances of {len(calibration.speakers)} speakers"
+    people = f"{counted(found.utterances, 'utterance')} of {counted(len(calibration.speakers), 'speaker')}"
     title = f"{people}, {found.calibrator.method}{answered}"
     plot_reliability(bins, path, title=title)
 

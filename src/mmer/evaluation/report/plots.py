@@ -19,6 +19,7 @@ from mmer.display.picture import FAINT, INK, Picture, legend_name, soft_axes
 from mmer.evaluation.calibration.plots import draw_reliability
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.plots import COLORS, NAMES
+from mmer.plain_text import counted
 
 WIDTH = 4.4  # inches; the page scales plots to the screen
 _GROUPS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
@@ -59,14 +60,14 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
         axes.set_yticks(rows, speakers["speaker"].tolist())
     else:
         axes.set_yticks([])
-        axes.set_ylabel(f"{count} speakers", color=INK)
+        axes.set_ylabel(f"{counted(count, 'speaker')}", color=INK)
     axes.set_ylim(-0.7, count - 0.3)
     axes.set_xlim(0, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("balanced accuracy", color=INK)
     if speakers["gender"].notna().any():
         _legend(figure, axes, 3)
-    words = f"Balanced accuracy of {count} speakers, from {speakers['balanced_accuracy'].min():.1%} to "
+    words = f"Balanced accuracy of {counted(count, 'speaker')}, from {speakers['balanced_accuracy'].min():.1%} to "
     return _svg(
         figure, "dots", f"{words}{speakers['balanced_accuracy'].max():.1%}; all together {pooled:.1%}."
     )
@@ -111,7 +112,7 @@ def learning_curves(
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     named = ", ".join(NAMES.get(name, f"balanced accuracy on {selection}") for name in panels)
-    return _svg(figure, "curves", f"Learning curves over {table['epoch'].max()} epochs: {named}.")
+    return _svg(figure, "curves", f"Learning curves over {counted(table['epoch'].max(), 'epoch')}: {named}.")
 
 
 def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
@@ -184,7 +185,7 @@ def embedding_map(
     axes.set_yticks([])
     axes.spines[:].set_color(FAINT)
     _legend(figure, axes, 3)
-    words = f"Map of the embeddings of {len(places)} utterances, colored by true emotion."
+    words = f"Map of the embeddings of {counted(len(places), 'utterance')}, colored by true emotion."
     return _svg(figure, "map", words, _PAGE_COLORS | {color.light: color.css for color in colors.values()})
 
 

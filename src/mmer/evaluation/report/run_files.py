@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -213,10 +212,12 @@ def warnings(run: Run, *, named: bool = True) -> list[str]:
         said.append(f"The {run.judged} split chose the epoch: every figure of it is optimistic.{known}")
     if isinstance(run.metrics, CrossValidationMetrics) and (missing := run.metrics.missing):
         said.append(
-            f"{_count(missing, 'fold')} not trained yet: {', '.join(missing)}. They are in no figure."
+            f"{counted(len(missing), 'fold')} not trained yet: {', '.join(missing)}. They are in no figure."
         )
     if run.unanswered:
-        said.append(f"{run.unanswered} utterances have no answer of the model and are in no figure.")
+        said.append(
+            f"No figure counts {counted(run.unanswered, 'utterance')} without an answer of the model."
+        )
     if "warnings" in run.predictions and (unlike := count_unlike(run.predictions["warnings"])):
         judged = counted(len(run.predictions), "judged utterance")
         said.append(f"{unlike} of {judged} have recordings unlike those of the training.")
@@ -233,7 +234,7 @@ def warnings(run: Run, *, named: bool = True) -> list[str]:
 def _model(run: Run) -> str:
     recipe, labels = run.recipe, run.labels
     if system := run.metrics.system:
-        return f"A baseline, {system}, tells {len(labels)} emotions apart: {', '.join(labels)}."
+        return f"A baseline, {system}, tells {counted(len(labels), 'emotion')} apart: {', '.join(labels)}."
     encoders = {"speech": recipe.model.speech.encoder, "text": recipe.model.text.encoder}
     fusions = {recipe.model.fusion}
     if run.folds is not None:  # the training utterances of each fold decide on `auto`
@@ -249,9 +250,13 @@ def _model(run: Run) -> str:
     also = [f"{NAMES[name]} (weight {weight:g})" for name, weight in weights.items() if weight]
     objectives = " with ".join([NAMES["cross_entropy"], *([", ".join(also)] if also else [])])
     epochs = run.metrics.epochs if isinstance(run.metrics, RunMetrics) else recipe.training.epochs
-    length = f"at most {epochs} epochs" if epochs else f"at least {recipe.training.steps} optimizer steps"
+    length = (
+        f"at most {counted(epochs, 'epoch')}"
+        if epochs
+        else f"at least {recipe.training.steps} optimizer steps"
+    )
     return (
-        f"A model of the kind “{' or '.join(sorted(fusions))}” ({told}) tells {len(labels)} emotions apart: "
+        f"A model of the kind “{' or '.join(sorted(fusions))}” ({told}) tells {counted(len(labels), 'emotion')} apart: "
         f"{', '.join(labels)}. It was trained for {length} on {objectives}; "
         f"the seed is {recipe.training.seed}."
     )
@@ -267,7 +272,9 @@ def _split(run: Run, named: bool) -> str:
             if len(rows):
                 who = sorted(rows["speaker"].dropna().unique())
                 names = f" ({', '.join(who)})" if named and len(who) <= _NAMED else ""
-                parts.append(f"{split}: {len(rows)} utterances of {_count(who, 'speaker')}{names}")
+                parts.append(
+                    f"{split}: {counted(len(rows), 'utterance')} of {counted(len(who), 'speaker')}{names}"
+                )
         apart = "not kept apart" if any(shared_speakers(run.corpus).values()) else "kept apart"
         return f"Speakers are {apart}: {'; '.join(parts)}."
     folds = run.folds
@@ -276,7 +283,7 @@ def _split(run: Run, named: bool) -> str:
     elif all(len(fold.test) == 1 for fold in folds.folds.values()):
         how = f"Cross-validation leaves one {folds.group} out at a time, {len(folds.folds)} in all"
     else:
-        how = f"Cross-validation in {len(folds.folds)} folds keeps each {folds.group} in one"
+        how = f"Cross-validation in {counted(len(folds.folds), 'fold')} keeps each {folds.group} in one"
     validators = {len(fold.validation) for fold in folds.folds.values()}
     each = f"{max(validators)} other {group}s validate" if max(validators) else f"no {group} validates"
     return (
@@ -334,7 +341,3 @@ def _intervals(run: Run) -> str:
         f"{found.confidence:.0%} of such studies. They follow from how much the {found.clusters} "
         f"{found.cluster}s differ, not the utterances.{note}"
     )
-
-
-def _count(items: Sequence[Any], what: str) -> str:
-    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"

@@ -9,6 +9,7 @@ from mmer.display.picture import FAINT, INK, Picture
 from mmer.evaluation.plots import COLORS
 from mmer.evaluation.robustness.disturbances import UNITS
 from mmer.evaluation.robustness.results import Robustness
+from mmer.plain_text import counted
 
 _COLUMNS = 3
 
@@ -84,7 +85,7 @@ def plot_robustness(result: Robustness, path: Path) -> None:
         grid[-1].legend(handles, names, loc="center left", frameon=False, fontsize=9.5, labelcolor=INK)
     else:
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9.5)
-    title = f"{result.utterances} utterances of {result.speakers} speakers"
+    title = f"{counted(result.utterances, 'utterance')} of {counted(result.speakers, 'speaker')}"
     figure.suptitle(title, fontsize=12, color=INK, x=0.01, ha="left")
     figure.savefig(path)
 

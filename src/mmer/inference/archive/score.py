@@ -24,6 +24,7 @@ from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.transcription import Transcription
+from mmer.plain_text import counted
 
 ENGINES = {"local": on_this_machine, "ray": on_ray}
 
@@ -52,13 +53,13 @@ class Scored:
 
     def __str__(self) -> str:
         failed = f", {len(self.errors)} of them without an answer (column error)" if self.errors else ""
-        parts = f"{len(self.files)} {'file' if len(self.files) == 1 else 'files'}"
-        done = f"{self.rows} rows in {parts} in {self.folder}{failed}"
+        parts = counted(len(self.files), "file")
+        done = f"{counted(self.rows, 'row')} in {parts} in {self.folder}{failed}"
         if not self.new_rows:
             return done
         sound = f"{self.new_sound / 60:.1f} min of sound in {self.took:.0f} s"
         rates = f"{self.new_rows / self.took:.1f} a second, {self.new_sound / self.took:.0f} times real time"
-        return f"{done}\n{self.new_rows} recordings answered now, {sound}: {rates}"
+        return f"{done}\n{counted(self.new_rows, 'recording')} answered now, {sound}: {rates}"
 
 
 def score(

@@ -17,6 +17,7 @@ from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import damaged_file
 from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
+from mmer.plain_text import counted
 from mmer.runs.result_file import ResultFile
 
 FILE = "models.json"
@@ -88,7 +89,7 @@ class Composition(ResultFile):
         losses = ", ".join(f"{name} {loss:.3f}" for name, loss in self.fit.log_loss.items())
         return (
             f"speech counts {speech.weight:.0%} (temperature {speech.temperature:.2f}), text {text.weight:.0%} "
-            f"(temperature {text.temperature:.2f}); log-loss on {self.fit.utterances} utterances: {losses}"
+            f"(temperature {text.temperature:.2f}); log-loss on {counted(self.fit.utterances, 'utterance')}: {losses}"
         )
 
     def check(self) -> None:

@@ -18,6 +18,7 @@ from mmer.model.gpu_attention import attention_of_any_length
 from mmer.model.missing_modalities import Encoding
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
+from mmer.plain_text import counted
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -125,11 +126,12 @@ def read_torch_network(folder: Path, device: str | torch.device | None) -> Torch
     another = f"{CONFIG} and {WEIGHTS} are not of the same model"
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
-            f"model folder {folder} lacks {len(missing)} weights, the first is {missing[0]}; its {another}"
+            f"model folder {folder} lacks {counted(len(missing), 'weight')}, the first is {missing[0]}; its {another}"
         )
     if unexpected := sorted(report["unexpected_keys"]):
         raise CheckpointError(
-            f"model folder {folder}: {WEIGHTS} holds {len(unexpected)} weights that {CONFIG} knows nothing of, the "
+            f"model folder {folder}: {WEIGHTS} holds {counted(len(unexpected), 'weight')} that {CONFIG} knows "
+            "nothing of, the "
             f"first is {unexpected[0]}; {another}"
         )
     if mismatched := sorted(report["mismatched_keys"]):

@@ -34,7 +34,7 @@ from mmer.inference.kept_sound import KeptSound
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.reading import Clip
 from mmer.inference.trained_on import TrainedOn
-from mmer.plain_text import valid
+from mmer.plain_text import counted, valid
 from mmer.version import __version__
 
 PARTS = ".parts"
@@ -63,7 +63,7 @@ class Embedded:
 
     def __str__(self) -> str:
         failed = f", {len(self.errors)} of them without one (column error)" if self.errors else ""
-        return f"{' and '.join(self.columns)} embeddings of {self.rows} utterances in {self.path}{failed}"
+        return f"{' and '.join(self.columns)} embeddings of {counted(self.rows, 'utterance')} in {self.path}{failed}"
 
 
 def embed(

@@ -20,6 +20,7 @@ from mmer.errors import CorpusError, Function, MMERError, Parameter, reading
 from mmer.files.writing import check_output_file, write_csv, writing
 from mmer.inference.backends.network import Array
 from mmer.inference.embedding.sources import FUSED, Level
+from mmer.plain_text import counted
 
 PARQUET, NPY, IDS = ".parquet", ".npy", ".csv"
 _SECONDS = ("start", "end", "duration")
@@ -165,7 +166,8 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> ND
     about = about.iloc[found].reset_index(drop=True)
     if "trained_on" in about and (met := int(about["trained_on"].notna().sum())):
         raise CorpusError(
-            f"{path}: the model that made it was trained on {met} of {len(corpus)} utterances of {corpus.source}, so "
+            f"{path}: the model that made it was trained on {counted(met, 'utterance', of=len(corpus))} of "
+            f"{corpus.source}, so "
             "that they are no test of it; give embeddings of an encoder, or of a model of other speakers"
         )
     if column != "text" and "audio_sha256" in about:
@@ -184,7 +186,7 @@ def _refuse(path: Path, corpus: Corpus, what: str, wrong: ArrayLike) -> None:
     names = corpus.table["utterance_id"][np.asarray(wrong, bool)].tolist()
     if names:
         more = ", …" if len(names) > _SHOWN else ""
-        which = f"{len(names)} of {len(corpus)} utterances ({', '.join(names[:_SHOWN])}{more})"
+        which = f"{counted(len(names), 'utterance', of=len(corpus))} ({', '.join(names[:_SHOWN])}{more})"
         raise CorpusError(
             f"{path}: {what} {which} of {corpus.source}; write the embeddings of this corpus with ",
             Function("embed"),
@@ -233,5 +235,7 @@ def _read_matrix(path: Path, column: str | None) -> tuple[pd.DataFrame, str, NDA
     ids = path.with_suffix(IDS)
     table = read_table(ids)
     if len(table) != len(matrix):
-        raise CorpusError(f"{ids}: names {len(table)} utterances, and {path} has {len(matrix)} rows")
+        raise CorpusError(
+            f"{ids}: names {counted(len(table), 'utterance')}, and {path} has {counted(len(matrix), 'row')}"
+        )
     return table, path.stem, matrix

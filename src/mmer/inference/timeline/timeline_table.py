@@ -26,7 +26,7 @@ def print_timeline(found: Timeline, console: Console) -> None:
     for segment, name in zip(listed, names, strict=True):
         table.add(replace(segment, warnings=[]), name)
     if (more := len(found.segments) - len(listed)) > 0:
-        tell(f"and {more} more segments, which a file or another format holds", console)
+        tell(f"and {counted(more, 'more segment')}, which a file or another format holds", console)
     console.print()
     console.print(summary_table(found))
     whole, *voices = found.summaries

@@ -3,6 +3,7 @@
 export const $ = (id) => document.getElementById(id);
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 export const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+export const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 export const service = { model: null }; // what /v1/model says
 
 // Return the response of the service, or throw an error with a message for people and its source for developers.

@@ -1,6 +1,6 @@
 // The timeline of a recording: a strip for each channel, a legend, a table of all segments, and a download.
 
-import { $, clock, element, percent, service } from "./service.js";
+import { $, clock, counted, element, percent, service } from "./service.js";
 
 const NARROWEST = 14; // mean width of a segment in CSS pixels; a longer recording scrolls
 
@@ -11,7 +11,7 @@ export function showTimeline(found, minimum) {
   const channels = [...new Set(found.segments.map((segment) => segment.channel))];
   const failed = found.segments.filter((segment) => segment.error !== null).length;
   $("timeline-summary").textContent = found.segments.length
-    ? `${found.segments.length} segments of speech in ${clock(found.duration)}; ${found.segments.length - failed} answered.`
+    ? `${counted(found.segments.length, "segment")} of speech in ${clock(found.duration)}; ${found.segments.length - failed} answered.`
     : `No speech was found in ${clock(found.duration)}.`;
   $("legend").replaceChildren(...legend(found, answered, color));
   $("strips").style.minWidth = `${NARROWEST * answered.length}px`;
@@ -46,7 +46,7 @@ function kindsOfWarnings(segments) {
   }
   return [...kinds.values()].map((texts) => {
     const example = new Set(texts).size > 1 ? "for example " : "";
-    return `${texts.length} of ${segments.length} segments: ${example}${texts[0]}`;
+    return `${texts.length} of ${counted(segments.length, "segment")}: ${example}${texts[0]}`;
   });
 }
 

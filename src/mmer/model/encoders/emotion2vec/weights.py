@@ -12,6 +12,7 @@ from mmer.files.funasr_folder import SETTINGS, WEIGHTS
 from mmer.model.encoders.emotion2vec.network import Emotion2VecModel
 from mmer.model.encoders.emotion2vec.release import ADVICE, Release
 from mmer.model.pickled_weights import read_pickled_weights
+from mmer.plain_text import counted
 
 HEAD = "proj"
 _AUDIO = "modality_encoders.AUDIO"
@@ -125,7 +126,8 @@ def _published_names(release: Release, names: Iterable[str]) -> dict[str, str]:
 def _check_complete(path: Path, published: Collection[str], used: set[str]) -> None:
     if missing := sorted(used - set(published)):
         raise CheckpointError(
-            f"{path} lacks {len(missing)} weights of the network that {SETTINGS} describes, the first is {missing[0]}; "
+            f"{path} lacks {counted(len(missing), 'weight')} of the network that {SETTINGS} describes, the "
+            f"first is {missing[0]}; "
             f"{ADVICE}"
         )
 
@@ -134,7 +136,7 @@ def _check_layers(path: Path, published: Collection[str], used: set[str]) -> Non
     """Refuse weights of more layers than `config.yaml` describes."""
     if unknown := sorted(name for name in set(published) - used if name.startswith(_LAYERS)):
         raise CheckpointError(
-            f"{path} holds {len(unknown)} weights of layers that {SETTINGS} does not describe, the first is "
+            f"{path} holds {counted(len(unknown), 'weight')} of layers that {SETTINGS} does not describe, the first is "
             f"{unknown[0]}; {ADVICE}"
         )
 
