@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from mmer.corpora.spoken import make_spoken_once
+from mmer.corpora.spoken import RECORDINGS, TABLE, make_spoken_once
 from mmer.display.picture import additional_picture
 from mmer.display.terminal import Table, messages, tell
 from mmer.evaluation.plots import plot_comparison
 from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import load_recipe
@@ -64,6 +65,7 @@ def run_demo(out: Path, *, seed: int = 0, console: Console | None = None) -> Dem
     """
     console = console or messages()
     check_output_folder(out)
+    check_own_folder(out, "a demo", TABLE, before=(RECORDINGS,))
     table_path = make_spoken_once(out, seed, console)
     made: dict[str, SystemFigures] = {}
     for system, (fusion, name) in SYSTEMS.items():

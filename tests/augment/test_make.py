@@ -232,7 +232,7 @@ def test_other_settings_or_another_corpus_want_another_folder(table, tmp_path):
         make_views(Corpus(changed), tmp_path / "v", [ESpeakVoices()])
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.txt").write_text("mine")
-    with pytest.raises(MMERError, match="neither a folder of views nor an empty one"):
+    with pytest.raises(MMERError, match="neither a folder of views nor an empty folder"):
         make_views(Corpus(table), tmp_path / "x", [ESpeakVoices()])
 
 
@@ -273,7 +273,7 @@ def test_views_of_a_corpus_that_has_changed_are_refused(table, tmp_path):
     made = make_views(Corpus(own), tmp_path / "v", [World()])
     assert make_views(Corpus(own), tmp_path / "v", [World()]) == made
     with pytest.raises(
-        MMERError, match=r"different in what is in the corpus: transcript of 1 utterances.*another folder"
+        MMERError, match=r"different in what is in the corpus: transcript of 1 utterance.*another folder"
     ):
         make_views(
             Corpus(own.assign(transcript=["new words", *own["transcript"][1:]])), tmp_path / "v", [World()]

@@ -18,7 +18,8 @@ from mmer.errors import MMERError
 from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.report.page import write_report
-from mmer.files.lock import LOCK, is_vacant, only_writer
+from mmer.files.lock import LOCK, only_writer
+from mmer.files.own_folder import is_vacant
 from mmer.inference.backends.export import export_onnx
 from mmer.model.import_checkpoint import import_checkpoint
 from mmer.recipe.schema import load_recipe

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -91,8 +92,27 @@ def test_what_cannot_be_enrolled(per_speaker: Path, clips: list[str], tmp_path: 
     with pytest.raises(MMERError, match=r"does not standardize features per speaker.*fill in the emotions"):
         enroll(other, nobody, tmp_path / "out", console=quiet())
     assert not (tmp_path / "out").exists()
-    with pytest.raises(MMERError, match="is not empty"):
+    with pytest.raises(MMERError, match="is neither a folder of enrolled speakers nor an empty folder"):
         enroll(per_speaker, nobody, tmp_path / "other", console=quiet())
+
+
+def test_the_same_call_goes_on(per_speaker: Path, clips: list[str], tmp_path: Path) -> None:
+    corpus, out = corpus_of(clips[:3], ["anna"] * 3, tmp_path / "clips.parquet"), tmp_path / "enrolled"
+    folder = enroll(per_speaker, corpus, out, console=quiet())
+    known = (folder / "speakers.json").read_bytes()
+    console = quiet()
+    assert enroll(per_speaker, corpus, out, console=console) == folder
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == f"{out} is complete; nothing is left to do.\n"
+    shutil.rmtree(folder)  # as after an interruption
+    enroll(per_speaker, corpus, out, console=quiet())
+    assert (folder / "speakers.json").read_bytes() == known
+    other = corpus_of(clips[3:5], ["ben"] * 2, tmp_path / "ben.parquet")
+    with pytest.raises(
+        MMERError, match="holds speakers enrolled otherwise, different in the corpus; use another"
+    ):
+        enroll(per_speaker, other, out, console=quiet())
+    assert (folder / "speakers.json").read_bytes() == known
 
 
 @pytest.mark.parametrize("damage", ["text", "short", "zero"])

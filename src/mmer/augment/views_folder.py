@@ -10,9 +10,7 @@ from mmer.augment.quality_filters import QualityFilters
 from mmer.corpora.content import FOLDER, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.views import View
-from mmer.errors import MMERError
-from mmer.files.lock import LOCK
-from mmer.files.writing import is_part
+from mmer.files.own_folder import check_own_folder
 from mmer.runs.journal import Entry, Journal
 from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
@@ -62,9 +60,7 @@ def open_folder(folder: Path, settings: ViewsSettings, corpus: Corpus) -> None:
             different.append(f"what is in the corpus: {'; '.join(changes)}")
         refuse_other(folder, "holds views made otherwise", different)
         return
-    mine = {folder / FOLDER, folder / LOCK}
-    if any(not is_part(path) and path not in mine for path in folder.iterdir()):
-        raise MMERError(f"{folder} is neither a folder of views nor an empty one; use another folder")
+    check_own_folder(folder, "a folder of views", file.name, before=(FOLDER,))
     keep_content(folder, corpus)
     settings.write(file)
 

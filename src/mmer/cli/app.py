@@ -36,6 +36,7 @@ _COMMANDS = {
     "make_views": "augment",
     "predict": "predict",
     "read_from": "corpus prepare",
+    "robustness": "robustness",
     "run_demo": "demo",
     "score": "score",
     "timeline": "timeline",

@@ -27,6 +27,7 @@ from mmer.corpora.tables import Row
 from mmer.display.progress import counting
 from mmer.errors import CorpusError
 from mmer.files.writing import write_bytes
+from mmer.plain_text import counted
 
 EMOTIONS = {
     ("high", "positive"): "happy",
@@ -70,6 +71,8 @@ PERSONS = ("my sister", "our neighbor", "the doctor", "his teacher", "her brothe
 THINGS = ("garden", "concert", "letter", "journey", "meeting", "dinner", "picture", "answer", "lesson")
 TIMES = ("today", "this morning", "last night", "on Monday", "this year", "last week")
 
+RECORDINGS, TABLE = "recordings", "corpus.parquet"
+"""What `make_spoken_once` writes to a folder, in this order."""
 _MAX_TWINS = 1000  # out of 2160 pairs of sentences, so that drawing new ones stays fast
 
 
@@ -119,16 +122,19 @@ def make_spoken(
     counts = {"train": train_voices, "validation": validation_voices, "test": test_voices}
     available = sum(map(len, VARIANTS.values()))
     if sum(counts.values()) > available or min(counts.values()) < 0:
-        raise CorpusError(f"{sum(counts.values())} voices are asked for; 0 to {available} are there")
+        raise CorpusError(
+            f"{counted(sum(counts.values()), 'voice', 'is', 'are')} asked for; 0 to {available} are there"
+        )
     if utterances < 4 or utterances % 4:
         raise CorpusError(
-            f"{utterances} utterances of each voice; give a multiple of 4, one for each emotion"
+            f"{counted(utterances, 'utterance')} of each voice; give a multiple of 4, one for each emotion"
         )
     if sum(counts.values()) * utterances // 4 > _MAX_TWINS:
         allowed = (
-            f"{sum(counts.values())} voices have sentences for {_MAX_TWINS * 4 // sum(counts.values())} each"
+            f"{counted(sum(counts.values()), 'voice', 'has', 'have')} sentences for "
+            f"{_MAX_TWINS * 4 // sum(counts.values())} each"
         )
-        raise CorpusError(f"{utterances} utterances of each voice are too many; {allowed}")
+        raise CorpusError(f"{counted(utterances, 'utterance')} of each voice are too many; {allowed}")
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
@@ -152,10 +158,10 @@ def make_spoken(
 
 def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
     """Make *spoken* in a folder unless it is there, and return the path of its table."""
-    table_path = out / "corpus.parquet"
+    table_path = out / TABLE
     if not table_path.exists():
         with counting(console, "eSpeak NG is speaking") as progress:
-            make_spoken(out / "recordings", seed=seed, progress=progress).write(table_path)
+            make_spoken(out / RECORDINGS, seed=seed, progress=progress).write(table_path)
     return table_path.resolve()
 
 

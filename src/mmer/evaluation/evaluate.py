@@ -21,6 +21,7 @@ from mmer.evaluation.training_overlap import overlap
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.models import model_folder as find_model_folder
 from mmer.inference.kept_sound import KeptSound
@@ -227,3 +228,4 @@ def _check_out(out: Path, inputs: list[str | Path]) -> None:
     check_output_folder(out, inputs, files=WRITTEN)
     if (out / "recipe.yaml").exists():
         raise MMERError(f"{out} is the folder of a run, whose figures would be lost; use another folder")
+    check_own_folder(out, "an evaluation", METRICS)

@@ -97,8 +97,3 @@ def writes(
         return alone
 
     return decorate
-
-
-def is_vacant(folder: Path) -> bool:
-    """Tell whether a folder does not exist or holds only its lock."""
-    return not folder.exists() or (folder.is_dir() and all(entry.name == LOCK for entry in folder.iterdir()))

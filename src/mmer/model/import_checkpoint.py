@@ -1,6 +1,5 @@
 """Published MMER checkpoints as model folders."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 from mmer.errors import CheckpointError
 from mmer.files.damaged import one_line
 from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.model import pretrained_encoders
 from mmer.model.configuration import MMERConfig
@@ -120,10 +120,10 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
     Raises:
         CheckpointError: the file is no checkpoint, or not one of the published model.
         EncoderError: the text encoder cannot be loaded.
-        MMERError: the folder cannot be written to, or is that of the text encoder.
+        MMERError: the folder cannot be written to, or is not empty.
     """
-    encoder = [text_encoder] if os.path.isdir(text_encoder) else []
-    check_output_folder(out, encoder, files=("config.json", "model.safetensors", "tokenizer.json"))
+    check_output_folder(out)
+    check_own_folder(out, "a new folder")
     official = read_pickled_weights(checkpoint, "state_dict", _ADVICE)
     try:
         state = translate_state_dict(official)

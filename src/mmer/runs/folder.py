@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmer.files.damaged import damaged_file, read_json_object
-from mmer.files.lock import is_vacant
+from mmer.files.own_folder import is_vacant
 
 RECIPE = "recipe.yaml"
 METRICS = "metrics.json"
@@ -89,7 +89,7 @@ class RunFolder:
 
     @property
     def is_vacant(self) -> bool:
-        """Tell whether the folder holds at most a lock."""
+        """Tell whether the folder is new or empty."""
         return is_vacant(self.path)
 
     @property

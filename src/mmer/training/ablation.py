@@ -13,7 +13,7 @@ from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.splits import assign_splits
-from mmer.corpora.spoken import make_spoken_once
+from mmer.corpora.spoken import RECORDINGS, TABLE, make_spoken_once
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, RecipeError, TrainingError
@@ -21,11 +21,12 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
-from mmer.runs.folder import RunFolder
+from mmer.runs.folder import FOLDS_FILE, RunFolder
 from mmer.training import ablation_report
 from mmer.training.ablation_results import Ablation, RowFigures, TranscriptFigures
 from mmer.training.ablation_rows import ROWS, learns, row_recipe, wanted_rows
@@ -75,6 +76,7 @@ def ablate(
     console = console or messages()
     check_output_folder(out)
     folder = Path(out).resolve()
+    check_own_folder(folder, "an ablation", FOLDS_FILE, before=(RECORDINGS, TABLE))
     wanted = wanted_rows(rows)
     overrides = list(overrides)
     if recipe == "demo" and load_recipe(recipe, overrides).data.corpus is None:
@@ -133,7 +135,7 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
         raise RecipeError("data.corpus is not set; name the corpus, as data.corpus=corpus.parquet")
     corpus = Corpus.read(recipe.data.corpus)
     usable, _ = labeled(corpus, recipe)
-    protocol, file = recipe.protocol, folder / "folds.json"
+    protocol, file = recipe.protocol, folder / FOLDS_FILE
     # The folds are of usable utterances, but the file is checked against the whole corpus.
     if protocol.folds is None:
         folds = _single_split(usable, recipe)
@@ -235,7 +237,7 @@ def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -
     """Check that the disk has room for all rows, each of which needs at most MMER's space."""
     assert recipe.data.corpus is not None
     usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
-    folds = Folds.read(folder / "folds.json").folds
+    folds = Folds.read(folder / FOLDS_FILE).folds
     trained = [RunFolder(folder / row) for row in rows if ROWS[row].settings is not None]
     todo = [row.fold(name).path for row in trained for name in folds if not row.fold(name).is_complete]
     if todo:

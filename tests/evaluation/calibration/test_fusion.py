@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CheckpointError, CorpusError
+from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.composition import read_composition
@@ -102,7 +102,7 @@ def test_what_cannot_be_fitted_or_kept_is_refused(folder: Path, tmp_path: Path) 
         CheckpointError, match="no folder in which a calibration could be kept; name one with out"
     ):
         calibrate(model, corpus)
-    with pytest.raises(CheckpointError, match="holds something else"):
+    with pytest.raises(MMERError, match="is neither a calibrated model nor an empty folder, it holds"):
         calibrate(model, corpus, out=folder / "text")
     table = corpus.table.assign(transcript=None)
     with pytest.raises(CorpusError, match="0 of 48 utterances can be fitted on, and 16 are needed"):

@@ -309,7 +309,9 @@ class TestRefusals:
 
     def test_a_folder_of_something_else(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
         (tmp_path / "thesis.tex").touch()
-        with pytest.raises(MMERError, match=r"is no folder of scores and not empty, it holds thesis\.tex"):
+        with pytest.raises(
+            MMERError, match=r"is neither a folder of scores nor an empty folder, it holds thesis\.tex"
+        ):
             begun(out=tmp_path)
         with pytest.raises(MMERError, match="cannot be written to"):
             begun(out=tmp_path / "thesis.tex")
@@ -385,11 +387,11 @@ def test_replaced_recordings_are_not_taken_for_answered(
     shutil.copy(names[1], names[0])
     for _ in range(2):
         with pytest.raises(
-            MMERError, match=rf"1 recordings have changed since \({names[0]}\); use another folder"
+            MMERError, match=rf"1 recording has changed since \({names[0]}\); use another folder"
         ):
             score(model_folder, str(folder), out, shard_rows=2, device="cpu")
     (out / "_recordings.parquet").unlink()  # as an earlier version left it
-    with pytest.raises(MMERError, match="1 recordings have changed since"):
+    with pytest.raises(MMERError, match="1 recording has changed since"):
         score(model_folder, str(folder), out, shard_rows=2, device="cpu")
     for part in out.glob("part-00000*"):
         part.unlink()  # not answered yet

@@ -214,7 +214,7 @@ class TestRefusals:
                 "no files of the kind '.doc'; it must be one of .json",
             ),
             (["{calls}/mono.opus", "--each", ".png"], "--each is for several recordings; name the files"),
-            (["{calls}", "-o", "{calls}"], "is no folder of timelines and not empty, it holds"),
+            (["{calls}", "-o", "{calls}"], "is neither a folder of timelines nor an empty folder, it holds"),
         ],
     )
     def test_before_the_work(

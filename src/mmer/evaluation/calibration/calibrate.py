@@ -22,7 +22,8 @@ from mmer.evaluation.calibration.fit import FEWEST, FOLDS, LABEL_KEEPING, METHOD
 from mmer.evaluation.calibration.fusion import fit_fusion
 from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
 from mmer.evaluation.training_overlap import overlap
-from mmer.files.lock import is_vacant, only_writer
+from mmer.files.lock import only_writer
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder
 from mmer.inference.backends.composition import FILE as MODELS
 from mmer.inference.calibration import (
@@ -39,6 +40,7 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.prediction import Prediction
 from mmer.inference.trained_on import TrainedOn
+from mmer.plain_text import counted
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def calibrate(
             `out` is not given.
         CorpusError: there is no such split, the model answers too few of its utterances, or was trained on some of
             them.
-        MMERError: the model answers no emotions.
+        MMERError: the model answers no emotions, or `out` holds something else.
     """
     # Imported here: torch takes seconds to import, and reading a calibration does not need it.
     from mmer.inference.backends.models import compose, names_of
@@ -107,8 +109,7 @@ def calibrate(
         if not target.is_dir():
             _check_own_folder(model_folder, label_map)
     else:
-        if not is_vacant(out) and not (out / MODELS).is_file():
-            raise CheckpointError(f"{out} holds something else; give a new folder for the calibrated model")
+        check_own_folder(out, "a calibrated model", MODELS)
         composition, _ = compose(names_of(model_folder), label_map)
         target, folder = out, find_model_folder(model_folder, label_map=label_map, note=lambda line: None)
     check_output_folder(target)
@@ -132,7 +133,8 @@ def calibrate(
         seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
         if seen and not on_training:
             raise CorpusError(
-                f"{seen} of {len(answered)} utterances are in the training data of {folder}, on which the "
+                f"{counted(seen, 'utterance', 'is', 'are', of=len(answered))} in the training data of {folder}, "
+                "on which the "
                 "model is overconfident; calibrate on other utterances, or use these with ",
                 Parameter("on_training", True),
             )
@@ -159,10 +161,13 @@ def calibrate(
         named = sorted(set(answered.table["speaker"].dropna()))
         if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
             notes.append(
-                f"{len(both)} of the speakers are in the split train too, on which the model is overconfident"
+                f"{counted(len(both), 'speaker', 'is', 'are')} in the split train too, on which the model is "
+                "overconfident"
             )
         if seen:
-            notes.append(f"{seen} of {len(answered)} utterances are in the training data of the model")
+            notes.append(
+                f"{counted(seen, 'utterance', 'is', 'are', of=len(answered))} in the training data of the model"
+            )
         if len(named) < 2:
             notes.append("fewer than two speakers: its effect on other speakers is unknown")
         if composition is not None:
@@ -234,7 +239,8 @@ def fit(
     if not fitted:
         failed = next((prediction.error for prediction in predictions if prediction.error), None)
         raise CorpusError(
-            f"fewer than {FEWEST} of {len(predictions)} utterances can be calibrated on: they need an answer and an "
+            f"fewer than {FEWEST} of {counted(len(predictions), 'utterance')} can be calibrated on: they need "
+            "an answer and an "
             f"emotion that the model knows ({', '.join(labels)})"
             + (f"; the first error: {failed}" if failed else "")
         )
@@ -256,7 +262,7 @@ def fit_condition(
     if people > 1:
         count = min(people, FOLDS)
         folds = list(GroupKFold(count).split(answers.truth, groups=answers.speakers))
-        told = f"{count} folds of {people} speakers"
+        told = f"{counted(count, 'fold')} of {counted(people, 'speaker')}"
     else:
         folds = list(KFold(5, shuffle=True, random_state=0).split(answers.truth))
         told = "5 folds of the utterances of one speaker"

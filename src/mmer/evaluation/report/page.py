@@ -39,8 +39,11 @@ from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import chance_of
 from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_text
+from mmer.plain_text import counted
 
+PAGE = "report.html"
 MAPPED = 500
 """Largest number of utterances on the embedding map."""
 
@@ -85,6 +88,7 @@ def write_report(
     read = read_run(run)
     folder = read.folder / "report" if out is None else Path(out)
     check_output_folder(folder)
+    check_own_folder(folder, "a report", PAGE)
     context, written = _content(read, audio, console)
     environment = Environment(
         loader=PackageLoader("mmer", "evaluation/report"),
@@ -96,11 +100,11 @@ def write_report(
     page = environment.get_template("report.html.jinja").render(context)
     with writable(folder):
         (folder / "tables").mkdir(parents=True, exist_ok=True)
+    write_text(folder / PAGE, page)  # first, since it marks the folder as a report
     for table in written:
         write_text(folder / "tables" / f"{table.name}.tex", table.latex())
         write_text(folder / "tables" / f"{table.name}.md", table.markdown())
-    write_text(folder / "report.html", page)
-    return folder / "report.html"
+    return folder / PAGE
 
 
 def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object], list[ReportTable]]:
@@ -175,9 +179,9 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
         tiles.append((FIGURES[name], tables.percent(getattr(run.figures, name)), remark))
     emotions = sum(share is not None for share in run.figures.recall.values())
     speakers = run.predictions["speaker"].nunique()
-    remark = f"of {speakers} speaker{'' if speakers == 1 else 's'}"
+    remark = f"of {counted(speakers, 'speaker')}"
     tiles.append(("utterances", str(run.figures.utterances), remark))
-    tiles.append(("guessing", f"{1 / emotions:.1%}", f"balanced accuracy, {emotions} emotions"))
+    tiles.append(("guessing", f"{1 / emotions:.1%}", f"balanced accuracy, {counted(emotions, 'emotion')}"))
     return tiles
 
 
@@ -229,7 +233,9 @@ def _curves(run: Run) -> Illustration:
     selection = "validation" if run.metrics.selection == "last" else run.metrics.selection
     lines = "Thin: each fold; thick: their mean; dots" if len(histories) > 1 else "Dot"
     missing = (
-        f" {len(run.runs) - len(histories)} folds have no log." if len(histories) < len(run.runs) else ""
+        f" {counted(len(run.runs) - len(histories), 'fold', 'has', 'have')} no log."
+        if len(histories) < len(run.runs)
+        else ""
     )
     svg = plots.learning_curves(histories, kept, selection, chance=chance_of(run.figures))
     return Illustration(
@@ -274,7 +280,9 @@ def _map(run: Run, console: Console) -> Illustration:
     known = run.corpus.table.set_index("utterance_id", drop=False).loc[chosen["utterance_id"]]
     paths = known["audio_path"].dropna()
     if missing := sum(not os.path.isfile(path) for path in paths):
-        return Illustration(f"No embedding map: {missing} of {len(paths)} recordings are not there any more.")
+        return Illustration(
+            f"No embedding map: {counted(missing, 'recording', 'is', 'are', of=len(paths))} not there any more."
+        )
     try:
         embeddings = _embed(folder / "model", Corpus(known), console)
     except MMERError as error:
@@ -285,13 +293,13 @@ def _map(run: Run, console: Console) -> Illustration:
     kept = list(embedded)
     if len(kept) < 3:
         return Illustration(
-            f"No embedding map: {len(kept)} utterances have an embedding, at least 3 are needed."
+            f"No embedding map: {counted(len(kept), 'utterance', 'has', 'have')} an embedding, at least 3 are needed."
         )
     chosen = chosen.iloc[kept]
     places, method = _on_a_plane(np.stack(list(embedded.values())))
     svg = plots.embedding_map(places, chosen["emotion"].tolist(), chosen["predicted"].tolist(), run.labels)
     of = f"the {run.judged} split" if run.folds is None else f"fold {name} alone, by its own model"
-    of = f"{len(rows)} utterances of {of}"
+    of = f"{counted(len(rows), 'utterance')} of {of}"
     if len(kept) < len(rows):
         of = f"{len(kept)} of the {of}, drawn at random"
     caption = f"Fused embeddings of {of}: {method}. Filled: recognized; hollow: mistaken."

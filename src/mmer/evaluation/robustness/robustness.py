@@ -27,6 +27,8 @@ from mmer.evaluation.robustness.results import (
 from mmer.evaluation.slices import slices
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
+from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder
@@ -34,9 +36,11 @@ from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
+from mmer.plain_text import counted
 from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 
+SETTINGS = "settings.json"
 _CONTENT = {
     "content_sha256": "the rows or recordings of the corpus",
     "words_sha256": "its training transcripts",
@@ -44,6 +48,7 @@ _CONTENT = {
 Progress = Callable[..., None]
 
 
+@writes("robustness")
 def measure(
     model: Path,
     corpus: Corpus,
@@ -79,8 +84,9 @@ def measure(
         CorpusError: there is no utterance to judge.
         CheckpointError: `model` is neither a model folder nor a bundle.
     """
+    check_output_folder(out)
+    check_own_folder(out, "a measurement of robustness", SETTINGS)
     folder = model_folder(model)
-    check_output_folder(out, [folder], files=("robustness.json", "robustness.png", "settings.json"))
     recognizer = EmotionRecognizer.from_pretrained(folder, device)
     recognizer.check_answers_emotions()
     judged = _judged(corpus, recognizer, split, sample, seed)
@@ -125,7 +131,7 @@ def measure(
 
 def robustness_table(result: Robustness) -> Table:
     """Return a table of the results of `measure`."""
-    title = f"{result.utterances} utterances of {result.speakers} speakers"
+    title = f"{counted(result.utterances, 'utterance')} of {counted(result.speakers, 'speaker')}"
     seen = overlap_note(result.in_training)
     caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
@@ -183,7 +189,7 @@ def _judged(
 
 
 def _open(out: Path, settings: RobustnessSettings) -> None:
-    file = out / "settings.json"
+    file = out / SETTINGS
     if file.exists():
         before = RobustnessSettings.read(file, "use another folder")
         unknown = {name for name in _CONTENT if vars(before)[name] is None}  # in files of early versions

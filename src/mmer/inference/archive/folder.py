@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from mmer.corpora.content import STATE, file_sha256, file_states
 from mmer.errors import MMERError, Parameter
 from mmer.features.statistics import FeatureStatistics
-from mmer.files.lock import LOCK, take_lock
+from mmer.files.lock import take_lock
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import is_part, write_bytes
 from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
 from mmer.inference.inputs import Utterance
-from mmer.plain_text import valid
+from mmer.plain_text import counted, valid
 from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
 
@@ -75,15 +76,10 @@ class ScoreFolder:
         Raises:
             MMERError: another process writes to the folder, it cannot be written to, or it holds something else.
         """
-        mine = {_MANIFEST, _INPUTS, _RECORDINGS, LOCK, AUDIO}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            others = [
-                path.name for path in self.folder.iterdir() if path.name not in mine and not is_part(path)
-            ]
-            if others and not (self.folder / _MANIFEST).exists():
-                found = f"{self.folder} is no folder of scores and not empty, it holds {others[0]}"
-                raise MMERError(f"{found}; use another folder")
+            before = (_INPUTS, _RECORDINGS, AUDIO)
+            check_own_folder(self.folder, "a folder of scores", _MANIFEST, before=before)
             lock = take_lock(self.folder, "score")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -186,7 +182,10 @@ class ScoreFolder:
             ]  # read for the statistics of their speakers
         if replaced:
             more = ", …" if len(replaced) > _SHOWN else ""
-            found = f"{len(replaced)} recordings have changed since ({', '.join(replaced[:_SHOWN])}{more})"
+            found = (
+                f"{counted(len(replaced), 'recording', 'has', 'have')} changed since "
+                f"({', '.join(replaced[:_SHOWN])}{more})"
+            )
             raise MMERError(
                 f"{self.folder}: holds answers to what they were before, {found}; use another folder"
             )

@@ -37,6 +37,7 @@ from mmer.errors import ExportError
 from mmer.extras import import_extra
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writing_folder
 from mmer.inference.backends.model_folder import WEIGHTS, read_model_folder
 from mmer.inference.backends.models import model_folder
@@ -92,14 +93,15 @@ def export_onnx(model: Path, out: Path, *, int8: bool = False) -> Exported:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "export to ONNX", "export")
     check_output_folder(out)
+    if (out / WEIGHTS).exists():
+        raise ExportError(f"cannot export to {out}, which holds a model of PyTorch; give another folder")
+    check_own_folder(out, "an exported model", MODEL)
     model = model_folder(model)
     if published_kind(model) is not None:
         raise ExportError(f"{model} is a published model; only models that mmer trained can be exported")
     network, processor = read_model_folder(model, "cpu")
     if not isinstance(network, TorchNetwork):
         raise ExportError(f"{model} is exported already; give the model folder that training wrote")
-    if (out / WEIGHTS).exists():
-        raise ExportError(f"cannot export to {out}, which holds a model of PyTorch; give another folder")
     if network.model.config.uses_text and network.model.text_encoder is None:
         raise ExportError(f"{model} reads text features from outside, which cannot be exported")
     weights = sum(weight.numel() * weight.element_size() for weight in network.model.parameters())

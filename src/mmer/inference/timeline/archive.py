@@ -24,7 +24,8 @@ from mmer.display.terminal import messages, tell
 from mmer.errors import AudioError, MMERError, Parameter
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import read_json_object
-from mmer.files.lock import LOCK, only_writer
+from mmer.files.lock import only_writer
+from mmer.files.own_folder import check_own_folder
 from mmer.files.regular import check_regular
 from mmer.files.writing import TABLES, check_output_folder, write_json, writing
 from mmer.inference.backends.model_folder import model_hash
@@ -215,7 +216,10 @@ def timelines(
         skipped = dict(soundless)
         if missing:
             if len(missing) < len(recordings):
-                tell(f"{len(recordings) - len(missing)} of {len(recordings)} recordings are done", console)
+                tell(
+                    f"{counted(len(recordings) - len(missing), 'recording', 'is', 'are', of=len(recordings))} done",
+                    console,
+                )
             recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
             answer = partial(
                 timeline,
@@ -299,10 +303,7 @@ def _begin(out: Path, settings: TimelinesSettings) -> None:
         different = differences(before, vars(settings), called | {"model_sha256": "the model"})
         refuse_other(out, "holds timelines made in another way", different)
         return
-    if others := [path.name for path in out.iterdir() if path.name != LOCK]:
-        raise MMERError(
-            f"{out} is no folder of timelines and not empty, it holds {others[0]}; use another folder"
-        )
+    check_own_folder(out, "a folder of timelines", _MANIFEST)
     settings.write(file)
 
 
