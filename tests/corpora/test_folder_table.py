@@ -65,9 +65,9 @@ def test_it_says_what_it_found_and_what_is_empty(tmp_path: Path) -> None:
     found = write_folder_table(folder_of(tmp_path, *names))
     assert (found.recordings, found.speakers) == (4, Counter({"anna": 2, "bo": 2}))
     assert "emotion: 1 emotion (sad 2); empty for 2" in found.lines
-    assert "speaker: 2 speakers (anna 2, bo 2); empty for 0" in found.lines
+    assert "speaker: 2 speakers (anna 2, bo 2)" in found.lines
     assert found.notes == [
-        "1 recordings have two emotions in their names, and none in the table: bo_happy_sad.wav (happy, sad)"
+        "recordings have two emotions in their names, and none in the table (1): bo_happy_sad.wav (happy, sad)"
     ]
 
 

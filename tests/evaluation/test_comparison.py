@@ -176,7 +176,9 @@ class TestUtterances:
         told = "b has no answer to 3 of 200 utterances of a and a has none to 0 of b; the first is 'u3'"
         with pytest.raises(MMERError, match=told + "; give common=True"):
             compare({"a": first, "b": second})
-        with pytest.raises(MMERError, match=r"a has no answer to 0 of 197 utterances of b and b has none to 3 of a"):
+        with pytest.raises(
+            MMERError, match=r"a has no answer to 0 of 197 utterances of b and b has none to 3 of a"
+        ):
             compare({"b": second, "a": first})
         found = compare({"a": first, "b": second}, common=True)
         assert (found.utterances, found.left_out) == (197, 3)

@@ -65,6 +65,21 @@ def test_warnings_errors_and_doubt_stand_below() -> None:
     assert lines[5] == "gone.wav   no answer: gone.wav: no such file"
 
 
+def test_a_warning_of_many_recordings_is_given_once_in_full() -> None:
+    warning = "speaker not known, standardized as an average speaker of the training corpus"
+    lines = shown([answer(f"{name}.wav", warnings=[warning, f"of {name}"]) for name in "abc"], 60)
+    assert " ".join(line.strip() for line in lines[2:4]) == f"warning: {warning}"
+    assert [line.strip() for line in lines[4:]] == [
+        "warning: of a",
+        "b.wav      angry    ████████▎   82.5%",
+        "warning: speaker not known, standardized as an …",
+        "warning: of b",
+        "c.wav      angry    ████████▎   82.5%",
+        "warning: speaker not known, standardized as an …",
+        "warning: of c",
+    ]
+
+
 def test_the_end_of_a_long_name_is_kept() -> None:
     lines = shown([answer("/a/very/long/way/to/the/folder/of/anna/clip_001.wav")], 80)
     assert lines[1].startswith("…")

@@ -17,6 +17,7 @@ from mmer.corpora.labels import named_emotion
 from mmer.corpora.recordings import find_recordings, no_recording
 from mmer.corpora.tables import write_table
 from mmer.errors import CorpusError
+from mmer.plain_text import counted
 
 NAME = "metadata.csv"
 
@@ -55,7 +56,7 @@ class FolderTable:
     def lines(self) -> list[str]:
         """What was found and what is empty, a line for each column."""
         return [
-            f"{self.path}: {self.recordings} recordings",
+            f"{self.path}: {counted(self.recordings, 'recording')}",
             _told("speaker", self.speakers, self.without_speaker),
             _told("emotion", self.emotions, self.without_emotion),
             "transcript: empty for all; fill it in, or leave it empty where words are not known",
@@ -167,6 +168,7 @@ def _is_emotion(text: str) -> bool:
 def _told(what: str, counts: Counter[str], without: int) -> str:
     named = [f"{name} {count}" for name, count in counts.most_common(_SHOWN)]
     more = [f"and {len(counts) - _SHOWN} more"] if len(counts) > _SHOWN else []
-    found = f"{len(counts)} {what}{'' if len(counts) == 1 else 's'}"
+    found = counted(len(counts), what)
     listed = f" ({', '.join([*named, *more])})" if named else ""
-    return f"{what}: {found}{listed}; empty for {without}"
+    empty = f"; empty for {without}" if without else ""
+    return f"{what}: {found}{listed}{empty}"

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mmer.display.terminal import Table
+from mmer.plain_text import counted
 
 NO_EMOTION, NO_SPLIT, NO_SPEAKER = "(none)", "(no split)", "(no speaker)"
 _MOST_SPEAKERS = 30  # that a table shows one by one
@@ -88,14 +89,18 @@ class CorpusSummary:
             facts.append(("languages", f"{self.languages}"))
         if self.hours is not None and self.durations is not None:
             shortest, median, longest = self.durations
-            facts.append(("length", f"{self.hours:.2f} h"))
+            facts.append(
+                ("length", f"{self.hours:.2f} h" if self.hours >= 1 else f"{60 * self.hours:.1f} min")
+            )
             facts.append(("durations", f"{shortest:.2f} to {longest:.2f} s, median {median:.2f} s"))
         gaps = {
             "duration": self.without_duration,
             "transcript": self.without_transcript,
             "speaker": self.without_speaker,
         }
-        return facts + [(f"no {name}", f"{count} utterances") for name, count in gaps.items() if count]
+        return facts + [
+            (f"no {name}", f"{counted(count, 'utterance')}") for name, count in gaps.items() if count
+        ]
 
 
 def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusSummary:

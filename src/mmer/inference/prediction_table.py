@@ -22,7 +22,7 @@ class PredictionTable:
     """Prints a row for each prediction: its name, the emotion, a bar, the probability and the transcript.
 
     Names keep their end, transcripts their beginning, where the console is too narrow for them. Warnings, the label
-    set and an error stand in lines of their own below the row.
+    set and an error stand in lines of their own below the row. A warning that was given before takes one line.
 
     Args:
         console: where to print.
@@ -41,7 +41,7 @@ class PredictionTable:
         heading: str = "recording",
         ranked: bool = False,
     ) -> None:
-        self._console, self._ranked = console, ranked
+        self._console, self._ranked, self._warned = console, ranked, set[str]()
         widest = max((cell_len(one_line(name)) for name in names), default=0)
         emotion = max((cell_len(one_line(label)) for label in labels), default=0) + 1  # of a question mark
         self._label = max(len("emotion"), min(emotion, _LONGEST_LABEL))
@@ -87,7 +87,11 @@ class PredictionTable:
 
     def _warnings(self, prediction: Prediction) -> None:
         for warning in prediction.warnings if prediction.error is None else ():
-            self._below(Text(one_line(f"warning: {warning}"), style="yellow"))
+            line = Text(one_line(f"warning: {warning}"), style="yellow")
+            if warning in self._warned:
+                line.truncate(self._console.width - self._indent, overflow="ellipsis")
+            self._warned.add(warning)
+            self._below(line)
 
     def _row(self, name: Text, label: str, probability: float, transcript: str, style: str) -> None:
         percent = f"{probability:.1%}".rjust(_PERCENT)
