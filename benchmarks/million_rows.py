@@ -2,9 +2,10 @@
 
 The table has made transcripts as in `benchmarks/audit.py`, 2000 speakers, and the recordings of a real corpus in turn.
 Each step is a process of its own; printed are its time by the clock, its processor time and its largest resident
-memory. The audit compares words and speakers; decoding a million clips takes hours and is not part of it.
+memory. The audit compares words and speakers, by split and with each speaker tested on all others; decoding a million
+clips takes hours and is not part of it.
 
-    python benchmarks/million_rows.py corpus.parquet [--rows 1000000] [--only read show audit]
+    python benchmarks/million_rows.py corpus.parquet [--rows 1000000] [--only read show audit audit-speakers]
 """
 
 import argparse
@@ -25,6 +26,7 @@ STEPS = {
     "read": ["-c", "import sys; from mmer.corpora.corpus import Corpus; Corpus.read(sys.argv[1])"],
     "show": ["-m", "mmer", "corpus", "show", "--seconds", "5"],
     "audit": ["-m", "mmer", "corpus", "audit", "--no-audio"],
+    "audit-speakers": ["-m", "mmer", "corpus", "audit", "--no-audio", "--by", "speaker"],
 }
 
 

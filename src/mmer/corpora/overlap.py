@@ -1,7 +1,6 @@
 """Equal and similar transcripts on both sides of a split."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 from itertools import chain
 from typing import TypeAlias
@@ -14,8 +13,8 @@ from mmer.errors import CorpusError
 _BITS = 1024  # bits of a signature
 _TOGETHER = 64  # texts whose candidates are found at a time, unless these are too many:
 _MOST_PAIRS = 1 << 19  # of a text and a candidate, whose signatures take 128 MB
-Token: TypeAlias = tuple[str, int]
-"""A word of a text, and how often the text has had it before."""
+Token: TypeAlias = str | tuple[str, int]
+"""A word of a text; where the text has it again, the word and how often the text has had it before."""
 
 
 def similarity(text: str, other: str) -> float:
@@ -164,15 +163,17 @@ class TranscriptIndex:
         return tokens[kept], of_text[kept]
 
 
-def _tokens(words: Sequence[str]) -> Iterator[Token]:
+def _tokens(words: Sequence[str]) -> Sequence[Token]:
     """Tell the occurrences of a word in a text apart."""
     if len(set(words)) == len(words):
-        yield from ((word, 0) for word in words)
-        return
-    seen = Counter[str]()
+        return words
+    seen: dict[str, int] = {}
+    tokens: list[Token] = []
     for word in words:
-        yield word, seen[word]
-        seen[word] += 1
+        before = seen.get(word, 0)
+        tokens.append((word, before) if before else word)
+        seen[word] = before + 1
+    return tokens
 
 
 def _flat(

@@ -149,13 +149,15 @@ def _figures(rows: pd.DataFrame, train_utterances: int | None, min_words: int) -
 
 
 def _lookup_figures(rows: pd.DataFrame) -> dict[str, float | None]:
-    labeled = rows[rows["emotion"].notna()]
-    leaked = labeled[labeled["lookup"].notna()]
-    lookup, majority = (int((leaked[answer] == leaked["emotion"]).sum()) for answer in ("lookup", "majority"))
+    emotions = rows["emotion"]
+    labeled = int(emotions.notna().sum())
+    leaked = int((emotions.notna() & rows["lookup"].notna()).sum())
+    lookup = int((rows["lookup"] == emotions).sum())
+    majority = int(((rows["majority"] == emotions) & rows["lookup"].notna()).sum())
     return {
-        "lookup_accuracy": _share(lookup, len(leaked)),
-        "majority_accuracy": _share(majority, len(leaked)),
-        "lookup_gain": _share(lookup - majority, len(labeled)),
+        "lookup_accuracy": _share(lookup, leaked),
+        "majority_accuracy": _share(majority, leaked),
+        "lookup_gain": _share(lookup - majority, labeled),
     }
 
 
@@ -163,7 +165,7 @@ def _transcripts(leaks: pd.DataFrame) -> TranscriptCounts:
     said = leaks["text"].dropna()
     counts = said.value_counts()
     repeated = counts.index[counts > 1]
-    emotions = leaks["emotion"].groupby(leaks["text"]).nunique()
+    emotions = leaks["emotion"].groupby(leaks["text"], sort=False).nunique()
     leaked = leaks["text"][leaks["transcript"].fillna(False)].value_counts()
     return TranscriptCounts(
         distinct=len(counts),

@@ -37,6 +37,10 @@ class Sides:
         """Tell whether utterances of this split or group are in the training of a fold."""
         return name == TRAIN if self.official else isinstance(name, str) and name != fold
 
+    def trained(self, fold: str) -> pd.Series:
+        """Tell which utterances are in the training of a fold."""
+        return self.names == TRAIN if self.official else self.names.notna() & (self.names != fold)
+
     def seen(self, values: pd.Series) -> pd.Series:
         """Tell whether each test utterance's value also occurs in its fold's training; None where unknown."""
         held = self.names[values.notna()].value_counts()
@@ -79,7 +83,8 @@ def find_leaks(
         (of those with enough words), `copy` (an augmented copy, or what the utterance is a copy of), `audio`
         (the same bytes), `near_audio` (the same sound).
     """
-    texts = table["transcript"].map(normalize_transcript, na_action="ignore")
+    # As objects: pandas takes many times as long to look up and to iterate over its own type of strings.
+    texts = table["transcript"].map(normalize_transcript, na_action="ignore").astype(object)
     words = texts.map(count_words, na_action="ignore").astype(float)
     leaks = pd.DataFrame({"fold": sides.tested, "emotion": table["emotion"], "words": words, "text": texts})
     leaks["speaker"] = sides.seen(table["speaker"])
@@ -97,7 +102,7 @@ def find_leaks(
 
 def count_words(text: str) -> int:
     """Count the words of a normalized transcript; a lone apostrophe does not count."""
-    return sum(word.strip("'") != "" for word in text.split())
+    return len(text.replace("'", "").split())
 
 
 def _near_transcripts(leaks: pd.DataFrame, sides: Sides, similarity: float, min_words: int) -> pd.Series:
@@ -107,7 +112,7 @@ def _near_transcripts(leaks: pd.DataFrame, sides: Sides, similarity: float, min_
     said = leaks["text"][(sides.names == TRAIN) if sides.official else sides.names.notna()].dropna()
     # A text outside training has one owner, the fold that tests it; -1 marks a text of several folds.
     codes = pd.Series(pd.factorize(sides.names)[0], index=leaks.index)[said.index]
-    holders = codes.groupby(said)
+    holders = codes.groupby(said, sort=False)
     single = holders.first().where(holders.nunique() == 1, -1)
     owners = {str(text): int(owner) for text, owner in single.items()}
     texts = asked.unique().tolist()
@@ -147,7 +152,8 @@ def _majority(leaks: pd.DataFrame, sides: Sides) -> pd.Series:
     counts = pd.crosstab(sides.names, leaks["emotion"])
     majority = {}
     for fold in leaks["fold"].dropna().unique():
-        trained = counts[[sides.train(str(name), fold) for name in counts.index]].sum()
+        held = counts.index == TRAIN if sides.official else counts.index != fold
+        trained = counts[held].sum()
         majority[fold] = trained.idxmax() if trained.any() else None
     return leaks["fold"].map(majority)
 
@@ -169,7 +175,8 @@ def _near_audio(
             same[contents[position]].append((content, difference))
     near: dict[int, bool] = {}
     found: list[SameRecording] = []
-    tested, names = sides.tested.to_dict(), sides.names.to_dict()
+    rows_heard = list(clips)
+    tested, names = sides.tested[rows_heard].to_dict(), sides.names[rows_heard].to_dict()
     for content, own in rows.items():
         for row in own:
             fold = tested[row]
@@ -236,8 +243,11 @@ def count_broken_views(
     counts: dict[str, tuple[int, int]] = {}
     reasons: dict[str, BrokenView] = {}
     used: set[str] = set()
-    for fold in sorted(sides.tested.dropna().unique()):
-        trained = table[[sides.train(name, fold) for name in sides.names]]
+    folds = sorted(sides.tested.dropna().unique())
+    if not good:
+        return dict.fromkeys(map(str, folds), (0, 0)), (0, 0), []
+    for fold in folds:
+        trained = table[sides.trained(fold)]
         ids, speakers = set(trained["utterance_id"]), set(trained["speaker"].dropna())
         inside = [view for view in good if view.source_utterance in ids]
         broken = [(view, reason) for view in inside if (reason := view.breaks(ids, speakers))]
