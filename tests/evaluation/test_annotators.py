@@ -64,9 +64,18 @@ class TestSoftLabels:
         np.testing.assert_allclose(swapped.distributions, [[0, 0.5, 0.5]])
 
     def test_actors_of_iemocap_do_not_rate_themselves(self) -> None:
-        corpus = corpus_of({"E2": ["Anger"], "F1": ["Sadness"], "M3": ["Sadness"], "Fritz": ["Anger"]})
+        votes = {"E2": ["Anger"], "F1": ["Sadness"], "M3": ["Sadness"], "Fritz": ["Anger"]}
+        corpus = corpus_of(votes, corpus="iemocap")
         assert soft_labels(corpus, LABELS).distributions.tolist() == [[1, 0, 0]]
         assert soft_labels(corpus, LABELS, self_reports=True).distributions.tolist() == [[0.5, 0, 0.5]]
+        # In any other corpus they are raters like all others.
+        assert soft_labels(corpus_of(votes), LABELS).distributions.tolist() == [[0.5, 0, 0.5]]
+
+    def test_votes_are_for_the_names_that_the_model_has(self) -> None:
+        corpus = corpus_of({"1": ["stressed"], "2": ["Zły"], "3": ["joy"], "4": ["happiness"]})
+        soft = soft_labels(corpus, ["stressed", "zły", "joy"])
+        assert soft.votes.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+        assert soft.left_out == {"happiness": 1}
 
     def test_letters_mean_something_in_crema_d_alone(self) -> None:
         votes = {"1": ["A"], "2": ["S"]}

@@ -7,6 +7,7 @@ raters; for a fair comparison, the model is also judged against the same other r
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from mmer.corpora.labels import canonical
 from mmer.display.terminal import Table
 from mmer.errors import CorpusError, MMERError
 from mmer.plain_text import counted
+from mmer.text.names import meant
 
 Floats = NDArray[np.float64]
 
 _CREMA_D = {"A": "angry", "D": "disgusted", "F": "fearful", "H": "happy", "N": "neutral", "S": "sad"}
+_SELF_REPORT = re.compile(r"[FM]\d+")  # actors among the raters of IEMOCAP
 _LEAST = 1e-12  # lower bound of a probability, so that its logarithm is finite
 
 
@@ -62,7 +65,8 @@ def soft_labels(
 
     Args:
         corpus: `votes` holds JSON, rater -> labels as released.
-        labels: the classes; other labels do not count.
+        labels: the classes; other labels do not count. A vote is for the class of its name, or for the canonical
+            emotion that it is another name of.
         label_map: new name of an emotion, by its canonical name or as released, as `{"excited": "happy"}`.
         self_reports: count the self-reports of IEMOCAP's actors (F1, M1 ...) as votes.
 
@@ -79,17 +83,17 @@ def soft_labels(
     owners: list[int] = []
     left_out: Counter[str] = Counter()
     without_vote = 0
-    is_crema_d = (corpus.table["corpus"] == "crema-d").tolist()
+    released_as = corpus.table["corpus"].tolist()
     for row, text in enumerate(votes_column):
         if pd.isna(text):
             continue
-        codes = _CREMA_D if is_crema_d[row] else {}
+        codes = _CREMA_D if released_as[row] == "crema-d" else {}
         for rater, given in _parsed(text, corpus, row).items():
-            if not self_reports and rater[:1] in "FM" and rater[1:].isdigit():
+            if not self_reports and released_as[row] == "iemocap" and _SELF_REPORT.fullmatch(rater):
                 continue
             vote = np.zeros(len(labels))
             for label in given:
-                place = places.get(_emotion(label, codes, label_map or {}) or "")
+                place = places.get(_emotion(label, labels, codes, label_map or {}) or "")
                 if place is None:
                     left_out[label] += 1
                 else:
@@ -250,12 +254,14 @@ def _parsed(text: str, corpus: Corpus, row: int) -> dict[str, list[str]]:
     return votes
 
 
-def _emotion(label: str, codes: Mapping[str, str], label_map: Mapping[str, str]) -> str | None:
+def _emotion(
+    label: str, classes: Sequence[str], codes: Mapping[str, str], label_map: Mapping[str, str]
+) -> str | None:
     """Map a released label to its class."""
     if label in label_map:
         return label_map[label]
     try:
-        name = codes.get(label) or canonical(label)
+        name = codes.get(label) or meant(label, classes) or canonical(label)
     except CorpusError:  # not known, so none of the classes
         return None
     return label_map.get(name, name) if name else None
