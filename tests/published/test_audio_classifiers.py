@@ -1,5 +1,6 @@
 """Audio classifiers of transformers give the values of its pipeline, and one answer in any batch."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,89 @@ def enlarged(folder: Path) -> None:
     (folder / "config.json").write_text(text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 9000'))
 
 
+def changed(file: str = "config.json", **values: Any) -> Callable[[Path], Any]:
+    """Set values of a JSON file of a folder; None takes one out."""
+
+    def change(folder: Path) -> None:
+        content = json.loads((folder / file).read_text()) | values
+        kept = {name: value for name, value in content.items() if value is not None}
+        (folder / file).write_text(json.dumps(kept))
+
+    return change
+
+
+def adapter_alone(folder: Path) -> None:
+    """What peft saves of a fine-tuned model."""
+    for file in folder.iterdir():
+        file.unlink()
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/wav2vec2-base"}')
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-bert", "whisper", "spectrogram-transformer"])
+def test_what_transformers_saves_of_a_processor_says_how_sound_is_read(
+    kind: str, tmp_path: Path, clips: list[NDArray[np.float32]]
+) -> None:
+    folder = save_audio_classifier(tmp_path, kind)
+    extractor = folder / "preprocessor_config.json"
+    content = {"feature_extractor": json.loads(extractor.read_text()), "processor_class": "Wav2Vec2Processor"}
+    extractor.unlink()
+    (folder / "processor_config.json").write_text(json.dumps(content))
+    theirs = by_pipeline(folder, clips)
+    assert apart(answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3), theirs) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "told"),
+    [
+        ("whisper", {"nb_max_frames": 1000, "chunk_length": 10}, "spectrograms of 1000 frames.*reads 3000"),
+        ("whisper", {"feature_size": 128}, "spectrograms of 128 mel bins.*reads 80"),
+        ("spectrogram-transformer", {"max_length": 512}, "spectrograms of 512 frames.*reads 1024"),
+    ],
+)
+def test_spectrograms_of_another_size_are_refused(
+    kind: str, change: dict[str, int], told: str, tmp_path: Path
+) -> None:
+    folder = save_audio_classifier(tmp_path, kind)
+    changed("preprocessor_config.json", **change)(folder)
+    assert_refused(folder, told)
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
+        (
+            changed(id2label=None, label2id=None),
+            r"safetensors has 5 classes, and config.json .* names 2; name each",
+        ),
+        (
+            changed(id2label={"0": "ang", "1": "hap"}),
+            r"has 5 classes, and config.json beside it names 2; name each",
+        ),
+        (changed(id2label=None, label2id=None, num_labels=5), "calls 5 of its labels LABEL_0 to LABEL_4"),
+        (
+            changed(id2label={"1": "ang", "2": "hap"}),
+            "config.json cannot be read.*; number the labels .* from 0",
+        ),
+        (
+            changed(id2label={"0": "", "1": "hap"}),
+            "config.json has labels without a name; name each in id2label",
+        ),
+        (
+            changed(id2label={"0": "ang"}),
+            "config.json names a single label, 'ang'.*; give a classifier of two",
+        ),
+        (
+            changed(quantization_config={"quant_method": "gptq"}),
+            r"weights are quantized \('gptq'\).*that was quantized",
+        ),
+        (changed(architectures=None), "'wav2vec2', not mmer.* config.json names no class in architectures"),
+        (changed(architectures=["Wav2Vec2ForCTC"]), r"names the class \['Wav2Vec2ForCTC'\]"),
+        (
+            changed(architectures=["OursForSequenceClassification"]),
+            "the class Ours.*, which transformers .* not have",
+        ),
+        (adapter_alone, "holds adapter_config.json, an adapter to other weights.*merge_and_unload of peft"),
         (without_head, r"model.safetensors lacks classifier.weight, while it holds classifier.dense.weight"),
         (renumbered, r"calls 5 of its labels LABEL_0 to LABEL_4"),
         (enlarged, r"describes a larger network than there are weights"),

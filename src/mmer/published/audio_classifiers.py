@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.kinds import PADDED, architecture
 from mmer.published.transformers_files import (
+    CONFIG,
     class_logits,
     load_classifier,
     network_config,
@@ -46,9 +48,15 @@ def read_processor(folder: Path) -> Preprocessor:
     heard: dict[str, Any] = {"labels": labels, "uses_text": False}
     if name == "WhisperForAudioClassification":
         extractor = read_extractor(folder, "WhisperFeatureExtractor")
+        config = network_config(folder)
+        _check_window(folder, extractor.nb_max_frames, 2 * config.max_source_positions, "frames")
+        _check_window(folder, extractor.feature_size, config.num_mel_bins, "mel bins")
         return WhisperPreprocessor(extractor, None, max_duration=float(extractor.chunk_length), **heard)
     if name == "ASTForAudioClassification":
         extractor = read_extractor(folder, "ASTFeatureExtractor")
+        config = network_config(folder)
+        _check_window(folder, extractor.max_length, config.max_length, "frames")
+        _check_window(folder, extractor.num_mel_bins, config.num_mel_bins, "mel bins")
         window = (extractor.max_length - 1) * _STEP + _FRAME
         return Preprocessor(extractor, None, max_duration=window, **heard)
     if name == "Wav2Vec2BertForSequenceClassification":
@@ -125,6 +133,19 @@ class WhisperPreprocessor(Preprocessor):
         """Compute (bins, frames) of a clip of at most `max_duration` seconds."""
         extracted = self.feature_extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
         return extracted["input_features"][0].astype(np.float32)
+
+
+def _check_window(folder: Path, made: int, read: int, what: str) -> None:
+    """Refuse a feature extractor whose spectrograms the network cannot read.
+
+    Raises:
+        CheckpointError: they have another size.
+    """
+    if made != read:
+        raise CheckpointError(
+            f"model folder {folder}: its feature extractor makes spectrograms of {made} {what}, and {CONFIG} says that "
+            f"the network reads {read}; they are not of the same model"
+        )
 
 
 def _sound(inputs: Mapping[str, Tensor]) -> tuple[str, Tensor]:

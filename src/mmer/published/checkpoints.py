@@ -80,5 +80,6 @@ def _check_files(folder: Path) -> None:
         check_no_pointer(path)
     if (folder / "adapter_config.json").exists():  # transformers would load the weights that it names
         raise CheckpointError(
-            f"model folder {folder} holds adapter_config.json, an adapter to other weights; merge it into them first"
+            f"model folder {folder} holds adapter_config.json, an adapter to other weights; merge it into them with "
+            "merge_and_unload of peft, and give the folder that is saved then"
         )

@@ -17,6 +17,7 @@ from mmer.published.transformers_files import (
     network_config,
     read_labels,
     take_output_layer,
+    transformers_class,
 )
 
 _VOCABULARIES = (
@@ -32,6 +33,7 @@ def read_processor(folder: Path) -> Preprocessor:
         CheckpointError: a file is missing or damaged, or the labels have no names.
     """
     labels = read_labels(folder)
+    transformers_class(folder, architecture(folder))
     tokenizer = _tokenizer(folder)
     # Nothing is heard, but every processor has a sampling rate.
     return Preprocessor(Wav2Vec2FeatureExtractor(), tokenizer, labels, uses_speech=False)

@@ -1,6 +1,7 @@
 """Files of a classifier that transformers has saved: labels, feature extractor, and weights, all of them."""
 
 import re
+import reprlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ from mmer.files.model_settings import check_network_numbers, check_sound_numbers
 from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
 
 CONFIG = "config.json"
-EXTRACTOR = "preprocessor_config.json"
+EXTRACTOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+"""Files that say how sound is read; the second one, of newer releases of transformers, has it in a section."""
 _WEIGHTS = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -32,10 +34,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read config.json.
 
     Raises:
-        CheckpointError: it is damaged, or has numbers that are too large.
+        CheckpointError: it is damaged, has numbers that are too large, or says that the weights are quantized.
     """
-    config = read_json_object(folder / CONFIG)
-    check_network_numbers(folder / CONFIG, config)
+    path = folder / CONFIG
+    config = read_json_object(path)
+    check_network_numbers(path, config)
+    if (quantization := config.get("quantization_config")) is not None:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        raise CheckpointError(
+            f"{path} says that the weights are quantized ({reprlib.repr(method)}), and mmer reads float32, float16 and "
+            "bfloat16; give the checkpoint that was quantized"
+        )
     return config
 
 
@@ -43,11 +52,18 @@ def read_labels(folder: Path) -> list[str]:
     """Read the labels of a classifier, in the order of its classes.
 
     Raises:
-        CheckpointError: there is only one, two have the same name, or the model answers numbers.
+        CheckpointError: there is only one, one has no name, two have the same name, or the model answers numbers.
     """
-    labels = read_names(folder)
-    if len(labels) < 2 or read_config(folder).get("problem_type") == "regression":
-        raise CheckpointError(f"{folder / CONFIG} is of a model that answers numbers, not classes")
+    labels, path = read_names(folder), folder / CONFIG
+    if read_config(folder).get("problem_type") == "regression":
+        raise CheckpointError(
+            f"{path} is of a model that answers numbers, not classes; give a classifier of emotions"
+        )
+    if len(labels) < 2:
+        raise CheckpointError(
+            f"{path} names a single label, {labels[0]!r}, as of a model that answers a number, not classes; give a "
+            "classifier of two emotions or more"
+        )
     return labels
 
 
@@ -55,15 +71,18 @@ def read_names(folder: Path) -> list[str]:
     """Read the names of a model's outputs, in their order.
 
     Raises:
-        CheckpointError: two have the same name.
+        CheckpointError: there is none, one is empty, or two are the same.
     """
     path = folder / CONFIG
     config = read_config(folder)
-    with damaged_file(path):
-        # transformers leaves out the names that it gives to two labels.
-        named = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    with damaged_file(path, "number the labels in id2label from 0"):
+        named = config.get("id2label")
+        if named is None:  # transformers leaves out the names that it gives to two labels
+            named = {number: f"LABEL_{number}" for number in range(int(config.get("num_labels", 2)))}
         names = {int(number): str(name) for number, name in named.items()}
         labels = [names[number] for number in range(len(names))]
+    if not labels or not all(labels):
+        raise CheckpointError(f"{path} has labels without a name; name each in id2label")
     if twice := {label for label in labels if labels.count(label) > 1}:
         raise CheckpointError(
             f"{path} gives two classes the name {min(twice)!r}; give each its own in id2label"
@@ -90,10 +109,14 @@ def read_extractor(folder: Path, wanted: str) -> Any:
     """
     path = folder / EXTRACTOR
     if not path.is_file():
+        path = folder / PROCESSOR
+    if not path.is_file():
         raise CheckpointError(
-            f"model folder {folder} is not complete: it holds no {EXTRACTOR}, which says how sound is read"
+            f"model folder {folder} is not complete: it holds no {EXTRACTOR}, which says how sound is read; copy "
+            "that of the encoder from which it was trained"
         )
-    check_sound_numbers(path, read_json_object(path))
+    content = read_json_object(path)
+    check_sound_numbers(path, content.get("feature_extractor", content))
     with damaged_file(path), silent_transformers(), warnings.catch_warnings():
         # Of the mel filters, which are as the model was trained with.
         warnings.simplefilter("ignore", UserWarning)
@@ -115,12 +138,25 @@ def load_classifier(folder: Path, name: str) -> Any:
     Raises:
         CheckpointError: as for `load_weights`, or transformers has no such class.
     """
+    return load_weights(folder, transformers_class(folder, name))
+
+
+def transformers_class(folder: Path, name: str) -> Any:
+    """Return a class of transformers.
+
+    Args:
+        folder: of the model, whose config.json names it.
+        name: of the class.
+
+    Raises:
+        CheckpointError: there is no such class.
+    """
     kind = getattr(transformers, name, None)
     if kind is None:
         raise CheckpointError(
             f"{folder / CONFIG} names the class {name}, which transformers {transformers.__version__} does not have"
         )
-    return load_weights(folder, kind)
+    return kind
 
 
 def load_weights(folder: Path, kind: Any) -> Any:
@@ -152,13 +188,18 @@ def load_weights(folder: Path, kind: Any) -> Any:
             local_files_only=True,
             dtype=torch.float32,
         )
-    _check_report(weights, report)
+    _check_report(weights, report, len(read_names(folder)))
     check_finite(model, weights)
     return model
 
 
-def _check_report(weights: Path, report: Mapping[str, Any]) -> None:
+def _check_report(weights: Path, report: Mapping[str, Any], labels: int) -> None:
     """Refuse a checkpoint that leaves weights of the network random.
+
+    Args:
+        weights: the file.
+        report: of transformers, about loading it.
+        labels: number of them in config.json.
 
     Raises:
         CheckpointError: it does; the message names weights.
@@ -167,6 +208,11 @@ def _check_report(weights: Path, report: Mapping[str, Any]) -> None:
         (key, tuple(found), tuple(wanted)) for key, found, wanted in report["mismatched_keys"]
     ):
         key, found, wanted = mismatched[0]
+        if all(wanted[:1] == (labels,) and found[1:] == wanted[1:] for _, found, wanted in mismatched):
+            raise CheckpointError(
+                f"{weights} has {found[0]} classes, and {CONFIG} beside it names {labels}; name each in id2label, in "
+                "the order that the authors of the model state"
+            )
         raise CheckpointError(
             f"{weights}: {key} has the shape {found}, where {CONFIG} wants {wanted}; they are not of the same model"
         )

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,11 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} names other models, whose weights lie elsewhere; it can be used, but not bundled or exported"
         )
+    if (folder / ADAPTER).exists():  # transformers would load the weights that it names
+        raise CheckpointError(
+            f"model folder {folder} holds {ADAPTER}, an adapter to other weights; mmer reads complete models: merge it "
+            "into them with merge_and_unload of peft, and give the folder that is saved then"
+        )
     if not (folder / CONFIG).is_file():
         inside = folder / "model"
         meant = (
@@ -161,17 +167,12 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     if model_type != MODEL_TYPE:
         raise CheckpointError(
             f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MODEL_TYPE}, and no published emotion "
-            f"classifier; {KNOWN}"
+            f"classifier, since {CONFIG} {_architectures_told(config)}; {KNOWN}"
         )
     network = MODEL if (folder / MODEL).is_file() else WEIGHTS
     for name in (PROCESSOR, network):
         if not (folder / name).is_file():
             raise CheckpointError(f"model folder {folder} is not complete: it holds no {name}")
-    if (folder / ADAPTER).exists():  # transformers would load the weights that it names
-        raise CheckpointError(
-            f"model folder {folder} holds {ADAPTER}, an adapter to other weights; mmer reads complete models, in which "
-            "adapters are merged"
-        )
     check_settings_files(folder)
     check_no_pointer(folder / network)
     check_network_numbers(folder / CONFIG, config)
@@ -180,6 +181,12 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
             content = read_json_object(folder / name)
             check_sound_numbers(folder / name, content.get("feature_extractor", content))
     return config
+
+
+def _architectures_told(config: Mapping[str, Any]) -> str:
+    """Say which classes of transformers a config.json names in `architectures`."""
+    named = config.get("architectures")
+    return f"names the class {reprlib.repr(named)}" if named else "names no class in architectures"
 
 
 def model_hash(folder: str | os.PathLike[str]) -> str:
