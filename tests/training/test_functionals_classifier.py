@@ -135,6 +135,7 @@ def test_the_network_learns_to_be_right_alone(tiny: Callable[..., Recipe], tones
             fit_functionals_classifier(model, store, corpus, {})
         model.eval().zero_grad()
         model(**batch, labels=labels).loss.backward()
+        assert model.classifier.weight.grad is not None
         gradients.append(model.classifier.weight.grad.clone())
     torch.testing.assert_close(*gradients)
     assert gradients[0].abs().max() > 0

@@ -56,7 +56,7 @@ def fit_functionals_classifier(
     weights = model.config.class_weights
     regression = LogisticRegression(C=STRENGTH, max_iter=1000)
     regression.fit(functionals, classes, None if weights is None else np.array(weights)[classes])
-    coefficients, intercepts = regression.coef_, regression.intercept_
+    coefficients, intercepts = np.asarray(regression.coef_), np.asarray(regression.intercept_)
     if len(found) == 2:  # one row, the log-odds of the second class
         coefficients, intercepts = (np.stack([-each[0], each[0]]) / 2 for each in (coefficients, intercepts))
     with torch.no_grad():
