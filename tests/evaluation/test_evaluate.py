@@ -50,7 +50,7 @@ def corpus() -> Corpus:
 
 
 def test_intervals_slices_and_annotators(model: Path, corpus: Corpus, tmp_path: Path) -> None:
-    figures = evaluate(model, corpus, out=tmp_path, label_map={"excited": "happy"}, device="cpu")
+    figures = evaluate(model, corpus, out=tmp_path, label_map={"Excited": "happy"}, device="cpu")
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     known = corpus.table[corpus.table["emotion"] != "bored"].reset_index(drop=True)
     assert predictions["utterance_id"].tolist() == known["utterance_id"].tolist()

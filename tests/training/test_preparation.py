@@ -142,7 +142,7 @@ def test_recipes_that_cannot_be_followed(tiny, overrides: list[str], told: str):
 
 def test_an_entry_of_the_label_map_that_meets_nothing_is_a_note(tiny):
     recipe = tiny(
-        "data={label_map: {excited: calm, sadd: sad, angry: furious}, labels: [calm, furious, sad]}"
+        "data={label_map: {excited: calm, sadd: sad, Angry: furious}, labels: [calm, furious, sad]}"
     )
     preparation = prepare(recipe)
     assert preparation.notes == (

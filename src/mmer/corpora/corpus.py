@@ -132,17 +132,23 @@ class Corpus:
         Raises:
             CorpusError: an emotion does not occur; the message names the nearest that does.
         """
-        label_map = {
-            meant(before, self.emotions) or before: after for before, after in (label_map or {}).items()
-        }
-        self._check_emotions(label_map, self.emotions)
-        emotions = self.table["emotion"].replace(dict(label_map))
+        emotions = self.table["emotion"].replace(self.renames(label_map or {}))
         present = sorted(emotions.dropna().unique())
         self._check_emotions(labels or [], present)
         keep = emotions.isin(labels or present)
         dropped = emotions[~keep].fillna("").value_counts().sort_index()
         corpus = Corpus(self.table.assign(emotion=emotions)[keep], source=self.source, notes=self.notes)
         return corpus, {str(label): int(count) for label, count in dropped.items()}
+
+    def renames(self, label_map: Mapping[str, str]) -> dict[str, str]:
+        """Return a label map by the emotions' names here, which may differ in case, blanks or Unicode form.
+
+        Raises:
+            CorpusError: an emotion does not occur; the message names the nearest that does.
+        """
+        renames = {meant(before, self.emotions) or before: after for before, after in label_map.items()}
+        self._check_emotions(renames, self.emotions)
+        return renames
 
     def check_audio(self) -> None:
         """Check that every audio file exists.

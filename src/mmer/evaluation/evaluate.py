@@ -124,8 +124,7 @@ def evaluate(
         )
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device, transcription)
     recognizer.check_answers_emotions()
-    label_map = label_map or {}
-    corpus.with_labels(None, label_map)  # raises an error for an emotion that does not occur
+    label_map = corpus.renames(label_map or {})
     emotions = pd.Series(
         [label_map.get(emotion, emotion) for emotion in corpus.table["emotion"]], dtype=object
     )

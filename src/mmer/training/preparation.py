@@ -23,6 +23,7 @@ from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import SPLITS_FILE
 from mmer.runs.result_file import ResultFile
+from mmer.text.names import meant
 from mmer.text.transcripts import strip_annotations
 from mmer.training.rehearsal import with_rehearsal
 from mmer.training.second_views import choose_views
@@ -172,7 +173,7 @@ def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
         CorpusError: an emotion of `data.labels` does not occur.
     """
     data, emotions = recipe.data, corpus.emotions
-    met = {before: after for before, after in data.label_map.items() if before in emotions}
+    met = {before: after for before, after in data.label_map.items() if meant(before, emotions)}
     notes = tuple(
         f"data.label_map: no utterance is {before!r}{nearest(before, emotions)}, so none of them becomes {after!r}"
         for before, after in data.label_map.items()
