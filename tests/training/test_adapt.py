@@ -29,7 +29,7 @@ from mmer.recipe.schema import Recipe, changed_recipe, load_recipe
 from mmer.training import adapt as module
 from mmer.training.adapt import Adaptation, adapt, plan_adaptation
 from mmer.training.preparation import prepare
-from mmer.training.rehearsal import PREFIX, REHEARSED
+from mmer.training.rehearsal import PREFIX, REHEARSED, with_rehearsal
 from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import starting_model
 
@@ -361,6 +361,18 @@ def test_what_the_model_learned_from_is_learned_again(base: TrainingRun, own, tm
     adapted = adapt(base.model_folder, path, tmp_path / "adapted", short, console=console)
     assert adapted.metrics.train is not None
     assert adapted.metrics.train.utterances == len(new) + is_old.sum()
+
+
+def test_what_validates_is_not_rehearsed_however_it_is_written(
+    tiny: Callable[..., Recipe], tones: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tones.parent)
+    table = Corpus.read(tones.name).table  # the same recordings, by their relative paths
+    speaker = table["speaker"].map({"A": "a", "B": None, "C": "c", "D": "d"})
+    split = ["train" if name == "a" else "validation" for name in speaker]
+    new = Corpus(table.assign(speaker=speaker, split=split))
+    recipe = tiny(f"data.rehearsal={tones}", "model.start_from=model")
+    assert set(with_rehearsal(new, recipe).table["speaker"].iloc[len(new) :]) == {f"{PREFIX}A"}
 
 
 def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(

@@ -16,6 +16,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import AudioError
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import RunFolder
+from mmer.text.names import folded, meant
 
 REHEARSED = 4
 """Utterances for each new one of the same emotion."""
@@ -48,14 +49,15 @@ def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
     if recipe.data.rehearsal is None:
         return corpus
     read = Corpus.read(recipe.data.rehearsal)
-    renamed = {name: label for name, label in recipe.data.label_map.items() if name in read.emotions}
+    renamed = {name: label for name, label in recipe.data.label_map.items() if meant(name, read.emotions)}
     old = read.with_labels(label_map=renamed)[0].table
     if (old["split"] == "train").any():  # of the corpus of a run, the other splits measure the model
         old = old[old["split"] == "train"]
     trains = corpus.table["split"] == "train"
     held_out = corpus.table[~trains]
-    for column in ("speaker", "audio_path"):
-        old = old[~old[column].isin(held_out[column].dropna())]
+    for column, same in (("speaker", folded), ("audio_path", os.path.realpath)):
+        unwanted = set(map(same, held_out[column].dropna()))
+        old = old[~old[column].map(same, na_action="ignore").isin(unwanted)]
     rows = []
     for emotion, new in corpus.table[trains].groupby("emotion", sort=True):
         wanted = min(MOST_REHEARSED, REHEARSED * len(new))
