@@ -30,6 +30,7 @@ from mmer.evaluation.calibration.calibration_error import (
 from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.calibration import Calibration
+from mmer.inference.conformal import label_set
 
 NAMES = ["angry", "calm", "happy", "sad"]
 
@@ -131,6 +132,15 @@ def test_what_does_not_hold_for_other_speakers_is_not_chosen():
     assert mixed.calibrator.method in ("vector", "isotonic")
     alone = fit_condition(UncalibratedAnswers(probabilities, truth, np.full(400, "a", object)), NAMES)
     assert set(alone.candidates) == {"none", "temperature"}
+
+
+def test_an_answer_like_those_calibrated_on_is_within_their_scores():
+    # Half of 40 equal answers are wrong, so that the true emotion of the next one like them is the second half of the
+    # time. A score of 5/6, rounded to the nearest, would leave it out always.
+    probabilities = np.tile([1 / 6, 5 / 6], (40, 1))
+    truth, speakers = np.arange(40) % 2, np.array([f"s{n // 10}" for n in range(40)], object)
+    found = fit_condition(UncalibratedAnswers(probabilities, truth, speakers), ["calm", "sad"], ["none"])
+    assert label_set({"calm": 1 / 6, "sad": 5 / 6}, found.scores, 0.9) == ["sad", "calm"]
 
 
 def test_figures_by_hand():

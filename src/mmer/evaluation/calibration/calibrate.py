@@ -287,10 +287,14 @@ def fit_condition(
             "after": _rows(left_out[chosen], answers.truth),
         },
         scores={
-            label: [round(score, 6) for score in np.sort(missed[answers.truth == place]).tolist()]
-            for place, label in enumerate(labels)
+            label: _rounded_up(np.sort(missed[answers.truth == place])) for place, label in enumerate(labels)
         },
     )
+
+
+def _rounded_up(scores: Floats) -> list[float]:
+    """Round to 6 digits, never down: an answer just like one calibrated on stays within its threshold."""
+    return (np.ceil(scores * 1e6) / 1e6).tolist()
 
 
 def _simplest(left_out: Mapping[str, Floats], answers: UncalibratedAnswers) -> str:
