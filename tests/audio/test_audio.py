@@ -468,6 +468,8 @@ class TestArrays:
             (np.array([0, 2**30, -(2**31)], np.int32), [0, 0.5, -1]),
             (np.array([128, 192, 0], np.uint8), [0, 0.5, -1]),
             (np.array([0, 64, -128], np.int8), [0, 0.5, -1]),
+            (np.array([0, 16384, -32768], ">i2"), [0, 0.5, -1]),  # as scipy reads them from RIFX
+            (np.array([0, 2**30, -(2**31)], ">i4"), [0, 0.5, -1]),
         ],
     )
     def test_integers_are_scaled(self, array: NDArray[np.integer], expected: list[float]) -> None:

@@ -126,3 +126,8 @@ def test_without_what_to_slice_by() -> None:
         slices(rows.assign(predicted=None), LABELS)
     with pytest.raises(MMERError, match="'sad': the labels are happy"):
         slices(rows, ["happy"])
+
+
+def test_a_speaker_called_like_the_unknown_ones_is_counted_with_them() -> None:
+    rows = made(right=[True] * 6, speaker=["a", "a", "(not known)", "(not known)", None, None])
+    assert groups(slices(rows, LABELS), "speaker") == {"a": 2, "(not known)": 4}

@@ -133,6 +133,8 @@ def test_other_words_of_the_published_table_are_second_views(
     path.write_text("\n".join([header, *rows, rows[0]]), encoding="utf-8")
     with pytest.raises(CorpusError, match=f"FileName '{ids[0]}' has more than one row"):
         read_views(path)
+    path.write_text("FileName,AugmentedText\n1.50,one\n1e3,two\n", encoding="utf-8")
+    assert [view.source_utterance for view in read_views(path)] == ["1.50", "1e3"]
     path.write_text("FileName,text\na,b\n", encoding="utf-8")
     with pytest.raises(CorpusError, match="no column AugmentedText; found FileName, text"):
         read_views(path)

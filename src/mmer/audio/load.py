@@ -286,11 +286,12 @@ def _from_memory(
     if array.ndim not in (1, 2) or min(rows, columns) > _MAX_CHANNELS or rows == columns > 1:
         allowed = f"(samples,), (channels, samples) or (samples, channels), at most {_MAX_CHANNELS} channels"
         raise AudioError(f"{name}: samples of shape {array.shape}; give {allowed}")
-    if array.dtype == np.uint8:
+    kind = array.dtype.newbyteorder("=")
+    if kind == np.uint8:
         array = (array.astype(np.float32) - 128) / 128
-    elif array.dtype in (np.int8, np.int16, np.int32):
-        array = array / -float(np.iinfo(array.dtype).min)
-    elif array.dtype.kind != "f":
+    elif kind in (np.int8, np.int16, np.int32):
+        array = array / -float(np.iinfo(kind).min)
+    elif kind.kind != "f":
         raise AudioError(f"{name}: samples of type {array.dtype}; give floats, int16, int32, int8 or uint8")
     chosen = channel_index(channel, min(rows, columns), name)
     by_channel = np.atleast_2d(array if rows < columns or array.ndim == 1 else array.T)

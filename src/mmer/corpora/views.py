@@ -139,7 +139,7 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
 
 def _published_words(path: Path) -> list[View]:
     """Create a view for each row with other words; it may train in the same folds as its utterance."""
-    table = read_table(path)
+    table = read_table(path, as_text=(_UTTERANCE, _WORDS))
     if missing := [name for name in (_UTTERANCE, _WORDS) if name not in table]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; a table of other words has {_UTTERANCE} and {_WORDS}")

@@ -256,7 +256,7 @@ def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: s
     """Return a warning if there are too few clusters to estimate how much they differ, else None.
 
     Args:
-        margins: (clusters, 2, emotions) counts by true emotion and by predicted emotion.
+        margins: (clusters, 3, classes) from `cluster_margins`.
         figure: the metric of the interval.
         labels: emotions, in the order of `margins`.
         cluster: what a cluster is called, such as `speaker`.

@@ -93,7 +93,8 @@ def _groups(predictions: pd.DataFrame) -> dict[str, pd.Series]:
     groups: dict[str, pd.Series] = {}
     for name in ("speaker", "gender", "session"):
         if name in predictions and predictions[name].notna().any():
-            groups[name] = _categories(predictions[name], sorted(predictions[name].dropna().unique()))
+            known = sorted(set(predictions[name].dropna()) - {UNKNOWN})
+            groups[name] = _categories(predictions[name], known)
     if "duration" in predictions and predictions["duration"].notna().any():
         groups["duration"] = _thirds(predictions["duration"])
     if "transcript" in predictions and predictions["transcript"].notna().any():
