@@ -211,9 +211,11 @@ class TestFileOfFolds:
     )
 )
 @example(["a/b", "a%2Fb"])
+@example([f"{200 * 'a'}", f"{200 * 'a'}b", f"{200 * 'ä'}b", f"{200 * 'ä'}c", f"{'a/' * 150}b"])
 def test_names_of_folds_are_names_of_folders(names: list[str]) -> None:
     folders = [quoted(name) for name in names]
     assert len(set(folders)) == len(names)
     for name in folders:
         assert Path(name).name == name
+        assert len(name.encode()) <= 200
         assert not set(name) & set('/\\:*?"<>|,\n\0')

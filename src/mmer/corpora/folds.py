@@ -24,6 +24,8 @@ from mmer.plain_text import counted
 VERSION = 1
 """Version of the schema of a folds file; the first files lack it."""
 
+_LONGEST, _KEPT = 200, 160  # bytes of a file name, and of the beginning of a longer one
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -199,14 +201,21 @@ def identify(corpus: Corpus) -> dict[str, str | int]:
 
 
 def quoted(name: str) -> str:
-    """Convert the name of a group to a unique folder name.
+    """Convert the name of a group or of an utterance to a unique file name.
+
+    Of a name of more than 200 bytes, which with a suffix may be too long for a file system, the beginning stays, and a
+    hash of all of it follows.
 
     >>> quoted("Ses01"), quoted("a/b"), quoted("..")
     ('Ses01', 'a%2Fb', '%2E.')
     """
-    return re.sub(
+    made = re.sub(
         r"[^\w .+-]|^\.", lambda found: "%2E" if found[0] == "." else quote(found[0], safe=""), name
     )
+    if len(made.encode()) <= _LONGEST:
+        return made
+    digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    return f"{made.encode()[:_KEPT].decode(errors='ignore')}%-{digest}"  # a shorter name has no %-
 
 
 def _sha256(content: Any) -> str:
