@@ -3,6 +3,8 @@
 Gradient steps of the network's size would fit so few weights to the training voices; a penalty on their size does not.
 """
 
+import random
+
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -26,8 +28,8 @@ def fit_functionals_classifier(
 ) -> None:
     """Fit the classifier of functionals to training utterances by logistic regression with an L2 penalty.
 
-    An emotion that no utterance with sound has keeps weights of zero and gets the lowest bias. Of a corpus of more than
-    `MOST_UTTERANCES`, so many at equal distances are taken.
+    An emotion that no utterance with sound has keeps weights of zero and gets the lowest bias. Of a larger corpus,
+    `MOST_UTTERANCES` are drawn.
 
     Args:
         model: changed in place; one without such a classifier stays as it is.
@@ -41,7 +43,8 @@ def fit_functionals_classifier(
     for weight in classifier.parameters():
         nn.init.zeros_(weight)
     utterances = TrainingUtterance.with_sound(train)
-    utterances = utterances[:: max(1, -(-len(utterances) // MOST_UTTERANCES))]
+    if len(utterances) > MOST_UTTERANCES:
+        utterances = random.Random(0).sample(utterances, MOST_UTTERANCES)
     if len({utterance.emotion for utterance in utterances}) < 2:
         return
     processor, count = store.processor, store.processor.functionals
