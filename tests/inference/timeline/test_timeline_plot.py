@@ -95,7 +95,10 @@ def test_strip_lines_and_peaks_are_those_of_the_answers(monkeypatch: pytest.Monk
     blocks = [(p.get_x(), p.get_width(), p.get_facecolor()) for p in strip.patches]  # pyright: ignore[reportAttributeAccessIssue]
     assert blocks == [(1, 2, to_rgba(NAMED["happy"].light)), (5, 4, to_rgba(NAMED["sad"].light))]
     assert [text.get_text() for text in strip.texts] == ["happy", "sad"]
-    assert [text.get_text() for text in lines.texts] == ["happy 75% at 0:02", "sad 75% at 0:07"]
+    assert [text.get_text() for text in lines.texts] == [
+        "happy 75% at 0:01",
+        "sad 75% at 0:05",
+    ]  # where they begin, as in tables
     marks = [(line.get_xdata(), line.get_ydata()) for line in lines.lines if line.get_marker() == "v"]
     assert marks == [([2.0], [0.75]), ([7.0], [0.75])]
     drawn = [line for line in lines.lines if len(line.get_xdata()) > 2]  # pyright: ignore[reportArgumentType]

@@ -218,7 +218,7 @@ def _mark_peaks(
     peaks = sorted(peaks, key=lambda each: each[1].start)
     for label, peak in peaks:
         name = label if len(label) <= 16 else f"{label[:15]}…"
-        texts.append(f"{name} {peak.probability:.0%} at {_clock(round((peak.start + peak.end) / 2))}")
+        texts.append(f"{name} {peak.probability:.0%} at {_clock(round(peak.start))}")
         widths.append((0.068 * len(texts[-1]) + 0.1) / WIDTH * duration)
         places.append(max((peak.start + peak.end) / 2, free + widths[-1] / 2))
         free = places[-1] + widths[-1] / 2
