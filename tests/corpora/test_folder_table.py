@@ -83,7 +83,9 @@ def test_a_table_is_never_overwritten(tmp_path: Path, existing: str) -> None:
 def test_no_folder_and_no_recording(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no such folder"):
         write_folder_table(tmp_path / "nowhere")
-    with pytest.raises(AudioError, match="no audio file"):
+    with pytest.raises(
+        AudioError, match=r"no audio file in the folder .*; give a folder of WAV, FLAC, .* files"
+    ):
         write_folder_table(tmp_path)
 
 

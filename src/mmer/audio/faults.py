@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+KNOWN_FORMATS = "WAV, FLAC, Ogg, Opus, MP3, M4A, MP4, WebM or AVI"
+"""Formats that an error names, the usual ones of all that can be decoded."""
+
 
 class AudioFault(StrEnum):
     """Why a recording is likely to be answered badly."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmer.audio.faults import KNOWN_FORMATS
 from mmer.corpora.audio_folders import has_metadata
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.folders import files_below
@@ -94,9 +95,7 @@ def _looks_like_sound(path: str) -> bool:
 def no_recording(folder: str | os.PathLike[str], found: Found) -> AudioError:
     """Create the error for a folder without recordings."""
     also = "".join(f"; {note}" for note in found.notes)
-    return AudioError(
-        f"no audio file in the folder {folder}{also}; recordings end in {' '.join(sorted(SUFFIXES))}"
-    )
+    return AudioError(f"no audio file in the folder {folder}{also}; give a folder of {KNOWN_FORMATS} files")
 
 
 def unlisted(corpus: Corpus, folder: str | os.PathLike[str]) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmer.audio.decoding.common import AudioInfo, Key, block_length, checked, decoding, truncated
 from mmer.audio.decoding.joined import Slice
+from mmer.audio.faults import KNOWN_FORMATS
 from mmer.audio.mixdown import Block
 from mmer.errors import AudioError, EmptyAudioError
 from mmer.files.regular import open_regular
@@ -139,9 +140,8 @@ def open_container(file: BinaryIO, name: str) -> InputContainer:
     try:
         return av.open(_Input(file, name), mode="r", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        known = "WAV, FLAC, Ogg, Opus, MP3, M4A, MP4, WebM or AVI"
         raise AudioError(
-            f"{name}: is no audio or video file that can be read ({error.strerror}); give {known}"
+            f"{name}: is no audio or video file that can be read ({error.strerror}); give {KNOWN_FORMATS}"
         ) from None
 
 
