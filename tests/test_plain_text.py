@@ -59,9 +59,9 @@ def test_counts_agree_with_their_noun_and_verb() -> None:
 
 
 FIXED_PLURAL = re.compile(
-    r"\{(?:len\([^{}]*\)|[a-z_.]*(?:count|number|utterances|speakers|answered|failed|missing)[^{}:]*)\} "
-    r"(?:other |labeled |test |training )*(?:utterances|clips|speakers|recordings|segments|folds|rows|views|"
-    r"transcripts|epochs|files|weights|votes|labels)\b"
+    r"\{(?:len\([^{}]*\)|[a-z_.]*(?:count|number|written|utterances|speakers|answered|failed|missing)[^{}:]*)\} "
+    r"(?:other |labeled |test |training )*(?:utterances|predictions|clips|speakers|recordings|segments|folds|rows|"
+    r"views|transcripts|epochs|files|weights|votes|labels)\b"
 )
 """A count in a message before a noun that stays in the plural, which reads "1 utterances"."""
 

@@ -316,7 +316,7 @@ def test_as_metrics_json_holds_them() -> None:
         (lambda rows: interval(rows.assign(predicted=None)), "no utterance has an answer"),
         (
             lambda rows: interval(rows.assign(emotion=None)),
-            "30 of 30 predictions, their emotion is not given",
+            "30 of 30 predictions without a true emotion",
         ),
     ],
 )

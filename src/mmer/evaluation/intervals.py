@@ -219,7 +219,9 @@ def known_labels(predictions: pd.DataFrame, labels: Sequence[str] | None) -> lis
     if predictions.empty:
         raise MMERError("cannot judge 0 predictions; no utterance has an answer")
     if nulls := int(predictions["emotion"].isna().sum()):
-        raise MMERError(f"cannot judge {nulls} of {len(predictions)} predictions, their emotion is not given")
+        raise MMERError(
+            f"cannot judge {counted(nulls, 'prediction', of=len(predictions))} without a true emotion"
+        )
     found = sorted({*predictions["emotion"].unique(), *predictions["predicted"].unique()})
     if labels is None:
         return found

@@ -115,7 +115,7 @@ def predict_paths(
         )
     if out is not None:
         failed = f", {errors} without an answer" if errors else ""
-        tell(f"{written} predictions in {out}{failed}", console)
+        tell(f"{counted(written, 'prediction')} in {out}{failed}", console)
     _refuse_long(too_long)
     return errors
 
@@ -174,6 +174,6 @@ def _refuse_long(errors: Sequence[str]) -> None:
         MMERError: there are some.
     """
     if errors:
-        others = counted(len(errors) - 1, "other recording")
-        more = f"; {others} {'is' if len(errors) == 2 else 'are'} too long too" if len(errors) > 1 else ""
+        others = counted(len(errors) - 1, "other recording", "is", "are")
+        more = f"; {others} too long too" if len(errors) > 1 else ""
         raise MMERError(errors[0], " (", Function("timeline", ("MODEL", "RECORDING")), f"){more}")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, writing
 from mmer.inference.notebook import bars, card, line, player
-from mmer.plain_text import json_text, one_line, valid
+from mmer.plain_text import counted, json_text, one_line, valid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,7 +296,9 @@ def write_each(
             written += 1
             errors += prediction.error is not None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {written} predictions are in {place}") from None
+        raise KeyboardInterrupt(
+            f"interrupted: {counted(written, 'prediction', 'is', 'are')} in {place}"
+        ) from None
     return written, errors
 
 

@@ -14,6 +14,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
 from mmer.inference.prediction import Prediction
+from mmer.plain_text import counted
 from mmer.serving.schemas import Answer, Problem, StreamAnswer
 from mmer.serving.service import OpenAPI, Service
 from mmer.serving.settings import ServiceSettings
@@ -190,7 +191,7 @@ def add_stream(app: "FastAPI", service: Service) -> None:
             if wrong:
                 await websocket.close(POLICY, wrong)
             elif not has_place():
-                busy = f"{settings.max_streams} streams are being answered, and no more at a time"
+                busy = f"{counted(settings.max_streams, 'stream', 'is', 'are')} being answered, and no more at a time"
                 await websocket.close(LATER, f"{busy}; ask again later")
             else:
                 streams.add(pace)
