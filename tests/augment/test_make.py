@@ -260,7 +260,7 @@ def test_a_table_that_cannot_be_used(table, tmp_path):
     assert made[0].audio_path is not None
     os.unlink(made[0].audio_path)
     with pytest.raises(
-        CorpusError, match=r"1 of 11 recordings are not there, the first is .*angry.espeak-1.flac"
+        CorpusError, match=r"1 of 11 recordings is not there, the first is .*angry.espeak-1.flac"
     ):
         read_views(tmp_path / "v" / "views.parquet")
 

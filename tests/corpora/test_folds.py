@@ -142,7 +142,7 @@ class TestOfficialFolds:
         (list("aa"), {"folds": "leave-one-out"}, "has one speaker, a; a cross-validation needs two"),
         (list("ab"), {"folds": 3}, "has 2 speakers and at most 2 utterances of an emotion, too few for 3 folds"),
         (list("abc"), {"folds": 3, "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),
-        (["a", None], {"folds": 2}, "1 of 2 utterances have no speaker"),
+        (["a", None], {"folds": 2}, "1 of 2 utterances has no speaker"),
         (list("abc"), {"folds": 2, "group": "Speaker"}, "no column 'Speaker' to group by, the nearest is 'speaker'"),
     ],
 )  # fmt: skip

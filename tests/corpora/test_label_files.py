@@ -340,7 +340,7 @@ class TestResd:
         assert corpus.table[["speaker", "transcript"]].isna().all(axis=None)
         assert corpus.notes[:2] == [
             "labeled utterances have no recording and are left out (1): 01_anger_fear_a_001",
-            "1 of 3 dialogues are in both train and test",
+            "1 of 3 dialogues is in both train and test",
         ]
         assert corpus.notes[2].startswith("utterances have no transcript (4): 32_happiness_enthusiasm_h_120")
         assert corpus.notes[3].startswith("4 utterances, the release has 1396: 0 anger (documented 219)")

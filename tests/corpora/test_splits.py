@@ -130,7 +130,7 @@ class TestOwnSplits:
             ["a", None, "b"],
             {"split": ["train", "train", "test"]},
             {"validation": 1},
-            "1 of 3 utterances have no speaker",
+            "1 of 3 utterances has no speaker",
         ),
         (list("abc"), {}, {"test": ["1"], "group": "session"}, "3 of 3 utterances have no session"),
         (

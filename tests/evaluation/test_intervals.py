@@ -255,7 +255,7 @@ class TestNoInterval:
         rows.loc[3, "speaker"] = None
         found = interval(rows, "accuracy")
         assert (found.estimate, found.low) == (0.6, None)
-        assert found.note == "no interval: 1 of 30 utterances have no speaker"
+        assert found.note == "no interval: 1 of 30 utterances has no speaker"
         assert interval(rows, cluster="session").note == "no interval: the predictions have no column session"
 
     def test_of_a_figure_that_is_1(self) -> None:

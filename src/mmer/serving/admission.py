@@ -80,7 +80,7 @@ class RateLimit:
             return None
         reset = self._window.get_window_stats(self._rate, address).reset_time
         wait = max(1, math.ceil(reset - time.time()))
-        allowed = f"at most {counted(self._most, 'request', 'is', 'are')} answered in a minute"
+        allowed = f"at most {counted(self._most, 'request')} a minute"
         detail = f"too many requests: {allowed}; ask again in {wait} s"
         return Refusal(429, detail, {"Retry-After": str(wait)})
 

@@ -191,7 +191,7 @@ class TestStandIn:
         asked = ["timeline", model_folder, calls, "-o", out, "--device", "cpu"]
         done = mmer(*asked, "--speakers", "auto")
         assert done.code == 0
-        assert "1 of 2 recordings are done" in done.err
+        assert "1 of 2 recordings is done" in done.err
         summaries = pd.read_parquet(out / "summaries.parquet")
         voices = summaries[summaries["scope"] == "voice"].groupby("audio_path")["voice"].unique()
         assert [sorted(names) for names in voices] == [["speaker 1", "speaker 2"]] * 2
