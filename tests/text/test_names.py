@@ -58,8 +58,8 @@ def test_names_that_differ_in_case_are_one_and_said() -> None:
     assert read.table["emotion"].tolist() == ["angry", "angry", "angry", "sad", None]
     assert read.table["speaker"].tolist() == ["anna", "anna", "anna", "anna", "\uff42en"]
     assert read.notes == [
-        "1 names in the column emotion are written in several ways and taken as one: 'angry' (also 'Angry')",
-        "1 names in the column speaker are written in several ways and taken as one: 'anna' (also 'Anna', 'ANNA')",
+        "names in the column emotion are written in several ways and taken as one (1): 'angry' (also 'Angry')",
+        "names in the column speaker are written in several ways and taken as one (1): 'anna' (also 'Anna', 'ANNA')",
     ]
     assert read.select([True] * 5).notes == read.notes
 
