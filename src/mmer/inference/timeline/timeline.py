@@ -126,13 +126,14 @@ class Timeline:
         suffix = path.suffix.lower()
         check_timeline_output(path)
         check_page([path], self.dimensions)
+        if suffix in PICTURES:
+            self.plot(path, suffix[1:])
+            return
         with writing(path) as part:
             if suffix == ".json":
                 part.write_text(json_text(self.to_dict(), indent=1) + "\n", encoding="utf-8")
             elif suffix == ".csv":
                 self.to_frame().to_csv(part, index=False)
-            elif suffix in PICTURES:
-                self.plot(part, suffix[1:])
             elif suffix == ".html":
                 page = call_page(
                     self.segments,
