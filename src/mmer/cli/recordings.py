@@ -317,7 +317,10 @@ def score(
 def embed(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL|ENCODER", help=f"{MODEL_HELP} Or the name or folder of an encoder."),
+        typer.Argument(
+            metavar="MODEL|ENCODER",
+            help=f"{MODEL_HELP} Or the name or folder of an encoder; or egemaps or functionals.",
+        ),
     ],
     corpus: RecordingsPath,
     out: Annotated[

@@ -11,18 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.audio.load import load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, Parameter
 from mmer.evaluation.metrics import compute_metrics
-from mmer.extras import import_extra
+from mmer.features.egemaps import egemaps
 from mmer.files.writing import write_parquet
 from mmer.inference.prediction import probability_column
 from mmer.plain_text import counted
@@ -96,7 +97,8 @@ def predict_linear(
         kind: multinomial logistic regression, or a support vector machine, one emotion against the rest.
         train, test: labeled utterances.
         labels: all emotions, in the order of the columns.
-        embeddings: (utterances, size), with rows for all utterances and their ids as the index.
+        embeddings: (utterances, size), with rows for all utterances and their ids as the index; NaN for what is not
+            defined, which counts as the mean.
 
     Returns:
         The columns of `predict_labeled`, and the chosen C. Probabilities of the support vector machine are the softmax
@@ -128,7 +130,8 @@ def _linear(kind: Linear, strength: float) -> Pipeline:
         if kind == "linear SVM"
         else LogisticRegression(C=strength, max_iter=1000)
     )
-    return make_pipeline(StandardScaler(), classifier)
+    # An undefined functional is replaced by the mean.
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), classifier)
 
 
 def _best_strength(kind: Linear, x: Features, truth: NDArray[Any], groups: NDArray[Any]) -> float:
@@ -230,20 +233,19 @@ def egemaps_features(
     todo = [row for row in where if row not in kept]
     names = [] if known is None else list(known.columns[len(_WHAT) :])
     if todo:
-        opensmile: Any = import_extra("opensmile", "the eGeMAPS baseline")
-        smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-        names = list(smile.feature_names)
+        functionals = egemaps()
+        names = list(functionals.names)
         for done, row in enumerate(todo, start=1):
             _, start, end = row
             signal = load_audio(where[row], start=start, end=end)
-            kept[row] = tuple(smile.process_signal(signal, SAMPLING_RATE).to_numpy()[0].tolist())
+            kept[row] = tuple(functionals.compute(signal).tolist())
             if progress is not None:
                 progress(done)
     if cache is not None and todo:
         rows = pd.DataFrame([[*row, *values] for row, values in kept.items()], columns=[*_WHAT, *names])
         write_parquet(rows.astype(dict.fromkeys(names, np.float32)), cache)
     table = pd.DataFrame([kept[row] for row in _rows(what)], columns=names, dtype=np.float32)
-    table = table.replace([np.inf, -np.inf], np.nan)
+    table = table.replace([np.inf, -np.inf], np.nan)  # in a file of an earlier version
     return table.set_index(pd.Index(corpus.table["utterance_id"]))
 
 

@@ -32,13 +32,17 @@ from transformers import (
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, EncoderError, MMERError
+from mmer.evaluation.reference_systems import predict_linear
+from mmer.features.functionals import COUNT
 from mmer.inference import EmotionRecognizer
 from mmer.inference.embedding.embed import ROWS, embed
 from mmer.inference.embedding.files import read_embeddings
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.trained_on import TrainedOn
+from mmer.model.build import build_model
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.recipe.model import CompactText
+from mmer.recipe.schema import load_recipe
 
 EMOTIONS = ("angry", "calm", "sad")
 
@@ -406,6 +410,14 @@ def test_a_part_is_not_used_again_where_a_speaker_has_other_clips_since(
         ({"model": "mmer", "layers": [1]}, MMERError, "is a model, which gives the hidden states"),
         ({"model": "whisper", "pooling": "max"}, MMERError, "gives one embedding of each utterance"),
         ({"model": "whisper", "level": "frame"}, MMERError, "leave out level"),
+        (
+            {"model": "functionals", "level": "frame"},
+            MMERError,
+            "one vector of each recording; leave out level",
+        ),
+        ({"model": "functionals", "layers": [1]}, MMERError, "leave out layers"),
+        ({"model": "functionals", "pooling": "max"}, MMERError, "leave out pooling"),
+        ({"model": "functionals", "transcription": "ctc"}, MMERError, "this model does not read"),
         ({"model": "no/such/model"}, CheckpointError, "there is no folder no/such/model"),
     ],
 )
@@ -431,6 +443,53 @@ def test_what_cannot_be_given_is_refused_in_one_line_before_anything_is_written(
         embed(model, corpus, out, **asked, device="cpu")
     assert "\n" not in str(raised.value)
     assert not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize("name", ["functionals", "egemaps"])
+def test_functionals_are_those_of_each_clip_alone(name: str, corpus: Corpus, tmp_path: Path) -> None:
+    if name == "egemaps":
+        opensmile = pytest.importorskip("opensmile")
+        smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+
+        def expected(waveform: np.ndarray) -> np.ndarray:
+            return smile.process_signal(waveform, 16_000).to_numpy()[0]
+    else:
+        recipe = load_recipe("compact", ["model.fusion=speech"])
+        processor = build_model(recipe, corpus, [*EMOTIONS])[1]
+
+        def expected(waveform: np.ndarray) -> np.ndarray:
+            return processor.features(waveform)[0, -COUNT:]
+
+    done = embed(name, corpus, tmp_path / "e.parquet")
+    assert (done.columns, done.errors) == (("functionals",), [])
+    found = pd.read_parquet(done.path)
+    for row, utterance in enumerate(corpus_utterances(corpus)):
+        clip = load_audio(utterance.path or "", start=utterance.start, end=utterance.end)
+        np.testing.assert_array_equal(found["functionals"][row], expected(clip))
+    assert read_embeddings(done.path, corpus).shape == (12, len(found["functionals"][0]))
+    matrix = embed(name, corpus, tmp_path / "e.npy", batch_size=1).path
+    np.testing.assert_array_equal(np.load(matrix), stacked(found, "functionals"))
+
+
+def test_functionals_of_silence_are_not_defined_and_count_as_the_mean(tmp_path: Path) -> None:
+    rows = []
+    for number in range(12):
+        voice = np.sin(np.arange(16_000) * (0.1, 0.2)[number % 2]) * (number < 10)
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * voice, 16_000)
+        rows.append(
+            {
+                "utterance_id": str(number),
+                "audio_path": str(tmp_path / f"{number}.wav"),
+                "emotion": EMOTIONS[number % 2],
+                "speaker": str(number % 4),
+            }
+        )
+    corpus = Corpus(pd.DataFrame(rows))
+    numbers = read_embeddings(embed("functionals", corpus, tmp_path / "e.parquet").path, corpus)
+    assert np.isnan(numbers).any(axis=1).tolist() == [False] * 10 + [True] * 2
+    features = pd.DataFrame(numbers, index=pd.Index(corpus.table["utterance_id"]))
+    predicted, _ = predict_linear("logistic regression", corpus, corpus, EMOTIONS[:2], features)
+    assert (predicted["predicted"] == predicted["emotion"])[:10].all()
 
 
 class TestReading:

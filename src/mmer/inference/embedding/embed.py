@@ -26,14 +26,22 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import only_writer
 from mmer.files.writing import write_bytes
 from mmer.inference.archive.shard import parquet_bytes
-from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, row_schema
-from mmer.inference.embedding.sources import FUSED, Layers, Level, Pool, Source, open_source, source_folder
+from mmer.inference.embedding.sources import (
+    FUSED,
+    Layers,
+    Level,
+    Pool,
+    Source,
+    is_functionals,
+    open_functionals,
+    open_source,
+    source_folder,
+)
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.reading import Clip
-from mmer.inference.trained_on import TrainedOn
 from mmer.plain_text import counted, valid
 from mmer.version import __version__
 
@@ -87,7 +95,8 @@ def embed(
         model: a model of mmer, which gives `fused` (size,), from which its answer is computed, and its hidden states
             `speech` and `text`; or an encoder of speech or text, or a published model, which gives the hidden states of
             its encoder as `speech` or `text`. Names and folders as for `EmotionRecognizer`. A model whose encoder
-            cannot be looked into, such as an exported one, gives `fused` alone.
+            cannot be looked into, such as an exported one, gives `fused` alone. `egemaps` and `functionals` give
+            `functionals`: those of openSMILE's eGeMAPSv02, and those that the `compact` encoder reads.
         corpus: the utterances.
         out: the file: `.parquet` with a row for each utterance, or `.npy` with `fused`, or the only embedding, as
             (utterances, size) beside a `.csv` file of the same name with the other columns.
@@ -102,6 +111,7 @@ def embed(
 
     Raises:
         CheckpointError, EncoderError: there is no such model, or it is damaged or of a kind that is not supported.
+        MissingExtraError: openSMILE is not installed, for `egemaps`.
         MMERError: the model cannot give what is asked for, the file cannot be written, another process writes it, or
             no utterance can be embedded.
         KeyboardInterrupt: the user interrupted; its message says what is kept.
@@ -111,13 +121,15 @@ def embed(
             raise MMERError(f"{name} is {value!r}; it must be {' or '.join(get_args(known))}")
     file = EmbeddingFile(Path(out), level)
     file.check([path for path in (corpus.source, os.fspath(model)) if Path(path).exists()])
-    folder = source_folder(model)
+    folder = None if is_functionals(model) else source_folder(model)
     with only_writer(file.path.with_name(f"{file.path.name}{PARTS}").resolve(), "embed"):
-        source = open_source(
-            folder, level=level, layers=layers, pooling=pooling, transcription=transcription, device=device
-        )
-        request = [__version__, model_hash(folder), level, layers, pooling, transcription]
-        return _Job(source, file, corpus, batch_size, TrainedOn.read(folder)).run(request)
+        asked: Any = {"level": level, "layers": layers, "pooling": pooling, "transcription": transcription}
+        if folder is None:
+            source = open_functionals(os.fspath(model), **asked)
+        else:
+            source = open_source(folder, **asked, device=device)
+        request = [__version__, source.identity, level, layers, pooling, transcription]
+        return _Job(source, file, corpus, batch_size).run(request)
 
 
 class _Job:
@@ -129,11 +141,10 @@ class _Job:
         file: EmbeddingFile,
         corpus: Corpus,
         batch_size: int,
-        trained_on: TrainedOn | None,
     ) -> None:
         self.recognizer, self.file, self.batch_size = source.recognizer, file, batch_size
         self.columns, self.corpus = file.written_columns(source.columns), corpus
-        self.utterances, self.trained_on = corpus_utterances(corpus), trained_on
+        self.utterances, self.trained_on = corpus_utterances(corpus), source.trained_on
         self.emotions = dict(zip(corpus.table["utterance_id"], corpus.table["emotion"], strict=True))
         self.parts = file.path.with_name(f"{file.path.name}{PARTS}").resolve()
 

@@ -19,7 +19,7 @@ from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError, Function, MMERError, Parameter, reading
 from mmer.files.writing import check_output_file, write_csv, writing
 from mmer.inference.backends.network import Array
-from mmer.inference.embedding.sources import FUSED, Level
+from mmer.inference.embedding.sources import FUNCTIONALS, FUSED, Level
 from mmer.plain_text import counted
 
 PARQUET, NPY, IDS = ".parquet", ".npy", ".csv"
@@ -138,7 +138,7 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> ND
         column: of the table; default: `fused`, or the only column of lists.
 
     Returns:
-        (utterances, size), in the order of the corpus.
+        (utterances, size), in the order of the corpus; NaN for a functional that is not defined.
 
     Raises:
         CorpusError: the file cannot be read, lacks an utterance, was made of other recordings or words, or by a model
@@ -162,7 +162,8 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> ND
         path, corpus, f"has not {sizes[0]} numbers, as for the first, for", [n != sizes[0] for n in sizes]
     )
     numbers = np.stack(chosen).astype(np.float32)
-    _refuse(path, corpus, "has numbers that are not finite for", ~np.isfinite(numbers).all(axis=1))
+    missing = np.isnan(numbers).all(axis=1) if column == FUNCTIONALS else np.isnan(numbers).any(axis=1)
+    _refuse(path, corpus, "has numbers that are not finite for", missing | np.isinf(numbers).any(axis=1))
     about = about.iloc[found].reset_index(drop=True)
     if "trained_on" in about and (met := int(about["trained_on"].notna().sum())):
         raise CorpusError(

@@ -1,7 +1,7 @@
-"""What embeddings are taken from: a model of mmer, a published model, or an encoder alone.
+"""What embeddings are taken from: a model of mmer, a published model, an encoder alone, or functionals.
 
 An encoder is read as the network of one modality above it would read it. That network pools the hidden states, and its
-head, which is random, is never asked.
+head, which is random, is never asked. Functionals are computed where the features of a network would be.
 """
 
 import os
@@ -18,10 +18,12 @@ from mmer.files.damaged import read_json_object
 from mmer.files.funasr_folder import is_funasr_folder
 from mmer.files.hub import hub_model
 from mmer.inference.backends.composition import FILE as COMPOSITION
-from mmer.inference.backends.model_folder import MODEL_TYPE
+from mmer.inference.backends.model_folder import MODEL_TYPE, model_hash
 from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import CONFIG, Array
+from mmer.inference.embedding.functionals import COMPUTED, FUNCTIONALS, functionals_recognizer
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 from mmer.published.kinds import published_kind
 from mmer.recipe.parsing import read_settings
 from mmer.recipe.schema import Recipe
@@ -43,11 +45,20 @@ class Source:
 
     Attributes:
         recognizer: reads utterances and runs the network.
-        columns: embeddings that it gives, of `fused`, `speech` and `text`.
+        columns: embeddings that it gives: some of `fused`, `speech` and `text`, or `functionals`.
+        identity: hash of the files of the model; or the name of the functionals.
+        trained_on: utterances that the model met in its training, as far as it keeps a record.
     """
 
     recognizer: EmotionRecognizer
     columns: tuple[str, ...]
+    identity: str
+    trained_on: TrainedOn | None = None
+
+
+def is_functionals(source: str | os.PathLike[str]) -> bool:
+    """Tell whether a name is that of functionals; a folder of the same name is a model."""
+    return os.fspath(source) in COMPUTED and not Path(source).exists()
 
 
 def source_folder(source: str | os.PathLike[str]) -> Path:
@@ -58,6 +69,29 @@ def source_folder(source: str | os.PathLike[str]) -> Path:
     """
     folder = model_folder(source)
     return folder if folder.is_dir() else hub_model(os.fspath(source))
+
+
+def open_functionals(
+    name: str, *, level: Level, layers: Layers, pooling: Pool | None, transcription: str
+) -> Source:
+    """Return what gives functionals.
+
+    Args:
+        name: one of `COMPUTED`.
+        level, layers, pooling, transcription: see `embed`.
+
+    Raises:
+        MissingExtraError: openSMILE is needed, and not installed.
+        MMERError: functionals cannot give what is asked for.
+    """
+    for asked, default, setting in (
+        (level, "utterance", "level"),
+        (layers, LAST, "layers"),
+        (pooling, None, "pooling"),
+    ):
+        if asked != default:
+            raise MMERError(f"{name} gives one vector of each recording; leave out ", Parameter(setting))
+    return Source(functionals_recognizer(name, transcription), (FUNCTIONALS,), name)
 
 
 def open_source(
@@ -90,7 +124,7 @@ def open_source(
         columns = (side,)
     if columns != (FUSED,):
         _keep(recognizer, level, pooling or "mean")
-    return Source(recognizer, columns)
+    return Source(recognizer, columns, model_hash(folder), TrainedOn.read(folder))
 
 
 def _encoder_side(folder: Path) -> Literal["speech", "text"] | None:
