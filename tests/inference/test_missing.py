@@ -104,6 +104,7 @@ def test_the_command_line_answers_a_transcript_alone(
     assert nothing.err == "mmer: nothing to answer; name recordings, or give what is said with --transcript\n"
 
 
-def test_neither(versatile: EmotionRecognizer) -> None:
+@pytest.mark.parametrize("words", [None, " ", "[LAUGHTER]"])
+def test_neither(words: str | None, versatile: EmotionRecognizer) -> None:
     with pytest.raises(MMERError, match="neither a recording nor a transcript was given"):
-        versatile(None)
+        versatile(None, words)

@@ -49,8 +49,10 @@ def test_scores_of_several_labels_are_divided_by_their_sum(tmp_path: Path) -> No
 
 def test_a_recording_without_a_transcript_is_answered_with_a_warning(tmp_path: Path) -> None:
     recognizer = EmotionRecognizer.from_pretrained(save_text_classifier(tmp_path), "cpu")
-    heard = recognizer(np.zeros(16000, np.float32), sampling_rate=16000)
-    assert "no transcript" in " ".join(heard.warnings)
+    for words in (None, " ", "[LAUGHTER]", "(sighs)"):  # annotations are not read
+        heard = recognizer(np.zeros(16000, np.float32), words, sampling_rate=16000)
+        assert "no transcript" in " ".join(heard.warnings)
+        assert heard.transcript_source == "none"
 
 
 def test_a_network_of_numbers_and_one_without_tokenizer_are_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mmer.inference.kept_sound import KeptSound, Sound
 from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.transcription import Transcription
+from mmer.text.transcripts import strip_annotations
 
 READERS = min(8, os.cpu_count() or 1)
 """Threads that decode audio while the model computes; more than processors would take turns, for which all wait."""
@@ -109,7 +110,7 @@ class ClipReader:
             channel=utterance.channel,
             speaker=utterance.speaker,
             transcript=transcript,
-            transcript_source="given" if transcript and transcript.strip() else "none",
+            transcript_source="given" if transcript and strip_annotations(transcript) else "none",
         )
         clip = Clip(utterance, prediction)
         listens = self.processor.uses_speech and not (
