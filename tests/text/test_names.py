@@ -75,7 +75,7 @@ def test_a_speaker_is_not_in_training_and_test() -> None:
 def test_ids_keep_their_case_and_are_unique_otherwise() -> None:
     ids = pd.DataFrame({"utterance_id": ["aB", "Ab", "a b"], "audio_path": "x"})
     assert Corpus(ids).table["utterance_id"].tolist() == ["aB", "Ab", "a b"]
-    with pytest.raises(CorpusError, match="1 utterance ids are not unique, the first is 'a b'"):
+    with pytest.raises(CorpusError, match="1 utterance id is not unique, the first is 'a b'"):
         Corpus(ids.assign(utterance_id=["a b", "a\u00a0b ", "c"]))
 
 

@@ -526,7 +526,7 @@ class TestReading:
             (lambda t: t.assign(transcript="other"), "was made of other words than those of 12 of 12"),
             (lambda t: t.assign(fused=[[[0.0, 1.0]]] * 12), "fused holds frames"),
             (lambda t: t.drop(columns="fused"), "no column of embeddings 'fused'; it has speech, text"),
-            (lambda t: t.assign(utterance_id="u0"), "1 utterance ids are not unique"),
+            (lambda t: t.assign(utterance_id="u0"), "1 utterance id is not unique"),
         ],
     )
     def test_a_file_that_does_not_fit_is_refused(
