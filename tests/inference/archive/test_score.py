@@ -352,6 +352,15 @@ def test_the_manifest_says_what_was_asked(model_folder: Path, archive: Path, tmp
     assert asked["end"].dropna().tolist() == [0.5]
 
 
+def test_a_ray_that_cannot_start_is_one_line(
+    model_folder: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("deep" * 40)))  # too long for the path of a socket
+    with pytest.raises(MMERError, match=r"engine='ray': .*; what is done is kept, the same command goes on$"):
+        score(model_folder, str(archive), tmp_path / "out", engine="ray", device="cpu")
+
+
 @pytest.mark.slow
 def test_ray_gives_the_same_though_a_worker_is_killed(
     per_speaker: Path, long_archive: Path, tmp_path: Path
