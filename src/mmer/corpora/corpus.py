@@ -162,7 +162,7 @@ class Corpus:
             count = f"{len(missing)} of {len(paths)} audio files are"
             raise CorpusError(f"{self.source}: {count} not there, the first is {missing[0]}")
 
-    def with_durations(self, progress: Progress | None = None) -> "Corpus":
+    def with_durations(self, progress: Progress | None = None) -> Self:
         """Fill in missing durations from `start` and `end` or from the headers of the files.
 
         Utterances of a file whose header cannot be read, or that start after its end, keep a missing duration and are
@@ -189,7 +189,9 @@ class Corpus:
                 listing("utterances start behind the end", unknown["utterance_id"][rest < 0].tolist())
             )
         table.loc[unknown.index, "duration"] = rest.where(rest >= 0)
-        return Corpus(table, source=self.source, notes=notes)
+        filled = copy(self)  # the rest was checked when it was read
+        filled.table, filled.notes = table, notes
+        return filled
 
     def summary(self) -> CorpusSummary:
         """Summarize counts, hours and gaps; rich prints the summary as tables."""
@@ -250,7 +252,10 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
 def _text(column: pd.Series, source: str) -> pd.Series:
     """Convert values to text or None. Numbers as names (speaker 3) are converted, but ids must be text."""
     is_id = column.name == "utterance_id"
-    values = [None if null else value for value, null in zip(column, column.isna(), strict=True)]
+    # As lists: pandas takes several times as long to iterate over a column itself.
+    values = [
+        None if null else value for value, null in zip(column.tolist(), column.isna().tolist(), strict=True)
+    ]
     if pd.api.types.is_float_dtype(column) and not is_id:
         # Integers that became floats because of a missing value; longer ones have lost digits.
         whole = [value is None or (value % 1 == 0 and abs(value) < 2**53) for value in values]
