@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from itertools import cycle, islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ STEPS = {
 }
 
 
+def make_table(corpus: Path, rows: int, file: Path) -> None:
+    """Write the table."""
+    paths = Corpus.read(corpus).table["audio_path"].tolist()
+    made = made_corpus(rows)
+    made.table["audio_path"] = list(islice(cycle(paths), len(made)))
+    made.table["speaker"] = np.random.default_rng(1).integers(0, 2000, len(made)).astype(str)
+    made.write(file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,12 +50,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "table.parquet"
-        paths = Corpus.read(arguments.corpus).table["audio_path"].tolist()
-        made = made_corpus(arguments.rows)
-        made.table["audio_path"] = list(islice(cycle(paths), len(made)))
-        made.table["speaker"] = np.random.default_rng(1).integers(0, 2000, len(made)).astype(str)
-        made.write(file)
-        del made
+        # In a process of its own: a new process takes over the largest memory of the one that starts it.
+        maker = get_context("spawn").Process(target=make_table, args=(arguments.corpus, arguments.rows, file))
+        maker.start()
+        maker.join()
         for step in arguments.only:
             began = time.perf_counter()
             process = subprocess.Popen(
