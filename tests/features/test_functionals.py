@@ -1,10 +1,14 @@
 """Functionals of clips whose prosody and spectrum are known."""
 
 import json
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +25,7 @@ from mmer.features.functionals import BANDS, COUNT, COUNT_OF_EARLIER, PARTS, SHA
 from mmer.features.log_mel import MEL_BINS, log_mel
 from mmer.features.model_files import read_preprocessor
 from mmer.features.preprocessor import Preprocessor
+from mmer.features.resonances import resonances
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.model.encoders.speech import FUNCTIONALS_SCALE
@@ -177,6 +182,171 @@ def test_rhythm_and_ranges_of_bands() -> None:
     np.testing.assert_allclose(found, [0.4, 0.1, 0.5, 0.2, 0, 0.2, 4], atol=1e-6)
     spoken[:10, : MEL_BINS // BANDS] = 6
     np.testing.assert_allclose(group(functionals(spoken), "bands"), [6, *[0] * (BANDS - 1)], atol=1e-5)
+
+
+def _share_of(track: Sequence[float], share: float) -> float:
+    return sorted(track)[round(share * (len(track) - 1))]
+
+
+def _described(track: Sequence[float], *shares: float) -> list[float]:
+    return [float(np.mean(track)), float(np.std(track)), *(_share_of(track, share) for share in shares)]
+
+
+def _of_summaries(frames: NDArray[np.float64], voiced: list[int]) -> list[Any]:
+    pitch, periodicity, energy = frames[:, MEL_BINS:].T
+    bins, count = np.arange(MEL_BINS) + 0.5, len(frames)
+    shapes = np.array(
+        [
+            [np.mean(row[:MEL_BINS] * np.cos(np.pi * k * bins / MEL_BINS)) for k in range(SHAPES)]
+            for row in frames
+        ]
+    )
+    steps = [100 * (pitch[i] - pitch[i - 1]) for i in voiced if i - 1 in voiced]
+    changes = [100 * (energy[i] - energy[i - 1]) for i in range(1, count)]
+    parts = [
+        [
+            energy[part].mean(),
+            periodicity[part].mean(),
+            np.mean([pitch[i] for i in part if i in voiced] or np.nan),
+        ]
+        for part in np.array_split(np.arange(count), PARTS)
+        if len(part)
+    ]
+    return [
+        *(_described([pitch[i] for i in voiced], 0.05, 0.5, 0.95) if len(voiced) > 3 else [np.nan] * 5),
+        *_described(periodicity.tolist(), 0.05, 0.5, 0.95),
+        *_described(energy.tolist(), 0.05, 0.5, 0.95),
+        *shapes.mean(axis=0),
+        *shapes.std(axis=0),
+        *np.mean([100 * abs(shapes[i] - shapes[i - 1]) for i in range(1, count)], axis=0),
+        *(shapes[voiced].mean(axis=0) if len(voiced) > 3 else [np.nan] * SHAPES),
+        *(
+            [np.mean(steps), np.std(steps), np.mean(np.abs(steps)), np.mean(np.sign(steps))]
+            if len(steps) > 3
+            else [np.nan] * 4
+        ),
+        *[np.std(changes), np.mean(np.abs(changes)), max(changes), min(changes)],
+        *[
+            len(voiced) / count,
+            100 * sum(i > 0 and i - 1 not in voiced for i in voiced) / count,
+            np.log(count),
+        ],
+        *np.ravel(parts + [parts[-1]] * (PARTS - len(parts))),
+    ]
+
+
+def _of_melody(pitch: NDArray[np.float64], voiced: list[int]) -> list[float]:
+    if len(voiced) < 8:
+        return [np.nan] * 9
+    at, track = np.array(voiced), pitch[voiced]
+    places = 2 * (at - at[0]) / (at[-1] - at[0]) - 1
+    curve = np.polynomial.legendre.poly2leg(np.polyfit(places, track, 3)[::-1])
+    ends = max(4, len(at) // 5)
+    steps = [100 * (pitch[i] - pitch[i - 1]) for i in voiced if i - 1 in voiced]
+    rises, falls = [step for step in steps if step > 0], [step for step in steps if step < 0]
+    return [
+        *curve[1:],
+        track[-ends:].mean() - track.mean(),
+        track[:ends].mean() - track.mean(),
+        float(np.mean(rises or 0)),
+        float(np.mean(falls or 0)),
+        _share_of(track.tolist(), 0.8) - _share_of(track.tolist(), 0.2),
+        np.polyfit(at[-ends:] / 100, track[-ends:], 1)[0],
+    ]
+
+
+def _of_resonances(mel: NDArray[np.float32]) -> list[float]:
+    found: list[float] = []
+    table = resonances(mel[::2])
+    for which in range(3):
+        shown = [row for row in table if np.isfinite(row[which])]
+        places, levels = [row[which] for row in shown], [row[3 + which] for row in shown]
+        found += [*_described(places, 0.1, 0.5, 0.9), np.mean(levels)] if len(shown) > 3 else [np.nan] * 6
+    return found
+
+
+def _of_modulations(track: NDArray[np.float64]) -> list[float]:
+    count = len(track)
+    length: Any = scipy.fft.next_fast_len(max(count, 256), real=True)  # has no types
+    window = [0.5 - 0.5 * np.cos(2 * np.pi * (i + 1) / (count + 1)) for i in range(count)]
+    moving, found = (track - track.mean()) * window, list[float]()
+    for low in (1, 2, 4, 8, 16):
+        bins = [k for k in range(length // 2) if low <= 100 * k / length < 2 * low]
+        waves = np.exp(-2j * np.pi * np.outer(bins, np.arange(count)) / length)
+        found.append(float(np.log(np.mean(abs(waves @ moving) ** 2) / count + 1e-6)))
+    return found
+
+
+def _of_distribution(mel: NDArray[np.float64], energy: NDArray[np.float64]) -> list[float]:
+    centers, entropies, widths = list[float](), list[float](), list[float]()
+    for row in mel[energy > energy.max() - 5]:
+        share = np.exp(row) / np.exp(row).sum()
+        centers.append(np.sum(share * np.arange(MEL_BINS)))
+        entropies.append(-np.sum(share * np.log(share + 1e-9)))
+        widths.append(np.sqrt(np.sum(share * (np.arange(MEL_BINS) - centers[-1]) ** 2)))
+    flux = [float(abs(mel[i] - mel[i - 1]).mean()) for i in range(1, len(mel))]
+    return [
+        *_described(centers, 0.1, 0.9),
+        *_described(entropies, 0.1, 0.9),
+        *_described(widths),
+        *_described(flux, 0.05, 0.95),
+    ]
+
+
+def _of_rhythm(frames: int, voiced: list[int], energy: NDArray[np.float64]) -> list[float]:
+    runs = [(said, len(list(run)) / 100) for said, run in groupby(i in voiced for i in range(frames))]
+    inner = runs[not runs[0][0] : len(runs) - (not runs[-1][0])]
+    found = list[float]()
+    for kind in (True, False):
+        lengths = [length for said, length in inner if said == kind]
+        found += [np.mean(lengths), np.std(lengths), max(lengths)] if lengths else [0] * 3
+    smooth = [np.mean([energy[min(max(i + d, 0), frames - 1)] for d in range(-2, 3)]) for i in range(frames)]
+    peaks = [
+        i
+        for i in range(1, frames - 1)
+        if smooth[i - 1] < smooth[i] >= smooth[i + 1] and smooth[i] > max(smooth) - 5
+    ]
+    return [*found, 100 * len(peaks) / frames]
+
+
+def slowly(frames: NDArray[np.float32]) -> list[float]:
+    """The functionals of a clip, each computed as its description says, in double precision."""
+    exact = frames.astype(float)
+    mel, (pitch, _, energy) = exact[:, :MEL_BINS], exact[:, MEL_BINS:].T
+    voiced = np.flatnonzero(np.isfinite(pitch)).tolist()
+    tilt, curve = (
+        mel @ np.cos(np.pi * k * (np.arange(MEL_BINS) + 0.5) / MEL_BINS) / MEL_BINS for k in (1, 2)
+    )
+    pairs = ((pitch[voiced], energy[voiced]), (pitch[voiced], tilt[voiced]), (energy, tilt))
+    bands = [sorted(mel[:, 8 * band : 8 * band + 8].mean(axis=1)) for band in range(BANDS)]
+    return [
+        *_of_summaries(exact, voiced),
+        *_of_melody(pitch, voiced),
+        *_of_resonances(frames[voiced, :MEL_BINS]),
+        *(np.corrcoef(*pair)[0, 1] if len(pair[0]) > 7 else np.nan for pair in pairs),
+        *(value for track in (energy, tilt, curve) for value in _of_modulations(track)),
+        *_of_distribution(mel, energy),
+        *_of_rhythm(len(frames), voiced, energy),
+        *(_share_of(band, 0.95) - _share_of(band, 0.5) for band in bands),
+    ]
+
+
+@given(
+    count=st.one_of(st.integers(2, 20), st.integers(21, 120)),
+    change=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_functional_is_what_its_description_says(count: int, change: float, seed: int) -> None:
+    """Voice and gaps alternate, each frame with that probability."""
+    chance = np.random.default_rng(seed)
+    spoken = np.zeros((count, MEL_BINS + 3), np.float32)
+    spoken[:, :MEL_BINS] = 8 + chance.normal(0, 2, (count, 1)) + chance.normal(0, 1.5, (count, MEL_BINS))
+    spoken[:, MEL_BINS] = 7 + chance.normal(0, 0.05, count).cumsum()
+    spoken[:, MEL_BINS + 1] = chance.uniform(0, 1, count)
+    spoken[:, MEL_BINS + 2] = chance.normal(-3, 3, count)
+    gaps = (chance.uniform(size=count) < change).cumsum() % 2 == seed % 2
+    spoken[gaps, MEL_BINS] = np.nan
+    np.testing.assert_allclose(functionals(spoken), slowly(spoken), rtol=1e-4, atol=2e-3)
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
