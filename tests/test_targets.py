@@ -205,7 +205,6 @@ FULL = [
     ("score MODEL in --out a", 2000, "a/_recordings.parquet"),
     ("corpus transcribe in --with ctc:MODEL -o a.csv", 50, "a.csv.part.jsonl"),
     ("evaluate MODEL in --out a", 500, "a/metrics.json"),
-    ("timeline MODEL in/0.opus -o a.png", 20_000, "a.png"),
 ]
 
 
