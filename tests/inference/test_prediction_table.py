@@ -72,10 +72,10 @@ def test_a_warning_of_many_recordings_is_given_once_in_full() -> None:
     assert [line.strip() for line in lines[4:]] == [
         "warning: of a",
         "b.wav      angry    ████████▎   82.5%",
-        "warning: speaker not known, standardized as an …",
+        "warning: speaker not known, standardized as an a…",
         "warning: of b",
         "c.wav      angry    ████████▎   82.5%",
-        "warning: speaker not known, standardized as an …",
+        "warning: speaker not known, standardized as an a…",
         "warning: of c",
     ]
 
