@@ -79,7 +79,7 @@ class TestRefused:
             (rows(audiopath="a").drop(columns="audio_path"), "audio_path, the nearest is 'audiopath'"),
             (rows().drop(columns="utterance_id"), "no column utterance_id; found audio_path"),
             (rows(utterance_id=[1, 2, 3, 4]), "utterance_id is 1 (int) in row 1; it must be text"),
-            (rows(utterance_id=["a", "b", "a", "a"]), "ids are not unique, the first is 'a' (3 times)"),
+            (rows(utterance_id=["a", "b", "a", "a"]), "1 utterance id is not unique, the first is 'a' (3 times)"),
             (rows(utterance_id=["a", "b", None, ""]), "2 rows have no utterance_id, the first is row 3"),
             (rows(split=["train", "dev", "dev", None]), "unknown split 'dev' in 2 rows; allowed are train,"),
             (rows(start=[0, 1, 2, 3], end=[1, 2, 2, 4]), "end 2 s is not after start 2 s in utterance 'u2'"),

@@ -64,5 +64,5 @@ def test_refused() -> None:
         merge([corpus("a.csv", "1")])
     with pytest.raises(CorpusError, match="two tables without a name in their column corpus are called x"):
         merge([corpus("a/x.csv", "1"), corpus("b/x.parquet", "2")])
-    with pytest.raises(CorpusError, match=r"ids are not unique, the first is 'n/1' \(2 times\)"):
+    with pytest.raises(CorpusError, match=r"1 utterance id is not unique, the first is 'n/1' \(2 times\)"):
         merge([corpus("a.csv", "1", corpus="n"), corpus("b.csv", "1", corpus="n")])
