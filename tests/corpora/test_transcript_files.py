@@ -207,5 +207,5 @@ class TestShemo:
         (tmp_path / "male" / "M36S02.wav").write_text(
             "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
         )
-        with pytest.raises(CorpusError, match="1 recording found, git-lfs pointer"):
+        with pytest.raises(CorpusError, match="1 recording found, git-lfs pointers"):
             read_corpus("shemo", tmp_path)

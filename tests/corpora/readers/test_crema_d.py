@@ -106,7 +106,7 @@ def test_recordings_alone(tmp_path: Path) -> None:
 def test_a_clone_without_git_lfs(tmp_path: Path) -> None:
     (tmp_path / "1001_IEO_HAP_LO.wav").write_text(POINTER)
     with pytest.raises(
-        CorpusError, match="1 recording found, git-lfs pointer instead of sound; run git lfs pull"
+        CorpusError, match="1 recording found, git-lfs pointers instead of sound; run git lfs pull"
     ):
         read_crema_d(tmp_path)
 

@@ -99,7 +99,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read_file_names("emodb", tmp_path / "nowhere")
     (tmp_path / "03a04Ac.wav").write_text(POINTER)
     with pytest.raises(
-        CorpusError, match="1 recording found, git-lfs pointer instead of sound; run git lfs pull"
+        CorpusError, match="1 recording found, git-lfs pointers instead of sound; run git lfs pull"
     ):
         read_file_names("emodb", tmp_path)
     tree(tmp_path / "other", "song.wav", "song.aif")
@@ -181,7 +181,9 @@ def test_tess(tmp_path: Path) -> None:
     assert values(corpus, "OA_bite_neutral", "speaker", "emotion") == ("OAF", "neutral")
     assert values(corpus, "YAF_mob_angry", "speaker", "age") == ("YAF", 26)
     assert values(corpus, "OAF_food_fear", "emotion", "duration") == ("fearful", 0.5)
-    assert corpus.notes[0].startswith("2 recordings are there more than once")
+    assert corpus.notes[0].startswith(
+        "recordings are there more than once, further copies are left out (2): "
+    )
 
 
 def test_cafe(tmp_path: Path) -> None:
