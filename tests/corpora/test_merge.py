@@ -60,7 +60,7 @@ def test_columns_and_notes(tmp_path: Any) -> None:
 
 
 def test_refused() -> None:
-    with pytest.raises(CorpusError, match="1 corpora to merge; give two or more"):
+    with pytest.raises(CorpusError, match="a merge needs two or more corpora, and 1 is given"):
         merge([corpus("a.csv", "1")])
     with pytest.raises(CorpusError, match="two tables without a name in their column corpus are called x"):
         merge([corpus("a/x.csv", "1"), corpus("b/x.parquet", "2")])

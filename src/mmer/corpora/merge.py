@@ -31,7 +31,7 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
             repeats.
     """
     if len(corpora) < 2:
-        raise CorpusError(f"{len(corpora)} corpora to merge; give two or more")
+        raise CorpusError(f"a merge needs two or more corpora, and {len(corpora)} is given")
     unnamed = Counter(_name(corpus) for corpus in corpora if corpus.table["corpus"].isna().any())
     if twice := [name for name, count in unnamed.items() if count > 1]:
         reason = f"two tables without a name in their column corpus are called {twice[0]}"
