@@ -29,6 +29,7 @@ from mmer.evaluation.report.tables import ReportTable, latex_text
 from mmer.evaluation.results import ChosenEpoch, SelectionBias
 from mmer.inference import EmotionRecognizer
 from mmer.inference.inputs import corpus_utterances
+from mmer.model.encoders.speech import FUNCTIONALS_SCALE
 from mmer.recipe.schema import load_recipe
 from mmer.training import crossval
 from mmer.training.run import train
@@ -288,8 +289,12 @@ def test_embeddings_are_what_the_answers_are_computed_from(ordinary: Path):
     embeddings = [
         each for each in recognizer.embed(corpus_utterances(corpus), batch_size=5) if each is not None
     ]
+    model, fused = recognizer.model, torch.from_numpy(np.stack(embeddings))
+    assert model.functionals_classifier is not None
+    last = model.config.speech_size  # the pooled frames end with the functionals of the clip
+    functionals = fused[:, last - model.config.speech_functionals : last] / FUNCTIONALS_SCALE
     with torch.inference_mode():
-        logits = recognizer.model.classifier(torch.from_numpy(np.stack(embeddings)))
+        logits = (model.classifier(fused) + model.functionals_classifier(functionals)) / 2
     answers = pd.read_parquet(ordinary / "predictions.parquet").set_index("utterance_id")
     answers = answers.loc[corpus.table["utterance_id"]]
     columns = [f"probability_{label}" for label in recognizer.labels]
