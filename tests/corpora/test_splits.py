@@ -125,7 +125,7 @@ class TestOwnSplits:
             "speaker a is in test and train (2 such speakers); a speaker must be on one side "
             "(protocol.speakers_apart=false accepts the split as it is)",
         ),
-        (["a", None, "b"], {}, {"test": ["a"]}, "have no speaker, so speakers cannot be kept apart"),
+        (["a", None, "b"], {}, {"test": ["a"]}, "has no speaker, so speakers cannot be kept apart"),
         (
             ["a", None, "b"],
             {"split": ["train", "train", "test"]},
@@ -137,7 +137,7 @@ class TestOwnSplits:
             list("aba"),
             {"session": ["1", "1", "2"]},
             {"test": ["1"], "group": "session", "validation": 0},
-            "speaker a is in test and train (1 such speakers)",
+            "speaker a is in test and train (1 such speaker)",
         ),
         (list("aab"), {"split": ["train", "validation", "test"]}, {}, "speaker a is in train and validation"),
     ],

@@ -177,6 +177,6 @@ def _check_speakers_apart(corpus: Corpus) -> None:
     shared = splits[splits.map(len) > 1]
     if len(shared):
         sides = " and ".join(sorted(shared.iloc[0]))
-        found = f"speaker {shared.index[0]} is in {sides} ({len(shared)} such speakers)"
+        found = f"speaker {shared.index[0]} is in {sides} ({counted(len(shared), 'such speaker')})"
         remedy = "a speaker must be on one side (protocol.speakers_apart=false accepts the split as it is)"
         raise CorpusError(f"{corpus.source}: {found}; {remedy}")
