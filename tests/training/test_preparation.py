@@ -166,7 +166,7 @@ def test_channels_that_cancel_are_told_once(tones: Path, tiny, tmp_path: Path):
     files = ", ".join(str(tmp_path / f"{number}.wav") for number in range(3))
     assert note == (
         "4 utterances have channels that cancel each other; the quieter of them is left out of the mix: "
-        f"{files} and 1 more files"
+        f"{files} and 1 more file"
     )
     assert told[-1] == (36, 36)
     assert prepare(tiny()).notes == ()
