@@ -254,7 +254,7 @@ def test_a_stream_yields_what_came_before_the_damage(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", samples, SAMPLING_RATE, subtype="FLOAT")
     stream = stream_audio(tmp_path / "a.wav")
     assert [len(next(stream)), len(next(stream))] == [10 * SAMPLING_RATE] * 2
-    with pytest.raises(AudioError, match=r"1 samples are NaN or infinite, the first at 24\.994 s"):
+    with pytest.raises(AudioError, match=r"1 sample is NaN or infinite, the first at 24\.994 s"):
         next(stream)
 
 

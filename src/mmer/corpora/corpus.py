@@ -162,7 +162,7 @@ class Corpus:
             count = f"{len(missing)} of {len(paths)} audio files are"
             raise CorpusError(f"{self.source}: {count} not there, the first is {missing[0]}")
 
-    def with_durations(self, progress: Progress | None = None) -> Self:
+    def with_durations(self, progress: Progress | None = None) -> "Corpus":
         """Fill in missing durations from `start` and `end` or from the headers of the files.
 
         Utterances of a file whose header cannot be read, or that start after its end, keep a missing duration and are
@@ -189,9 +189,7 @@ class Corpus:
                 listing("utterances start behind the end", unknown["utterance_id"][rest < 0].tolist())
             )
         table.loc[unknown.index, "duration"] = rest.where(rest >= 0)
-        filled = copy(self)  # the rest was checked when it was read
-        filled.table, filled.notes = table, notes
-        return filled
+        return Corpus(table, source=self.source, notes=notes)
 
     def summary(self) -> CorpusSummary:
         """Summarize counts, hours and gaps; rich prints the summary as tables."""
