@@ -136,7 +136,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "ragged": ({"audio": [[1.0], [2.0, 3.0]]}, "samples are no array of numbers"),
     "nothing": ({"audio": np.zeros(0)}, "holds no samples"),
     "a number": ({"audio": 3}, "samples of shape ()"),
-    "NaN sound": ({"audio": np.where(np.arange(RATE) == 8, np.nan, NOISE)}, "1 samples are NaN or infinite"),
+    "NaN sound": ({"audio": np.where(np.arange(RATE) == 8, np.nan, NOISE)}, "1 sample is NaN or infinite"),
     "infinite sound": ({"audio": NOISE * np.float64(1e300)}, "samples are NaN or infinite"),
     "a NUL in a path": ({"audio": "a\0.wav"}, "is no file name, it holds a NUL"),
     "no sound": ({"audio": float("nan")}, "no recording was given"),
