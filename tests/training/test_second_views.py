@@ -81,7 +81,7 @@ class TestFoldGuard:
     def test_a_view_that_breaks_the_fold_is_refused_or_left_out(self, tiny, made, changes, reason):
         path = changed(made, **changes)
         with pytest.raises(
-            RecipeError, match=rf"1 of \d+ views break the fold, the first is A_angry_0\..*: {reason}; "
+            RecipeError, match=rf"1 of \d+ views breaks the fold, the first is A_angry_0\..*: {reason}; "
         ):
             prepare(tiny(f"augment.views={path}"))
         recipe = tiny(f"augment.views={path}", "augment.views_breaking_fold=leave_out")
