@@ -425,7 +425,9 @@ def test_interrupted_and_resumed_is_uninterrupted(tiny, uninterrupted: TrainingR
         with pytest.raises(KeyboardInterrupt) as caught:
             train(recipe, folder, console=Console(file=file, force_terminal=terminal))
         verb = "is" if saved == 1 else "are"
-        told = f"interrupted: {saved} of 4 epochs {verb} saved in {folder}; the same command goes on from there"
+        told = (
+            f"interrupted: {saved} of 4 epochs {verb} saved in {folder}; the same command goes on from there"
+        )
         assert str(caught.value) == told
     # As if it had been killed while it wrote the checkpoint of the third epoch.
     (folder / "checkpoints" / "checkpoint-9" / "trainer_state.json").write_text('{"best_')
