@@ -38,8 +38,9 @@ def thresholds(
     """Compute the largest score, 1 minus its probability, with which each emotion enters a label set.
 
     With n scores it is the ceil((n + 1) coverage)-th smallest: then a new answer's true emotion is in the set with that
-    probability at least, if it is like those calibrated on (exchangeable). With too few scores, it is 1, and the
-    emotion is in every set.
+    probability at least, if it is like those calibrated on (exchangeable). `mmer calibrate` computes each score with a
+    fit to other speakers, and new answers with a fit to all, so that this holds approximately. With too few scores, it
+    is 1, and the emotion is in every set.
 
     Args:
         scores: of the utterances calibrated on, by their true emotion; see `CalibratedCondition.scores`.
