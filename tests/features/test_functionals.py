@@ -21,7 +21,7 @@ from voices import buzz
 from mmer.augment.features import FeatureAugmenter
 from mmer.errors import MMERError
 from mmer.features.compact import compact_features
-from mmer.features.functionals import BANDS, COUNT, COUNT_OF_EARLIER, PARTS, SHAPES, functionals
+from mmer.features.functionals import BANDS, COUNT, COUNT_OF_EARLIER, KIND_OF, PARTS, SHAPES, functionals
 from mmer.features.log_mel import MEL_BINS, log_mel
 from mmer.features.model_files import read_preprocessor
 from mmer.features.preprocessor import Preprocessor
@@ -347,6 +347,51 @@ def test_every_functional_is_what_its_description_says(count: int, change: float
     gaps = (chance.uniform(size=count) < change).cumsum() % 2 == seed % 2
     spoken[gaps, MEL_BINS] = np.nan
     np.testing.assert_allclose(functionals(spoken), slowly(spoken), rtol=1e-4, atol=2e-3)
+
+
+def random_voice(count: int, seed: int) -> NDArray[np.float32]:
+    """Frames of a voice without gaps, each with another spectrum and pitch."""
+    chance = np.random.default_rng(seed)
+    made = np.zeros((count, MEL_BINS + 3), np.float32)
+    made[:, :MEL_BINS] = 8 + chance.normal(0, 1.5, (count, MEL_BINS))
+    made[:, MEL_BINS] = 7 + chance.normal(0, 0.05, count).cumsum()
+    made[:, MEL_BINS + 1] = chance.uniform(0.3, 1, count)
+    made[:, MEL_BINS + 2] = chance.normal(-3, 1, count)
+    return made
+
+
+@given(count=st.integers(30, 120), seed=st.integers(0, 2**32 - 1))
+def test_a_change_of_one_kind_changes_functionals_of_that_kind_alone(count: int, seed: int) -> None:
+    spoken = random_voice(count, seed)
+    assert len(KIND_OF) == COUNT
+    chance = np.random.default_rng(seed)
+
+    def changed(columns: slice, by: NDArray[np.float64] | float) -> set[str]:
+        other = spoken.copy()
+        other[:, columns] += by
+        before, after = functionals(spoken), functionals(other)
+        return set(KIND_OF[~np.isclose(before, after, rtol=1e-3, atol=2e-3)])
+
+    pitch, periodicity, energy = (slice(MEL_BINS + i, MEL_BINS + i + 1) for i in range(3))
+    assert changed(pitch, 1.0) == {"pitch"}
+    assert changed(pitch, chance.normal(0, 0.2, (count, 1))) == {"pitch"}
+    assert changed(periodicity, -0.2) == {"timbre"}
+    assert changed(energy, 2.0) == {"loudness"}
+    assert changed(slice(0, MEL_BINS), chance.normal(0, 0.3, MEL_BINS)) <= {
+        "timbre",
+        "loudness",
+        "rhythm",
+        "pitch",
+    }
+
+
+def test_a_faster_voice_has_another_rhythm() -> None:
+    spoken = random_voice(120, 0)
+    spoken[::7, MEL_BINS] = np.nan
+    slower = np.repeat(spoken, 2, axis=0)
+    before, after = functionals(spoken), functionals(slower)
+    moved = ~np.isclose(before, after, rtol=0.05, atol=0.05)
+    assert (moved & (KIND_OF == "rhythm")).sum() > 10
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])

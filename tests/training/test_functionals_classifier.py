@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from rich.console import Console
@@ -12,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from mmer.corpora.corpus import Corpus
 from mmer.features.statistics import FeatureStatistics
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.build import EQUAL_SHARES, configure, functionals_share
+from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
@@ -116,9 +119,73 @@ def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
         output = model.eval()(**batch)
         network = model.classifier(output.fused_embedding)
         functionals = model.functionals_classifier(batch["input_features"][0, 0, -processor.functionals :])
+    assert model.config.functionals_share == 0.5
     torch.testing.assert_close(output.logits[0], (network[0] + functionals) / 2, atol=1e-4, rtol=0)
     torch.testing.assert_close(output.logits[1], network[1])
     assert (functionals - network[0]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("recordings", "fusion", "share"),
+    [
+        (2, "speech", 2600 / 2602),
+        (9, "speech", 2600 / 2609),
+        (9, "mmer", 0.5),
+        (9, "naive", 0.5),
+        (0, "text", 0.0),
+    ],
+)
+def test_the_fewer_recordings_the_more_the_functionals_have_to_say(
+    tiny: Callable[..., Recipe], tones: Path, recordings: int, fusion: str, share: float
+) -> None:
+    corpus = Corpus.read(tones)
+    corpus = Corpus(
+        corpus.table.assign(audio_path=corpus.table["audio_path"].where(corpus.table.index < recordings))
+    )
+    objectives = () if fusion == "mmer" else ("objectives.ctc_weight=0",)
+    recipe = tiny(*FUNCTIONALS, f"model.fusion={fusion}", *objectives)
+    config, _ = configure(recipe, corpus, ["angry", "calm", "sad"])
+    assert config.functionals_share == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("times", "fusion", "share"), [(1, "speech", 0.5), (3, "speech", 0.25), (3, "mmer", 0.25)]
+)
+def test_many_recordings_teach_the_network_more(tones: Path, times: int, fusion: str, share: float) -> None:
+    table = Corpus.read(tones).table
+    many = pd.concat([table] * (1 + times * EQUAL_SHARES // len(table)))[: times * EQUAL_SHARES]
+    many = many.assign(utterance_id=[str(i) for i in range(len(many))]).reset_index(drop=True)
+    found = functionals_share(Corpus(many), uses_text=fusion == "mmer")
+    assert found == pytest.approx(share)
+
+
+def test_a_model_that_only_listens_answers_by_its_share(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    """In every form in which a model answers."""
+    recipe = tiny(*FUNCTIONALS, "training.epochs=1", "model.fusion=speech", "objectives.ctc_weight=0")
+    folder = train(recipe, tmp_path / "run", console=Console(quiet=True)).model_folder
+    recognizer = EmotionRecognizer.from_pretrained(folder, device="cpu")
+    model, corpus = recognizer.model, Corpus.read(tones)
+    assert isinstance(model, MMERForEmotionRecognition)
+    assert model.functionals_classifier is not None
+    share = 2600 / (2600 + 18)
+    assert model.config.functionals_share == pytest.approx(share)
+    utterance = TrainingUtterance.of(corpus)[0]
+    store = FeatureStore(MMERProcessor.from_pretrained(folder))
+    batch = store.processor.collate([store(utterance)], [None])
+    with torch.no_grad():
+        network = model.classifier(model(**batch).fused_embedding)[0]
+        functionals = model.functionals_classifier(batch["input_features"][0, 0, -147:])
+    expected = ((1 - share) * network + share * functionals).softmax(dim=0)
+    answer = recognizer(corpus.table["audio_path"].iloc[0])
+    found = [answer.probabilities[label] for label in recognizer.labels]
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+def test_a_model_of_the_version_before_gives_both_the_same_share() -> None:
+    assert MMERConfig(classifies_functionals=True).functionals_share == 0.5
+    assert MMERConfig(classifies_functionals=False).functionals_share == 0.0
 
 
 def test_the_network_learns_to_be_right_alone(tiny: Callable[..., Recipe], tones: Path) -> None:
@@ -157,6 +224,7 @@ def test_a_model_trained_further_is_fitted_anew_with_the_labels_it_has_now(
     assert before.functionals_classifier is not None
     assert after.functionals_classifier is not None
     assert before.functionals_classifier.weight.shape == (2, 147)
+    assert after.config.functionals_share == before.config.functionals_share
     assert after.functionals_classifier.weight.shape == (3, 147)
     assert after.functionals_classifier.weight[0].abs().max() > 1e-3  # angry
     recognizer = EmotionRecognizer.from_pretrained(folder, device="cpu")

@@ -5,6 +5,8 @@ classifier of few clips learns more from them than from frames.
 """
 
 from functools import lru_cache
+from itertools import chain, repeat
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.fft
@@ -47,6 +49,33 @@ COUNT = (
     + 7
     + BANDS
 )
+Kind = Literal["pitch", "loudness", "timbre", "rhythm"]
+"""What a functional describes."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_SHAPES: tuple[tuple[Kind, int], ...] = (
+    ("loudness", 1),
+    ("timbre", SHAPES - 1),
+)  # a constant shape is the level
+_IN_ORDER: tuple[tuple[Kind, int], ...] = (
+    ("pitch", 2 + len(QUANTILES)),
+    ("timbre", 2 + len(QUANTILES)),  # periodicity: how clear, breathy or creaky a voice is
+    ("loudness", 2 + len(QUANTILES)),
+    *(4 * _SHAPES),
+    ("pitch", 4),
+    ("loudness", 4),
+    ("rhythm", 3),
+    *(PARTS * (("loudness", 1), ("timbre", 1), ("pitch", 1))),
+    ("pitch", DEGREE + 6),
+    ("timbre", RESONANCES * (3 + len(DECILES))),
+    ("pitch", 2),
+    ("timbre", 1),
+    ("rhythm", 3 * (len(MODULATIONS) - 1)),
+    ("timbre", 14),
+    ("rhythm", 7),
+    ("loudness", BANDS),
+)
+KIND_OF = np.array(list(chain.from_iterable(repeat(kind, count) for kind, count in _IN_ORDER)))
+"""(COUNT,), the kind of each functional."""
 Frames = NDArray[np.float32]
 Values = NDArray[np.float64]
 

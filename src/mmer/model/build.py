@@ -23,6 +23,8 @@ from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.text.transcripts import spell_sounds, strip_annotations
 
 COMPACT = "compact"
+EQUAL_SHARES = 2600
+"""Number of recordings that teach a network and a linear classifier of functionals alike."""
 
 
 def build_model(
@@ -94,7 +96,9 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     config = MMERConfig(
         speech_config=speech_config if uses_speech else None,
         speech_functionals=functionals if uses_speech else 0,
-        classifies_functionals=uses_speech and bool(functionals),
+        functionals_share=functionals_share(train, uses_text=uses_text)
+        if uses_speech and functionals
+        else 0.0,
         text_config=text_config if uses_text else None,
         fusion=fusion,
         ablate=list(recipe.model.ablate),
@@ -131,6 +135,21 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
         missing_modality_embeddings=recipe.missing_modality_embeddings,
     )
     return config, processor
+
+
+def functionals_share(train: Corpus, *, uses_text: bool) -> float:
+    """Return the share of the linear classifier of functionals in the answer of a network trained from scratch.
+
+    Few recordings teach a few hundred weights more than they teach a network, and many recordings teach a network more.
+    Of words, the functionals know nothing: beside a network that reads, they have half of the answer at most.
+
+    Args:
+        train: training utterances.
+        uses_text: whether the network reads.
+    """
+    recordings = int(train.table["audio_path"].notna().sum())
+    share = EQUAL_SHARES / (EQUAL_SHARES + recordings)
+    return min(share, 0.5) if uses_text else share
 
 
 def with_fusion(recipe: Recipe, train: Corpus) -> Recipe:

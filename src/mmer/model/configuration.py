@@ -23,8 +23,8 @@ class MMERConfig(PreTrainedConfig):
             text-only baseline.
         speech_functionals: number of the last columns of `input_features` that hold functionals of the clip, which join
             every frame that the speech encoder makes of the other columns.
-        classifies_functionals: whether a linear classifier of the functionals answers together with the network; not
-            so in models of earlier versions.
+        functionals_share: share of a linear classifier of the functionals in the logits, whose rest is the network's;
+            0 to 1, and no such classifier at 0.
         text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
             for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
@@ -64,7 +64,7 @@ class MMERConfig(PreTrainedConfig):
 
     speech_config: Any = None
     speech_functionals: int = 0
-    classifies_functionals: bool = False
+    functionals_share: float = 0.0
     text_config: Any = None
     fusion: Fusion = "mmer"
     ablate: list[Part] = field(default_factory=list)
@@ -97,6 +97,8 @@ class MMERConfig(PreTrainedConfig):
         for name in named.keys() - kwargs.keys():  # as older model folders have it
             setattr(self, name, named.pop(name))
         kwargs = named
+        if kwargs.pop("classifies_functionals", False):  # as older model folders have it
+            self.functionals_share = 0.5
         for side in ("speech", "text"):  # as older model folders have it
             if (frozen := kwargs.pop(f"freeze_{side}_encoder", None)) is not None:
                 setattr(self, f"{side}_train", "frozen" if frozen else "full")

@@ -114,7 +114,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         emotions = len(config.id2label or {})
         self.classifier = nn.Linear(self.fusion.output_size, emotions)
         self.functionals_classifier = None
-        if config.classifies_functionals:  # fitted by mmer.training.functionals_classifier, not by gradients
+        if config.functionals_share:  # fitted by mmer.training.functionals_classifier, not by gradients
             self.functionals_classifier = nn.Linear(config.speech_functionals, emotions).requires_grad_(False)
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
@@ -341,8 +341,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse both modalities and classify the result (section 2.2).
 
-        With a classifier of functionals, the logits are the mean of the network's and its logits, for speech that is
-        given: the geometric mean of both answers.
+        With a classifier of functionals, the logits are a weighted mean of the network's and its logits, for speech
+        that is given: the weighted geometric mean of both answers.
 
         Args:
             speech: A, (batch, frames, speech size), of `encode_speech`; None if speech is missing everywhere.
@@ -369,7 +369,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         if self.functionals_classifier is None or speech is None:
             return logits
         functionals = speech.hidden[:, 0, -self.config.speech_functionals :] / FUNCTIONALS_SCALE
-        joint = (logits + self.functionals_classifier(functionals)) / 2
+        joint = torch.lerp(logits, self.functionals_classifier(functionals), self.config.functionals_share)
         return torch.where(speech.given[:, None], joint, logits)
 
     def _replace_missing(

@@ -294,7 +294,8 @@ def test_embeddings_are_what_the_answers_are_computed_from(ordinary: Path):
     last = model.config.speech_size  # the pooled frames end with the functionals of the clip
     functionals = fused[:, last - model.config.speech_functionals : last] / FUNCTIONALS_SCALE
     with torch.inference_mode():
-        logits = (model.classifier(fused) + model.functionals_classifier(functionals)) / 2
+        share = model.config.functionals_share
+        logits = (1 - share) * model.classifier(fused) + share * model.functionals_classifier(functionals)
     answers = pd.read_parquet(ordinary / "predictions.parquet").set_index("utterance_id")
     answers = answers.loc[corpus.table["utterance_id"]]
     columns = [f"probability_{label}" for label in recognizer.labels]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -15,7 +16,11 @@ from tiny import model_config, tiny_model
 from transformers import CLIPTextConfig
 
 from mmer.audio.load import load_audio
+from mmer.corpora.corpus import Corpus
 from mmer.errors import MissingExtraError, MMERError
+from mmer.features.functionals import COUNT, KIND_OF, functionals
+from mmer.features.log_mel import MEL_BINS
+from mmer.features.statistics import FeatureStatistics
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.explain import attribution as attribution_module
@@ -23,7 +28,9 @@ from mmer.inference.explain.alignment import Alignment, attention_weights
 from mmer.inference.explain.attribution import Inputs, evidence, integrated_gradients, log_odds
 from mmer.inference.explain.explain import explain
 from mmer.inference.explain.neutral_sentences import ENGLISH, SENTENCES
+from mmer.model.build import build_model
 from mmer.model.fusion import CrossModalEncoder
+from mmer.recipe.schema import load_recipe
 
 WORDS = "What a day,  what a DAY."
 
@@ -138,7 +145,8 @@ def test_shares_of_a_blank_moment_and_of_an_average_word_are_nothing(
     sound[:, 10:20] = 0
     tokens = torch.tensor([[1, 7, 8, 2]])
     inputs = Inputs(sound, tokens, np.array([True, False, False, True]))
-    heard, read, told = integrated_gradients(model, inputs, 0)
+    shares = integrated_gradients(model, inputs, 0)
+    heard, read, told = shares.frames, shares.tokens, shares.completeness
     assert heard is not None
     assert read is not None
     assert np.abs(heard[10:20]).max() == 0
@@ -146,6 +154,91 @@ def test_shares_of_a_blank_moment_and_of_an_average_word_are_nothing(
     assert (read[[0, 3]] == 0).all()
     assert np.abs(read[1:3]).min() > 0
     assert told.answer == pytest.approx(evidence(model, [inputs], 0)[0], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def compact() -> Callable[[str], EmotionRecognizer]:
+    """Makes a random model of the recipe `compact`, given its normalization; functionals have half of the answer."""
+
+    def make(normalization: str) -> EmotionRecognizer:
+        recipe = load_recipe("compact", ["model.fusion=mmer", f"model.speech.normalization={normalization}"])
+        rows = [
+            {"utterance_id": str(n), "audio_path": f"{n}.wav", "transcript": WORDS, "emotion": emotion}
+            for n, emotion in enumerate(("angry", "sad"))
+        ]
+        torch.manual_seed(0)
+        model, processor = build_model(recipe, Corpus(pd.DataFrame(rows)), ["angry", "happy", "sad"])
+        assert model.functionals_classifier is not None
+        with torch.no_grad():
+            model.functionals_classifier.weight.normal_(std=0.1)
+        bins = processor.features(np.zeros(900, np.float32)).shape[1]
+        processor.corpus_mean, processor.corpus_std = [0.5] * bins, [3.0] * bins
+        return EmotionRecognizer(TorchNetwork(model.eval(), "cpu"), processor)
+
+    return make
+
+
+def test_traits_of_the_voice(compact: Callable[[str], EmotionRecognizer], voice: np.ndarray) -> None:
+    """Shares add up, and drops are those of an answer to inputs changed by hand."""
+    recognizer = compact("corpus")
+    told = explain(recognizer, Utterance(voice, WORDS, 16_000))
+    assert [trait.kind for trait in told.traits] == ["pitch", "loudness", "timbre", "rhythm"]
+    assert told.completeness.holds
+    shares = [each.share for each in (*told.traits, *told.moments)]
+    assert told.sound_share == pytest.approx(sum(shares), abs=1e-4)
+    assert np.abs([trait.share for trait in told.traits]).max() > 0.05
+
+    processor, label = recognizer.processor, told.prediction.label
+    assert label is not None
+    features = processor.features(voice)
+
+    def answer(standardized: np.ndarray) -> float:
+        batch = processor.pad([standardized], [WORDS])
+        with torch.inference_mode():
+            logits = recognizer.model(**batch).logits
+        return float(log_odds(logits, recognizer.labels.index(label)))
+
+    whole = processor.standardize(features)
+    assert answer(whole) == pytest.approx(told.completeness.answer, abs=1e-4)
+    average = whole.copy()
+    average[:, -COUNT:][:, KIND_OF == "timbre"] = 0
+    assert told.traits[2].drop == pytest.approx(answer(whole) - answer(average), abs=1e-4)
+
+    first = round(told.moments[0].end / told.moments[-1].end * len(features))
+    rest = features[first:].copy()
+    rest[:, -COUNT:] = functionals(features[first:, :-COUNT].reshape(-1, MEL_BINS + 3))  # frames are stacked
+    blank = whole.copy()
+    blank[:first] = 0
+    blank[:, -COUNT:] = processor.standardize(rest)[0, -COUNT:]
+    assert told.moments[0].drop == pytest.approx(answer(whole) - answer(blank), abs=1e-4)
+    assert "voice" in told.sentence
+
+
+def test_a_known_speaker_is_explained_as_answered(
+    compact: Callable[[str], EmotionRecognizer], voice: np.ndarray
+) -> None:
+    recognizer = compact("speaker")
+    features = recognizer.processor.features(voice)
+    own = FeatureStatistics.of([features])
+    recognizer.speakers = {"ben": FeatureStatistics(own.mean + 0.5, own.std + 1)}
+    odds_of = {}
+    for speaker in ("ben", "ann"):
+        told = explain(recognizer, Utterance(voice, WORDS, 16_000, speaker=speaker))
+        label = told.prediction.label
+        assert label is not None
+        assert told.completeness.answer == pytest.approx(odds(told.prediction, label), abs=1e-3)
+        odds_of[speaker] = told.completeness.answer
+    assert odds_of["ben"] != pytest.approx(odds_of["ann"], abs=1e-2)
+
+
+def test_a_clip_of_few_frames_has_traits(
+    compact: Callable[[str], EmotionRecognizer], voice: np.ndarray, tmp_path: Path
+) -> None:
+    told = explain(compact("corpus"), Utterance(voice[:900], WORDS, 16_000))
+    assert len(told.moments) == 1
+    told.plot(tmp_path / "why.png")
+    assert Image.open(tmp_path / "why.png").height > 500
+    assert json.loads(json.dumps(told.to_dict()))["traits"][0]["kind"] == "pitch"
 
 
 def test_frozen_encoders_are_explained_and_left_as_they_were(recognizer: EmotionRecognizer):
@@ -163,8 +256,8 @@ def test_frozen_encoders_are_explained_and_left_as_they_were(recognizer: Emotion
         assert model.text_encoder.trained == "frozen"
     finally:
         model.text_encoder.trained = model.speech_encoder.trained = before
-    assert frozen[0] == pytest.approx(free[0])
-    assert frozen[1] == pytest.approx(free[1])
+    assert frozen.frames == pytest.approx(free.frames)
+    assert frozen.tokens == pytest.approx(free.tokens)
     assert [weight.requires_grad for weight in model.parameters()] == learning
     assert all(weight.grad is None for weight in model.parameters())
 

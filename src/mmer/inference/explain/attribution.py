@@ -65,11 +65,30 @@ class Inputs:
         sound: (1, samples) or (1, frames, bins), standardized; None without sound.
         tokens: (1, tokens); None without text.
         special: (tokens,) bool, true for marks of beginning and end, which the baseline keeps.
+        functionals: number of the last bins of `sound` that hold functionals of the clip.
     """
 
     sound: Tensor | None
     tokens: Tensor | None
     special: NDArray[np.bool_]
+    functionals: int = 0
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The log-odds of an answer, shared out among the parts of its input.
+
+    Attributes:
+        frames: (frames,) or (samples,), without functionals; None without sound.
+        functionals: (functionals,); None without sound.
+        tokens: (tokens,); None without text.
+        completeness: the check of their sum.
+    """
+
+    frames: Floats | None
+    functionals: Floats | None
+    tokens: Floats | None
+    completeness: Completeness
 
 
 def log_odds(logits: Tensor, place: int) -> Tensor:
@@ -103,17 +122,11 @@ def average_sound(sound: Tensor) -> Tensor:
     return torch.fft.irfft(scrambled, sound.shape[1])
 
 
-def integrated_gradients(
-    model: MMERForEmotionRecognition, inputs: Inputs, place: int
-) -> tuple[Floats | None, Floats | None, Completeness]:
-    """Share out the log-odds of an emotion among the frames of the sound and the tokens.
+def integrated_gradients(model: MMERForEmotionRecognition, inputs: Inputs, place: int) -> Shares:
+    """Share out the log-odds of an emotion among the frames of the sound, the functionals and the tokens.
 
     The path begins at `average_sound` and at tokens that are the mean of all embeddings. Points are added until
     the shares add up.
-
-    Returns:
-        The shares of (frames,) or (samples,), and of (tokens,), None for a missing modality, and the check of their
-        sum.
     """
     captum = import_extra("captum.attr", "integrated gradients", extra="explain")
     sides: list[Tensor] = []
@@ -160,9 +173,14 @@ def integrated_gradients(
             break
     holds = abs(total - difference) <= tolerance
     told = Completeness(answer, baseline, total, tolerance, steps * (len(KNOTS) - 1), holds)
-    flat = [each.reshape(len(each), -1).sum(axis=1) for each in shares]
-    sound = flat.pop(0) if inputs.sound is not None else None
-    return sound, flat.pop(0) if embedded is not None else None, told
+    frames = functionals = None
+    if inputs.sound is not None:
+        sound = shares.pop(0)
+        sound = sound.reshape(len(sound), -1)
+        bins = sound.shape[1] - inputs.functionals
+        frames, functionals = sound[:, :bins].sum(axis=1), sound[:, bins:].sum(axis=0)
+    tokens = None if embedded is None else shares.pop(0).sum(axis=1)
+    return Shares(frames, functionals, tokens, told)
 
 
 def _answer(model: MMERForEmotionRecognition, sound: Tensor | None, tokens: Tensor | None) -> Tensor:

@@ -1,8 +1,9 @@
-"""Contributions of words and moments to an answer, and a sentence that says which of them stand out."""
+"""Contributions of words, moments and the whole voice to an answer, and a sentence that says what stands out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmer.features.functionals import Kind
 from mmer.inference.prediction import Prediction
 
 STANDS_OUT = 0.2
@@ -31,7 +32,7 @@ class Moment:
     Attributes:
         start, end: seconds.
         share: contribution to the log-odds, by integrated gradients.
-        drop: decrease of the log-odds with `average_sound` in its place.
+        drop: decrease of the log-odds with `average_sound` in its place, and with the functionals of the rest.
     """
 
     start: float
@@ -40,22 +41,39 @@ class Moment:
     drop: float
 
 
+@dataclass(frozen=True)
+class Trait:
+    """The contribution of one kind of functionals, which describe the voice over the whole clip.
+
+    Attributes:
+        kind: what they describe.
+        share: contribution to the log-odds, by integrated gradients.
+        drop: decrease of the log-odds with those of an average clip in their place.
+    """
+
+    kind: Kind
+    share: float
+    drop: float
+
+
 def sentence(
     prediction: Prediction,
     words: Sequence[Word],
     moments: Sequence[Moment],
+    traits: Sequence[Trait],
     sound_share: float | None,
     text_share: float | None,
 ) -> str:
     """Say in one sentence why the model gave this answer and not the next one, with the numbers it rests on.
 
-    The voice and the words are reasons if their shares reach `STANDS_OUT`, a word and a moment if their drops do.
+    The voice and the words are reasons if their shares reach `STANDS_OUT`; a word, a moment and a trait of the voice if
+    their drops do.
     Where none does, the sentence says how little they matter. Where the voice or the words hardly matter, but leaving
     out a moment or a word does, the two measures differ, and the sentence names no moment or word.
 
     Args:
         prediction: an answer.
-        words, moments, sound_share, text_share: see `mmer.inference.explain.explanation.Explanation`.
+        words, moments, traits, sound_share, text_share: see `mmer.inference.explain.explanation.Explanation`.
     """
     (label, probability), *others = prediction.ranking
     lead = f"{label[:1].upper()}{label[1:]} ({probability:.0%})"
@@ -76,6 +94,8 @@ def sentence(
         rest = [name for name in sides if name != reasons[0]]
         cause += "".join(f", while the {name} {_lesser(sides[name])} ({told[name]})" for name in rest)
     parts = [f"{lead}, {cause}"]
+    if traits and _is_consistent(sound_share, traits):
+        parts += _of_traits(traits)
     if moments and _is_consistent(sound_share, moments):
         parts.append(_of_moments(moments))
     if words and _is_consistent(text_share, words):
@@ -83,7 +103,7 @@ def sentence(
     return f"{'; '.join(parts)}."
 
 
-def _is_consistent(share: float | None, pieces: Sequence[Word] | Sequence[Moment]) -> bool:
+def _is_consistent(share: float | None, pieces: Sequence[Word] | Sequence[Moment] | Sequence[Trait]) -> bool:
     """Tell whether pieces of a side can be named: not where the side hardly matters and one of its pieces would."""
     hardly = share is not None and abs(share) < STANDS_OUT
     return not (hardly and max(abs(piece.drop) for piece in pieces) >= STANDS_OUT)
@@ -94,6 +114,17 @@ def _lesser(share: float) -> str:
     if share <= -STANDS_OUT:
         return "spoke against it"
     return "hardly mattered" if share < STANDS_OUT else "mattered less"
+
+
+def _of_traits(traits: Sequence[Trait]) -> list[str]:
+    """Name the trait of the voice that counts most, and the one that speaks most against the answer."""
+    most, least = max(traits, key=lambda trait: trait.drop), min(traits, key=lambda trait: trait.drop)
+    said = []
+    if most.drop >= STANDS_OUT:
+        said.append(f"its {most.kind} counts most ({-most.drop:+.2f} where it is average)")
+    if least.drop <= -STANDS_OUT:
+        said.append(f"its {least.kind} speaks against it ({-least.drop:+.2f} where it is average)")
+    return said
 
 
 def _of_moments(moments: Sequence[Moment]) -> str:

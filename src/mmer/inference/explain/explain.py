@@ -1,4 +1,4 @@
-"""Explain an answer by the contributions of its words and moments, and by counterfactuals."""
+"""Explain an answer by the contributions of words, of moments and of the whole voice, and by counterfactuals."""
 
 import re
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
+from mmer.features.functionals import KIND_OF, KINDS, functionals
+from mmer.features.log_mel import MEL_BINS
 from mmer.features.preprocessor import Preprocessor
 from mmer.inference.explain.alignment import align
 from mmer.inference.explain.attribution import (
@@ -20,7 +22,7 @@ from mmer.inference.explain.attribution import (
     evidence,
     integrated_gradients,
 )
-from mmer.inference.explain.contributions import Moment, Word
+from mmer.inference.explain.contributions import Moment, Trait, Word
 from mmer.inference.explain.explanation import Counterfactual, Explanation
 from mmer.inference.explain.neutral_sentences import neutral_sentence
 from mmer.inference.inputs import Utterance
@@ -67,18 +69,21 @@ def explain(
     if processor.uses_speech and utterance.audio is not None:
         waveform = recognizer.waveform(utterance)
     text = strip_annotations(prediction.transcript or "") if processor.uses_text else ""
-    read = Reading(recognizer, waveform)
+    read = Reading(recognizer, waveform, utterance.speaker)
     inputs = read(text)
-    sound, tokens, told = integrated_gradients(model, inputs, place)
+    shares = integrated_gradients(model, inputs, place)
+    told = shares.completeness
     full = evidence(model, [inputs], place)[0]
 
     def drops(variants: list[Inputs]) -> list[float]:
         return (full - evidence(model, variants, place)).tolist()
 
-    words = [] if tokens is None else _words(read, text, tokens, drops)
-    moments = []
-    if sound is not None and waveform is not None:
-        moments = _moments(inputs, sound, len(waveform) / SAMPLING_RATE, drops)
+    words = [] if shares.tokens is None else _words(read, text, shares.tokens, drops)
+    moments, traits, sound_share = list[Moment](), list[Trait](), None
+    if shares.frames is not None and shares.functionals is not None and waveform is not None:
+        moments = _moments(read, inputs, shares.frames, len(waveform) / SAMPLING_RATE, drops)
+        traits = _traits(inputs, shares.functionals, drops)
+        sound_share = float(shares.frames.sum() + shares.functionals.sum())
     neutral, note = neutral_sentence(model.config.languages)
     counterfactuals, notes = _counterfactuals(recognizer, utterance, waveform, text, other_words or neutral)
     if note is not None and text and not other_words:
@@ -96,8 +101,9 @@ def explain(
         prediction=prediction,
         words=words,
         moments=moments,
-        sound_share=None if sound is None else float(sound.sum()),
-        text_share=None if tokens is None else float(tokens.sum()),
+        traits=traits,
+        sound_share=sound_share,
+        text_share=None if shares.tokens is None else float(shares.tokens.sum()),
         completeness=told,
         alignment=alignment,
         counterfactuals=counterfactuals,
@@ -117,12 +123,11 @@ def _words(read: "Reading", text: str, shares: Floats, drops: Drops) -> list[Wor
     ]
 
 
-def _moments(inputs: Inputs, shares: Floats, duration: float, drops: Drops) -> list[Moment]:
+def _moments(read: "Reading", inputs: Inputs, shares: Floats, duration: float, drops: Drops) -> list[Moment]:
     """Compute the contribution of each `WINDOW` of the sound: its share, from those of (frames,), and its drop."""
-    assert inputs.sound is not None
     edges = np.linspace(0, len(shares), max(1, round(duration / WINDOW)) + 1).round().astype(int)
     parts = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-    blank = drops([replace(inputs, sound=_blank(inputs.sound, *part)) for part in parts])
+    blank = drops([replace(inputs, sound=read.blank(*part)) for part in parts])
     seconds = duration / len(shares)
     return [
         Moment(start * seconds, end * seconds, float(shares[start:end].sum()), drop)
@@ -130,27 +135,70 @@ def _moments(inputs: Inputs, shares: Floats, duration: float, drops: Drops) -> l
     ]
 
 
-class Reading:
-    """Preparation of the network's inputs for a recording with any words."""
+def _traits(inputs: Inputs, shares: Floats, drops: Drops) -> list[Trait]:
+    """Compute the contribution of each kind of functionals: its share, from those of (functionals,), and its drop."""
+    if not inputs.functionals:
+        return []
+    assert inputs.sound is not None
+    kinds = KIND_OF[: inputs.functionals]
+    average = list[Inputs]()
+    for kind in KINDS:
+        sound = inputs.sound.clone()
+        sound[..., -inputs.functionals :][..., torch.from_numpy(kinds == kind)] = 0
+        average.append(replace(inputs, sound=sound))
+    return [
+        Trait(kind, float(shares[kinds == kind].sum()), drop)
+        for kind, drop in zip(KINDS, drops(average), strict=True)
+    ]
 
-    def __init__(self, recognizer: EmotionRecognizer, waveform: NDArray[np.float32] | None) -> None:
+
+class Reading:
+    """Preparation of the network's inputs for a recording with any words.
+
+    Args:
+        recognizer: the recognizer.
+        waveform: (samples,) at 16 kHz; None without sound.
+        speaker: who speaks; one whose statistics the recognizer knows is standardized by these.
+    """
+
+    def __init__(
+        self, recognizer: EmotionRecognizer, waveform: NDArray[np.float32] | None, speaker: str | None
+    ) -> None:
         self.processor, self.device = recognizer.processor, recognizer.model.device
         self.sound = None
         if waveform is not None:
-            features = self.processor.standardize(self.processor.features(waveform))
+            self._features = self.processor.features(waveform)
+            self._statistics = recognizer.speakers.get(speaker or "")
+            if self._statistics is None and self.processor.per_speaker:
+                self._statistics = self.processor.speaker_statistics([self._features])
+            features = self.processor.standardize(self._features, self._statistics)
             self.sound = torch.from_numpy(features)[None].to(self.device)
+
+    def blank(self, start: int, end: int) -> torch.Tensor:
+        """Replace frames or samples of the sound by average sound, and functionals by those of the other frames."""
+        assert self.sound is not None
+        made = self.sound.clone()
+        made[:, start:end] = average_sound(self.sound)[:, start:end]
+        if count := self.processor.functionals:
+            rest = np.delete(self._features, slice(start, end), axis=0)
+            fine = rest[:, :-count].reshape(-1, MEL_BINS + 3)
+            if len(fine) >= 2:
+                rest[0, -count:] = functionals(fine, count)
+                changed = self.processor.standardize(rest[:1], self._statistics)[0, -count:]
+                made[..., -count:] = torch.from_numpy(changed).to(made)
+        return made
 
     def __call__(self, text: str) -> Inputs:
         processor = self.processor
         if not processor.uses_text or (
             processor.missing_modality_embeddings and not text and self.sound is not None
         ):
-            return Inputs(self.sound, None, np.zeros(0, bool))
+            return Inputs(self.sound, None, np.zeros(0, bool), processor.functionals)
         tokens = torch.as_tensor(np.asarray(processor.tokenize([text])["input_ids"]))
         special = np.isin(tokens[0].numpy(), processor.tokenizer.all_special_ids)
         # An unknown word is not a mark of beginning or end.
         special &= tokens[0].numpy() != (processor.tokenizer.unk_token_id if text else None)
-        return Inputs(self.sound, tokens.to(self.device), special)
+        return Inputs(self.sound, tokens.to(self.device), special, processor.functionals)
 
 
 def _counterfactuals(
@@ -177,6 +225,7 @@ def _counterfactuals(
         except MissingExtraError as error:
             notes.append(str(error))
     given = EmotionRecognizer(recognizer.network, processor, calibration=recognizer.calibration)
+    given.speakers = recognizer.speakers
     answers = given.predict([changed for _, changed in asked.values()])
     made = {}
     for (name, (change, _)), answer in zip(asked.items(), answers, strict=True):
@@ -190,13 +239,6 @@ def _counterfactuals(
 def _without(text: str, span: tuple[int, int]) -> str:
     """Remove the word at this place from the text."""
     return " ".join(f"{text[: span[0]]} {text[span[1] :]}".split())
-
-
-def _blank(sound: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """Replace one part of the sound with average sound."""
-    made = sound.clone()
-    made[:, start:end] = average_sound(sound)[:, start:end]
-    return made
 
 
 def _by_word(

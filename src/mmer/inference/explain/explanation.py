@@ -1,4 +1,4 @@
-"""Explanations of answers: the contributions of words and of moments, as a picture, tables and files."""
+"""Explanations of answers: the contributions of words, moments and the whole voice, as a picture, tables and files."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +21,7 @@ from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, write_json
 from mmer.inference.explain.alignment import Alignment
 from mmer.inference.explain.attribution import Completeness
-from mmer.inference.explain.contributions import STANDS_OUT, Moment, Word, sentence
+from mmer.inference.explain.contributions import STANDS_OUT, Moment, Trait, Word, sentence
 from mmer.inference.prediction import Prediction
 
 FOR, AGAINST = "#0072b2", "#d55e00"
@@ -62,7 +62,9 @@ class Explanation:
         prediction: the answer that is explained.
         words: in order; empty for a model without text.
         moments: in order; empty for a model without speech.
-        sound_share, text_share: sums of the shares of the moments and of the words; None for a missing modality.
+        traits: of the voice, by the kind of functionals; empty for a model without functionals.
+        sound_share, text_share: sums of the shares of moments and traits, and of the words; None for a missing
+            modality.
         completeness: the check that the shares add up to the difference from the baseline.
         alignment: between words and sound; None if there is none.
         counterfactuals: `other words, same voice`; `same words, monotone`, without melody and stress; `same words, flat
@@ -74,6 +76,7 @@ class Explanation:
     prediction: Prediction
     words: list[Word]
     moments: list[Moment]
+    traits: list[Trait]
     sound_share: float | None
     text_share: float | None
     completeness: Completeness
@@ -85,7 +88,9 @@ class Explanation:
     @property
     def sentence(self) -> str:
         """Return one sentence about what stands out, see `mmer.inference.explain.contributions.sentence`."""
-        return sentence(self.prediction, self.words, self.moments, self.sound_share, self.text_share)
+        return sentence(
+            self.prediction, self.words, self.moments, self.traits, self.sound_share, self.text_share
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sentence and everything but the waveform, JSON-serializable."""
@@ -101,7 +106,7 @@ class Explanation:
         return {"sentence": self.sentence, **told}
 
     def plot(self, target: str | Path | IO[bytes]) -> None:
-        """Draw the contributions of words and moments, the alignment and the counterfactuals.
+        """Draw the contributions of words, traits and moments, the alignment and the counterfactuals.
 
         The sentence and the warnings of the answer stand above them.
 
@@ -113,6 +118,8 @@ class Explanation:
         heights: dict[str, float] = {"answers": 0.7 + 0.3 * (1 + len(self.counterfactuals))}
         if words:
             heights["words"] = 0.8 + _ROW * len(words)
+        if self.traits:
+            heights["traits"] = 0.8 + _ROW * len(self.traits)
         if self.moments:
             heights |= {"waveform": 0.8, "moments": 1.9}
         if rows is not None:
@@ -126,7 +133,11 @@ class Explanation:
         figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", fontweight="bold")
         _answers(panels["answers"], self)
         if words:
-            _words(panels["words"], self)
+            shown = [(word.word, word.share, word.drop) for word in words]
+            _contributions(panels["words"], shown, "word by word", "drop without it")
+        if self.traits:
+            shown = [(trait.kind, trait.share, trait.drop) for trait in self.traits]
+            _contributions(panels["traits"], shown, "the voice as a whole", "drop where it is average")
         if self.moments:
             _waveform(panels["waveform"], self)
             _moments(panels["moments"], self)
@@ -169,23 +180,24 @@ def _answers(axes: Axes, explanation: Explanation) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _words(axes: Axes, explanation: Explanation) -> None:
-    words = explanation.words
-    places = np.arange(len(words))
+def _contributions(axes: Axes, contributions: list[tuple[str, float, float]], title: str, drop: str) -> None:
+    """Draw names with their shares and their drops, one line each."""
+    names, shared, drops = zip(*contributions, strict=True)
+    places = np.arange(len(names))
     handles: list[Patch] = []
     for offset, shares, alpha, name in (
-        (-0.2, [word.share for word in words], 1.0, "share (integrated gradients)"),
-        (0.2, [word.drop for word in words], 0.45, "drop without it"),
+        (-0.2, shared, 1.0, "share (integrated gradients)"),
+        (0.2, drops, 0.45, drop),
     ):
         colors = [FOR if share >= 0 else AGAINST for share in shares]
         axes.barh(places + offset, shares, 0.38, color=colors, alpha=alpha)
         handles.append(Patch(color=FOR, alpha=alpha, label=name))
-    axes.set_yticks(places, [word.word for word in words])
+    axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.axvline(0, color=FAINT, lw=1)
-    axes.set_xlim(*_limits([number for word in words for number in (word.share, word.drop)]))
+    axes.set_xlim(*_limits([*shared, *drops]))
     axes.legend(handles=handles, **_LEGEND)
-    _title(axes, "word by word, log-odds; blue for the answer, orange against it")
+    _title(axes, f"{title}, log-odds; blue for the answer, orange against it")
     _clean(axes)
 
 
@@ -270,7 +282,7 @@ def write(explanation: Explanation, path: Path) -> None:
 
 
 def explanation_tables(explanation: Explanation) -> Group:
-    """Return the sentence, then tables of the answer and its counterfactuals, of the words and of the moments.
+    """Return the sentence, then tables of the answer and its counterfactuals, of words, traits and moments.
 
     The warnings of the answer and the notes stand below them.
     """
@@ -286,6 +298,7 @@ def explanation_tables(explanation: Explanation) -> Group:
     parts: list[RenderableType] = [Text(explanation.sentence, style="bold"), Text(), answers]
     rows = {
         "word": [(word.word, word.share, word.drop) for word in explanation.words],
+        "voice": [(trait.kind, trait.share, trait.drop) for trait in explanation.traits],
         "seconds": [
             (f"{moment.start:.2f} to {moment.end:.2f}", moment.share, moment.drop)
             for moment in explanation.moments
@@ -296,7 +309,9 @@ def explanation_tables(explanation: Explanation) -> Group:
             table = Table(title=f"log-odds of {prediction.label}", title_justify="left")
             table.add_column(heading)
             table.add_column("share", justify="right")
-            table.add_column("drop without it", justify="right")
+            table.add_column(
+                "drop where average" if heading == "voice" else "drop without it", justify="right"
+            )
             for name, share, drop in shown:
                 table.add_row(Text(name), f"{share:+.2f}", f"{drop:+.2f}")
             parts.append(table)
