@@ -52,11 +52,10 @@ COUNT = (
 Kind = Literal["pitch", "loudness", "timbre", "rhythm"]
 """What a functional describes."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_SHAPES: tuple[tuple[Kind, int], ...] = (
-    ("loudness", 1),
-    ("timbre", SHAPES - 1),
-)  # a constant shape is the level
-_IN_ORDER: tuple[tuple[Kind, int], ...] = (
+_Counts = tuple[tuple[Kind, int], ...]
+_SHAPES: _Counts = (("loudness", 1), ("timbre", SHAPES - 1))  # a constant shape is the level
+_COURSE: _Counts = (("loudness", 1), ("timbre", 1), ("pitch", 1))
+_IN_ORDER: _Counts = (
     ("pitch", 2 + len(QUANTILES)),
     ("timbre", 2 + len(QUANTILES)),  # periodicity: how clear, breathy or creaky a voice is
     ("loudness", 2 + len(QUANTILES)),
@@ -64,7 +63,7 @@ _IN_ORDER: tuple[tuple[Kind, int], ...] = (
     ("pitch", 4),
     ("loudness", 4),
     ("rhythm", 3),
-    *(PARTS * (("loudness", 1), ("timbre", 1), ("pitch", 1))),
+    *(PARTS * _COURSE),
     ("pitch", DEGREE + 6),
     ("timbre", RESONANCES * (3 + len(DECILES))),
     ("pitch", 2),
