@@ -4,10 +4,15 @@ Gradient steps of the network's size would fit so few weights to the training vo
 """
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold
 from torch import nn
 
 from mmer.corpora.corpus import Corpus
@@ -18,6 +23,12 @@ from mmer.training.feature_store import FeatureStore, TrainingUtterance
 STRENGTH = 0.03
 """`C` of the logistic regression: the inverse of its L2 penalty."""
 MOST_UTTERANCES = 20_000
+PARTS = 5
+"""Parts of the training speakers that are left out in turn, to see how sure the classifier may be of new voices."""
+SCALES = np.linspace(0, 3, 61)
+"""Factors on its logits among which these speakers choose."""
+
+Floats = NDArray[np.floating]
 
 
 def fit_functionals_classifier(
@@ -28,8 +39,8 @@ def fit_functionals_classifier(
 ) -> None:
     """Fit the classifier of functionals to training utterances by logistic regression with an L2 penalty.
 
-    An emotion that no utterance with sound has keeps weights of zero and gets the lowest bias. Of a larger corpus,
-    `MOST_UTTERANCES` are drawn.
+    Its logits are then scaled for voices that it was not fitted to. An emotion that no utterance with sound has keeps
+    weights of zero and gets the lowest bias. Of a larger corpus, `MOST_UTTERANCES` are drawn.
 
     Args:
         model: changed in place; one without such a classifier stays as it is.
@@ -48,21 +59,84 @@ def fit_functionals_classifier(
     if len({utterance.emotion for utterance in utterances}) < 2:
         return
     processor, count = store.processor, store.processor.functionals
-    functionals = np.stack(
-        [
-            processor.standardize(store(utterance), statistics.get(utterance.speaker or ""))[0, -count:]
-            for utterance in utterances
-        ]
-    )
     classes = np.array([processor.labels.index(utterance.emotion) for utterance in utterances])
-    found = np.unique(classes)
     weights = model.config.class_weights
-    regression = LogisticRegression(C=STRENGTH, max_iter=1000)
-    regression.fit(functionals, classes, None if weights is None else np.array(weights)[classes])
-    coefficients, intercepts = np.asarray(regression.coef_), np.asarray(regression.intercept_)
-    if len(found) == 2:  # one row, the log-odds of the second class
-        coefficients, intercepts = (np.stack([-each[0], each[0]]) / 2 for each in (coefficients, intercepts))
+    clips = _Clips(
+        functionals=np.stack(
+            [
+                processor.standardize(store(utterance), statistics.get(utterance.speaker or ""))[0, -count:]
+                for utterance in utterances
+            ]
+        ),
+        classes=classes,
+        weights=np.ones(len(classes)) if weights is None else np.array(weights)[classes],
+        speakers=np.array([utterance.speaker or "" for utterance in utterances]),
+    )
+    coefficients, intercepts = (clips.scale() * each for each in clips.fit())
+    found = np.unique(classes)
     with torch.no_grad():
         classifier.bias.fill_(float(intercepts.min()) - float(np.log(len(utterances))))
         classifier.weight[found] = torch.from_numpy(coefficients).to(classifier.weight)
         classifier.bias[found] = torch.from_numpy(intercepts).to(classifier.bias)
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """What the classifier is fitted to.
+
+    Attributes:
+        functionals: (clips, functionals), standardized.
+        classes: (clips,) numbers of the emotions.
+        weights: (clips,).
+        speakers: (clips,).
+    """
+
+    functionals: Floats
+    classes: NDArray[np.int_]
+    weights: Floats
+    speakers: NDArray[np.str_]
+
+    def fit(self) -> tuple[Floats, Floats]:
+        """Fit a logistic regression.
+
+        Returns:
+            Weights, (classes, functionals), and biases, (classes,), of the classes that the clips have.
+        """
+        regression = LogisticRegression(C=STRENGTH, max_iter=1000)
+        regression.fit(self.functionals, self.classes, self.weights)
+        coefficients, intercepts = np.asarray(regression.coef_), np.asarray(regression.intercept_)
+        if len(intercepts) == 1:  # one row, the log-odds of the second of two classes
+            coefficients, intercepts = (
+                np.stack([-each[0], each[0]]) / 2 for each in (coefficients, intercepts)
+            )
+        return coefficients, intercepts
+
+    def scale(self) -> float:
+        """Find the factor on the logits with which speakers that were left out of the fit are the most probable.
+
+        What tells nothing of new voices is scaled down to nothing. The factor is 1 where nothing can be left out: of
+        one speaker, or where every emotion is one speaker's alone.
+        """
+        found, parts = np.unique(self.classes), min(PARTS, len(np.unique(self.speakers)))
+        logits, left_out = np.zeros((len(self.classes), len(found))), np.zeros(len(self.classes), bool)
+        splits = GroupKFold(parts).split(self.functionals, groups=self.speakers) if parts > 1 else ()
+        for kept, left in splits:
+            if len(np.unique(self.classes[kept])) == len(found):
+                coefficients, intercepts = self._only(kept).fit()
+                logits[left] = self.functionals[left] @ coefficients.T + intercepts
+                left_out[left] = True
+        if not left_out.any():
+            return 1.0
+
+        def loss(scale: float) -> float:
+            answers = softmax(scale * logits[left_out], axis=1)
+            return log_loss(
+                self.classes[left_out], answers, sample_weight=self.weights[left_out], labels=found
+            )
+
+        return float(min(SCALES, key=loss))
+
+    def _only(self, chosen: NDArray[np.int_]) -> "_Clips":
+        return _Clips(
+            self.functionals[chosen], self.classes[chosen], self.weights[chosen], self.speakers[chosen]
+        )
