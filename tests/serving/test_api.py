@@ -442,3 +442,8 @@ def test_a_speaker_is_named(
             (expected,) = recognizer.predict([Utterance(sound, speaker=speaker)], speakers=known)
             assert answer.json()["probabilities"] == pytest.approx(expected.probabilities, abs=2e-6)
             assert answer.json()["warnings"] == expected.warnings
+        asked = {"file": ("clip", sound)}
+        why = httpx2.post(f"{url}/v1/explain", files=asked, data={"speaker": speaker}, timeout=300)
+        assert why.status_code == 200, why.text
+        explained = why.json()["explanation"]["prediction"]["probabilities"]
+        assert explained == pytest.approx(expected.probabilities, abs=2e-6)

@@ -5,6 +5,7 @@ was trained on, so it does not suit models of mmer.
 """
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForAudioClassification, Pipeline
@@ -24,7 +25,7 @@ class EmotionRecognitionPipeline(Pipeline):
     A bundle is named as `model=mmer.model_folder("calls.mmer")`.
 
     Each input is what `EmotionRecognizer.predict` takes, or a dictionary with the arguments of `Utterance`. The answer
-    is that of `EmotionRecognizer`: a list of `{"label", "score"}`.
+    is that of `EmotionRecognizer.from_pretrained`, calibrated if the model folder is: a list of `{"label", "score"}`.
 
     Example:
         >>> from mmer import EmotionRecognitionPipeline  # doctest: +SKIP
@@ -41,7 +42,11 @@ class EmotionRecognitionPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         model: Any = self.model
         processor: Any = self.processor
-        self._recognizer = EmotionRecognizer(model, processor, self.device)
+        folder = Path(model.name_or_path)
+        if folder.is_dir():
+            self._recognizer = EmotionRecognizer.of_folder(folder, model, processor, self.device)
+        else:
+            self._recognizer = EmotionRecognizer(model, processor, self.device)
 
     def _sanitize_parameters(
         self, **kwargs: Any

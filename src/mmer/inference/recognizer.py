@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -114,13 +115,38 @@ class EmotionRecognizer:
         """
         folder = model_folder(folder, label_map=label_map)
         network, processor = read_model(folder, device)
+        return cls.of_folder(folder, network, processor, transcription=transcription, calibrated=calibrated)
+
+    @classmethod
+    def of_folder(
+        cls,
+        folder: Path,
+        model: "MMERForEmotionRecognition | Network",
+        processor: Preprocessor,
+        device: "str | torch.device | None" = None,
+        transcription: str = "given",
+        *,
+        calibrated: bool = True,
+    ) -> Self:
+        """Complete a loaded model by what its folder keeps: calibration, known speakers and the sound of its training.
+
+        Args:
+            folder: the folder that `model` and `processor` were loaded from.
+            model, processor, device, transcription: as for the class.
+            calibrated: as for `from_pretrained`.
+
+        Raises:
+            MMERError: as for the class.
+            CheckpointError: a file is damaged.
+        """
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         if calibration is not None and not (processor.uses_speech and processor.uses_text):
             calibration = calibration.of_one_modality("speech" if processor.uses_speech else "text")
         recognizer = cls(
-            network,
+            model,
             processor,
-            transcription=transcription,
+            device,
+            transcription,
             calibration=calibration,
             training_sound=OutOfDistribution.of_model(trained_folder(folder))
             if processor.uses_speech

@@ -17,7 +17,7 @@ from mmer.serving.longer_work import add_longer_work
 from mmer.serving.predict_batch import add_predict_batch, most_files
 from mmer.serving.prometheus import Metrics, Watch
 from mmer.serving.readiness import Readiness
-from mmer.serving.schemas import Answer, Limits, ModelCard, PredictQuestion, Problem, Status
+from mmer.serving.schemas import Answer, Limits, ModelCard, Problem, Question, Status
 from mmer.serving.service import REFUSALS, Responses, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.stream import add_stream
@@ -103,11 +103,11 @@ def create_app(
         tags=["predictions"],
         summary="Predict the emotion of an utterance",
         responses=REFUSALS,
-        openapi_extra=bodies(PredictQuestion),
+        openapi_extra=bodies(Question),
     )
     async def predict(request: Request) -> Answer:
         """Predict the emotion of a recording, of its transcript, or of both."""
-        question = await read_question(request, PredictQuestion, settings.max_upload)
+        question = await read_question(request, Question, settings.max_upload)
         try:
             return await service.answer(question)
         except MMERError as error:

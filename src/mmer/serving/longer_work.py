@@ -114,7 +114,10 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
 
     def why(recognizer: EmotionRecognizer, question: Question) -> tuple[Explanation, bytes]:
         name = question.name if question.audio is not None else "transcript"
-        found = explain(recognizer, Utterance(question.audio, question.transcript, utterance_id=name))
+        utterance = Utterance(
+            question.audio, question.transcript, speaker=question.speaker, utterance_id=name
+        )
+        found = explain(recognizer, utterance)
         picture = io.BytesIO()
         found.plot(picture)
         return found, picture.getvalue()

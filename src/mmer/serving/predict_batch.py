@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from mmer.errors import MMERError
-from mmer.serving.schemas import BatchAnswer, PredictQuestion
+from mmer.serving.schemas import BatchAnswer, Question
 from mmer.serving.service import REFUSALS, OpenAPI, Service
 from mmer.serving.settings import ServiceSettings
 from mmer.serving.uploads import MULTIPART, read_questions
@@ -84,13 +84,13 @@ def add_predict_batch(app: "FastAPI", service: Service) -> None:
         return Lines(_lines(service, questions))
 
 
-async def _lines(service: Service, questions: Sequence[PredictQuestion]) -> AsyncIterator[str]:
+async def _lines(service: Service, questions: Sequence[Question]) -> AsyncIterator[str]:
     """Yield the line of each question when it is ready; the work ends when the client leaves."""
     seconds = service.settings.answer_seconds
     deadline = asyncio.get_running_loop().time() + seconds
     places = asyncio.Semaphore(AHEAD * service.settings.batch_size)
 
-    async def line(index: int, question: PredictQuestion) -> str:
+    async def line(index: int, question: Question) -> str:
         answer = error = None
         try:
             async with asyncio.timeout_at(deadline), places:

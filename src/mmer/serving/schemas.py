@@ -45,25 +45,20 @@ class Upload(BaseModel):
 
 
 class Question(Upload):
-    """One utterance: a recording, its transcript, or both."""
+    """One utterance: a recording, its transcript, or both; and its speaker."""
 
     audio: Sound | None = Field(
         None, description="An audio or video file in Base64. Leave it out for a transcript alone."
     )
     transcript: Transcript | None = Field(None, description="Transcript, if known.")
-    min_confidence: float = Field(
-        0.0, ge=0, lt=1, description="An answer with a lower confidence than this is marked as abstained."
-    )
-
-
-class PredictQuestion(Question):
-    """One utterance and its speaker."""
-
     speaker: str | None = Field(
         None,
         max_length=200,
         description="Speaker, for a service that was started with clips of known speakers and a model that "
         "standardizes per speaker. Clips of other requests do not count.",
+    )
+    min_confidence: float = Field(
+        0.0, ge=0, lt=1, description="An answer with a lower confidence than this is marked as abstained."
     )
 
 

@@ -12,7 +12,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.admission import RateLimit
 from mmer.serving.batching import Batching
 from mmer.serving.prometheus import Metrics
-from mmer.serving.schemas import Answer, PredictQuestion, Problem, Upload
+from mmer.serving.schemas import Answer, Problem, Question, Upload
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.uploads import JSON, MULTIPART
 
@@ -53,7 +53,7 @@ class Service:
     rate: RateLimit
     pools: list[Executor] = field(default_factory=list)
 
-    async def answer(self, question: PredictQuestion) -> Answer:
+    async def answer(self, question: Question) -> Answer:
         """Answer a question in a batch with others.
 
         Raises:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from mmer.plain_text import counted
-from mmer.serving.schemas import PredictQuestion, Upload
+from mmer.serving.schemas import Question, Upload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -62,7 +62,7 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
         raise HTTPException(422, _one_line(error, asked)) from None
 
 
-async def read_questions(request: "Request", max_upload: int, most: int) -> list[PredictQuestion]:
+async def read_questions(request: "Request", max_upload: int, most: int) -> list[Question]:
     """Read a form with several files, in their order.
 
     Args:
@@ -96,7 +96,7 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
         if len(values) not in (0, len(files)):
             found = f"{counted(len(files), 'file')} and {counted(len(values), 'value')} of {name}"
             raise HTTPException(422, f"the form has {found}; send it once for each file, or not at all")
-    questions: list[PredictQuestion] = []
+    questions: list[Question] = []
     for index, file in enumerate(files):
         chosen = {
             name: values[index]
@@ -104,9 +104,9 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
             if values and (values[index] or name == "min_confidence")  # no words and no name: unknown
         }
         try:
-            questions.append(PredictQuestion.model_validate(file | chosen))
+            questions.append(Question.model_validate(file | chosen))
         except ValidationError as error:
-            raise HTTPException(422, f"file {index + 1}: {_one_line(error, PredictQuestion)}") from None
+            raise HTTPException(422, f"file {index + 1}: {_one_line(error, Question)}") from None
     return questions
 
 
