@@ -73,10 +73,10 @@ def test_pipeline_knows_the_speakers_of_the_folder(clips: Sequence[str], tmp_pat
     Corpus(pd.DataFrame(rows)).write(tmp_path / "anna.parquet")
     folder = enroll(plain, tmp_path / "anna.parquet", tmp_path / "enrolled", console=Console(quiet=True))
     recognize = cast(Any, pipeline)(TASK, model=str(folder), device="cpu")
-    later = {"audio": clips[2], "transcript": "la", "speaker": "anna"}
+    later = Utterance(clips[2], "la", speaker="anna")
     found = [(row["label"], row["score"]) for row in recognize(later)]
     answers = {
-        name: next(iter(EmotionRecognizer.from_pretrained(each, "cpu").predict([Utterance(**later)]))).ranking
+        name: next(iter(EmotionRecognizer.from_pretrained(each, "cpu").predict([later]))).ranking
         for name, each in (("known", folder), ("unknown", plain))
     }
     assert found == answers["known"]
