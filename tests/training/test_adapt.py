@@ -1,6 +1,7 @@
 """A trained model goes on with the voices and labels of another corpus."""
 
 import io
+import re
 import runpy
 import shutil
 from collections.abc import Callable
@@ -14,13 +15,14 @@ import torch
 from commands import run
 from inference.conftest import raise_first_logit
 from interrupting import Interrupting
-from published_models import save_audio_classifier
+from published_models import save_audio_classifier, save_text_classifier
 from rich.console import Console
 from safetensors.torch import load_file
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
 from mmer.evaluation.model_card import write_model_card
+from mmer.inference.backends.models import model_folder
 from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
@@ -332,6 +334,15 @@ def test_models_that_cannot_be_trained_further(base: TrainingRun, own, tmp_path:
     published = save_audio_classifier(tmp_path / "published", "hubert")
     with pytest.raises(CheckpointError, match=r"is a published model.*model\.speech\.encoder"):
         plan_adaptation(published, own())
+    words = save_text_classifier(tmp_path / "words")
+    joined = f"{re.escape(str(published))} and {re.escape(str(words))} joined"
+    with (
+        pytest.warns(UserWarning, match="count equally"),
+        pytest.raises(CheckpointError, match=f"^cannot train {joined}, which has no weights of its own"),
+    ):
+        plan_adaptation(f"{published}+{words}", own())
+    with pytest.raises(CheckpointError, match=r"^cannot train .* with other labels, which has no weights of"):
+        plan_adaptation(model_folder(published, label_map="canonical"), own())
     with pytest.raises(MMERError, match="no model folder at"):
         plan_adaptation(tmp_path / "nothing", own())
 

@@ -20,6 +20,13 @@ def found_model(context: typer.Context, model: Path) -> Path:
     return model_folder(model, label_map=context.params.get("model_labels"), note=_note)
 
 
+def found_source(source: str) -> str:
+    """Find the folder of SPEECH+TEXT, as of MODEL; another name stays as it is."""
+    from mmer.inference.backends.models import model_folder, names_of
+
+    return str(model_folder(source, note=_note)) if len(names_of(source)) > 1 else source
+
+
 def _note(line: str) -> None:
     tell(f"note: {line}")
 

@@ -20,6 +20,7 @@ from mmer.cli.options import (
     RecordingsPath,
     Transcript,
     Transcription,
+    found_source,
     out_option,
 )
 from mmer.display.terminal import messages, print_result, results, tell
@@ -319,6 +320,7 @@ def embed(
         str,
         typer.Argument(
             metavar="MODEL|ENCODER",
+            callback=found_source,
             help=f"{MODEL_HELP} Or the name or folder of an encoder; or egemaps or functionals.",
         ),
     ],

@@ -13,6 +13,7 @@ from torch import Tensor
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, RecipeError
 from mmer.inference.backends.composition import FILE as COMPOSITION
+from mmer.inference.backends.composition import Composition
 from mmer.inference.backends.model_folder import read_processor
 from mmer.inference.backends.onnx_network import MODEL
 from mmer.inference.backends.torch_network import read_torch_network
@@ -95,9 +96,9 @@ def read_trained(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor
             "that training wrote"
         )
     if (folder / COMPOSITION).is_file():
+        made = Composition.read(folder / COMPOSITION)
         raise CheckpointError(
-            f"{folder} gives other labels to a model or joins two, and has no weights of its own; give one of those "
-            "models"
+            f"cannot train {made}, which has no weights of its own; give one model as it is"
         )
     if (folder / MODEL).is_file():
         raise CheckpointError(

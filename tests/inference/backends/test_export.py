@@ -13,6 +13,7 @@ import onnx
 import pytest
 from commands import run
 from inference.conftest import raise_first_logit, save_model
+from published_models import save_audio_classifier, save_text_classifier
 from tiny import SPEECH_ENCODERS
 
 from mmer.errors import CheckpointError, ExportError, MissingExtraError, MMERError
@@ -173,6 +174,12 @@ def test_what_cannot_be_exported(
         export_onnx(exported, tmp_path / "again")
     with pytest.raises(ExportError, match="which holds a model of PyTorch; give another folder"):
         export_onnx(exportable, exportable)
+    speech = save_audio_classifier(tmp_path / "speech", "hubert")
+    text = save_text_classifier(tmp_path / "text")
+    for out in ("out", "out.mmer"):
+        done = run(capfd, monkeypatch, ["model", "export", f"{speech}+{text}", "-o", tmp_path / out])
+        assert done.code == 2
+        assert f"cannot bundle or export {speech} and {text} joined, which has no weights" in done.err
     done = run(capfd, monkeypatch, ["model", "export", exported, "-o", tmp_path / "out"])
     assert (done.code, "is exported already" in done.err) == (2, True)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
+from commands import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference.conftest import SENTENCES, save_model
@@ -239,6 +240,22 @@ def test_joined_models_give_the_probabilities_of_both(corpus: Corpus, tmp_path: 
         with pytest.raises(MMERError, match=said) as raised:
             embed(f"{speech}+{text}", corpus, out, **asked, device="cpu")
         assert "\n" not in str(raised.value)
+
+
+def test_the_command_says_in_a_line_how_models_are_joined(
+    corpus: Corpus, tmp_path: Path, mmer: Callable[..., Outcome]
+) -> None:
+    speech, text = (
+        save_audio_classifier(tmp_path / "speech", "hubert"),
+        save_text_classifier(tmp_path / "text"),
+    )
+    corpus.write(tmp_path / "clips.parquet")
+    asked = ["embed", f"{speech}+{text}", tmp_path / "clips.parquet", "--out", tmp_path / "e.parquet"]
+    done = mmer(*asked, "--device", "cpu")
+    assert done.code == 0
+    (line,) = [line for line in done.err.splitlines() if "count equally" in line]
+    assert line == "note: speech and text count equally until their weight is fitted on labeled utterances"
+    assert "UserWarning" not in done.err
 
 
 def test_what_a_clip_lacks_is_null_and_what_cannot_be_embedded_says_why(

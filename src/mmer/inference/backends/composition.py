@@ -75,6 +75,10 @@ class Composition(ResultFile):
     models: Sequence[Member]
     fit: FusionFit | None = None
 
+    def __str__(self) -> str:
+        names = [member.model for member in self.models]
+        return f"{names[0]} with other labels" if len(names) == 1 else f"{' and '.join(names)} joined"
+
     @property
     def labels(self) -> list[str]:
         """Labels of the answers: those that all models have, in the order of the first one."""

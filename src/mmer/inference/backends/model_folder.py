@@ -15,6 +15,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
 from mmer.files.model_settings import check_network_numbers, check_settings_files, check_sound_numbers
 from mmer.inference.backends.composition import FILE as COMPOSITION
+from mmer.inference.backends.composition import Composition
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.memory import objects_that_stay
@@ -149,7 +150,8 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
     if (folder / COMPOSITION).is_file():
         raise CheckpointError(
-            f"{folder} names other models, whose weights lie elsewhere; it can be used, but not bundled or exported"
+            f"cannot bundle or export {Composition.read(folder / COMPOSITION)}, which has no weights of its own; give "
+            "one model as it is"
         )
     if (folder / ADAPTER).exists():  # transformers would load the weights that it names
         raise CheckpointError(
