@@ -1,5 +1,6 @@
 """The linear classifier of functionals beside the network: what it is fitted to, and what it keeps."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,7 +236,11 @@ def test_a_model_that_only_listens_answers_by_its_share(
 ) -> None:
     """In every form in which a model answers."""
     recipe = tiny(*FUNCTIONALS, "training.epochs=1", "model.fusion=speech", "objectives.ctc_weight=0")
-    folder = train(recipe, tmp_path / "run", console=Console(quiet=True)).model_folder
+    said = Console(file=io.StringIO(), width=200)
+    folder = train(recipe, tmp_path / "run", console=said).model_folder
+    assert isinstance(said.file, io.StringIO)
+    few = "note: with 18 recordings, 99% of the answer comes from a linear classifier of functionals\n"
+    assert few in said.file.getvalue()
     recognizer = EmotionRecognizer.from_pretrained(folder, device="cpu")
     model, corpus = recognizer.model, Corpus.read(tones)
     assert isinstance(model, MMERForEmotionRecognition)

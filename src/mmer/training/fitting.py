@@ -79,6 +79,10 @@ def fit(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
     fit_functionals_classifier(model, store, train_part, statistics)
+    if (share := model.config.functionals_share) > 0.5:
+        few = counted(len(TrainingUtterance.with_sound(train_part)), "recording")
+        told = f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of functionals"
+        tell(told, console)
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
             processor.save_pretrained(part)

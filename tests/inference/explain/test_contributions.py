@@ -53,9 +53,9 @@ def test_the_voice_as_a_whole() -> None:
     ]
     told = sentence(ANSWER, [], moments(at5=0.9), traits, 1.4, None)
     assert told == (
-        "Angry (62%) rather than sad (28%), because of the voice (+1.40 log-odds); its loudness counts most (-1.10 "
-        "where it is average); its pitch speaks against it (+0.30 where it is average); the sound counts most in "
-        "1.2-1.5 s (up to -0.90 where it is blank)."
+        "Angry (62%) rather than sad (28%), because of the voice (+1.40 log-odds); the loudness of the voice counts "
+        "most (-1.10 where it is average); its pitch speaks against it (+0.30 where it is average); the sound counts "
+        "most in 1.2-1.5 s (up to -0.90 where it is blank)."
     )
     assert "pitch" not in sentence(ANSWER, [], EVEN, traits[1:], 1.4, None)
     assert "its" not in sentence(ANSWER, [], EVEN, traits[3:], 1.4, None)

@@ -121,7 +121,7 @@ def _of_traits(traits: Sequence[Trait]) -> list[str]:
     most, least = max(traits, key=lambda trait: trait.drop), min(traits, key=lambda trait: trait.drop)
     said = []
     if most.drop >= STANDS_OUT:
-        said.append(f"its {most.kind} counts most ({-most.drop:+.2f} where it is average)")
+        said.append(f"the {most.kind} of the voice counts most ({-most.drop:+.2f} where it is average)")
     if least.drop <= -STANDS_OUT:
         said.append(f"its {least.kind} speaks against it ({-least.drop:+.2f} where it is average)")
     return said
