@@ -226,8 +226,15 @@ def test_bad_files_are_rows_and_good_ones_are_answered(mmer: Command, trained: P
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(
-    mmer: Command, trained: Path, recordings: Path, arguments: list[str], message: str
+    mmer: Command,
+    trained: Path,
+    recordings: Path,
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     filled = [a.format(recordings=recordings, model=trained / "model") for a in arguments]
     outcome = mmer(*filled)
     assert outcome.code == 2
