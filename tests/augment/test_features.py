@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
 from mmer.augment import FeatureAugmenter
 
@@ -69,3 +70,17 @@ def test_masks_are_spans_of_zeros(setting: str, rows: int) -> None:
         assert ((mel == 0) == (empty[:, None] if rows == 0 else empty[None, :])).all()
         most = max(most, int(empty.sum()))
     assert 12 < most <= 24
+
+
+@pytest.mark.parametrize("frames", [1, 2, 60])
+def test_tempo_and_vocal_tract_are_bilinear_interpolation(frames: int) -> None:
+    """As by `map_coordinates`, whose places are drawn as the augmenter draws them."""
+    clip = features(frames)
+    view = FeatureAugmenter(**{**OFF, "warp": 0.12, "shift": 3.0, "tempo": 0.15})(clip, 3)
+    random = np.random.default_rng(3)
+    count = max(1, round(frames * np.exp(random.uniform(-0.15, 0.15)))) * 4
+    times = np.linspace(0, 4 * frames - 1, count)
+    bins = np.clip(np.arange(80) * np.exp(random.uniform(-0.12, 0.12)) + random.uniform(-3.0, 3.0), 0, 79)
+    fine = clip.reshape(-1, 83)
+    expected = map_coordinates(fine[:, :80], np.meshgrid(times, bins, indexing="ij"), order=1, mode="nearest")
+    np.testing.assert_allclose(view.reshape(-1, 83)[:, :80], expected, atol=1e-5)

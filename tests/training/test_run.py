@@ -745,3 +745,15 @@ def test_a_corpus_in_the_run_folder_is_not_written_over(tiny, tones: Path, tmp_p
     with pytest.raises(MMERError, match=r"corpus\.parquet: is an input"):
         train(recipe, folder, console=quiet())
     assert (folder / "corpus.parquet").read_bytes() == before
+
+
+def test_it_takes_as_many_steps_as_it_says(tiny, tones: Path, tmp_path: Path) -> None:
+    """Although each emotion has an odd number of utterances, one of which is drawn twice."""
+    table = pd.read_parquet(tones)
+    table["audio_path"] = [str(tones.parent / name) for name in table["audio_path"]]
+    odd = tmp_path / "odd.parquet"
+    table[~((table["speaker"] == "A") & table["utterance_id"].str.endswith("_2"))].to_parquet(odd)
+    settings = ("training.epochs=null", "training.steps=12", "training.batch_size=15")
+    run = train(tiny(*settings, corpus=odd), tmp_path / "run", console=(console := quiet()))
+    assert "training for 6 epochs, about 12 steps" in printed(console)
+    assert trainer_state(run.folder)["global_step"] == 12

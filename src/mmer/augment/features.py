@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import CHANNELS
@@ -53,11 +52,7 @@ class FeatureAugmenter:
         times = np.linspace(0, len(fine) - 1, frames)
         bins = np.arange(MEL_BINS) * np.exp(random.uniform(-self.warp, self.warp))
         bins = np.clip(bins + random.uniform(-self.shift, self.shift), 0, MEL_BINS - 1)
-        mel = np.asarray(
-            map_coordinates(
-                fine[:, :MEL_BINS], np.meshgrid(times, bins, indexing="ij"), order=1, mode="nearest"
-            )
-        )
+        mel = _interpolated(_interpolated(fine[:, :MEL_BINS], times).T, bins).T
         voice = fine[np.rint(times).astype(int), MEL_BINS:]
         voice = voice + random.normal(0, self.prosody_offset, CHANNELS) * (voice != 0)
         for _ in range(2):
@@ -65,6 +60,14 @@ class FeatureAugmenter:
             _mask(mel, self.time_mask, random)
         changed = np.concatenate([mel, voice], axis=1, dtype=np.float32).reshape(-1, features.shape[1])
         return np.concatenate([changed, np.broadcast_to(of_clip[0], (len(changed), functionals))], axis=1)
+
+
+def _interpolated(rows: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Interpolate linearly between rows, at places from 0 to the last of them."""
+    before = places.astype(int)
+    after = np.minimum(before + 1, len(rows) - 1)
+    share = (places - before).astype(np.float32)[:, None]
+    return (1 - share) * rows[before] + share * rows[after]
 
 
 def _mask(rows: NDArray[np.floating], longest: int, random: np.random.Generator) -> None:

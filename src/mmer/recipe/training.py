@@ -108,11 +108,11 @@ class Training(Section):
     """Stop after this many epochs without a better score on the selection split; null = never."""
 
     def steps_an_epoch(self, utterances: int) -> int:
-        """Count the optimizer steps of a pass over a number of training utterances, on one device."""
+        """Count the optimizer steps of an epoch in which so many utterances are drawn, on one device."""
         return math.ceil(utterances / (self.batch_size * self.accumulation))
 
     def epochs_of(self, utterances: int) -> int:
-        """Count the passes over a number of training utterances, on one device."""
+        """Count the epochs, in each of which so many utterances are drawn, on one device."""
         if self.epochs is not None:
             return self.epochs
         return max(LEAST_EPOCHS, math.ceil(self.steps / self.steps_an_epoch(utterances)))

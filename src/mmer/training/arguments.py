@@ -32,7 +32,7 @@ def training_arguments(
     Args:
         recipe: the recipe, of which the `training` section is read.
         folder: folder for checkpoints.
-        utterances: number of training utterances.
+        utterances: number that is drawn in an epoch.
         judged: whether utterances are judged after each epoch.
 
     Raises:

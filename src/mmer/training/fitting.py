@@ -129,7 +129,7 @@ def fit(
         schedule_epochs,
     )
     if recipe.training.epochs is None:
-        steps = trainer.epochs * recipe.training.steps_an_epoch(len(train_part))
+        steps = trainer.epochs * recipe.training.steps_an_epoch(len(trainer.sampler))
         tell(
             f"training for {counted(trainer.epochs, 'epoch')}, about {counted(steps, 'step')}; "
             "training.epochs=N for another number",
@@ -171,7 +171,6 @@ def refit(
     checkpoint, state = last_checkpoint(stage)
     if state is None or not is_over(state, again):
         trained = len(together.part("train"))
-        schedule = recipe.training.epochs_of(len(preparation.part("train")))
         told = (
             f"training anew on {counted(trained, 'utterance')} of training and validation, "
             f"{counted(epochs, 'epoch')}"
@@ -179,7 +178,17 @@ def refit(
         tell(told, console)
         views = choose_views(together.corpus, again)
         stage.mkdir(exist_ok=True)
-        fit(again, together, views, stage, folder / "model", checkpoint, speech_caches, console, schedule)
+        fit(
+            again,
+            together,
+            views,
+            stage,
+            folder / "model",
+            checkpoint,
+            speech_caches,
+            console,
+            schedule_epochs=chosen.num_train_epochs,
+        )
     shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
 
 

@@ -93,7 +93,8 @@ class MMERTrainer(Trainer):
         schedule_epochs: int | None = None,
     ) -> None:
         self.recipe = recipe
-        self.epochs = recipe.training.epochs_of(len(train))
+        self.sampler = _sampler(recipe, train)
+        self.epochs = recipe.training.epochs_of(len(self.sampler))
         self.schedule_epochs = schedule_epochs or self.epochs
         self.compared = compared
         self.labels = collator.processor.labels
@@ -106,7 +107,9 @@ class MMERTrainer(Trainer):
         enable_activation_checkpointing(model, recipe.training.activation_checkpointing)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
         caches = reader is not None and reader.trained == "frozen" and limit > 0
-        arguments = training_arguments(recipe, folder / CHECKPOINTS, len(train), judged=selection is not None)
+        arguments = training_arguments(
+            recipe, folder / CHECKPOINTS, len(self.sampler), judged=selection is not None
+        )
         if train.frozen is not None:
             # Nothing is decoded, and clips that are not stored need the encoder.
             arguments.dataloader_num_workers = 0
@@ -174,17 +177,7 @@ class MMERTrainer(Trainer):
         )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        settings, dataset = self.recipe.training, self.train_dataset
-        assert isinstance(dataset, SpeechEmotionDataset)
-        contrastive = self.recipe.objectives.supervised_contrastive_weight > 0
-        return EpochSampler(
-            settings.order or ("balanced" if contrastive else "shuffled"),
-            emotions=[utterance.emotion for utterance in dataset.utterances],
-            speakers=[utterance.speaker for utterance in dataset.utterances],
-            lengths=dataset.lengths,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-        )
+        return self.sampler
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Create AdamW with the groups of `parameter_groups`."""
@@ -389,6 +382,18 @@ class MMERTrainer(Trainer):
     def floating_point_ops(self, inputs: Batch) -> int:
         """Return 0: the Trainer's estimate is for language models, and counts all parameters in each step."""
         return 0
+
+
+def _sampler(recipe: Recipe, train: SpeechEmotionDataset) -> EpochSampler:
+    contrastive = recipe.objectives.supervised_contrastive_weight > 0
+    return EpochSampler(
+        recipe.training.order or ("balanced" if contrastive else "shuffled"),
+        emotions=[utterance.emotion for utterance in train.utterances],
+        speakers=[utterance.speaker for utterance in train.utterances],
+        lengths=train.lengths,
+        batch_size=recipe.training.batch_size,
+        seed=recipe.training.seed,
+    )
 
 
 class _Epochs(TrainerCallback):
