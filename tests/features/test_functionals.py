@@ -20,7 +20,7 @@ from voices import buzz
 
 from mmer.augment.features import FeatureAugmenter
 from mmer.errors import MMERError
-from mmer.features.compact import compact_features
+from mmer.features.compact import compact_features, functionals_of_frames
 from mmer.features.functionals import BANDS, COUNT, COUNT_OF_EARLIER, KIND_OF, PARTS, SHAPES, functionals
 from mmer.features.log_mel import MEL_BINS, log_mel
 from mmer.features.model_files import read_preprocessor
@@ -467,6 +467,16 @@ def test_every_frame_of_a_clip_has_its_functionals() -> None:
     )(joined, 3, COUNT)
     np.testing.assert_array_equal(changed[:, -COUNT:], np.tile(joined[0, -COUNT:], (len(changed), 1)))
     assert not np.array_equal(changed[: len(joined), :-COUNT], joined[: len(changed), :-COUNT])
+
+
+def test_some_frames_of_a_clip_have_functionals_of_their_own() -> None:
+    extractor = compact_feature_extractor(CompactSpeech(stacked=4))
+    sound = buzz(150)
+    joined = compact_features(log_mel(sound, extractor, standardize=False), sound, count=COUNT)
+    fine = joined[:, :-COUNT].reshape(-1, MEL_BINS + 3)
+    np.testing.assert_array_equal(functionals_of_frames(joined, COUNT), joined[0, -COUNT:])
+    np.testing.assert_array_equal(functionals_of_frames(joined[3:9], COUNT), functionals(fine[12:36]))
+    assert functionals_of_frames(joined[:0], COUNT) is None
 
 
 def test_frames_of_the_network_carry_them_whatever_is_beside() -> None:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from mmer.features.functionals import functionals
 from mmer.features.log_mel import MEL_BINS
-from mmer.features.prosody import prosody
+from mmer.features.prosody import CHANNELS, prosody
 
 LEVEL_SHARE = 0.5
 """Share of a clip's level that is removed, since the level depends on the microphone as well as on the speaker."""
@@ -34,6 +34,20 @@ def compact_features(
         return stacked
     of_clip = functionals(frames, count)
     return np.concatenate([stacked, np.broadcast_to(of_clip, (len(stacked), len(of_clip)))], axis=1)
+
+
+def functionals_of_frames(features: NDArray[np.float32], count: int) -> NDArray[np.float32] | None:
+    """Compute the functionals of some frames of a clip as if they were a clip of their own.
+
+    Args:
+        features: (frames, stacked * 83 + count), from `compact_features`.
+        count: of the functionals.
+
+    Returns:
+        (count,), not standardized; None for less than 20 ms.
+    """
+    fine = features[:, :-count].reshape(-1, MEL_BINS + CHANNELS)
+    return functionals(fine, count) if len(fine) >= 2 else None
 
 
 def _level(loudness: NDArray[np.float32]) -> np.float32:

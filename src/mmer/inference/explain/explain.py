@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
-from mmer.features.functionals import KIND_OF, KINDS, functionals
-from mmer.features.log_mel import MEL_BINS
+from mmer.features.compact import functionals_of_frames
+from mmer.features.functionals import KIND_OF, KINDS
 from mmer.features.preprocessor import Preprocessor
 from mmer.inference.explain.alignment import align
 from mmer.inference.explain.attribution import (
@@ -181,9 +181,8 @@ class Reading:
         made[:, start:end] = average_sound(self.sound)[:, start:end]
         if count := self.processor.functionals:
             rest = np.delete(self._features, slice(start, end), axis=0)
-            fine = rest[:, :-count].reshape(-1, MEL_BINS + 3)
-            if len(fine) >= 2:
-                rest[0, -count:] = functionals(fine, count)
+            if (of_rest := functionals_of_frames(rest, count)) is not None:
+                rest[0, -count:] = of_rest
                 changed = self.processor.standardize(rest[:1], self._statistics)[0, -count:]
                 made[..., -count:] = torch.from_numpy(changed).to(made)
         return made
