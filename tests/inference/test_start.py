@@ -1,5 +1,6 @@
 """What commands import before they do anything: a user waits for it each time."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,21 @@ def test_threads_that_wait_leave_the_cores_to_decoding(
     assert _imported(command, "--help", program=program) == f"{policy} False"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["train", "compact", "training.epoch=3"], "did you mean training.epochs?"),
+        (["crossval", "compakt"], "did you mean compact?"),
+        (["ablate", "compact", "training.epochs=many"], "training.epochs"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_anything_heavy_is_imported(arguments: list[str], reason: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
+    *_, message, imported = done.stderr.splitlines()
+    assert reason in message
+    assert imported == "['mmer.recipe.schema']"
+
+
 def test_the_package_imports_nothing_heavy() -> None:
     program = f"import sys, mmer; {LISTED}; assert 'numpy' not in sys.modules"
     assert _imported(program=program) == "[]"
@@ -68,6 +84,27 @@ def test_an_exported_model_answers_without_what_it_does_not_need(
 ) -> None:
     where = [] if out is None else ["-o", str(tmp_path / out)]
     assert _imported("predict", str(exported), str(clip), *where) == "[]"
+
+
+def test_processes_of_an_exported_model_do_without_torch(exported: Path, clip: Path, tmp_path: Path) -> None:
+    shutil.copy(clip, tmp_path / "another.wav")
+    options = ["--out", str(tmp_path / "out"), "--shard-rows", "1", "--workers", "2"]
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-c",
+        PROGRAM,
+        "score",
+        str(exported),
+        str(tmp_path),
+        *options,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    imported = [line.split("|")[-1].strip() for line in done.stderr.splitlines() if "import time:" in line]
+    assert imported.count("mmer.inference.archive.workers") > 1  # by this process and those that it starts
+    assert "torch" not in imported
 
 
 def test_a_network_of_torch_answers_without_what_it_does_not_need(model_folder: Path, clip: Path) -> None:

@@ -3,13 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from mmer.errors import MMERError, Parameter
@@ -71,6 +71,7 @@ class _Process:
     """Per-worker state. The model is loaded with the first shard, where an error can be reported."""
 
     job: Job
+    threads: int
     steps: Any
     stop: Any
     scorer: ShardScorer | None = None
@@ -81,12 +82,9 @@ _process: _Process
 
 def _begin(job: Job, threads: int, steps: Any, stop: Any) -> None:
     global _process
-    _process = _Process(job, steps, stop)
+    _process = _Process(job, threads, steps, stop)
     keep_freed_memory()
-    if find_spec("torch"):  # exported models do not need it
-        import torch
-
-        torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for onnxruntime
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -101,7 +99,12 @@ def _end_with_parent() -> None:
 
 def _score(shard: Shard) -> bytes:
     _go_on()
-    _process.scorer = _process.scorer or ShardScorer(_process.job)
+    if _process.scorer is None:
+        _process.scorer = ShardScorer(_process.job)
+        if "torch" in sys.modules:  # exported models do not need it, and importing it takes seconds
+            import torch
+
+            torch.set_num_threads(_process.threads)
     return _process.scorer(shard, _report)
 
 
