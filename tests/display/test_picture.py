@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backend_bases import RendererBase
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.patches import Patch
 from matplotlib.text import Text
@@ -133,3 +134,32 @@ def test_a_picture_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), additional_picture("curves.png"):
         raise ZeroDivisionError("no\nepoch")
     assert "no picture curves.png: no epoch" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["png", "pdf"])
+def test_it_is_drawn_once_and_as_matplotlib_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    drawn: list[str] = []
+
+    class Counted(Text):
+        def draw(self, renderer: RendererBase) -> None:
+            drawn.append(self.get_text())
+            super().draw(renderer)
+
+    def draw(path: Path) -> bytes:
+        picture = Picture(figsize=(3, 2), dpi=80, layout="constrained")
+        axes = picture.subplots(2, 1, sharex=True)
+        axes[0].plot([1, 1000])
+        axes[1].set_title("title")
+        axes[1].set_aspect("equal")
+        axes[1].add_artist(Counted(0.2, 0.5, "text"))
+        picture.savefig(path)
+        return path.read_bytes()
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")  # the date in a PDF
+    ours = draw(tmp_path / f"ours.{format}")
+    assert drawn == ["text"]
+    monkeypatch.delattr(Picture, "draw")
+    assert ours == draw(tmp_path / f"theirs.{format}")
+    assert drawn == ["text"] * 3

@@ -18,6 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from mmer.files.writing import writing
@@ -52,6 +53,14 @@ class Picture(Figure):
         plain, _, without = _plain_text(text, FontProperties(), spelled=True)
         self.replaced |= without
         return "\n".join(textwrap.wrap(plain, width, max_lines=_LINES, placeholder="…"))
+
+    def draw(self, renderer: Any) -> None:
+        """Draw, or only lay out where there is a layout engine: matplotlib then draws again, without the engine."""
+        engine = self.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine):
+            engine.execute(self)
+        else:
+            super().draw(renderer)
 
     def savefig(self, fname: Any, *, format: str | None = None, **settings: Any) -> None:
         """Write the picture atomically to a path, or to an open file; reduce the resolution of a huge one."""
