@@ -1,4 +1,4 @@
-"""Runs the commands that neither serve nor download, and writes down who uses a socket: `python no_network.py FOLDER`.
+"""Runs the commands that neither serve nor download, and writes down who uses a socket.
 
 What Python uses is seen here; whoever starts this under `strace -e trace=network` sees native code too. Prints one JSON
 object: `ran`, the exit code of each command, and `used`, the command, the event and the address.
@@ -12,10 +12,13 @@ import sys
 from pathlib import Path
 
 from commands import SMALL, make_recordings
+from inference.conftest import save_model
 
 from mmer.recipe.schema import load_recipe
 
 MODEL = "run/model"
+WORDS = "words"
+"""A model of words alone, whose graph is small."""
 SPLIT = "data.corpus=data protocol.test=[cleo] protocol.validation=[ben]"
 COMMANDS = (
     "models",
@@ -29,8 +32,8 @@ COMMANDS = (
     f"train compact {SPLIT} {shlex.join(SMALL)}",
     "report run",
     f"model export {MODEL} -o model.mmer",
-    f"model export {MODEL} -o onnx",
-    "predict onnx data/{clip}",
+    f"model export {WORDS} -o onnx",
+    "predict onnx data/{clip} --transcript yes",
     f"predict {MODEL} data/{{clip}}",
     "predict model.mmer data/{clip} -o answers.jsonl",
     f"timeline {MODEL} data/{{clip}} -o timeline.json",
@@ -38,7 +41,7 @@ COMMANDS = (
     f"explain {MODEL} data/{{clip}} --transcript yes -o why.json",
     f"evaluate {MODEL} data --out judged",
     f"calibrate {MODEL} data --split all --on-training",
-    f"model check {MODEL} onnx",
+    f"model check {WORDS} onnx",
     f"robustness {MODEL} data --out robust --axes loudness --sample 4",
     f"score {MODEL} data --out scored",
     "score onnx data --out scored-onnx --workers 2",
@@ -61,6 +64,7 @@ SLOW = (
 def main(folder: Path, commands: tuple[str, ...]) -> None:
     os.chdir(folder)
     make_recordings(Path("data"))
+    save_model(Path(WORDS), fusion="text")
     Path("bare").mkdir()
     for path in Path("data").glob("*.flac"):
         (Path("bare") / path.name).write_bytes(path.read_bytes())
@@ -93,7 +97,3 @@ def main(folder: Path, commands: tuple[str, ...]) -> None:
             code = exit.code
         ran[current] = code
     print(json.dumps({"ran": ran, "used": used}), file=sys.__stdout__)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), COMMANDS + SLOW if "--slow" in sys.argv else COMMANDS)

@@ -27,6 +27,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("models") / "model", ctc_symbols=WAV2VEC2_ALPHABET)
 
 
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of words alone, whose graph is small."""
+    return save_model(tmp_path_factory.mktemp("models") / "words", fusion="text")
+
+
 @pytest.fixture
 def place(nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder: three recordings, with a metadata.csv, as a table and as rows of predictions."""
@@ -200,7 +206,7 @@ def test_what_is_not_allowed_to_be_written(mmer: Command, model: Path, place: Pa
 
 FULL = [
     ("train compact data.corpus=in ONE_EPOCH --out a", 120_000, "a/checkpoints/checkpoint-1"),
-    ("model export MODEL -o a", 50_000, "a"),
+    ("model export WORDS -o a", 50_000, "a"),
     ("model export MODEL -o a.mmer", 50_000, "a.mmer"),
     ("score MODEL in --out a", 2000, "a/_recordings.parquet"),
     ("corpus transcribe in --with ctc:MODEL -o a.csv", 50, "a.csv.part.jsonl"),
@@ -210,7 +216,7 @@ FULL = [
 
 @pytest.mark.parametrize(("line", "most", "file"), FULL)
 def test_a_disk_that_fills_is_one_line_and_no_half_file(
-    model: Path, place: Path, line: str, most: int, file: str
+    model: Path, words: Path, place: Path, line: str, most: int, file: str
 ) -> None:
     """A limit on the size of files stands for the disk: every library that writes meets it in its own way."""
     program = (
@@ -218,7 +224,7 @@ def test_a_disk_that_fills_is_one_line_and_no_half_file(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY)); main()"
     )
     arguments = [part for word in line.split() for part in (ONE_EPOCH if word == "ONE_EPOCH" else [word])]
-    arguments = [argument.replace("MODEL", str(model)) for argument in arguments]
+    arguments = [argument.replace("MODEL", str(model)).replace("WORDS", str(words)) for argument in arguments]
     done = processes.run(most, *arguments, program=program)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -91,8 +92,9 @@ def test_a_hub_that_never_answers_is_one_line(tmp_path: Path) -> None:
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        predicted = run(["-m", "mmer", "predict", "owner/name", "clip.wav"], endpoint, tmp_path)
-        heard = run(["-c", speech_recognizer], endpoint, tmp_path)
+        commands = ["-m", "mmer", "predict", "owner/name", "clip.wav"], ["-c", speech_recognizer]
+        with ThreadPoolExecutor() as both:  # which wait for the same seconds
+            predicted, heard = both.map(partial(run, endpoint=endpoint, home=tmp_path), commands)
     assert predicted.returncode == 2
     (line,) = predicted.stderr.splitlines()
     assert "there is no folder owner/name" in line

@@ -107,8 +107,35 @@ def test_processes_of_an_exported_model_do_without_torch(exported: Path, clip: P
     assert "torch" not in imported
 
 
-def test_a_network_of_torch_answers_without_what_it_does_not_need(model_folder: Path, clip: Path) -> None:
-    imported = _imported("predict", str(model_folder), str(clip))
+GIVEN_BACK = f"""
+import gc, sys, weakref
+from mmer.cli.main import main
+from mmer.inference.recognizer import EmotionRecognizer
+
+models, load = [], EmotionRecognizer.from_pretrained
+
+
+def from_pretrained(*arguments, **named):
+    recognizer = load(*arguments, **named)
+    models.append(weakref.ref(recognizer.network.model))
+    return recognizer
+
+
+EmotionRecognizer.from_pretrained = from_pretrained
+try:
+    main()
+except SystemExit:
+    pass
+gc.collect()
+assert gc.get_freeze_count() and [model() for model in models] == [None]
+{LISTED}
+"""
+
+
+def test_a_network_of_torch_answers_without_what_it_does_not_need_and_is_given_back(
+    model_folder: Path, clip: Path
+) -> None:
+    imported = _imported("predict", str(model_folder), str(clip), program=GIVEN_BACK)
     assert "'torch'" in imported
     for name in (
         "matplotlib",
@@ -120,19 +147,3 @@ def test_a_network_of_torch_answers_without_what_it_does_not_need(model_folder: 
         "trainer",
     ):
         assert name not in imported
-
-
-LOADED = """
-import gc, sys, weakref
-from mmer import EmotionRecognizer
-
-recognizer = EmotionRecognizer.from_pretrained(sys.argv[1])
-model = weakref.ref(recognizer.network.model)
-del recognizer
-gc.collect()
-assert gc.get_freeze_count() and model() is None
-"""
-
-
-def test_the_first_model_of_a_process_is_given_back(model_folder: Path) -> None:
-    subprocess.run([sys.executable, "-c", LOADED, str(model_folder)], check=True)
