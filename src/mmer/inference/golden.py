@@ -143,9 +143,15 @@ def golden_levels(clips: Sequence[tuple[NDArray[np.float32], str]]) -> list[list
     ]
 
 
-def write_golden(folder: Path) -> Path:
-    """Answer the golden clips on the CPU, and write `golden.json` into a model folder, complete or not at all."""
-    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu", calibrated=False)
+def write_golden(folder: Path, recognizer: EmotionRecognizer | None = None) -> Path:
+    """Answer the golden clips on the CPU, and write `golden.json` into a model folder, complete or not at all.
+
+    Args:
+        folder: the model folder.
+        recognizer: the model of that folder where it is loaded already; not used if it is on another device.
+    """
+    if recognizer is None or recognizer.network.device != "cpu":
+        recognizer = EmotionRecognizer.from_pretrained(folder, "cpu", calibrated=False)
     clips = golden_clips(recognizer.processor)
     answers = GoldenAnswers(
         weights=weights_hash(folder),

@@ -57,7 +57,9 @@ def judge_run(
     """
 
     def read(model_folder: Path) -> EmotionRecognizer:
-        return _recognizer(model_folder, recipe, speech_caches)
+        recognizer = EmotionRecognizer.from_pretrained(model_folder)
+        _take_over_sound(recognizer, recipe, speech_caches)
+        return recognizer
 
     corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
@@ -86,8 +88,9 @@ def judge_run(
         trained_on.write(folder / "model")
         _calibrate(recipe, corpus, folder / "model", console)
     _write_sound(sound, folder / "model")
-    recognizer = read(folder / "model")
-    write_golden(folder / "model")
+    recognizer = EmotionRecognizer.from_pretrained(folder / "model")
+    write_golden(folder / "model", recognizer)
+    _take_over_sound(recognizer, recipe, speech_caches)
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress
@@ -214,16 +217,14 @@ def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Cons
         )
 
 
-def _recognizer(model_folder: Path, recipe: Recipe, speech_caches: Path) -> EmotionRecognizer:
-    """Load a model, which takes over what frozen layers of its speech encoder made of recordings in training."""
-    recognizer = EmotionRecognizer.from_pretrained(model_folder)
+def _take_over_sound(recognizer: EmotionRecognizer, recipe: Recipe, speech_caches: Path) -> None:
+    """Have a model take over what frozen layers of its speech encoder made of recordings in training."""
     network = recognizer.network
     # Judging is in float32.
     assert isinstance(network, TorchNetwork)
     encoder = network.model.speech_encoder
     if encoder is not None and is_cached(recipe, encoder) and recipe.training.precision == "float32":
         network.hear = SpeechCache(speech_caches, encoder, 0).states_of_batch
-    return recognizer
 
 
 def _keep(recipe: Recipe, folder: Path, step: int, model_folder: Path) -> None:
