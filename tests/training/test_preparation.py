@@ -1,14 +1,19 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CorpusError, RecipeError
+from mmer.errors import CheckpointError, CorpusError, EncoderError, RecipeError
 from mmer.recipe.schema import load_recipe
+from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.crossval import cross_validate
 from mmer.training.preparation import as_judged, prepare, read_preparation, write_preparation
+from mmer.training.run import train
 
 RATE = 16_000
 
@@ -303,3 +308,62 @@ def test_what_names_were_taken_for_is_told(tones: Path, tmp_path: Path, tiny):
         "split"
     ].nunique()
     assert set(sides) == {1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["protocol.test=nobody"], "no speaker 'nobody'; it has A, B, C, D"),
+        (["protocol.test=D", "protocol.validation=c"], "no speaker 'c'; it has A, B, C, D"),
+        (
+            ["protocol.test=[]"],
+            r"no test speaker is named and the split column is empty; name some of its speakers",
+        ),
+        (["protocol.group=room"], "no column 'room' to group by"),
+        (["protocol.validation_group=room"], "no column 'room' to group by"),
+    ],
+)
+def test_a_protocol_that_cannot_be_kept_is_refused_before_recordings_are_read(
+    settings: list[str], reason: str, tiny, tmp_path: Path
+) -> None:
+    read: list[int] = []
+    with pytest.raises(CorpusError, match=re.escape(reason)):
+        prepare(tiny(*settings), lambda done, of: read.append(done))
+    assert not read
+    if "group" in settings[0]:
+        with pytest.raises(CorpusError, match=re.escape(reason)):
+            cross_validate(
+                tiny("protocol.validation=1", *settings), tmp_path / "folds", console=Console(quiet=True)
+            )
+
+
+def test_where_no_utterance_has_a_speaker_that_is_said_and_not_that_one_is_unknown(
+    tones: Path, tiny, tmp_path: Path
+) -> None:
+    table = Corpus.read(tones).table.assign(speaker=None)
+    Corpus(table).write(tmp_path / "nameless.parquet")
+    with pytest.raises(CorpusError, match="36 of 36 utterances have no speaker"):
+        prepare(tiny("protocol.test=A", corpus=tmp_path / "nameless.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "reason"),
+    [
+        ("model.speech.encoder=gone", EncoderError, "encoder 'gone' cannot be loaded"),
+        ("model.text.encoder=gone", EncoderError, "encoder 'gone' cannot be loaded"),
+        ("model.start_from=gone", CheckpointError, "no model folder at"),
+    ],
+)
+def test_what_training_starts_from_is_looked_for_before_the_corpus_is_read(
+    setting: str, error: type[Exception], reason: str, tiny, tones: Path, tmp_path: Path
+) -> None:
+    console, gone = Console(quiet=True), tmp_path / "gone.parquet"
+    with pytest.raises(error, match=reason):
+        train(tiny(setting, corpus=gone), tmp_path / "run", console=console)
+    with pytest.raises(error, match=reason):
+        cross_validate(
+            tiny(setting, "protocol.validation=1", corpus=gone), tmp_path / "folds", console=console
+        )
+    recipe = tiny(setting, "protocol.validation=1")
+    baseline = cross_validate_baseline("majority", recipe, tmp_path / "majority", console=console)
+    assert len(baseline.metrics.folds) == 4  # which needs none

@@ -257,4 +257,4 @@ def test_cross_validation_stops_before_training_or_leaves_out(tiny, made, tmp_pa
         cross_validate(tiny(*settings), tmp_path / "refused", console=QUIET)
     assert not list((tmp_path / "refused").glob("folds/*/checkpoints"))
     recipe = tiny(*settings, "augment.views_breaking_fold=leave_out")
-    assert len(open_folds(tmp_path / "left out", recipe, QUIET).folds) == 4
+    assert len(open_folds(tmp_path / "left out", recipe, QUIET, trains=True).folds) == 4

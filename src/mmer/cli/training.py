@@ -44,18 +44,19 @@ def train(recipe: RecipeName, overrides: RecipeSettings = None, out: OutFolder =
 
     Given the folder of a cross-validation for the recipe, train its final model on all utterances.
     """
-    from mmer.training.run import train as train_recipe
+    # In each of these commands, a wrong setting is told before PyTorch is imported, which takes seconds.
+    from mmer.recipe.schema import load_recipe
 
     _check_recipe(recipe, out)
     if RunFolder(Path(recipe)).is_cross_validation:
         from mmer.training.final import final_recipe
 
         settings, expected = final_recipe(Path(recipe), overrides or [])
-        train_recipe(settings, out, expected=expected)
-        return
-    from mmer.recipe.schema import load_recipe
+    else:
+        settings, expected = load_recipe(recipe, overrides or []), None
+    from mmer.training.run import train as train_recipe
 
-    train_recipe(load_recipe(recipe, overrides or []), out)
+    train_recipe(settings, out, expected=expected)
 
 
 def crossval(
@@ -92,13 +93,14 @@ def crossval(
     """Train and test every fold, or test a baseline on them; the same command again continues."""
     from mmer.recipe.schema import load_recipe
 
+    settings = load_recipe(recipe, overrides or [])
     if system is None:
         _refuse_without_system(per_speaker=per_speaker or None, features=features)
-        from mmer.training.crossval import cross_validate
-
         out = out or Path("crossval")
         _check_recipe(recipe, out)
-        cross_validate(load_recipe(recipe, overrides or []), out, folds.split(",") if folds else None, jobs)
+        from mmer.training.crossval import cross_validate
+
+        cross_validate(settings, out, folds.split(",") if folds else None, jobs)
         return
     from mmer.training.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
 
@@ -111,7 +113,7 @@ def crossval(
     _check_recipe(recipe, out)
     cross_validate_baseline(
         chosen,
-        load_recipe(recipe, overrides or []),
+        settings,
         out,
         per_speaker=per_speaker or standardizes,
         cache=features,
@@ -130,6 +132,9 @@ def ablate(
     jobs: Jobs = 1,
 ) -> None:
     """Train the paper's comparisons: each modality alone, naive fusion, and MMER without each of its parts."""
+    from mmer.recipe.schema import load_recipe
+
+    load_recipe(recipe, overrides or [])
     from mmer.training.ablation import ablate as ablate_recipe
 
     ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)

@@ -145,7 +145,7 @@ def make_folds(
         if corpus.table["fold"].isna().all():
             return _official_split(corpus)
         group = "fold"
-    check_known(corpus, group, ())
+    check_known(corpus, group)
     groups = groups_of(corpus, group)
     names = sorted(groups.unique())
     if isinstance(folds, int):
@@ -180,7 +180,7 @@ def _with_drawn_validation(
     seed: int,
 ) -> Folds:
     """Draw the validation groups of folds from the values of another column."""
-    check_known(corpus, validation_group, ())
+    check_known(corpus, validation_group)
     groups, validators = groups_of(corpus, group), groups_of(corpus, validation_group)
     made = {}
     for number, (name, test) in enumerate(tests.items()):

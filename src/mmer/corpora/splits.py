@@ -46,36 +46,31 @@ def assign_splits(
             groups are named and the split column is empty; utterances have no group or no speaker; a speaker is in two
             splits.
     """
+    check_groups(
+        corpus,
+        group=group,
+        test=test,
+        no_test=no_test,
+        validation=validation,
+        validation_group=validation_group,
+    )
     groups = groups_of(corpus, group)
     if test or no_test:
-        check_known(corpus, group, test, speakers_apart)
+        check_known(corpus, group, speakers_apart)
         split = pd.Series("train", index=groups.index, dtype=object)
         split[groups.isin(test)] = "test"
     else:
         split = corpus.table["split"].copy()
-        if split.isna().all():
-            found = sorted(groups.dropna().unique())
-            names = ", ".join(found[:20]) or f"none: the column {group} is empty"
-            if len(found) == 1:
-                without = "protocol.no_test=true, protocol.validation=0 and protocol.selection=last"
-                raise CorpusError(
-                    f"{corpus.source}: has one {group}, {names}, and no other to test on; record another, fill in "
-                    f"the split column, or train without a test: {without}"
-                )
-            reason = f"no test {group} is named and the split column is empty"
-            raise CorpusError(
-                f"{corpus.source}: {reason}; name some of its {group}s ({names}) in protocol.test"
-            )
     column = validation_group or group
     validators = groups_of(corpus, column)
     if not isinstance(validation, int):
-        check_known(corpus, column, validation, speakers_apart)
+        check_known(corpus, column, speakers_apart)
         chosen = validators.isin(validation)
         if both := sorted(validators[chosen & (split == "test")].unique()):
             raise CorpusError(f"{corpus.source}: {column} {both[0]} is named for both validation and test")
         split[chosen & (split == "train")] = "validation"
     elif validation and not (split == "validation").any() and (split == "train").any():
-        check_known(corpus, column, (), speakers_apart)
+        check_known(corpus, column, speakers_apart)
         tested = set(validators[split == "test"]) if speakers_apart else set()
         candidates = sorted(set(validators[split == "train"]) - tested)
         check_enough(corpus, column, candidates, validation)
@@ -85,6 +80,48 @@ def assign_splits(
     if speakers_apart:
         _check_speakers_apart(assigned)
     return assigned
+
+
+def check_groups(
+    corpus: Corpus,
+    *,
+    group: str,
+    test: Sequence[str] = (),
+    no_test: bool = False,
+    validation: int | Sequence[str] = 0,
+    validation_group: str | None = None,
+) -> None:
+    """Check that a corpus has the columns and the groups that `assign_splits` is asked for, and any test at all.
+
+    Corpora in which this fails cannot be mended by leaving utterances out, so that it can be said before recordings are
+    read.
+
+    Raises:
+        CorpusError: a column does not exist; a group is unknown; no test groups are named and the split column is
+            empty.
+    """
+    _check_names(corpus, group, test)
+    if not (test or no_test) and corpus.table["split"].isna().all():
+        found = sorted(groups_of(corpus, group).dropna().unique())
+        names = ", ".join(found[:20]) or f"none: the column {group} is empty"
+        if len(found) == 1:
+            without = "protocol.no_test=true, protocol.validation=0 and protocol.selection=last"
+            raise CorpusError(
+                f"{corpus.source}: has one {group}, {names}, and no other to test on; record another, fill in "
+                f"the split column, or train without a test: {without}"
+            )
+        reason = f"no test {group} is named and the split column is empty"
+        raise CorpusError(f"{corpus.source}: {reason}; name some of its {group}s ({names}) in protocol.test")
+    _check_names(corpus, validation_group or group, () if isinstance(validation, int) else validation)
+
+
+def _check_names(corpus: Corpus, group: str, names: Iterable[str]) -> None:
+    """Check that groups exist; where no utterance has a group, `check_known` says so."""
+    present = sorted(groups_of(corpus, group).dropna().unique())
+    for name in names:
+        if present and name not in present:
+            known = ", ".join(present[:20]) + (" ..." if len(present) > 20 else "")
+            raise CorpusError(f"{corpus.source}: no {group} {name!r}{nearest(name, present)}; it has {known}")
 
 
 def shared_speakers(corpus: Corpus) -> dict[str, float]:
@@ -148,18 +185,18 @@ def groups_of(corpus: Corpus, group: str) -> pd.Series:
     return pd.Series([None if pd.isna(name) else str(name) for name in column], column.index, dtype=object)
 
 
-def check_known(corpus: Corpus, group: str, names: Iterable[str], speakers_apart: bool = True) -> None:
+def check_known(corpus: Corpus, group: str, speakers_apart: bool = True) -> None:
+    """Check that every utterance has a group, and a speaker unless these need not be kept apart.
+
+    Raises:
+        CorpusError: one has none.
+    """
     for column in dict.fromkeys((group, "speaker") if speakers_apart else (group,)):
         unknown = int(groups_of(corpus, column).isna().sum())
         if unknown:
             found = f"{counted(unknown, 'utterance', 'has', 'have', of=len(corpus))} no {column}"
             reason = "so speakers cannot be kept apart"
             raise CorpusError(f"{corpus.source}: {found}, {reason}; fill in the column or fill in split")
-    present = sorted(groups_of(corpus, group).unique())
-    for name in names:
-        if name not in present:
-            known = ", ".join(present[:20]) + (" ..." if len(present) > 20 else "")
-            raise CorpusError(f"{corpus.source}: no {group} {name!r}{nearest(name, present)}; it has {known}")
 
 
 def check_enough(corpus: Corpus, group: str, candidates: Sequence[str], validation: int) -> None:

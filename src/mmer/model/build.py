@@ -137,6 +137,17 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     return config, processor
 
 
+def check_encoders(model: Model) -> None:
+    """Check that the encoders of a recipe are there and of a supported kind, without reading their weights.
+
+    Raises:
+        EncoderError: one is not.
+    """
+    _speech_side(model.speech)
+    if model.text.encoder != COMPACT:
+        _text_side(model.text, [])
+
+
 def functionals_share(train: Corpus, *, uses_text: bool) -> float:
     """Return the share of the linear classifier of functionals in the answer of a network trained from scratch.
 

@@ -29,7 +29,7 @@ from mmer.recipe.data import Data, Protocol
 from mmer.recipe.model import Model
 from mmer.recipe.schema import Recipe, changed_recipe
 from mmer.recipe.training import Objectives, Training
-from mmer.training.preparation import labeled, read_usable
+from mmer.training.preparation import labeled, leave_out_unusable, read_labeled
 from mmer.training.rehearsal import REHEARSED, learned_corpus
 from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import model_settings, read_trained
@@ -137,7 +137,8 @@ def plan_adaptation(
         labeled(Corpus.read(corpus), Recipe(data=data))[0], processor.labels
     )  # before recordings are decoded
     as_trained = model_settings(network.config, processor, folder)
-    usable = read_usable(Recipe(data=data, model=as_trained), progress).corpus
+    base = Recipe(data=data, model=as_trained)
+    usable = leave_out_unusable(read_labeled(base), base, progress).corpus
     labels, label_notes = _labels(usable, processor.labels)
     protocol, split_notes = _split(usable)
     settings, training, way = _way(network, as_trained, len(usable))

@@ -90,7 +90,7 @@ def cross_validate_baseline(
     _check_folder(folder, system)
     nothing_chosen = {"selection": "last", "refit": False}
     recipe = recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=nothing_chosen)})
-    made = open_folds(folder, recipe, console)
+    made = open_folds(folder, recipe, console, trains=False)
     features = pd.DataFrame()
     if baseline == "egemaps":
         corpus = Corpus.read(folder / "corpus.parquet")

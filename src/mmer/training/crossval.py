@@ -15,6 +15,7 @@ from rich.text import Text
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.labels import nearest
+from mmer.corpora.splits import check_groups
 from mmer.corpora.sufficiency import shortcomings
 from mmer.display.progress import counting
 from mmer.display.terminal import Table, messages, tell
@@ -38,14 +39,16 @@ from mmer.training.fold_runs import train_folds
 from mmer.training.preparation import (
     SAID_IN_TEST,
     Preparation,
+    leave_out_unusable,
+    read_labeled,
     read_preparation,
-    read_usable,
     share_out,
     write_preparation,
     write_recipe,
 )
 from mmer.training.selection_bias import bias_table, mean_selection_bias
 from mmer.training.speech_cache import study_cache
+from mmer.training.starting_model import check_start
 
 CONTENT = {
     "metrics.json": "every figure: of each fold, mean, spread, pooled, intervals",
@@ -115,7 +118,7 @@ def cross_validate(
     console = console or messages()
     check_output_folder(out)
     folder = Path(out).resolve()
-    made = open_folds(folder, recipe, console)
+    made = open_folds(folder, recipe, console, trains=True)
     names = list(made.folds)
     wanted = names if folds is None else list(dict.fromkeys(folds))
     for name in wanted:
@@ -164,8 +167,12 @@ def _check_space(folder: Path, todo: Sequence[Path], jobs: int) -> None:
     check_space(folder, needed, todo, jobs)
 
 
-def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
+def open_folds(folder: Path, recipe: Recipe, console: Console, *, trains: bool) -> Folds:
     """Start a cross-validation and the runs of all its folds, or resume one with the same recipe.
+
+    Args:
+        folder, recipe, console: as for `cross_validate`.
+        trains: whether the recipe's network will be trained, so that its encoders must be there.
 
     Raises:
         RecipeError, CorpusError, TrainingError: see `cross_validate`.
@@ -189,8 +196,14 @@ def open_folds(folder: Path, recipe: Recipe, console: Console) -> Folds:
         raise RecipeError(
             f"{folder} holds a cross-validation that lacks {files.folds.name}; use another folder"
         )
+    if trains:
+        check_start(recipe)
     with counting(console, "reading the corpus") as progress:
-        usable = read_usable(recipe, progress)
+        read, protocol = read_labeled(recipe), recipe.protocol
+        check_groups(
+            read.corpus, group=protocol.group, no_test=True, validation_group=protocol.validation_group
+        )
+        usable = leave_out_unusable(read, recipe, progress)
         folds = _make_folds(recipe, usable.corpus)
         folder.mkdir(parents=True, exist_ok=True)
         files.folds.unlink(missing_ok=True)

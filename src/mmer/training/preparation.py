@@ -16,7 +16,7 @@ from mmer.audio.faults import AudioFault
 from mmer.audio.load import SAMPLING_RATE, load_with_warnings
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.labels import nearest
-from mmer.corpora.splits import assign_splits, said_in_test
+from mmer.corpora.splits import assign_splits, check_groups, said_in_test
 from mmer.errors import AudioError, CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.plain_text import counted
@@ -99,7 +99,7 @@ Progress = Callable[[int, int], None]
 
 
 def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
-    """Prepare the utterances of a run: `read_usable`, then `share_out`.
+    """Prepare the utterances of a run: `read_labeled`, `leave_out_unusable`, then `share_out`.
 
     Raises:
         RecipeError, CorpusError: these functions raise one, or the recipe has several folds.
@@ -110,18 +110,26 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
             Function("cross_validate"),
             " trains; for one fold set it to null and name protocol.test",
         )
-    return share_out(read_usable(recipe, progress), recipe)
+    read, protocol = read_labeled(recipe), recipe.protocol
+    check_groups(
+        read.corpus,
+        group=protocol.group,
+        test=protocol.test,
+        no_test=protocol.no_test,
+        validation=protocol.validation,
+        validation_group=protocol.validation_group,
+    )
+    return share_out(leave_out_unusable(read, recipe, progress), recipe)
 
 
-def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation:
-    """Read the corpus of a recipe and leave out unusable utterances; the split column is that of the corpus.
+def read_labeled(recipe: Recipe) -> Preparation:
+    """Read the corpus of a recipe, and leave out utterances without its emotions or of another style.
 
-    Every recording is decoded once, so that a damaged one is found before training.
+    No recording is read; the split column is that of the corpus.
 
     Raises:
         RecipeError: no corpus is named.
-        CorpusError: the corpus cannot be read, lacks a label or a required column (`improvised`, `recognized`), no
-            utterance is left, or all have one emotion.
+        CorpusError: the corpus cannot be read, or lacks a label or a required column (`improvised`, `recognized`).
     """
     data = recipe.data
     if data.corpus is None:
@@ -136,34 +144,50 @@ def read_usable(recipe: Recipe, progress: Progress | None = None) -> Preparation
             Function("transcribe"),
             ", or set data.recognized=0",
         )
-    usable, notes = labeled(corpus, recipe)
-    skipped = [_left_out_for_label(row) for row in _missing(corpus, usable)]
+    kept, notes = labeled(corpus, recipe)
+    skipped = [_left_out_for_label(row) for row in _missing(corpus, kept)]
     if recipe.protocol.style != "all":
-        usable, others = _of_style(usable, recipe.protocol.style)
+        kept, others = _of_style(kept, recipe.protocol.style)
         skipped += others
-    fusion, has_recordings = recipe.model.fusion, bool(usable.table["audio_path"].notna().any())
-    if fusion != "text" and (fusion != "auto" or has_recordings):
-        usable, unusable, cancelling = _check_recordings(usable, recipe, progress)
-        skipped += unusable
-        if cancelling:
-            notes = (*notes, _told_of_channels(cancelling))
-    if not len(usable):
+    return _prepared(kept, skipped, notes, recipe)
+
+
+def leave_out_unusable(read: Preparation, recipe: Recipe, progress: Progress | None = None) -> Preparation:
+    """Leave out utterances of `read_labeled` whose recordings cannot be used, and truncate as the recipe says.
+
+    Every recording is decoded once, so that a damaged one is found before training.
+
+    Raises:
+        CorpusError: no utterance is left, or all have one emotion.
+    """
+    fusion, has_recordings = recipe.model.fusion, bool(read.corpus.table["audio_path"].notna().any())
+    if fusion == "text" or (fusion == "auto" and not has_recordings):
+        return read
+    kept, skipped, cancelling = _check_recordings(read.corpus, recipe, progress)
+    notes = (*read.notes, _told_of_channels(cancelling)) if cancelling else read.notes
+    return _prepared(kept, [*read.skipped.to_dict("records"), *skipped], notes, recipe)
+
+
+def _prepared(kept: Corpus, skipped: Sequence[Row], notes: tuple[str, ...], recipe: Recipe) -> Preparation:
+    """Check that utterances are left, of two emotions or more."""
+    data = recipe.data
+    if not len(kept):
         most = ""
         if skipped:
             kind, number = Counter(row["kind"] for row in skipped).most_common(1)[0]
             reason = next(row["reason"] for row in skipped if row["kind"] == kind)
             most = f"; {number} are {kind}, the first: {reason}"
+        all_of = counted(len({row["utterance_id"] for row in skipped}), "utterance")
         raise CorpusError(
-            f"{data.corpus}: none of {counted(len(corpus), 'utterance')} can be used{most}; correct the table "
-            "or the recordings"
+            f"{data.corpus}: none of {all_of} can be used{most}; correct the table or the recordings"
         )
-    labels = data.labels or usable.emotions
+    labels = data.labels or kept.emotions
     if len(labels) < 2:
         found = (
             f"every utterance that can be used is {labels[0]!r}" if labels else "no utterance has an emotion"
         )
         raise CorpusError(f"{data.corpus}: {found}; a model tells two emotions or more apart")
-    return Preparation(usable, labels, _table(skipped), notes)
+    return Preparation(kept, labels, _table(skipped), notes)
 
 
 def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
@@ -182,7 +206,7 @@ def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
     return corpus.with_labels(data.labels, met)[0], notes
 
 
-def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
+def share_out(read: Preparation, recipe: Recipe) -> Preparation:
     """Assign usable utterances to splits, leave out those that no split uses, and add those that are rehearsed.
 
     Raises:
@@ -191,7 +215,7 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
     """
     protocol = recipe.protocol
     split = assign_splits(
-        usable.corpus,
+        read.corpus,
         group=protocol.group,
         test=protocol.test,
         no_test=protocol.no_test,
@@ -214,8 +238,8 @@ def share_out(usable: Preparation, recipe: Recipe) -> Preparation:
         used = used.select(~same)
     labels = recipe.data.labels or used.emotions
     used = with_rehearsal(used, recipe)
-    all_skipped = pd.concat([usable.skipped, _table(skipped)], ignore_index=True)
-    preparation = Preparation(used, labels, all_skipped, usable.notes)
+    all_skipped = pd.concat([read.skipped, _table(skipped)], ignore_index=True)
+    preparation = Preparation(used, labels, all_skipped, read.notes)
     _check_splits(preparation, recipe)
     choose_views(preparation.corpus, recipe)
     return preparation

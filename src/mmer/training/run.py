@@ -39,6 +39,7 @@ from mmer.training.second_views import choose_views, told
 from mmer.training.selection import is_over
 from mmer.training.software import note_changes, versions_now
 from mmer.training.speech_cache import study_cache
+from mmer.training.starting_model import check_start
 from mmer.training.trainer import TEXT_CACHE
 
 
@@ -144,6 +145,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> tuple[Preparation, 
     elif not files.is_vacant:
         raise TrainingError(f"{folder} is neither a run nor an empty folder; use another folder")
     if different or not files.is_run:
+        check_start(asked)
         with counting(console, "reading the corpus") as progress:
             preparation = prepare(asked, progress)
         trained = preparation.part("train")

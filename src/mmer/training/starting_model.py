@@ -17,7 +17,7 @@ from mmer.inference.backends.composition import Composition
 from mmer.inference.backends.model_folder import read_processor
 from mmer.inference.backends.onnx_network import MODEL
 from mmer.inference.backends.torch_network import read_torch_network
-from mmer.model.build import build_model, class_weights, configure, languages_of
+from mmer.model.build import build_model, check_encoders, class_weights, configure, languages_of
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
@@ -60,6 +60,20 @@ def starting_model(
         model.add_lora(recipe.model.lora.model_dump())
     processor.labels = list(labels)
     return model, processor
+
+
+def check_start(recipe: Recipe) -> None:
+    """Check what `starting_model` will read, as far as the utterances do not matter.
+
+    Raises:
+        EncoderError, CheckpointError, RecipeError: as for `starting_model`.
+    """
+    if recipe.model.start_from is None:
+        check_encoders(recipe.model)
+        return
+    start, processor = read_trained(recipe.model.start_from)
+    if recipe.model.fusion != "auto":
+        _check_settings(recipe.model, start.config, processor)
 
 
 def starting_config(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> MMERConfig:
