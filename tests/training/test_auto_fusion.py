@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from commands import train_folds_here
+from interrupting import Interrupting
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
@@ -94,7 +95,9 @@ def test_another_corpus_decides_anew(tiny: Tiny, tones: Path, tmp_path: Path) ->
     begun = prepare(first)
     write_preparation(begun, with_fusion(first, begun.part("train")), tmp_path / "run")
     assert load_run_recipe(tmp_path / "run").model.fusion == "speech"
-    assert load_run_recipe(train(second, tmp_path / "run", console=console()).folder).model.fusion == "mmer"
+    with pytest.raises(KeyboardInterrupt):  # before the judgement
+        train(second, tmp_path / "run", console=Console(file=Interrupting("epoch 1/1")))
+    assert load_run_recipe(tmp_path / "run").model.fusion == "mmer"
 
 
 def test_folds_decide_for_themselves(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

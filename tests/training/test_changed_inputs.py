@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from interrupting import Interrupting
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
@@ -43,8 +44,23 @@ def relabel(table: Path) -> None:
 def test_a_finished_run_of_another_corpus_is_refused(
     tiny: Callable[..., Recipe], own: Path, tmp_path: Path
 ) -> None:
+    """That of an earlier version goes on with a note; the model knows what it was trained on."""
     recipe, out = tiny("training.epochs=1", corpus=own), tmp_path / "run"
-    train(recipe, out, console=quiet())
+    run = train(recipe, out, console=quiet())
+    figures = evaluate(run.model_folder, Corpus.read(own), device="cpu")
+    assert figures.in_training == {"utterances": 36, "train": 18, "validation": 9}
+    shutil.move(out / "content", tmp_path / "content")
+    console = quiet()
+    train(recipe, out, console=console)
+    assert "an earlier version began it" in printed(console)
+    assert "is complete" in printed(console)
+    shutil.move(tmp_path / "content", out / "content")
+    shutil.move(own, tmp_path / "elsewhere")
+    console = quiet()
+    train(recipe, out, console=console)
+    assert "is not there" in printed(console)
+    assert "is complete" in printed(console)
+    shutil.move(tmp_path / "elsewhere", own)
     for path in own.parent.glob("A_*"):  # as they were, under another date
         path.touch()
     console = quiet()
@@ -73,30 +89,13 @@ def test_a_finished_run_of_another_corpus_is_refused(
         train(recipe, out, console=quiet())
 
 
-def test_a_run_of_an_earlier_version_goes_on_with_a_note(
-    tiny: Callable[..., Recipe], own: Path, tmp_path: Path
-) -> None:
-    recipe, out = tiny("training.epochs=1", corpus=own), tmp_path / "run"
-    train(recipe, out, console=quiet())
-    shutil.move(out / "content", tmp_path / "content")
-    console = quiet()
-    train(recipe, out, console=console)
-    assert "an earlier version began it" in printed(console)
-    assert "is complete" in printed(console)
-    shutil.move(tmp_path / "content", out / "content")
-    own.unlink()
-    console = quiet()
-    train(recipe, out, console=console)
-    assert "is not there" in printed(console)
-    assert "is complete" in printed(console)
-
-
 def test_an_encoder_that_was_replaced_is_another(
     tiny: Callable[..., Recipe], own: Path, reader: Path, tmp_path: Path
 ) -> None:
     encoder = shutil.copytree(reader, tmp_path / "reader")
     recipe = tiny("training.epochs=1", f"model.text.encoder={encoder}", "model.fusion=text", corpus=own)
-    train(recipe, tmp_path / "run", console=quiet())
+    with pytest.raises(KeyboardInterrupt):  # before the judgement
+        train(recipe, tmp_path / "run", console=Console(file=Interrupting("epoch 1/1")))
     config = encoder / "config.json"
     config.write_text(
         config.read_text().replace('"hidden_dropout_prob": 0.1', '"hidden_dropout_prob": 0.2') + " "
@@ -126,13 +125,9 @@ def test_a_baseline_is_judged_anew(tiny: Callable[..., Recipe], own: Path, tmp_p
     assert again.pooled.confusion_matrix != first.pooled.confusion_matrix
 
 
-def test_a_trained_model_knows_what_it_was_trained_on(
+def test_a_refitted_model_knows_what_it_was_trained_on(
     tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
 ) -> None:
-    run = train(tiny("training.epochs=1"), tmp_path / "run", console=quiet())
-    whole = Corpus.read(tones)
-    figures = evaluate(run.model_folder, whole, device="cpu")
-    assert figures.in_training == {"utterances": 36, "train": 18, "validation": 9}
-    again = train(tiny("training.epochs=1", "protocol.refit=true"), tmp_path / "refitted", console=quiet())
-    figures = evaluate(again.model_folder, whole, device="cpu")
+    run = train(tiny("training.epochs=1", "protocol.refit=true"), tmp_path / "refitted", console=quiet())
+    figures = evaluate(run.model_folder, Corpus.read(tones), device="cpu")
     assert figures.in_training == {"utterances": 36, "train": 27, "validation": 0}

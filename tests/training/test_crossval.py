@@ -37,7 +37,7 @@ from mmer.training.run import train
 from mmer.training.selection_bias import mean_selection_bias, selection_bias
 
 LAST = "protocol={test: [], selection: last, validation: 0}"
-EPOCHS = 10
+EPOCHS = 6
 
 
 def quiet() -> Console:

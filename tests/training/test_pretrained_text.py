@@ -58,7 +58,7 @@ def test_it_generalizes_to_other_words(tmp_path: Path, how: str, rate: str) -> N
             "protocol={validation: 0, selection: last}",
             f"model={{fusion: text, text: {{encoder: {encoder}, train: {how}}}}}",
             "objectives={supervised_contrastive_weight: 0, augmented_contrastive_weight: 0}",
-            f"training={{epochs: 8, batch_size: 8, learning_rate: 1.0e-2, text_learning_rate: {rate}}}",
+            f"training={{epochs: 4, batch_size: 8, learning_rate: 1.0e-2, text_learning_rate: {rate}}}",
         ],
     )
     run = train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))

@@ -298,7 +298,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
 ) -> None:
     """Interrupted in the first and in the second epoch, when texts of it are in the cache; dropout and views on."""
     # Room for some texts only, so that it matters which were there first.
-    recipe = frozen("training.epochs=3", "training.batch_size=4", "training.text_cache_gb=1e-6")
+    recipe = frozen("training.epochs=2", "training.batch_size=4", "training.text_cache_gb=1e-6")
     whole = train(recipe, tmp_path / "whole", console=Console(file=io.StringIO()))
     folder, complete = tmp_path / "run", TextCache.complete
     for batches in (3, 10):  # an epoch has five of training and three of validation
@@ -311,7 +311,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(TextCache, "complete", interrupted)
-        with pytest.raises(KeyboardInterrupt, match=f"{batches // 8} of 3 epochs (is|are) saved"):
+        with pytest.raises(KeyboardInterrupt, match=f"{batches // 8} of 2 epochs (is|are) saved"):
             train(recipe, folder, console=Console(file=io.StringIO()))
         (kept,) = (folder / "text_cache").glob("*/states.bin")
         assert 0 < kept.stat().st_size <= 1000
