@@ -87,6 +87,7 @@ def test_other_words_are_in_the_language_of_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recognizer.model.config, "languages", languages)
+    monkeypatch.setattr(attribution_module, "STEPS", (1,))  # shares are no matter here
     told = explain(recognizer, Utterance(voice, WORDS, 16_000))
     assert told.counterfactuals["other words, same voice"].transcript == said
     assert any((noted or "no sentence") in note for note in told.notes) == (noted is not None)
@@ -301,6 +302,7 @@ def test_files(
     assert "other words, same voice" in shown.out
     assert " rather than " in shown.out.splitlines()[0]
     assert f'read instead: "{ENGLISH}"' in shown.out
+    monkeypatch.setattr(attribution_module, "STEPS", (1,))  # the same shares again are no matter
     done = run(
         capfd, monkeypatch, [*asked, "--other-words", "I never said that!", "-o", tmp_path / "why.json"]
     )
