@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import starting_model
 
 SHORT = ["training.epochs=2", "protocol.refit=false", "data.rehearsal=null"]
+ONE_EPOCH = ["training.epochs=1", *SHORT[1:]]
 
 
 def quiet() -> Console:
@@ -53,26 +55,49 @@ def base(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) 
     return train(recipe, tmp_path_factory.mktemp("base") / "run", console=quiet())
 
 
+def write_part(tones: Path, folder: Path, speakers: str = "D", **columns: Any) -> Path:
+    """Write a part of the tones, with other columns, as a user's corpus."""
+    table = Corpus.read(tones).table
+    table = table[table["speaker"].isin(list(speakers))].assign(**columns).reset_index(drop=True)
+    Corpus(table).write(folder / "own.parquet")
+    return folder / "own.parquet"
+
+
 @pytest.fixture
 def own(tones: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a part of the tones, with other columns, as a user's corpus."""
-
-    def write(speakers: str = "D", **columns: Any) -> Path:
-        table = Corpus.read(tones).table
-        table = table[table["speaker"].isin(list(speakers))].assign(**columns).reset_index(drop=True)
-        Corpus(table).write(tmp_path / "own.parquet")
-        return tmp_path / "own.parquet"
-
-    return write
+    return partial(write_part, tones, tmp_path)
 
 
 def tired_for_sad(table: pd.DataFrame) -> pd.Series:
     return table["emotion"].replace("sad", "tired")
 
 
+@pytest.fixture(scope="module")
+def adapted(
+    base: TrainingRun, tones: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingRun, Path, str]:
+    """The model, gone on with to speaker D, the corpus, and what was printed."""
+    folder, console = tmp_path_factory.mktemp("adapted"), quiet()
+    path = write_part(tones, folder)
+    run = adapt(base.model_folder, path, folder / "run", SHORT, console=console)
+    assert isinstance(console.file, io.StringIO)
+    return run, path, " ".join(console.file.getvalue().split())
+
+
+@pytest.fixture(scope="module")
+def tired(
+    base: TrainingRun, tones: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingRun, Path]:
+    """The model, gone on with to clips of which some are tired and none is sad, and their corpus."""
+    folder = tmp_path_factory.mktemp("tired")
+    path = write_part(tones, folder, emotion=tired_for_sad)
+    settings = [*SHORT, "training.average_with_start=0"]
+    return adapt(base.model_folder, path, folder / "run", settings, console=quiet()), path
+
+
 def test_weights_and_statistics_are_those_of_the_model(base: TrainingRun, own, tmp_path: Path) -> None:
     """With a pull of its whole way back, a step changes the classifier alone."""
-    all_of_it = [*SHORT, "training.pull_to_start=1e9", "training.warmup_ratio=0"]
+    all_of_it = [*ONE_EPOCH, "training.pull_to_start=1e9", "training.warmup_ratio=0"]
     adapted = adapt(base.model_folder, own(), tmp_path / "adapted", all_of_it, console=quiet())
     before, after = weights(base.model_folder), weights(adapted.model_folder)
     assert {name for name, weight in before.items() if not torch.equal(weight, after[name])} == {
@@ -85,48 +110,50 @@ def test_weights_and_statistics_are_those_of_the_model(base: TrainingRun, own, t
     assert new.tokenizer.get_vocab() == old.tokenizer.get_vocab()
 
 
-def test_the_adapted_model_is_an_ordinary_one(base: TrainingRun, own, tmp_path: Path) -> None:
-    console = quiet()
-    adapted = adapt(base.model_folder, own(), tmp_path / "adapted", SHORT, console=console)
-    assert isinstance(console.file, io.StringIO)
-    told = " ".join(console.file.getvalue().split())
+def test_the_adapted_model_is_an_ordinary_one(
+    base: TrainingRun, adapted: tuple[TrainingRun, Path, str]
+) -> None:
+    run, path, told = adapted
     assert "all weights are trained on 9 clips, since the model is small" in told
     assert "3 clips are held out to choose the epoch, since the clips are of 1 speaker" in told
-    changed = weights(adapted.model_folder)
+    changed = weights(run.model_folder)
     moved = [
         name for name, weight in weights(base.model_folder).items() if not torch.equal(weight, changed[name])
     ]
     assert any(name.startswith("speech_encoder") for name in moved)
     assert any(name.startswith("text_encoder") for name in moved)
-    corpus = Corpus.read(tmp_path / "own.parquet")
-    answers = EmotionRecognizer.from_pretrained(adapted.model_folder).predict_corpus(corpus)
+    corpus = Corpus.read(path)
+    answers = EmotionRecognizer.from_pretrained(run.model_folder).predict_corpus(corpus)
     assert answers["error"].isna().all()
-    both = TrainedOn.read(adapted.model_folder)
+    both = TrainedOn.read(run.model_folder)
     first = TrainedOn.read(base.model_folder)
     assert both is not None
     assert first is not None
     assert len(both.table) == len(first.table) + 9
     assert both.splits_of(corpus).notna().all()
-    card = write_model_card(adapted.folder).read_text()
+    card = write_model_card(run.folder).read_text()
     assert "trained further from the model run" in card
     assert "Speakers are not kept apart" in card
 
 
-def test_only_sound_unlike_both_trainings_is_warned_of(base: TrainingRun, own, tmp_path: Path) -> None:
+def test_only_sound_unlike_both_trainings_is_warned_of(
+    base: TrainingRun, adapted: tuple[TrainingRun, Path, str], own, tmp_path: Path
+) -> None:
     before = OutOfDistribution.of_model(base.model_folder)
     assert before is not None
-    many = adapt(base.model_folder, own("BCD"), tmp_path / "many", SHORT, console=quiet())
+    many = adapt(base.model_folder, own("BCD"), tmp_path / "many", ONE_EPOCH, console=quiet())
     after = OutOfDistribution.of_model(many.model_folder)
     assert after is not None
     assert after.trainings[0] == before.trainings[0]
     assert [training.recordings for training in after.trainings] == [27, 27]
-    few = adapt(base.model_folder, own(), tmp_path / "few", SHORT, console=quiet())  # of 9 clips
+    few, _, _ = adapted  # to 9 clips
     assert OutOfDistribution.of_model(few.model_folder) is None
 
 
-def test_interrupted_and_resumed_is_uninterrupted(base: TrainingRun, own, tmp_path: Path) -> None:
-    path = own()
-    whole = adapt(base.model_folder, path, tmp_path / "whole", SHORT, console=quiet())
+def test_interrupted_and_resumed_is_uninterrupted(
+    base: TrainingRun, adapted: tuple[TrainingRun, Path, str], tmp_path: Path
+) -> None:
+    whole, path, _ = adapted
     with pytest.raises(KeyboardInterrupt):
         adapt(
             base.model_folder, path, tmp_path / "run", SHORT, console=Console(file=Interrupting("epoch 1/2"))
@@ -139,16 +166,18 @@ def test_interrupted_and_resumed_is_uninterrupted(base: TrainingRun, own, tmp_pa
 
 def test_another_model_in_the_same_place_is_not_gone_on_with(base: TrainingRun, own, tmp_path: Path) -> None:
     start = Path(shutil.copytree(base.model_folder, tmp_path / "start"))
-    adapt(start, own(), tmp_path / "run", ["training.epochs=1", *SHORT[1:]], console=quiet())
+    with pytest.raises(KeyboardInterrupt):  # before the judgement
+        adapt(start, own(), tmp_path / "run", ONE_EPOCH, console=Console(file=Interrupting("epoch 1/1")))
     raise_first_logit(start)
     with pytest.raises(
         RecipeError, match=r"what is in data\.corpus: .*model\.start_from.*use another folder"
     ):
-        adapt(start, own(), tmp_path / "run", ["training.epochs=1", *SHORT[1:]], console=quiet())
+        adapt(start, own(), tmp_path / "run", ONE_EPOCH, console=quiet())
 
 
-def test_new_labels_follow_those_that_stay(base: TrainingRun, own, tmp_path: Path) -> None:
-    plan = plan_adaptation(base.model_folder, own(emotion=tired_for_sad))
+def test_new_labels_follow_those_that_stay(base: TrainingRun, tired: tuple[TrainingRun, Path]) -> None:
+    run, path = tired
+    plan = plan_adaptation(base.model_folder, path)
     assert plan.recipe.data.labels == ["angry", "calm", "tired"]
     assert "new labels, learned from these clips alone: tired" in plan.notes
     assert any("no clip is sad, so the adapted model no longer answers that" in note for note in plan.notes)
@@ -160,8 +189,7 @@ def test_new_labels_follow_those_that_stay(base: TrainingRun, own, tmp_path: Pat
     assert torch.equal(now[:2], before[:2])
     assert not torch.equal(now[2], before[2])
     assert processor.labels == ["angry", "calm", "tired"] == list((model.config.id2label or {}).values())
-    adapted = adapt(base.model_folder, tmp_path / "own.parquet", tmp_path / "adapted", SHORT, console=quiet())
-    assert EmotionRecognizer.from_pretrained(adapted.model_folder).labels == ["angry", "calm", "tired"]
+    assert EmotionRecognizer.from_pretrained(run.model_folder).labels == ["angry", "calm", "tired"]
 
 
 def test_labels_stand_in_the_order_of_the_model(base: TrainingRun, own, tiny) -> None:
@@ -240,24 +268,27 @@ def test_what_is_trained_depends_on_size_and_clips(
     assert "are trained by LoRA" in many.notes[0]
 
 
+@pytest.fixture(scope="module")
+def large(tiny, listener: Path, reader: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A model of pretrained encoders."""
+    recipe = tiny(f"model.speech.encoder={listener}", f"model.text.encoder={reader}", "training.epochs=1")
+    recipe = changed_recipe(recipe, ["augment.speech.probability=0", "model.speech.train=frozen"])
+    return train(recipe, tmp_path_factory.mktemp("large") / "run", console=quiet())
+
+
 @pytest.mark.parametrize("fewest_for_lora", [9, 100])
 def test_large_encoders(
-    tiny,
+    large: TrainingRun,
     own,
-    listener: Path,
-    reader: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fewest_for_lora: int,
 ) -> None:
     """Pretrained encoders learn by LoRA or stay as they are; the result is an ordinary model in both cases."""
-    recipe = tiny(f"model.speech.encoder={listener}", f"model.text.encoder={reader}", "training.epochs=1")
-    recipe = changed_recipe(recipe, ["augment.speech.probability=0", "model.speech.train=frozen"])
-    start = train(recipe, tmp_path / "base", console=quiet())
     monkeypatch.setattr(module, "SMALL", 0)
     monkeypatch.setattr(module, "FEWEST_FOR_LORA", fewest_for_lora)
-    adapted = adapt(start.model_folder, own(), tmp_path / "adapted", SHORT, console=quiet())
-    before, after = weights(start.model_folder), weights(adapted.model_folder)
+    adapted = adapt(large.model_folder, own(), tmp_path / "adapted", SHORT, console=quiet())
+    before, after = weights(large.model_folder), weights(adapted.model_folder)
     assert before.keys() == after.keys()
     moved = {name.split(".")[0] for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert {"fusion", "classifier"} <= moved
@@ -281,11 +312,11 @@ def test_settings_that_the_model_does_not_have(base: TrainingRun, own, tmp_path:
 def test_speakers_of_a_model_that_standardizes_per_speaker_are_kept(tiny, own, tmp_path: Path) -> None:
     recipe = tiny("model.speech.normalization=speaker", "training.epochs=1")
     start = train(recipe, tmp_path / "base", console=quiet())
-    adapted = adapt(start.model_folder, own("D"), tmp_path / "adapted", SHORT, console=quiet())
+    adapted = adapt(start.model_folder, own("D"), tmp_path / "adapted", ONE_EPOCH, console=quiet())
     assert set(EmotionRecognizer.from_pretrained(adapted.model_folder).speakers) == {"D"}
     old, new = (MMERProcessor.from_pretrained(run.model_folder) for run in (start, adapted))
     assert new.speaker_prior == old.speaker_prior is not None
-    further = adapt(adapted.model_folder, own("A"), tmp_path / "further", SHORT, console=quiet())
+    further = adapt(adapted.model_folder, own("A"), tmp_path / "further", ONE_EPOCH, console=quiet())
     assert set(EmotionRecognizer.from_pretrained(further.model_folder).speakers) == {"A", "D"}
 
 
@@ -404,19 +435,18 @@ def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
 
 
 def test_the_kept_weights_are_the_average_with_those_of_the_model(
-    base: TrainingRun, own, tmp_path: Path
+    base: TrainingRun, tired: tuple[TrainingRun, Path], tmp_path: Path
 ) -> None:
-    path, before = own(emotion=tired_for_sad), weights(base.model_folder)
-    kept = {}
-    for share in (0, 0.25):
-        settings = [*SHORT, f"training.average_with_start={share}"]
-        adapted = adapt(base.model_folder, path, tmp_path / f"{share}", settings, console=quiet())
-        kept[share] = weights(adapted.model_folder)
-    for name, trained in kept[0].items():
+    run, path = tired
+    before, settings = weights(base.model_folder), [*SHORT, "training.average_with_start=0.25"]
+    averaged = weights(
+        adapt(base.model_folder, path, tmp_path / "run", settings, console=quiet()).model_folder
+    )
+    for name, trained in weights(run.model_folder).items():
         expected = 0.75 * trained + 0.25 * before[name]
         if name in ("classifier.weight", "classifier.bias"):
             expected[2] = trained[2]  # of the new label
-        torch.testing.assert_close(kept[0.25][name], expected)
+        torch.testing.assert_close(averaged[name], expected)
 
 
 @pytest.mark.parametrize("setting", ["data.rehearsal=old.parquet", "training.average_with_start=0.5"])
