@@ -176,23 +176,21 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
 @settings(max_examples=60, deadline=None)
 @given(table=tables())
-def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, suffix: str, table: pd.DataFrame
-) -> None:
-    path = tmp_path_factory.mktemp("tables") / f"corpus{suffix}"
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, table: pd.DataFrame) -> None:
+    folder = tmp_path_factory.mktemp("tables")
     written = Corpus(table)
-    written.write(path)
-    read = Corpus.read(path)
-    assert list(read.table.columns) == list(written.table.columns)
-    for name in written.table.columns:
-        before, after = written.table[name].tolist(), read.table[name].tolist()
-        before, after = (
-            [None if pd.isna(value) else value for value in values] for values in (before, after)
-        )
-        assert after == before, name
+    for suffix in SUFFIXES:
+        written.write(folder / f"corpus{suffix}")
+        read = Corpus.read(folder / f"corpus{suffix}")
+        assert list(read.table.columns) == list(written.table.columns), suffix
+        for name in written.table.columns:
+            before, after = written.table[name].tolist(), read.table[name].tolist()
+            before, after = (
+                [None if pd.isna(value) else value for value in values] for values in (before, after)
+            )
+            assert after == before, (suffix, name)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

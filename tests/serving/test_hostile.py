@@ -255,7 +255,8 @@ class TestWasteful:
 
     def test_a_body_in_tiny_pieces(self, service: Service) -> None:
         url = service()
-        head = request(url).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        head = request(url, headers={"Connection": "close"})
+        head = head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         with connect(url, head + b"1\r\n \r\n" * 2000) as client:
             assert read(client).startswith("HTTP/1.1 400 ")
         pieces = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (b" " * 20, BODY) * 1001)

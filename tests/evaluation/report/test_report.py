@@ -32,7 +32,6 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.model.encoders.speech import FUNCTIONALS_SCALE
 from mmer.recipe.schema import load_recipe
 from mmer.training import crossval
-from mmer.training.run import train
 
 NASTY = ' <script>alert("1")</script> 50% of $x_1$ | & #{~^} \\end{table}'
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -99,13 +98,6 @@ def recipe(recordings: Path, *overrides: str):
 
 
 @pytest.fixture(scope="module")
-def ordinary(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "ordinary"
-    train(recipe(recordings), folder, console=quiet())
-    return folder
-
-
-@pytest.fixture(scope="module")
 def validated(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cross-validation."""
     folder = tmp_path_factory.mktemp("runs") / "validated"
@@ -113,6 +105,13 @@ def validated(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         patch.setattr(crossval, "train_folds", train_folds_here)
         crossval.cross_validate(recipe(recordings, "protocol.test=[]"), folder, console=quiet())
     return folder
+
+
+@pytest.fixture(scope="module")
+def ordinary(validated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run: the fold of a cross-validation is one like any other."""
+    (fold,) = [path for path in (validated / "folds").iterdir() if path.name.startswith("ben")]
+    return Path(shutil.copytree(fold, tmp_path_factory.mktemp("runs") / "ordinary"))
 
 
 @pytest.fixture(scope="module")
