@@ -52,7 +52,7 @@ def test_against_counting_and_scikit_learn(pairs: list[tuple[int, int]]):
         sum(t == p for t, p in zip(truth, predicted, strict=True)) / len(pairs)
     )
     for average in ("macro", "weighted"):
-        expected = f1_score(truth, predicted, average=average, zero_division=0)
+        expected = f1_score(truth, predicted, average=average, zero_division=0)  # pyright: ignore[reportArgumentType]
         assert getattr(figures, f"{average}_f1") == pytest.approx(expected)
 
 
