@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,16 +34,6 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "balanced accuracy (UA)" in done.stderr
     assert "[transformers]" not in done.stderr  # warnings that are of no use to people who train
     return out
-
-
-def test_help_is_there_without_waiting_for_pytorch() -> None:
-    program = (
-        "import sys; from mmer.cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    )
-    for arguments in (["--help"], ["corpus", "--help"], ["train", "--help"], ["predict", "--help"]):
-        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "Usage" in done.stdout
 
 
 def test_prepare_and_show_a_corpus(mmer: Command, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`mmer corpus prepare`: releases by name, formats and tables, one or several, into a table or a format."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,11 +35,13 @@ def test_names_tables_and_formats_together(mmer: Command, tmp_path: Path) -> Non
     done = mmer("corpus", "prepare", tmp_path / "said", "--rename", "calm=neutral", "-o", table)
     assert (done.code, done.err.splitlines()[-1]) == (0, f"24 utterances in {table}")
     assert set(pd.read_csv(table)["emotion"]) == {"angry", "happy", "neutral", "sad"}
-    done = mmer("corpus", "prepare", "spoken", tmp_path / "spoken", table, "-o", both)
+    (tmp_path / "emodb").mkdir()
+    shutil.copy(min((tmp_path / "said").glob("*.flac")), tmp_path / "emodb" / "03a01Fa.wav")
+    done = mmer("corpus", "prepare", "emodb", tmp_path / "emodb", table, "-o", both)
     assert done.code == 0, done.err
     merged = Corpus.read(both).table
-    assert len(merged) == 648
-    assert set(merged["corpus"]) == {"mine", "spoken"}
-    for source in (f"spoken:{tmp_path / 'spoken'}", table):
+    assert len(merged) == 25
+    assert set(merged["corpus"]) == {"mine", "emodb"}
+    for source in (f"emodb:{tmp_path / 'emodb'}", table):
         refused = mmer("corpus", "prepare", source, "--audio", tmp_path, "-o", tmp_path / "x.csv")
         assert "its audio files are where it says" in refused.err

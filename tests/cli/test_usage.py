@@ -276,9 +276,10 @@ def test_the_library_names_no_option_and_no_command() -> None:
         r"torchrun|tensorboard|var\(--|^--(out|nproc)|--local-dir"
     )  # of other programs, of CSS, of a process
     spoken = "made on this machine by mmer corpus prepare spoken"  # where a corpus comes from
-    assert [
-        each for each in strings_of_library() if named.search(each[1]) and not theirs.search(each[1])
-    ] == [each for each in strings_of_library() if each[1] == spoken]
+    strings = strings_of_library()
+    assert [each for each in strings if named.search(each[1]) and not theirs.search(each[1])] == [
+        each for each in strings if each[1] == spoken
+    ]
 
 
 def test_every_function_that_a_message_names_has_a_command() -> None:

@@ -27,6 +27,7 @@ from mmer.errors import CheckpointError, CodedWarning
 from mmer.features.model_files import LogMelExtractor
 from mmer.files.damaged import read_json_object
 from mmer.inference.backends.bundle import write_bundle
+from mmer.inference.explain import attribution
 from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen_command import listen_to
@@ -313,6 +314,7 @@ def test_pictures_and_the_page_show_it(
         draw(self, *arguments, **settings)
 
     monkeypatch.setattr(Picture, "savefig", savefig)
+    monkeypatch.setattr(attribution, "STEPS", (1,))  # shares are no matter here
     for name in ("muffled.wav", "plain.wav"):
         explain(recognizer, Utterance(str(labeled / name), "yes")).plot(tmp_path / "explained.png")
         found = timeline(recognizer, labeled / name)

@@ -188,11 +188,11 @@ def test_calibration_is_not_fitted_on_what_was_trained_on(
 
 
 def test_robustness_tells_it(model: Path, corpus: Corpus, tmp_path: Path) -> None:
-    result = measure(model, corpus, tmp_path, axes=["length"], device="cpu")
+    result = measure(model, corpus, tmp_path, axes=["length:1"], device="cpu")
     assert (result.in_training or {})["train"] == 20
     assert "28 of 40 utterances were in the training" in shown(robustness_table(result))
     relabeled = changed(corpus, emotion=[LABELS[0]] * 39 + [LABELS[1]])
     with pytest.raises(
         MMERError, match=r"different in the rows or recordings of the corpus; use another folder"
     ):
-        measure(model, relabeled, tmp_path, axes=["length"], device="cpu")
+        measure(model, relabeled, tmp_path, axes=["length:1"], device="cpu")
