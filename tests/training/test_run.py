@@ -279,6 +279,12 @@ def test_evaluate_renames_and_counts_what_it_leaves_out(learned: tuple[TrainingR
 def check_statistics(run: TrainingRun) -> None:
     best = max(log["eval_balanced_accuracy"] for log in judged_epochs(run))
     assert best == run.metrics.judged("validation").balanced_accuracy
+    # A score has the mean surprise in its last digits, which tells more than labels.
+    kept = max(judged_epochs(run), key=lambda log: log["eval_choice"])
+    predictions = pd.read_parquet(run.folder / "predictions.parquet").query("split == 'validation'")
+    surprise = -np.mean([np.log(row[f"probability_{row['emotion']}"]) for _, row in predictions.iterrows()])
+    sureness = 1e6 * (kept["eval_choice"] - kept[f"eval_{run.metrics.metric}"])
+    assert sureness == pytest.approx(1 / (1 + surprise), abs=1e-5)
     corpus = Corpus.read(run.folder / "corpus.parquet")
     figures = evaluate(run.model_folder, corpus, "test")
     assert figures.confusion_matrix == run.metrics.judged("test").confusion_matrix
@@ -748,7 +754,9 @@ def check_choice(run: TrainingRun, metric: str) -> None:
     assert (
         scores[run.metrics.kept_epoch - 1] == max(scores) == getattr(run.metrics.judged("validation"), metric)
     )
-    assert [log["eval_choice"] for log in judged_epochs(run)] == pytest.approx(scores, abs=1e-5)
+    choices = [log["eval_choice"] for log in judged_epochs(run)]
+    assert choices == pytest.approx(scores, abs=1e-5)
+    assert run.metrics.kept_epoch == 1 + int(np.argmax(choices))
     assert run.metrics.metric == metric
 
 
