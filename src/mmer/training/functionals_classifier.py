@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from torch import nn
 
@@ -128,11 +127,11 @@ class _Clips:
         if not left_out.any():
             return 1.0
 
+        rows, right = logits[left_out], np.searchsorted(found, self.classes[left_out])
+
         def loss(scale: float) -> float:
-            answers = softmax(scale * logits[left_out], axis=1)
-            return log_loss(
-                self.classes[left_out], answers, sample_weight=self.weights[left_out], labels=found
-            )
+            surprise = -log_softmax(scale * rows, axis=1)[np.arange(len(rows)), right]
+            return float(np.average(surprise, weights=self.weights[left_out]))
 
         return float(min(SCALES, key=loss))
 
