@@ -66,8 +66,8 @@ def _interpolated(rows: NDArray[np.float32], places: NDArray[np.float64]) -> NDA
     """Interpolate linearly between rows, at places from 0 to the last of them."""
     before = places.astype(int)
     after = np.minimum(before + 1, len(rows) - 1)
-    share = (places - before).astype(np.float32)[:, None]
-    return (1 - share) * rows[before] + share * rows[after]
+    share: NDArray[np.float32] = (places - before).astype(np.float32)[:, None]
+    return rows[before] + np.multiply(share, rows[after] - rows[before], dtype=np.float32)
 
 
 def _mask(rows: NDArray[np.floating], longest: int, random: np.random.Generator) -> None:

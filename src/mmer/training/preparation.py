@@ -110,16 +110,14 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
             Function("cross_validate"),
             " trains; for one fold set it to null and name protocol.test",
         )
-    read, protocol = read_labeled(recipe), recipe.protocol
-    check_groups(
-        read.corpus,
-        group=protocol.group,
-        test=protocol.test,
-        no_test=protocol.no_test,
-        validation=protocol.validation,
-        validation_group=protocol.validation_group,
-    )
+    read = read_labeled(recipe)
+    check_groups(read.corpus, **_groups_asked(recipe))
     return share_out(leave_out_unusable(read, recipe, progress), recipe)
+
+
+def _groups_asked(recipe: Recipe) -> dict[str, Any]:
+    """Return what `check_groups` and `assign_splits` take of a recipe."""
+    return recipe.protocol.model_dump(include={"group", "test", "no_test", "validation", "validation_group"})
 
 
 def read_labeled(recipe: Recipe) -> Preparation:
@@ -216,11 +214,7 @@ def share_out(read: Preparation, recipe: Recipe) -> Preparation:
     protocol = recipe.protocol
     split = assign_splits(
         read.corpus,
-        group=protocol.group,
-        test=protocol.test,
-        no_test=protocol.no_test,
-        validation=protocol.validation,
-        validation_group=protocol.validation_group,
+        **_groups_asked(recipe),
         seed=protocol.seed,
         speakers_apart=protocol.speakers_apart,
     )
