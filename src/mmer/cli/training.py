@@ -93,11 +93,11 @@ def crossval(
     """Train and test every fold, or test a baseline on them; the same command again continues."""
     from mmer.recipe.schema import load_recipe
 
-    settings = load_recipe(recipe, overrides or [])
     if system is None:
         _refuse_without_system(per_speaker=per_speaker or None, features=features)
         out = out or Path("crossval")
         _check_recipe(recipe, out)
+        settings = load_recipe(recipe, overrides or [])
         from mmer.training.crossval import cross_validate
 
         cross_validate(settings, out, folds.split(",") if folds else None, jobs)
@@ -113,7 +113,7 @@ def crossval(
     _check_recipe(recipe, out)
     cross_validate_baseline(
         chosen,
-        settings,
+        load_recipe(recipe, overrides or []),
         out,
         per_speaker=per_speaker or standardizes,
         cache=features,
