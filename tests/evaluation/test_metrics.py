@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
 
 from mmer.errors import MMERError
 from mmer.evaluation.metrics import compute_metrics
@@ -39,7 +38,7 @@ def test_accuracy_and_balanced_accuracy_are_not_swapped():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
-def test_against_counting_and_scikit_learn(pairs: list[tuple[int, int]]):
+def test_against_counting(pairs: list[tuple[int, int]]):
     truth, predicted = ([LABELS[pair[side]] for pair in pairs] for side in (0, 1))
     figures = compute_metrics(truth, predicted, LABELS)
     counts = np.zeros((4, 4), int)
@@ -51,9 +50,6 @@ def test_against_counting_and_scikit_learn(pairs: list[tuple[int, int]]):
     assert figures.accuracy == pytest.approx(
         sum(t == p for t, p in zip(truth, predicted, strict=True)) / len(pairs)
     )
-    for average in ("macro", "weighted"):
-        expected = f1_score(truth, predicted, average=average, zero_division=0)  # pyright: ignore[reportArgumentType]
-        assert getattr(figures, f"{average}_f1") == pytest.approx(expected)
 
 
 def test_order_of_labels_is_the_order_of_the_matrix():
