@@ -1,37 +1,30 @@
 """Selection of a run's utterances and their splits."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from mmer.audio.faults import AudioFault
-from mmer.audio.load import SAMPLING_RATE, load_with_warnings
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.splits import assign_splits, check_groups, said_in_test
-from mmer.errors import AudioError, CorpusError, Function, RecipeError
+from mmer.errors import CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import SPLITS_FILE
 from mmer.runs.result_file import ResultFile
 from mmer.text.names import meant
-from mmer.text.transcripts import strip_annotations
 from mmer.training.rehearsal import with_rehearsal
 from mmer.training.second_views import choose_views
+from mmer.training.skipped import Row, left_out, skip, skipped_table
+from mmer.training.usable_recordings import Progress, told_of_channels, usable_recordings
 
-Row = dict[Hashable, Any]
 SPLITS = ("train", "validation", "test")
-LEFT_OUT, CUT = "left out", "cut"
-_NAMED = 3  # files
 SAID_IN_TEST = "said in the test split"
 """Reason for utterances that `text_disjoint` leaves out."""
 
@@ -60,8 +53,7 @@ class Preparation:
     Attributes:
         corpus: labeled, usable utterances, each with its `split`; a truncated clip has its new `end`.
         labels: emotions, in the order of the model's classes.
-        skipped: `utterance_id`, `audio_path`, `what` ("left out" or "cut"), `kind` and `reason` of every utterance of
-            the corpus that is left out or cut.
+        skipped: every utterance of the corpus that is left out or cut; see `skipped_table`.
         notes: notes for the user, in lines.
     """
 
@@ -92,10 +84,6 @@ def as_recognized(corpus: Corpus) -> Corpus:
     heard = corpus.table[RECOGNIZED]
     table = corpus.table.assign(transcript=heard.where(heard.notna(), corpus.table["transcript"]))
     return Corpus(table, source=corpus.source, notes=corpus.notes)
-
-
-Progress = Callable[[int, int], None]
-"""Called with the number of recordings read so far, and of all."""
 
 
 def prepare(recipe: Recipe, progress: Progress | None = None) -> Preparation:
@@ -161,8 +149,8 @@ def leave_out_unusable(read: Preparation, recipe: Recipe, progress: Progress | N
     fusion, has_recordings = recipe.model.fusion, bool(read.corpus.table["audio_path"].notna().any())
     if fusion == "text" or (fusion == "auto" and not has_recordings):
         return read
-    kept, skipped, cancelling = _check_recordings(read.corpus, recipe, progress)
-    notes = (*read.notes, _told_of_channels(cancelling)) if cancelling else read.notes
+    kept, skipped, cancelling = usable_recordings(read.corpus, recipe, progress)
+    notes = (*read.notes, told_of_channels(cancelling)) if cancelling else read.notes
     return _prepared(kept, [*read.skipped.to_dict("records"), *skipped], notes, recipe)
 
 
@@ -185,7 +173,7 @@ def _prepared(kept: Corpus, skipped: Sequence[Row], notes: tuple[str, ...], reci
             f"every utterance that can be used is {labels[0]!r}" if labels else "no utterance has an emotion"
         )
         raise CorpusError(f"{data.corpus}: {found}; a model tells two emotions or more apart")
-    return Preparation(kept, labels, _table(skipped), notes)
+    return Preparation(kept, labels, skipped_table(skipped), notes)
 
 
 def labeled(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, tuple[str, ...]]:
@@ -219,24 +207,33 @@ def share_out(read: Preparation, recipe: Recipe) -> Preparation:
         speakers_apart=protocol.speakers_apart,
     )
     inside = split.table["split"].isin(SPLITS)
-    skipped = _leave_out(split, ~inside, "in no split", "the split column is empty")
+    skipped = left_out(split, ~inside, "in no split", "the split column is empty")
     used = split.select(inside)
     if protocol.text_disjoint:
         if not used.table["transcript"][used.table["split"] == "test"].notna().any():
             found = "no utterance of the test split has a transcript"
             raise RecipeError(f"protocol.text_disjoint is true, but {found}; set it to false")
         same = said_in_test(used, protocol.text_similarity)
-        skipped += _leave_out(
-            used, same, SAID_IN_TEST, "its transcript, or one like it, is in the test split"
-        )
+        skipped += left_out(used, same, SAID_IN_TEST, "its transcript, or one like it, is in the test split")
         used = used.select(~same)
     labels = recipe.data.labels or used.emotions
     used = with_rehearsal(used, recipe)
-    all_skipped = pd.concat([read.skipped, _table(skipped)], ignore_index=True)
+    all_skipped = pd.concat([read.skipped, skipped_table(skipped)], ignore_index=True)
     preparation = Preparation(used, labels, all_skipped, read.notes)
     _check_splits(preparation, recipe)
     choose_views(preparation.corpus, recipe)
     return preparation
+
+
+def _missing(corpus: Corpus, kept: Corpus) -> list[Row]:
+    ids = set(kept.table["utterance_id"])
+    return [row for row in corpus.table.to_dict("records") if row["utterance_id"] not in ids]
+
+
+def _left_out_for_label(row: Row) -> Row:
+    if pd.isna(row["emotion"]):
+        return skip(row, "without emotion", "the emotion column is empty")
+    return skip(row, "of other emotions", f"{row['emotion']} is not among data.labels")
 
 
 def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
@@ -251,98 +248,7 @@ def _of_style(corpus: Corpus, style: str) -> tuple[Corpus, list[Row]]:
         raise CorpusError(f"{corpus.source}: {found}, which protocol.style: {style} needs; set it to all")
     wanted = corpus.table["improvised"].isin([style == "improvised"])
     reason = f"protocol.style is {style}"
-    return corpus.select(wanted), _leave_out(corpus, ~wanted, f"not {style}", reason)
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """Result of decoding a recording.
-
-    Attributes:
-        duration: duration in seconds, or the reason why it is unknown; None where there is no recording.
-        cancelling: whether its channels would cancel each other in a sum.
-    """
-
-    duration: float | AudioError | None
-    cancelling: bool = False
-
-
-def _check_recordings(
-    corpus: Corpus, recipe: Recipe, progress: Progress | None
-) -> tuple[Corpus, list[Row], list[str]]:
-    """Decode every recording; truncate and leave out clips as the recipe says.
-
-    An utterance without sound is kept if the network has missing-modality embeddings.
-
-    Returns:
-        The kept utterances, the others, and paths of kept recordings whose channels cancel each other.
-    """
-    crop, longest = recipe.data.crop_duration, recipe.data.max_duration
-    table, skipped, kept, cancelling = corpus.table.copy(), [], [], []
-    rows = table.to_dict("records")
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        heard = []
-        for each in threads.map(_heard, rows):
-            heard.append(each)
-            if progress:
-                progress(len(heard), len(rows))
-    for index, row, found in zip(table.index, rows, heard, strict=True):
-        duration = found.duration
-        if (
-            duration is None
-            and recipe.missing_modality_embeddings
-            and strip_annotations(row["transcript"] or "")
-        ):
-            kept.append(index)
-            continue
-        if duration is None:
-            nothing = (
-                "neither a recording nor a transcript"
-                if recipe.missing_modality_embeddings
-                else "no recording"
-            )
-            skipped.append(_skip(row, "without recording", f"{nothing} is named"))
-            continue
-        if isinstance(duration, AudioError):
-            skipped.append(_skip(row, "unreadable", str(duration)))
-            continue
-        if crop is not None and duration > crop:
-            skipped.append(_skip(row, f"to {crop:g} s", f"{duration:.2f} s long", CUT))
-            duration = crop
-            start = 0.0 if pd.isna(row["start"]) else row["start"]
-            table.loc[index, ["start", "end"]] = start, start + crop
-        if duration > longest:
-            skipped.append(_skip(row, f"longer than {longest:g} s", f"{duration:.2f} s long"))
-            continue
-        table.loc[index, "duration"] = duration
-        kept.append(index)
-        if found.cancelling:
-            cancelling.append(str(row["audio_path"]))
-    kept_table = table.loc[kept].reset_index(drop=True)
-    return Corpus(kept_table, source=str(recipe.data.corpus), notes=corpus.notes), skipped, cancelling
-
-
-def _heard(row: Row) -> _Heard:
-    if pd.isna(row["audio_path"]):
-        return _Heard(None)
-    start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
-    try:
-        audio = load_with_warnings(row["audio_path"], start=start, end=end)
-    except AudioError as error:
-        return _Heard(error)
-    cancelling = any(warning.fault is AudioFault.CHANNELS_CANCEL for warning in audio.warnings)
-    return _Heard(len(audio.waveform) / SAMPLING_RATE, cancelling)
-
-
-def _told_of_channels(paths: list[str]) -> str:
-    """Count the utterances whose channels cancel each other, and name the first recordings."""
-    files = list(dict.fromkeys(paths))
-    more = f" and {counted(len(files) - _NAMED, 'more file')}" if len(files) > _NAMED else ""
-    return (
-        f"{counted(len(paths), 'utterance', 'has', 'have')} channels that cancel each other; the quieter of "
-        "them is left out of the mix: "
-        f"{', '.join(files[:_NAMED])}{more}"
-    )
+    return corpus.select(wanted), left_out(corpus, ~wanted, f"not {style}", reason)
 
 
 def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
@@ -369,31 +275,6 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
             f"{recipe.data.corpus}: no training utterance is {' or '.join(unseen)}{also}; test on others, or leave it "
             f"out: data.labels={','.join(label for label in preparation.labels if label not in unseen)}"
         )
-
-
-def _leave_out(corpus: Corpus, which: ArrayLike, kind: str, reason: str) -> list[Row]:
-    rows = corpus.table[np.asarray(which, dtype=bool)]
-    return [_skip(row, kind, reason) for row in rows.to_dict("records")]
-
-
-def _missing(corpus: Corpus, kept: Corpus) -> list[Row]:
-    ids = set(kept.table["utterance_id"])
-    return [row for row in corpus.table.to_dict("records") if row["utterance_id"] not in ids]
-
-
-def _left_out_for_label(row: Row) -> Row:
-    if pd.isna(row["emotion"]):
-        return _skip(row, "without emotion", "the emotion column is empty")
-    return _skip(row, "of other emotions", f"{row['emotion']} is not among data.labels")
-
-
-def _skip(row: Row, kind: str, reason: str, what: str = LEFT_OUT) -> Row:
-    name, path = row["utterance_id"], row["audio_path"]
-    return {"utterance_id": name, "audio_path": path, "what": what, "kind": kind, "reason": reason}
-
-
-def _table(skipped: Iterable[Row]) -> pd.DataFrame:
-    return pd.DataFrame(skipped, columns=["utterance_id", "audio_path", "what", "kind", "reason"])
 
 
 def write_preparation(preparation: Preparation, recipe: Recipe, folder: Path) -> None:
