@@ -1,7 +1,8 @@
 """The `mmer` command run in this process, and a corpus small enough to train on in seconds."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from mmer.cli.main import main
 from mmer.corpora.spoken import make_spoken
 from mmer.recipe.schema import load_recipe
+from mmer.training import judging
 from mmer.training.fold_runs import LOG
 from mmer.training.run import train
 
@@ -49,6 +51,24 @@ def run(
         code = exit.code if isinstance(exit.code, int) else 1
     captured = capfd.readouterr()
     return Outcome(code, captured.out, captured.err)
+
+
+PICTURES = {name: getattr(judging, name) for name in ("plot_curves", "plot_confusion_matrix")}
+"""What draws the two pictures of a run."""
+
+
+@contextmanager
+def undrawn(pictures: Mapping[str, Callable[..., None]] | None = None) -> Iterator[None]:
+    """Runs end without their two pictures, a third of the time of a tiny one, where nothing looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PICTURES:
+            patch.setattr(judging, name, pictures[name] if pictures else lambda *_, **__: None)
+        yield
+
+
+def drawn() -> AbstractContextManager[None]:
+    """With their pictures, within `undrawn`."""
+    return undrawn(PICTURES)
 
 
 def train_folds_here(

@@ -1,6 +1,6 @@
 """A corpus of tones: the emotion is in the pitch, and half of it in the words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from commands import undrawn
 from tiny import speech_config, text_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -38,6 +39,12 @@ def tone(pitch: float, seconds: float, seed: int) -> np.ndarray:
     time = np.arange(round(seconds * RATE)) / RATE
     sound = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in (1, 2, 3))
     return (0.2 * sound + 0.01 * np.random.default_rng(seed).standard_normal(len(time))).astype(np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures() -> Iterator[None]:
+    with undrawn():
+        yield
 
 
 @pytest.fixture(scope="session")

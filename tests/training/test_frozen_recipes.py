@@ -34,7 +34,7 @@ def shortened(tones: Path, listener: Path, tmp_path: Path) -> Made:
     return make
 
 
-@pytest.mark.parametrize("name", ["laptop", "emotion2vec", "probe"])
+@pytest.mark.parametrize("name", [pytest.param("laptop", marks=pytest.mark.slow), "emotion2vec", "probe"])
 def test_a_frozen_recipe_trains_answers_and_reports(
     name: str, shortened: Made, tones: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import drawn
 from filelock import FileLock
 from interrupting import Interrupting
 from PIL import Image
@@ -97,9 +98,9 @@ def identical(a: TrainingRun, b: TrainingRun) -> bool:
 def learned(tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRun, str]:
     """A run that learns the tones, and what it printed."""
     console = quiet()
-    return train(tiny(*LEARNING), tmp_path_factory.mktemp("learned") / "run", console=console), printed(
-        console
-    )
+    with drawn():
+        run = train(tiny(*LEARNING), tmp_path_factory.mktemp("learned") / "run", console=console)
+    return run, printed(console)
 
 
 def test_it_learns(learned: tuple[TrainingRun, str]):
@@ -412,7 +413,8 @@ def test_the_best_epoch_is_kept_and_not_the_last(tiny, tmp_path: Path):
 def test_the_last_epoch_is_kept_where_none_is_chosen(tiny, tmp_path: Path, validation: str):
     protocol = f"protocol={{selection: last, validation: {validation}}}"
     recipe = tiny(protocol, "training.epochs=4", "training.learning_rate=0.05")
-    run, text, before = train_with_a_break(recipe, tmp_path / "run")
+    with drawn():
+        run, text, before = train_with_a_break(recipe, tmp_path / "run")
     assert run.metrics.kept_epoch == run.metrics.epochs == 4
     assert same_weights(run.model_folder, last_checkpoint(before))
     assert (run.metrics.validation is None) == (validation == "0")
@@ -437,7 +439,8 @@ def test_what_was_left_out_is_summed_up_and_a_picture_that_fails_loses_no_run(
     console = quiet()
     recipe = tiny("training.epochs=1", "data.crop_duration=0.8", corpus=tmp_path / "corpus.parquet")
     monkeypatch.setattr("mmer.display.picture.Picture.savefig", fail)
-    run = train(recipe, tmp_path / "run", console=console)
+    with drawn():
+        run = train(recipe, tmp_path / "run", console=console)
     assert "2 utterances left out: 1 without emotion, 1 unreadable (skipped.csv)" in printed(console)
     assert " cut: " in printed(console)
     assert len(pd.read_csv(run.folder / "skipped.csv")) > 2
@@ -703,7 +706,8 @@ def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(
 ):
     console = quiet()
     recipe = tiny(REFIT, *REFITTED, corpus=rare)
-    run = train(recipe, tmp_path / "run", console=console)
+    with drawn():
+        run = train(recipe, tmp_path / "run", console=console)
     epochs = run.metrics.kept_epoch
     assert epochs is not None
     assert run.metrics.refit is True

@@ -184,7 +184,9 @@ def hearing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-@pytest.mark.parametrize(("train", "variants"), [("frozen", 0), ("frozen", 2), ("last:1", 2)])
+@pytest.mark.parametrize(
+    ("train", "variants"), [("frozen", 0), pytest.param("frozen", 2, marks=pytest.mark.slow), ("last:1", 2)]
+)
 def test_training_with_the_cache_is_training_without_it(
     frozen: Callable[..., Recipe], tones: Path, tmp_path: Path, train: str, variants: int
 ) -> None:

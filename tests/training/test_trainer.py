@@ -113,7 +113,7 @@ def test_logs_average_every_objective_over_the_window(make_trainer):
 
 def test_infinite_ctc_is_counted(make_trainer):
     counts = []
-    for spoiled in (0, 1, 3):
+    for spoiled in (0, 3):
         trainer = make_trainer(*STILL, name=f"run{spoiled}")
         for utterance in trainer.train_dataset.utterances:
             object.__setattr__(utterance, "transcript", "no")
@@ -122,7 +122,7 @@ def test_infinite_ctc_is_counted(make_trainer):
         trainer.train()
         counts.append(sum(logged(trainer, "infinite_ctc")))
         assert all(math.isfinite(value) for value in logged(trainer, "ctc"))
-    assert counts == [0, 1, 3]
+    assert counts == [0, 3]
 
 
 def test_order_and_views_change_with_the_epoch(make_trainer):

@@ -7,6 +7,7 @@ rhythm of syllables, with noise. What they sound like does not matter, only that
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -73,9 +74,15 @@ class GoldenAnswers(ResultFile):
 
 def golden_clips(processor: Preprocessor) -> list[tuple[NDArray[np.float32], str]]:
     """Make the waveform, (samples,) at 16 kHz, and the words of each clip, within the processor's `max_duration`."""
+    return list(_clips(min(max(_CLIPS)[0], processor.max_duration)))
+
+
+@lru_cache
+def _clips(longest: float) -> tuple[tuple[NDArray[np.float32], str], ...]:
+    """Make the clips, of at most `longest` seconds."""
     clips = []
     for number, (seconds, first, last, syllables, words) in enumerate(_CLIPS):
-        time = np.arange(round(min(seconds, processor.max_duration) * SAMPLING_RATE)) / SAMPLING_RATE
+        time = np.arange(round(min(seconds, longest) * SAMPLING_RATE)) / SAMPLING_RATE
         pitch = first + (last - first) * time / time[-1]
         phase = 2 * np.pi * np.cumsum(pitch) / SAMPLING_RATE
         harmonics = int(_BAND / max(first, last))
@@ -86,7 +93,7 @@ def golden_clips(processor: Preprocessor) -> list[tuple[NDArray[np.float32], str
         noise = raw.astype(np.float64) / 2.0**64 - 0.5
         smooth = np.convolve(noise, np.hanning(9) / 4, mode="same")
         clips.append(((0.1 * beat * voice + 0.01 * smooth).astype(np.float32), words))
-    return clips
+    return tuple(clips)
 
 
 def golden_logits(
