@@ -38,7 +38,7 @@ class MaskedPositionalConvolutions(nn.Module):
 class PositionalConvolution(nn.Module):
     """The one wide convolution of wav2vec 2.0 and its kin; on a GPU through Fourier transforms.
 
-    With 128 frames and 16 groups, cuDNN takes four times as long (docs/results.md). On a CPU it is the other way round.
+    With 128 frames and 16 groups, cuDNN takes four times as long (docs/speed.md). On a CPU it is the other way round.
 
     Args:
         positions: of `transformers`; its parts are taken over.
