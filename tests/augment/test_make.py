@@ -104,6 +104,14 @@ def test_rows_and_recordings(table, tmp_path):
     assert counts["espeak"]["good"] + counts["world"]["good"] == len(good)
 
 
+def test_ids_that_differ_in_case_alone_have_recordings_of_their_own_where_case_does_not_count(
+    table, tmp_path
+):
+    named = table[:2].assign(utterance_id=["Call-1", "call-1"])
+    made = make_views(Corpus(named), tmp_path, [World()])
+    assert len({str(view.audio_path).casefold() for view in made}) == 2
+
+
 def test_views_can_be_moved(table, tmp_path):
     make_views(Corpus(table), tmp_path / "here", [World()])
     (tmp_path / "here").rename(tmp_path / "there")

@@ -13,6 +13,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Fold, Folds, identify, make_folds, quoted
 from mmer.corpora.splits import assign_splits
 from mmer.errors import CorpusError
+from mmer.text.names import alike
 
 
 def sides(folds: Folds, table: Corpus, name: str) -> Corpus:
@@ -85,6 +86,14 @@ def test_each_group_validates_in_the_fold_before_its_own() -> None:
         "c": (("c",), ("d", "a")),
         "d": (("d",), ("a", "b")),
     }
+
+
+def test_groups_that_differ_in_case_alone_have_folders_of_their_own_where_case_does_not_count() -> None:
+    table = corpus(list("abc"), utterance_id=["Call-1", "call-1", "call-2"])
+    folds = make_folds(table, "leave-one-out", group="utterance_id").folds
+    assert [fold.test for fold in folds.values()] == [("Call-1",), ("call-1",), ("call-2",)]
+    assert len({name.casefold() for name in folds}) == 3
+    assert "call-2" in folds
 
 
 def test_the_seed_draws_the_order_in_which_groups_validate() -> None:
@@ -211,10 +220,12 @@ class TestFileOfFolds:
     )
 )
 @example(["a/b", "a%2Fb"])
+@example(["Anna", "anna"])
 @example([f"{200 * 'a'}", f"{200 * 'a'}b", f"{200 * 'ä'}b", f"{200 * 'ä'}c", f"{'a/' * 150}b"])
 def test_names_of_folds_are_names_of_folders(names: list[str]) -> None:
-    folders = [quoted(name) for name in names]
-    assert len(set(folders)) == len(names)
+    similar = alike(names)
+    folders = [quoted(name, hashed=name in similar) for name in names]
+    assert len({folder.casefold() for folder in folders}) == len(names)
     for name in folders:
         assert Path(name).name == name
         assert len(name.encode()) <= 200

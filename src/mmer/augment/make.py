@@ -29,6 +29,7 @@ from mmer.plain_text import counted
 from mmer.runs.journal import Journal
 from mmer.runs.seeds import seed_for
 from mmer.text.error_rates import word_errors
+from mmer.text.names import alike
 
 
 @writes("make_views")
@@ -96,7 +97,8 @@ def make_views(
     )
     table = corpus.table.assign(language=languages).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
-    maker = _Maker(rows, folder, list(speech), text, Donors(corpus, within), filters, judges, views, seed)
+    donors, similar = Donors(corpus, within), alike(table["utterance_id"])
+    maker = _Maker(rows, folder, list(speech), text, donors, filters, judges, similar, views, seed)
     open_folder(folder, settings, corpus)
     done = read_journal(folder)
     with Journal(folder / JOURNAL).appending() as append:
@@ -144,6 +146,7 @@ class _Maker:
     donors: Donors
     filters: QualityFilters
     judges: Judges
+    similar: set[str]
     count: int
     seed: int
 
@@ -223,7 +226,8 @@ class _Maker:
             reason = self.filters.judge_sound(waveform, ratio, error_rate)
         path = None
         if reason is None:
-            path = str(self.folder / "audio" / f"{quoted(view.view_id)}.flac")
+            file = quoted(view.view_id, hashed=view.source_utterance in self.similar)
+            path = str(self.folder / "audio" / f"{file}.flac")
             _write(path, waveform)
         return replace(
             view,

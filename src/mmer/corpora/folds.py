@@ -20,6 +20,7 @@ from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.files.writing import Paths, write_json
 from mmer.plain_text import counted
+from mmer.text.names import alike
 
 VERSION = 1
 """Version of the schema of a folds file; the first files lack it."""
@@ -151,7 +152,8 @@ def make_folds(
     if isinstance(folds, int):
         tests = _drawn(corpus, groups, group, folds, seed)
     else:
-        tests = {quoted(name): [name] for name in names}
+        similar = alike(names)
+        tests = {quoted(name, hashed=name in similar): [name] for name in names}
     if len(tests) < 2:
         raise CorpusError(
             f"{corpus.source}: has one {group}, {names[0]}; a cross-validation needs two; record another"
@@ -200,11 +202,15 @@ def identify(corpus: Corpus) -> dict[str, str | int]:
     return {"utterances": len(corpus), "sha256": _sha256(sorted([name, who or ""] for name, who in rows))}
 
 
-def quoted(name: str) -> str:
+def quoted(name: str, *, hashed: bool = False) -> str:
     """Convert the name of a group or of an utterance to a unique file name.
 
     Of a name of more than 200 bytes, which with a suffix may be too long for a file system, the beginning stays, and a
     hash of all of it follows.
+
+    Args:
+        name: the name.
+        hashed: add the hash in any case, since another name is alike and macOS and Windows ignore case in file names.
 
     >>> quoted("Ses01"), quoted("a/b"), quoted("..")
     ('Ses01', 'a%2Fb', '%2E.')
@@ -212,7 +218,7 @@ def quoted(name: str) -> str:
     made = re.sub(
         r"[^\w .+-]|^\.", lambda found: "%2E" if found[0] == "." else quote(found[0], safe=""), name
     )
-    if len(made.encode()) <= _LONGEST:
+    if len(made.encode()) <= _LONGEST and not hashed:
         return made
     digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     return f"{made.encode()[:_KEPT].decode(errors='ignore')}%-{digest}"  # a shorter name has no %-

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 # Zero-width characters that editors, web pages and spreadsheets leave; joiners inside a word are part of its spelling.
@@ -44,6 +45,19 @@ def meant(name: str, known: Iterable[str]) -> str | None:
         return name
     like = [other for other in known if folded(other) == folded(name)]
     return like[0] if len(like) == 1 else None
+
+
+def alike(names: Iterable[str]) -> set[str]:
+    """Find names that differ from another one at most in case, blanks or Unicode form.
+
+    Files of these names are one on macOS and Windows.
+
+    >>> sorted(alike(["Anna", "anna", "Ben"]))
+    ['Anna', 'anna']
+    """
+    forms = {name: folded(name) for name in names}
+    counts = Counter(forms.values())
+    return {name for name, form in forms.items() if counts[form] > 1}
 
 
 def header(name: str) -> str:
