@@ -80,6 +80,36 @@ def test_a_wrong_setting_is_told_before_anything_heavy_is_imported(arguments: li
     assert imported == "['mmer.recipe.schema']"
 
 
+def test_a_wrong_row_of_the_ablation_is_told_before_torch_is_imported() -> None:
+    arguments = ["ablate", "compact", "--rows", "nonsense"]
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
+    *_, message, imported = done.stderr.splitlines()
+    assert "no row 'nonsense'" in message
+    assert imported == "['mmer.recipe.schema', 'pandas']"
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "reason"),
+    [
+        ("exported", [], "is an exported model, which cannot be trained"),
+        ("empty", [], "no config.json"),
+        ("model_folder", ["training.epoch=3"], "did you mean training.epochs?"),
+    ],
+)
+def test_what_cannot_be_adapted_is_told_before_torch_is_imported(
+    model: str, settings: list[str], reason: str, clip: Path, request: pytest.FixtureRequest
+) -> None:
+    (empty := clip.parent / "empty").mkdir()
+    folder = empty if model == "empty" else request.getfixturevalue(model)
+    corpus = clip.parent / "corpus.csv"
+    corpus.write_text("utterance_id,audio_path,emotion\n1,clip.wav,sad\n2,clip.wav,calm\n")
+    arguments = ["adapt", str(folder), str(corpus), *settings]
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
+    *_, message, imported = done.stderr.splitlines()
+    assert reason in message
+    assert "torch" not in imported
+
+
 def test_the_package_imports_nothing_heavy() -> None:
     program = f"import sys, mmer; {LISTED}; assert 'numpy' not in sys.modules"
     assert _imported(program=program) == "[]"

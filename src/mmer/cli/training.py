@@ -135,9 +135,12 @@ def ablate(
     from mmer.recipe.schema import load_recipe
 
     load_recipe(recipe, overrides or [])
+    from mmer.training.ablation_rows import wanted_rows
+
+    wanted = wanted_rows(rows.split(",") if rows else None)
     from mmer.training.ablation import ablate as ablate_recipe
 
-    ablate_recipe(recipe, overrides or [], out, rows.split(",") if rows else None, jobs)
+    ablate_recipe(recipe, overrides or [], out, wanted, jobs)
 
 
 def adapt(
@@ -161,6 +164,11 @@ def adapt(
             _refuse_settings(overrides, corpus)
         enroll(model, corpus, out)
         return
+    from mmer.inference.backends.model_folder import check_trainable
+    from mmer.recipe.schema import Recipe, changed_recipe
+
+    check_trainable(model)
+    changed_recipe(Recipe(), overrides or [])
     from mmer.training.adapt import adapt as adapt_model
 
     adapt_model(model, corpus, out, overrides or [])

@@ -17,12 +17,11 @@ from mmer.model.encoders import compact
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
-from mmer.recipe.model import Model, SpeechEncoderSettings, TextEncoderSettings
+from mmer.recipe.model import COMPACT, Model, SpeechEncoderSettings, TextEncoderSettings
 from mmer.recipe.schema import Recipe
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.text.transcripts import spell_sounds, strip_annotations
 
-COMPACT = "compact"
 EQUAL_SHARES = 2600
 """Number of recordings that teach a network and a linear classifier of functionals alike."""
 

@@ -8,6 +8,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from mmer.recipe.errors import contradiction
 from mmer.recipe.values import Fraction, Layers, Section, Train
 
+COMPACT = "compact"
+"""The encoders of `compact`, which are trained from scratch."""
+
 
 class Transformer(Section):
     """Sizes of a small encoder that is trained from scratch."""

@@ -6,8 +6,7 @@ from importlib.util import find_spec
 
 from mmer.corpora.labels import nearest
 from mmer.errors import RecipeError
-from mmer.model.build import COMPACT
-from mmer.recipe.model import Lora
+from mmer.recipe.model import COMPACT, Lora
 from mmer.recipe.schema import Recipe, load_recipe
 
 _ALONE = [

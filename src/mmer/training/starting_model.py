@@ -11,17 +11,13 @@ from pathlib import Path
 from torch import Tensor
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CheckpointError, RecipeError
-from mmer.inference.backends.composition import FILE as COMPOSITION
-from mmer.inference.backends.composition import Composition
-from mmer.inference.backends.model_folder import read_processor
-from mmer.inference.backends.onnx_network import MODEL
+from mmer.errors import RecipeError
+from mmer.inference.backends.model_folder import check_trainable, read_processor
 from mmer.inference.backends.torch_network import read_torch_network
 from mmer.model.build import build_model, check_encoders, class_weights, configure, languages_of
 from mmer.model.configuration import MMERConfig
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
-from mmer.published.kinds import published_kind
 from mmer.recipe.model import Model, SpeechEncoderSettings, TextEncoderSettings
 from mmer.recipe.parsing import values, written
 from mmer.recipe.schema import Recipe
@@ -99,25 +95,7 @@ def read_trained(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor
     Raises:
         CheckpointError: there is none, it is damaged, or its network cannot be trained.
     """
-    if (kind := published_kind(folder)) is not None:
-        use = (
-            "use it as model.text.encoder of a recipe"
-            if kind == "text"
-            else "use it as model.speech.encoder of a recipe, such as laptop"
-        )
-        raise CheckpointError(
-            f"{folder} is a published model, whose classifier cannot be trained further; {use}, or give a model folder "
-            "that training wrote"
-        )
-    if (folder / COMPOSITION).is_file():
-        made = Composition.read(folder / COMPOSITION)
-        raise CheckpointError(
-            f"cannot train {made}, which has no weights of its own; give one model as it is"
-        )
-    if (folder / MODEL).is_file():
-        raise CheckpointError(
-            f"{folder} is an exported model, which cannot be trained; give the model folder that it was exported from"
-        )
+    check_trainable(folder)
     processor = read_processor(folder)
     assert isinstance(processor, MMERProcessor)
     return read_torch_network(folder, "cpu").model, processor

@@ -109,6 +109,34 @@ def read_processor(folder: Path) -> Preprocessor:
     return processor
 
 
+def check_trainable(folder: Path) -> None:
+    """Check, as far as the names of its files tell, that a folder holds a model that can be trained further.
+
+    Raises:
+        CheckpointError: there is no such folder, or its network cannot be trained.
+    """
+    if (kind := published_kind(folder)) is not None:
+        use = (
+            "use it as model.text.encoder of a recipe"
+            if kind == "text"
+            else "use it as model.speech.encoder of a recipe, such as laptop"
+        )
+        raise CheckpointError(
+            f"{folder} is a published model, whose classifier cannot be trained further; {use}, or give a model folder "
+            "that training wrote"
+        )
+    if (folder / COMPOSITION).is_file():
+        made = Composition.read(folder / COMPOSITION)
+        raise CheckpointError(
+            f"cannot train {made}, which has no weights of its own; give one model as it is"
+        )
+    if (folder / MODEL).is_file():
+        raise CheckpointError(
+            f"{folder} is an exported model, which cannot be trained; give the model folder that it was exported from"
+        )
+    check_model_folder(folder)
+
+
 def _processor_of_transformers(folder: Path) -> Preprocessor:
     # Imported here, since an exported model answers before transformers is imported.
     with objects_that_stay():
