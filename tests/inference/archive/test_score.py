@@ -335,6 +335,9 @@ class TestRefusals:
             begun(engine="spark")
         with pytest.raises(MMERError, match=r"not standard input; use predict\(MODEL, -\)"):
             begun(source="-", out=tmp_path / "new")
+        with pytest.raises(MMERError, match="hf:: "):
+            begun(source="hf:", out=tmp_path / "new")
+        assert not (tmp_path / "new").exists()
         with pytest.raises(MMERError, match="no transcription 'siri'"):
             begun(transcription="siri")
         with pytest.raises(MMERError, match="no model folder at"):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mmer.corpora.content import STATE, file_sha256, file_states
 from mmer.errors import MMERError, Parameter
 from mmer.features.statistics import FeatureStatistics
-from mmer.files.lock import take_lock
+from mmer.files.lock import only_writer
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import is_part, write_bytes
 from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
@@ -76,19 +76,12 @@ class ScoreFolder:
         Raises:
             MMERError: another process writes to the folder, it cannot be written to, or it holds something else.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.folder, "score"):
             before = (_INPUTS, _RECORDINGS, AUDIO)
             check_own_folder(self.folder, "a folder of scores", _MANIFEST, before=before)
-            lock = take_lock(self.folder, "score")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
             for unfinished in filter(is_part, self.folder.iterdir()):
                 unfinished.unlink()
             yield
-        finally:
-            lock.release()
 
     def inputs_of(self, source: str) -> list[Utterance] | None:
         """Read the inputs of an earlier call of this name; None if there was none."""
@@ -217,6 +210,3 @@ class ScoreFolder:
     def _manifest(self) -> Manifest | None:
         file = self.folder / _MANIFEST
         return Manifest.read(file, "use another folder") if file.exists() else None
-
-    def _unwritable(self, error: OSError) -> MMERError:
-        return MMERError(f"{self.folder} cannot be written to ({error.strerror}); what is done is kept")
