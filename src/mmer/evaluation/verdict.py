@@ -205,7 +205,7 @@ def _training(
     if training.speakers < FEW_SPEAKERS:
         gap = ""
         if trained is not None and trained.balanced_accuracy > figures.balanced_accuracy:
-            gap = f", whose utterances it recognizes with {trained.balanced_accuracy:.1%}"
+            gap = f", on whose utterances the balanced accuracy is {trained.balanced_accuracy:.1%}"
         text = f"Record more speakers: training had {training.speakers}{gap}."
         advices.append(Advice("few_speakers", text))
     return advices

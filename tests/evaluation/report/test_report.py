@@ -169,6 +169,12 @@ def test_figures_are_those_of_the_run(pages: dict[str, Path], ordinary: Path, va
     assert f"balanced accuracy (UA){figures['balanced_accuracy']:.1%}" in text
 
 
+def test_a_run_that_keeps_its_last_epoch_is_told_as_such(pages: dict[str, Path]):
+    text = " ".join(Page((pages["ordinary"] / "report.html").read_text()).text.split())
+    assert re.search(r"It was trained for \d+ epochs? on ", text)
+    assert "Dot: the epoch that is kept." in text  # without a score after each epoch, no line is dashed
+
+
 def test_speakers_are_the_folds_where_each_is_one(validated: Path):
     table = report_tables.speaker_figures(read_run(validated)).set_index("speaker")
     folds = json.loads((validated / "metrics.json").read_text())["folds"]

@@ -237,10 +237,11 @@ def _curves(run: Run) -> Illustration:
         if len(histories) < len(run.runs)
         else ""
     )
+    scored = any(history["balanced_accuracy"].notna().any() for history in histories.values())
+    guessing = "; dashed: guessing" if scored else ""
     svg = plots.learning_curves(histories, kept, selection, chance=chance_of(run.figures))
     return Illustration(
-        f"Objectives in training, unweighted. {lines}: the epoch that is kept; dashed: guessing.{missing}",
-        svg,
+        f"Objectives in training, unweighted. {lines}: the epoch that is kept{guessing}.{missing}", svg
     )
 
 

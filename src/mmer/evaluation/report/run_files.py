@@ -250,10 +250,9 @@ def _model(run: Run) -> str:
     also = [f"{NAMES[name]} (weight {weight:g})" for name, weight in weights.items() if weight]
     objectives = " with ".join([NAMES["cross_entropy"], *([", ".join(also)] if also else [])])
     epochs = run.metrics.epochs if isinstance(run.metrics, RunMetrics) else recipe.training.epochs
+    most = "at most " if recipe.training.patience is not None else ""
     length = (
-        f"at most {counted(epochs, 'epoch')}"
-        if epochs
-        else f"at least {recipe.training.steps} optimizer steps"
+        f"{most}{counted(epochs, 'epoch')}" if epochs else f"at least {recipe.training.steps} optimizer steps"
     )
     return (
         f"A model of the kind “{' or '.join(sorted(fusions))}” ({told}) tells {counted(len(labels), 'emotion')} apart: "
