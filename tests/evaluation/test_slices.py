@@ -11,7 +11,7 @@ from mmer.evaluation.calibration.calibration_error import ConfidenceFigures
 from mmer.evaluation.intervals import interval
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.results import Evaluation
-from mmer.evaluation.slices import slices, worst_groups
+from mmer.evaluation.slices import slices, worst_group, worst_groups
 from mmer.evaluation.terminal_tables import figure_tables
 
 LABELS = ["happy", "sad"]
@@ -58,6 +58,9 @@ def test_figures_of_each_group() -> None:
         if row["slice"] == "speaker":
             assert pd.isna(row["low"])
     assert groups(table, "session") == {"one": 120, "(not known)": 120}
+    lowest = table[table["worst"]].sort_values("balanced_accuracy", kind="stable").iloc[0]
+    expected = tuple(lowest[["slice", "group", "utterances", "balanced_accuracy"]])
+    assert worst_group(rows, LABELS) == expected
 
 
 def test_thirds_of_durations() -> None:
@@ -96,6 +99,7 @@ def test_the_worst_group_is_large_enough() -> None:
         }
     }
     assert worst_groups(slices(made(right=right, speaker=speakers), LABELS, smallest=30)) == {}
+    assert worst_group(made(right=right, speaker=speakers), LABELS, smallest=30) is None
     everyone = slices(made(right=right, speaker=speakers), LABELS, smallest=1)
     assert worst_groups(everyone)["speaker"].group == "s0"
 

@@ -24,7 +24,7 @@ from mmer.evaluation.robustness.results import (
     Robustness,
     RobustnessSettings,
 )
-from mmer.evaluation.slices import slices
+from mmer.evaluation.slices import worst_group
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
 from mmer.files.lock import writes
@@ -252,16 +252,10 @@ def _disturbed(
 
 def _figures(answers: pd.DataFrame, disturbance: Disturbance, labels: Sequence[str]) -> DisturbedFigures:
     found = interval(answers, "balanced_accuracy", labels=labels)
-    groups = slices(answers, labels)
     worst = None
-    if groups["worst"].any():
-        row = groups[groups["worst"]].sort_values("balanced_accuracy", kind="stable").iloc[0]
-        worst = DisturbedGroup(
-            slice=row["slice"],
-            group=row["group"],
-            utterances=int(row["utterances"]),
-            balanced_accuracy=float(row["balanced_accuracy"]),
-        )
+    if (of_all := worst_group(answers, labels)) is not None:
+        name, group, utterances, score = of_all
+        worst = DisturbedGroup(slice=name, group=group, utterances=utterances, balanced_accuracy=score)
     return DisturbedFigures(
         axis=disturbance.axis,
         level=disturbance.level,
