@@ -61,7 +61,10 @@ def on_a_terminal(program: str, argument: str, cwd: Path) -> str:
     return shown.decode()
 
 
-def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [pytest.param("file", marks=pytest.mark.slow), "pipe"])
+def test_a_bar_never_takes_standard_output(
+    kind: str, model_folder: Path, clips: list[str], tmp_path: Path
+) -> None:
     model, rows = str(model_folder), "utterance_id,audio_path,emotion,speaker,split,predicted\n"
     rows += "".join(
         f"u{n},{clip},{'sad' if n % 2 else 'angry'},s{n % 3},test,sad\n" for n, clip in enumerate(clips[:6])
@@ -79,7 +82,8 @@ def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str],
         "list": ["corpus", "list"],
     }
     (tmp_path / "same.csv").write_text(rows)
-    jobs = [(kind, f"{name}.{kind}", each) for name, each in commands.items() for kind in ("file", "pipe")]
+    jobs = [(kind, f"{name}.{kind}", each) for name, each in commands.items()]
+    jobs += [(other, f"predict.{other}", commands["predict"]) for other in ("file", "pipe") if other != kind]
     jobs += [("terminal", "", commands["predict"]), ("terminal", "", commands["show"])]
     shown = on_a_terminal(PROGRAM, json.dumps(jobs), tmp_path)
     assert "Traceback" not in shown
@@ -91,11 +95,11 @@ def test_a_bar_never_takes_standard_output(model_folder: Path, clips: list[str],
         "compare": "corpus.csv",
     }
     expected |= {"doctor": "check", "show": "utterances", "audit": "Verdict", "list": "nemo"}
-    for kind in ("file", "pipe"):
-        lines = (tmp_path / f"predict.{kind}").read_text("utf-8").splitlines()
+    for each in ("file", "pipe"):
+        lines = (tmp_path / f"predict.{each}").read_text("utf-8").splitlines()
         assert [json.loads(line)["audio_path"] for line in lines] == clips[:3]
-        for name, word in expected.items():
-            assert word in (tmp_path / f"{name}.{kind}").read_text("utf-8"), name
+    for name, word in expected.items():
+        assert word in (tmp_path / f"{name}.{kind}").read_text("utf-8"), name
     assert "predicting" in shown  # the bar was there
     # On a terminal each answer is a row of a table, into which no bar is drawn.
     answers = [line for line in shown.split("\r\n") if "%  " in line or line.endswith("%")]

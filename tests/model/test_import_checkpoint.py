@@ -62,7 +62,7 @@ def old_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("old", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_import(
     old: bool,
     model: MMERForEmotionRecognition,
@@ -101,6 +101,8 @@ def test_wrong_checkpoints(official: dict[str, Tensor], text_folder: Path, tmp_p
         assert "\n" not in str(error.value)
         return str(error.value)
 
+    # Zeros that share one number: files of some kilobytes instead of 400 MB, with the names and shapes of all.
+    official = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in official.items()}
     incomplete = {name: tensor for name, tensor in official.items() if "gate" not in name}
     assert "2 tensors are missing" in message(incomplete)
     assert "size mismatch for fusion.gate.bias" in message(official | {"model_mmi.gate.bias": torch.zeros(5)})

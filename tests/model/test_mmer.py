@@ -202,7 +202,7 @@ def test_it_learns() -> None:
     inputs["ctc_labels"] = torch.randint(5, 32, (10, 4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     before = model(**inputs).objectives
-    for _ in range(80):
+    for _ in range(30):
         optimizer.zero_grad()
         model(**inputs).loss.backward()
         optimizer.step()
@@ -210,7 +210,7 @@ def test_it_learns() -> None:
     after = model(**inputs)
     assert (after.logits.argmax(dim=1) == inputs["labels"]).all()
     for name, loss in after.objectives.items():
-        assert loss < 0.7 * before[name], name
+        assert loss < 0.5 * before[name], name
 
 
 @pytest.mark.parametrize(
