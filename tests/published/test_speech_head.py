@@ -98,7 +98,7 @@ def test_a_timeline_has_them(folder: Path, recording: Path, tmp_path: Path) -> N
     found = timeline(recognizer, str(recording), segments=segments)
     assert [list(segment.dimensions or {}) for segment in found.segments] == [NAMES, NAMES]
     assert not found.errors
-    for suffix in ("json", "csv", "srt", "rttm", "png"):
+    for suffix in ("json", "csv", "srt", "rttm", "png", "html"):
         found.write(tmp_path / f"timeline.{suffix}")
     assert "arousal" in (tmp_path / "timeline.srt").read_text()
     assert "no answer" not in (tmp_path / "timeline.srt").read_text()
@@ -111,6 +111,18 @@ def test_a_timeline_has_them(folder: Path, recording: Path, tmp_path: Path) -> N
     assert low < second.dimensions["arousal"] < high
     answer = Answer.of(found.segments[0], model="x", min_confidence=0)
     assert (answer.label, answer.dimensions) == (None, found.segments[0].dimensions)
+
+
+def test_so_have_timelines_of_a_folder(folder: Path, recording: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["timeline", str(folder), str(recording.parent), "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    columns = pd.read_parquet(tmp_path / "out" / "segments.parquet").columns
+    assert {f"dimension_{name}" for name in NAMES} <= set(columns)
+    summaries = pd.read_parquet(tmp_path / "out" / "summaries.parquet")
+    assert "share" in summaries
+    assert summaries.empty
 
 
 def test_what_asks_for_emotions_is_refused(folder: Path, recording: Path, tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_what_asks_for_emotions_is_refused(folder: Path, recording: Path, tmp_pa
         assert done.exit_code == 2
         assert "this model answers arousal, dominance, valence and no emotions" in done.output
         assert done.output.count("\n") == 1
-    with pytest.raises(CheckpointError, match="answers arousal, dominance, valence, and no emotions"):
+    with pytest.raises(CheckpointError, match="answers arousal, dominance, valence and no emotions"):
         model_folder(folder, label_map="canonical")
 
 

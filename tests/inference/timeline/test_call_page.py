@@ -185,6 +185,37 @@ def test_labels_words_and_names_are_data(open_page: Open, tmp_path: Path) -> Non
     assert table["transcript"][0] == f"0 {HOSTILE}"
 
 
+def dimensional() -> Timeline:
+    values = [{HOSTILE: 0.1 * n, "valence": 0.5} for n in range(6)]
+    answers = [
+        Prediction(utterance_id="u", start=4.0 * n, end=4.0 * n + 3, dimensions=value, transcript=f"{n}")
+        for n, value in enumerate(values)
+    ]
+    error = Prediction(utterance_id="u", start=25.0, end=26.0, error="too short")
+    return Timeline(
+        recording="call.wav",
+        duration=30.0,
+        labels=[],
+        dimensions=[HOSTILE, "valence"],
+        segments=[*answers, error],
+    )
+
+
+@in_a_browser
+def test_dimensions_are_lines_and_numbers(open_page: Open, tmp_path: Path) -> None:
+    dimensional().write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    assert page.locator("#legend li").all_inner_texts() == [HOSTILE, "valence"]
+    assert page.locator(".lines path").count() == 2
+    assert page.locator(".strip .none").count() == 1
+    rows = page.locator("#segments tbody tr")
+    assert rows.nth(2).locator("td:visible").all_inner_texts()[1:] == [f"{HOSTILE} 0.20, valence 0.50", "2"]
+    assert rows.last.locator("td:visible").nth(1).inner_text() == "too short"
+    rows.nth(2).get_by_role("button").click()
+    assert page.locator("#now").inner_text() == f"0:08 {HOSTILE} 0.20, valence 0.50: “2”"
+    assert page.locator("#summaries").count() == 0
+
+
 @in_a_browser
 @pytest.mark.parametrize(("phone", "dark"), [(False, False), (True, True), (False, True)])
 def test_accessible(open_page: Open, tmp_path: Path, phone: bool, dark: bool) -> None:

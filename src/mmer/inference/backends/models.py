@@ -114,7 +114,8 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
         processor = read_processor(folder)
         if processor.dimensions:
             raise CheckpointError(
-                f"{name} answers {', '.join(processor.dimensions)}, and no emotions that could be renamed or joined"
+                f"{name} answers {', '.join(processor.dimensions)} and no emotions, so it cannot be renamed, joined or "
+                "calibrated"
             )
         chosen = label_map or ("canonical" if len(names) > 1 else None)
         named = NewLabels(processor.labels, []) if chosen is None else new_labels(processor.labels, chosen)

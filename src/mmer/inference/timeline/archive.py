@@ -378,14 +378,14 @@ def _tables(
     answers, _ = write_predictions(
         segments(), out / f"segments{suffix}", labels=processor.labels, dimensions=processor.dimensions
     )
-    _write(summaries, _summary_schema(processor.labels), out / f"summaries{suffix}")
+    _write(summaries, _summary_schema(), out / f"summaries{suffix}")
     rows = [{"audio_path": valid(path), "error": valid(error)} for path, error in skipped.items()]
     _write(rows, _SKIPPED, out / f"skipped{suffix}")
     return Timelines(out, len(done), new, answers, list(skipped.values()), unanswered, unlike)
 
 
-def _summary_schema(labels: Sequence[str]) -> pa.Schema:
-    columns = summarize([], labels, 1.0)[0].to_rows()[0]
+def _summary_schema() -> pa.Schema:
+    columns = summarize([], ["any emotion"], 1.0)[0].to_rows()[0]
     kinds = dict.fromkeys(_TEXTS, pa.string()) | dict.fromkeys(_COUNTS, pa.int64())
     return pa.schema([(name, kinds.get(name, pa.float64())) for name in ("audio_path", *columns)])
 

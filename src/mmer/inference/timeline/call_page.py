@@ -32,6 +32,7 @@ def call_page(
     recording: str,
     duration: float,
     labels: Sequence[str],
+    dimensions: Sequence[str] = (),
     smoothing: float = 0.0,
     embed_audio: bool = False,
 ) -> str:
@@ -42,6 +43,7 @@ def call_page(
         recording: path or name of the recording.
         duration: duration of the recording in seconds.
         labels: emotions of the model.
+        dimensions: numbers that the model answers in place of emotions; their page has no summaries.
         smoothing: seconds, which the page tells.
         embed_audio: put the sound into the page, about 20 MB an hour for two channels. Otherwise the reader of the page
             chooses the recording on their own computer.
@@ -57,11 +59,13 @@ def call_page(
         "media-src": "data: blob:",
     }
     duration = max(duration, 1e-3)
+    names = [*labels, *dimensions]
     whole, *voices = summarize(segments, labels, duration)
     data = {
         "duration": duration,
-        "labels": labels,
-        "colors": {label: color.css for label, color in emotion_colors(labels).items()},
+        "labels": names,
+        "dimensional": bool(dimensions),
+        "colors": {name: color.css for name, color in emotion_colors(names).items()},
         "smoothing": smoothing,
         "segments": [
             {
@@ -70,14 +74,15 @@ def call_page(
                 "voice": voice(segment),
                 "label": segment.label,
                 "confidence": segment.confidence,
+                "dimensions": segment.dimensions,
                 "transcript": segment.transcript,
                 "error": segment.error,
             }
             for segment in segments
         ],
-        "voices": [_voice(segments, summary, labels, duration) for summary in voices],
+        "voices": [_voice(segments, summary, names, duration) for summary in voices],
         "summaries": [asdict(summary) for summary in (voices if len(voices) == 1 else [whole, *voices])],
-        "csv": predictions_frame(segments, labels).to_csv(index=False),
+        "csv": predictions_frame(segments, labels, dimensions).to_csv(index=False),
     }
     name = shown(Path(recording).name)
     environment = Environment(
@@ -87,10 +92,12 @@ def call_page(
         policy="; ".join(f"{kind} {allowed}" for kind, allowed in policy.items()),
         name=name,
         warnings=warning_lines(segments),
+        dimensional=bool(dimensions),
+        answers="dimensions" if dimensions else "emotions",
         csv_name=f"{Path(name).stem}.csv",
         style=style,
         script=script,
-        gaussian=f"{smoothed_curves([], labels, duration).seconds:.3g}",
+        gaussian=f"{smoothed_curves([], names, duration).seconds:.3g}",
         audio=_embedded(recording) if embed_audio else None,
         data=_script_safe(json_text(data)),
     )
@@ -107,21 +114,21 @@ def _script_safe(text: str) -> str:
 
 
 def _voice(
-    segments: Sequence[Prediction], summary: Summary, labels: Sequence[str], duration: float
+    segments: Sequence[Prediction], summary: Summary, names: Sequence[str], duration: float
 ) -> dict[str, Any]:
-    """Give the lines of a voice's main emotions with gaps as None, and its peaks."""
+    """Give the lines of a voice's main emotions, or of its dimensions, with gaps as None, and its peaks."""
     mine = [segment for segment in segments if voice(segment) == summary.voice]
-    curves = smoothed_curves(mine, labels, duration)
+    curves = smoothed_curves(mine, names, duration)
     main = summary.main(LINES)
     peaks = {each.label: asdict(each.peak) for each in main if each.peak}
     return {
         "name": summary.voice,
         "lines": {
-            each.label: [
+            name: [
                 None if np.isnan(value) else round(value, 3)
-                for value in curves.values[:, labels.index(each.label)].tolist()
+                for value in curves.values[:, names.index(name)].tolist()
             ]
-            for each in main
+            for name in ([each.label for each in main] if summary.emotions else names)
         },
         "peaks": peaks,
         "top": top_of([peak["probability"] for peak in peaks.values()]),

@@ -22,7 +22,7 @@ from mmer.inference.timeline.input_segments import read_segments
 from mmer.inference.timeline.output_formats import SUFFIXES, check_timeline_output
 from mmer.inference.timeline.segments import warning_lines
 from mmer.inference.timeline.speakers import check_speakers
-from mmer.inference.timeline.timeline import check_page, timeline
+from mmer.inference.timeline.timeline import timeline
 from mmer.inference.timeline.timeline_table import print_timeline
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
@@ -104,7 +104,6 @@ def timeline_of(
     probe(recording)
     return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
-    check_page(out, recognizer.dimensions)
     console = messages()
     with counting(console, "seconds") as progress:
         found = timeline(

@@ -1,4 +1,4 @@
-"""Smoothed probabilities along a timeline, which a picture and a page draw as lines."""
+"""Smoothed probabilities or dimensions along a timeline, which a picture and a page draw as lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LEAST = 0.05  # weight of the speech around a point below which there is a gap
 
 @dataclass(frozen=True)
 class Curves:
-    """Probabilities over time.
+    """Probabilities or dimensions over time.
 
     Attributes:
         times: (points,) seconds.
@@ -32,20 +32,23 @@ class Curves:
 
 
 def smoothed_curves(segments: Sequence[Prediction], labels: Sequence[str], duration: float) -> Curves:
-    """Average probabilities with a Gaussian kernel over the time that each segment lasts.
+    """Average probabilities, or dimensions, with a Gaussian kernel over the time that each segment lasts.
 
     Args:
-        segments: answers of one voice; those without probabilities are left out.
-        labels: emotions, in the order of the columns.
+        segments: answers of one voice; those with an error are left out.
+        labels: emotions or dimensions, in the order of the columns.
         duration: duration of the recording in seconds.
     """
     seconds = max(duration * _WIDTH, _NARROWEST)
     times = np.linspace(0, duration, POINTS)
-    answered = [segment for segment in segments if segment.probabilities is not None]
+    answered = [segment for segment in segments if segment.probabilities or segment.dimensions]
     starts = np.array([segment_start(segment) for segment in answered])
     ends = np.array([segment_end(segment) for segment in answered])
     shares = np.array(
-        [[(segment.probabilities or {})[label] for label in labels] for segment in answered]
+        [
+            [(segment.probabilities or segment.dimensions or {})[label] for label in labels]
+            for segment in answered
+        ]
     ).reshape(len(answered), len(labels))
     weights = ndtr((ends - times[:, None]) / seconds) - ndtr((starts - times[:, None]) / seconds)
     total = weights.sum(axis=1, keepdims=True)

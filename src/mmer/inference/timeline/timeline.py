@@ -118,14 +118,12 @@ class Timeline:
             embed_audio: put the sound into a page, see `mmer.inference.timeline.call_page.call_page`.
 
         Raises:
-            MMERError: the suffix is unknown, a page is asked for of a model that answers dimensions, the file cannot be
-                written, or sound to embed cannot be read.
+            MMERError: the suffix is unknown, the file cannot be written, or sound to embed cannot be read.
             MissingExtraError: the format needs a package that is not installed.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         check_timeline_output(path)
-        check_page([path], self.dimensions)
         if suffix in PICTURES:
             self.plot(path, suffix[1:])
             return
@@ -140,6 +138,7 @@ class Timeline:
                     recording=self.recording,
                     duration=self.duration,
                     labels=self.labels,
+                    dimensions=self.dimensions,
                     smoothing=self.smoothing,
                     embed_audio=embed_audio,
                 )
@@ -188,20 +187,6 @@ class Timeline:
             if segment.label is not None:
                 seconds[segment.label] += segment_end(segment) - segment_start(segment)
         return dict(sorted(seconds.items(), key=lambda item: -item[1]))
-
-
-def check_page(paths: Iterable[Path], dimensions: Sequence[str]) -> None:
-    """Check that no page is asked for of a model that answers dimensions.
-
-    Raises:
-        MMERError: one is.
-    """
-    for path in paths:
-        if dimensions and path.suffix.lower() == ".html":
-            raise MMERError(
-                f"{path}: a page shows emotions, and this model answers {', '.join(dimensions)}; write .json, .csv or "
-                ".png"
-            )
 
 
 def _cells(segment: Prediction) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ function colored(made, label) {
   made.style.setProperty("--e", data.colors[label]);
   return made;
 }
+const told = (segment) =>
+  segment.dimensions ? Object.entries(segment.dimensions).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ")
+  : segment.label ? `${segment.label} ${percent(segment.confidence)}` : segment.error;
 const dot = (label) => colored(element("span", "", { className: "dot" }), label);
 const voiceName = (voice) => voice || "the recording";
 
@@ -57,7 +60,7 @@ function show(scroll) {
   $("head").style.left = place(now);
   const said = segment?.transcript ? `: “${segment.transcript}”` : "";
   $("now").textContent = inside
-    ? `${clock(now)} ${segment.voice} ${segment.label ? `${segment.label} ${percent(segment.confidence)}` : segment.error}${said}`
+    ? `${clock(now)} ${segment.voice} ${told(segment)}${said}`
     : `${clock(now)}`;
   if (!scroll) return;
   const head = (now / data.duration) * track.clientWidth;
@@ -94,15 +97,15 @@ function drawVoice(voice) {
   const strip = element("div", "", { className: "strip" });
   data.segments.forEach((segment, index) => {
     if (segment.voice !== voice.name) return;
-    const block = element("i", "", { className: segment.label ? "" : "none" });
-    block.title = `${clock(segment.start)} ${segment.label ? `${segment.label} ${percent(segment.confidence)}` : segment.error}`;
+    const block = element("i", "", { className: segment.dimensions ? "numbers" : segment.label ? "" : "none" });
+    block.title = `${clock(segment.start)} ${told(segment)}`;
     block.style.left = place(segment.start);
     block.style.width = place(segment.end - segment.start);
     blocks[index] = segment.label ? colored(block, segment.label) : block;
     strip.append(block);
   });
   const lines = element("div", "", { className: "lines" });
-  lines.append(element("span", percent(voice.top), { className: "top" }));
+  lines.append(element("span", data.dimensional ? voice.top : percent(voice.top), { className: "top" }));
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 1 1");
   svg.setAttribute("preserveAspectRatio", "none");
@@ -148,11 +151,12 @@ function jumper(text, label, seconds) {
 function drawSegments() {
   data.segments.forEach((segment, index) => {
     const times = `${clock(segment.start, 1)} – ${clock(segment.end, 1)}`;
-    const answer = segment.label ? [dot(segment.label), segment.label] : segment.error;
+    const answer = segment.label ? [dot(segment.label), segment.label] : told(segment);
     rows[index] = cells(document.createElement("tr"), jumper(times, `Go to ${times}`, segment.start), segment.voice, answer,
       segment.label ? percent(segment.confidence) : "", segment.transcript ?? "");
   });
   $("segments").tBodies[0].append(...rows);
+  $("segments").classList.toggle("dimensional", data.dimensional);
   $("segments").classList.toggle("wordless", data.segments.every((segment) => !segment.transcript));
   $("segments").classList.toggle("voiceless", data.segments.every((segment) => !segment.voice));
 }
@@ -194,7 +198,7 @@ for (const voice of data.voices) {
   $("voices").append(label);
 }
 drawSegments();
-drawSummaries();
+if (!data.dimensional) drawSummaries();
 drawTicks();
 show(false);
 $("download").href = URL.createObjectURL(new Blob([data.csv], { type: "text/csv" }));
