@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,6 +106,10 @@ def test_new_speakers_of_the_corpus_are_like_it_and_other_sound_is_not(
     tune = np.sum([np.sin(2 * np.pi * 220 * harmonic * time) / harmonic for harmonic in range(1, 6)], axis=0)
     for waveform in (noise(), (0.1 * tune).astype(np.float32), np.zeros(RATE, np.float32)):
         assert str(sound.warning(waveform, RATE)).startswith(TOLD)
+    score = sound.trainings[0].score(sound_statistics(noise(), RATE))
+    barely = replace(sound.trainings[0], threshold=score - 0.02)
+    told = re.findall(r"\d+\.\d+", str(OutOfDistribution(trainings=[barely]).warning(noise(), RATE)))
+    assert [float(number) for number in told] == pytest.approx([score, score - 0.02], abs=0.005)
 
 
 def test_synthetic_speech_is_unlike_that_of_people(of_five: tuple[OutOfDistribution, list[str]]) -> None:

@@ -202,7 +202,7 @@ class OutOfDistribution(ResultFile):
         score, threshold = min(scores, key=lambda pair: pair[0] / pair[1])
         if score <= threshold:
             return None
-        told = f"{UNLIKE} (score {score:.1f}; {QUANTILE:.0%} of held-out ones are below {threshold:.1f})"
+        told = f"{UNLIKE} (score {score:.2f}; {QUANTILE:.0%} of held-out ones are below {threshold:.2f})"
         return CodedWarning(told, AnswerFault.OUT_OF_DISTRIBUTION)
 
 
