@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from no_network import COMMANDS, SLOW
+from inference.conftest import MadeOnce, make_exportable, make_exported
+from no_network import COMMANDS, EXPORTABLE, EXPORTED, SLOW
 from typer.main import get_command
 
 from mmer.cli.main import app
@@ -87,10 +88,17 @@ def test_every_command_is_watched() -> None:
     assert watched | ELSEWHERE == names(get_command(app))
 
 
+@pytest.fixture
+def place(made_once: MadeOnce, tmp_path: Path) -> Path:
+    """A folder with the models that the commands are asked for."""
+    shutil.copytree(make_exportable(made_once), tmp_path / "data" / EXPORTABLE)
+    shutil.copytree(make_exported(made_once), tmp_path / "data" / EXPORTED)
+    return tmp_path
+
+
 def watch(folder: Path, commands: str) -> None:
     home, data, trace = folder / "home", folder / "data", folder / "trace"
     home.mkdir()
-    data.mkdir()
     strace = shutil.which("strace")
     outside = [strace, "--seccomp-bpf", "-f", "-e", "trace=network", "-o", str(trace)] if strace else []
     # No script, which processes that it starts would import again.
@@ -115,10 +123,10 @@ def watch(folder: Path, commands: str) -> None:
     assert [path for path in home.rglob("*") if "Microsoft" in path.name] == []
 
 
-def test_commands_use_no_socket(tmp_path: Path) -> None:
-    watch(tmp_path, "COMMANDS")
+def test_commands_use_no_socket(place: Path) -> None:
+    watch(place, "COMMANDS")
 
 
 @pytest.mark.slow
-def test_all_commands_use_no_socket(tmp_path: Path) -> None:
-    watch(tmp_path, "COMMANDS + SLOW")
+def test_all_commands_use_no_socket(place: Path) -> None:
+    watch(place, "COMMANDS + SLOW")

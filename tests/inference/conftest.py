@@ -109,8 +109,7 @@ def recognizer_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Emo
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
-@pytest.fixture(scope="session")
-def exportable(made_once: MadeOnce) -> Path:
+def make_exportable(made_once: MadeOnce) -> Path:
     """A random model on log-mel features, with missing-modality embeddings and a CTC head."""
 
     def save(folder: Path) -> None:
@@ -125,16 +124,28 @@ def exportable(made_once: MadeOnce) -> Path:
     return made_once("exportable", save)
 
 
-@pytest.fixture(scope="session")
-def exported(exportable: Path, made_once: MadeOnce) -> Path:
+def make_exported(made_once: MadeOnce) -> Path:
     """The same, exported."""
+    model = make_exportable(made_once)
 
     def export(out: Path) -> None:
-        done = export_onnx(exportable, out)
+        done = export_onnx(model, out)
         assert done.difference < 1e-5
         assert done.size == (out / "model.onnx").stat().st_size
 
     return made_once("exported", export)
+
+
+@pytest.fixture(scope="session")
+def exportable(made_once: MadeOnce) -> Path:
+    """See `make_exportable`."""
+    return make_exportable(made_once)
+
+
+@pytest.fixture(scope="session")
+def exported(made_once: MadeOnce) -> Path:
+    """See `make_exported`."""
+    return make_exported(made_once)
 
 
 @pytest.fixture(scope="session")

@@ -336,7 +336,7 @@ class TestLeavingClients:
 class TestStopping:
     def test_whatever_hangs(self, own: Callable[..., Process]) -> None:
         """Slow headers, slow bodies and a silent stream; those who asked are told."""
-        process = own("grace=4")
+        process = own("grace=2")
         url = process.url
         with (
             crowd(url, 20, b"GET / HTTP/1.1\r\n") as headers,
@@ -362,7 +362,7 @@ class TestStopping:
             "EmotionRecognizer.answer = lambda *_, **__: time.sleep(600)\n"
             "from mmer.serving.serve import serve\nfrom mmer.serving.settings import ServiceSettings\n"
             "serve(Path(sys.argv[1]), host='127.0.0.1', port=0, device='cpu',\n"
-            "      settings=ServiceSettings(grace=3, ready_seconds=0.5))\n"
+            "      settings=ServiceSettings(grace=2, ready_seconds=0.5))\n"
         )
         with processes.Process(versatile_folder, program=program) as begun:
             process = wait_for(begun)

@@ -16,6 +16,7 @@ from inference.conftest import save_model
 
 from mmer.corpora.emotion_colors import emotion_colors
 from mmer.inference import EmotionRecognizer
+from mmer.inference.explain import attribution
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -422,8 +423,11 @@ def test_timeline(open_page: Open, url: str, clips: list[Path], tmp_path: Path) 
     _accessible(page, "timeline")
 
 
-def test_explanation(open_page: Open, url: str, clips: list[Path]) -> None:
-    page = open_page(url)
+def test_explanation(
+    open_page: Open, service: Callable[..., str], clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attribution, "STEPS", (1,))  # how large the shares are is no matter here
+    page = open_page(service())
     page.get_by_label("Choose a recording").set_input_files(clips[7])
     page.get_by_label("What is said").fill(WORDS)
     ask(page)

@@ -86,7 +86,7 @@ def tables(draw: st.DrawFn, kind: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_what_is_written_is_read(
     kind: str, clips: list[Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
