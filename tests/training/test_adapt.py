@@ -32,7 +32,7 @@ from mmer.recipe.schema import Recipe, changed_recipe, load_recipe
 from mmer.training import adapt as module
 from mmer.training.adapt import Adaptation, adapt, plan_adaptation
 from mmer.training.preparation import prepare
-from mmer.training.rehearsal import PREFIX, REHEARSED, with_rehearsal
+from mmer.training.rehearsal import PREFIX, REHEARSED, learned_before, with_rehearsal
 from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import starting_model
 
@@ -415,6 +415,10 @@ def test_what_validates_is_not_rehearsed_however_it_is_written(
     new = Corpus(table.assign(speaker=speaker, split=split))
     recipe = tiny(f"data.rehearsal={tones}", "model.start_from=model")
     assert set(with_rehearsal(new, recipe).table["speaker"].iloc[len(new) :]) == {f"{PREFIX}A"}
+    before = learned_before(new.select((table["emotion"] != "sad").to_numpy()), recipe)
+    assert before is not None
+    assert set(before.table["speaker"]) == {f"{PREFIX}A"}
+    assert before.table["emotion"].value_counts().to_dict() == {"angry": 3, "calm": 3}
 
 
 def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
@@ -431,7 +435,9 @@ def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
     assert plan_adaptation(run_folder / "model", own()).recipe.data.rehearsal is None
     # Named nevertheless, recordings that cannot be read are passed over.
     named = plan_adaptation(alone, own(), [f"data.rehearsal={run_folder / 'corpus.parquet'}"])
-    assert len(prepare(named.recipe).corpus) == 9
+    prepared = prepare(named.recipe)
+    assert len(prepared.corpus) == 9
+    assert learned_before(prepared.corpus, named.recipe) is None
 
 
 def test_the_kept_weights_are_the_average_with_those_of_the_model(

@@ -21,7 +21,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.feature_store import FeatureStore, TrainingUtterance
-from mmer.training.functionals_classifier import STRENGTH, fit_functionals_classifier
+from mmer.training.functionals_classifier import STRENGTH, STRENGTH_NEAR, fit_functionals_classifier
 from mmer.training.run import train
 from mmer.training.starting_model import starting_model
 
@@ -75,6 +75,11 @@ def scale_of(store: FeatureStore, corpus: Corpus, weights: Weights = None) -> fl
             for logits, truth, weight in answers
         )
     return min(losses, key=lambda scale: losses[scale])
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """The cosine between weights, which are scaled to voices that are left out."""
+    return (one * other).sum() / np.linalg.norm(one) / np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("emotions", [("angry", "calm", "sad"), ("calm", "sad")])
@@ -167,6 +172,64 @@ def test_an_emotion_that_nobody_shows_is_the_least_probable(tiny: Callable[..., 
     one = corpus.select((corpus.table["emotion"] == "sad").to_numpy())
     fit_functionals_classifier(model, store, one, {})
     assert not any(weight.any() for weight in model.functionals_classifier.parameters())
+
+
+def test_what_was_learned_before_weighs_four_times_as_much_as_what_is_new(
+    tiny: Callable[..., Recipe], tones: Path
+) -> None:
+    corpus = Corpus.read(tones)
+    is_new = (corpus.table["speaker"] == "D") & corpus.table["utterance_id"].str.endswith("_0")
+    before = corpus.select((corpus.table["speaker"] != "D").to_numpy())
+    new = corpus.select(is_new.to_numpy())
+    assert (len(new), len(before)) == (3, 27)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    fit_functionals_classifier(model, store, new, {}, before)
+    found = model.functionals_classifier.weight.numpy()
+    both = [*TrainingUtterance.of(new), *TrainingUtterance.of(before)]
+    weights = [27 / (4 * 3)] * 3 + [1.0] * 27
+    regression = LogisticRegression(C=STRENGTH, max_iter=1000)
+    regression.fit(standardized(store, both), [each.emotion for each in both], weights)
+    assert alike(found, regression.coef_) > 1 - 1e-6
+    fit_functionals_classifier(model, store, before, {}, new)  # many new ones weigh as much as old ones, each
+    regression.fit(standardized(store, both), [each.emotion for each in both])
+    found = model.functionals_classifier.weight.numpy()
+    assert alike(found, regression.coef_) > 1 - 1e-6
+
+
+def test_without_it_the_weights_stay_near_those_of_before(tiny: Callable[..., Recipe], tones: Path) -> None:
+    """At the minimum, what pulls a weight back is as strong as what the clips push it by."""
+    corpus = Corpus.read(tones)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    classifier = model.functionals_classifier
+    assert classifier is not None
+    one_voice = corpus.select((corpus.table["speaker"] == "D").to_numpy())
+    fit_functionals_classifier(model, store, corpus.select((corpus.table["speaker"] != "D").to_numpy()), {})
+    first = torch.column_stack([classifier.weight, classifier.bias]).numpy().copy()
+    fit_functionals_classifier(model, store, one_voice, {}, near=True)
+    moved = torch.column_stack([classifier.weight, classifier.bias]).numpy() - first
+    inputs = np.column_stack([standardized(store, TrainingUtterance.of(one_voice)), np.ones(9)])
+    shown = np.eye(3)[[store.processor.labels.index(emotion) for emotion in one_voice.table["emotion"]]]
+    push = STRENGTH_NEAR * (shown - softmax(inputs @ (first + moved).T, axis=1)).T @ inputs
+    np.testing.assert_allclose(moved, push, atol=1e-5)
+    assert np.abs(moved).max() > 1e-4
+
+
+def test_with_an_emotion_that_was_not_learned_before_all_are_fitted_anew(
+    tiny: Callable[..., Recipe], tones: Path
+) -> None:
+    corpus = Corpus.read(tones)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    classifier = model.functionals_classifier
+    assert classifier is not None
+    assert not classifier.weight.any()  # a model of the recipe has learned nothing
+    others = (corpus.table["emotion"] != "sad") & (corpus.table["speaker"] != "D")
+    fit_functionals_classifier(model, store, corpus.select(others.to_numpy()), {})
+    assert not classifier.weight[2].any()
+    one_voice = corpus.select((corpus.table["speaker"] == "D").to_numpy())
+    fit_functionals_classifier(model, store, one_voice, {}, near=True)
+    reference = expected(store, one_voice)
+    np.testing.assert_allclose(classifier.weight.numpy(), reference.coef_, atol=1e-3)
 
 
 def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
@@ -306,3 +369,32 @@ def test_a_model_trained_further_is_fitted_anew_with_the_labels_it_has_now(
     assert after.functionals_classifier.weight[0].abs().max() > 1e-3  # angry
     recognizer = EmotionRecognizer.from_pretrained(folder, device="cpu")
     assert recognizer.labels == ["angry", "calm", "sad"]
+
+
+@pytest.mark.parametrize("rehearses", [True, False])
+def test_a_model_that_learns_one_more_voice_keeps_what_others_taught(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path, rehearses: bool
+) -> None:
+    corpus = Corpus.read(tones)
+    is_new = (corpus.table["speaker"] == "D").to_numpy()
+    first, one_voice = tmp_path / "first.parquet", tmp_path / "voice.parquet"
+    corpus.select(~is_new).write(first)
+    corpus.select(is_new).write(one_voice)
+    short = [*FUNCTIONALS, "training.epochs=1", "protocol.no_test=true", "protocol.test=[]"]
+    short += ["protocol.validation=0", "protocol.selection=last"]
+    start = train(tiny(*short, corpus=first), tmp_path / "run", console=Console(quiet=True)).model_folder
+    settings = [*short, f"model.start_from={start}", "training.average_with_start=0.5"]
+    if rehearses:
+        settings.append(f"data.rehearsal={first}")
+    again = train(tiny(*settings, corpus=one_voice), tmp_path / "again", console=Console(quiet=True))
+    before, after = (
+        MMERForEmotionRecognition.from_pretrained(each).functionals_classifier.weight.numpy()
+        for each in (start, again.model_folder)
+    )
+    store = FeatureStore(MMERProcessor.from_pretrained(again.model_folder))
+    together, alone = (expected(store, each).coef_ for each in (corpus, corpus.select(is_new)))
+    if rehearses:  # 27 of before weigh less than four times as much as 9
+        assert alike(after, together) > 1 - 1e-6
+    else:
+        assert 1e-3 < np.linalg.norm(after - before) < np.linalg.norm(before) / 2
+        assert alike(after, before) > alike(after, alone)

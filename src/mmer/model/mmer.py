@@ -122,6 +122,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
             self.missing_speech = nn.Parameter(torch.empty(config.speech_size))
             self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
+        if self.functionals_classifier is not None:
+            for weight in self.functionals_classifier.parameters():
+                nn.init.zeros_(weight)
         if config.lora is not None:
             self.add_lora(config.lora)
         self._frozen = frozenset(name for name, weight in self.named_parameters() if not weight.requires_grad)

@@ -16,6 +16,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.writing import writing_folder
 from mmer.model.build import set_corpus_statistics
 from mmer.model.encoders.speech import SpeechEncoder
+from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
@@ -38,6 +39,7 @@ from mmer.training.preparation import (
 )
 from mmer.training.progress import TrainingProgress
 from mmer.training.pull_to_start import PullToStart
+from mmer.training.rehearsal import learned_before, without_rehearsal
 from mmer.training.second_views import TrainingViews, choose_views
 from mmer.training.selection import best_step, epoch_of, is_over
 from mmer.training.speech_cache import SpeechCache
@@ -78,7 +80,7 @@ def fit(
     statistics = _read_features(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
-    fit_functionals_classifier(model, store, train_part, statistics)
+    _fit_functionals_classifier(model, store, preparation, recipe, statistics, console)
     if (share := model.config.functionals_share) > 0.5:
         few = counted(len(TrainingUtterance.with_sound(train_part)), "recording")
         told = f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of functionals"
@@ -283,6 +285,29 @@ def _read_features(
         prior = speaker_prior(store, preparation.part("train"))
         processor.speaker_prior = None if prior is None else prior.to_dict()
     return speaker_statistics(store, corpus)
+
+
+def _fit_functionals_classifier(
+    model: MMERForEmotionRecognition,
+    store: FeatureStore,
+    preparation: Preparation,
+    recipe: Recipe,
+    statistics: dict[str, FeatureStatistics],
+    console: Console,
+) -> None:
+    """Fit the classifier of functionals; of a model that is trained further, with all that it learned from before."""
+    if model.functionals_classifier is None:
+        return
+    before, continues = None, recipe.model.start_from is not None
+    if continues and (before := learned_before(preparation.corpus, recipe)) is not None:
+        with counting(console, "reading recordings learned before", len(before)) as progress:
+            for done, utterance in enumerate(TrainingUtterance.with_sound(before), start=1):
+                store(utterance)
+                progress(done)
+        if store.processor.per_speaker:
+            statistics = {**statistics, **speaker_statistics(store, before)}
+    new = without_rehearsal(preparation.part("train"))
+    fit_functionals_classifier(model, store, new, statistics, before, near=continues and before is None)
 
 
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:

@@ -1,11 +1,13 @@
 """Utterances that a model learned from before, which it learns from again beside new ones, so that it forgets less.
 
-Of each emotion, `REHEARSED` are drawn for each new training utterance. Those of speakers and recordings that validate
-or test are left out.
+Of each emotion, `REHEARSED` are drawn for each new training utterance; the linear classifier of functionals, which
+needs many and is fitted in a moment, takes all up to `MOST_LEARNED`. Those of speakers and recordings that validate or
+test are left out.
 """
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ REHEARSED = 4
 """Utterances for each new one of the same emotion."""
 MOST_REHEARSED = 100
 """Of an emotion."""
+MOST_LEARNED = 2000
 PREFIX = "rehearsed "
 """Of ids and speakers, which another corpus may use for other utterances and people."""
 _SEED = 0
@@ -46,31 +49,67 @@ def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
     Raises:
         CorpusError: `data.rehearsal` cannot be read.
     """
-    if recipe.data.rehearsal is None:
+    old = _rehearsable(corpus, recipe)
+    rows = []
+    for emotion, new in corpus.table[corpus.table["split"] == "train"].groupby("emotion", sort=True):
+        candidates = old[old["emotion"] == emotion]
+        rows += islice(_usable(candidates, recipe), min(MOST_REHEARSED, REHEARSED * len(new)))
+    if not rows:
         return corpus
+    rehearsed = _renamed(rows)
+    table = pd.concat([corpus.table, rehearsed[rehearsed.columns.intersection(corpus.table.columns)]])
+    return Corpus(table.reset_index(drop=True), source=corpus.source, notes=corpus.notes)
+
+
+def learned_before(corpus: Corpus, recipe: Recipe) -> Corpus | None:
+    """Return the utterances of `data.rehearsal` with emotions that the training split has, at most `MOST_LEARNED`.
+
+    Args:
+        corpus, recipe: as for `with_rehearsal`, or its result.
+
+    Returns:
+        The utterances; None where there are none.
+
+    Raises:
+        CorpusError: as for `with_rehearsal`.
+    """
+    old = _rehearsable(corpus, recipe)
+    trained = corpus.table["emotion"][corpus.table["split"] == "train"]
+    rows = list(islice(_usable(old[old["emotion"].isin(trained)], recipe), MOST_LEARNED))
+    return Corpus(_renamed(rows)) if rows else None
+
+
+def without_rehearsal(corpus: Corpus) -> Corpus:
+    """Return the utterances that `with_rehearsal` did not add."""
+    return corpus.select(~corpus.table["utterance_id"].str.startswith(PREFIX))
+
+
+def _rehearsable(corpus: Corpus, recipe: Recipe) -> pd.DataFrame:
+    """Return what may be rehearsed beside the utterances of a corpus, in random order."""
+    if recipe.data.rehearsal is None:
+        return corpus.table[:0]
     read = Corpus.read(recipe.data.rehearsal)
     renamed = {name: label for name, label in recipe.data.label_map.items() if meant(name, read.emotions)}
     old = read.with_labels(label_map=renamed)[0].table
     if (old["split"] == "train").any():  # of the corpus of a run, the other splits measure the model
         old = old[old["split"] == "train"]
-    trains = corpus.table["split"] == "train"
-    held_out = corpus.table[~trains]
+    held_out = corpus.table[corpus.table["split"] != "train"]
     for column, same in (("speaker", folded), ("audio_path", os.path.realpath)):
         unwanted = set(map(same, held_out[column].dropna()))
         old = old[~old[column].map(same, na_action="ignore").isin(unwanted)]
-    rows = []
-    for emotion, new in corpus.table[trains].groupby("emotion", sort=True):
-        wanted = min(MOST_REHEARSED, REHEARSED * len(new))
-        candidates = old[old["emotion"] == emotion].sample(frac=1, random_state=_SEED)
-        found = (row for row in candidates.to_dict("records") if _is_usable(row, recipe))
-        rows += [row for row, _ in zip(found, range(wanted), strict=False)]
-    if not rows:
-        return corpus
-    rehearsed = pd.DataFrame(rows).assign(split="train")
+    return old.sample(frac=1, random_state=_SEED)
+
+
+def _usable(old: pd.DataFrame, recipe: Recipe) -> Iterator[dict[Hashable, Any]]:
+    return (row for row in old.to_dict("records") if _is_usable(row, recipe))
+
+
+def _renamed(rows: Sequence[Mapping[Hashable, Any]]) -> pd.DataFrame:
+    """Make a table of rehearsed utterances."""
+    table = pd.DataFrame(rows).assign(split="train")
     for column in ("utterance_id", "speaker"):
-        rehearsed[column] = PREFIX + rehearsed[column]
-    table = pd.concat([corpus.table, rehearsed[rehearsed.columns.intersection(corpus.table.columns)]])
-    return Corpus(table.reset_index(drop=True), source=corpus.source, notes=corpus.notes)
+        table[column] = PREFIX + table[column]
+    return table
 
 
 def _is_usable(row: Mapping[Hashable, Any], recipe: Recipe) -> bool:

@@ -104,7 +104,8 @@ def read_trained(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor
 def average_with_start(model: MMERForEmotionRecognition, folder: Path, share: float) -> None:
     """Move the weights of a trained model toward those that training started from (WiSE-FT; Wortsman et al., 2022).
 
-    What the classifier learned of new labels stays as it is.
+    What the classifier learned of new labels stays as it is. So does the classifier of functionals, which was fitted to
+    what the model learned from before, or near its weights of then.
 
     Args:
         model: changed in place; without LoRA weights.
@@ -119,7 +120,7 @@ def average_with_start(model: MMERForEmotionRecognition, folder: Path, share: fl
     labels = list((model.config.id2label or {}).values())
     _keep_classifier(first, processor.labels, trained, labels)
     for name, weight in trained.items():
-        if weight.is_floating_point():
+        if weight.is_floating_point() and not name.startswith("functionals_classifier."):
             weight.lerp_(first[name], share)
 
 
