@@ -17,13 +17,14 @@ import pytest
 import soundfile
 import typer.main
 from code_blocks import blocks
-from commands import SMALL, make_recordings, run, train_folds_here
+from commands import SMALL, make_recordings, run, train_folds_here, undrawn
 from tiny import speech_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError
+from mmer.inference.explain import attribution
 from mmer.training import crossval
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -43,7 +44,12 @@ REASONS = {
 }
 LONG = {"tutorials/own-recordings.md", "export.md"}
 """Pages whose commands take long, and are run by test_readme.py or test_export.py and test_bundle.py too."""
-TRAINING = {"train": SMALL, "crossval": SMALL, "ablate": SMALL, "adapt": ["training.epochs=1"]}
+TRAINING = {
+    "train": SMALL,
+    "crossval": SMALL,
+    "ablate": SMALL,
+    "adapt": ["training.epochs=1", "protocol.refit=false"],
+}
 """Settings that make a command train in seconds."""
 
 
@@ -108,8 +114,15 @@ def workplace(trained: Path, page: str, tmp_path: Path, monkeypatch: pytest.Monk
 def test_page(
     page: str, workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names: dict[str, Any] = {}
     monkeypatch.setattr(crossval, "train_folds", train_folds_here)
+    monkeypatch.setattr(attribution, "STEPS", (1,))  # how large the shares of an explanation are is no matter
+    with undrawn():
+        run_page(page, capfd, monkeypatch)
+
+
+def run_page(page: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the blocks of a page one after the other."""
+    names: dict[str, Any] = {}
     for block in blocks(DOCS / page):
         if block.not_run is not None:
             assert block.not_run in REASONS, f"{page}: {block.not_run!r} is no reason"
@@ -118,7 +131,9 @@ def test_page(
             continue
         assert block.language != "bash", f"{page}: a shell block that no test runs and no mark explains"
         if block.language == "python":
-            code = block.text.replace("settings = [", f"settings = [*{SMALL}, ")
+            code = block.text.replace("settings = [", f"settings = [*{SMALL}, ").replace(
+                '["training.epochs=1"]', str(TRAINING["adapt"])
+            )
             exec(compile(code, page, "exec"), names)
         for arguments in block.commands:
             outcome = run(capfd, monkeypatch, [*arguments, *TRAINING.get(arguments[0], [])])

@@ -221,7 +221,7 @@ def percentiles(
     return low, high
 
 
-@pytest.mark.parametrize(("speakers", "spread"), [(6, 0.0), (20, 0.6)])
+@pytest.mark.parametrize(("speakers", "spread"), [pytest.param(6, 0.0, marks=pytest.mark.slow), (20, 0.6)])
 def test_intervals_hold_the_truth_as_often_as_they_claim(speakers: int, spread: float) -> None:
     rng = np.random.default_rng(speakers)
     held = {"mmer": 0, "quantiles of speakers": 0, "quantiles of utterances": 0}

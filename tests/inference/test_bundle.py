@@ -28,7 +28,6 @@ from mmer.inference.archive.score import score
 from mmer.inference.backends import bundle as bundles
 from mmer.inference.backends.bundle import one_model_folder as unpacked
 from mmer.inference.backends.bundle import write_bundle
-from mmer.inference.backends.export import export_onnx
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.pipeline import TASK
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
@@ -393,8 +392,9 @@ def test_listen_takes_a_bundle(packed: Path, tmp_path: Path) -> None:
 
 
 def test_every_function_that_takes_a_model_takes_a_bundle(
-    of_words: Path, recordings: Path, clips: list[str], tmp_path: Path
+    recordings: Path, clips: list[str], tmp_path: Path
 ) -> None:
+    """But `export_onnx`, which the command calls."""
     model_folder, packed = tmp_path / "model", tmp_path / "model.mmer"
     write_bundle(save_model(model_folder, ctc_symbols=WAV2VEC2_ALPHABET), packed)
     expected = EmotionRecognizer.from_pretrained(model_folder, "cpu")(clips[0], "la").ranking
@@ -402,7 +402,6 @@ def test_every_function_that_takes_a_model_takes_a_bundle(
     found: Any = recognize({"audio": clips[0], "transcript": "la"})
     assert [(row["label"], row["score"]) for row in found] == expected
     score(packed, str(recordings), tmp_path / "scored")
-    export_onnx(of_words, tmp_path / "onnx")
     assert load_speech_to_text(str(packed), "cpu")(0.1 * np.ones(16_000, np.float32)) is not None
     with pytest.raises(CheckpointError, match="is a bundle, which cannot be changed"):
         calibrate(packed, Corpus.read(recordings), None)

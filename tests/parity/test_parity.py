@@ -27,7 +27,7 @@ def model(parity: Path) -> MMERForEmotionRecognition:
     return model.eval()
 
 
-@pytest.mark.parametrize("case", ["public-1", "public-2"])
+@pytest.mark.parametrize("case", ["public-1", pytest.param("public-2", marks=pytest.mark.slow)])
 def test_batches(model: MMERForEmotionRecognition, parity: Path, case: str) -> None:
     published = json.loads((parity / f"{case}.json").read_text())
     model.zero_grad()

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from commands import SMALL, make_recordings, run, train_folds_here
+from commands import SMALL, make_recordings, run, train_folds_here, undrawn
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
@@ -103,7 +103,8 @@ def validated(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("runs") / "validated"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crossval, "train_folds", train_folds_here)
-        crossval.cross_validate(recipe(recordings, "protocol.test=[]"), folder, console=quiet())
+        with undrawn():
+            crossval.cross_validate(recipe(recordings, "protocol.test=[]"), folder, console=quiet())
     return folder
 
 
