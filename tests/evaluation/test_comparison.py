@@ -173,13 +173,16 @@ class TestUtterances:
         first, second = made(0.5, 0.7)
         second.loc[3, "predicted"] = None
         second = second.drop(index=[7, 9])
-        told = "b has no answer to 3 of 200 utterances of a and a has none to 0 of b; the first is 'u3'"
+        told = "^b has no answer to 3 of 200 utterances of a; the first is 'u3'"
         with pytest.raises(MMERError, match=told + "; give common=True"):
             compare({"a": first, "b": second})
         with pytest.raises(
-            MMERError, match=r"a has no answer to 0 of 197 utterances of b and b has none to 3 of a"
+            MMERError, match=r"^b has no answer to 3 of 200 utterances of a; the first is 'u3'"
         ):
             compare({"b": second, "a": first})
+        both = "^b has no answer to 2 of 197 utterances of a and a has no answer to 1 of 196 utterances of b"
+        with pytest.raises(MMERError, match=both):
+            compare({"a": first.drop(index=[7, 9, 11]), "b": second.drop(index=12)})
         found = compare({"a": first, "b": second}, common=True)
         assert (found.utterances, found.left_out) == (197, 3)
         kept = first.drop(index=[3, 7, 9])

@@ -108,11 +108,23 @@ def test_advice_only_where_the_numbers_support_it(
 def test_few_tested_speakers_and_no_known_ones() -> None:
     few = judge_figures(figures(0.9), between(None, None, 1))
     assert [advice.code for advice in few.advices] == ["few_tested_speakers"]
+    assert "cross-validation" not in few.advices[0].text  # of a model whose training is not known
+    trained = judge_figures(figures(0.9), between(None, None, 1), training=training())
+    assert "such as by cross-validation" in trained.advices[0].text
     assert few.sentences[-1] == "This rests on 120 utterances of 1 speaker."
     unknown = judge_figures(figures(0.9), between(None, None, 0))
     assert (unknown.advices, unknown.sentences[-1]) == (
         (),
         "This rests on 120 utterances whose speakers are not known.",
+    )
+
+
+def test_a_single_emotion_is_not_compared_with_guessing() -> None:
+    found = compute_metrics(["sad"] * 4, ["calm"] * 3 + ["sad"], ["calm", "sad"])
+    first, *_ = judge_figures(found, None).sentences
+    assert (
+        first
+        == "Every utterance is sad, so that the balanced accuracy of 25.0% cannot be compared with guessing."
     )
 
 

@@ -201,10 +201,16 @@ def _joined(runs: Mapping[str, pd.DataFrame], common: bool) -> tuple[dict[str, p
         missing, extra = ids.difference(theirs, sort=False), theirs.difference(tables[baseline].index)
         if (len(missing) or len(extra)) and not common:
             first = f"the first is {(missing if len(missing) else extra)[0]!r}"
-            lacks = f"{name} has no answer to {counted(len(missing), 'utterance', of=len(ids))} of {baseline}"
-            more = f"{baseline} has none to {len(extra)} of {name}"
+            lacks = [
+                f"{one} has no answer to {counted(len(left), 'utterance', of=len(answered))} of {other}"
+                for one, left, answered, other in (
+                    (name, missing, ids, baseline),
+                    (baseline, extra, theirs, name),
+                )
+                if len(left)
+            ]
             raise MMERError(
-                f"{lacks} and {more}; {first}; give ", Parameter("common", True), " to compare the others"
+                f"{' and '.join(lacks)}; {first}; give ", Parameter("common", True), " to compare the others"
             )
         everything = everything.union(theirs)
         ids = ids[ids.isin(theirs)]

@@ -111,6 +111,11 @@ class Verdict:
             "no better": f"is no better than guessing, {self.chance:.1%}",
         }[self.against]
         first = f"The balanced accuracy of {self.balanced_accuracy:.1%}{between} {judged}."
+        if self.chance == 1:
+            first = (
+                f"Every utterance is {self.most_frequent}, so that the balanced accuracy of "
+                f"{self.balanced_accuracy:.1%} cannot be compared with guessing."
+            )
         second = (
             f"Always answering {self.most_frequent} is right for {self.most_frequent_share:.1%} of the utterances, "
             f"the model for {self.accuracy:.1%}."
@@ -215,7 +220,8 @@ def _tested(speakers: int, training: Training | None) -> list[Advice]:
     """Advice where few of the speakers that there are were tested."""
     if not 0 < speakers < FEW_TESTED or (training and training.speakers <= speakers):
         return []
-    text = f"Test on at least {FEW_TESTED} speakers, such as by cross-validation: these figures are of {speakers}."
+    how = ", such as by cross-validation" if training else ""
+    text = f"Test on at least {FEW_TESTED} speakers{how}: these figures are of {speakers}."
     return [Advice("few_tested_speakers", text)]
 
 

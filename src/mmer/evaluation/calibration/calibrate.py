@@ -231,17 +231,17 @@ def fit(
     Raises:
         CorpusError: the main condition has fewer than 16 utterances.
     """
-    fitted = {}
+    fitted, most = {}, 0
     for condition in CONDITIONS:
         answers = _answers(predictions, emotions, speakers, labels, condition)
+        most = max(most, len(answers))
         if len(answers) >= FEWEST:
             fitted[condition] = fit_condition(answers, labels, methods)
     if not fitted:
         failed = next((prediction.error for prediction in predictions if prediction.error), None)
         raise CorpusError(
-            f"fewer than {FEWEST} of {counted(len(predictions), 'utterance')} can be calibrated on: they need "
-            "an answer and an "
-            f"emotion that the model knows ({', '.join(labels)})"
+            f"{counted(most, 'utterance', 'has', 'have', of=len(predictions))} an answer and an emotion that the "
+            f"model knows ({', '.join(labels)}); calibration needs {FEWEST}. Add more, or rename the emotions"
             + (f"; the first error: {failed}" if failed else "")
         )
     return fitted
