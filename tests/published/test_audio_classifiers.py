@@ -151,6 +151,18 @@ def adapter_alone(folder: Path) -> None:
     (folder / "adapter_model.safetensors").write_bytes(b"")
 
 
+@pytest.mark.parametrize("kind", ["whisper", "spectrogram-transformer"])
+def test_features_are_the_same_where_the_network_computes_in_half_precision(
+    kind: str, clips: list[NDArray[np.float32]], tmp_path: Path
+) -> None:
+    processor = EmotionRecognizer.from_pretrained(
+        save_audio_classifier(tmp_path / "model", kind), "cpu"
+    ).processor
+    with torch.autocast("cpu", torch.bfloat16):
+        half = processor.features(clips[0])
+    assert np.array_equal(half, processor.features(clips[0]))
+
+
 @pytest.mark.parametrize("kind", ["wav2vec2-layer", "wav2vec2-bert", "whisper", "spectrogram-transformer"])
 def test_what_transformers_saves_of_a_processor_says_how_sound_is_read(
     kind: str, tmp_path: Path, clips: list[NDArray[np.float32]]

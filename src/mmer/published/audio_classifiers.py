@@ -131,7 +131,12 @@ class WhisperPreprocessor(Preprocessor):
 
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute (bins, frames) of a clip of at most `max_duration` seconds."""
-        extracted = self.feature_extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
+        with torch.autocast(
+            "cpu", enabled=False
+        ):  # the extractor computes with torch, and numpy has no bfloat16
+            extracted = self.feature_extractor(
+                waveform, sampling_rate=self.sampling_rate, return_tensors="np"
+            )
         return extracted["input_features"][0].astype(np.float32)
 
 
