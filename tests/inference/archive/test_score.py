@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -139,7 +140,8 @@ class TestRows:
     def test_of_texts_without_sound(self, versatile_folder: Path, tmp_path: Path) -> None:
         table = tmp_path / "texts.csv"
         table.write_text("utterance_id,audio_path,transcript\n1a,,I never said that!\n2b,,What a day.\n")
-        score(versatile_folder, str(table), tmp_path / "out", device="cpu")
+        done = score(versatile_folder, str(table), tmp_path / "out", device="cpu")
+        assert re.search(r"\n2 rows answered now in \d+ s: [\d.]+ a second$", str(done))
         rows = pd.read_parquet(tmp_path / "out")
         assert rows["utterance_id"].tolist() == ["1a", "2b"]
         assert rows["label"].notna().all()

@@ -57,8 +57,11 @@ class Scored:
         done = f"{counted(self.rows, 'row')} in {parts} in {self.folder}{failed}"
         if not self.new_rows:
             return done
+        rate = f"{self.new_rows / self.took:.1f} a second"
+        if not self.new_sound:
+            return f"{done}\n{counted(self.new_rows, 'row')} answered now in {self.took:.0f} s: {rate}"
         sound = f"{self.new_sound / 60:.1f} min of sound in {self.took:.0f} s"
-        rates = f"{self.new_rows / self.took:.1f} a second, {self.new_sound / self.took:.0f} times real time"
+        rates = f"{rate}, {self.new_sound / self.took:.0f} times real time"
         return f"{done}\n{counted(self.new_rows, 'recording')} answered now, {sound}: {rates}"
 
 
