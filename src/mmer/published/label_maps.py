@@ -57,9 +57,9 @@ def new_labels(labels: Sequence[str], label_map: str | os.PathLike[str]) -> NewL
         names = [_shipped(label, name) for label in labels]
         unknown = [label for label, new in zip(labels, names, strict=True) if new is None]
         if name != "canonical":
-            return NewLabels(names, _told(unknown, "are left out, since the label map does not name them"))
+            return NewLabels(names, _told(unknown, "labels left out, since the label map does not name them"))
         kept = [label if new is None else new for label, new in zip(labels, names, strict=True)]
-        return NewLabels(kept, _told(unknown, "are not known here and keep their names"))
+        return NewLabels(kept, _told(unknown, "labels not known here, which keep their names"))
     if not Path(name).suffix:
         raise CheckpointError(
             f"no label map {name!r}; give {', '.join(SHIPPED)}, or a .yaml, .json or .csv file with an entry such as "
@@ -75,7 +75,7 @@ def new_labels(labels: Sequence[str], label_map: str | os.PathLike[str]) -> NewL
         )
     return NewLabels(
         [entries.get(tidy(label), label) for label in labels],
-        _told(unknown, "are not in the label map and keep their names"),
+        _told(unknown, "labels not in the label map, which keep their names"),
     )
 
 
@@ -85,4 +85,4 @@ def _shipped(label: str, name: str) -> str | None:
 
 
 def _told(labels: Sequence[str], what: str) -> list[str]:
-    return [one_line(f"the labels {', '.join(labels)} {what}")] if labels else []
+    return [one_line(f"{what}: {', '.join(labels)}")] if labels else []

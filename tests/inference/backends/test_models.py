@@ -45,7 +45,7 @@ def test_a_map_renames_adds_up_and_leaves_out(speech: Path, tmp_path: Path) -> N
     (tmp_path / "map.yaml").write_text("ang: negative\nsad: negative\nfru: null\nhap: positive\n")
     notes: list[str] = []
     folder = model_folder(speech, label_map=tmp_path / "map.yaml", note=notes.append)
-    assert notes == [f"{speech}: the labels neu are not in the label map and keep their names"]
+    assert notes == [f"{speech}: labels not in the label map, which keep their names: neu"]
     recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
     assert recognizer.labels == ["negative", "positive", "neu"]
     left = 1 - before["fru"]

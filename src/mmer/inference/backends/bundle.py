@@ -85,7 +85,10 @@ def write_bundle(folder: Path, out: Path) -> str:
     files = model_files(folder)
     for name, file in files.items():
         if reason := _unwanted(name):
-            raise CheckpointError(f"{file} {reason}, and bundles hold none: delete it")
+            raise CheckpointError(
+                f"{file} {reason}, and bundles hold none; use the folder as it is, or move the file "
+                "elsewhere if the model does not need it"
+            )
         inside = [
             folder.joinpath(*PurePosixPath(name).parts[:depth]) for depth in range(1, name.count("/") + 2)
         ]
