@@ -141,7 +141,7 @@ class TestRows:
         table = tmp_path / "texts.csv"
         table.write_text("utterance_id,audio_path,transcript\n1a,,I never said that!\n2b,,What a day.\n")
         done = score(versatile_folder, str(table), tmp_path / "out", device="cpu")
-        assert re.search(r"\n2 rows answered now in \d+ s: [\d.]+ a second$", str(done))
+        assert re.search(r"; 2 rows answered now in \d+ s: [\d.]+ a second$", str(done))
         rows = pd.read_parquet(tmp_path / "out")
         assert rows["utterance_id"].tolist() == ["1a", "2b"]
         assert rows["label"].notna().all()

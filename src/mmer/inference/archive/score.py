@@ -59,10 +59,10 @@ class Scored:
             return done
         rate = f"{self.new_rows / self.took:.1f} a second"
         if not self.new_sound:
-            return f"{done}\n{counted(self.new_rows, 'row')} answered now in {self.took:.0f} s: {rate}"
+            return f"{done}; {counted(self.new_rows, 'row')} answered now in {self.took:.0f} s: {rate}"
         sound = f"{self.new_sound / 60:.1f} min of sound in {self.took:.0f} s"
         rates = f"{rate}, {self.new_sound / self.took:.0f} times real time"
-        return f"{done}\n{counted(self.new_rows, 'recording')} answered now, {sound}: {rates}"
+        return f"{done}; {counted(self.new_rows, 'recording')} answered now, {sound}: {rates}"
 
 
 def score(
