@@ -244,10 +244,12 @@ def test_the_command_and_what_it_leaves(
         Corpus.read(corpus)
     )
     pd.testing.assert_frame_equal(raw, before)
+    seen = list[tuple[int, int]]()
     again = calibrate(
-        model, Corpus.read(corpus), device="cpu"
+        model, Corpus.read(corpus), device="cpu", progress=lambda *done: seen.append(done)
     )  # fits the network's probabilities, not its own
     assert again == calibration
+    assert seen[-1] == (120, 120)
     judged = run(
         capfd,
         monkeypatch,

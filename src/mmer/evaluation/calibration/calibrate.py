@@ -4,7 +4,7 @@ Log-loss on speakers left out of the fit selects one of `mmer.evaluation.calibra
 they are is one of the candidates, because a calibration that fails on other speakers is worse than none.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import Corpus, Progress
 from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
 from mmer.evaluation.calibration.calibration_error import Integers, answer_bins, calibration_figures, log_loss
@@ -73,7 +73,7 @@ def calibrate(
     on_training: bool = False,
     batch_size: int = 16,
     device: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Calibration:
     """Fit the calibration of a model and write it into a folder.
 
@@ -89,7 +89,8 @@ def calibrate(
         methods: candidates among `METHODS`.
         note: a remark on the speakers, stored in the file.
         on_training: also fit on utterances that the model was trained on.
-        batch_size, device, progress: see `EmotionRecognizer`.
+        batch_size, device: see `EmotionRecognizer`.
+        progress: called with the number of utterances done so far and of all.
 
     Raises:
         CheckpointError: the folder holds no PyTorch model; or the model is not a folder that can be written to, and
@@ -142,7 +143,7 @@ def calibrate(
             predictions = recognizer.predict(
                 corpus_utterances(answered),
                 batch_size=batch_size,
-                progress=progress,
+                progress=None if progress is None else lambda done: progress(done, len(answered)),
                 speakers=recognizer.speakers_among(answered, corpus, kept),
                 kept=kept,
             )
