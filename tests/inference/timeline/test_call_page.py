@@ -186,7 +186,7 @@ def test_labels_words_and_names_are_data(open_page: Open, tmp_path: Path) -> Non
 
 
 def dimensional() -> Timeline:
-    values = [{HOSTILE: 0.1 * n, "valence": 0.5} for n in range(6)]
+    values = [{HOSTILE: 0.1 * n, "valence": -0.25} for n in range(6)]
     answers = [
         Prediction(utterance_id="u", start=4.0 * n, end=4.0 * n + 3, dimensions=value, transcript=f"{n}")
         for n, value in enumerate(values)
@@ -207,12 +207,16 @@ def test_dimensions_are_lines_and_numbers(open_page: Open, tmp_path: Path) -> No
     page = open_page(tmp_path / "call.html")
     assert page.locator("#legend li").all_inner_texts() == [HOSTILE, "valence"]
     assert page.locator(".lines path").count() == 2
+    drawn = [path.get_attribute("d") or "" for path in page.locator(".lines path").all()]
+    heights = [float(place) for path in drawn for place in re.findall(r"[ML][\d.]+ ([-\d.]+)", path)]
+    assert min(heights) == 0.4
+    assert max(heights) == 1  # -0.25 is at the bottom, not below it
     assert page.locator(".strip .none").count() == 1
     rows = page.locator("#segments tbody tr")
-    assert rows.nth(2).locator("td:visible").all_inner_texts()[1:] == [f"{HOSTILE} 0.20, valence 0.50", "2"]
+    assert rows.nth(2).locator("td:visible").all_inner_texts()[1:] == [f"{HOSTILE} 0.20, valence -0.25", "2"]
     assert rows.last.locator("td:visible").nth(1).inner_text() == "too short"
     rows.nth(2).get_by_role("button").click()
-    assert page.locator("#now").inner_text() == f"0:08 {HOSTILE} 0.20, valence 0.50: “2”"
+    assert page.locator("#now").inner_text() == f"0:08 {HOSTILE} 0.20, valence -0.25: “2”"
     assert page.locator("#summaries").count() == 0
 
 

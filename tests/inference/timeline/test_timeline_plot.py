@@ -107,6 +107,16 @@ def test_strip_lines_and_peaks_are_those_of_the_answers(monkeypatch: pytest.Monk
     assert [text.get_text().strip() for text in words.texts] == ["hello", ""]
 
 
+def test_dimensions_outside_their_scale_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
+    low = Prediction(utterance_id="u", start=1.0, end=3.0, dimensions={"valence": -0.25})
+    Timeline(recording="a.wav", duration=10.0, labels=[], dimensions=["valence"], segments=[low]).plot(
+        "a.png"
+    )
+    assert kept[0].axes[1].get_ylim() == (-0.25, 1)
+
+
 def test_text_on_every_color_can_be_read() -> None:
     for color in (each.light for each in (*NAMED.values(), *OTHER)):
         assert contrast(_ink_on(color), color) >= 4.5, color

@@ -17,7 +17,7 @@ from mmer.corpora.emotion_colors import emotion_colors
 from mmer.errors import AudioError
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.timeline.curves import smoothed_curves
-from mmer.inference.timeline.plot import LINES, top_of
+from mmer.inference.timeline.plot import LINES, dimension_range, top_of
 from mmer.inference.timeline.segments import voice, warning_lines
 from mmer.inference.timeline.summary import Summary, summarize
 from mmer.plain_text import json_text, shown
@@ -121,6 +121,9 @@ def _voice(
     curves = smoothed_curves(mine, names, duration)
     main = summary.main(LINES)
     peaks = {each.label: asdict(each.peak) for each in main if each.peak}
+    bottom, top = 0.0, top_of([peak["probability"] for peak in peaks.values()])
+    if not summary.emotions:
+        bottom, top = dimension_range(curves.values[~np.isnan(curves.values)].tolist())
     return {
         "name": summary.voice,
         "lines": {
@@ -131,7 +134,8 @@ def _voice(
             for name in ([each.label for each in main] if summary.emotions else names)
         },
         "peaks": peaks,
-        "top": top_of([peak["probability"] for peak in peaks.values()]),
+        "bottom": bottom,
+        "top": top,
     }
 
 

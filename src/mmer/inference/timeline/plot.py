@@ -189,7 +189,9 @@ def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors:
         for segment in segments:
             for name, value in (segment.dimensions or {}).items():
                 axes.hlines(value, *_span(segment), colors[name], lw=2.5)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(
+            dimension_range([value for each in segments for value in (each.dimensions or {}).values()])
+        )
         axes.set_yticks([0, 0.5, 1])
         return
     labels = list(colors)
@@ -203,6 +205,11 @@ def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors:
     axes.set_ylim(0, HEADROOM * top)
     axes.set_yticks([0, top / 2, top], ["0", f"{top / 2:.0%}", f"{top:.0%}"])
     axes.grid(axis="y", color=FAINT, lw=0.5, alpha=0.6)
+
+
+def dimension_range(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis for dimensions: those of their scale, 0 and 1, or of values outside it."""
+    return min([0.0, *values]), max([1.0, *values])
 
 
 def top_of(peaks: Sequence[float]) -> float:

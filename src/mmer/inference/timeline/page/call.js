@@ -105,7 +105,7 @@ function drawVoice(voice) {
     strip.append(block);
   });
   const lines = element("div", "", { className: "lines" });
-  lines.append(element("span", data.dimensional ? voice.top : percent(voice.top), { className: "top" }));
+  lines.append(element("span", data.dimensional ? Number(voice.top.toFixed(2)) : percent(voice.top), { className: "top" }));
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 1 1");
   svg.setAttribute("preserveAspectRatio", "none");
@@ -113,7 +113,7 @@ function drawVoice(voice) {
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     let drawn = "", pen = "M";
     values.forEach((value, point) => {
-      if (value !== null) drawn += `${pen}${(point / (values.length - 1)).toFixed(5)} ${(1 - value / voice.top).toFixed(4)}`;
+      if (value !== null) drawn += `${pen}${(point / (values.length - 1)).toFixed(5)} ${(1 - (value - voice.bottom) / (voice.top - voice.bottom)).toFixed(4)}`;
       pen = value === null ? "M" : "L";
     });
     path.setAttribute("d", drawn);
