@@ -13,6 +13,7 @@ import soundfile
 import soxr
 from browser import colors_of, watched_pages
 from inference.conftest import save_model
+from published_models import save_speech_head
 
 from mmer.corpora.emotion_colors import emotion_colors
 from mmer.inference import EmotionRecognizer
@@ -113,6 +114,33 @@ def test_file_and_words(open_page: Open, url: str, clips: list[Path], recognizer
     page.get_by_text("“nie wiem” (as given)").wait_for()
     other = recognizer(clips[3], "nie wiem").probabilities
     assert numbers(page) == pytest.approx(other, abs=6e-4)
+
+
+def test_dimensions_are_numbers_and_not_percent(
+    open_page: Open, service: Callable[..., str], clips: list[Path], tmp_path: Path
+) -> None:
+    folder = save_speech_head(
+        tmp_path / "dims", ["arousal", "dominance", "valence"], problem_type="regression"
+    )
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
+    values = recognizer(clips[0]).dimensions or {}
+    page = open_page(service(lambda: recognizer))
+    page.get_by_text("Model tiny answers arousal, dominance, valence: numbers, and no emotion.").wait_for()
+    page.get_by_label("Choose a recording").set_input_files(clips[0])
+    ask(page)
+    page.get_by_role("table", name="Value of each dimension").wait_for()
+    rows = [row.split() for row in page.locator("#bars tbody tr").all_inner_texts()]
+    assert rows == [[name, f"{value:.2f}"] for name, value in values.items()]
+    assert "%" not in page.locator("#answer").inner_text()
+    assert not page.get_by_label("Minimum confidence").is_visible()
+    assert not page.get_by_role("button", name="Explain this answer").is_visible()
+    page.get_by_role("button", name="Timeline of the recording").click()
+    page.locator("#segments tbody tr").first.wait_for()
+    assert not page.locator("#strips").is_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("CSV")).click()
+    table = pd.read_csv(download.value.path())
+    assert table["dimension_valence"][0] == pytest.approx(values["valence"], abs=0.5)
 
 
 def test_no_answer_is_that_of_another_recording(open_page: Open, url: str, clips: list[Path]) -> None:

@@ -18,8 +18,10 @@ async function meetModel() {
     }
     return false;
   }
-  const { name, labels, listens, reads, transcription, limits } = service.model;
-  $("model").textContent = `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
+  const { name, labels, dimensions, listens, reads, transcription, limits } = service.model;
+  $("model").textContent = dimensions.length ? `Model ${name} answers ${dimensions.join(", ")}: numbers, and no emotion.`
+    : `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
+  $("confidence").hidden = $("explain").hidden = dimensions.length > 0;
   $("recording").hidden = !listens;
   $("words").hidden = !reads || transcription === "none";
   if (listens) {
@@ -211,14 +213,17 @@ function show() {
   $("verdict").replaceChildren(title, small);
   tell(abstains ? `Answered: the model abstains. ${reason}` : `Answered: ${title}, ${reason}.`, false);
   const ranking = values ?? Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
-  $("bars").tBodies[0].replaceChildren(...ranking.map(([label, share], index) => bar(label, share, index === 0 && !abstains, minimum)));
+  $("bars").caption.textContent = values ? "Value of each dimension" : "Probability of each emotion";
+  $("bars").tBodies[0].replaceChildren(...ranking.map(([name, value], index) => values
+    ? bar(name, value, value.toFixed(2), false, 0)
+    : bar(name, value, percent(value), index === 0 && !abstains, minimum)));
   $("warnings").replaceChildren(...answer.warnings.map((text) => element("li", text)));
   $("warnings").hidden = !answer.warnings.length;
   $("facts").replaceChildren(...facts(answer).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
   $("answer").hidden = false;
 }
 
-function bar(label, share, isFirst, minimum) {
+function bar(label, share, told, isFirst, minimum) {
   const row = document.createElement("tr");
   row.className = isFirst ? "first" : "";
   const head = element("th", label);
@@ -226,14 +231,14 @@ function bar(label, share, isFirst, minimum) {
   const track = document.createElement("div"), fill = document.createElement("div"), mark = document.createElement("div");
   track.className = "track";
   fill.className = "fill";
-  fill.style.width = percent(share).replace(" ", "");
+  fill.style.width = `${100 * Math.min(Math.max(share, 0), 1)}%`;
   mark.className = "mark";
   mark.style.left = `${100 * minimum}%`;
   track.append(fill, ...(minimum > 0 ? [mark] : []));
   track.setAttribute("aria-hidden", "true");
   const cell = document.createElement("td");
   cell.append(track);
-  row.append(head, cell, element("td", percent(share)));
+  row.append(head, cell, element("td", told));
   return row;
 }
 
@@ -246,7 +251,7 @@ function facts(answer) {
     const share = answer.contributions[side];
     if (share !== null && share !== undefined) rows.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
   }
-  rows.push(["Probabilities", service.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
+  if (!answer.dimensions) rows.push(["Probabilities", service.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
   rows.push(["Model", `${service.model.name} ${answer.model.slice(0, 12)}`]);
   return rows;
 }

@@ -14,6 +14,7 @@ export function showTimeline(found, minimum) {
     ? `${counted(found.segments.length, "segment")} of speech in ${clock(found.duration)}; ${found.segments.length - failed} answered.`
     : `No speech was found in ${clock(found.duration)}.`;
   $("legend").replaceChildren(...legend(found, answered, color));
+  $("strips").hidden = found.dimensions.length > 0;
   $("strips").style.minWidth = `${NARROWEST * answered.length}px`;
   $("strips").replaceChildren(
     ...channels.flatMap((channel) => strip(found, answered, channel, channels.length > 1, color, minimum)),
@@ -116,10 +117,12 @@ function playFrom(seconds) {
 function offerCsv(found, minimum) {
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const columns = ["start", "end", "channel", "speaker", "label", ...found.labels.map((label) => `probability_${label}`),
+    ...found.dimensions.map((name) => `dimension_${name}`),
     "transcript", "transcript_source", "abstained", "warnings", "error"];
   const rows = found.segments.map((segment) => [
     segment.start, segment.end, segment.channel, segment.speaker, segment.label,
     ...found.labels.map((label) => segment.probabilities?.[label]),
+    ...found.dimensions.map((name) => segment.dimensions?.[name]),
     segment.transcript, segment.transcript_source, segment.confidence === null ? null : segment.confidence < minimum,
     segment.warnings.join("; "), segment.error,
   ]);
