@@ -382,11 +382,15 @@ def test_a_model_that_learns_one_more_voice_keeps_what_others_taught(
     corpus.select(is_new).write(one_voice)
     short = [*FUNCTIONALS, "training.epochs=1", "protocol.no_test=true", "protocol.test=[]"]
     short += ["protocol.validation=0", "protocol.selection=last"]
+    short += ["model.fusion=speech", "objectives.ctc_weight=0"]
     start = train(tiny(*short, corpus=first), tmp_path / "run", console=Console(quiet=True)).model_folder
     settings = [*short, f"model.start_from={start}", "training.average_with_start=0.5"]
     if rehearses:
         settings.append(f"data.rehearsal={first}")
-    again = train(tiny(*settings, corpus=one_voice), tmp_path / "again", console=Console(quiet=True))
+    said = Console(file=io.StringIO())
+    again = train(tiny(*settings, corpus=one_voice), tmp_path / "again", console=said)
+    assert isinstance(said.file, io.StringIO)
+    assert "of the answer comes from" not in said.file.getvalue()  # the share is that of the first training
     before, after = (
         MMERForEmotionRecognition.from_pretrained(each).functionals_classifier.weight.numpy()
         for each in (start, again.model_folder)

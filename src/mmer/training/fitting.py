@@ -81,7 +81,7 @@ def fit(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
     _fit_functionals_classifier(model, store, preparation, recipe, statistics, console)
-    if (share := model.config.functionals_share) > 0.5:
+    if recipe.model.start_from is None and (share := model.config.functionals_share) > 0.5:
         few = counted(len(TrainingUtterance.with_sound(train_part)), "recording")
         told = f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of functionals"
         tell(told, console)
