@@ -225,18 +225,23 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
         if name not in names:
             found = f"no column {name}{nearest(name, names)}; found {', '.join(names) or 'no columns'}"
             raise CorpusError(f"{source}: {found}; add or rename it")
+    # As columns: pandas takes several times as long to set those of a table.
     columns: dict[str, pd.Series] = {}
     for name in COLUMNS:
-        column = table[name] if name in names else pd.Series([None] * len(table), dtype=object)
-        columns[name] = _seconds(column, source) if name in SECONDS else _text(column, source)
-    checked = pd.DataFrame(columns).join(table[[name for name in names if name not in COLUMNS]])
+        if name not in names:
+            missing = [None] * len(table)
+            columns[name] = pd.Series(missing, dtype=float) if name in SECONDS else _texts(missing)
+        else:
+            columns[name] = (_seconds if name in SECONDS else _text)(table[name], source)
+    columns |= {name: table[name] for name in names if name not in COLUMNS}
     for name in _NAMES:
-        if name in checked:
-            values = [tidy(value) if isinstance(value, str) else value for value in checked[name]]
-            checked[name] = pd.Series(values, dtype=object)
+        if name in columns:
+            values = [tidy(value) if isinstance(value, str) else value for value in columns[name]]
+            columns[name] = pd.Series(values, dtype=object)
     for name in _JOINED:
-        if name in checked:
-            checked[name] = _joined(checked[name], notes)
+        if name in columns:
+            columns[name] = _joined(columns[name], notes)
+    checked = pd.DataFrame(columns)
     _check_ids(checked["utterance_id"], source)
     _check_spans(checked, source)
     wrong = checked["split"].dropna()
@@ -251,9 +256,9 @@ def _text(column: pd.Series, source: str) -> pd.Series:
     """Convert values to text or None. Numbers as names (speaker 3) are converted, but ids must be text."""
     is_id = column.name == "utterance_id"
     # As lists: pandas takes several times as long to iterate over a column itself.
-    values = [
-        None if null else value for value, null in zip(column.tolist(), column.isna().tolist(), strict=True)
-    ]
+    values = column.tolist()
+    if not all(value is None or isinstance(value, str) for value in values):
+        values = [None if null else value for value, null in zip(values, column.isna().tolist(), strict=True)]
     if pd.api.types.is_float_dtype(column) and not is_id:
         # Integers that became floats because of a missing value; longer ones have lost digits.
         whole = [value is None or (value % 1 == 0 and abs(value) < 2**53) for value in values]
@@ -277,7 +282,7 @@ def _text(column: pd.Series, source: str) -> pd.Series:
 
 def _joined(column: pd.Series, notes: list[str]) -> pd.Series:
     """Replace names that differ only in case or Unicode form by the most frequent of them."""
-    counts = Counter(name for name in column if isinstance(name, str))
+    counts = Counter(name for name in column.tolist() if isinstance(name, str))
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name, _ in counts.most_common():
         alike[folded(name)].append(name)
@@ -291,12 +296,12 @@ def _joined(column: pd.Series, notes: list[str]) -> pd.Series:
     return column.replace({other: name for name, others in several.items() for other in others})
 
 
-def _texts(values: list[str | None]) -> pd.Series:
+def _texts(values: Sequence[str | None]) -> pd.Series:
     return pd.Series(values, dtype=object)
 
 
 def _seconds(column: pd.Series, source: str) -> pd.Series:
-    if column.dtype == float and not (np.isinf(column) | (column < 0)).any():
+    if column.dtype == float and not (np.isinf(values := column.to_numpy()) | (values < 0)).any():
         return column
     numbers = []
     for row, value in enumerate(column, 1):
