@@ -27,8 +27,8 @@ def corpus(count: int, **columns: Sequence[Any]) -> Corpus:
     return Corpus(pd.DataFrame({"utterance_id": ids, "audio_path": None, **columns}), source="table")
 
 
-def page(found: Audit) -> str:
-    console = Console(width=160, file=io.StringIO())
+def page(found: Audit, width: int = 160) -> str:
+    console = Console(width=width, file=io.StringIO())
     with console.capture() as capture:
         console.print(found)
     return capture.get()
@@ -112,6 +112,12 @@ class TestMELD:
         assert "61.1%" in text
         assert "test: not known: augmented copies, recordings" in text
         assert len(text.splitlines()) < 60
+
+    def test_a_terminal_of_80_columns_cuts_nothing_off(self, found: Audit) -> None:
+        text = page(found, 80)
+        assert "…" not in text
+        for heading in ("utterances", "speaker", "dialogue", "words", "nearly", "look-up", "majority"):
+            assert heading in text.partition("emotion")[0]
 
 
 rows = st.lists(

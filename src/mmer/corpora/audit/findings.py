@@ -317,12 +317,13 @@ def _folds(audit: Audit) -> Table:
     table = Table(
         title=Text.assemble(
             (shown(audit.source), "bold"), f": share of each {audit.by} that is found again in {where}"
-        )
+        ),
+        padding=0,  # for the columns to fit into 80 characters
     )
     table.title_justify, table.title_style = "left", ""
     table.add_column(audit.by)
     for title in ("utterances", *columns.values()):
-        table.add_column(title, justify="right")
+        table.add_column(Text(title.replace(" ", "\n")), justify="right", overflow="fold")
     leaky = sorted(
         audit.folds, key=lambda name: -max(audit.folds[name].share(figure) or 0 for figure in OVERLAPS)
     )
