@@ -229,7 +229,7 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
     columns: dict[str, pd.Series] = {}
     for name in COLUMNS:
         if name not in names:
-            missing = [None] * len(table)
+            missing: list[str | None] = [None] * len(table)
             columns[name] = pd.Series(missing, dtype=float) if name in SECONDS else _texts(missing)
         else:
             columns[name] = (_seconds if name in SECONDS else _text)(table[name], source)
@@ -296,7 +296,7 @@ def _joined(column: pd.Series, notes: list[str]) -> pd.Series:
     return column.replace({other: name for name, others in several.items() for other in others})
 
 
-def _texts(values: Sequence[str | None]) -> pd.Series:
+def _texts(values: list[str | None]) -> pd.Series:
     return pd.Series(values, dtype=object)
 
 
