@@ -20,10 +20,10 @@ from mmer.inference.trained_on import TrainedOn
 SCRIPT = Path(__file__).parents[1] / "damage.py"
 MEMORY = 1000  # MB at most, of which PyTorch and transformers take half
 KINDS = {
-    "folder of PyTorch": ("folder", 40, 2000),
-    "exported folder": ("folder", 20, 1000),
-    "weights": ("weights", 20, 1000),
-    "bundle": ("bundle", 60, 2000),
+    "folder of PyTorch": ("folder", 20, 2000),
+    "exported folder": ("folder", 10, 1000),
+    "weights": ("weights", 10, 1000),
+    "bundle": ("bundle", 40, 2000),
 }
 """What is damaged, how many times, and how many when slow."""
 
