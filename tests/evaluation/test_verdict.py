@@ -119,6 +119,11 @@ def test_few_tested_speakers_and_no_known_ones() -> None:
     )
 
 
+def test_where_all_answers_are_the_same_no_label_is_doubted() -> None:
+    found = compute_metrics(["sad", "sad", "calm", "calm"], ["sad"] * 4, ["calm", "sad"])
+    assert judge_figures(found, None).advices == ()
+
+
 def test_a_single_emotion_is_not_compared_with_guessing() -> None:
     found = compute_metrics(["sad"] * 4, ["calm"] * 3 + ["sad"], ["calm", "sad"])
     first, *_ = judge_figures(found, None).sentences

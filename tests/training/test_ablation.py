@@ -1,6 +1,7 @@
 """`mmer ablate` on tones, its figures by hand, its pictures, and what it refuses."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.console import Console, RenderableType
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.folds import Folds
+from mmer.display.picture import Picture
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
@@ -173,6 +175,20 @@ def content_of(rows: list[str], epochs: int, neutral: bool) -> Ablation:
     return Ablation(
         rows=results, transcripts=transcripts, gradient_shares=dict(zip(names, shares, strict=True))
     )
+
+
+def test_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    content = content_of(list(ROWS), 3, True)
+    console = Console(width=80, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(ablation_report.ablation_tables(content))
+    assert "…" not in capture.get()
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
+    figures = compute_metrics(["surprised", "contemptuous"], ["surprised"] * 2, ["surprised", "contemptuous"])
+    rows = {"text": replace(content.rows["text"], pooled=figures)}
+    ablation_report.plot(replace(content, rows=rows, transcripts=[], gradient_shares={}), tmp_path)
+    assert [name.get_text() for name in kept[0].axes[0].get_xticklabels()] == ["surprised", "contemptuous"]
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,12 @@ def _rare(trained: Metrics) -> list[Advice]:
 
 
 def _weak(figures: Metrics) -> list[Advice]:
-    """Advice on the emotion that is found least, where it is found less often than it is taken for another one."""
+    """Advice on the emotion that is found least, where it is found less often than it is taken for another one.
+
+    Where all answers are the same, as of the baseline `majority`, its label is not what is wrong.
+    """
+    if sum(map(any, zip(*figures.confusion_matrix, strict=True))) == 1:
+        return []
     known = {label: share for label, share in figures.recall.items() if share is not None}
     label = min(known, key=lambda each: known[each])
     row = dict(zip(figures.labels, figures.confusion_matrix[figures.labels.index(label)], strict=True))

@@ -23,7 +23,7 @@ PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared 
 PAPER_WITH_ASR = 0.750
 """Accuracy of MMER in the paper with transcripts of a speech recognizer at test time."""
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", COLORS["cross_entropy"]])
-_SHORT = 6  # most letters of an emotion below its column
+_SHORT = 12
 _ACROSS = 4  # confusion matrices per row
 
 
@@ -31,8 +31,9 @@ def ablation_tables(content: Ablation) -> Group:
     """Return tables of an ablation for the terminal."""
     parts: list[Any] = []
     for title, headings, rows, note in _tables(content):
-        table = Table(title=title, title_justify="left", title_style="bold")
-        table.add_column(headings[0])
+        # Without padding, and folded where need be, all of it fits into 80 characters.
+        table = Table(title=title, title_justify="left", title_style="bold", padding=0)
+        table.add_column(headings[0], overflow="fold")
         for heading in headings[1:]:
             table.add_column(heading, justify="right")
         for row in rows:
@@ -78,7 +79,7 @@ def _tables(content: Ablation) -> list[tuple[str, list[str], list[list[str]], st
         "to MMER",
         "balanced accuracy (UA)",
         "neutral bias",
-        "paper (IEMOCAP)",
+        "paper, IEMOCAP",
     ]
     skipped = [f" {row.title}: {row.note}." for row in rows.values() if row.note]
     note = f"Means over folds; differences and neutral bias in points.{''.join(skipped)} {PAPER}"
