@@ -192,6 +192,16 @@ def test_a_page_names_files_and_commands_that_exist(page: str) -> None:
         check_inline(command.split(), f"{page}: mmer {command}")
 
 
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE, "../README.md", "../CONTRIBUTING.md"])
+def test_each_row_is_in_a_table(page: str) -> None:
+    """A blank line ends a table, and what follows would be shown as text with bars."""
+    lines = ["", *(DOCS / page).read_text(encoding="utf-8").splitlines(), ""]
+    first = [
+        at for at, line in enumerate(lines) if line.startswith("|") and not lines[at - 1].startswith("|")
+    ]
+    assert [lines[at] for at in first if set(lines[at + 1]) - set("|-: ")] == []
+
+
 def test_the_files_of_the_architecture_exist() -> None:
     root = DOCS.parent / "src" / "mmer"
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
