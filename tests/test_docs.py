@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import typer.main
 from code_blocks import blocks
-from commands import SMALL, make_recordings, run, train_folds_here, undrawn
+from commands import SMALL, make_recordings, run, train_folds_here
 from tiny import speech_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -116,12 +116,6 @@ def test_page(
 ) -> None:
     monkeypatch.setattr(crossval, "train_folds", train_folds_here)
     monkeypatch.setattr(attribution, "STEPS", (1,))  # how large the shares of an explanation are is no matter
-    with undrawn():
-        run_page(page, capfd, monkeypatch)
-
-
-def run_page(page: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the blocks of a page one after the other."""
     names: dict[str, Any] = {}
     for block in blocks(DOCS / page):
         if block.not_run is not None:

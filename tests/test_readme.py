@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from commands import SMALL, make_recordings, run, train_folds_here, undrawn
+from commands import SMALL, make_recordings, run, train_folds_here
 
 from mmer.training import crossval
 
@@ -46,8 +46,7 @@ def test_commands_and_code(
         arguments = shlex.split(command)[1:]
         if arguments[0] in ("train", "crossval"):
             arguments += SMALL
-        with undrawn():
-            outcome = run(capfd, monkeypatch, arguments)
+        outcome = run(capfd, monkeypatch, arguments)
         assert outcome.code == 0, f"{command}: {outcome.err}"
     shutil.copytree("my-run/model", "mmer-demo/mmer/model")
     clips = sorted(Path("my-recordings").glob("*.flac"))
