@@ -131,9 +131,8 @@ class WhisperPreprocessor(Preprocessor):
 
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute (bins, frames) of a clip of at most `max_duration` seconds."""
-        with torch.autocast(
-            "cpu", enabled=False
-        ):  # the extractor computes with torch, and numpy has no bfloat16
+        # The extractor computes with torch, and numpy has no bfloat16.
+        with torch.autocast("cpu", enabled=False):
             extracted = self.feature_extractor(
                 waveform, sampling_rate=self.sampling_rate, return_tensors="np"
             )
