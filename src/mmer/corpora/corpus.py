@@ -240,7 +240,7 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
             columns[name] = pd.Series(values, dtype=object)
     for name in _JOINED:
         if name in columns:
-            columns[name] = _joined(columns[name], notes)
+            columns[name] = _joined(columns[name].rename(name), notes)
     checked = pd.DataFrame(columns)
     _check_ids(checked["utterance_id"], source)
     _check_spans(checked, source)
