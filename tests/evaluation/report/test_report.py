@@ -32,6 +32,7 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.model.encoders.speech import FUNCTIONALS_SCALE
 from mmer.recipe.schema import load_recipe
 from mmer.training import crossval
+from mmer.training.baseline_runs import cross_validate_baseline
 
 NASTY = ' <script>alert("1")</script> 50% of $x_1$ | & #{~^} \\end{table}'
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -174,6 +175,15 @@ def test_a_run_that_keeps_its_last_epoch_is_told_as_such(pages: dict[str, Path])
     text = " ".join(Page((pages["ordinary"] / "report.html").read_text()).text.split())
     assert re.search(r"It was trained for \d+ epochs? on ", text)
     assert "Dot: the epoch that is kept." in text  # without a score after each epoch, no line is dashed
+
+
+def test_a_baseline_is_not_said_to_lack_what_it_never_has(recordings: Path, tmp_path: Path):
+    settings = recipe(recordings, "protocol.test=[]")
+    cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet())
+    text = Page(write_report(tmp_path / "majority", console=quiet()).read_text(encoding="utf-8")).text
+    assert "A baseline has no learning curves." in text
+    assert "A baseline has no embeddings." in text
+    assert "was deleted" not in text
 
 
 def test_speakers_are_the_folds_where_each_is_one(validated: Path):

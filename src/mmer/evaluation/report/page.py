@@ -224,6 +224,8 @@ def _dots(run: Run, speakers: pd.DataFrame) -> Illustration:
 
 
 def _curves(run: Run) -> Illustration:
+    if run.metrics.system:
+        return Illustration("A baseline has no learning curves.")
     histories = read_histories(run)
     if not histories:
         return Illustration(
@@ -275,6 +277,8 @@ def _calibration(bins: pd.DataFrame) -> Illustration:
 
 def _map(run: Run, console: Console) -> Illustration:
     """Map the fused embeddings of judged utterances (in a cross-validation, of its first fold) to a plane."""
+    if run.metrics.system:
+        return Illustration("A baseline has no embeddings.")
     name, folder = next(iter(run.runs.items()))
     rows = run.predictions if run.folds is None else run.predictions[run.predictions["fold"] == name]
     chosen = rows.sample(min(MAPPED, len(rows)), random_state=0).sort_index()
