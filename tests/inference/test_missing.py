@@ -97,7 +97,8 @@ def test_the_command_line_answers_a_transcript_alone(
     refused = run(capfd, monkeypatch, ["predict", model_folder, "--transcript", WORDS, "--device", "cpu"])
     assert refused.code == 2
     assert (
-        "text alone is answered by models trained with model.missing_modality_embeddings=true" in refused.err
+        "text alone is answered by models trained with model.missing_modality_embeddings=true, and by a model that "
+        "listens joined with one that reads, SPEECH+TEXT" in refused.err
     )
     nothing = run(capfd, monkeypatch, ["predict", versatile_folder])
     assert nothing.code == 2

@@ -403,6 +403,9 @@ def test_what_the_model_learned_from_is_learned_again(base: TrainingRun, own, tm
     adapted = adapt(base.model_folder, path, tmp_path / "adapted", short, console=console)
     assert adapted.metrics.train is not None
     assert adapted.metrics.train.utterances == len(new) + is_old.sum()
+    assert isinstance(console.file, io.StringIO)
+    assert "fewer than 20 clips" in console.file.getvalue()  # of the new speakers
+    assert PREFIX not in console.file.getvalue()
 
 
 def test_what_validates_is_not_rehearsed_however_it_is_written(

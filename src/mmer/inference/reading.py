@@ -195,7 +195,10 @@ class ClipReader:
         audio, rate = utterance.audio, self.processor.sampling_rate
         longest = self.processor.max_duration
         if audio is None:
-            only = "text alone is answered by models trained with model.missing_modality_embeddings=true"
+            only = (
+                "text alone is answered by models trained with model.missing_modality_embeddings=true, and by a "
+                "model that listens joined with one that reads, SPEECH+TEXT"
+            )
             raise AudioError(f"{name}: no recording was given, and this model listens; {only}")
         if not isinstance(audio, str | os.PathLike | bytes) and not is_open_file(audio):
             if utterance.sampling_rate is None:

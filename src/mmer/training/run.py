@@ -35,6 +35,7 @@ from mmer.training.preparation import (
     write_recipe,
 )
 from mmer.training.progress import summary
+from mmer.training.rehearsal import without_rehearsal
 from mmer.training.second_views import choose_views, told
 from mmer.training.selection import is_over
 from mmer.training.software import note_changes, versions_now
@@ -151,7 +152,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> tuple[Preparation, 
         trained = preparation.part("train")
         recipe = with_fusion(asked, trained)
         fusion = fusion_note(asked, recipe, trained)
-        found = [*shortcomings(preparation.corpus), *([fusion] if fusion else [])]
+        found = [*shortcomings(without_rehearsal(preparation.corpus)), *([fusion] if fusion else [])]
         for note in (*preparation.corpus.notes, *preparation.notes, *found):
             tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)
