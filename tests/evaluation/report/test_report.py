@@ -184,6 +184,7 @@ def test_a_baseline_is_not_said_to_lack_what_it_never_has(recordings: Path, tmp_
     assert "A baseline has no learning curves." in text
     assert "A baseline has no embeddings." in text
     assert "was deleted" not in text
+    assert "Software the run was made with" not in text  # a table without rows
 
 
 def test_speakers_are_the_folds_where_each_is_one(validated: Path):
@@ -195,6 +196,19 @@ def test_speakers_are_the_folds_where_each_is_one(validated: Path):
         folds["ben %26 %3Cb%3E"]["balanced_accuracy"]
     )
     assert table.loc[TEST, "gender"] == "male"
+
+
+def test_columns_that_nothing_fills_are_left_out():
+    columns, rows = (
+        ["speaker", "gender", "utterances", "accuracy"],
+        [["anna", "", "", "50%"], ["ben", "", "4", ""]],
+    )
+    table = report_tables.ReportTable("speakers", "Figures.", columns, rows, strong=(1,), words=2).filled()
+    assert table is not None
+    assert table.columns == ["speaker", "utterances", "accuracy"]
+    assert table.rows == [["anna", "", "50%"], ["ben", "4", ""]]
+    assert (table.words, table.strong) == (1, (1,))
+    assert report_tables.ReportTable("software", "Software.", ["name", "version"], []).filled() is None
 
 
 def test_what_others_wrote_is_escaped(pages: dict[str, Path]):

@@ -116,7 +116,7 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object]
     )
     leaks, audited = _audit(run, console)
     bias = run.metrics.selection_bias
-    shown = {
+    made = {
         "results": tables.results(run),
         "bias": tables.selection_bias(bias) if bias else None,
         "emotions": tables.classes(run),
@@ -130,6 +130,7 @@ def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object]
         "mistakes": tables.mistakes(wrong) if len(wrong) else None,
         "software": tables.software(read_versions(run)),
     }
+    shown = {name: table and table.filled() for name, table in made.items()}
     folds = [
         tables.confusion(
             figures, f"confusion-{number}-{re.sub(r'[^A-Za-z0-9]+', '-', name)[:50]}", f"fold {name}"

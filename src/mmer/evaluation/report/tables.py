@@ -3,7 +3,8 @@
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import pandas as pd
 
@@ -52,6 +53,18 @@ class ReportTable:
     rows: Sequence[Sequence[str]]
     strong: tuple[int, ...] = ()
     words: int = 1
+
+    def filled(self) -> Self | None:
+        """Return the table without columns that no row fills; None without rows."""
+        filled = [place for place in range(len(self.columns)) if any(row[place] for row in self.rows)]
+        if not filled:
+            return None
+        return replace(
+            self,
+            columns=[self.columns[place] for place in filled],
+            rows=[[row[place] for place in filled] for row in self.rows],
+            words=sum(place < self.words for place in filled),
+        )
 
     def markdown(self) -> str:
         """Return the table in the Markdown of GitHub and Pandoc, with its caption below."""
