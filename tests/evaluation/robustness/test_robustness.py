@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 from commands import run
 from inference.conftest import LABELS, save_model
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
-from mmer.evaluation.intervals import interval
+from mmer.evaluation.intervals import Interval, interval
+from mmer.evaluation.plots import COLORS
 from mmer.evaluation.robustness import robustness
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances, pink_noise
-from mmer.evaluation.robustness.results import Robustness
+from mmer.evaluation.robustness.plot import plot_robustness
+from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
 from mmer.evaluation.robustness.robustness import measure
 
 
@@ -81,6 +84,38 @@ def corpus(nemo_samples: Path) -> Corpus:
         }
     )
     return Corpus(table)
+
+
+@pytest.mark.parametrize("groups", [True, False])
+def test_the_picture_names_the_worst_group_only_where_there_is_one(tmp_path: Path, groups: bool):
+    worst = DisturbedGroup(slice="speaker", group="ben", utterances=9, balanced_accuracy=0.4)
+    conditions = [
+        DisturbedFigures(
+            axis=axis,
+            level=level,
+            utterances=20,
+            balanced_accuracy=0.6,
+            interval=Interval(0.6, None, None, 0.95, 1, "speaker"),
+            worst_group=worst if groups else None,
+        )
+        for axis, level in ((None, None), ("noise", 20.0), ("noise", 10.0))
+    ]
+    result = Robustness(
+        model="made",
+        corpus="made",
+        split=None,
+        sample=None,
+        seed=0,
+        utterances=20,
+        speakers=1,
+        in_training=None,
+        chance=0.5,
+        conditions=conditions,
+    )
+    plot_robustness(result, tmp_path / "robustness.png")
+    pixels = np.asarray(Image.open(tmp_path / "robustness.png").convert("RGB")).reshape(-1, 3)
+    orange = np.array([round(255 * part) for part in to_rgb(COLORS["ctc"])])
+    assert (pixels == orange).all(axis=1).any() == groups
 
 
 def test_judging(model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

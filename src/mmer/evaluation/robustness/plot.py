@@ -28,6 +28,8 @@ def plot_robustness(result: Robustness, path: Path) -> None:
     figure = Picture(figsize=(0.6 + 3.5 * columns, 0.9 + 2.9 * rows), dpi=160, layout="constrained")
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     blue, orange = COLORS["cross_entropy"], COLORS["ctc"]
+    bounded = any(found.interval.low is not None for found in result.conditions)
+    grouped = any(found.worst_group is not None for found in result.conditions)
     for place, (axes, name) in enumerate(zip(grid, axes_names, strict=False)):
         found = [undisturbed, *(each for each in result.conditions if each.axis == name)]
         if name == "loudness":
@@ -48,19 +50,22 @@ def plot_robustness(result: Robustness, path: Path) -> None:
             elinewidth=5,
             lw=2,
             ms=5,
-            label="all utterances, 95% interval over speakers",
+            label=f"all utterances{', 95% interval over speakers' if bounded else ''}",
         )
-        worst = [np.nan if each.worst_group is None else each.worst_group.balanced_accuracy for each in found]
-        axes.plot(
-            places,
-            worst,
-            marker="v",
-            ls="none" if name == "codec" else "--",
-            color=orange,
-            lw=1.3,
-            ms=5,
-            label="worst group",
-        )
+        if grouped:
+            worst = [
+                np.nan if each.worst_group is None else each.worst_group.balanced_accuracy for each in found
+            ]
+            axes.plot(
+                places,
+                worst,
+                marker="v",
+                ls="none" if name == "codec" else "--",
+                color=orange,
+                lw=1.3,
+                ms=5,
+                label="worst group",
+            )
         axes.axhline(result.chance, color=FAINT, lw=1.2, ls=":")
         if place == 0:
             axes.text(
