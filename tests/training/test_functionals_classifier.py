@@ -215,6 +215,20 @@ def test_without_it_the_weights_stay_near_those_of_before(tiny: Callable[..., Re
     assert np.abs(moved).max() > 1e-4
 
 
+@pytest.mark.filterwarnings("error")
+def test_utterances_without_sound_change_nothing(tiny: Callable[..., Recipe], tones: Path) -> None:
+    corpus = Corpus.read(tones)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    fit_functionals_classifier(model, store, corpus, {})
+    first = model.functionals_classifier.weight.clone()
+    read_alone = Corpus(corpus.table.assign(audio_path=None))
+    fit_functionals_classifier(model, store, read_alone, {}, near=True)
+    torch.testing.assert_close(model.functionals_classifier.weight, first)
+    fit_functionals_classifier(model, store, read_alone, {}, corpus)
+    torch.testing.assert_close(model.functionals_classifier.weight, first)
+
+
 def test_with_an_emotion_that_was_not_learned_before_all_are_fitted_anew(
     tiny: Callable[..., Recipe], tones: Path
 ) -> None:

@@ -65,8 +65,9 @@ def fit_functionals_classifier(
     start = None
     if near and bool(classifier.weight.any(dim=1).all()):
         start = torch.column_stack([classifier.weight, classifier.bias]).numpy()
-    for weight in classifier.parameters():
-        nn.init.zeros_(weight)
+    else:
+        for weight in classifier.parameters():
+            nn.init.zeros_(weight)
     clips = replace(_read(model, store, train, statistics), start=start)
     if before is not None:
         clips = clips.beside(_read(model, store, before, statistics))
@@ -104,6 +105,8 @@ class _Clips:
 
     def beside(self, before: "_Clips") -> "_Clips":
         """Join clips with those of before, whose weight is `OLD_OF_NEW` times that of the new ones at most."""
+        if not len(self.classes):
+            return before
         larger = max(1.0, before.weights.sum() / (OLD_OF_NEW * self.weights.sum()))
         return _Clips(
             np.concatenate([self.functionals, before.functionals]),
