@@ -208,7 +208,7 @@ class TestAnswers:
         assert card["name"] == versatile_folder.parent.name
         assert (card["listens"], card["reads"], card["needs_both"]) == (True, True, False)
         assert card["limits"]["clip_seconds"] == 10
-        assert card["calibrated"] is False
+        assert (card["calibrated"], card["explains"]) == (False, True)
         answer = httpx2.post(f"{url}/v1/predict", json={"transcript": WORDS[1]}).json()
         assert answer["model"] == card["model"]
 

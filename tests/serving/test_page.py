@@ -13,7 +13,7 @@ import soundfile
 import soxr
 from browser import colors_of, watched_pages
 from inference.conftest import save_model
-from published_models import save_speech_head
+from published_models import save_audio_classifier, save_speech_head
 
 from mmer.corpora.emotion_colors import emotion_colors
 from mmer.inference import EmotionRecognizer
@@ -141,6 +141,17 @@ def test_dimensions_are_numbers_and_not_percent(
         page.get_by_role("link", name=re.compile("CSV")).click()
     table = pd.read_csv(download.value.path())
     assert table["dimension_valence"][0] == pytest.approx(values["valence"], abs=0.5)
+
+
+def test_an_explanation_is_offered_only_where_the_model_has_one(
+    open_page: Open, service: Callable[..., str], clips: list[Path], tmp_path: Path
+) -> None:
+    published = EmotionRecognizer.from_pretrained(save_audio_classifier(tmp_path, "hubert"), "cpu")
+    page = open_page(service(lambda: published))
+    page.get_by_label("Choose a recording").set_input_files(clips[0])
+    ask(page)
+    page.locator("#answer").wait_for()
+    assert not page.get_by_role("button", name="Explain this answer").is_visible()
 
 
 def test_no_answer_is_that_of_another_recording(open_page: Open, url: str, clips: list[Path]) -> None:

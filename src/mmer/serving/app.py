@@ -13,7 +13,7 @@ from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.access_log import AccessLog
 from mmer.serving.admission import Admission, RateLimit
 from mmer.serving.batching import Batching
-from mmer.serving.longer_work import add_longer_work
+from mmer.serving.longer_work import add_longer_work, explains
 from mmer.serving.predict_batch import add_predict_batch, most_files
 from mmer.serving.prometheus import Metrics, Watch
 from mmer.serving.readiness import Readiness
@@ -133,6 +133,7 @@ def create_app(
             needs_both=processor.uses_speech and not processor.missing_modality_embeddings,
             transcription=recognizer.transcription.name,
             calibrated=recognizer.calibration is not None,
+            explains=explains(recognizer),
             limits=Limits(
                 upload_bytes=settings.max_upload,
                 upload_minutes=upload_minutes(settings.max_upload),

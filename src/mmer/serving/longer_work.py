@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mmer.audio.load import probe
 from mmer.errors import AudioError, MissingExtraError, MMERError
-from mmer.inference.explain.explain import explain
+from mmer.inference.explain.explain import check_can_explain, explain
 from mmer.inference.explain.explanation import Explanation
 from mmer.inference.inputs import NamedBytes, Utterance
 from mmer.inference.recognizer import EmotionRecognizer
@@ -88,6 +88,15 @@ class OneAtATime:
         finally:
             abandoned.set()
             self._waiting -= 1
+
+
+def explains(recognizer: EmotionRecognizer) -> bool:
+    """Tell whether answers of a model can be explained."""
+    try:
+        check_can_explain(recognizer)
+    except MMERError:
+        return False
+    return True
 
 
 def add_longer_work(app: "FastAPI", service: Service) -> None:

@@ -226,6 +226,7 @@ class ModelCard(BaseModel):
     needs_both: bool = Field(description="Whether it needs a recording beside a transcript.")
     transcription: str = Field(description="Where transcripts come from: given, none, ctc or whisper:NAME.")
     calibrated: bool = Field(description="Whether its probabilities are calibrated.")
+    explains: bool = Field(description="Whether its answers can be explained.")
     limits: Limits
 
 

@@ -39,6 +39,20 @@ Drops = Callable[[list[Inputs]], list[float]]
 """Computes the decrease of the answer's log-odds for each of several variants of an utterance."""
 
 
+def check_can_explain(recognizer: EmotionRecognizer) -> None:
+    """Check that answers of a model can be explained.
+
+    Raises:
+        MMERError: the model was exported or published by others, or its text encoder reads no embeddings.
+    """
+    reader = recognizer.model.text_encoder
+    if reader is not None and not reader.takes_embeddings:
+        raise MMERError(
+            f"cannot explain answers of a model whose text encoder is of type '{reader.model.config.model_type}': "
+            "it reads token numbers and not their embeddings; train with another one, as roberta-base"
+        )
+
+
 def explain(
     recognizer: EmotionRecognizer, utterance: Utterance, *, other_words: str | None = None
 ) -> Explanation:
@@ -52,15 +66,10 @@ def explain(
 
     Raises:
         MissingExtraError: captum is not installed.
-        MMERError: there is no answer to explain, the model was exported, or its text encoder reads no embeddings.
+        MMERError: there is no answer to explain, or the model is one that `check_can_explain` refuses.
     """
+    check_can_explain(recognizer)
     model, processor = recognizer.model, recognizer.processor
-    reader = model.text_encoder
-    if reader is not None and not reader.takes_embeddings:
-        raise MMERError(
-            f"cannot explain answers of a model whose text encoder is of type '{reader.model.config.model_type}': "
-            "it reads token numbers and not their embeddings; train with another one, as roberta-base"
-        )
     (prediction,) = recognizer.predict([utterance])
     if prediction.error is not None or prediction.label is None:
         raise MMERError(prediction.error or f"{prediction.utterance_id}: no answer")

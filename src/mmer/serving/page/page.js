@@ -18,10 +18,11 @@ async function meetModel() {
     }
     return false;
   }
-  const { name, labels, dimensions, listens, reads, transcription, limits } = service.model;
+  const { name, labels, dimensions, listens, reads, explains, transcription, limits } = service.model;
   $("model").textContent = dimensions.length ? `Model ${name} answers ${dimensions.join(", ")}: numbers, and no emotion.`
     : `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
-  $("confidence").hidden = $("explain").hidden = dimensions.length > 0;
+  $("confidence").hidden = dimensions.length > 0;
+  $("explain").hidden = !explains;
   $("recording").hidden = !listens;
   $("words").hidden = !reads || transcription === "none";
   if (listens) {
