@@ -1,6 +1,7 @@
 """Audio classifiers of transformers give the values of its pipeline, and one answer in any batch."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from published_models import AUDIO, as_bin, assert_refused, save_audio_classifier
 from safetensors.torch import load_file, save_file
-from transformers import pipeline
+from transformers import Wav2Vec2ForSequenceClassification, pipeline
 
 from mmer.errors import MMERError
 from mmer.inference import EmotionRecognizer
@@ -127,6 +128,20 @@ def renumbered(folder: Path) -> None:
     (folder / "config.json").write_text(text)
 
 
+def sharded_with_gap(folder: Path) -> None:
+    """Weights in several files, as of large models, of which one is missing."""
+    model = Wav2Vec2ForSequenceClassification.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="50KB")
+    sorted(folder.glob("model-*.safetensors"))[1].unlink()
+
+
+def processor_without_sound(folder: Path) -> None:
+    """What is left of a processor's files where that of the feature extractor was not copied."""
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text('{"processor_class": "Wav2Vec2Processor"}')
+
+
 def enlarged(folder: Path) -> None:
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 9000'))
@@ -213,6 +228,24 @@ def test_spectrograms_of_another_size_are_refused(
             "config.json has labels without a name; name each in id2label",
         ),
         (
+            changed(id2label={"0": "ang", "1": None}),
+            "config.json has labels without a name; name each in id2label",
+        ),
+        (
+            changed(id2label={"0": "ang", "1": " ang"}),
+            "gives two classes the name 'ang'; give each its own in id2label",
+        ),
+        (
+            changed(id2label=dict(enumerate(["LABEL_0", "hap", "neu", "sad", "fru"]))),
+            "calls 1 of its labels LABEL_0, which",
+        ),
+        (
+            changed("preprocessor_config.json", sampling_rate="16000"),
+            r"^model folder .*: sampling_rate is '16000'; it must be a whole number",
+        ),
+        (sharded_with_gap, "holds no model-00002-of-.*, which model.safetensors.index.json lists"),
+        (processor_without_sound, "holds no preprocessor_config.json, which says how sound is read"),
+        (
             changed(id2label={"0": "ang"}),
             "config.json names a single label, 'ang'.*; give a classifier of two",
         ),
@@ -221,7 +254,10 @@ def test_spectrograms_of_another_size_are_refused(
             r"weights are quantized \('gptq'\).*that was quantized",
         ),
         (changed(architectures=None), "'wav2vec2', not mmer.* config.json names no class in architectures"),
-        (changed(architectures=["Wav2Vec2ForCTC"]), r"names the class \['Wav2Vec2ForCTC'\]"),
+        (
+            changed(architectures=["Wav2Vec2ForAudioFrameClassification"]),
+            r"names the class Wav2Vec2ForAudioFrameClassification; known .*; an encoder can be model.speech.encoder",
+        ),
         (
             changed(architectures=["OursForSequenceClassification"]),
             "the class Ours.*, which transformers .* not have",
@@ -248,3 +284,33 @@ def test_what_cannot_answer_is_refused_in_one_line(
     folder = save_audio_classifier(tmp_path, "wav2vec2-group")
     damage(folder)
     assert_refused(folder, told)
+
+
+def test_transformers_logs_nothing_beside_the_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    folder = save_audio_classifier(tmp_path, "wav2vec2-group")
+    changed(use_return_dict=True)(folder)  # an attribute that cannot be set
+    caplog.clear()
+    assert_refused(folder, "config.json cannot be read.*use_return_dict")
+    assert not caplog.records
+
+
+def test_labels_have_no_blanks_around_them_and_their_number_counts_whatever_num_labels_says(
+    tmp_path: Path, clips: list[NDArray[np.float32]]
+) -> None:
+    folder = save_audio_classifier(tmp_path, "wav2vec2-group")
+    before = answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3)
+    changed(num_labels=7, id2label=dict(enumerate([" ang", "hap ", "neu\n", "sad", "fru"])))(folder)
+    assert apart(answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3), before) == 0
+
+
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
+def test_the_attention_kernel_of_the_training_is_not_asked_for(
+    name: str, tmp_path: Path, clips: list[NDArray[np.float32]]
+) -> None:
+    folder = save_audio_classifier(tmp_path, "wav2vec2-group")
+    before = answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3)
+    changed(**{name: "flash_attention_2"})(folder)
+    assert apart(answers(EmotionRecognizer.from_pretrained(folder, "cpu"), clips, 3), before) == 0

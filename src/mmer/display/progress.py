@@ -144,11 +144,11 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def silent_transformers() -> Iterator[None]:
-    """Hide everything but errors of transformers: the caller reports weights that do not fit, in one line."""
+    """Hide all that transformers logs: the caller reports in one line what cannot be read or does not fit."""
     from transformers.utils import logging as hf_logging
 
     level = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
+    hf_logging.set_verbosity(logging.CRITICAL)
     try:
         with quiet_transformers():
             yield

@@ -97,7 +97,9 @@ def encoder_config(name: str) -> Any:
     """Load the configuration of a pretrained encoder of any kind; errors as in `fetch`."""
     if release := _read_release(name):
         return release.config
-    return fetch(AutoConfig.from_pretrained, name)
+    config = fetch(AutoConfig.from_pretrained, name)
+    config._attn_implementation = None  # that of the training may not be installed, or want half precision
+    return config
 
 
 def speech_encoder_config(name: str) -> Any:

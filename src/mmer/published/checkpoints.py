@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import check_no_pointer
 from mmer.files.model_settings import check_settings_files
@@ -52,7 +52,12 @@ def read_published_processor(folder: Path) -> Preprocessor:
         CheckpointError: a file is missing, damaged or too large, or the labels have no names.
     """
     _check_files(folder)
-    return _reader(folder).read_processor(folder)
+    try:
+        return _reader(folder).read_processor(folder)
+    except CheckpointError:
+        raise
+    except MMERError as error:
+        raise CheckpointError(f"model folder {folder}: {error}") from error
 
 
 def load_published_network(folder: Path) -> nn.Module:

@@ -63,8 +63,9 @@ def check_named(labels: Sequence[str], folder: Path) -> None:
         CheckpointError: there are such labels.
     """
     if nameless := [label for label in labels if _NAMELESS.fullmatch(label)]:
+        numbered = " to ".join(dict.fromkeys((nameless[0], nameless[-1])))
         raise CheckpointError(
-            f"the model in {folder} calls {len(nameless)} of its labels {nameless[0]} to {nameless[-1]}, which says no "
+            f"the model in {folder} calls {len(nameless)} of its labels {numbered}, which says no "
             "emotion; give a .yaml file with an entry such as "
             f"{nameless[0]}: angry for each, in the order that its authors state, as ",
             Parameter("model_labels"),

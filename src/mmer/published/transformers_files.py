@@ -17,6 +17,7 @@ from mmer.errors import CheckpointError
 from mmer.files.damaged import damaged_file, read_json_object
 from mmer.files.model_settings import check_network_numbers, check_sound_numbers
 from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
+from mmer.text.names import tidy
 
 CONFIG = "config.json"
 EXTRACTOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
@@ -79,7 +80,7 @@ def read_names(folder: Path) -> list[str]:
         named = config.get("id2label")
         if named is None:  # transformers leaves out the names that it gives to two labels
             named = {number: f"LABEL_{number}" for number in range(int(config.get("num_labels", 2)))}
-        names = {int(number): str(name) for number, name in named.items()}
+        names = {int(number): "" if name is None else tidy(str(name)) for number, name in named.items()}
         labels = [names[number] for number in range(len(names))]
     if not labels or not all(labels):
         raise CheckpointError(f"{path} has labels without a name; name each in id2label")
@@ -91,10 +92,13 @@ def read_names(folder: Path) -> list[str]:
 
 
 def network_config(folder: Path) -> Any:
-    """Read config.json as transformers does, defaults included; errors as in `read_config`."""
-    read_config(folder)
+    """Read config.json as transformers does, defaults included; errors as in `read_names`."""
+    names = read_names(folder)
     with damaged_file(folder / CONFIG), silent_transformers():
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config.num_labels = len(names)  # config.json may state another number beside the names
+    config._attn_implementation = None  # that of the training may not be installed, or want half precision
+    return config
 
 
 def read_extractor(folder: Path, wanted: str) -> Any:
@@ -107,16 +111,18 @@ def read_extractor(folder: Path, wanted: str) -> Any:
     Raises:
         CheckpointError: there is none, it is damaged, or of another class.
     """
-    path = folder / EXTRACTOR
-    if not path.is_file():
+    path, content = folder / EXTRACTOR, None
+    if path.is_file():
+        content = read_json_object(path)
+    elif (folder / PROCESSOR).is_file():
         path = folder / PROCESSOR
-    if not path.is_file():
+        content = read_json_object(path).get("feature_extractor")
+    if content is None:
         raise CheckpointError(
             f"model folder {folder} is not complete: it holds no {EXTRACTOR}, which says how sound is read; copy "
             "that of the encoder from which it was trained"
         )
-    content = read_json_object(path)
-    check_sound_numbers(path, content.get("feature_extractor", content))
+    check_sound_numbers(path, content)
     with damaged_file(path), silent_transformers(), warnings.catch_warnings():
         # Of the mel filters, which are as the model was trained with.
         warnings.simplefilter("ignore", UserWarning)
@@ -178,17 +184,17 @@ def load_weights(folder: Path, kind: Any) -> Any:
         raise CheckpointError(
             f"model folder {folder} is not complete: it holds no {' or '.join(_WEIGHTS[::2])}"
         )
-    with damaged_file(weights):
-        shapes = _shapes(weights)
+    shapes = _shapes(weights)
     with damaged_file(weights), silent_transformers(), no_larger_than(shapes, weights):
         model, report = kind.from_pretrained(
             folder,
+            config=network_config(folder),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported, and refused below
             local_files_only=True,
             dtype=torch.float32,
         )
-    _check_report(weights, report, len(read_names(folder)))
+    _check_report(weights, report, model.config.num_labels)
     check_finite(model, weights)
     return model
 
@@ -232,16 +238,27 @@ def _some(names: list[str]) -> str:
 
 
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of all weights that a file holds or lists."""
+    """Read the shapes of all weights that a file holds or lists.
+
+    Raises:
+        CheckpointError: a file is damaged, or one that is listed is missing.
+    """
     if weights.suffix == ".json":
-        files = set(read_json_object(weights)["weight_map"].values())
-        return {
-            name: shape for file in sorted(files) for name, shape in _shapes(weights.with_name(file)).items()
-        }
-    if weights.suffix == ".safetensors":
-        return stored_shapes(weights)
-    state = torch.load(weights, map_location="meta", weights_only=True)
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+        with damaged_file(weights):
+            files = [
+                weights.with_name(file) for file in set(read_json_object(weights)["weight_map"].values())
+            ]
+        if absent := sorted(file.name for file in files if not file.is_file()):
+            raise CheckpointError(
+                f"model folder {weights.parent} is not complete: it holds no {_some(absent)}, which {weights.name} "
+                "lists"
+            )
+        return {name: shape for file in sorted(files) for name, shape in _shapes(file).items()}
+    with damaged_file(weights):
+        if weights.suffix == ".safetensors":
+            return stored_shapes(weights)
+        state = torch.load(weights, map_location="meta", weights_only=True)
+        return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def class_logits(model: Any, outputs: Tensor) -> Tensor:

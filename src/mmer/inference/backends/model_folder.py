@@ -19,6 +19,7 @@ from mmer.inference.backends.composition import Composition
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
 from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.memory import objects_that_stay
+from mmer.plain_text import one_line
 from mmer.published.kinds import KNOWN, published_kind
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     if model_type != MODEL_TYPE:
         raise CheckpointError(
             f"{folder} holds a model of type {reprlib.repr(model_type)}, not {MODEL_TYPE}, and no published emotion "
-            f"classifier, since {CONFIG} {_architectures_told(config)}; {KNOWN}"
+            f"classifier, since {CONFIG} {_architectures_told(config)}; {KNOWN}; "
+            "an encoder can be model.speech.encoder or model.text.encoder of a model to train"
         )
     network = MODEL if (folder / MODEL).is_file() else WEIGHTS
     for name in (PROCESSOR, network):
@@ -216,7 +218,10 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
 def _architectures_told(config: Mapping[str, Any]) -> str:
     """Say which classes of transformers a config.json names in `architectures`."""
     named = config.get("architectures")
-    return f"names the class {reprlib.repr(named)}" if named else "names no class in architectures"
+    if not named:
+        return "names no class in architectures"
+    names = named if isinstance(named, list) else [named]
+    return one_line(f"names the class {' and '.join(map(str, names[:4])):.200}")
 
 
 def model_hash(folder: str | os.PathLike[str]) -> str:
