@@ -32,6 +32,16 @@ def test_the_size_of_the_command_line() -> None:
     assert sum(len(options(command)) for command in found.values()) <= 119
 
 
+def test_ctrl_c_while_python_imports_and_while_it_ends(tmp_path: Path) -> None:
+    pressed = "atexit.register(os.kill, os.getpid(), signal.SIGINT)\nraise KeyboardInterrupt\n"
+    (tmp_path / "typer.py").write_text(f"import atexit, os, signal\n{pressed}")
+    command = [sys.executable, "-m", "mmer", "recipes"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stderr == "mmer: interrupted\n"
+    assert done.returncode == -signal.SIGINT
+
+
 def test_every_command_has_a_sentence_an_example_and_explained_options() -> None:
     for name, command in commands():
         assert re.match(r"[A-Z][a-z]+ .*\.$|[A-Z][a-z]+ .*;.*", command.help.strip().splitlines()[0]), name

@@ -177,6 +177,15 @@ def command(model: Path, table: Path, out: Path, *more: str) -> list[str]:
     return [*run, "--shard-rows", "4", "--batch-size", "4", "--device", "cpu", *more]
 
 
+def workers_of(running: Process) -> list[psutil.Process]:
+    """Return the processes that answer shards."""
+    return [
+        process
+        for process in psutil.Process(running.pid).children()
+        if "spawn_main" in " ".join(process.cmdline())
+    ]
+
+
 def killed_midway(arguments: list[str], out: Path) -> list[psutil.Process]:
     """Kill -9 the command when two parts are there; the processes that it had begun."""
     running = Process(*arguments, start_new_session=True)
@@ -248,18 +257,24 @@ class TestInterruption:
         assert said == f"mmer: interrupted: what is done is in {out}; the same command goes on from there\n"
         assert not list(out.glob(".part-*"))
 
+    def test_ctrl_c_while_processes_start(self, per_speaker: Path, archive: Path, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        running = Process(*command(per_speaker, archive, out, "--workers", "2"), start_new_session=True)
+        while len(workers_of(running)) < 2:
+            time.sleep(0.01)
+        time.sleep(0.2)  # they import
+        os.killpg(running.pid, signal.SIGINT)
+        _, said = running.communicate()
+        assert running.returncode == 130
+        assert said == f"mmer: interrupted: what is done is in {out}; the same command goes on from there\n"
+
     @pytest.mark.slow
     def test_a_lost_process_is_told(self, per_speaker: Path, long_archive: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         running = Process(*command(per_speaker, long_archive, out, "--workers", "2"))
         while not list(out.glob("part-*")):
             time.sleep(0.01)
-        workers = [
-            process
-            for process in psutil.Process(running.pid).children()
-            if "spawn_main" in " ".join(process.cmdline())
-        ]
-        workers[0].kill()
+        workers_of(running)[0].kill()
         _, said = running.communicate()
         assert running.returncode == 2
         (line,) = said.strip().splitlines()

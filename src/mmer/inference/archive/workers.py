@@ -45,14 +45,15 @@ def on_this_machine(job: Job, workers: int) -> Iterator[Answer]:
             yield lambda shards, report: _in_processes(pool, steps, shards, report)
         finally:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # a process that still starts opens `steps` and `stop`
 
 
 def _in_processes(
     pool: ProcessPoolExecutor, steps: Any, shards: Sequence[Shard], report: Report
 ) -> Iterator[tuple[str, bytes]]:
     try:
-        waiting = {pool.submit(_score, shard): shard.file for shard in shards}
+        with _interruptions_blocked():
+            waiting = {pool.submit(_score, shard): shard.file for shard in shards}
         while waiting:
             done, _ = wait(waiting, _LOOK, FIRST_COMPLETED)
             while not steps.empty():
@@ -64,6 +65,19 @@ def _in_processes(
         raise MMERError(
             f"{lost}; the same command goes on, with fewer ", Parameter("workers"), " if memory is short"
         ) from None
+
+
+@contextmanager
+def _interruptions_blocked() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, not even while they import; this process gets it after the block."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(slots=True)
