@@ -161,10 +161,29 @@ class TestRefusals:
         with Client(url) as client, pytest.raises(ServiceError, match="asks for a token") as refused:
             client.predict(transcript=WORDS)
         assert refused.value.status == 401
+        with Client(url, token=f"{TOKEN}\n") as client:  # what a file of a token holds
+            assert client.model().labels
+        for wrong in ("é", f"{TOKEN}\r\nA: b"):
+            with pytest.raises(ServiceError, match="a character that is not ASCII") as never_sent:
+                Client(url, token=wrong)
+            assert wrong not in str(never_sent.value)
 
-    def test_no_service(self) -> None:
-        with pytest.raises(ServiceError, match="no address of a service: 'localhost:8000'"):
-            Client("localhost:8000")
+    @pytest.mark.parametrize(
+        "wrong", ["localhost:8000", "http://", "http://[::1", "http://127.0.0.1:99999", "ftp://127.0.0.1"]
+    )
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    def test_no_address(self, kind: type[Client | AsyncClient], wrong: str) -> None:
+        with pytest.raises(ServiceError, match="no address of a service: '") as refused:
+            kind(wrong)
+        assert repr(wrong) in str(refused.value)
+
+    def test_no_service(self, url: str) -> None:
+        with (
+            Client(f"{url}/other") as client,
+            pytest.raises(ServiceError, match="no service of mmer at") as no,
+        ):
+            client.model()
+        assert no.value.status == 404
         with (
             Client("http://127.0.0.1:9") as client,
             pytest.raises(ServiceError, match="cannot be asked") as lost,

@@ -54,10 +54,16 @@ class _Connection:
     retries: int = 4
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
+        if not _is_address(self.url):
             raise ServiceError(
                 f"no address of a service: {self.url!r}; give one such as http://127.0.0.1:8000"
             )
+        if self.token is not None:
+            self.token = self.token.strip()  # as the service reads its file, which ends with a line break
+            if not all("!" <= character <= "~" for character in self.token):
+                raise ServiceError(
+                    "the token holds a blank or a character that is not ASCII; give that of the service"
+                )
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -72,6 +78,8 @@ class _Connection:
             ServiceError: it is not to be sent again.
         """
         detail = _detail(response)
+        if response.status_code == 404:
+            raise ServiceError(f"there is no service of mmer at {self.url} ({detail})", 404)
         if response.status_code not in (429, 503) or attempt == self.retries:
             raise ServiceError(detail, response.status_code)
         stated = response.headers.get("Retry-After", "")
@@ -101,7 +109,7 @@ class Client(_Connection):
         retries: how often a request is sent again.
 
     Raises:
-        ServiceError: the address does not begin with `http://` or `https://`.
+        ServiceError: `url` or `token` cannot be one of a service.
     """
 
     @cached_property
@@ -300,6 +308,14 @@ class AsyncClient(_Connection):
                     return
                 await response.aread()
             await asyncio.sleep(self._pause(response, attempt))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        address = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    return address.scheme in ("http", "https") and bool(address.host) and (address.port or 0) < 2**16
 
 
 def _detail(response: "httpx2.Response") -> str:
