@@ -97,8 +97,15 @@ def encoder_config(name: str) -> Any:
     """Load the configuration of a pretrained encoder of any kind; errors as in `fetch`."""
     if release := _read_release(name):
         return release.config
-    config = fetch(AutoConfig.from_pretrained, name)
+    return full_attention(fetch(AutoConfig.from_pretrained, name))
+
+
+def full_attention(config: Any) -> Any:
+    """Let a network attend to every token, with kernels of this machine; return its configuration, which is changed."""
     config._attn_implementation = None  # that of the training may not be installed, or want half precision
+    if config.model_type == "big_bird":
+        # Otherwise the length of the first batch decides it, for that batch and all later ones.
+        config.attention_type = "original_full"
     return config
 
 

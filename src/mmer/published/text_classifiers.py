@@ -9,6 +9,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from mmer.errors import CheckpointError, EncoderError
 from mmer.features.preprocessor import Preprocessor
+from mmer.model.encoders.text import hide_notes
 from mmer.model.pretrained_encoders import encoder_tokenizer
 from mmer.published.kinds import architecture
 from mmer.published.transformers_files import (
@@ -60,6 +61,7 @@ class TextClassifier(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        hide_notes(model)
         self.output = take_output_layer(model)
         self.model = model
 

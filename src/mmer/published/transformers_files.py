@@ -16,6 +16,7 @@ from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError
 from mmer.files.damaged import damaged_file, read_json_object
 from mmer.files.model_settings import check_network_numbers, check_sound_numbers
+from mmer.model.pretrained_encoders import full_attention
 from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
 from mmer.text.names import tidy
 
@@ -97,8 +98,7 @@ def network_config(folder: Path) -> Any:
     with damaged_file(folder / CONFIG), silent_transformers():
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         config.num_labels = len(names)  # config.json may state another number beside the names
-    config._attn_implementation = None  # that of the training may not be installed, or want half precision
-    return config
+    return full_attention(config)
 
 
 def read_extractor(folder: Path, wanted: str) -> Any:

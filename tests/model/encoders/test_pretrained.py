@@ -1,6 +1,7 @@
 """Encoders from checkpoints as they are found: in parts, of other heads, in half precision, of odd kinds."""
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from transformers import (
     AutoModelForCTC,
     AutoModelForMaskedLM,
     BartConfig,
+    BigBirdConfig,
     CanineConfig,
     ConvBertConfig,
     FNetConfig,
     GPT2Config,
     LlamaConfig,
+    LongformerConfig,
     MarianConfig,
     MobileBertConfig,
     PreTrainedConfig,
@@ -38,6 +41,7 @@ from transformers import (
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import EncoderError
+from mmer.inference.backends.torch_network import read_torch_network
 from mmer.model import MMERForEmotionRecognition, MMERProcessor
 from mmer.model.build import build_model
 from mmer.model.encoders.compact import compact_tokenizer
@@ -285,6 +289,45 @@ def test_decoders_and_encoder_decoders_read_as_exactly_as_any_encoder(kind: str,
         loaded = MMERForEmotionRecognition.from_pretrained(tmp_path / "model")
         again = MMERProcessor.from_pretrained(tmp_path / "model")
         torch.testing.assert_close(loaded(**again(clips, texts)).logits, together)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart", "marian"])
+def test_a_model_that_only_reads_with_half_of_an_encoder_decoder_is_read_from_its_folder(
+    kind: str, tmp_path: Path
+) -> None:
+    spread(AutoModel.from_config(WORKING[kind])).save_pretrained(tmp_path / "encoder")
+    words(tmp_path / "encoder", eos_token="<e>")
+    model, processor = build(f"model.text.encoder={tmp_path / 'encoder'}", "model.fusion=text")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    read_torch_network(tmp_path / "model", "cpu")
+
+
+LENGTHS: dict[str, PreTrainedConfig] = {
+    "bigbird": BigBirdConfig(**SIZES, block_size=2, num_random_blocks=1),
+    "longformer": LongformerConfig(**SIZES, attention_window=4),
+}
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+def test_encoders_of_long_texts_answer_the_same_in_any_order_and_print_nothing(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    torch.manual_seed(5)
+    spread(AutoModel.from_config(LENGTHS[kind])).save_pretrained(tmp_path)
+    words(tmp_path, eos_token="<e>")
+    short, long = "Why not?", " ".join(10 * SENTENCES)
+    orders = [(long, short), (short, long)]
+    answered: list[dict[str, Tensor]] = []
+    for order in orders:
+        model, processor = build(f"model.text.encoder={tmp_path}", "model.fusion=text")
+        model.eval()
+        with torch.no_grad():
+            answered.append({text: model(**processor(None, [text])).logits for text in order})
+    for text in (short, long):
+        torch.testing.assert_close(answered[0][text], answered[1][text])
+    assert not caplog.records
 
 
 REFUSED: dict[str, tuple[PreTrainedConfig, str]] = {

@@ -1,6 +1,7 @@
 """Any `transformers` text encoder, which gives the tokens e_t of section 2.2."""
 
 import inspect
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,11 @@ def check_text_config(config: PreTrainedConfig) -> None:
         raise EncoderError(
             f"a model of type '{config.model_type}' is no text encoder; give one that reads tokens, as roberta-base"
         )
+
+
+def hide_notes(model: nn.Module) -> None:
+    """Hide what a network of transformers tells about the lengths of its batches, which nobody can act on."""
+    logging.getLogger(type(model).__module__).setLevel(logging.ERROR)
 
 
 def encoder_part(model: Any) -> Any:
@@ -62,6 +68,7 @@ class TextEncoder(nn.Module):
         check_text_config(config)
         model = AutoModel.from_config(config, trust_remote_code=False, **without_pooler(config))
         self.model: Any = encoder_part(model)
+        hide_notes(self.model)
         self.model.config.use_cache = False  # nothing is generated
         self.trained = train
         mixed = chosen_layers(layers, self.model.config.num_hidden_layers, "text")
