@@ -16,6 +16,7 @@ from transformers import BertConfig
 from mmer.augment.measures import TextSimilarity
 from mmer.errors import CheckpointError, EncoderError
 from mmer.inference import EmotionRecognizer, Utterance
+from mmer.inference.backends import model_folder
 from mmer.inference.transcription import SpeechRecognizer
 from mmer.model.pretrained_encoders import encoder_config, encoder_feature_extractor, encoder_tokenizer
 
@@ -136,6 +137,18 @@ def test_pointers_of_git_lfs(folder: Path, file: str) -> None:
     assert refusal(folder) == (
         f"{folder / file} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
     )
+
+
+def test_ctrl_c_while_a_folder_is_read_looks_for_no_damage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_folder, "_processor_of_transformers", interrupted)
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(KeyboardInterrupt):
+        model_folder.read_processor(folder)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

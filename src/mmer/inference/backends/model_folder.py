@@ -85,6 +85,8 @@ def read_processor(folder: Path) -> Preprocessor:
         processor = exported or _processor_of_transformers(folder)
     except MMERError as error:
         raise CheckpointError(f"{folder / PROCESSOR}: {error}") from error
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except BaseException as error:  # see `damaged_file`
         # Only now is it worth the time to find out which file is at fault.
         _check_files(folder)
