@@ -19,6 +19,7 @@ from commands import Outcome
 from mmer import __version__
 from mmer.cli import app as spelling
 from mmer.cli.main import app
+from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError, RecipeError
 from mmer.serving.settings import ServeSettings, read_serve_settings
 
@@ -123,6 +124,19 @@ def test_usage_errors_are_one_line(
     assert outcome.out == ""
     assert len(outcome.err.splitlines()) == 1
     assert message in outcome.err
+
+
+def test_ctrl_c_says_which_commands_go_on(
+    mmer: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Corpus, "read", interrupted)
+    arguments = (tmp_path, tmp_path / "corpus.csv", "--out", tmp_path / "out")
+    for command, told in (("robustness", "; the same command goes on"), ("calibrate", "")):
+        stopped = mmer(command, *arguments)
+        assert (stopped.code, stopped.err.splitlines()[-1]) == (130, f"mmer: interrupted{told}")
 
 
 def test_version_and_no_arguments(mmer: Command) -> None:

@@ -150,7 +150,7 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
     except KeyboardInterrupt as interruption:
         if debug:
             raise
-        _tell_failure(str(interruption) or "interrupted")
+        _tell_failure(str(interruption) or _interrupted(ctx.meta.get(_RUNNING)))
         terminated = any(isinstance(each, Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
     except Exception as error:
@@ -175,6 +175,11 @@ def _abandon_output() -> None:
     except OSError:
         with open(os.devnull, "wb") as nothing:
             os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _interrupted(command: Any) -> str:
+    goes_on = command is not None and "the same command again continues" in str(command.help)
+    return "interrupted; the same command goes on" if goes_on else "interrupted"
 
 
 def _refusal(error: OSError) -> str:
