@@ -14,7 +14,9 @@ from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
     BertConfig,
+    ConvBertConfig,
     DistilBertConfig,
+    FNetConfig,
     GPT2Config,
     PreTrainedConfig,
     RobertaConfig,
@@ -26,6 +28,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperFeatureExtractor,
+    XLNetConfig,
 )
 
 from mmer.errors import CheckpointError
@@ -162,6 +165,11 @@ TEXT: dict[str, Callable[[int], PreTrainedConfig]] = {
     "GPT2": lambda size: GPT2Config(
         vocab_size=size, n_embd=24, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1
     ),
+    "XLNet": lambda size: XLNetConfig(vocab_size=size, d_model=24, n_layer=2, n_head=2, d_inner=48),
+    "FNet": lambda size: FNetConfig(
+        vocab_size=size, pad_token_id=0, hidden_size=24, num_hidden_layers=2, intermediate_size=48
+    ),
+    "ConvBert": lambda size: ConvBertConfig(vocab_size=size, embedding_size=24, **TEXT_SIZES),
 }
 """Class of transformers, without what it is for, and configuration of a small one."""
 TEXT_LABELS = ["anger", "joy", "neutral", "sadness", "fear"]

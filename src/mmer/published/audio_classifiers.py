@@ -22,6 +22,7 @@ from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.kinds import PADDED, architecture
 from mmer.published.transformers_files import (
     CONFIG,
+    asked_by_length,
     class_logits,
     load_classifier,
     network_config,
@@ -116,13 +117,9 @@ class EqualLengthClassifier(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         sound, mask = _sound(inputs)
-        lengths = mask.sum(dim=1)
-        answered, order = [], []
-        for length in lengths.unique():
-            rows = (lengths == length).nonzero()[:, 0]
-            answered.append(self.model(**{sound: inputs[sound][rows, : int(length)]}).logits)
-            order.append(rows)
-        embeddings = torch.cat(answered)[torch.cat(order).argsort()]
+        embeddings = asked_by_length(
+            lambda rows, length: self.model(**{sound: inputs[sound][rows, :length]}).logits, mask
+        )
         return class_logits(self.model, self.output(embeddings)), embeddings
 
 

@@ -13,6 +13,7 @@ from mmer.model.encoders.text import hide_notes
 from mmer.model.pretrained_encoders import encoder_tokenizer
 from mmer.published.kinds import architecture
 from mmer.published.transformers_files import (
+    asked_by_length,
     class_logits,
     load_classifier,
     network_config,
@@ -25,6 +26,8 @@ _VOCABULARIES = (
     *("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model"),
     "tokenizer.model",
 )
+_UNPADDED = frozenset({"canine", "convbert", "fnet", "mobilebert", "nystromformer", "xlnet", "yoso"})
+"""Kinds of networks in which padding changes the answer, whatever the mask says."""
 
 
 def read_processor(folder: Path) -> Preprocessor:
@@ -53,13 +56,13 @@ def load_network(folder: Path) -> nn.Module:
 
 
 class TextClassifier(nn.Module):
-    """A classifier of padded transcripts.
+    """A classifier of transcripts, which are padded where padding does not change the answer.
 
     Args:
         model: of transformers, changed in place.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         hide_notes(model)
         self.output = take_output_layer(model)
@@ -67,8 +70,12 @@ class TextClassifier(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
-        read = self.model(input_ids=inputs["input_ids"], attention_mask=inputs["text_attention_mask"])
-        return class_logits(self.model, self.output(read.logits)), read.logits
+        ids, mask = inputs["input_ids"], inputs["text_attention_mask"]
+        if self.model.config.model_type in _UNPADDED:
+            embeddings = asked_by_length(lambda rows, length: self.model(ids[rows, :length]).logits, mask)
+        else:
+            embeddings = self.model(input_ids=ids, attention_mask=mask).logits
+        return class_logits(self.model, self.output(embeddings)), embeddings
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -3,7 +3,7 @@
 import re
 import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +259,25 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
             return stored_shapes(weights)
         state = torch.load(weights, map_location="meta", weights_only=True)
         return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def asked_by_length(ask: Callable[[Tensor, int], Tensor], mask: Tensor) -> Tensor:
+    """Ask a network for clips or transcripts of equal length together, so that nothing is padded.
+
+    Args:
+        ask: takes row numbers and the length of these rows; returns what the network gives, (rows, size).
+        mask: (batch, positions), 1 where valid.
+
+    Returns:
+        What the network gives, (batch, size).
+    """
+    lengths = mask.sum(dim=1)
+    answered, order = [], []
+    for length in lengths.unique():
+        rows = (lengths == length).nonzero()[:, 0]
+        answered.append(ask(rows, int(length)))
+        order.append(rows)
+    return torch.cat(answered)[torch.cat(order).argsort()]
 
 
 def class_logits(model: Any, outputs: Tensor) -> Tensor:
