@@ -97,9 +97,14 @@ def loading_processes(workers: int | None, *, gpu: bool) -> int:
 
 def devices_told(recipe: Recipe) -> list[str]:
     """Describe the devices before training, a line each."""
-    if not torch.cuda.is_available():
-        return []
     settings, lines = recipe.training, []
+    if not torch.cuda.is_available():
+        if settings.precision == "bfloat16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            lines.append(
+                "this processor has no AVX-512, without which bfloat16 takes many times as long as float32; "
+                "training.precision=float32 is faster"
+            )
+        return lines
     if settings.precision == "float32":
         how = "float32 in TF32; training.tf32=false for full float32" if settings.tf32 else "full float32"
         lines.append(f"{torch.cuda.get_device_name()}: {how}")
