@@ -324,7 +324,8 @@ def test_several_gpus_are_never_used_by_one_process(tiny, tmp_path: Path, monkey
 
 def test_slow_half_precision_is_said(tiny):
     slow = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    assert ["no AVX-512" in line for line in devices_told(tiny("training.precision=bfloat16"))] == [True] * slow
+    told = devices_told(tiny("training.precision=bfloat16"))
+    assert ["no AVX-512" in line for line in told] == [True] * slow
 
 
 def test_what_is_said_of_gpus(tiny, monkeypatch: pytest.MonkeyPatch):
