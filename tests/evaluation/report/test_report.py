@@ -198,6 +198,14 @@ def test_speakers_are_the_folds_where_each_is_one(validated: Path):
     assert table.loc[TEST, "gender"] == "male"
 
 
+def test_a_speaker_of_unknown_gender_among_others(validated: Path):
+    run = read_run(validated)
+    run.predictions.loc[run.predictions["speaker"] == TEST, "gender"] = None
+    table = report_tables.speakers(report_tables.speaker_figures(run))
+    assert {row[0]: row[1] for row in table.rows}[TEST] == ""
+    assert "male" in table.latex()
+
+
 def test_columns_that_nothing_fills_are_left_out():
     columns, rows = (
         ["speaker", "gender", "utterances", "accuracy"],

@@ -190,7 +190,8 @@ def speaker_figures(run: Run) -> pd.DataFrame:
         genders = said["gender"].dropna().unique()
         about = {"speaker": str(speaker), "gender": genders[0] if len(genders) == 1 else None}
         rows.append(about | {name: getattr(figures, name) for name in columns[2:]})
-    table = pd.DataFrame(rows, columns=columns).astype({"gender": object})
+    table = pd.DataFrame(rows, columns=columns)
+    table["gender"] = pd.Series([row["gender"] for row in rows], dtype=object)  # of str, None would be NaN
     return table.sort_values("balanced_accuracy", kind="stable", ignore_index=True)
 
 
