@@ -372,7 +372,9 @@ def test_models_that_cannot_be_trained_further(base: TrainingRun, own, tmp_path:
         pytest.raises(CheckpointError, match=f"^cannot train {joined}, which has no weights of its own"),
     ):
         plan_adaptation(f"{published}+{words}", own())
-    with pytest.raises(CheckpointError, match=r"^cannot train .* with other labels, which has no weights of"):
+    with pytest.raises(
+        CheckpointError, match=r"^cannot train .* with other labels or a calibration, which has no weights of"
+    ):
         plan_adaptation(model_folder(published, label_map="canonical"), own())
     with pytest.raises(MMERError, match="no model folder at"):
         plan_adaptation(tmp_path / "nothing", own())

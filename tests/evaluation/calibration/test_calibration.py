@@ -275,7 +275,8 @@ def test_what_a_user_can_get_wrong(
 ):
     missing = run(capfd, monkeypatch, ["calibrate", model, corpus, "--split", "dev", "--device", "cpu"])
     assert missing.code == 2
-    assert "no utterance is in the split dev; the splits of the corpus are: test, validation" in missing.err
+    told = "no utterance is in the split dev; the splits of the corpus are: test, validation; choose another, or all, "
+    assert f"{told}with --split" in missing.err
     nothing = run(capfd, monkeypatch, ["calibrate", tmp_path, corpus])
     assert nothing.code == 2
     assert (

@@ -125,7 +125,7 @@ def calibrate(
             found = ", ".join(sorted(set(splits.dropna()))) or "none"
             raise CorpusError(
                 f"{corpus.source}: no utterance is in the split {split}; the splits of the corpus are: {found}; ",
-                "change ",
+                "choose another, or all, with ",
                 Parameter("split"),
             )
         speakers = corpus.table["speaker"]

@@ -77,7 +77,8 @@ class Composition(ResultFile):
 
     def __str__(self) -> str:
         names = [member.model for member in self.models]
-        return f"{names[0]} with other labels" if len(names) == 1 else f"{' and '.join(names)} joined"
+        alone = f"{names[0]} with other labels or a calibration"
+        return alone if len(names) == 1 else f"{' and '.join(names)} joined"
 
     @property
     def labels(self) -> list[str]:
