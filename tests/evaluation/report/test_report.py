@@ -187,6 +187,17 @@ def test_a_baseline_is_not_said_to_lack_what_it_never_has(recordings: Path, tmp_
     assert "Software the run was made with" not in text  # a table without rows
 
 
+def test_a_long_name_does_not_push_the_figures_out_of_the_page(recordings: Path, tmp_path: Path):
+    long = "anna who speaks for the second time, in another room"
+    table = Corpus.read(recordings).table.replace({"speaker": {"anna": long}})
+    Corpus(table).write(tmp_path / "corpus.parquet")
+    settings = recipe(tmp_path / "corpus.parquet", "protocol.test=[]")
+    cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet())
+    page = write_report(tmp_path / "majority", console=quiet()).read_text(encoding="utf-8")
+    assert f'<th scope="row" class="long">{long}</th>' in page
+    assert '<th scope="row">cleo</th>' in page
+
+
 def test_speakers_are_the_folds_where_each_is_one(validated: Path):
     table = report_tables.speaker_figures(read_run(validated)).set_index("speaker")
     folds = json.loads((validated / "metrics.json").read_text())["folds"]
