@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import run
+from inference.conftest import save_model
 from serving.conftest import TOKEN, Process
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
@@ -297,6 +298,16 @@ class TestRefusals:
         assert statuses(service(max_per_minute=1, trusted_proxies="127.0.0.1"), *clients) == [200, 200, 429]
         assert statuses(service(max_per_minute=1, trusted_proxies="10.9.9.9"), *clients) == [200, 429, 429]
         assert statuses(service(max_per_minute=1), *clients) == [200, 429, 429]
+
+    def test_nothing_is_no_question_to_a_model_that_only_reads(
+        self, service: Service, tmp_path: Path
+    ) -> None:
+        reader = EmotionRecognizer.from_pretrained(save_model(tmp_path, fusion="text"), "cpu")
+        url = service(lambda: reader)
+        for body in ({}, {"transcript": " "}):
+            for route in ("predict", "explain"):
+                refused = httpx2.post(f"{url}/v1/{route}", json=body)
+                assert detail(refused, 422) == "transcript: neither a recording nor a transcript was given"
 
     def test_concurrency(self, service: Service) -> None:
         url = service(max_concurrent=1)

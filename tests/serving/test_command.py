@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from commands import Outcome
+from published_models import save_audio_classifier, save_text_classifier
 from serving.conftest import launch, wait_for
 
 from mmer.inference.backends.bundle import SUFFIX, write_bundle
@@ -49,6 +50,14 @@ def test_no_model(mmer: Callable[..., Outcome], tmp_path: Path) -> None:
 def test_names_of_models() -> None:
     names = {"/srv/my-run/model": "my-run", "/model": "model", "/srv/emotions": "emotions"}
     assert {place: display_name(Path(place)) for place in names} == names
+
+
+def test_name_of_joined_models(tmp_path: Path) -> None:
+    speech = save_audio_classifier(tmp_path / "speech" / "model", "hubert", labels=["angry", "sad"])
+    text = save_text_classifier(tmp_path / "words", labels=["angry", "sad"])
+    with launch(Path(f"{speech}+{text}")) as begun:
+        running = wait_for(begun)
+        assert httpx2.get(f"{running.url}/v1/model").json()["name"] == "speech+words"
 
 
 def test_bundle(versatile_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from mmer.audio.load import probe
 from mmer.errors import AudioError, MissingExtraError, MMERError
 from mmer.inference.explain.explain import check_can_explain, explain
 from mmer.inference.explain.explanation import Explanation
-from mmer.inference.inputs import NamedBytes, Utterance
+from mmer.inference.inputs import NamedBytes
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.timeline import Timeline, timeline
 from mmer.serving.schemas import ExplanationAnswer, Problem, Question, TimelineAnswer, TimelineQuestion
@@ -122,11 +122,7 @@ def add_longer_work(app: "FastAPI", service: Service) -> None:
         )
 
     def why(recognizer: EmotionRecognizer, question: Question) -> tuple[Explanation, bytes]:
-        name = question.name if question.audio is not None else "transcript"
-        utterance = Utterance(
-            question.audio, question.transcript, speaker=question.speaker, utterance_id=name
-        )
-        found = explain(recognizer, utterance)
+        found = explain(recognizer, question.utterance())
         picture = io.BytesIO()
         found.plot(picture)
         return found, picture.getvalue()

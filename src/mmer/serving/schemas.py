@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from mmer.errors import MMERError
+from mmer.inference.inputs import Utterance
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.summary import Summary
 
@@ -60,6 +62,17 @@ class Question(Upload):
     min_confidence: float = Field(
         0.0, ge=0, lt=1, description="An answer with a lower confidence than this is marked as abstained."
     )
+
+    def utterance(self) -> Utterance:
+        """Return the utterance that is asked about.
+
+        Raises:
+            MMERError: there is neither a recording nor a transcript.
+        """
+        name = self.name if self.audio is not None else "transcript"
+        if self.audio is None and not (self.transcript or "").strip():
+            raise MMERError(f"{name}: neither a recording nor a transcript was given")
+        return Utterance(self.audio, self.transcript, speaker=self.speaker, utterance_id=name)
 
 
 class TimelineQuestion(Upload):

@@ -60,7 +60,7 @@ def serve(
     import_extra("uvicorn", "the HTTP service", "serve")
     import_extra("fastapi", "the HTTP service", "serve")
     from mmer.inference.backends.bundle import SUFFIX
-    from mmer.inference.backends.models import model_folder
+    from mmer.inference.backends.models import model_folder, names_of
 
     folder = model_folder(model, label_map=label_map, note=lambda line: tell(f"note: {line}"))
     with listening(host, port) as listener:
@@ -77,7 +77,7 @@ def serve(
             recognizer.speakers = {**recognizer.speakers, **known}
             return recognizer
 
-        name = display_name(model.resolve()).removesuffix(SUFFIX)
+        name = "+".join(display_name(Path(each).resolve()).removesuffix(SUFFIX) for each in names_of(model))
         state = ServiceState()
         settings = replace(settings, allowed_hosts=settings.allowed_hosts | {host.lower()})
         app = create_app(load, name, model_hash(folder), settings, state)

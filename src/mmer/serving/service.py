@@ -7,7 +7,6 @@ from typing import Any
 
 from mmer.errors import MMERError
 from mmer.inference.abstention import Abstention
-from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.admission import RateLimit
 from mmer.serving.batching import Batching
@@ -59,10 +58,7 @@ class Service:
         Raises:
             MMERError: there is no prediction for it.
         """
-        name = question.name if question.audio is not None else "transcript"
-        prediction = await self.batching.answer(
-            Utterance(question.audio, question.transcript, speaker=question.speaker, utterance_id=name)
-        )
+        prediction = await self.batching.answer(question.utterance())
         if prediction.error is not None:
             raise MMERError(prediction.error)
         self.metrics.answer(prediction)
