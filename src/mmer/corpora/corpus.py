@@ -337,7 +337,10 @@ def _check_spans(table: pd.DataFrame, source: str) -> None:
     if len(wrong):
         row = wrong.iloc[0]
         found = f"end {row['end']:g} s is not after start {np.nan_to_num(row['start']):g} s"
-        raise CorpusError(f"{source}: {found} in utterance {row['utterance_id']!r} ({len(wrong)} such rows)")
+        others = f", the first of {len(wrong)}" if len(wrong) > 1 else ""
+        raise CorpusError(
+            f"{source}: {found} in utterance {row['utterance_id']!r}{others}; correct start or end"
+        )
 
 
 def _relative(path: str, folder: str) -> str:
