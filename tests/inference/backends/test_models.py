@@ -87,6 +87,8 @@ def test_numbered_labels_need_a_map(tmp_path: Path) -> None:
 def test_maps_that_do_not_fit_are_refused(speech: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no label map 'five'; give canonical, four, polarity"):
         model_folder(speech, label_map="five")
+    with pytest.raises(CheckpointError, match="no label map ''; give canonical, four, polarity"):
+        model_folder(speech, label_map="")  # as of an empty variable of the shell
     (tmp_path / "one.yaml").write_text("ang: x\nhap: x\nneu: x\nsad: x\nfru: x\n")
     with pytest.raises(CheckpointError, match="fewer than two labels are left"):
         model_folder(speech, label_map=tmp_path / "one.yaml")

@@ -117,7 +117,7 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
                 f"{name} answers {', '.join(processor.dimensions)} and no emotions, so it cannot be renamed, joined or "
                 "calibrated"
             )
-        chosen = label_map or ("canonical" if len(names) > 1 else None)
+        chosen = "canonical" if label_map is None and len(names) > 1 else label_map
         named = NewLabels(processor.labels, []) if chosen is None else new_labels(processor.labels, chosen)
         check_named([label for label in named.names if label is not None], folder)
         notes += [f"{name}: {line}" for line in named.notes]
