@@ -137,6 +137,7 @@ def test_dimensions_are_numbers_and_not_percent(
     page.get_by_role("button", name="Timeline of the recording").click()
     page.locator("#segments tbody tr").first.wait_for()
     assert not page.locator("#strips").is_visible()
+    assert not page.get_by_role("columnheader", name="Probability").is_visible()
     with page.expect_download() as download:
         page.get_by_role("link", name=re.compile("CSV")).click()
     table = pd.read_csv(download.value.path())

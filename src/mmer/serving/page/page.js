@@ -215,6 +215,8 @@ function show() {
   tell(abstains ? `Answered: the model abstains. ${reason}` : `Answered: ${title}, ${reason}.`, false);
   const ranking = values ?? Object.entries(answer.probabilities).sort(([, a], [, b]) => b - a);
   $("bars").caption.textContent = values ? "Value of each dimension" : "Probability of each emotion";
+  const heads = $("bars").tHead.rows[0].cells;
+  [heads[0].textContent, heads[2].textContent] = values ? ["Dimension", "Value"] : ["Emotion", "Probability"];
   $("bars").tBodies[0].replaceChildren(...ranking.map(([name, value], index) => values
     ? bar(name, value, value.toFixed(2), false, 0)
     : bar(name, value, percent(value), index === 0 && !abstains, minimum)));

@@ -23,7 +23,8 @@ export function showTimeline(found, minimum) {
   $("timeline-warnings").replaceChildren(...warnings.map((text) => element("li", text)));
   $("timeline-warnings").hidden = !warnings.length;
   $("segments").tBodies[0].replaceChildren(...found.segments.map((segment) => row(segment, color, minimum)));
-  $("segments").className = found.segments.every((segment) => !saying(segment)) ? "wordless" : "";
+  $("segments").classList.toggle("wordless", found.segments.every((segment) => !saying(segment)));
+  $("segments").classList.toggle("dimensional", found.dimensions.length > 0);
   offerCsv(found, minimum);
   $("timeline").hidden = false;
 }
