@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import numpy as np
 import onnx
 import pytest
 from commands import run
-from inference.conftest import raise_first_logit, save_model
+from inference.conftest import LABELS, raise_first_logit, save_model
 from published_models import save_audio_classifier, save_text_classifier
-from tiny import SPEECH_ENCODERS
+from tiny import SPEECH_ENCODERS, tiny_model
+from transformers import LongformerConfig
 
 from mmer.errors import CheckpointError, ExportError, MissingExtraError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
@@ -182,6 +184,29 @@ def test_what_cannot_be_exported(
         assert f"cannot bundle or export {speech} and {text} joined, which has no weights" in done.err
     done = run(capfd, monkeypatch, ["model", "export", exported, "-o", tmp_path / "out"])
     assert (done.code, "is exported already" in done.err) == (2, True)
+
+
+def test_a_network_that_onnx_cannot_express_is_told_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_model(tmp_path / "model", fusion="text")
+    tokens = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    names = dict(enumerate(LABELS))
+    tiny_model(
+        text_config=LongformerConfig(vocab_size=tokens, attention_window=4, **sizes),
+        speech_config=None,
+        fusion="text",
+        id2label=names,
+        label2id={label: number for number, label in names.items()},
+    ).save_pretrained(folder)
+    capfd.readouterr()
+    done = run(capfd, monkeypatch, ["model", "export", folder, "-o", tmp_path / "onnx"])
+    assert done.code == 2
+    assert re.fullmatch(
+        r"mmer: .* cannot be exported to ONNX: its network has something that ONNX cannot express \(.*[^:]\); .*\n",
+        done.err,
+    )
 
 
 def test_what_cannot_be_loaded(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

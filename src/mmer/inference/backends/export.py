@@ -19,11 +19,12 @@ Networks that only listen or only read lack the inputs of the other side. In a n
 embeddings, a row whose mask is zero everywhere is missing.
 """
 
+import io
 import logging
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -195,8 +196,11 @@ def _graph(model: MMERForEmotionRecognition, batch: Inputs, name: Path) -> Any:
                     verbose=False,
                 )
         except Exception as error:  # of the exporter, torch and onnxscript; they have no common base
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise ExportError(f"{name} cannot be exported to ONNX: {reason}") from error
+            reason = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".: ")
+            raise ExportError(
+                f"{name} cannot be exported to ONNX: its network has something that ONNX cannot express ({reason}); "
+                "use the model folder as it is, or train with other encoders"
+            ) from error
     assert program is not None
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # traces that name the folders of this machine
@@ -251,7 +255,8 @@ def _quietly() -> Iterator[None]:
     """Silence the exporter's and the quantizer's messages about their internals."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        # PyTorch prints the whole graph of a network that it cannot export.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
