@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -191,7 +192,12 @@ def test_a_network_that_onnx_cannot_express_is_told_in_one_line(
 ) -> None:
     folder = save_model(tmp_path / "model", fusion="text")
     tokens = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
-    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    sizes: dict[str, Any] = {
+        "hidden_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+    }
     names = dict(enumerate(LABELS))
     tiny_model(
         text_config=LongformerConfig(vocab_size=tokens, attention_window=4, **sizes),
