@@ -386,7 +386,8 @@ def _check_number(name: str, value: object, smallest: float, largest: float, *, 
 
 def _padded(rows: Sequence[NDArray], value: float) -> NDArray:
     """Stack rows of different lengths into (rows, longest row, ...), padded with `value`."""
-    padded = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), value, rows[0].dtype)
+    shape = (len(rows), max(map(len, rows)), *rows[0].shape[1:])
+    padded = np.full(shape, value, rows[0].dtype) if value else np.zeros(shape, rows[0].dtype)
     for place, row in zip(padded, rows, strict=True):
         place[: len(row)] = row
     return padded

@@ -246,7 +246,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
         )
         has_second_view = second_speech_input is not None or second_text_input is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
-            speech_input = self._join_views(speech_input, second_speech_input, kept)
+            views = (self._mixed(each) for each in (speech_input, second_speech_input))
+            speech_input = self._join_views(*views, kept)
             text_input = self._join_views(text_input, second_text_input, kept)
 
         # Section 2.2: A (batch, frames, speech size) and e_t (batch, tokens, d), then fusion and classifier.
@@ -416,6 +417,12 @@ class MMERForEmotionRecognition(PreTrainedModel):
         if self.text_encoder is None:
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
         return self.text_encoder(tokens, mask, kept), mask
+
+    def _mixed(self, speech: ModalityInput | None) -> ModalityInput | None:
+        """Mix stored hidden states of speech, (batch, frames, layers, size), before they are copied."""
+        if speech is None or speech.values.ndim != 4 or self.speech_encoder is None:
+            return speech
+        return ModalityInput(self.speech_encoder.mixed(speech.values), speech.mask)
 
     def _join_views(
         self, first: ModalityInput | None, second: ModalityInput | None, kept: Kept | None

@@ -53,11 +53,12 @@ class Pooling(nn.Module):
         else:
             scores = self.attention(sequence).float()
             weights = scores.masked_fill(~mask[:, :, None], -torch.inf).softmax(dim=1).to(sequence.dtype)
-        mean = (weights * sequence).sum(dim=1)
+        weights = weights.transpose(1, 2)
+        mean = weights @ sequence  # (batch, 1, size); products would be as large as the sequence
         if self.attention is None:
-            return mean
-        variance = (weights * (sequence - mean[:, None]).square()).sum(dim=1)
-        return torch.cat([mean, variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
+            return mean[:, 0]
+        variance = (weights @ (sequence - mean).square())[:, 0]
+        return torch.cat([mean[:, 0], variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
 
 
 def masked_max(sequence: Tensor, mask: Tensor) -> Tensor:

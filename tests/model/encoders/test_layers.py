@@ -18,6 +18,7 @@ from tiny import (
 from torch import Tensor
 
 from mmer.errors import EncoderError
+from mmer.model.encoders.layers import LayerWeights
 from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
 from mmer.model.encoders.text import TextEncoder
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -101,6 +102,43 @@ def test_an_utterance_has_one_answer_in_any_batch_and_from_its_hidden_states(enc
         for i in range(len(LENGTHS)):
             alone = model(**row(batch, i)).logits[0]
             torch.testing.assert_close(alone, together[i], atol=1e-4, rtol=0)
+
+
+def test_stored_states_are_mixed_as_a_loop_mixes_them() -> None:
+    mix, states = LayerWeights([0, 1, 2]), torch.randn(2, 5, 3, 4)
+    with torch.no_grad():
+        mix.logits.copy_(torch.tensor([0.3, -1.0, 0.5]))
+    upstream, found = torch.randn(2, 5, 4), []
+    for given in (states, states.unbind(dim=2)):
+        mixed = mix(given)
+        found.append((mixed, torch.autograd.grad((mixed * upstream).sum(), mix.logits)[0]))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("settings", [{}, {"speech_train": "last:1"}, {"speech_layers": [1]}])
+def test_two_stored_views_of_other_lengths_have_the_logits_of_two_heard_ones(
+    settings: dict[str, Any],
+) -> None:
+    model = mixing(**settings).eval()
+    assert model.speech_encoder is not None
+    views, labels = [], torch.tensor([0, 1, 2])
+    for lengths in (LENGTHS, [9000, 4000, 5500]):
+        heard = speech_inputs(model, lengths)
+        states, mask = model.speech_encoder.frozen_states(
+            heard["input_values"], heard["speech_attention_mask"]
+        )
+        stored = {
+            "speech_hidden_states": torch.stack(list(states), dim=2),
+            "speech_attention_mask": mask.long(),
+        }
+        views.append((heard, stored))
+    text = text_inputs(TOKENS)
+    outputs = []
+    for kind in (0, 1):
+        second = {f"augmented_{name}": tensor for name, tensor in (views[1][kind] | text).items()}
+        outputs.append(model(**views[0][kind], **text, **second, labels=labels))
+    for name in ("logits", "fused_embedding", "augmented_fused_embedding", "loss"):
+        torch.testing.assert_close(outputs[0][name], outputs[1][name], atol=1e-5, rtol=1e-5)
 
 
 def test_a_list_mixes_those_layers_alone() -> None:

@@ -147,13 +147,13 @@ class SpeechEncoder(nn.Module):
         """
         if inputs.ndim == 4:
             frame_mask = attention_mask.bool()
-            states = self._continued(inputs.unbind(dim=2), frame_mask)
+            states = self._continued(self.mixed(inputs).unbind(dim=2), frame_mask)
         elif kept is not None and (self.below is not None or not learns(self.model)):
             states, frame_mask = kept(self.frozen_states, inputs, attention_mask)
             states = self._continued(states, frame_mask)
         else:
             states, frame_mask = self.hidden_states(inputs, attention_mask, kept)
-        hidden = states[0] if self.layer_weights is None else self.layer_weights(states)
+        hidden = states[0] if self.layer_weights is None or len(states) == 1 else self.layer_weights(states)
         if self.functionals:
             # The mean over the valid frames, all of which hold the same, so that padding does not matter.
             counts = attention_mask.sum(dim=1).clamp(min=1)
@@ -161,6 +161,19 @@ class SpeechEncoder(nn.Module):
             of_clip = FUNCTIONALS_SCALE * functionals.sum(dim=1, keepdim=True) / counts[:, None, None]
             hidden = torch.cat([hidden, of_clip.expand(-1, hidden.shape[1], -1).to(hidden.dtype)], dim=-1)
         return hidden, frame_mask
+
+    def mixed(self, stored: Tensor) -> Tensor:
+        """Mix stored hidden states where no layer of the encoder goes on from them.
+
+        Args:
+            stored: (batch, frames, layers, size) of `frozen_states`, or what this returned.
+
+        Returns:
+            (batch, frames, 1, size), or `stored`.
+        """
+        if self.layer_weights is None or self.below is not None or stored.shape[2] == 1:
+            return stored
+        return self.layer_weights(stored)[:, :, None]
 
     def hidden_states(
         self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None

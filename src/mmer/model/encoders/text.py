@@ -102,8 +102,8 @@ class TextEncoder(nn.Module):
             e_t, (batch, tokens, d), special tokens included: the last hidden states, or the mixed ones.
         """
         if inputs.ndim == 4:
-            states = inputs.unbind(dim=2)
-        elif kept is not None and not learns(self.model):
+            return inputs[:, :, 0] if self.layer_weights is None else self.layer_weights(inputs)
+        if kept is not None and not learns(self.model):
             states = kept(self.hidden_states, inputs, attention_mask)
         else:
             states = self.hidden_states(inputs, attention_mask)
