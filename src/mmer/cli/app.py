@@ -56,6 +56,11 @@ _OPTIONS = {
 }
 """Options whose spelling differs from the name of the parameter."""
 
+_RESUMED = frozenset(
+    {"ablate", "adapt", "augment", "crossval", "embed", "robustness", "score", "train", "transcribe"}
+)
+"""Commands that go on from where they were interrupted."""
+
 _RUNNING = "mmer.command"
 
 
@@ -178,7 +183,7 @@ def _abandon_output() -> None:
 
 
 def _interrupted(command: Any) -> str:
-    goes_on = command is not None and "the same command again continues" in str(command.help)
+    goes_on = command is not None and command.name in _RESUMED
     return "interrupted; the same command goes on" if goes_on else "interrupted"
 
 

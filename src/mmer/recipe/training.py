@@ -77,8 +77,7 @@ class Training(Section):
     """What of the encoders' layers the backward pass computes again instead of keeping it: nothing; what is `cheap`
     (all but matrix products and convolutions), or whole `layers`. Less memory, more time, the same gradient."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the forward pass. float16 needs a GPU; bfloat16 is faster on GPUs and on processors with AVX-512,
-    and many times slower on processors without."""
+    """Arithmetic of the forward pass; on processors without AVX-512, bfloat16 is slow; float16 needs a GPU."""
     seed: Seed = 0
     """Seed of the weights, the order, the dropout and the views. The split has its own, `protocol.seed`."""
     order: Order | None = None
