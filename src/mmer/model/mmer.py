@@ -246,8 +246,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         )
         has_second_view = second_speech_input is not None or second_text_input is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
-            views = (self._mixed(each) for each in (speech_input, second_speech_input))
-            speech_input = self._join_views(*views, kept)
+            speech_input = self._join_views(self._mixed(speech_input), self._mixed(second_speech_input), kept)
             text_input = self._join_views(text_input, second_text_input, kept)
 
         # Section 2.2: A (batch, frames, speech size) and e_t (batch, tokens, d), then fusion and classifier.
