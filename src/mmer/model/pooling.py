@@ -57,7 +57,9 @@ class Pooling(nn.Module):
         mean = weights @ sequence  # (batch, 1, size); products would be as large as the sequence
         if self.attention is None:
             return mean[:, 0]
-        variance = (weights @ (sequence - mean).square())[:, 0]
+        # The variance has no gradient through the mean: the derivative is sum_t a_t (h_t - mean) = 0.
+        deviation = sequence - mean.detach()
+        variance = (weights @ (deviation * deviation))[:, 0]
         return torch.cat([mean[:, 0], variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
 
 
