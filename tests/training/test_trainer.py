@@ -25,7 +25,7 @@ from mmer.training.arguments import (
 from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
 from mmer.training.preparation import prepare
 from mmer.training.selection import CHOICE, judge_epoch, out_of_patience, trained_conditions
-from mmer.training.trainer import MMERTrainer
+from mmer.training.trainer import SIMILAR, MMERTrainer
 
 STILL = [
     "model.dropout=0",
@@ -134,11 +134,11 @@ def test_order_and_views_change_with_the_epoch(make_trainer):
     orders = [[name for batch in training[i : i + 3] for name in batch["utterance_ids"]] for i in (0, 3, 6)]
     assert len({tuple(order) for order in orders}) == 3
     assert len({frozenset(order) for order in orders}) == 1
-    first = orders[0][0]
+    longest = orders[0][-1]
     lengths = [
-        batch["augmented_speech_attention_mask"][batch["utterance_ids"].index(first)].sum().item()
+        batch["augmented_speech_attention_mask"][batch["utterance_ids"].index(longest)].sum().item()
         for batch in training
-        if first in batch["utterance_ids"]
+        if longest in batch["utterance_ids"]
     ]
     assert len(set(lengths)) > 1
 
@@ -175,6 +175,24 @@ def test_a_batch_in_parts_trains_as_the_batch_in_one_piece(make_trainer):
     for key, values in trained[0].items():
         assert values
         assert values == pytest.approx(trained[1][key], rel=1e-3), key
+
+
+def test_parts_of_similar_length_have_the_loss_and_the_gradient_of_the_whole_batch(make_trainer):
+    trainer = make_trainer(*STILL, "training.batch_size=18", "objectives.label_smoothing=0.1")
+    batch = next(iter(trainer.get_train_dataloader()))
+    del batch["utterance_ids"]
+    lengths = batch["augmented_speech_attention_mask"].sum(dim=1)
+    assert len(lengths) > 2 * SIMILAR
+    assert lengths[:SIMILAR].max() < lengths.max()
+    model = unwrapped(trainer)
+    model.train()
+    found = []
+    for loss in (model(**batch).loss, trainer.compute_loss(model, batch)):
+        model.zero_grad()
+        loss.backward()
+        gradients = {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
+        found.append((loss.detach(), gradients))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("error::FutureWarning")

@@ -204,7 +204,7 @@ Batch = dict[str, Any]
 
 
 class Collator:
-    """Collator of the model's inputs, both views, and the utterance ids.
+    """Collator of the model's inputs, both views, and the utterance ids, from the shortest utterance to the longest.
 
     Args:
         processor: processor of the model.
@@ -215,6 +215,7 @@ class Collator:
 
     def __call__(self, items: Sequence[Item]) -> Batch:
         """Return the arguments of `MMERForEmotionRecognition.forward`, and `utterance_ids`, a list of text."""
+        items = sorted(items, key=_length)
         batch: Batch = dict(self._view(items, "features", "text"))
         if items[0]["has_second_view"]:
             view = self._view(items, "augmented_features", "augmented_text")
@@ -232,3 +233,10 @@ class Collator:
             if name in view and view[name].ndim == 4:  # hidden states, padded as any other features
                 view["speech_hidden_states"] = view.pop(name)
         return view
+
+
+def _length(item: Item) -> tuple[int, int]:
+    """Return the samples or frames of the longer view, and then its characters."""
+    sound = [len(each) for each in (item["features"], item["augmented_features"]) if each is not None]
+    text = [len(each) for each in (item["text"], item["augmented_text"]) if each is not None]
+    return max(sound, default=0), max(text, default=0)

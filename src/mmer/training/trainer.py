@@ -53,6 +53,8 @@ from mmer.training.trackers import Tracker
 
 TEXT_CACHE = "text_cache"
 """Subfolder of a run for hidden states of transcripts during training."""
+SIMILAR = 8
+"""Utterances of similar length that a processor computes together."""
 
 
 class MMERTrainer(Trainer):
@@ -204,19 +206,29 @@ class MMERTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Compute the weighted sum of the objectives, and store each of them on the device for the next log entry."""
-        outputs = model(**inputs)
-        self._count(outputs.objectives, outputs.infinite_ctc)
-        self._suspects.append(suspects(outputs.summary))
-        loss = outputs.loss
+        """Compute the weighted sum of the objectives, and store each of them on the device for the next log entry.
+
+        A GPU takes the batch as it is. A processor spends its time on padding too: there, parts of similar length pass
+        through the network one after the other, and the loss is that of the whole batch.
+        """
+        if self.args.device.type == "cpu":
+            outputs = [model(**part) for part in split_batch(inputs, SIMILAR)]
+            summary = {
+                name: torch.cat([each.summary[name] for each in outputs]) for name in outputs[0].summary
+            }
+            config = self.accelerator.unwrap_model(model).config
+            loss, objectives, infinite_ctc = multitask_loss(config, summary)
+        else:
+            outputs = model(**inputs)
+            summary = outputs.summary
+            loss, objectives, infinite_ctc = outputs.loss, outputs.objectives, outputs.infinite_ctc
+        self._count(objectives, infinite_ctc)
+        self._suspects.append(suspects(summary))
         return (loss, outputs) if return_outputs else loss
 
     def _count(self, objectives: Mapping[str, Tensor], infinite_ctc: Tensor) -> None:
         for name, value in {**objectives, "infinite_ctc": infinite_ctc}.items():
-            value = value.detach().float()
-            # Several GPUs in one process give one value each.
-            value = value.sum() if name == "infinite_ctc" else value.mean()
-            self._sums[name] = self._sums.get(name, 0) + value
+            self._sums[name] = self._sums.get(name, 0) + value.detach().float()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def training_step(
@@ -290,7 +302,8 @@ class MMERTrainer(Trainer):
         assert isinstance(model, MMERForEmotionRecognition)
         model.train()
         size = self.recipe.training.micro_batch_size or len(inputs["labels"])
-        part = next(iter(split_batch(self._prepare_inputs(inputs), size)))
+        parts = split_batch(self._prepare_inputs(inputs), size)
+        part = parts[len(parts) // 2]  # of medium length
         with self.compute_loss_context_manager():
             shares = gradient_shares(model, part)
         self.log({f"{PREFIX}{name}": share for name, share in shares.items()})
