@@ -13,10 +13,13 @@ from torch import nn
 from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
+    BartConfig,
     BertConfig,
+    CanineConfig,
     ConvBertConfig,
     DistilBertConfig,
     FNetConfig,
+    FunnelConfig,
     GPT2Config,
     PreTrainedConfig,
     RobertaConfig,
@@ -170,6 +173,21 @@ TEXT: dict[str, Callable[[int], PreTrainedConfig]] = {
         vocab_size=size, pad_token_id=0, hidden_size=24, num_hidden_layers=2, intermediate_size=48
     ),
     "ConvBert": lambda size: ConvBertConfig(vocab_size=size, embedding_size=24, **TEXT_SIZES),
+    "Canine": lambda size: CanineConfig(pad_token_id=0, num_hash_buckets=50, **TEXT_SIZES),
+    "Funnel": lambda size: FunnelConfig(
+        vocab_size=size, pad_token_id=0, d_model=24, n_head=2, d_head=12, d_inner=48, block_sizes=[1, 1, 1]
+    ),
+    "Bart": lambda size: BartConfig(
+        vocab_size=size,
+        d_model=24,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        pad_token_id=0,
+    ),
 }
 """Class of transformers, without what it is for, and configuration of a small one."""
 TEXT_LABELS = ["anger", "joy", "neutral", "sadness", "fear"]
