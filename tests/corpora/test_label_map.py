@@ -39,6 +39,7 @@ def test_files(tmp_path: Path, name: str, content: str) -> None:
     [
         ("map.txt", b"", "unknown kind of label map '.txt'; known are .yaml, .json, .csv, .tsv"),
         ("map.yaml", b"a: b\na: c\n", "line 2: not YAML: 'a' is given twice"),
+        ("map.json", b'{"a": "b"', "map.json: not JSON: expected ',' or '}', but got '<stream end>'"),
         ("map.yaml", b"a: caf\xe9\n", "is not UTF-8 (byte 0xe9)"),
         ("map.yaml", b"- a\n", "holds no entries such as excited: happy"),
         ("map.yaml", b"", "holds no entries such as excited: happy"),

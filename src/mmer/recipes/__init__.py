@@ -76,7 +76,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
     Args:
         text: YAML; JSON is YAML too.
-        source: what messages call it.
+        source: what messages call it; the name of a JSON file ends in `.json`.
 
     Raises:
         RecipeError: longer than 500 000 characters, not YAML, a key given twice or that is no text, a tag, or far more
@@ -84,6 +84,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     if len(text) > _LONGEST:
         raise RecipeError(f"{source}: has more than {_LONGEST} characters, and no more are read")
+    unlike = f"not {'JSON' if source.lower().endswith('.json') else 'YAML'}"
     try:
         value = yaml.load(text, _Loader)
         _check_extent(value)
@@ -92,11 +93,11 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None and "\n" in text.strip() else ""
         problem = getattr(error, "problem", None) or reason_of(error)
-        raise RecipeError(f"{source}{where}: not YAML: {problem}") from None
+        raise RecipeError(f"{source}{where}: {unlike}: {problem}") from None
     except RecursionError:
-        raise RecipeError(f"{source}: not YAML: it is nested too deeply") from None
+        raise RecipeError(f"{source}: {unlike}: it is nested too deeply") from None
     except Exception as error:  # whatever PyYAML raises on a damaged text
-        raise RecipeError(f"{source}: not YAML: {reason_of(error)}") from error
+        raise RecipeError(f"{source}: {unlike}: {reason_of(error)}") from error
 
 
 class _Loader(yaml.SafeLoader):
