@@ -208,10 +208,10 @@ class MMERTrainer(Trainer):
     ) -> Any:
         """Compute the weighted sum of the objectives, and store each of them on the device for the next log entry.
 
-        A GPU takes the batch as it is. A processor spends its time on padding too: there, parts of similar length pass
-        through the network one after the other, and the loss is that of the whole batch.
+        A GPU takes the batch as it is. A processor spends its time on padded sound too: there, parts of similar length
+        pass through the network one after the other, and the loss is that of the whole batch.
         """
-        if self.args.device.type == "cpu":
+        if self.args.device.type == "cpu" and "speech_attention_mask" in inputs:
             outputs = [model(**part) for part in split_batch(inputs, SIMILAR)]
             summary = {
                 name: torch.cat([each.summary[name] for each in outputs]) for name in outputs[0].summary
