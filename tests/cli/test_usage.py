@@ -191,6 +191,33 @@ class TestServeSettings:
         with pytest.raises(MMERError, match=r"settings file .*no.yaml cannot be read"):
             read_serve_settings(tmp_path / "no.yaml", environment={})
 
+    @pytest.mark.parametrize(
+        ("setting", "wrong", "right", "allowed"),
+        [
+            (
+                "trusted_proxy",
+                ["xyz", "10.0.0.1/8", "10.0.0.1,proxy", "*", "10.0.0.1:80"],
+                "::1,10.0.0.0/8",
+                "networks",
+            ),
+            (
+                "allow_host",
+                ["https://x.org", "x.org:80", "*", "*.x.org", "10.0.0.0/8", "x.org.", "é.org"],
+                "x.org,::1,a_b",
+                "without scheme and port",
+            ),
+        ],
+    )
+    def test_addresses_that_could_never_match_are_refused(
+        self, setting: str, wrong: list[str], right: str, allowed: str
+    ) -> None:
+        for value in wrong:
+            with pytest.raises(RecipeError, match=f"{setting} is .*; it must be .*{allowed}"):
+                read_serve_settings(None, [f"{setting}={value}"], {})
+        assert getattr(read_serve_settings(None, [f"{setting}={right}"], {}), setting) == tuple(
+            right.split(",")
+        )
+
     def test_the_documentation_lists_them_all(self) -> None:
         page = (SOURCE.parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `([a-z_]+)` \| `(MMER_[A-Z_]+)` \| `([^`]*)` \|", page, re.MULTILINE)

@@ -37,7 +37,7 @@ def test_address_that_is_taken(mmer: Callable[..., Outcome], tmp_path: Path) -> 
         port = taken.getsockname()[1]
         told = mmer("serve", tmp_path, f"port={port}")
     assert told.code == 2
-    assert f"cannot listen at 127.0.0.1 port {port} (Address already in use" in told.err
+    assert f"cannot listen at 127.0.0.1 port {port} (Address already in use); give another" in told.err
     assert "give another port" in told.err
 
 

@@ -157,7 +157,9 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = (error.strerror or str(error)).partition(" (while attempting")[
+            0
+        ]  # Python names the address again
         raise MMERError(
             f"cannot listen at {host} port {port} ({reason}); give another ",
             Parameter("port"),

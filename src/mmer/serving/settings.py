@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
@@ -24,6 +25,7 @@ PREFIX = "MMER_"
 
 _UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(kB|MB|GB)", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[\w.-]*\w", re.ASCII)
 _Seconds = Annotated[float, Field(ge=1)]
 
 
@@ -42,6 +44,26 @@ def _bytes(value: Any) -> Any:
     return size
 
 
+def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_HOST_NAME.fullmatch(name) or _parses(ip_address, name) for name in names):
+        raise not_allowed("names or addresses without scheme and port, such as emotion.example.org")
+    return names
+
+
+def _proxies(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_parses(ip_network if "/" in address else ip_address, address) for address in addresses):
+        raise not_allowed("addresses or networks, such as 10.0.0.7 or 10.0.0.0/8")
+    return addresses
+
+
+def _parses(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
 class ServeSettings(Section):
     """Operator's settings of a service, from a file, environment variables or the command line."""
 
@@ -51,11 +73,11 @@ class ServeSettings(Section):
     """Port to listen at; 0 picks a free one."""
     token_file: Path | None = None
     """File with the token that clients must send as `Authorization: Bearer TOKEN`."""
-    allow_host: tuple[str, ...] = ()
+    allow_host: Annotated[tuple[str, ...], AfterValidator(_host_names)] = ()
     """Names of the service in the header Host, such as emotion.example.org, beside this machine's own names and the
     address that a client connected to."""
-    trusted_proxy: tuple[str, ...] = ()
-    """Addresses of reverse proxies whose X-Forwarded-For is trusted."""
+    trusted_proxy: Annotated[tuple[str, ...], AfterValidator(_proxies)] = ()
+    """Addresses or networks of reverse proxies, such as 10.0.0.7 or 10.0.0.0/8, whose X-Forwarded-For is trusted."""
     max_upload: Annotated[int, BeforeValidator(_bytes)] = _Size(25_000_000)
     """Largest request, such as 25MB."""
     max_duration: _Seconds = 3600.0
