@@ -57,6 +57,13 @@ class TestPredictions:
             same(client.predict(transcript=WORDS), recognizer(None, WORDS))
             assert client.predict(transcript=WORDS, min_confidence=0.999).abstained
 
+    @pytest.mark.parametrize("minimum", [float("nan"), float("inf"), 1.0, -0.1])
+    def test_no_minimum_confidence(self, url: str, clips: list[Path], minimum: float) -> None:
+        with Client(url) as client:
+            for audio in (clips[0], None):
+                with pytest.raises(ServiceError, match="min_confidence"):
+                    client.predict(audio, WORDS, min_confidence=minimum)
+
     def test_of_many(
         self, url: str, clips: list[Path], recognizer: EmotionRecognizer, tmp_path: Path
     ) -> None:

@@ -1,5 +1,6 @@
 """What a client sends to a service, and how it reads the answers."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -78,6 +79,8 @@ def ask_predict(utterance: Utterance, min_confidence: float) -> Call:
     fields = {"transcript": utterance.transcript, "speaker": utterance.speaker}
     given = {name: valid(value) for name, value in fields.items() if value is not None}
     if utterance.audio is None:
+        if not math.isfinite(min_confidence):  # JSON has no such number
+            raise ServiceError(f"min_confidence is {min_confidence}; it must be 0 or more, and less than 1")
         body = given | {"min_confidence": min_confidence}
         return Call("POST", "v1/predict", {"json": body})
     form = given | {"min_confidence": str(min_confidence)}
