@@ -204,6 +204,18 @@ def test_microphone(open_page: Open, url: str) -> None:
     assert numbers(page) == pytest.approx(answer["probabilities"], abs=6e-4)
 
 
+def test_numbers_are_rounded_as_a_whole(open_page: Open, url: str) -> None:
+    called = (
+        "[59.97, 60, 119.94].map(m.clock), [-0.001, 0, -1.2, 1.2].map((n) => m.signed(n)), m.fixed(-0.004)"
+    )
+    shown = open_page(url).evaluate(f"import('./page/service.js').then((m) => [{called}])")
+    assert shown == [
+        ["1:00.0", "1:00.0", "1:59.9"],
+        ["+0.00", "+0.00", "\N{MINUS SIGN}1.20", "+1.20"],
+        "0.00",
+    ]
+
+
 def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
     page = open_page(url)
     page.get_by_text("knows 4 emotions").wait_for()

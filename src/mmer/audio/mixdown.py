@@ -123,7 +123,7 @@ class Mixer:
             fault = AudioFault.CHANNELS_CANCEL
             late = f", shifted by {1000 * abs(shift) / rate:.1f} ms" if shift else ""
             what = f"{channel_name(channel)} is {channel_name(other)}{inverted}{late}"
-            text = f"{fault}: {what} (correlation {correlation:.2f}); it is left out of the mix"
+            text = f"{fault}: {what} (correlation {correlation:z.2f}); it is left out of the mix"
             self.warnings.append(CodedWarning(text, fault))
 
     def _level(

@@ -234,10 +234,10 @@ _SHOWN = (
     ("soft_accuracy", "agrees with a random rater", "{:.1%}"),
     ("accuracy", "agrees with most raters", "{:.1%}"),
     ("balanced_accuracy", "the same, mean of emotions", "{:.1%}"),
-    ("jensen_shannon", "Jensen-Shannon divergence (bits)", "{:.3f}"),
-    ("brier", "Brier score", "{:.3f}"),
-    ("cross_entropy", "cross-entropy (nats)", "{:.3f}"),
-    ("entropy", "entropy of the raters (nats)", "{:.3f}"),
+    ("jensen_shannon", "Jensen-Shannon divergence (bits)", "{:z.3f}"),
+    ("brier", "Brier score", "{:z.3f}"),
+    ("cross_entropy", "cross-entropy (nats)", "{:z.3f}"),
+    ("entropy", "entropy of the raters (nats)", "{:z.3f}"),
 )
 
 

@@ -314,8 +314,8 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     for each in comparison.differences:
         if each.note:
             notes.append(each.note)
-        between = _between(each.low, each.high, "{:+.1f}")
-        points = f"{100 * each.difference:+.1f}"
+        between = _between(each.low, each.high, "{:+z.1f}")
+        points = f"{100 * each.difference:+z.1f}"
         against.add_row(Text(each.run), points, between, _p(each.p_value), _p(each.p_holm))
         counts = (str(each.better), str(each.worse))
         utterances.add_row(Text(each.run), *counts, _p(each.mcnemar), _p(each.mcnemar_holm))

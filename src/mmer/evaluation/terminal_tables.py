@@ -76,7 +76,7 @@ def figure_tables(figures: Evaluation) -> Group:
         parts.append(Text(f"worst {name}: {worst.group}, balanced accuracy {score}"))
     found = figures.confidence
     which = "calibrated" if found.fitted else "not calibrated"
-    told = f"log-loss {found.log_loss:.3f}, Brier score {found.brier:.3f}"
+    told = f"log-loss {found.log_loss:z.3f}, Brier score {found.brier:.3f}"
     error = f"calibration error {found.expected_calibration_error:.1%}"
     area = f"area under risk and coverage {found.area_under_risk_coverage:.3f}"
     parts.append(Text(f"probabilities, {which}: {error}, {told}; {area}"))
@@ -115,8 +115,8 @@ def calibration_tables(calibration: "Calibration") -> Group:
         for heading in ("before", "after"):
             table.add_column(heading, justify="right")
         for figure, heading in _CALIBRATION_FIGURES.items():
-            table.add_row(heading, f"{found.before[figure]:.3f}", f"{found.after[figure]:.3f}")
-        scores = ", ".join(f"{method} {loss:.4f}" for method, loss in found.candidates.items())
+            table.add_row(heading, f"{found.before[figure]:z.3f}", f"{found.after[figure]:z.3f}")
+        scores = ", ".join(f"{method} {loss:z.4f}" for method, loss in found.candidates.items())
         chosen = f"chosen: {found.calibrator.method}; log-loss on speakers left out: {scores}"
         parts += [table, Text(chosen)]
     if calibration.note:

@@ -99,7 +99,7 @@ class Prediction:
     def answer(self) -> str:
         """The emotion and its confidence, the dimensions, or the reason why there is no answer, in one line."""
         if self.dimensions is not None:
-            return ", ".join(f"{name} {value:.2f}" for name, value in self.dimensions.items())
+            return ", ".join(f"{name} {value:z.2f}" for name, value in self.dimensions.items())
         if self.label is None or self.confidence is None:
             return f"no answer: {self.error}"
         return f"{self.label} {self.confidence:.0%}"
@@ -173,7 +173,7 @@ class Prediction:
         if self.error is not None:
             return f"Prediction({self.utterance_id}: error: {self.error})"
         values = self.ranking if self.dimensions is None else self.dimensions.items()
-        answer = ", ".join(f"{name} {value:.3f}" for name, value in values)
+        answer = ", ".join(f"{name} {value:z.3f}" for name, value in values)
         if self.label_set is not None:
             answer += f"; one of {', '.join(self.label_set)}"
         if self.abstained:

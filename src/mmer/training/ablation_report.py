@@ -61,7 +61,7 @@ def _tables(content: Ablation) -> list[tuple[str, list[str], list[list[str]], st
     cells = []
     for row in rows.values():
         accuracy = row.accuracy
-        less = "" if full is None or accuracy is None else f"{100 * (accuracy - full):+.1f}"
+        less = "" if full is None or accuracy is None else f"{100 * (accuracy - full):+z.1f}"
         figures = [_percent(accuracy), less, _percent(row.balanced_accuracy)]
         cells.append(
             [
@@ -248,4 +248,4 @@ def _percent(share: float | None) -> str:
 
 
 def _points(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+.1f}"
+    return "" if share is None else f"{100 * share:+z.1f}"

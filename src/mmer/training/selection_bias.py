@@ -54,7 +54,7 @@ def bias_table(bias: SelectionBias) -> Table:
         ("optimism in points", bias.difference),
     ):
         epoch = "" if chosen.epoch is None else f" ({chosen.epoch})"
-        form = "{:+.1f}" if chosen is bias.difference else "{:.1f}%"
+        form = "{:+z.1f}" if chosen is bias.difference else "{:.1f}%"
         table.add_row(called + epoch, *(form.format(100 * getattr(chosen, name)) for name in JUDGED))
     return table
 

@@ -62,6 +62,10 @@ def test_the_voice_as_a_whole() -> None:
     assert "its" not in sentence(ANSWER, QUIET, EVEN, traits, 0.1, 0.9)  # the two measures differ
 
 
+def test_nothing_has_no_sign() -> None:
+    assert "(+0.00)" in sentence(ANSWER, QUIET, EVEN, [], 1.4, -0.001)
+
+
 def test_both() -> None:
     told = sentence(ANSWER, QUIET, moments(**{f"at{n}": 0.5 for n in range(8)}), [], 0.8, 0.6)
     assert "because of the voice (+0.80 log-odds) and the words (+0.60)" in told

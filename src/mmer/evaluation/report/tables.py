@@ -234,7 +234,7 @@ def selection_bias(bias: SelectionBias) -> ReportTable:
         ]
         for words, chosen in said.items()
     ]
-    rows.append(["optimism, points", *(f"{100 * getattr(bias.difference, name):+.1f}" for name in names)])
+    rows.append(["optimism, points", *(f"{100 * getattr(bias.difference, name):+z.1f}" for name in names)])
     caption = (
         "Selection bias: the test figures of the epoch chosen on test and of the one chosen on validation."
     )

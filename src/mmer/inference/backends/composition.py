@@ -91,7 +91,7 @@ class Composition(ResultFile):
         """Weight, temperatures and log-losses of a fusion that was fitted, in one line."""
         assert self.fit is not None
         speech, text = self.models
-        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in self.fit.log_loss.items())
+        losses = ", ".join(f"{name} {loss:z.3f}" for name, loss in self.fit.log_loss.items())
         return (
             f"speech counts {speech.weight:.0%} (temperature {speech.temperature:.2f}), text {text.weight:.0%} "
             f"(temperature {text.temperature:.2f}); log-loss on {counted(self.fit.utterances, 'utterance')}: {losses}"

@@ -82,7 +82,7 @@ def sentence(
     shares = {"voice": sound_share, "words": text_share}
     sides = {name: share for name, share in shares.items() if share is not None}
     reasons = sorted((name for name in sides if sides[name] >= STANDS_OUT), key=lambda name: -sides[name])
-    told = {name: f"{share:+.2f}" for name, share in sides.items()}
+    told = {name: f"{share:+z.2f}" for name, share in sides.items()}
     if not reasons:
         listed = " and ".join(f"{name} {share}" for name, share in told.items())
         cause = f"though nothing speaks for it clearly: {listed} log-odds"

@@ -313,15 +313,15 @@ def explanation_tables(explanation: Explanation) -> Group:
                 "drop where average" if heading == "voice" else "drop without it", justify="right"
             )
             for name, share, drop in shown:
-                table.add_row(Text(name), f"{share:+.2f}", f"{drop:+.2f}")
+                table.add_row(Text(name), f"{share:+z.2f}", f"{drop:+z.2f}")
             parts.append(table)
     sides = [
-        f"{name} {share:+.2f}"
+        f"{name} {share:+z.2f}"
         for name, share in (("sound", explanation.sound_share), ("words", explanation.text_share))
         if share is not None
     ]
     difference = told.answer - told.baseline
-    parts.append(Text(f"{' and '.join(sides)} of {difference:+.2f} above average sound and average words"))
+    parts.append(Text(f"{' and '.join(sides)} of {difference:+z.2f} above average sound and average words"))
     parts += [Text(f"{name}: {changed.change}") for name, changed in explanation.counterfactuals.items()]
     notes = [*prediction.warnings, *explanation.notes]
     return Group(*parts, *(Text(note, style="yellow") for note in notes))

@@ -1,8 +1,6 @@
 // The explanation of an answer: words and moments by what they contribute, in figures and as bars, and the same as a picture.
 
-import { $, element, percent } from "./service.js";
-
-const signed = (number) => `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(2)}`;
+import { $, element, percent, signed } from "./service.js";
 
 export function showExplanation({ explanation, picture }) {
   const { sentence, prediction, words, moments, sound_share, text_share, counterfactuals, notes } = explanation;

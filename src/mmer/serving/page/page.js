@@ -1,7 +1,7 @@
 // The form, the answer, its explanation, and the timeline of a recording.
 
 import { showExplanation } from "./explanation.js";
-import { $, ask, element, largest, length, percent, service, showProblem, tell } from "./service.js";
+import { $, ask, element, fixed, largest, length, percent, service, showProblem, signed, tell } from "./service.js";
 import { showTimeline } from "./timeline.js";
 
 const state = { recording: null, recorder: null, asked: null, answer: null, timeline: null };
@@ -205,7 +205,7 @@ function show() {
   const values = answer.dimensions && Object.entries(answer.dimensions);
   const abstains = !values && answer.confidence < minimum;
   const [title, reason] = values
-    ? [values.map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", "), "numbers from 0 to 1, not an emotion"]
+    ? [values.map(([name, value]) => `${name} ${fixed(value)}`).join(", "), "numbers from 0 to 1, not an emotion"]
     : abstains
     ? ["The model abstains", `Its most probable label, ${answer.label}, has ${percent(answer.confidence)}: less than the ${percent(minimum)} you ask for.`]
     : [answer.label, `${percent(answer.confidence)}, at least the ${percent(minimum)} you ask for`];
@@ -218,7 +218,7 @@ function show() {
   const heads = $("bars").tHead.rows[0].cells;
   [heads[0].textContent, heads[2].textContent] = values ? ["Dimension", "Value"] : ["Emotion", "Probability"];
   $("bars").tBodies[0].replaceChildren(...ranking.map(([name, value], index) => values
-    ? bar(name, value, value.toFixed(2), false, 0)
+    ? bar(name, value, fixed(value), false, 0)
     : bar(name, value, percent(value), index === 0 && !abstains, minimum)));
   $("warnings").replaceChildren(...answer.warnings.map((text) => element("li", text)));
   $("warnings").hidden = !answer.warnings.length;
@@ -252,7 +252,7 @@ function facts(answer) {
   if (service.model.reads) rows.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
   for (const [side, name] of [["speech", "Contribution of the sound"], ["text", "Contribution of the words"]]) {
     const share = answer.contributions[side];
-    if (share !== null && share !== undefined) rows.push([name, `${share >= 0 ? "+" : "−"}${percent(Math.abs(share))} of ${answer.label}`]);
+    if (share !== null && share !== undefined) rows.push([name, `${signed(100 * share, 1)} % of ${answer.label}`]);
   }
   if (!answer.dimensions) rows.push(["Probabilities", service.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
   rows.push(["Model", `${service.model.name} ${answer.model.slice(0, 12)}`]);

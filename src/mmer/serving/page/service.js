@@ -2,7 +2,12 @@
 
 export const $ = (id) => document.getElementById(id);
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
-export const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+export const fixed = (number, digits = 2) => number.toFixed(digits).replace(/^-(?=[0.]+$)/, ""); // no -0.00
+export const signed = (number, digits = 2) => fixed(number, digits).replace(/^(-?)/, (sign) => (sign ? "−" : "+"));
+export function clock(seconds) {
+  const whole = Number(seconds.toFixed(1)); // 59.97 is 1:00.0, not 0:60.0
+  return `${Math.floor(whole / 60)}:${(whole % 60).toFixed(1).padStart(4, "0")}`;
+}
 export const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 export const service = { model: null }; // what /v1/model says
 

@@ -1,6 +1,6 @@
 // The timeline of a recording: a strip for each channel, a legend, a table of all segments, and a download.
 
-import { $, clock, counted, element, percent, service } from "./service.js";
+import { $, clock, counted, element, fixed, percent, service } from "./service.js";
 
 const NARROWEST = 14; // mean width of a segment in CSS pixels; a longer recording scrolls
 
@@ -101,7 +101,7 @@ function row(segment, color, minimum) {
 }
 
 function shown(dimensions) {
-  return Object.entries(dimensions).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
+  return Object.entries(dimensions).map(([name, value]) => `${name} ${fixed(value)}`).join(", ");
 }
 
 // The speaker and the words, as far as they are known.

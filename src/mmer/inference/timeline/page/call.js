@@ -21,7 +21,7 @@ function colored(made, label) {
   return made;
 }
 const told = (segment) =>
-  segment.dimensions ? Object.entries(segment.dimensions).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ")
+  segment.dimensions ? Object.entries(segment.dimensions).map(([name, value]) => `${name} ${value.toFixed(2).replace(/^-(?=[0.]+$)/, "")}`).join(", ")
   : segment.label ? `${segment.label} ${percent(segment.confidence)}` : segment.error;
 const dot = (label) => colored(element("span", "", { className: "dot" }), label);
 const voiceName = (voice) => voice || "the recording";
