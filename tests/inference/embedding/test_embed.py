@@ -130,13 +130,14 @@ def test_an_encoder_gives_the_pooled_hidden_states_that_transformers_computes_of
     assert last["emotion"].tolist() == corpus.table["emotion"].tolist()
     assert last["speaker"].tolist() == corpus.table["speaker"].tolist()
     close: dict[str, Any] = {"atol": 1e-4 if kind == "wav2vec2-bert" else 1e-5}  # as its log-mel features
-    embed(folder, corpus, out, layers=[0, 2], pooling="max", device="cpu")
-    mixed = pd.read_parquet(out)
+    other = tmp_path / "mixed.parquet"
+    embed(folder, corpus, other, layers=[0, 2], pooling="max", device="cpu")
+    mixed = pd.read_parquet(other)
     for row, utterance in enumerate(corpus_utterances(corpus)):
         states = states_of_transformers(folder, utterance)
         np.testing.assert_allclose(last[side][row], states[-1].mean(axis=0), **close)
         np.testing.assert_allclose(mixed[side][row], ((states[0] + states[2]) / 2).max(axis=0), **close)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, other.name]
 
 
 @given(order=st.permutations(range(10)), batch_size=st.integers(1, 10))
@@ -171,8 +172,8 @@ def test_a_model_gives_what_its_answer_is_computed_from_and_what_its_fusion_read
     )
     np.testing.assert_allclose(stacked(table, "fused"), fused, atol=1e-5)
     # The fusion of the paper begins with the maximum over the frames.
-    embed(model_folder, corpus, out, pooling="max", device="cpu")
-    speech = stacked(pd.read_parquet(out), "speech")
+    done = embed(model_folder, corpus, tmp_path / "max.parquet", pooling="max", device="cpu")
+    speech = stacked(pd.read_parquet(done.path), "speech")
     np.testing.assert_allclose(speech, fused[:, : speech.shape[1]], atol=1e-5)
 
 
@@ -216,7 +217,7 @@ def test_an_exported_model_gives_what_the_model_gives(
 ) -> None:
     rows = []
     for model in (exportable, exported):
-        done = embed(model, corpus, tmp_path / "embeddings.parquet", device="cpu")
+        done = embed(model, corpus, tmp_path / f"{len(rows)}.parquet", device="cpu")
         rows.append(read_embeddings(done.path, corpus, "fused"))
     assert done.columns == ("fused",)
     np.testing.assert_allclose(rows[1], rows[0], atol=1e-4)
@@ -283,9 +284,7 @@ def test_what_a_clip_lacks_is_null_and_what_cannot_be_embedded_says_why(
     matrix = np.load(tmp_path / "text.npy", mmap_mode="r")
     assert np.isfinite(matrix).all(axis=1).tolist() == [True, False, True, True]
     with pytest.raises(MMERError, match=r"no utterance can be embedded, the first since .*broken\.wav"):
-        embed(
-            encoder("wavlm-group"), Corpus(corpus.table.iloc[[3]].reset_index(drop=True)), out, device="cpu"
-        )
+        embed(encoder("wavlm-group"), corpus.select(np.arange(4) == 3), tmp_path / "none.npy", device="cpu")
 
 
 def test_no_words_have_no_embedding_even_of_a_model_that_must_read(
@@ -328,6 +327,31 @@ def test_a_matrix_holds_the_embedding_of_the_answer_with_its_ids_beside_it(
     both = [read_embeddings(tmp_path / f"e.{suffix}", shuffled) for suffix in ("npy", "parquet")]
     np.testing.assert_allclose(both[0], both[1], atol=1e-5)
     np.testing.assert_array_equal(both[0], matrix[shuffled.table["utterance_id"].map(int).to_numpy()])
+
+
+@pytest.mark.parametrize("name", ["e.parquet", "e.npy"])
+def test_a_file_is_replaced_by_what_the_same_model_gives_with_the_same_settings_alone(
+    name: str, encoder: Callable[[str], Path], corpus: Corpus, tmp_path: Path
+) -> None:
+    out, model, few = tmp_path / name, encoder("hubert-layer"), corpus.select(np.arange(12) < 2)
+    embed(model, few, out, layers=[1, 2], device="cpu")
+    embed(model, corpus, out, layers="1,2", pooling="mean", device="cpu")
+    before = out.read_bytes()
+    others: list[tuple[Path, dict[str, Any]]] = [
+        (model, {"pooling": "max"}),
+        (encoder("wavlm-group"), {"layers": "1,2"}),
+    ]
+    for other, asked in others:
+        with pytest.raises(
+            MMERError, match=rf"{name} is there, and is not what .* with these settings; name"
+        ):
+            embed(other, corpus, out, **asked, device="cpu")
+    assert out.read_bytes() == before
+    about = out.with_suffix(".csv") if name == "e.npy" else out
+    for content in (b"", b"utterance_id\nu1\n", about.read_bytes()[:300]):
+        about.write_bytes(content)
+        with pytest.raises(MMERError, match="name another file, or remove this one"):
+            embed(model, corpus, out, layers="1,2", device="cpu")
 
 
 def test_a_killed_call_is_continued_with_the_parts_that_are_there(
@@ -390,6 +414,7 @@ def test_parts_are_used_again_by_a_call_that_asks_for_the_same_alone(
             model / "model.safetensors",
             {"format": "pt"},
         )
+    out.unlink()
     embed(model, Corpus(table), out, **asked)
     after = pd.read_parquet(out)
     assert set(after["warnings"]) == {"kept" if change == "nothing" else ""}

@@ -112,8 +112,9 @@ def embed(
     Raises:
         CheckpointError, EncoderError: there is no such model, or it is damaged or of a kind that is not supported.
         MissingExtraError: openSMILE is not installed, for `egemaps`.
-        MMERError: the model cannot give what is asked for, the file cannot be written, another process writes it, or
-            no utterance can be embedded.
+        MMERError: the model cannot give what is asked for, the file cannot be written, is there and holds something
+            else than the same model gave with the same settings, another process writes it, or no utterance can be
+            embedded.
         KeyboardInterrupt: the user interrupted; its message says what is kept.
     """
     for name, value, known in (("level", level, Level), ("pooling", pooling or "mean", Pool)):
@@ -128,8 +129,12 @@ def embed(
             source = open_functionals(os.fspath(model), **asked)
         else:
             source = open_source(folder, **asked, device=device)
-        request = [__version__, source.identity, level, layers, pooling, transcription]
-        return _Job(source, file, corpus, batch_size).run(request)
+        columns = file.written_columns(source.columns)
+        numbers = layers if isinstance(layers, str) else ",".join(map(str, layers))
+        request = [source.identity, level, numbers, pooling or "mean", transcription, *columns]
+        source_sha256 = hashlib.sha256(repr(request).encode()).hexdigest()
+        file.check_replaced(source_sha256, os.fspath(model))
+        return _Job(source, file, corpus, batch_size, source_sha256).run()
 
 
 class _Job:
@@ -141,18 +146,20 @@ class _Job:
         file: EmbeddingFile,
         corpus: Corpus,
         batch_size: int,
+        source_sha256: str,
     ) -> None:
         self.recognizer, self.file, self.batch_size = source.recognizer, file, batch_size
+        self.source_sha256 = source_sha256
         self.columns, self.corpus = file.written_columns(source.columns), corpus
         self.utterances, self.trained_on = corpus_utterances(corpus), source.trained_on
         self.emotions = dict(zip(corpus.table["utterance_id"], corpus.table["emotion"], strict=True))
         self.parts = file.path.with_name(f"{file.path.name}{PARTS}").resolve()
 
-    def run(self, request: Sequence[object]) -> Embedded:
+    def run(self) -> Embedded:
         """Embed what is missing, and put the parts together."""
         rows = ROWS[self.file.level]
         groups = [self.utterances[start : start + rows] for start in range(0, len(self.utterances), rows)]
-        parts = dict(zip(self._names([*request, *self.columns], groups), groups, strict=True))
+        parts = dict(zip(self._names(groups), groups, strict=True))
         missing = {part: group for part, group in parts.items() if not part.is_file()}
         done = len(self.utterances) - sum(map(len, missing.values()))
         with KeptSound() as kept, speed(messages(), "embedding", len(self.utterances), done) as show:
@@ -177,7 +184,7 @@ class _Job:
         shutil.rmtree(self.parts, ignore_errors=True)
         return Embedded(self.file.path, self.columns, len(self.utterances), errors, unlike)
 
-    def _names(self, request: Sequence[object], groups: Sequence[Sequence[Utterance]]) -> Iterator[Path]:
+    def _names(self, groups: Sequence[Sequence[Utterance]]) -> Iterator[Path]:
         """Name the part of each group of utterances after what its rows depend on."""
         paths = list(dict.fromkeys(each.path for each in self.utterances if each.path is not None))
         states = file_states(paths)[["size", "modified"]].itertuples(index=False, name=None)
@@ -191,6 +198,7 @@ class _Job:
 
         # Statistics of a speaker are those of clips in all parts.
         everywhere = hash_of(rows_of(self.utterances)) if self.recognizer.processor.per_speaker else None
+        request = (__version__, self.source_sha256)
         for number, group in enumerate(groups):
             yield self.parts / f"{hash_of(request, everywhere, number, rows_of(group))[:32]}.parquet"
 
@@ -254,6 +262,7 @@ class _Job:
             "duration": prediction.duration,
             "audio_sha256": sounds.get(prediction.audio_path or ""),
             "trained_on": met.get(prediction.utterance_id),
+            "source_sha256": self.source_sha256,
             "warnings": "; ".join(prediction.warnings),
             "error": prediction.error,
         }

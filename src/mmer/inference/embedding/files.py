@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ PARQUET, NPY, IDS = ".parquet", ".npy", ".csv"
 _SECONDS = ("start", "end", "duration")
 ABOUT = (
     *("utterance_id", "audio_path", "start", "end", "speaker", "emotion", "transcript", "transcript_source"),
-    *("duration", "audio_sha256", "trained_on", "warnings", "error"),
+    *("duration", "audio_sha256", "trained_on", "source_sha256", "warnings", "error"),
 )
 """Columns beside the embeddings, of which `.npy` keeps a table of its own. `trained_on` is the split, train or
-validation, in which the model met the utterance; null if it did not, or if it keeps no record."""
+validation, in which the model met the utterance; null if it did not, or if it keeps no record. `source_sha256` is that
+of the model and the settings."""
 _SHOWN = 3  # ids that an error names
 
 
@@ -70,6 +72,30 @@ class EmbeddingFile:
         inputs = list(inputs)
         for path in (self.path, self.ids) if suffix == NPY else (self.path,):
             check_output_file(path, inputs)
+
+    def check_replaced(self, source_sha256: str, model: str) -> None:
+        """Refuse to replace a file that is there, unless the same model gave it with the same settings.
+
+        Args:
+            source_sha256: of the model and the settings.
+            model: what messages call the model.
+
+        Raises:
+            MMERError: it holds something else.
+        """
+        if not self.path.exists():
+            return
+        column, found = "source_sha256", set[object]()
+        with suppress(CorpusError, pa.ArrowException, OSError, KeyError):  # of another kind, or damaged
+            if self.path.suffix.lower() == PARQUET:
+                found = set(pq.read_table(self.path, columns=[column])[column].to_pylist())
+            else:
+                found = set(read_table(self.ids)[column])
+        if found != {source_sha256}:
+            raise MMERError(
+                f"{self.path} is there, and is not what {model} gave with these settings; name another file, or remove "
+                "this one"
+            )
 
     def written_columns(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Choose the embeddings that the file holds: all, or the first one in a `.npy` file."""
