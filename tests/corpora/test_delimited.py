@@ -110,6 +110,10 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
         table = Corpus.read(written(tmp_path, rows, "b.csv", encoding)).table
         assert table["transcript"].tolist() == ["Zażółć"]
     assert "is not UTF-8" in refused(written(tmp_path, HEADER + "u1,a.wav,Zażółć,sad,a\n", "c.csv", "cp1250"))
+    for hint, mark in (("sep=;\r\n", ";"), ("SEP=,\n", ","), ("sep=\t\n", "\t")):
+        rows = hint + HEADER.replace(",", mark) + mark.join(["u1", "a.wav", "no", "sad", "anna"]) + "\n"
+        for encoding in ("utf-8", "utf-8-sig"):
+            assert len(Corpus.read(written(tmp_path, rows, "s.csv", encoding)).table) == 1
     numbered = written(tmp_path, "," + HEADER + "0,u1,a.wav,no,sad,anna\n", "d.csv")
     assert Corpus.read(numbered).table[["Unnamed: 0", "utterance_id"]].values.tolist() == [[0, "u1"]]
 

@@ -15,6 +15,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MOST_COLUMNS = 20_000
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _LINE_ENDS = re.compile("\r\n|\r|\n")
+_EXCELS_HINT = re.compile("sep=([,;\t])(\r\n|\r|\n)", re.IGNORECASE)  # a first line that Excel does not show
 
 csv.field_size_limit(2**30)  # Python's default limit for a cell is 128 KB
 
@@ -24,8 +25,8 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
 
     The text is UTF-8, or UTF-16 with its mark. An empty cell is None, a quoted empty one the empty text. Rows of empty
     cells, and columns without name and content, are skipped. A `.csv` whose header has semicolons or tabs and no comma
-    is split at these. In a TSV, a quotation mark is a character like any other unless the file as a whole is quoted, or
-    a cell of several lines is.
+    is split at these, and one that begins with a line such as `sep=;` at what it names. In a TSV, a quotation mark is a
+    character like any other unless the file as a whole is quoted, or a cell of several lines is.
 
     Args:
         path: path ending in `.csv` or `.tsv`.
@@ -40,8 +41,10 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
         UnicodeDecodeError: it is neither UTF-8 nor UTF-16 with a mark.
     """
     text = _decoded(path.read_bytes())
+    hint = _EXCELS_HINT.match(text)
+    text = text[hint.end() :] if hint else text
     first = _LINE_ENDS.split(text, maxsplit=1)[0]
-    delimiter = _delimiter(first, path.suffix.lower())
+    delimiter = hint[1] if hint else _delimiter(first, path.suffix.lower())
     if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:
         notes.append(f"{path.name} is read with {_WORDS[delimiter]} between its columns")
     if delimiter == "\t" and (lines := _plain_lines(text)):
