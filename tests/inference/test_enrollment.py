@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from inference.conftest import save_model
+from published_models import save_audio_classifier
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
@@ -82,6 +83,18 @@ def test_every_entrance_knows_them(per_speaker: Path, clips: list[str], tmp_path
         console=quiet(),
     )
     assert set(EmotionRecognizer.from_pretrained(again).speakers) == {"anna", "ben"}
+
+
+def test_who_cannot_be_trained_is_not_advised_to_label_clips(clips: list[str], tmp_path: Path) -> None:
+    corpus = corpus_of(clips[:2], ["anna", "anna"], tmp_path / "clips.parquet")
+    published = save_audio_classifier(tmp_path / "published", "hubert")
+    with pytest.raises(
+        CheckpointError, match="a published model, whose classifier cannot be trained further"
+    ):
+        enroll(published, corpus, tmp_path / "out", console=quiet())
+    reads = save_model(tmp_path / "reads", fusion="text")
+    with pytest.raises(MMERError, match=r"fill in the emotions of some clips of .*clips\.parquet$"):
+        enroll(reads, corpus, tmp_path / "out", console=quiet())
 
 
 def test_what_cannot_be_enrolled(per_speaker: Path, clips: list[str], tmp_path: Path) -> None:

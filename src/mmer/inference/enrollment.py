@@ -20,7 +20,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder, is_vacant
 from mmer.files.writing import check_output_folder, writing_folder
-from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.model_folder import check_trainable, model_hash
 from mmer.inference.backends.models import model_folder
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.known_speakers import keep_speakers
@@ -64,7 +64,8 @@ def enroll(
 
     Raises:
         MMERError: the model does not standardize per speaker, or `out` holds something else.
-        CheckpointError, CorpusError: the model or the corpus cannot be read.
+        CheckpointError, CorpusError: the model or the corpus cannot be read, or the model can neither standardize nor
+            be trained.
         CorpusError: it names no speaker of whom there are two readable clips.
     """
     console, out = console or messages(), Path(out)
@@ -84,9 +85,12 @@ def enroll(
             return copy
     recognizer = EmotionRecognizer.from_pretrained(folder)
     if not recognizer.processor.per_speaker:
+        check_trainable(folder)  # otherwise, clips with emotions would not help either
+        hears = recognizer.processor.uses_speech
         raise MMERError(
             f"{folder} does not standardize features per speaker, so clips without emotions teach it nothing; fill in "
-            f"the emotions of some clips of {corpus}, or train with model.speech.normalization=speaker"
+            f"the emotions of some clips of {corpus}"
+            + (", or train with model.speech.normalization=speaker" if hears else "")
         )
     found = speakers_of(recognizer, read, console)
     if not found:
