@@ -166,6 +166,24 @@ def test_a_temperature_is_fitted_on_several_validation_speakers_and_keeps_the_an
     )
 
 
+def test_a_run_that_begins_with_a_model_of_the_same_utterances_says_so_and_is_finished(
+    tiny, tones: Path, tmp_path: Path
+) -> None:
+    """Its probabilities cannot be calibrated on what the first model learned from, and test figures are no result."""
+    short = ["training.epochs=1", "protocol.validation=[B, C]"]
+    first = train(tiny(*short, "protocol.test=[A]"), tmp_path / "first", console=quiet()).model_folder
+    said = Console(file=io.StringIO(), width=400)
+    again = train(tiny(*short, f"model.start_from={first}"), tmp_path / "again", console=said)
+    assert isinstance(said.file, io.StringIO)
+    text = said.file.getvalue()
+    assert f"not calibrated: 18 of 18 validation utterances were in the training of {first}" in text
+    assert "test split: 9 of 9 utterances were in the training of the model (9 of its train split)" in text
+    assert not (again.model_folder / "calibration.json").exists()
+    predictions = pd.read_parquet(again.folder / "predictions.parquet")
+    met = predictions.fillna({"in_training": "never"}).groupby("split")["in_training"].agg(set).to_dict()
+    assert met == {"test": {"train"}, "validation": {"validation"}, "train": {"never"}}
+
+
 def test_metrics_are_those_of_the_predictions(learned: tuple[TrainingRun, str]):
     run = learned[0]
     metrics = RunMetrics.read(run.folder / "metrics.json")

@@ -9,11 +9,13 @@ from transformers import TrainerState
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.display.progress import counting
+from mmer.display.terminal import tell
 from mmer.errors import TrainingError
 from mmer.evaluation.calibration.calibrate import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
+from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import chance_of
 from mmer.files.writing import write_parquet, writing_folder
 from mmer.inference.backends.torch_network import TorchNetwork
@@ -68,10 +70,9 @@ def judge_run(
     chooser = None
     with counting(console, "recording the training data", len(corpus)) as progress:
         trained_on = TrainedOn.of(preparation.corpus, progress)
-    if (
-        recipe.model.start_from is not None
-        and (before := TrainedOn.read(recipe.model.start_from)) is not None
-    ):
+    start = recipe.model.start_from
+    before = None if start is None else TrainedOn.read(start)
+    if before is not None:
         trained_on = trained_on.after(before)
     sound = _training_sound(recipe, preparation.corpus, folder / "model", console)
     if recipe.protocol.refit:
@@ -86,7 +87,7 @@ def judge_run(
     else:
         _keep(recipe, folder, step, folder / "model")
         trained_on.write(folder / "model")
-        _calibrate(recipe, corpus, folder / "model", console)
+        _calibrate(recipe, corpus, folder / "model", before, console)
     _write_sound(sound, folder / "model")
     recognizer = EmotionRecognizer.from_pretrained(folder / "model")
     write_golden(folder / "model", recognizer)
@@ -99,6 +100,8 @@ def judge_run(
         validated = as_judged(preparation.part("validation"), recipe)
         answers = predict_labeled(chooser, validated, batch_size=recipe.training.at_a_time)
         predictions = pd.concat([predictions[predictions["split"] != "validation"], answers])
+    if before is not None:
+        predictions = _known_before(predictions, corpus, before, console)
     write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
@@ -192,14 +195,32 @@ def _layer_weights(recognizer: EmotionRecognizer) -> dict[str, dict[str, float]]
     return network.model.layer_weights()
 
 
-def _calibrate(recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> None:
+def _known_before(
+    predictions: pd.DataFrame, corpus: Corpus, before: TrainedOn, console: Console
+) -> pd.DataFrame:
+    """Add `in_training` to the predictions, from the model that training began with, and say it of the test split."""
+    splits = before.splits_of(corpus).set_axis(corpus.table["utterance_id"])
+    predictions = predictions.assign(in_training=splits.reindex(predictions["utterance_id"]).to_numpy())
+    tested = predictions.loc[predictions["split"] == "test", "in_training"]
+    if (note := overlap_note(overlap(tested))) is not None:
+        tell(f"test split: {note}", console, style="yellow")
+    return predictions
+
+
+def _calibrate(
+    recipe: Recipe, corpus: Corpus, model_folder: Path, before: TrainedOn | None, console: Console
+) -> None:
     """Fit a temperature, which changes no label, on the validation speakers, unless there are too few.
 
     One speaker is not enough: whether the temperature helps others is then unknown, and on nEMO it helped about half of
-    the time.
+    the time. Nor are utterances fit for it from which the model that training began with has learned.
     """
     part = corpus.select((corpus.table["split"] == "validation").to_numpy())
     if part.table["speaker"].nunique() < 2 or len(part) < FEWEST:
+        return
+    if before is not None and (seen := int(before.splits_of(part).notna().sum())):
+        of = counted(seen, "validation utterance", "was", "were", of=len(part))
+        tell(f"not calibrated: {of} in the training of {recipe.model.start_from}", console, style="yellow")
         return
     note = None
     if recipe.protocol.selection == "validation":
