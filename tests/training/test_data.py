@@ -118,7 +118,7 @@ def test_batch(tiny, corpus: Corpus):
     items = [dataset[i] for i in (3, 0, 8)]
     processor = dataset.store.processor
     batch = Collator(processor)(items)
-    items.sort(key=lambda item: len(item["augmented_features"]))  # the longer view of each
+    items.sort(key=lambda item: len(features_of(item)))
     assert batch["utterance_ids"] == [item["utterance_id"] for item in items]
     assert batch["labels"].tolist() == [item["label"] for item in items]
     expected = processor.pad([features_of(item) for item in items], [item["transcript"] for item in items])
