@@ -129,6 +129,15 @@ def test_recordings_beside_the_metadata_are_told(tmp_path: Path) -> None:
     assert any("unlisted.wav" in note for note in read_recordings(tmp_path).notes)
 
 
+def test_a_spreadsheet_that_is_taken_for_metadata_is_told(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16_000)
+    assert read_recordings(tmp_path).notes == []
+    (tmp_path / "Metadata.XLSX").write_bytes(b"PK")
+    assert read_recordings(tmp_path).notes == [
+        "spreadsheets are not read; save the table as metadata.csv (1): Metadata.XLSX"
+    ]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root opens every folder")
 def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")

@@ -37,6 +37,7 @@ _BEGINNINGS = (
     *(b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1", b"\xff\xf9", b"DSD ", b".RMF", b".ra\xfd"),
 )
 """First bytes of formats of sound and video."""
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _SHOWN = 5
 
 
@@ -126,7 +127,11 @@ def read_recordings(path: str | os.PathLike[str]) -> Corpus:
     found = find_recordings(path)
     if not found.files:
         raise no_recording(path, found)
-    return Corpus(_table(found.files, path), source=os.fspath(path), notes=found.notes)
+    sheets = sorted(each.name for each in Path(path).iterdir() if each.suffix.lower() in _SPREADSHEETS)
+    unread = [listing("spreadsheets are not read; save the table as metadata.csv", sheets, _SHOWN)]
+    return Corpus(
+        _table(found.files, path), source=os.fspath(path), notes=[*found.notes, *(unread if sheets else [])]
+    )
 
 
 def _table(files: Sequence[str], folder: str | os.PathLike[str]) -> pd.DataFrame:
