@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import srt
 import webvtt
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from praatio import textgrid
 from pympi.Elan import Eaf
@@ -142,6 +142,7 @@ texts = st.text(
 )
 
 
+@example([(0.0, 1.0, None, " ")])
 @given(
     st.lists(
         st.tuples(st.floats(0, 90), st.floats(0.002, 5), st.sampled_from([None, "anna"]), texts),

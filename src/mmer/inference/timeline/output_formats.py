@@ -98,10 +98,8 @@ def _tiers(segments: Sequence[Prediction]) -> Tiers:
             number += 1
         last[base] = end
         tiers.setdefault(f"{base} emotion".strip(), []).append((start, end, _on_one_line(segment.answer)))
-        if segment.transcript:
-            tiers.setdefault(f"{base} words".strip(), []).append(
-                (start, end, _on_one_line(segment.transcript))
-            )
+        if words := _on_one_line(segment.transcript or ""):
+            tiers.setdefault(f"{base} words".strip(), []).append((start, end, words))
     return tiers
 
 
