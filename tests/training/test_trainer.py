@@ -177,13 +177,31 @@ def test_a_batch_in_parts_trains_as_the_batch_in_one_piece(make_trainer):
         assert values == pytest.approx(trained[1][key], rel=1e-3), key
 
 
-def test_parts_of_similar_length_have_the_loss_and_the_gradient_of_the_whole_batch(make_trainer):
-    trainer = make_trainer(*STILL, "training.batch_size=18", "objectives.label_smoothing=0.1")
+@pytest.mark.parametrize(
+    ("settings", "silent"),
+    [
+        (["objectives.label_smoothing=0.1"], 0),
+        (["augment.missing={speech: 0.7, text: 0.1}"], SIMILAR),  # no utterance of the first part has sound
+        (
+            [
+                "model.fusion=speech",
+                "model.speech.compact.functionals=true",
+                "model.pooling=attentive-statistics",
+            ],
+            0,
+        ),
+    ],
+)
+def test_parts_of_similar_length_have_the_loss_and_the_gradient_of_the_whole_batch(
+    make_trainer, settings: list[str], silent: int
+):
+    trainer = make_trainer(*STILL, "training.batch_size=18", *settings)
     batch = next(iter(trainer.get_train_dataloader()))
     del batch["utterance_ids"]
     lengths = batch["augmented_speech_attention_mask"].sum(dim=1)
     assert len(lengths) > 2 * SIMILAR
     assert lengths[:SIMILAR].max() < lengths.max()
+    assert (lengths == 0).sum() >= silent
     model = unwrapped(trainer)
     model.train()
     found = []

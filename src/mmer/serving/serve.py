@@ -157,9 +157,8 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (while attempting")[
-            0
-        ]  # Python names the address again
+        # Python names the address again.
+        reason = (error.strerror or str(error)).split(" (while attempting")[0]
         raise MMERError(
             f"cannot listen at {host} port {port} ({reason}); give another ",
             Parameter("port"),

@@ -70,10 +70,11 @@ def judge_run(
     chooser = None
     with counting(console, "recording the training data", len(corpus)) as progress:
         trained_on = TrainedOn.of(preparation.corpus, progress)
-    start = recipe.model.start_from
-    before = None if start is None else TrainedOn.read(start)
-    if before is not None:
+    start, met = recipe.model.start_from, None
+    if start is not None and (before := TrainedOn.read(start)) is not None:
         trained_on = trained_on.after(before)
+        with counting(console, "looking for recordings that the first model knew", len(corpus)) as progress:
+            met = before.splits_of(preparation.corpus, progress)
     sound = _training_sound(recipe, preparation.corpus, folder / "model", console)
     if recipe.protocol.refit:
         _keep(recipe, folder, step, folder / "validation_selected")
@@ -87,7 +88,7 @@ def judge_run(
     else:
         _keep(recipe, folder, step, folder / "model")
         trained_on.write(folder / "model")
-        _calibrate(recipe, corpus, folder / "model", before, console)
+        _calibrate(recipe, corpus, folder / "model", met, console)
     _write_sound(sound, folder / "model")
     recognizer = EmotionRecognizer.from_pretrained(folder / "model")
     write_golden(folder / "model", recognizer)
@@ -100,8 +101,12 @@ def judge_run(
         validated = as_judged(preparation.part("validation"), recipe)
         answers = predict_labeled(chooser, validated, batch_size=recipe.training.at_a_time)
         predictions = pd.concat([predictions[predictions["split"] != "validation"], answers])
-    if before is not None:
-        predictions = _known_before(predictions, corpus, before, console)
+    if met is not None:
+        known = met.set_axis(corpus.table["utterance_id"]).reindex(predictions["utterance_id"])
+        predictions = predictions.assign(in_training=known.to_numpy())
+        tested = predictions.loc[predictions["split"] == "test", "in_training"]
+        if (note := overlap_note(overlap(tested))) is not None:
+            tell(f"test split: {note}", console, style="yellow")
     write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
     parts = {str(split): rows for split, rows in predictions.groupby("split")}
@@ -195,30 +200,19 @@ def _layer_weights(recognizer: EmotionRecognizer) -> dict[str, dict[str, float]]
     return network.model.layer_weights()
 
 
-def _known_before(
-    predictions: pd.DataFrame, corpus: Corpus, before: TrainedOn, console: Console
-) -> pd.DataFrame:
-    """Add `in_training` to the predictions, from the model that training began with, and say it of the test split."""
-    splits = before.splits_of(corpus).set_axis(corpus.table["utterance_id"])
-    predictions = predictions.assign(in_training=splits.reindex(predictions["utterance_id"]).to_numpy())
-    tested = predictions.loc[predictions["split"] == "test", "in_training"]
-    if (note := overlap_note(overlap(tested))) is not None:
-        tell(f"test split: {note}", console, style="yellow")
-    return predictions
-
-
 def _calibrate(
-    recipe: Recipe, corpus: Corpus, model_folder: Path, before: TrainedOn | None, console: Console
+    recipe: Recipe, corpus: Corpus, model_folder: Path, met: pd.Series | None, console: Console
 ) -> None:
     """Fit a temperature, which changes no label, on the validation speakers, unless there are too few.
 
     One speaker is not enough: whether the temperature helps others is then unknown, and on nEMO it helped about half of
-    the time. Nor are utterances fit for it from which the model that training began with has learned.
+    the time. Nor are utterances that the model knew with which training began: `met`, (utterances,), is not null there.
     """
-    part = corpus.select((corpus.table["split"] == "validation").to_numpy())
+    chosen = (corpus.table["split"] == "validation").to_numpy()
+    part = corpus.select(chosen)
     if part.table["speaker"].nunique() < 2 or len(part) < FEWEST:
         return
-    if before is not None and (seen := int(before.splits_of(part).notna().sum())):
+    if met is not None and (seen := int(met[chosen].notna().sum())):
         of = counted(seen, "validation utterance", "was", "were", of=len(part))
         tell(f"not calibrated: {of} in the training of {recipe.model.start_from}", console, style="yellow")
         return
