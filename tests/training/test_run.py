@@ -22,6 +22,7 @@ from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
+from mmer.evaluation.report.run_files import read_run, warnings
 from mmer.evaluation.results import RunMetrics
 from mmer.files.lock import LOCK
 from mmer.inference.golden import write_golden
@@ -182,6 +183,8 @@ def test_a_run_that_begins_with_a_model_of_the_same_utterances_says_so_and_is_fi
     predictions = pd.read_parquet(again.folder / "predictions.parquet")
     met = predictions.fillna({"in_training": "never"}).groupby("split")["in_training"].agg(set).to_dict()
     assert met == {"test": {"train"}, "validation": {"validation"}, "train": {"never"}}
+    known = "Training began with another model: 9 of 9 utterances were in the training of the model"
+    assert any(warning.startswith(known) for warning in warnings(read_run(again.folder)))
 
 
 def test_metrics_are_those_of_the_predictions(learned: tuple[TrainingRun, str]):

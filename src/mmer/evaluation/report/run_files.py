@@ -18,6 +18,7 @@ from mmer.evaluation.modalities import CONDITIONS, by_modality
 from mmer.evaluation.plots import NAMES, history_of
 from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.plain_text import counted
@@ -221,6 +222,8 @@ def warnings(run: Run, *, named: bool = True) -> list[str]:
     if "warnings" in run.predictions and (unlike := count_unlike(run.predictions["warnings"])):
         judged = counted(len(run.predictions), "judged utterance")
         said.append(f"{unlike} of {judged} have recordings unlike those of the training.")
+    if "in_training" in run.predictions and (known := overlap_note(overlap(run.predictions["in_training"]))):
+        said.append(f"Training began with another model: {known}.")
     shared = run.metrics.shared_transcripts
     share = shared.get(run.judged, 0.0) if isinstance(shared, Mapping) else shared
     if share:
