@@ -185,10 +185,11 @@ def hearing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("train", "variants"), [("frozen", 0), pytest.param("frozen", 2, marks=pytest.mark.slow), ("last:1", 2)]
+    ("train", "variants", "missing"),
+    [("frozen", 0, 0.3), pytest.param("frozen", 2, 0.0, marks=pytest.mark.slow), ("last:1", 2, 0.0)],
 )
 def test_training_with_the_cache_is_training_without_it(
-    frozen: Callable[..., Recipe], tones: Path, tmp_path: Path, train: str, variants: int
+    frozen: Callable[..., Recipe], tones: Path, tmp_path: Path, train: str, variants: int, missing: float
 ) -> None:
     """Losses and scores; with a limit that holds some clips, they are equal bit for bit."""
     table = Corpus.read(tones).table
@@ -201,6 +202,7 @@ def test_training_with_the_cache_is_training_without_it(
             f"model.speech.train={train}",
             f"training.speech_cache_gb={gigabytes}",
             f"augment.speech.variants={variants}",
+            f"augment.missing={{speech: {missing}, text: {missing}}}",
         )
         folder = tmp_path / gigabytes
         folder.mkdir()

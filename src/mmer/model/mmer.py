@@ -4,7 +4,7 @@ Names follow the paper: the speech encoder gives J frames A, (batch, J, speech s
 (batch, M, d). `mmer.model.fusion` fuses them (section 2.2); `mmer.objectives` computes the loss (equation 1).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -190,7 +190,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
-        speech_hidden_states: Tensor | None = None,
+        speech_hidden_states: Tensor | Sequence[Tensor] | None = None,
         speech_attention_mask: Tensor | None = None,
         input_ids: Tensor | None = None,
         text_hidden_states: Tensor | None = None,
@@ -199,7 +199,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         ctc_labels: Tensor | None = None,
         augmented_input_values: Tensor | None = None,
         augmented_input_features: Tensor | None = None,
-        augmented_speech_hidden_states: Tensor | None = None,
+        augmented_speech_hidden_states: Tensor | Sequence[Tensor] | None = None,
         augmented_speech_attention_mask: Tensor | None = None,
         augmented_input_ids: Tensor | None = None,
         augmented_text_hidden_states: Tensor | None = None,
@@ -214,7 +214,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
 
         Args:
             input_values, input_features: (batch, samples) waveforms, or (batch, frames, bins) log-mel features.
-            speech_hidden_states: (batch, frames, layers, size) of `SpeechEncoder.hidden_states`, in place of both.
+            speech_hidden_states: (batch, frames, layers, size) of `SpeechEncoder.frozen_states`, in place of both, or
+                (frames, layers, size) of each utterance.
             speech_attention_mask: (batch, samples or frames), 1 where valid; None if all are valid.
             input_ids: (batch, tokens) token numbers.
             text_hidden_states: (batch, tokens, d), e_t computed outside the model, in place of `input_ids`; or
@@ -232,21 +233,21 @@ class MMERForEmotionRecognition(PreTrainedModel):
             ValueError: a modality that the network needs is not given, and the network does not accept that.
         """
         speech_input = modality_input(
-            speech_attention_mask, input_values, input_features, speech_hidden_states
+            speech_attention_mask, input_values, input_features, self._mixed(speech_hidden_states)
         )
         text_input = modality_input(text_attention_mask, input_ids, text_hidden_states)
         second_speech_input = modality_input(
             augmented_speech_attention_mask,
             augmented_input_values,
             augmented_input_features,
-            augmented_speech_hidden_states,
+            self._mixed(augmented_speech_hidden_states),
         )
         second_text_input = modality_input(
             augmented_text_attention_mask, augmented_input_ids, augmented_text_hidden_states
         )
         has_second_view = second_speech_input is not None or second_text_input is not None
         if has_second_view:  # as one batch: each weight is multiplied, and its gradient summed, once
-            speech_input = self._join_views(self._mixed(speech_input), self._mixed(second_speech_input), kept)
+            speech_input = self._join_views(speech_input, second_speech_input, kept)
             text_input = self._join_views(text_input, second_text_input, kept)
 
         # Section 2.2: A (batch, frames, speech size) and e_t (batch, tokens, d), then fusion and classifier.
@@ -283,7 +284,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self,
         input_values: Tensor | None = None,
         input_features: Tensor | None = None,
-        speech_hidden_states: Tensor | None = None,
+        speech_hidden_states: Tensor | Sequence[Tensor] | None = None,
         speech_attention_mask: Tensor | None = None,
         input_ids: Tensor | None = None,
         text_hidden_states: Tensor | None = None,
@@ -296,7 +297,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
             A, (batch, frames, speech size), and e_t, (batch, tokens, d); None for a modality not given or not used.
         """
         return self._encode(
-            modality_input(speech_attention_mask, input_values, input_features, speech_hidden_states),
+            modality_input(
+                speech_attention_mask, input_values, input_features, self._mixed(speech_hidden_states)
+            ),
             modality_input(text_attention_mask, input_ids, text_hidden_states),
         )
 
@@ -417,11 +420,9 @@ class MMERForEmotionRecognition(PreTrainedModel):
             raise ValueError("this model has no text encoder: give text_hidden_states instead of input_ids")
         return self.text_encoder(tokens, mask, kept), mask
 
-    def _mixed(self, speech: ModalityInput | None) -> ModalityInput | None:
-        """Mix stored hidden states of speech, (batch, frames, layers, size), before they are copied."""
-        if speech is None or speech.values.ndim != 4 or self.speech_encoder is None:
-            return speech
-        return ModalityInput(self.speech_encoder.mixed(speech.values), speech.mask)
+    def _mixed(self, states: Tensor | Sequence[Tensor] | None) -> Tensor | None:
+        """Mix stored hidden states of speech before they are padded and copied."""
+        return None if states is None or self.speech_encoder is None else self.speech_encoder.mixed(states)
 
     def _join_views(
         self, first: ModalityInput | None, second: ModalityInput | None, kept: Kept | None

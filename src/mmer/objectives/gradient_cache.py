@@ -66,7 +66,8 @@ def split_batch(batch: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor
     """Cut a batch into parts, each padded to its own longest clip.
 
     Args:
-        batch: arguments of `MMERForEmotionRecognition.forward`, (utterances, ...) each, with `labels`.
+        batch: arguments of `MMERForEmotionRecognition.forward`, (utterances, ...) each, with `labels`. What it holds
+            for each utterance apart has no padding.
         size: utterances of a part; the last one may have fewer.
 
     Returns:
@@ -83,8 +84,8 @@ def split_batch(batch: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor
                     continue
                 longest = int(mask.sum(dim=1).max())
                 for name in (mask_name, *inputs):
-                    if prefix + name in part:
-                        part[prefix + name] = part[prefix + name][:, :longest]
+                    if isinstance(padded := part.get(prefix + name), Tensor):
+                        part[prefix + name] = padded[:, :longest]
         if "ctc_labels" in part:
             longest = int((part["ctc_labels"] != IGNORED).sum(dim=1).max())
             part["ctc_labels"] = part["ctc_labels"][:, : max(longest, 1)]

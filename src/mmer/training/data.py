@@ -200,11 +200,13 @@ class SpeechEmotionDataset(Dataset[Item]):
 
 
 Batch = dict[str, Any]
-"""Arguments of `MMERForEmotionRecognition.forward`, tensors of (batch, ...), and `utterance_ids`."""
+"""Arguments of `MMERForEmotionRecognition.forward`, (batch, ...) each, and `utterance_ids`."""
 
 
 class Collator:
     """Collator of the model's inputs, both views, and the utterance ids, from the shortest utterance to the longest.
+
+    Hidden states of a frozen speech encoder stay apart, (frames, layers, size) of each utterance.
 
     Args:
         processor: processor of the model.
@@ -226,12 +228,18 @@ class Collator:
         batch["utterance_ids"] = [item["utterance_id"] for item in items]
         return batch
 
-    def _view(self, items: Sequence[Item], features: str, text: str) -> Mapping[str, torch.Tensor]:
-        clips = [item[features] for item in items] if self.processor.uses_speech else None
-        view = self.processor.pad(clips, [item[text] for item in items])
-        for name in ("input_values", "input_features"):
-            if name in view and view[name].ndim == 4:  # hidden states, padded as any other features
-                view["speech_hidden_states"] = view.pop(name)
+    def _view(self, items: Sequence[Item], features: str, text: str) -> Mapping[str, Any]:
+        clips, texts = [item[features] for item in items], [item[text] for item in items]
+        states = [clip for clip in clips if clip is not None and clip.ndim == 3]
+        if not states:
+            return self.processor.pad(clips if self.processor.uses_speech else None, texts)
+        # The states stay where they are, mapped from disk: to pad all layers takes longer than the network above them.
+        frames = [None if clip is None else clip[:, 0, 0] for clip in clips]
+        view = self.processor.pad(frames, texts)
+        del view["input_features" if self.processor.reads_features else "input_values"]
+        view["speech_hidden_states"] = [
+            torch.from_numpy(states[0][:0] if clip is None else clip) for clip in clips
+        ]
         return view
 
 

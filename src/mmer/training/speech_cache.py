@@ -79,7 +79,7 @@ class SpeechCache:
         self._used = 0
 
     def __call__(self, key: str, features: Callable[[], Features]) -> NDArray[np.float32]:
-        """Return the hidden states of a clip, (frames, layers, size), read-only.
+        """Return the hidden states of a clip, (frames, layers, size).
 
         Args:
             key: see `key_of`.
@@ -149,7 +149,7 @@ class SpeechCache:
 
     def _read(self, key: str) -> NDArray[np.float32] | None:
         try:
-            return np.load(self._file(key), mmap_mode="r")
+            return np.load(self._file(key), mmap_mode="c")  # PyTorch shares no read-only memory
         except (OSError, ValueError, EOFError):  # not there, or damaged
             return None
 

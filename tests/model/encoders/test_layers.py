@@ -127,18 +127,24 @@ def test_two_stored_views_of_other_lengths_have_the_logits_of_two_heard_ones(
         states, mask = model.speech_encoder.frozen_states(
             heard["input_values"], heard["speech_attention_mask"]
         )
-        stored = {
-            "speech_hidden_states": torch.stack(list(states), dim=2),
-            "speech_attention_mask": mask.long(),
-        }
-        views.append((heard, stored))
+        padded, counts = torch.stack(list(states), dim=2), mask.sum(dim=1).tolist()
+        apart = [rows[:count] for rows, count in zip(padded, counts, strict=True)]
+        stored = [
+            {"speech_hidden_states": each, "speech_attention_mask": mask.long()} for each in (padded, apart)
+        ]
+        views.append((heard, *stored))
     text = text_inputs(TOKENS)
     outputs = []
-    for kind in (0, 1):
+    for kind in (0, 1, 2):
         second = {f"augmented_{name}": tensor for name, tensor in (views[1][kind] | text).items()}
-        outputs.append(model(**views[0][kind], **text, **second, labels=labels))
+        batch = views[0][kind] | text | second | {"labels": labels}
+        outputs.append(model(**batch))
+        parts = [model(**part) for part in split_batch(batch, 2)]
+        logits = torch.cat([part.logits for part in parts])
+        torch.testing.assert_close(logits, outputs[0].logits, atol=1e-5, rtol=1e-5)
     for name in ("logits", "fused_embedding", "augmented_fused_embedding", "loss"):
-        torch.testing.assert_close(outputs[0][name], outputs[1][name], atol=1e-5, rtol=1e-5)
+        for output in outputs[1:]:
+            torch.testing.assert_close(outputs[0][name], output[name], atol=1e-5, rtol=1e-5)
 
 
 def test_a_list_mixes_those_layers_alone() -> None:

@@ -52,16 +52,16 @@ class LayerWeights(nn.Module):
         self.logits = nn.Parameter(torch.zeros(len(layers)))
 
     def forward(self, states: Sequence[Tensor] | Tensor) -> Tensor:
-        """Mix hidden states, one for each of `layers`, to (batch, positions, size).
+        """Mix hidden states, one for each of `layers`, to (..., positions, size).
 
         Args:
-            states: (batch, positions, size) each, or all of them as (batch, positions, layers, size), which is mixed
+            states: (..., positions, size) each, or all of them as (..., positions, layers, size), which is mixed
                 several times as fast.
         """
         weights = self.logits.softmax(dim=0)
         if isinstance(states, Tensor):
-            rows = states.flatten(0, 1)  # einsum would copy all of them
-            return torch.bmm(weights.expand(len(rows), 1, -1), rows).view_as(states[:, :, 0])
+            rows = states.flatten(0, -3)  # einsum would copy all of them
+            return torch.bmm(weights.expand(len(rows), 1, -1), rows).view_as(states[..., 0, :])
         mixed = weights[0] * states[0]
         for weight, state in zip(weights[1:], states[1:], strict=True):
             mixed = mixed + weight * state

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.data2vec.modeling_data2vec_audio import Data2VecAudioPositionalConvEmbedding
@@ -162,18 +163,21 @@ class SpeechEncoder(nn.Module):
             hidden = torch.cat([hidden, of_clip.expand(-1, hidden.shape[1], -1).to(hidden.dtype)], dim=-1)
         return hidden, frame_mask
 
-    def mixed(self, stored: Tensor) -> Tensor:
-        """Mix stored hidden states where no layer of the encoder goes on from them.
+    def mixed(self, stored: Tensor | Sequence[Tensor]) -> Tensor:
+        """Mix stored hidden states, unless layers of the encoder go on from them, and pad them.
 
         Args:
-            stored: (batch, frames, layers, size) of `frozen_states`, or what this returned.
+            stored: (batch, frames, layers, size) of `frozen_states`, or what this returned; or (frames, layers, size)
+                of each utterance.
 
         Returns:
-            (batch, frames, 1, size), or `stored`.
+            (batch, frames, 1 or layers, size), zero where padded.
         """
-        if self.layer_weights is None or self.below is not None or stored.shape[2] == 1:
+        if not isinstance(stored, Tensor):  # mixed first, since all layers together are far larger
+            return pad_sequence([self.mixed(each) for each in stored], batch_first=True)
+        if self.layer_weights is None or self.below is not None or stored.shape[-2] == 1:
             return stored
-        return self.layer_weights(stored)[:, :, None]
+        return self.layer_weights(stored).unsqueeze(-2)
 
     def hidden_states(
         self, inputs: Tensor, attention_mask: Tensor, kept: Kept | None = None
