@@ -101,6 +101,34 @@ def test_rows_are_in_the_file_as_soon_as_they_come(tmp_path: Path, name: str) ->
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["p.jsonl", "p.csv", "p.parquet"])
+def test_two_at_once_do_not_write_into_one_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+
+    def rows() -> Iterator[Prediction]:
+        yield example("0")
+        with pytest.raises(MMERError, match=f"{name}: another process is writing it; wait for it, or name"):
+            write_predictions([example("of another")], path, labels=LABELS)
+        yield example("1")
+
+    assert write_predictions(rows(), path, labels=LABELS) == (2, 0)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert write_predictions([example("2")], path, labels=LABELS) == (1, 0)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_interruption_names_the_file_if_there_is_something_in_it(tmp_path: Path, before: int) -> None:
+    def rows() -> Iterator[Prediction]:
+        yield from [example("0")] * before
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        write_predictions(rows(), tmp_path / "p.csv", labels=LABELS)
+    part = tmp_path / "p.csv.part"
+    assert str(caught.value) == (f"interrupted: 1 prediction is in {part}" if before else "")
+    assert list(tmp_path.iterdir()) == [part] * before
+
+
 def test_parquet_is_written_in_groups(tmp_path: Path) -> None:
     written = write_predictions((example(str(n)) for n in range(2500)), tmp_path / "p.parquet", labels=LABELS)
     assert written == (2500, 0)

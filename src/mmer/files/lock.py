@@ -1,4 +1,4 @@
-"""Locks that allow one process at a time to write to a folder."""
+"""Locks that allow one process at a time to write to a folder or a file."""
 
 import inspect
 import os
@@ -28,14 +28,45 @@ def take_lock(folder: Path, function: str) -> FileLock:
         MMERError: another process has the lock.
         OSError: the folder cannot be written to.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
+    refusal = (
+        f"{folder}: another ",
+        Function(function),
+        " is writing there; wait for it, or use another folder",
+    )
+    return _take(folder / LOCK, refusal)
+
+
+def _take(path: Path, refusal: tuple[str | Function, ...]) -> FileLock:
+    lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise MMERError(
-            f"{folder}: another ", Function(function), " is writing there; wait for it, or use another folder"
-        ) from None
+        raise MMERError(*refusal) from None
     return lock
+
+
+@contextmanager
+def only_file_writer(file: Path, shown: Path) -> Iterator[None]:
+    """Lock a file while it is written.
+
+    Args:
+        file: the file, which need not exist.
+        shown: what an error calls it.
+
+    Raises:
+        MMERError: another process has the lock.
+        OSError: the folder of the file cannot be written to.
+    """
+    lock = _take(
+        file.with_name(f".{file.name}{LOCK}"),
+        (f"{shown}: another process is writing it; wait for it, or name another file",),
+    )
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows does not remove open files
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 @contextmanager

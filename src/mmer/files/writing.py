@@ -6,12 +6,13 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, TYPE_CHECKING, Any
 
 from mmer.errors import MMERError
+from mmer.files.lock import LOCK, only_file_writer
 from mmer.plain_text import json_text
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
 
     Args:
         path: the file. The target of a link is replaced; a device or a pipe is written to directly.
-        keep: keep an unfinished file, under a name derived from `path`.
+        keep: keep an unfinished file, under a name derived from `path`, which one process at a time may write to.
 
     Yields:
         The path to write to, in the same folder.
 
     Raises:
-        MMERError: the file cannot be written.
+        MMERError: the file cannot be written, or, with `keep`, another process is writing it.
     """
     with writable(path):
         path = Path(path)
@@ -53,21 +54,21 @@ def writing(path: Paths, *, keep: bool = False) -> Iterator[Path]:
         if found is not None and _is_device(path, found):
             yield path
             return
-        target = Path(os.path.realpath(path))
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
         if not target.parent.is_dir():
             raise _without_folder(target.parent, path)
-        named = keep and len(os.fsencode(target.name)) <= _LONGEST - len(PART)
+        named = keep and len(os.fsencode(target.name)) <= _LONGEST - len(f".{PART}{LOCK}")
         name = f"{target.name}{PART}" if named else f".{target.name[:50]}.{token_hex(4)}{PART}"
         part = target.with_name(name)
         try:
-            yield part
-            if found is not None:
-                shutil.copymode(target, part)
-            with open(part, "rb") as file:
-                os.fsync(
-                    file.fileno()
-                )  # otherwise a power failure may leave an empty file under the new name
-            part.replace(target)
+            with only_file_writer(part, path) if named else nullcontext():
+                yield part
+                if found is not None:
+                    shutil.copymode(target, part)
+                with open(part, "rb") as file:
+                    # A power failure may otherwise leave an empty file under the new name.
+                    os.fsync(file.fileno())
+                part.replace(target)
         finally:
             if not keep:
                 with suppress(OSError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -262,32 +263,36 @@ def write_predictions(
         The number of predictions written, and the number of errors among them.
 
     Raises:
-        MMERError: the file has another suffix or cannot be written. Except on a full disk, nothing has then been
-            taken from `predictions`.
+        MMERError: the file has another suffix or cannot be written, or another process is writing it. Nothing has
+            been taken from `predictions` for a wrong suffix or place.
         KeyboardInterrupt: the user interrupted; the message says where the predictions are.
     """
     check_output(path)
     if path is None:
         return write_each(predictions, STREAM_WRITERS[format](sys.stdout, labels, dimensions))
+    remaining = iter(predictions)
+    first = list(islice(remaining, 1))  # an interruption before it leaves no file
     with _writer(Path(path), labels, dimensions) as (write, part):
-        return write_each(predictions, write, str(part))
+        return write_each(chain(first, remaining), write, f"in {part}")
 
 
 def write_each(
-    predictions: Iterable[Prediction], write: Callable[[Prediction], object], place: str = "standard output"
+    predictions: Iterable[Prediction],
+    write: Callable[[Prediction], object],
+    place: str = "on standard output",
 ) -> tuple[int, int]:
     """Write predictions as they arrive.
 
     Args:
         predictions: iterated over once.
         write: called with each.
-        place: where an interruption leaves them.
+        place: where an interruption leaves them, as in "in a.csv".
 
     Returns:
         The number of predictions written, and the number of errors among them.
 
     Raises:
-        KeyboardInterrupt: the user interrupted; the message names `place`.
+        KeyboardInterrupt: the user interrupted; the message names `place` if predictions are there.
     """
     written = errors = 0
     try:
@@ -296,8 +301,10 @@ def write_each(
             written += 1
             errors += prediction.error is not None
     except KeyboardInterrupt:
+        if not written:
+            raise
         raise KeyboardInterrupt(
-            f"interrupted: {counted(written, 'prediction', 'is', 'are')} in {place}"
+            f"interrupted: {counted(written, 'prediction', 'is', 'are')} {place}"
         ) from None
     return written, errors
 
