@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import processes
 import pytest
 import typer.main
 from command_line import commands, options
@@ -41,6 +42,18 @@ def test_ctrl_c_while_python_imports_and_while_it_ends(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.stderr == "mmer: interrupted\n"
     assert done.returncode == -signal.SIGINT
+
+
+def test_sigterm_while_the_command_line_is_read() -> None:
+    program = """if True:
+        import os, signal
+        from mmer.__main__ import main
+        from mmer.cli.app import Commands
+        Commands.make_context = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+        main()
+    """
+    done = processes.run("recipes", program=program)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
 
 def test_every_command_has_a_sentence_an_example_and_explained_options() -> None:

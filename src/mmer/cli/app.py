@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ class Commands(Group):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        with _one_line_errors(ctx):
+        with _one_line_errors(ctx), _terminable():
             return super().invoke(ctx)
 
 
@@ -165,6 +166,20 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
         remedy = "a smaller --batch-size where the command has one, shorter recordings, or another device"
         _tell_failure(f"there is not enough memory ({reason_of(error)}); use {remedy}")
         sys.exit(2)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM."""
+
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_failure(reason: str) -> None:

@@ -1,14 +1,13 @@
 """The `mmer` command: registration of all subcommands, with headings and examples."""
 
 import os
-import signal
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mmer import __version__
 from mmer.cli import corpus, evaluation, model, recordings, serve, training
-from mmer.cli.app import Commands, Group, Terminated, register
+from mmer.cli.app import Commands, Group, register
 from mmer.memory import keep_freed_memory
 
 app = typer.Typer(
@@ -119,12 +118,4 @@ def _options(
 
 def main() -> None:
     """Run the `mmer` command; print a user's errors in one line and exit with 2."""
-
-    def terminate(*_: Any) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        app()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    app()
