@@ -106,9 +106,16 @@ def test_a_bar_never_takes_standard_output(
     assert [clip for clip in clips[:3] if not any(Path(clip).name in line for line in answers)] == []
 
 
-@pytest.mark.parametrize("target", ["closed", "full", "none"])
-def test_readers_that_leave(target: str, tmp_path: Path) -> None:
-    command = f"{sys.executable} -m mmer corpus prepare"
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [
+        *(("corpus prepare", each) for each in ("closed", "full", "none")),
+        ("--help", "full"),
+        ("--version", "full"),
+    ],
+)
+def test_readers_that_leave(arguments: str, target: str) -> None:
+    command = f"{sys.executable} -m mmer {arguments}"
     command += {"closed": " | true; exit ${PIPESTATUS[0]}", "full": " > /dev/full", "none": " >&-"}[target]
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == {

@@ -112,6 +112,10 @@ class Commands(Group):
             sys.exit(2)
         sys.exit(code if isinstance(code, int) else 0)
 
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        with _one_line_errors():  # of --help and --version, which print here
+            return super().make_context(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         with _one_line_errors(ctx), _terminable():
             return super().invoke(ctx)
@@ -138,8 +142,8 @@ def register(
 
 
 @contextmanager
-def _one_line_errors(ctx: Any) -> Iterator[None]:
-    debug = bool(ctx.params.get("debug"))
+def _one_line_errors(ctx: Any = None) -> Iterator[None]:
+    debug, meta = (bool(ctx.params.get("debug")), ctx.meta) if ctx else (False, {})
     try:
         yield
         sys.stdout.flush()
@@ -150,13 +154,13 @@ def _one_line_errors(ctx: Any) -> Iterator[None]:
         _abandon_output()
         if debug:
             raise
-        spell = partial(_spell, ctx.meta.get(_RUNNING))
+        spell = partial(_spell, meta.get(_RUNNING))
         _tell_failure(error.spelled(spell) if isinstance(error, MMERError) else _refusal(error))
         sys.exit(2)
     except KeyboardInterrupt as interruption:
         if debug:
             raise
-        _tell_failure(str(interruption) or _interrupted(ctx.meta.get(_RUNNING)))
+        _tell_failure(str(interruption) or _interrupted(meta.get(_RUNNING)))
         terminated = any(isinstance(each, Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
     except Exception as error:

@@ -96,7 +96,7 @@ _DECODES_AHEAD = {
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"mmer {__version__}")
+        print(f"mmer {__version__}", flush=True)
         raise typer.Exit
 
 
