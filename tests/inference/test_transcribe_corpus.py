@@ -103,6 +103,16 @@ def test_no_such_source(corpus: Corpus, source: str, tmp_path: Path) -> None:
         transcribe(corpus, source, tmp_path / "heard.parquet")
 
 
+def test_a_model_that_recognizes_no_words_leaves_no_file(corpus: Corpus, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", fusion="speech")
+    before = sorted(tmp_path.iterdir())
+    reasons = {f"ctc:{model}": "does not read words, and so does not", "whisper:none": "cannot be loaded"}
+    for source, reason in reasons.items():
+        with pytest.raises(MMERError, match=reason):
+            transcribe(corpus, source, tmp_path / "heard.parquet", device="cpu")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_replaced_recording_or_model_is_heard_again(
     corpus: Corpus, clips: Sequence[str], whisper: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
 from mmer.files.writing import check_output_file
 from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer
@@ -46,7 +47,7 @@ def transcribe(
         transcripts.
 
     Raises:
-        MMERError: there is no such source, or it has no CTC head.
+        MMERError: there is no such source, or it has no CTC head or does not read.
         EncoderError, CheckpointError: the model cannot be loaded.
     """
     kind, _, model = source.partition(":")
@@ -69,8 +70,9 @@ def transcribe(
     ]
     if utterances:
         hear = _with_whisper if kind == "whisper" else _with_ctc
+        transcripts = hear(utterances, model, device)
         with journal.appending() as append:
-            for name, text in hear(utterances, model, device):
+            for name, text in transcripts:
                 said = {"utterance_id": name, "source": source, "model": source_content, RECOGNIZED: text}
                 append({**said, "content": contents[name]})
                 heard[name] = text
@@ -120,20 +122,26 @@ def _with_whisper(
     utterances: list[Utterance], model: str, device: str | None
 ) -> Iterator[tuple[str, str | None]]:
     recognizer = SpeechRecognizer(model, device)
-    for utterance in utterances:
+
+    def hear(utterance: Utterance) -> tuple[str, str | None]:
         assert utterance.path is not None
         assert utterance.utterance_id is not None
         try:
             waveform = load_audio(utterance.path, start=utterance.start, end=utterance.end)
         except AudioError:
-            yield utterance.utterance_id, None
-            continue
-        yield utterance.utterance_id, recognizer(waveform, SAMPLING_RATE)
+            return utterance.utterance_id, None
+        return utterance.utterance_id, recognizer(waveform, SAMPLING_RATE)
+
+    return map(hear, utterances)
 
 
 def _with_ctc(
     utterances: list[Utterance], model: str, device: str | None
 ) -> Iterator[tuple[str, str | None]]:
+    if not read_model_processor(model_folder(model)).uses_text:
+        raise MMERError(
+            f"{model} does not read words, and so does not recognize them either; give ctc: a model that does "
+            "(model.fusion=mmer), or whisper:NAME"
+        )
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription="ctc")
-    for prediction in recognizer.predict(utterances):
-        yield prediction.utterance_id, prediction.transcript
+    return ((each.utterance_id, each.transcript) for each in recognizer.predict(utterances))
