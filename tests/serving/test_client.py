@@ -165,9 +165,13 @@ class TestRefusals:
         with Client(url, token=TOKEN) as client:
             assert client.predict(transcript=WORDS).label
             assert TOKEN not in repr(client)
-        with Client(url) as client, pytest.raises(ServiceError, match="asks for a token") as refused:
-            client.predict(transcript=WORDS)
-        assert refused.value.status == 401
+        for token, reason in (
+            (None, "asks for a token"),
+            (TOKEN[:-1], "this is not the token of this service"),
+        ):
+            with Client(url, token=token) as client, pytest.raises(ServiceError, match=reason) as refused:
+                client.predict(transcript=WORDS)
+            assert refused.value.status == 401
         with Client(url, token=f"{TOKEN}\n") as client:  # what a file of a token holds
             assert client.model().labels
         for wrong in ("é", f"{TOKEN}\r\nA: b"):

@@ -209,9 +209,11 @@ class Admission:
         return address.is_loopback or address == own
 
     def _refusal(self, scope: "Scope", headers: list[tuple[str, str]]) -> Refusal | None:
-        if not self._knows(_only("authorization", headers) or ""):
-            wanted = "this service asks for a token: send the header 'Authorization: Bearer TOKEN'"
-            return Refusal(401, wanted, {"WWW-Authenticate": "Bearer"})
+        given = _only("authorization", headers)
+        if not self._knows(given or ""):
+            wrong = "this is not the token of this service" if given else "this service asks for a token"
+            told = f"{wrong}: send the header 'Authorization: Bearer TOKEN'"
+            return Refusal(401, told, {"WWW-Authenticate": "Bearer"})
         if scope["path"] == "/metrics":
             return None
         if self._state.draining:
