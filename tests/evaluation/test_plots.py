@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.typing import ColorType
 from PIL import Image
 
 from mmer.display.picture import Picture
@@ -101,6 +103,32 @@ def test_names_beside_a_confusion_matrix_do_not_overlap(
         assert all(edge.x0 <= box.x0 and edge.y0 <= box.y0 for box in boxes)
         if names[0].get_rotation() % 90 == 0:
             assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+def luminance(color: ColorType) -> float:
+    """Relative luminance as WCAG defines it."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_numbers_of_a_confusion_matrix_are_read_on_every_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    figures: list[Picture] = []
+    monkeypatch.setattr(plots, "Picture", lambda **named: figures.append(Picture(**named)) or figures[-1])
+    rows = [[share, 20 - share] for share in range(21)]
+    matrix = replace(
+        compute_metrics(["a"], ["a"], ["a"]), labels=[str(n) for n in range(21)], confusion_matrix=rows
+    )
+    plot_confusion_matrix(matrix, tmp_path / "matrix.png", title="test")
+    (axes,) = figures[0].axes
+    (image,) = axes.images
+    numbers = [text for text in axes.texts if text.get_text()]
+    assert len(numbers) == 2 * 42
+    for text in numbers:
+        ground = luminance(image.cmap(rows[round(text.get_position()[1])][int(text.get_position()[0])] / 20))
+        lighter, darker = sorted((ground, luminance(text.get_color())), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
 
 
 def test_confusion_matrix_colors_follow_the_shares(tmp_path: Path):

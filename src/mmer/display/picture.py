@@ -15,11 +15,13 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from matplotlib.typing import ColorType
 
 from mmer.files.writing import writing
 from mmer.plain_text import one_line, shown
@@ -48,11 +50,11 @@ class Picture(Figure):
         self.replaced: set[str] = set()
         """Characters that no font on this machine has."""
 
-    def label(self, text: str, width: int) -> str:
-        """Give a name as it will be drawn, in lines of at most `width` characters and no more than eight."""
+    def label(self, text: str, width: int, lines: int = _LINES) -> str:
+        """Give a name as it will be drawn, in at most `lines` lines of at most `width` characters."""
         plain, _, without = _plain_text(text, FontProperties(), spelled=True)
         self.replaced |= without
-        return "\n".join(textwrap.wrap(plain, width, max_lines=_LINES, placeholder="…"))
+        return "\n".join(textwrap.wrap(plain, width, max_lines=lines, placeholder="…"))
 
     def draw(self, renderer: Any) -> None:
         """Draw, or only lay out where there is a layout engine: matplotlib then draws again, without the engine."""
@@ -92,6 +94,13 @@ def additional_picture(what: str) -> Iterator[None]:
     except Exception as error:
         reason = one_line(str(error)) or type(error).__name__
         _logger.warning("no picture %s: %s", one_line(what), reason)
+
+
+def ink_on(ground: ColorType) -> str:
+    """Choose white or black for text on a ground, whichever has more contrast: 4.5:1 at least."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(ground)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def legend_name(name: str) -> str:
@@ -139,6 +148,9 @@ def _add_note(figure: Figure, note: str) -> None:
     if engine := figure.get_layout_engine():
         # The constrained layout takes `rect`; the base class of all engines does not declare it.
         engine.set(rect=(0, share, 1, 1 - share))  # pyright: ignore[reportCallIssue]
+    for legend in figure.legends:
+        if legend.get_window_extent().y0 < _NOTE * figure.dpi:  # at the lower edge, where the note goes
+            legend.borderaxespad += 72 * _NOTE / legend.prop.get_size_in_points()
     figure.text(0.01, share / 4, note, fontsize=7, ha="left", va="bottom", parse_math=False)
 
 

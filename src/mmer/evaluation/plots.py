@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mmer.display.picture import FAINT, INK, Picture
+from mmer.display.picture import FAINT, INK, Picture, ink_on
 from mmer.evaluation.metrics import Metrics
 from mmer.recipe.training import Objectives
 from mmer.text.error_rates import WordErrorBin, bin_name
@@ -115,7 +115,7 @@ def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
     axes = figure.subplots()
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape) if written else ():
-        ink = "white" if shares[row, column] > 0.55 else INK
+        ink = ink_on(_BLUES(float(shares[row, column])))
         count, share = f"{counts[row, column]}", f"{shares[row, column]:.0%}"
         axes.text(
             column, row - 0.12, share, ha="center", va="center", color=ink, fontsize=12, fontweight="bold"

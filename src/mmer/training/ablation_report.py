@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
 from rich.text import Text
 
-from mmer.display.picture import FAINT, INK, Picture, additional_picture
+from mmer.display.picture import FAINT, INK, Picture, additional_picture, ink_on
 from mmer.display.terminal import Table
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import COLORS, NAMES
@@ -133,7 +133,7 @@ def _plot_matrices(matrices: Mapping[str, Metrics], path: Path) -> Path:
         shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
         axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
         for row, column in np.ndindex(*counts.shape):
-            ink = "white" if shares[row, column] > 0.55 else INK
+            ink = ink_on(_BLUES(float(shares[row, column])))
             share = f"{100 * shares[row, column]:.0f}"
             axes.text(column, row, share, ha="center", va="center", color=ink, fontsize=9)
         axes.set_title(f"{title}\n{figures.balanced_accuracy:.1%}", fontsize=9.5, color=INK, loc="left")

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Sequence
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,15 @@ import soundfile
 import torch
 import torch.nn.functional as F
 from commands import run
+from matplotlib.text import Text
 from PIL import Image
 from tiny import model_config, tiny_model
 from transformers import CLIPTextConfig
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
+from mmer.display.picture import Picture
+from mmer.display.terminal import PlainConsole
 from mmer.errors import MissingExtraError, MMERError
 from mmer.features.functionals import COUNT, KIND_OF, functionals
 from mmer.features.log_mel import MEL_BINS
@@ -24,9 +29,12 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.explain import attribution as attribution_module
+from mmer.inference.explain import explanation as explanation_module
 from mmer.inference.explain.alignment import Alignment, attention_weights
-from mmer.inference.explain.attribution import Inputs, evidence, integrated_gradients, log_odds
+from mmer.inference.explain.attribution import Completeness, Inputs, evidence, integrated_gradients, log_odds
+from mmer.inference.explain.contributions import Moment, Word
 from mmer.inference.explain.explain import explain
+from mmer.inference.explain.explanation import Counterfactual, Explanation, explanation_tables
 from mmer.inference.explain.neutral_sentences import ENGLISH, SENTENCES
 from mmer.model.build import build_model
 from mmer.model.fusion import CrossModalEncoder
@@ -315,6 +323,41 @@ def test_files(
     assert sum(told["alignment"]["special"]) == 2
     assert run(capfd, monkeypatch, [*asked, "-o", tmp_path / "why.png"]).code == 0
     assert Image.open(tmp_path / "why.png").width >= 800
+
+
+def test_many_emotions_and_long_names_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    labels = [f"disappointed and resigned, almost despairing {n}" for n in range(12)]
+    shares = {label: (n + 1) / 78 for n, label in enumerate(labels)}
+    changes = ("other words, same voice", "same words, monotone", "same words, flat voice")
+    explanation = Explanation(
+        prediction=Prediction(utterance_id="u", label=labels[-1], probabilities=shares),
+        words=[Word("Donaudampfschifffahrtsgesellschaft" * 2, 0.1, 0.1), Word("no", -0.1, -0.1)],
+        moments=[Moment(0.0, 0.5, 0.1, 0.1)],
+        traits=[],
+        sound_share=0.1,
+        text_share=0.0,
+        completeness=Completeness(0.1, 0.0, 0.1, 0.1, 1, True),
+        alignment=None,
+        counterfactuals={name: Counterfactual("changed", None, labels[0], shares) for name in changes},
+        waveform=np.ones(8000, np.float32),
+    )
+    kept: list[Picture] = []
+    monkeypatch.setattr(
+        explanation_module, "Picture", lambda **named: kept.append(Picture(**named)) or kept[-1]
+    )
+    explanation.plot(tmp_path / "why.png")
+    (figure,) = kept
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in figure.findobj(Text))
+    for axes in figure.axes:
+        assert axes.get_legend() is None  # it would stand on the bars
+        assert axes.get_window_extent().x0 < figure.bbox.x1 / 3
+        for axis in (axes.xaxis, axes.yaxis):
+            boxes = [name.get_window_extent() for name in axis.get_majorticklabels() if name.get_text()]
+            assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+    shown = StringIO()
+    PlainConsole(file=shown, width=80).print(explanation_tables(explanation))
+    for share in shares.values():
+        assert shown.getvalue().count(f"{share:.1%} ") >= 4
 
 
 def test_attention_is_shown_for_words_where_it_is_not_flat():

@@ -12,13 +12,14 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from mmer.corpora.emotion_colors import NAMED, OTHER
-from mmer.display.picture import Picture
+from mmer.display.picture import Picture, ink_on
 from mmer.inference import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
-from mmer.inference.timeline.plot import BINS, _are_many, _binned, _clock, _ink_on, _tick
+from mmer.inference.timeline.plot import BINS, _are_many, _binned, _clock, _tick
 from mmer.inference.timeline.timeline import Timeline
 
 LABELS = ["happy", "sad"]
+HAN = "\u6012"
 
 
 def segment(start: float, end: float, happy: float = 0.25, **settings: Any) -> Prediction:
@@ -119,7 +120,7 @@ def test_dimensions_outside_their_scale_are_drawn(monkeypatch: pytest.MonkeyPatc
 
 def test_text_on_every_color_can_be_read() -> None:
     for color in (each.light for each in (*NAMED.values(), *OTHER)):
-        assert contrast(_ink_on(color), color) >= 4.5, color
+        assert contrast(ink_on(color), color) >= 4.5, color
 
 
 def contrast(one: str, other: str) -> float:
@@ -144,6 +145,42 @@ def test_names_of_peaks_do_not_overlap(monkeypatch: pytest.MonkeyPatch, start: i
     first, second = (text.get_window_extent() for text in figure.axes[1].texts)
     assert first.x1 < second.x0
     assert second.x1 < figure.bbox.x1
+
+
+def test_many_and_long_names_stay_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The legend below the panels, above the note on characters without a font, and no name wider than its block."""
+    monkeypatch.setattr("mmer.display.picture._lacking", lambda _, wanted: wanted & {HAN})
+    kept: list[Picture] = []
+    monkeypatch.setattr(
+        "mmer.inference.timeline.plot.Picture",
+        lambda **named: kept.append(Picture(**named)) or kept[-1],
+    )
+    labels = [HAN, *(f"{n} disappointed and resigned" for n in range(11))]
+    segments = [
+        segment(5 * n, 5 * n + 3, label=HAN, probabilities=dict.fromkeys(labels, 1 / 12)) for n in range(11)
+    ]
+    Timeline(recording="a" * 150, duration=60.0, labels=labels, segments=segments).plot(tmp_path / "a.png")
+    (figure,) = kept
+    (legend,) = figure.legends
+    (note,) = (text for text in figure.texts if text.get_text().startswith("Some characters"))
+    strip, lines = figure.axes
+    frame = legend.get_window_extent()
+    assert frame.x0 >= 0
+    assert frame.x1 <= figure.bbox.x1
+    assert note.get_window_extent().y1 <= frame.y0
+    assert lines.xaxis.label.get_window_extent().y0 >= frame.y1
+    assert all(text.get_window_extent().width < figure.bbox.width * 3 / 60 for text in strip.texts)
+
+
+def test_what_stands_beside_a_name_from_right_to_left_keeps_its_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
+    glad = "\u0633\u0639\u064a\u062f"
+    answers = [segment(1, 3, label=glad, probabilities={glad: 1.0})]
+    Timeline(recording="a.wav", duration=10.0, labels=[glad], segments=answers).plot("a.png")
+    assert [text.get_text() for text in kept[0].axes[1].texts] == [f"\u200e{glad}\u200e 100% at 0:01"]
 
 
 def test_anything_can_be_drawn(tmp_path: Path) -> None:

@@ -8,14 +8,13 @@ from typing import IO, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mmer.audio.load import SAMPLING_RATE
-from mmer.display.picture import FAINT, INK, Picture
+from mmer.display.picture import FAINT, INK, Picture, ink_on
 from mmer.display.terminal import Table
 from mmer.errors import MMERError
 from mmer.files.writing import check_output_file, write_json
@@ -27,14 +26,9 @@ from mmer.inference.prediction import Prediction
 FOR, AGAINST = "#0072b2", "#d55e00"
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", FOR])
 _ROW = 0.26  # inches per word
+_COLORS = "log-odds; blue for the answer, orange against it"
+_NAME = 24  # characters in a line of a name beside a panel
 _SENTENCE, _LINE = 92, 0.2  # characters in a line of the sentence, and inches of one
-_LEGEND: dict[str, Any] = {
-    "fontsize": 8.5,
-    "labelcolor": INK,
-    "loc": "best",
-    "framealpha": 0.85,
-    "edgecolor": "none",
-}
 
 
 @dataclass(frozen=True)
@@ -115,13 +109,13 @@ class Explanation:
         """
         words, alignment = self.words, self.alignment
         rows = alignment.shown_rows() if alignment is not None else None
-        heights: dict[str, float] = {"answers": 0.7 + 0.3 * (1 + len(self.counterfactuals))}
+        heights: dict[str, float] = {"answers": 0.8 + 0.33 * len(self.prediction.probabilities or {})}
         if words:
-            heights["words"] = 0.8 + _ROW * len(words)
+            heights["words"] = 1.0 + _ROW * len(words)
         if self.traits:
-            heights["traits"] = 0.8 + _ROW * len(self.traits)
+            heights["traits"] = 1.0 + _ROW * len(self.traits)
         if self.moments:
-            heights |= {"waveform": 0.8, "moments": 1.9}
+            heights |= {"waveform": 1.0, "moments": 1.9}
         if rows is not None:
             heights["alignment"] = 0.8 + _ROW * len(rows[0])
         figure = Picture(figsize=(8.6, 0.9 + sum(heights.values())), dpi=160, layout="constrained")
@@ -131,9 +125,9 @@ class Explanation:
         grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights.values()))[:, 0]
         panels = dict(zip(heights, grid, strict=True))
         figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left", fontweight="bold")
-        _answers(panels["answers"], self)
+        _answers(figure, panels["answers"], self)
         if words:
-            shown = [(word.word, word.share, word.drop) for word in words]
+            shown = [(figure.label(word.word, _NAME, 2), word.share, word.drop) for word in words]
             _contributions(panels["words"], shown, "word by word", "drop without it")
         if self.traits:
             shown = [(trait.kind, trait.share, trait.drop) for trait in self.traits]
@@ -158,23 +152,23 @@ class Explanation:
         figure.savefig(target, format="png")
 
 
-def _answers(axes: Axes, explanation: Explanation) -> None:
-    """Draw the probabilities of the answer and of the counterfactuals, one line each."""
+def _answers(figure: Picture, axes: Axes, explanation: Explanation) -> None:
+    """Draw the probabilities of the answer and of the counterfactuals, one column each."""
     prediction = explanation.prediction
-    rows = {"as it is": prediction.probabilities or {}}
-    rows |= {name: changed.probabilities for name, changed in explanation.counterfactuals.items()}
+    columns = {"as it is": prediction.probabilities or {}}
+    columns |= {name: changed.probabilities for name, changed in explanation.counterfactuals.items()}
     labels = list(prediction.probabilities or {})
-    table = np.array([[row[label] for label in labels] for row in rows.values()])
+    table = np.array([[column[label] for column in columns.values()] for label in labels])
     axes.imshow(table, aspect="auto", cmap=_BLUES, vmin=0, vmax=1)
     for (row, column), probability in np.ndenumerate(table):
-        ink = "white" if probability > 0.55 else INK
-        weight = "bold" if column == table[row].argmax() else "normal"
+        ink = ink_on(_BLUES(probability))
+        weight = "bold" if row == table[:, column].argmax() else "normal"
         axes.text(column, row, f"{probability:.0%}", ha="center", va="center", color=ink, fontweight=weight)
-    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(columns)), [name.replace(", ", ",\n") for name in columns])
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set_yticks(np.arange(0.5, len(rows) - 1), minor=True)
-    axes.grid(which="minor", axis="y", color="white", lw=3)
+    axes.set_yticks(range(len(labels)), [figure.label(label, _NAME, 2) for label in labels])
+    axes.set_xticks(np.arange(0.5, len(columns) - 1), minor=True)
+    axes.grid(which="minor", axis="x", color="white", lw=3)
     _clean(axes)
     axes.tick_params(length=0)
     axes.tick_params(which="minor", length=0)
@@ -184,20 +178,14 @@ def _contributions(axes: Axes, contributions: list[tuple[str, float, float]], ti
     """Draw names with their shares and their drops, one line each."""
     names, shared, drops = zip(*contributions, strict=True)
     places = np.arange(len(names))
-    handles: list[Patch] = []
-    for offset, shares, alpha, name in (
-        (-0.2, shared, 1.0, "share (integrated gradients)"),
-        (0.2, drops, 0.45, drop),
-    ):
+    for offset, shares, alpha in ((-0.2, shared, 1.0), (0.2, drops, 0.45)):
         colors = [FOR if share >= 0 else AGAINST for share in shares]
         axes.barh(places + offset, shares, 0.38, color=colors, alpha=alpha)
-        handles.append(Patch(color=FOR, alpha=alpha, label=name))
     axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.axvline(0, color=FAINT, lw=1)
     axes.set_xlim(*_limits([*shared, *drops]))
-    axes.legend(handles=handles, **_LEGEND)
-    _title(axes, f"{title}, log-odds; blue for the answer, orange against it")
+    _title(axes, f"{title}, {_COLORS}\nsolid: share (integrated gradients); pale: {drop}")
     _clean(axes)
 
 
@@ -210,7 +198,10 @@ def _waveform(axes: Axes, explanation: Explanation) -> None:
     peak = float(loudest.max()) or 1.0
     axes.set_ylim(-1.05 * peak, 1.05 * peak)
     axes.set_yticks([])
-    _title(axes, "moment by moment, log-odds; blue for the answer, orange against it")
+    _title(
+        axes,
+        f"moment by moment, {_COLORS}\nbars: share (integrated gradients); line: drop where it is blank",
+    )
     _clean(axes)
     axes.tick_params(labelbottom=False, length=0)
 
@@ -223,19 +214,12 @@ def _moments(axes: Axes, explanation: Explanation) -> None:
     drops = np.array([moment.drop for moment in moments])
     colors = [FOR if share >= 0 else AGAINST for share in shares]
     axes.bar(starts, shares, widths * 0.94, align="edge", color=colors)
-    (line,) = axes.step(
-        np.append(starts, moments[-1].end),
-        np.append(drops, drops[-1]),
-        where="post",
-        color=INK,
-        lw=1.3,
-        label="drop where it is blank",
-    )
+    ends = np.append(starts, moments[-1].end)
+    axes.step(ends, np.append(drops, drops[-1]), where="post", color=INK, lw=1.3)
     axes.axhline(0, color=FAINT, lw=1)
     axes.set_xlim(0, moments[-1].end)
     axes.set_ylim(*_limits([*shares, *drops]))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.legend(handles=[Patch(color=FOR, label="share (integrated gradients)"), line], **_LEGEND)
     axes.set_xlabel("seconds", color=INK)
     _clean(axes)
 
@@ -288,13 +272,12 @@ def explanation_tables(explanation: Explanation) -> Group:
     """
     prediction, told = explanation.prediction, explanation.completeness
     answers = Table(title="answers", title_justify="left")
-    answers.add_column("")
-    labels = [label for label, _ in prediction.ranking]
-    for label in labels:
-        answers.add_column(label, justify="right")
-    answers.add_row("as it is", *(f"{probability:.1%}" for _, probability in prediction.ranking))
-    for name, changed in explanation.counterfactuals.items():
-        answers.add_row(name, *(f"{changed.probabilities[label]:.1%}" for label in labels))
+    answers.add_column("emotion")
+    for name in ("as it is", *explanation.counterfactuals):
+        answers.add_column(name, justify="right")
+    for label, probability in prediction.ranking:
+        changed = (other.probabilities[label] for other in explanation.counterfactuals.values())
+        answers.add_row(label, *(f"{each:.1%}" for each in (probability, *changed)))
     parts: list[RenderableType] = [Text(explanation.sentence, style="bold"), Text(), answers]
     rows = {
         "word": [(word.word, word.share, word.drop) for word in explanation.words],

@@ -1,19 +1,21 @@
 """Plot of a timeline: waveform, answers, smoothed probabilities with their peaks and words, for each voice."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
+from rich.cells import cell_len
 
 from mmer.corpora.emotion_colors import emotion_colors
-from mmer.display.picture import FAINT, INK, Picture, legend_name
+from mmer.display.picture import FAINT, INK, Picture, ink_on, legend_name
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
 from mmer.inference.timeline.segments import warning_lines
@@ -26,7 +28,9 @@ NARROW = 0.03  # inches, about 4 pixels
 BINS = 240  # time bins that show the emotion of most of their speech where segments are narrow
 CHARACTER = 0.075  # inches per letter of the transcript
 LINES = 4  # most emotions that are drawn as lines
-_WARNING = 120  # characters in a line of a warning
+_TITLE = 110  # characters in a line of the title
+_MARK = "\u200e"  # takes no room, and is written from left to right
+_ENTRY = 0.67  # inches of a legend's entry beside its name
 HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
 
 
@@ -79,24 +83,33 @@ def plot_timeline(
         for kind, name, inside in rows
     ]
     figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights)), dpi=130, layout="constrained")
-    warnings = [figure.label(f"Warning: {line}", _WARNING) for line in warning_lines(segments)]
-    if warnings:
-        figure.set_figheight(figure.get_figheight() + 0.2 * (1 + "\n".join(warnings).count("\n")) + 0.3)
+    lines = [title, *(f"Warning: {line}" for line in warning_lines(segments))]
+    title = "\n".join(figure.label(line, _TITLE) for line in lines)
+    names = {label: figure.label(label, 40, 1) for label in labels}
+    entries = [names[label] for label in labels]
+    if any(segment.error is not None for segment in segments):
+        entries.append("no answer")
+    widths = [_ENTRY + 0.085 * cell_len(name) for name in entries]
+    beside = sum(widths) + 0.12 * cell_len(title) < WIDTH and "\n" not in title
+    columns = len(entries) if beside else _columns(widths)
+    if not beside:
+        below = 0.2 * title.count("\n") + 0.21 * ceil(len(entries) / columns)
+        figure.set_figheight(figure.get_figheight() + below + 0.1)
     grid: Any = figure.subplots(len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=heights or None)
     colors = {label: color.light for label, color in emotion_colors(labels).items()}
     for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
-        shares = _shares(inside, labels, duration) if kind == "answers" else ""
+        shares = _shares(inside, names, duration) if kind == "answers" else ""
         if name:
-            axes.set_title(_shortened(name), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
+            axes.set_title(_shortened(name, 60), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
         if shares:
             axes.set_title(shares, loc="right", fontsize=8, color=INK, pad=3)
         if kind == "wave":
             _draw_wave(axes, peaks[name or "mix"])
         elif kind == "answers":
-            _draw_answers(axes, inside, duration, colors)
+            _draw_answers(axes, inside, duration, colors, names)
         elif kind == "lines":
-            _draw_lines(axes, inside, duration, colors)
+            _draw_lines(axes, inside, duration, colors, names)
         else:
             _draw_words(axes, inside, duration)
     last = grid[-1, 0]
@@ -114,20 +127,29 @@ def plot_timeline(
             color=INK,
             loc="left",
         )
-    handles: list[Patch] = [Patch(color=colors[label], label=legend_name(label)) for label in labels]
-    if any(segment.error is not None for segment in segments):
+    handles: list[Patch] = [Patch(color=colors[label], label=legend_name(names[label])) for label in labels]
+    if len(entries) > len(handles):
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch="////", label="no answer"))
     figure.legend(
         handles=handles,
-        loc="outside lower right" if warnings else "outside upper right",  # beside a title of one line
-        ncols=len(handles),
+        loc="outside upper right" if beside else "outside lower left",
+        ncols=columns,
         frameon=False,
         fontsize=10,
         labelcolor=INK,
     )
-    title = "\n".join([title, *warnings])
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     figure.savefig(path, format=format or (None if isinstance(path, str | Path) else "png"))
+
+
+def _columns(widths: Sequence[float]) -> int:
+    """Choose the columns of a legend whose entries have these widths in inches, filled column by column."""
+    for columns in range(len(widths), 1, -1):
+        rows, longer = divmod(len(widths), columns)
+        starts = [rows * place + min(place, longer) for place in range(columns + 1)]
+        if sum(max(widths[start:end]) for start, end in pairwise(starts)) < 0.98 * WIDTH:
+            return columns
+    return 1
 
 
 def _panels(segments: Sequence[Prediction]) -> dict[tuple[str, str], list[Prediction]]:
@@ -153,7 +175,13 @@ def _draw_wave(axes: Axes, peaks: NDArray[np.float32]) -> None:
     axes.set_yticks([])
 
 
-def _draw_answers(axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str]) -> None:
+def _draw_answers(
+    axes: Axes,
+    segments: list[Prediction],
+    duration: float,
+    colors: Mapping[str, str],
+    names: Mapping[str, str],
+) -> None:
     many = _are_many(segments, duration)
     blocks = (
         _binned(segments, duration)
@@ -163,10 +191,9 @@ def _draw_answers(axes: Axes, segments: list[Prediction], duration: float, color
     for start, end, label in blocks:
         # A thin white line separates neighbors.
         axes.axvspan(start, max(end, start), color=colors[label], lw=0 if many else 0.4, ec="white")
-        if not many and (end - start) / duration * WIDTH > 0.075 * len(label) + 0.05:
-            axes.text(
-                (start + end) / 2, 0.47, label, ha="center", va="center", fontsize=8.5, color=_ink_on(colors[label])
-            )  # fmt: skip
+        name, ink = names[label], ink_on(colors[label])
+        if not many and (end - start) / duration * WIDTH > 0.075 * cell_len(name) + 0.05:
+            axes.text((start + end) / 2, 0.47, name, ha="center", va="center", fontsize=8.5, color=ink)
     for segment in segments:
         if segment.error is not None:
             start, end = _span(segment)
@@ -176,14 +203,13 @@ def _draw_answers(axes: Axes, segments: list[Prediction], duration: float, color
     axes.spines["bottom"].set_visible(False)
 
 
-def _ink_on(color: str) -> str:
-    """Choose white or black for text on a ground, whichever has more contrast."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
-
-
-def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors: dict[str, str]) -> None:
+def _draw_lines(
+    axes: Axes,
+    segments: list[Prediction],
+    duration: float,
+    colors: Mapping[str, str],
+    names: Mapping[str, str],
+) -> None:
     """Draw the smoothed probabilities of the main emotions, and mark their peaks; or the value of each dimension."""
     if any(segment.dimensions for segment in segments):
         for segment in segments:
@@ -201,7 +227,7 @@ def _draw_lines(axes: Axes, segments: list[Prediction], duration: float, colors:
         axes.plot(curves.times, curves.values[:, labels.index(each.label)], color=colors[each.label], lw=1.8)
     peaks = [(each.label, each.peak) for each in main if each.peak]
     top = top_of([peak.probability for _, peak in peaks])
-    _mark_peaks(axes, peaks, duration, colors, top)
+    _mark_peaks(axes, peaks, duration, colors, names, top)
     axes.set_ylim(0, HEADROOM * top)
     axes.set_yticks([0, top / 2, top], ["0", f"{top / 2:.0%}", f"{top:.0%}"])
     axes.grid(axis="y", color=FAINT, lw=0.5, alpha=0.6)
@@ -218,15 +244,19 @@ def top_of(peaks: Sequence[float]) -> float:
 
 
 def _mark_peaks(
-    axes: Axes, peaks: list[tuple[str, Peak]], duration: float, colors: dict[str, str], top: float
+    axes: Axes,
+    peaks: list[tuple[str, Peak]],
+    duration: float,
+    colors: Mapping[str, str],
+    names: Mapping[str, str],
+    top: float,
 ) -> None:
     """Mark peaks, each with its emotion, probability and time above it, side by side where they are close."""
     texts, widths, places, free = list[str](), list[float](), list[float](), 0.0
     peaks = sorted(peaks, key=lambda each: each[1].start)
     for label, peak in peaks:
-        name = label if len(label) <= 16 else f"{label[:15]}…"
-        texts.append(f"{name} {peak.probability:.0%} at {_clock(round(peak.start))}")
-        widths.append((0.068 * len(texts[-1]) + 0.1) / WIDTH * duration)
+        texts.append(f"{_before_numbers(names[label])} {peak.probability:.0%} at {_clock(round(peak.start))}")
+        widths.append((0.068 * cell_len(texts[-1]) + 0.1) / WIDTH * duration)
         places.append(max((peak.start + peak.end) / 2, free + widths[-1] / 2))
         free = places[-1] + widths[-1] / 2
     free = duration
@@ -240,20 +270,26 @@ def _mark_peaks(
         axes.text(place, 1.17 * top, text, ha="center", va="bottom", fontsize=8, color=INK)
 
 
-def _shares(segments: Sequence[Prediction], labels: Sequence[str], duration: float) -> str:
+def _shares(segments: Sequence[Prediction], names: Mapping[str, str], duration: float) -> str:
     """Write the shares of speech of the main emotions, with their intervals."""
     told = []
-    for each in summarize(segments, labels, duration)[0].main(LINES):
+    for each in summarize(segments, list(names), duration)[0].main(LINES):
         low, high = each.share_low, each.share_high
         between = "" if low is None or high is None else f" ({100 * low:.0f} – {high:.0%})"
-        name = each.label if len(each.label) <= 16 else f"{each.label[:15]}…"
-        told.append(f"{name} {each.share or 0:.0%}{between}")
+        told.append(f"{_before_numbers(names[each.label])} {each.share or 0:.0%}{between}")
     return "   ".join(told)
 
 
-def _shortened(name: str) -> str:
-    """Shorten the name of a voice."""
-    return name if len(name) <= 60 else f"{name[:59]}…"
+def _before_numbers(name: str) -> str:
+    """Cut a name, and enclose one written from right to left in marks, so that the numbers keep their direction."""
+    name = _shortened(name, 16)
+    turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in name)
+    return f"{_MARK}{name}{_MARK}" if turned else name
+
+
+def _shortened(name: str, most: int) -> str:
+    """Cut a name to `most` characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
