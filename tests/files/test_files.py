@@ -117,12 +117,14 @@ class TestBeforeTheWork:
             ("file/a.csv", "file is a file"),
             ("full.csv", r"\(No space left on device\)"),
             ("x" * 256, r"\(File name too long\)"),
+            ("link.csv", "there is no folder .*nowhere"),
         ],
     )
     def test_files_that_cannot_be_written(self, tmp_path: Path, name: str, reason: str) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("x")
         (tmp_path / "full.csv").symlink_to("/dev/full")
+        (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere" / "a.csv")
         before = names(tmp_path)
         with pytest.raises(MMERError, match=rf"cannot be written,? .*{reason}"):
             check_output_file(tmp_path / name)

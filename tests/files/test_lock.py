@@ -122,3 +122,13 @@ def test_of_the_processes_of_one_torchrun_the_first_has_the_lock(
         monkeypatch.setenv("RANK", "1")
         with only_writer(tmp_path, "train"):
             assert (tmp_path / LOCK).exists()
+
+
+def test_a_file_in_the_place_of_the_folder_and_a_link_to_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(MMERError, match=r"file cannot be written to \(it is a file\); use another folder"):
+        only_writer(tmp_path / "file", "score").__enter__()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "scores")
+    with only_writer(tmp_path / "link", "score"):
+        (tmp_path / "link" / "a").write_text("x")
+    assert (tmp_path / "disk" / "scores" / "a").exists()

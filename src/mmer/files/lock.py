@@ -88,12 +88,11 @@ def only_writer(folder: Path, function: str) -> Iterator[None]:
         return
     existed = folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.resolve().mkdir(parents=True, exist_ok=True)  # also where a link leads to
         lock = take_lock(folder, function)
     except OSError as error:
-        raise MMERError(
-            f"{folder} cannot be written to ({error.strerror or error}); use another folder"
-        ) from error
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror or error
+        raise MMERError(f"{folder} cannot be written to ({reason}); use another folder") from error
     try:
         yield
     finally:

@@ -213,6 +213,8 @@ def check_output_file(path: Paths, inputs: Iterable[Paths] = ()) -> None:
             raise _without_folder(path.parent, path)
         check_not_input(path, inputs)
         target = Path(os.path.realpath(path))
+        if not target.parent.is_dir():
+            raise _without_folder(target.parent, path)
         if found is not None:
             with open(target, "r+b"):  # a replacement would ignore that it is read-only
                 pass
