@@ -77,3 +77,11 @@ def test_a_folder_of_something_else_is_left_alone(what: str, tmp_path: Path) -> 
     )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     assert (tmp_path / "thesis.tex").read_text() == "my own"
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_a_file_in_the_place_of_the_folder_is_called_one(what: str, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("my own")
+    with pytest.raises(MMERError, match=r"thesis.tex.* is a file"):
+        FUNCTIONS[what](tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "my own"

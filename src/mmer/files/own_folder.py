@@ -31,10 +31,12 @@ def check_own_folder(
         error: the kind of error.
 
     Raises:
-        MMERError: of that kind; the folder holds something else.
+        MMERError: of that kind; it is a file, or the folder holds something else.
     """
     if is_vacant(folder):
         return
+    if not folder.is_dir():
+        raise error(f"{folder} is a file; use another folder")
     names = _shown(folder)
     if mark not in names and (others := sorted(names - set(before))):
         raise error(
