@@ -52,6 +52,11 @@ def one_line(text: str) -> str:
     return " ".join(_LINE_END.split(shown(text).replace("\t", " ")))
 
 
+def shortened(text: str, most: int) -> str:
+    """Cut text to `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def lines_of(text: str) -> list[str]:
     r"""Split text where files end their lines, at `\n`, `\r\n` and `\r`.
 

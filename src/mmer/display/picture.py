@@ -6,9 +6,10 @@ import re
 import textwrap
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
+from rich.cells import cell_len
 
 from mmer.files.writing import writing
 from mmer.plain_text import one_line, shown
@@ -106,6 +108,21 @@ def ink_on(ground: ColorType) -> str:
 def legend_name(name: str) -> str:
     """Give a name that a legend shows: matplotlib leaves out what begins with an underscore."""
     return f"\u200b{name}" if name.startswith("_") else name
+
+
+def legend_widths(names: Sequence[str], size: float) -> list[float]:
+    """Estimate the inches that entries of a legend take in one row, at a font size in points."""
+    return [0.067 * size + 0.0085 * size * cell_len(name) for name in names]
+
+
+def legend_columns(widths: Sequence[float], room: float) -> int:
+    """Choose the most columns with which a legend is `room` inches wide; it is filled column by column."""
+    for columns in range(len(widths), 1, -1):
+        rows, longer = divmod(len(widths), columns)
+        starts = [rows * place + min(place, longer) for place in range(columns + 1)]
+        if sum(max(widths[start:end]) for start, end in pairwise(starts)) < room:
+            return columns
+    return 1
 
 
 def _draw_plainly(figure: Picture, *, spelled: bool) -> None:

@@ -20,8 +20,11 @@ from commands import SMALL, make_recordings, run, train_folds_here, undrawn
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
+from mmer.display.picture import Picture
 from mmer.errors import MMERError
+from mmer.evaluation.intervals import Interval
 from mmer.evaluation.report import page as report
+from mmer.evaluation.report import plots as report_plots
 from mmer.evaluation.report import tables as report_tables
 from mmer.evaluation.report.page import write_report
 from mmer.evaluation.report.run_files import Run, protocol, read_run, warnings
@@ -306,6 +309,36 @@ def test_calibration_error_by_hand(ordinary: Path):
     assert bins["low"].tolist() == pytest.approx([0.5, 0.8, 0.9])
     assert bins["accuracy"].tolist() == [0.5, 1, 1]
     assert report_tables.calibration_error(bins) == pytest.approx((2 * 0.075 + 0.1 + 0) / 4)
+
+
+def test_long_names_stay_in_their_pictures(monkeypatch: pytest.MonkeyPatch):
+    kept: list[Picture] = []
+    monkeypatch.setattr(report_plots, "Picture", lambda **named: kept.append(Picture(**named)) or kept[-1])
+    labels = [f"{n} disappointed and resigned, almost despairing" for n in range(12)]
+    report_plots.embedding_map(np.eye(12)[:, :2], labels, labels, labels)
+    speakers = pd.DataFrame({"speaker": labels, "gender": labels, "balanced_accuracy": 0.5})
+    report_plots.speaker_dots(speakers, 0.5, Interval(0.5, 0.4, 0.6, 0.95, 12, "speaker"))
+    for figure in kept:
+        (axes,) = figure.axes
+        (legend,) = figure.legends
+        frame, panel = legend.get_window_extent(), axes.get_window_extent()
+        assert frame.x0 >= 0
+        assert frame.x1 <= figure.bbox.x1
+        assert panel.height > figure.bbox.height / 3
+        assert panel.width > figure.bbox.width / 3
+
+
+def test_groups_without_a_worst_are_not_said_to_have_one(ordinary: Path):
+    run = read_run(ordinary)
+    few = report_tables.groups(replace(run, predictions=run.predictions.iloc[:19]))
+    many = report_tables.groups(
+        replace(run, predictions=pd.concat([run.predictions] * 20, ignore_index=True))
+    )
+    assert few is not None
+    assert many is not None
+    assert ("Bold" in few.caption, few.strong) == (False, ())
+    assert "Bold" in many.caption
+    assert many.strong
 
 
 def test_most_confident_mistakes_by_hand(ordinary: Path):

@@ -15,15 +15,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from mmer.corpora.emotion_colors import emotion_colors
-from mmer.display.picture import FAINT, INK, Picture, legend_name, soft_axes
+from mmer.display.picture import FAINT, INK, Picture, legend_columns, legend_name, legend_widths, soft_axes
 from mmer.evaluation.calibration.plots import draw_reliability
 from mmer.evaluation.intervals import Interval
 from mmer.evaluation.plots import COLORS, NAMES
-from mmer.plain_text import counted
+from mmer.plain_text import counted, shortened
 
 WIDTH = 4.4  # inches; the page scales plots to the screen
 _GROUPS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _MARKERS = "osD^vP*X"
+_LEGEND = 9  # points of the legend's text
+_NAME = 24  # characters of a name in a plot
 _NAMED = 30  # most speakers for which each has its own line
 _PAGE_COLORS = {INK: "currentColor", FAINT: "var(--rule)", "#0072b2": "var(--blue)"}
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -57,7 +59,7 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
             label=legend_name(str(gender)) or "unknown",
         )
     if count <= _NAMED:
-        axes.set_yticks(rows, speakers["speaker"].tolist())
+        axes.set_yticks(rows, [shortened(speaker, _NAME) for speaker in speakers["speaker"]])
     else:
         axes.set_yticks([])
         axes.set_ylabel(f"{counted(count, 'speaker')}", color=INK)
@@ -66,7 +68,7 @@ def speaker_dots(speakers: pd.DataFrame, pooled: float, found: Interval) -> str:
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("balanced accuracy", color=INK)
     if speakers["gender"].notna().any():
-        _legend(figure, axes, 3)
+        _legend(figure, axes)
     words = f"Balanced accuracy of {counted(count, 'speaker')}, from {speakers['balanced_accuracy'].min():.1%} to "
     return _svg(
         figure, "dots", f"{words}{speakers['balanced_accuracy'].max():.1%}; all together {pooled:.1%}."
@@ -168,7 +170,7 @@ def embedding_map(
         emotions, predicted: (utterances,).
         labels: emotions in the order of the legend.
     """
-    figure = Picture(figsize=(WIDTH, WIDTH + 0.2), dpi=72, layout="constrained")
+    figure = Picture(figsize=(WIDTH, WIDTH), dpi=72, layout="constrained")
     axes = figure.subplots()
     truth, answers = np.asarray(emotions), np.asarray(predicted)
     colors = emotion_colors(labels)
@@ -184,15 +186,25 @@ def embedding_map(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(FAINT)
-    _legend(figure, axes, 3)
+    _legend(figure, axes)
     words = f"Map of the embeddings of {counted(len(places), 'utterance')}, colored by true emotion."
     return _svg(figure, "map", words, _PAGE_COLORS | {color.light: color.css for color in colors.values()})
 
 
-def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Write a legend below the axes, and make the figure as much higher."""
     handles, names = axes.get_legend_handles_labels()
+    names = [shortened(name, _NAME) for name in names]
+    columns = legend_columns(legend_widths(names, _LEGEND), WIDTH)
+    figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(names) // columns))
     figure.legend(
-        handles, names, loc="outside lower center", ncols=columns, frameon=False, labelcolor=INK, fontsize=9
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=_LEGEND,
     )
 
 

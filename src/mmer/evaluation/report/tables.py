@@ -15,7 +15,7 @@ from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.report.run_files import Run
 from mmer.evaluation.results import RunMetrics, SelectionBias
-from mmer.evaluation.slices import slices
+from mmer.evaluation.slices import SMALLEST, slices
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import shown
 
@@ -219,7 +219,11 @@ def groups(run: Run) -> ReportTable | None:
     ]
     worst = tuple(place for place, bad in enumerate(found["worst"]) if bad)
     columns = ["by", "group", "utterances", FIGURES["accuracy"], FIGURES["balanced_accuracy"]]
-    caption = "Figures of groups of utterances, the lowest balanced accuracy of each kind in bold."
+    caption = "Figures of groups of utterances."
+    if worst:
+        caption = (
+            f"{caption} Bold: the lowest balanced accuracy of each kind, of groups of {SMALLEST} and more."
+        )
     return ReportTable("groups", caption, columns, rows, worst, words=2) if rows else None
 
 

@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,11 +14,12 @@ from numpy.typing import NDArray
 from rich.cells import cell_len
 
 from mmer.corpora.emotion_colors import emotion_colors
-from mmer.display.picture import FAINT, INK, Picture, ink_on, legend_name
+from mmer.display.picture import FAINT, INK, Picture, ink_on, legend_columns, legend_name, legend_widths
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
 from mmer.inference.timeline.segments import warning_lines
 from mmer.inference.timeline.summary import Peak, summarize
+from mmer.plain_text import shortened
 
 PICTURES = (".png", ".svg", ".pdf")
 WIDTH = 12.0  # inches
@@ -30,7 +30,7 @@ CHARACTER = 0.075  # inches per letter of the transcript
 LINES = 4  # most emotions that are drawn as lines
 _TITLE = 110  # characters in a line of the title
 _MARK = "\u200e"  # takes no room, and is written from left to right
-_ENTRY = 0.67  # inches of a legend's entry beside its name
+_LEGEND = 10  # points of the legend's text
 HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
 
 
@@ -89,9 +89,9 @@ def plot_timeline(
     entries = [names[label] for label in labels]
     if any(segment.error is not None for segment in segments):
         entries.append("no answer")
-    widths = [_ENTRY + 0.085 * cell_len(name) for name in entries]
+    widths = legend_widths(entries, _LEGEND)
     beside = sum(widths) + 0.12 * cell_len(title) < WIDTH and "\n" not in title
-    columns = len(entries) if beside else _columns(widths)
+    columns = len(entries) if beside else legend_columns(widths, 0.98 * WIDTH)
     if not beside:
         below = 0.2 * title.count("\n") + 0.21 * ceil(len(entries) / columns)
         figure.set_figheight(figure.get_figheight() + below + 0.1)
@@ -101,7 +101,7 @@ def plot_timeline(
         _clean(axes)
         shares = _shares(inside, names, duration) if kind == "answers" else ""
         if name:
-            axes.set_title(_shortened(name, 60), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
+            axes.set_title(shortened(name, 60), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
         if shares:
             axes.set_title(shares, loc="right", fontsize=8, color=INK, pad=3)
         if kind == "wave":
@@ -135,21 +135,11 @@ def plot_timeline(
         loc="outside upper right" if beside else "outside lower left",
         ncols=columns,
         frameon=False,
-        fontsize=10,
+        fontsize=_LEGEND,
         labelcolor=INK,
     )
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     figure.savefig(path, format=format or (None if isinstance(path, str | Path) else "png"))
-
-
-def _columns(widths: Sequence[float]) -> int:
-    """Choose the columns of a legend whose entries have these widths in inches, filled column by column."""
-    for columns in range(len(widths), 1, -1):
-        rows, longer = divmod(len(widths), columns)
-        starts = [rows * place + min(place, longer) for place in range(columns + 1)]
-        if sum(max(widths[start:end]) for start, end in pairwise(starts)) < 0.98 * WIDTH:
-            return columns
-    return 1
 
 
 def _panels(segments: Sequence[Prediction]) -> dict[tuple[str, str], list[Prediction]]:
@@ -282,14 +272,9 @@ def _shares(segments: Sequence[Prediction], names: Mapping[str, str], duration: 
 
 def _before_numbers(name: str) -> str:
     """Cut a name, and enclose one written from right to left in marks, so that the numbers keep their direction."""
-    name = _shortened(name, 16)
+    name = shortened(name, 16)
     turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in name)
     return f"{_MARK}{name}{_MARK}" if turned else name
-
-
-def _shortened(name: str, most: int) -> str:
-    """Cut a name to `most` characters."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
