@@ -17,6 +17,7 @@ from processes import Process
 
 from mmer.corpora.corpus import Corpus
 from mmer.inference.explain import attribution
+from mmer.inference.timeline.output_formats import SUFFIXES
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
 Command = Callable[..., Outcome]
@@ -212,6 +213,7 @@ FULL = [
     ("score MODEL in --out a", 2000, "a/_recordings.parquet"),
     ("corpus transcribe in --with ctc:MODEL -o a.csv", 50, "a.csv.part.jsonl"),
     ("evaluate MODEL in --out a", 500, "a/metrics.json"),
+    ("robustness MODEL in --axes loudness:-20 --out a", 100, "a/settings.json"),
 ]
 
 
@@ -234,6 +236,8 @@ def test_a_disk_that_fills_is_one_line_and_no_half_file(
     assert f"{file}: cannot be written (File too large)" in told[0]
     unfinished = {".part", ".safetensors", ".pt", ".onnx", ".mmer"}
     assert [path for path in place.rglob("*") if path.suffix in unfinished] == []
+    if not line.startswith("train"):  # which is seen to go on elsewhere
+        assert processes.run(*arguments).returncode == 0
 
 
 def test_odd_names_in_a_folder(mmer: Command, model: Path, place: Path) -> None:
@@ -261,6 +265,20 @@ def test_odd_names_in_a_folder(mmer: Command, model: Path, place: Path) -> None:
     assert [json.loads(line)["audio_path"] for line in printed.out.splitlines()] == paths[0]
     assert mmer("score", model, "odd", "--out", "scores").code == 2
     assert sorted(pd.read_parquet(place / "scores")["audio_path"]) == sorted(paths[0])
+    one = os.fsdecode(os.path.join(folder, names[0]))
+    for suffix in SUFFIXES:
+        assert mmer("timeline", model, one, "-o", f"one{suffix}").code == 0, suffix
+    assert (place / "one.rttm").read_text("utf-8").startswith("SPEAKER caf\\xe9 1 ")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named(mmer: Command, place: Path) -> None:
+    folder = os.fsdecode(b"caf\xe9")
+    shutil.copytree(place / "in", place / folder)
+    done = mmer("corpus", "prepare", folder, "-o", "kaldi:data")
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    told = "caf\\xe9/0.opus: this name is not UTF-8, which is needed here; rename that file or folder"
+    assert done.err.endswith(f"{told}\n")
 
 
 def test_a_killed_prediction_leaves_no_half_file(model: Path, place: Path, clips_many: Path) -> None:

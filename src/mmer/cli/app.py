@@ -163,6 +163,13 @@ def _one_line_errors(ctx: Any = None) -> Iterator[None]:
         _tell_failure(str(interruption) or _interrupted(meta.get(_RUNNING)))
         terminated = any(isinstance(each, Terminated) for each in (interruption, interruption.__context__))
         sys.exit(143 if terminated else 130)
+    except UnicodeEncodeError as error:
+        name = _name_of_bytes(error)
+        if debug or name is None:
+            raise
+        _abandon_output()
+        _tell_failure(f"{name}: this name is not UTF-8, which is needed here; rename that file or folder")
+        sys.exit(2)
     except Exception as error:
         if debug or not is_out_of_memory(error):
             raise
@@ -190,6 +197,14 @@ def _tell_failure(reason: str) -> None:
     tell(f"mmer: {reason}")
     if has_parent():
         print(Failure(reason=reason).line(), flush=True)
+
+
+def _name_of_bytes(error: UnicodeEncodeError) -> str | None:
+    """Return the line of text with the name of a file that is not UTF-8; None where it is none."""
+    if not 0xDC80 <= ord(error.object[error.start]) <= 0xDCFF:  # how Python reads such bytes
+        return None
+    before, after = error.object[: error.start], error.object[error.start :]
+    return before.rpartition("\n")[2] + after.partition("\n")[0]
 
 
 def _abandon_output() -> None:

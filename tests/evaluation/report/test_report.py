@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -468,6 +469,21 @@ def test_errors_are_one_line(copied: Path, tmp_path: Path, capfd, monkeypatch: p
     assert "neither a test nor a validation split was judged" in error(copied)
     (copied / "metrics.json").unlink()
     assert "is not finished, it holds no metrics.json; mmer train" in error(copied)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have no limit there")
+def test_a_report_on_a_disk_that_was_full_is_written_by_the_same_call(copied: Path, tmp_path: Path):
+    import resource
+
+    out = tmp_path / "report"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(MMERError, match=r"report\.html: cannot be written \(File too large\)"):
+            write_report(copied, out, console=quiet())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert write_report(copied, out, console=quiet()).exists()
 
 
 def test_a_missing_file_is_named(copied: Path):

@@ -99,8 +99,10 @@ def write_report(
     )
     page = environment.get_template("report.html.jinja").render(context)
     with writable(folder):
-        (folder / "tables").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / PAGE, page)  # first, since it marks the folder as a report
+    with writable(folder):
+        (folder / "tables").mkdir(exist_ok=True)
     for table in written:
         write_text(folder / "tables" / f"{table.name}.tex", table.latex())
         write_text(folder / "tables" / f"{table.name}.md", table.markdown())

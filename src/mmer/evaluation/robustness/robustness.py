@@ -195,9 +195,9 @@ def _open(out: Path, settings: RobustnessSettings) -> None:
         unknown = {name for name in _CONTENT if vars(before)[name] is None}  # in files of early versions
         asked = {name: value for name, value in vars(settings).items() if name not in unknown}
         refuse_other(out, "holds results of something else", differences(vars(before), asked, _CONTENT))
+    settings.write(file)  # first, since it marks the folder as one of results
     with writable(out):
-        (out / "answers").mkdir(parents=True, exist_ok=True)
-    settings.write(file)
+        (out / "answers").mkdir(exist_ok=True)
 
 
 def _answers(

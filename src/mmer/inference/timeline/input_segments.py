@@ -13,7 +13,7 @@ from mmer.corpora.delimited import read_delimited
 from mmer.corpora.tables import brief, with_points
 from mmer.errors import MMERError, reading
 from mmer.extras import import_extra
-from mmer.plain_text import lines_of
+from mmer.plain_text import lines_of, valid
 from mmer.text.names import header, tidy
 
 _SIDES = {"1": "left", "2": "right"}
@@ -105,7 +105,7 @@ def _is_seconds(text: str) -> bool:
 
 def rttm_name(recording: str) -> str:
     """Return the name of a recording in an RTTM file: its stem, in one word."""
-    return tidy(Path(recording).stem).replace(" ", "_")
+    return valid(tidy(Path(recording).stem)).replace(" ", "_")
 
 
 def _read_textgrid(path: Path, recording: str, tiers: list[str]) -> list[Segment]:

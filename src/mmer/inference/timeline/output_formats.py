@@ -12,7 +12,7 @@ from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.input_segments import rttm_name
 from mmer.inference.timeline.plot import PICTURES
 from mmer.inference.timeline.segments import voice
-from mmer.plain_text import shown
+from mmer.plain_text import shown, valid
 
 Tiers = dict[str, list[tuple[float, float, str]]]
 _CHANNEL_NUMBERS = {"mix": "1", "left": "1", "right": "2"}
@@ -160,7 +160,7 @@ def _write_eaf(segments: Sequence[Prediction], path: Path, recording: str) -> No
         file = Path(recording).resolve()
         kinds = {".wav": "audio/x-wav", ".mp4": "video/mp4", ".m4a": "audio/mp4", ".mp3": "audio/mpeg"}
         kind = kinds.get(file.suffix.lower(), "unknown")
-        document.add_linked_file(file.as_uri(), relpath=file.name, mimetype=kind)
+        document.add_linked_file(file.as_uri(), relpath=valid(file.name), mimetype=kind)
     for name, intervals in (_tiers(segments) or {"emotion": []}).items():
         document.add_tier(name)
         for start, end, text in intervals:
