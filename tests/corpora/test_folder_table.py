@@ -71,6 +71,17 @@ def test_it_says_what_it_found_and_what_is_empty(tmp_path: Path) -> None:
     ]
 
 
+def test_it_says_what_to_do_where_names_say_no_emotion(tmp_path: Path) -> None:
+    """Emotions in a language that it does not read are taken for speakers."""
+    names = [f"{emotion}/{n}.wav" for emotion in ("\u0437\u043b\u043e", "\u0440\u0430\u0434") for n in (1, 2)]
+    found = write_folder_table(folder_of(tmp_path / "a", *names))
+    assert found.lines[2] == (
+        "emotion: empty for all; fill it in; if the speakers above are emotions, call that column emotion"
+    )
+    nothing = write_folder_table(folder_of(tmp_path / "b", "1.wav", "2.wav"))
+    assert nothing.lines[1:3] == ["speaker: empty for all; fill it in", "emotion: empty for all; fill it in"]
+
+
 @pytest.mark.parametrize("existing", ["metadata.csv", "metadata.jsonl", "train/metadata.csv"])
 def test_a_table_is_never_overwritten(tmp_path: Path, existing: str) -> None:
     folder_of(tmp_path, "a.wav", existing)

@@ -129,6 +129,15 @@ def test_recordings_beside_the_metadata_are_told(tmp_path: Path) -> None:
     assert any("unlisted.wav" in note for note in read_recordings(tmp_path).notes)
 
 
+@pytest.mark.parametrize("written", ["C:\\me\\rec\\a.wav", "file:///rec/a.wav", "/rec/a.wav", "a"])
+def test_recordings_that_the_metadata_names_otherwise_are_told(tmp_path: Path, written: str) -> None:
+    sound(tmp_path / "a.wav")
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{written},sad\n")
+    (told,) = (note for note in read_recordings(tmp_path).notes if "under another name" in note)
+    assert told.startswith("1 file of the metadata, such as ")
+    assert told.endswith("write file_name relative to the folder and with its suffix: a.wav")
+
+
 def test_a_spreadsheet_that_is_taken_for_metadata_is_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16_000)
     assert read_recordings(tmp_path).notes == []

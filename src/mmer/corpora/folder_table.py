@@ -55,10 +55,13 @@ class FolderTable:
     @property
     def lines(self) -> list[str]:
         """What was found and what is empty, a line for each column."""
+        emotions = _told("emotion", self.emotions, self.without_emotion)
+        if self.speakers and not self.emotions:
+            emotions += "; if the speakers above are emotions, call that column emotion"
         return [
             f"{self.path}: {counted(self.recordings, 'recording')}",
             _told("speaker", self.speakers, self.without_speaker),
-            _told("emotion", self.emotions, self.without_emotion),
+            emotions,
             "transcript: empty for all; fill it in, or leave it empty where words are not known",
         ]
 
@@ -166,9 +169,11 @@ def _is_emotion(text: str) -> bool:
 
 
 def _told(what: str, counts: Counter[str], without: int) -> str:
+    if not counts:
+        return f"{what}: empty for all; fill it in"
     named = [f"{name} {count}" for name, count in counts.most_common(_SHOWN)]
     more = [f"and {len(counts) - _SHOWN} more"] if len(counts) > _SHOWN else []
     found = counted(len(counts), what)
-    listed = f" ({', '.join([*named, *more])})" if named else ""
+    listed = f" ({', '.join([*named, *more])})"
     empty = f"; empty for {without}" if without else ""
     return f"{what}: {found}{listed}{empty}"

@@ -2,6 +2,7 @@
 
 import mimetypes
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from mmer.corpora.audio_folders import has_metadata
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.folders import files_below
 from mmer.errors import AudioError
+from mmer.plain_text import counted
 
 _SOUND = """
     8svx aac ac3 aif aifc aiff amr ape au avr awb bwf caf eac3 ec3 flac ircam m2a m4a m4b mka mp2
@@ -104,8 +106,27 @@ def unlisted(corpus: Corpus, folder: str | os.PathLike[str]) -> list[str]:
     found = find_recordings(folder)
     named = {os.path.realpath(path) for path in corpus.table["audio_path"].dropna().unique()}
     others = [path for path in found.files if os.path.realpath(path) not in named]
+    if not others:
+        return found.notes
     what = "recordings in the folder are not in its metadata and were left out"
-    return [*([listing(what, others, _SHOWN)] if others else []), *found.notes]
+    return [listing(what, others, _SHOWN), *_misnamed(corpus, folder, others), *found.notes]
+
+
+def _misnamed(corpus: Corpus, folder: str | os.PathLike[str], others: list[str]) -> list[str]:
+    """Return a note on recordings that the metadata seems to name, with other folders or without a suffix."""
+    names = {name: path for path in others for name in (Path(path).stem, Path(path).name)}
+    pairs = [
+        (os.path.relpath(path, folder), os.path.relpath(names[name], folder))
+        for path in corpus.table["audio_path"].dropna().unique()
+        if (name := re.split(r"[/\\]", path)[-1]) in names and not os.path.exists(path)
+    ]
+    if not pairs:
+        return []
+    wrong, right = pairs[0]
+    return [
+        f"{counted(len(pairs), 'file')} of the metadata, such as {wrong}, may be one of these under another name; "
+        f"write file_name relative to the folder and with its suffix: {right}"
+    ]
 
 
 def read_recordings(path: str | os.PathLike[str]) -> Corpus:

@@ -232,7 +232,7 @@ def _missing(corpus: Corpus, kept: Corpus) -> list[Row]:
 
 def _left_out_for_label(row: Row) -> Row:
     if pd.isna(row["emotion"]):
-        return skip(row, "without emotion", "the emotion column is empty")
+        return skip(row, "without emotion", "the column emotion is empty or missing")
     return skip(row, "of other emotions", f"{row['emotion']} is not among data.labels")
 
 
