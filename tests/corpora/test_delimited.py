@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import csv as arrow_csv
 
+from mmer.corpora import delimited
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError
@@ -161,3 +164,27 @@ def test_long_numbers_are_not_rounded(tmp_path: Path) -> None:
         CorpusError, match=r"speaker is 1\.2345678901234568e\+18 \(float\) in row 1; it must be text"
     ):
         Corpus(pd.DataFrame({**ids, "speaker": [float(long), None]}))
+
+
+def test_threads_that_read_a_table_hold_no_object_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of Arrow that let go of one after the interpreter's end aborted the command."""
+    size = 1_000_000
+    text = f"{HEADER}u1,a.wav,{'x' * size},sad,anna\n"
+    held: list[int] = []
+
+    class Reader:
+        @staticmethod
+        def read_csv(*source: object, **options: object) -> pa.Table:
+            held.append(pa.total_allocated_bytes() - before)
+            return arrow_csv.read_csv(*source, **options)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(arrow_csv, name)
+
+    monkeypatch.setattr(delimited, "arrow_csv", Reader())
+    before = pa.total_allocated_bytes()
+    assert len(read_table(written(tmp_path, text))["transcript"].iloc[0]) == size
+    assert held
+    assert min(held) >= size

@@ -141,12 +141,16 @@ def _check_lines_of_row(path: Path, lines: list[str], delimiter: str, row: list[
 
 def _parsed(text: str, delimiter: str) -> tuple[list[str], list[list[str | None]]]:
     header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-    data = text.encode()
+    # Arrow's own memory: a thread of it may let go of the data only after the answer, and where that was an object of
+    # Python, a command that had ended meanwhile was aborted ("terminate called without an active exception").
+    data = pa.BufferOutputStream()
+    data.write(text.encode())
+    size = data.tell()
     table = arrow_csv.read_csv(
-        pa.BufferReader(data),
+        pa.BufferReader(data.getvalue()),
         read_options=arrow_csv.ReadOptions(
             column_names=[str(number) for number in range(len(header))],
-            block_size=max(1 << 20, min(len(data) + 1, 2**31 - 1)),  # a cell may be as long as the file
+            block_size=max(1 << 20, min(size + 1, 2**31 - 1)),  # a cell may be as long as the file
         ),
         parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
