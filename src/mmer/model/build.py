@@ -23,7 +23,9 @@ from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.text.transcripts import spell_sounds, strip_annotations
 
 EQUAL_SHARES = 2600
-"""Number of recordings that teach a network and a linear classifier of functionals alike."""
+"""Number of recordings that teach a network that listens and a linear classifier of functionals alike."""
+EQUAL_SHARES_WITH_WORDS = 10_000
+"""The same for a network that reads too, beside a linear classifier of words: it has more ways to remember voices."""
 
 
 def build_model(
@@ -86,7 +88,12 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
     # Standardized over the clip, its functionals would be zero.
     standardizes_clips = speech.normalization != "utterance"
     has_functionals = speech.encoder == COMPACT and speech.compact.functionals and standardizes_clips
-    functionals = COUNT if has_functionals else 0
+    functionals = COUNT if has_functionals and uses_speech else 0
+    # The tokens of a pretrained encoder are many more, and it knows more of them than this corpus tells.
+    classifies_words = bool(functionals) and uses_text and recipe.model.text.encoder == COMPACT
+    share = 0.0
+    if functionals:
+        share = functionals_share(train, uses_text=uses_text, classifies_words=classifies_words)
     alphabet = None
     if uses_speech and objectives.ctc_weight and transcripts:
         official = objectives.formulation == "official"
@@ -94,10 +101,9 @@ def configure(recipe: Recipe, train: Corpus, labels: Sequence[str]) -> tuple[MME
 
     config = MMERConfig(
         speech_config=speech_config if uses_speech else None,
-        speech_functionals=functionals if uses_speech else 0,
-        functionals_share=functionals_share(train, uses_text=uses_text)
-        if uses_speech and functionals
-        else 0.0,
+        speech_functionals=functionals,
+        functionals_share=share,
+        classifies_words=classifies_words,
         text_config=text_config if uses_text else None,
         fusion=fusion,
         ablate=list(recipe.model.ablate),
@@ -147,19 +153,21 @@ def check_encoders(model: Model) -> None:
         _text_side(model.text, [])
 
 
-def functionals_share(train: Corpus, *, uses_text: bool) -> float:
-    """Return the share of the linear classifier of functionals in the answer of a network trained from scratch.
+def functionals_share(train: Corpus, *, uses_text: bool, classifies_words: bool) -> float:
+    """Return the share of the linear classifiers in the answer of a network trained from scratch.
 
     Few recordings teach a few hundred weights more than they teach a network, and many recordings teach a network more.
-    Of words, the functionals know nothing: beside a network that reads, they have half of the answer at most.
+    Without a classifier of words, functionals have half of the answer at most beside a network that reads.
 
     Args:
         train: training utterances.
         uses_text: whether the network reads.
+        classifies_words: whether there is a classifier of words.
     """
     recordings = int(train.table["audio_path"].notna().sum())
-    share = EQUAL_SHARES / (EQUAL_SHARES + recordings)
-    return min(share, 0.5) if uses_text else share
+    equal = EQUAL_SHARES_WITH_WORDS if classifies_words else EQUAL_SHARES
+    share = equal / (equal + recordings)
+    return min(share, 0.5) if uses_text and not classifies_words else share
 
 
 def with_fusion(recipe: Recipe, train: Corpus) -> Recipe:

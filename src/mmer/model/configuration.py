@@ -25,6 +25,7 @@ class MMERConfig(PreTrainedConfig):
             every frame that the speech encoder makes of the other columns.
         functionals_share: share of a linear classifier of the functionals in the logits, whose rest is the network's;
             0 to 1, and no such classifier at 0.
+        classifies_words: whether a linear classifier of the words adds to that of the functionals.
         text_config: configuration of any `transformers` text encoder; None for the speech-only baseline, and
             for a model that is given `text_hidden_states`.
         fusion: `mmer`, or one of the paper's baselines `naive`, `speech`, `text`.
@@ -65,6 +66,7 @@ class MMERConfig(PreTrainedConfig):
     speech_config: Any = None
     speech_functionals: int = 0
     functionals_share: float = 0.0
+    classifies_words: bool = False
     text_config: Any = None
     fusion: Fusion = "mmer"
     ablate: list[Part] = field(default_factory=list)

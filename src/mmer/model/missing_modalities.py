@@ -14,11 +14,13 @@ class Encoding(NamedTuple):
         hidden: (batch, frames, speech size) for A, (batch, tokens, d) for e_t.
         mask: (batch, frames or tokens) bool, true where valid; at least one position of each row is valid.
         given: (batch,) bool, false where the modality is missing and `hidden` is its learned embedding.
+        word_logits: (batch, emotions), what the linear classifier of words adds; None without it.
     """
 
     hidden: Tensor
     mask: Tensor
     given: Tensor
+    word_logits: Tensor | None = None
 
 
 def encode_given(

@@ -113,17 +113,21 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         emotions = len(config.id2label or {})
         self.classifier = nn.Linear(self.fusion.output_size, emotions)
-        self.functionals_classifier = None
-        if config.functionals_share:  # fitted by mmer.training.functionals_classifier, not by gradients
+        # The linear classifiers are fitted by mmer.training.linear_classifiers, not by gradients.
+        self.functionals_classifier = self.words_classifier = None
+        if config.functionals_share:
             self.functionals_classifier = nn.Linear(config.speech_functionals, emotions).requires_grad_(False)
+            if config.classifies_words and config.text_config is not None:
+                vocabulary = config.text_config.vocab_size
+                self.words_classifier = nn.Linear(vocabulary, emotions, bias=False).requires_grad_(False)
         self.contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         self.augmented_contrastive_projection = ContrastiveProjection(self.fusion.output_size, size)
         if config.missing_modality_embeddings:
             self.missing_speech = nn.Parameter(torch.empty(config.speech_size))
             self.missing_text = nn.Parameter(torch.empty(size))
         self.post_init()
-        if self.functionals_classifier is not None:
-            for weight in self.functionals_classifier.parameters():
+        for linear in (self.functionals_classifier, self.words_classifier):
+            for weight in () if linear is None else linear.parameters():
                 nn.init.zeros_(weight)
         if config.lora is not None:
             self.add_lora(config.lora)
@@ -254,12 +258,12 @@ class MMERForEmotionRecognition(PreTrainedModel):
         speech, text = self._replace_missing(*self._encode(speech_input, text_input, kept))
         fused = self._fused(speech, text)
         network_logits = self.classifier(fused)
-        logits = self._with_functionals(network_logits, speech)
+        logits = self._joint_logits(network_logits, speech, text)
         second_fused = None
         if has_second_view:  # the second view takes part in L_ACL alone
             fused, second_fused = fused.chunk(2)
             network_logits, logits = (each.chunk(2)[0] for each in (network_logits, logits))
-            speech = speech and Encoding(*(tensor.chunk(2)[0] for tensor in speech))
+            speech = speech and Encoding(*(tensor.chunk(2)[0] for tensor in speech[:3]))
 
         # Section 2.3, L_CTC: symbols of the un-pooled frames A, (batch, frames, symbols).
         ctc_logits = None
@@ -342,13 +346,21 @@ class MMERForEmotionRecognition(PreTrainedModel):
             ValueError: `inputs` are token numbers and the model has no text encoder.
         """
         embedding = self.missing_text if self.config.missing_modality_embeddings else None
-        return encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, embedding)
+        text = encode_given(partial(self.hidden_states_of, kept=kept), inputs, attention_mask, embedding)
+        return self.with_words(text, inputs, attention_mask) if inputs.ndim == 2 else text
+
+    def with_words(self, text: Encoding, tokens: Tensor, attention_mask: Tensor) -> Encoding:
+        """Add what the linear classifier of words, if there is one, makes of token numbers, (batch, tokens)."""
+        if self.words_classifier is None:
+            return text
+        of_tokens = nn.functional.embedding(tokens, self.words_classifier.weight.T)
+        return text._replace(word_logits=(of_tokens * attention_mask[:, :, None]).sum(dim=1))
 
     def answer(self, speech: Encoding | None, text: Encoding | None) -> tuple[Tensor, Tensor]:
         """Fuse both modalities and classify the result (section 2.2).
 
-        With a classifier of functionals, the logits are a weighted mean of the network's and its logits, for speech
-        that is given: the weighted geometric mean of both answers.
+        With linear classifiers, the logits are a weighted mean of the network's and theirs, for speech that is given:
+        the weighted geometric mean of both answers.
 
         Args:
             speech: A, (batch, frames, speech size), of `encode_speech`; None if speech is missing everywhere.
@@ -362,20 +374,23 @@ class MMERForEmotionRecognition(PreTrainedModel):
         """
         speech, text = self._replace_missing(speech, text)
         fused = self._fused(speech, text)
-        return fused, self._with_functionals(self.classifier(fused), speech)
+        return fused, self._joint_logits(self.classifier(fused), speech, text)
 
     def _fused(self, speech: Encoding | None, text: Encoding | None) -> Tensor:
         """Fuse encodings of both modalities, or of the one that the network uses."""
-        frames, frame_mask, _ = speech or (None, None, None)
-        tokens, token_mask, _ = text or (None, None, None)
+        frames, frame_mask = speech[:2] if speech else (None, None)
+        tokens, token_mask = text[:2] if text else (None, None)
         return self.fusion(frames, frame_mask, tokens, token_mask)
 
-    def _with_functionals(self, logits: Tensor, speech: Encoding | None) -> Tensor:
-        """Join the network's logits, (batch, emotions), and those of the functionals, the last columns of A."""
+    def _joint_logits(self, logits: Tensor, speech: Encoding | None, text: Encoding | None) -> Tensor:
+        """Join the logits of the network, (batch, emotions), with the linear ones of functionals and words."""
         if self.functionals_classifier is None or speech is None:
             return logits
         functionals = speech.hidden[:, 0, -self.config.speech_functionals :] / FUNCTIONALS_SCALE
-        joint = torch.lerp(logits, self.functionals_classifier(functionals), self.config.functionals_share)
+        linear = self.functionals_classifier(functionals)
+        if text is not None and text.word_logits is not None:
+            linear = linear + text.word_logits
+        joint = torch.lerp(logits, linear, self.config.functionals_share)
         return torch.where(speech.given[:, None], joint, logits)
 
     def _replace_missing(

@@ -31,7 +31,7 @@ from mmer.training.feature_store import (
     speaker_statistics,
 )
 from mmer.training.frozen_speech import FrozenSpeech
-from mmer.training.functionals_classifier import fit_functionals_classifier
+from mmer.training.linear_classifiers import fit_linear_classifiers
 from mmer.training.preparation import (
     Preparation,
     as_judged,
@@ -80,10 +80,11 @@ def fit(
     statistics = _read_features(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
-    _fit_functionals_classifier(model, store, preparation, recipe, statistics, console)
+    _fit_linear_classifiers(model, store, preparation, recipe, statistics, console)
     if recipe.model.start_from is None and (share := model.config.functionals_share) > 0.5:
         few = counted(len(TrainingUtterance.with_sound(train_part)), "recording")
-        told = f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of functionals"
+        read = "functionals" if model.words_classifier is None else "functionals and words"
+        told = f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of {read}"
         tell(told, console)
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
@@ -287,7 +288,7 @@ def _read_features(
     return speaker_statistics(store, corpus)
 
 
-def _fit_functionals_classifier(
+def _fit_linear_classifiers(
     model: MMERForEmotionRecognition,
     store: FeatureStore,
     preparation: Preparation,
@@ -295,7 +296,7 @@ def _fit_functionals_classifier(
     statistics: dict[str, FeatureStatistics],
     console: Console,
 ) -> None:
-    """Fit the classifier of functionals; of a model that is trained further, with all that it learned from before."""
+    """Fit the linear classifiers; of a model that is trained further, with all that it learned from before."""
     if model.functionals_classifier is None:
         return
     before, continues = None, recipe.model.start_from is not None
@@ -307,7 +308,7 @@ def _fit_functionals_classifier(
         if store.processor.per_speaker:
             statistics = {**statistics, **speaker_statistics(store, before)}
     new = without_rehearsal(preparation.part("train"))
-    fit_functionals_classifier(model, store, new, statistics, before, near=continues and before is None)
+    fit_linear_classifiers(model, store, new, statistics, before, near=continues and before is None)
 
 
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:

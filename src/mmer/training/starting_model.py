@@ -22,9 +22,8 @@ from mmer.recipe.model import Model, SpeechEncoderSettings, TextEncoderSettings
 from mmer.recipe.parsing import values, written
 from mmer.recipe.schema import Recipe
 
-_CLASSIFIERS = tuple(
-    f"{name}.{kind}" for name in ("classifier", "functionals_classifier") for kind in ("weight", "bias")
-)
+_LINEAR = ("functionals_classifier.", "words_classifier.")
+_CLASSIFIERS = tuple(f"{name}{kind}" for name in ("classifier.", *_LINEAR) for kind in ("weight", "bias"))
 _FREE = ("start_from", "dropout", "speech.train", "speech.spec_augment", "text.train")
 """Settings of `model` that need not be those of the model that training starts from."""
 _OF_ENCODERS = ("lora.", "speech.encoder", "speech.compact.", "text.encoder", "text.compact.")
@@ -104,8 +103,8 @@ def read_trained(folder: Path) -> tuple[MMERForEmotionRecognition, MMERProcessor
 def average_with_start(model: MMERForEmotionRecognition, folder: Path, share: float) -> None:
     """Move the weights of a trained model toward those that training started from (WiSE-FT; Wortsman et al., 2022).
 
-    What the classifier learned of new labels stays as it is. So does the classifier of functionals, which was fitted to
-    what the model learned from before, or near its weights of then.
+    What the classifier learned of new labels stays as it is. So do the linear classifiers of functionals and words,
+    which were fitted to what the model learned from before, or near their weights of then.
 
     Args:
         model: changed in place; without LoRA weights.
@@ -120,7 +119,7 @@ def average_with_start(model: MMERForEmotionRecognition, folder: Path, share: fl
     labels = list((model.config.id2label or {}).values())
     _keep_classifier(first, processor.labels, trained, labels)
     for name, weight in trained.items():
-        if weight.is_floating_point() and not name.startswith("functionals_classifier."):
+        if weight.is_floating_point() and not name.startswith(_LINEAR):
             weight.lerp_(first[name], share)
 
 

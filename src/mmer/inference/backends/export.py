@@ -160,6 +160,7 @@ class _Graph(nn.Module):
         if input_ids is not None and text_attention_mask is not None:
             missing_embedding = model.missing_text if missing_modality_embeddings else None
             text = encode_every_row(model.hidden_states_of, input_ids, text_attention_mask, missing_embedding)
+            text = model.with_words(text, input_ids, text_attention_mask)
         embeddings, logits = model.answer(speech, text)
         answers = {"logits": logits, "embeddings": embeddings}
         if missing_modality_embeddings:

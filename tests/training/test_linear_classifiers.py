@@ -1,4 +1,4 @@
-"""The linear classifier of functionals beside the network: what it is fitted to, and what it keeps."""
+"""The linear classifiers of functionals and words beside the network: what they are fitted to, and what they keep."""
 
 import io
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mmer.corpora.corpus import Corpus
 from mmer.features.statistics import FeatureStatistics
+from mmer.inference.backends.export import _Graph
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.model.build import EQUAL_SHARES, configure, functionals_share
 from mmer.model.configuration import MMERConfig
@@ -21,7 +22,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.feature_store import FeatureStore, TrainingUtterance
-from mmer.training.functionals_classifier import STRENGTH, STRENGTH_NEAR, fit_functionals_classifier
+from mmer.training.linear_classifiers import NEAR, STRENGTH, STRENGTH_OF_WORDS, fit_linear_classifiers
 from mmer.training.run import train
 from mmer.training.starting_model import starting_model
 
@@ -91,7 +92,7 @@ def test_it_is_a_logistic_regression_on_standardized_functionals(
     assert sorted(corpus.table["emotion"].unique()) == list(emotions)
     model, _, store = started(tiny(*FUNCTIONALS), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(model, store, corpus, {})
+    fit_linear_classifiers(model, store, corpus, {})
     scale = scale_of(store, corpus)
     assert scale > 1
     clips = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 147)).astype(np.float32))
@@ -111,7 +112,7 @@ def test_rare_emotions_weigh_as_much_as_frequent_ones_where_the_recipe_says_so(
     )
     model, _, store = started(tiny(*FUNCTIONALS, "objectives.class_weights=balanced"), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(model, store, corpus, {})
+    fit_linear_classifiers(model, store, corpus, {})
     found = model.functionals_classifier.weight.numpy()
     counts = corpus.table["emotion"].value_counts()
     balanced = {str(emotion): len(corpus) / 3 / count for emotion, count in counts.items()}
@@ -134,7 +135,7 @@ def test_what_tells_nothing_of_new_voices_has_nothing_to_say(
     corpus = Corpus(table.assign(emotion=shown).reset_index(drop=True))
     model, _, store = started(tiny(*FUNCTIONALS), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(model, store, corpus, {})
+    fit_linear_classifiers(model, store, corpus, {})
     assert not model.functionals_classifier.weight.any()
 
 
@@ -155,7 +156,7 @@ def test_where_nobody_can_be_left_out_the_regression_stays_as_it_is(
     corpus = Corpus(table.reset_index(drop=True))
     model, _, store = started(tiny(*FUNCTIONALS), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(model, store, corpus, {})
+    fit_linear_classifiers(model, store, corpus, {})
     reference = expected(store, corpus)
     np.testing.assert_allclose(model.functionals_classifier.weight.numpy(), reference.coef_, atol=1e-3)
 
@@ -164,13 +165,11 @@ def test_an_emotion_that_nobody_shows_is_the_least_probable(tiny: Callable[..., 
     corpus = Corpus.read(tones)
     model, _, store = started(tiny(*FUNCTIONALS), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(
-        model, store, corpus.select((corpus.table["emotion"] != "calm").to_numpy()), {}
-    )
+    fit_linear_classifiers(model, store, corpus.select((corpus.table["emotion"] != "calm").to_numpy()), {})
     assert not model.functionals_classifier.weight[1].any()
     assert model.functionals_classifier.bias.argmin() == 1
     one = corpus.select((corpus.table["emotion"] == "sad").to_numpy())
-    fit_functionals_classifier(model, store, one, {})
+    fit_linear_classifiers(model, store, one, {})
     assert not any(weight.any() for weight in model.functionals_classifier.parameters())
 
 
@@ -184,14 +183,14 @@ def test_what_was_learned_before_weighs_four_times_as_much_as_what_is_new(
     assert (len(new), len(before)) == (3, 27)
     model, _, store = started(tiny(*FUNCTIONALS), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(model, store, new, {}, before)
+    fit_linear_classifiers(model, store, new, {}, before)
     found = model.functionals_classifier.weight.numpy()
     both = [*TrainingUtterance.of(new), *TrainingUtterance.of(before)]
     weights = [27 / (4 * 3)] * 3 + [1.0] * 27
     regression = LogisticRegression(C=STRENGTH, max_iter=1000)
     regression.fit(standardized(store, both), [each.emotion for each in both], weights)
     assert alike(found, regression.coef_) > 1 - 1e-6
-    fit_functionals_classifier(model, store, before, {}, new)  # many new ones weigh as much as old ones, each
+    fit_linear_classifiers(model, store, before, {}, new)  # many new ones weigh as much as old ones, each
     regression.fit(standardized(store, both), [each.emotion for each in both])
     found = model.functionals_classifier.weight.numpy()
     assert alike(found, regression.coef_) > 1 - 1e-6
@@ -204,13 +203,13 @@ def test_without_it_the_weights_stay_near_those_of_before(tiny: Callable[..., Re
     classifier = model.functionals_classifier
     assert classifier is not None
     one_voice = corpus.select((corpus.table["speaker"] == "D").to_numpy())
-    fit_functionals_classifier(model, store, corpus.select((corpus.table["speaker"] != "D").to_numpy()), {})
+    fit_linear_classifiers(model, store, corpus.select((corpus.table["speaker"] != "D").to_numpy()), {})
     first = torch.column_stack([classifier.weight, classifier.bias]).numpy().copy()
-    fit_functionals_classifier(model, store, one_voice, {}, near=True)
+    fit_linear_classifiers(model, store, one_voice, {}, near=True)
     moved = torch.column_stack([classifier.weight, classifier.bias]).numpy() - first
     inputs = np.column_stack([standardized(store, TrainingUtterance.of(one_voice)), np.ones(9)])
     shown = np.eye(3)[[store.processor.labels.index(emotion) for emotion in one_voice.table["emotion"]]]
-    push = STRENGTH_NEAR * (shown - softmax(inputs @ (first + moved).T, axis=1)).T @ inputs
+    push = NEAR * STRENGTH * (shown - softmax(inputs @ (first + moved).T, axis=1)).T @ inputs
     np.testing.assert_allclose(moved, push, atol=1e-5)
     assert np.abs(moved).max() > 1e-4
 
@@ -220,12 +219,12 @@ def test_utterances_without_sound_change_nothing(tiny: Callable[..., Recipe], to
     corpus = Corpus.read(tones)
     model, _, store = started(tiny(*FUNCTIONALS), corpus)
     assert model.functionals_classifier is not None
-    fit_functionals_classifier(model, store, corpus, {})
+    fit_linear_classifiers(model, store, corpus, {})
     first = model.functionals_classifier.weight.clone()
     read_alone = Corpus(corpus.table.assign(audio_path=None))
-    fit_functionals_classifier(model, store, read_alone, {}, near=True)
+    fit_linear_classifiers(model, store, read_alone, {}, near=True)
     torch.testing.assert_close(model.functionals_classifier.weight, first)
-    fit_functionals_classifier(model, store, read_alone, {}, corpus)
+    fit_linear_classifiers(model, store, read_alone, {}, corpus)
     torch.testing.assert_close(model.functionals_classifier.weight, first)
 
 
@@ -238,10 +237,10 @@ def test_with_an_emotion_that_was_not_learned_before_all_are_fitted_anew(
     assert classifier is not None
     assert not classifier.weight.any()  # a model of the recipe has learned nothing
     others = (corpus.table["emotion"] != "sad") & (corpus.table["speaker"] != "D")
-    fit_functionals_classifier(model, store, corpus.select(others.to_numpy()), {})
+    fit_linear_classifiers(model, store, corpus.select(others.to_numpy()), {})
     assert not classifier.weight[2].any()
     one_voice = corpus.select((corpus.table["speaker"] == "D").to_numpy())
-    fit_functionals_classifier(model, store, one_voice, {}, near=True)
+    fit_linear_classifiers(model, store, one_voice, {}, near=True)
     reference = expected(store, one_voice)
     np.testing.assert_allclose(classifier.weight.numpy(), reference.coef_, atol=1e-3)
 
@@ -258,8 +257,10 @@ def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
     folder = train(recipe, tmp_path / "run", console=Console(quiet=True)).model_folder
     model = MMERForEmotionRecognition.from_pretrained(folder)
     assert model.functionals_classifier is not None
-    assert model.functionals_classifier.weight.abs().max() > 0.01
-    assert not any(weight.requires_grad for weight in model.functionals_classifier.parameters())
+    assert model.words_classifier is not None
+    for linear in (model.functionals_classifier, model.words_classifier):
+        assert linear.weight.abs().max() > 0.01
+        assert not any(weight.requires_grad for weight in linear.parameters())
     corpus = Corpus.read(tones)
     with_sound, store = TrainingUtterance.of(corpus)[:2], FeatureStore(MMERProcessor.from_pretrained(folder))
     processor = store.processor
@@ -267,11 +268,18 @@ def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
     with torch.no_grad():
         output = model.eval()(**batch)
         network = model.classifier(output.fused_embedding)
-        functionals = model.functionals_classifier(batch["input_features"][0, 0, -processor.functionals :])
-    assert model.config.functionals_share == 0.5
-    torch.testing.assert_close(output.logits[0], (network[0] + functionals) / 2, atol=1e-4, rtol=0)
+        linear = model.functionals_classifier(batch["input_features"][0, 0, -processor.functionals :])
+        for token in batch["input_ids"][0][batch["text_attention_mask"][0] == 1]:
+            linear = linear + model.words_classifier.weight[:, token]
+    share = model.config.functionals_share
+    assert share == pytest.approx(10_000 / (10_000 + 18))
+    expected_logits = (1 - share) * network[0] + share * linear
+    torch.testing.assert_close(output.logits[0], expected_logits, atol=1e-4, rtol=0)
     torch.testing.assert_close(output.logits[1], network[1])
-    assert (functionals - network[0]).abs().max() > 0.1
+    assert (linear - network[0]).abs().max() > 0.1
+    graph = _Graph(model).eval()  # without a step that depends on values
+    with torch.no_grad():
+        torch.testing.assert_close(graph(**batch)["logits"], output.logits, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +287,8 @@ def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
     [
         (2, "speech", 2600 / 2602),
         (9, "speech", 2600 / 2609),
-        (9, "mmer", 0.5),
-        (9, "naive", 0.5),
+        (9, "mmer", 10_000 / 10_009),
+        (9, "naive", 10_000 / 10_009),
         (0, "text", 0.0),
     ],
 )
@@ -304,8 +312,77 @@ def test_many_recordings_teach_the_network_more(tones: Path, times: int, fusion:
     table = Corpus.read(tones).table
     many = pd.concat([table] * (1 + times * EQUAL_SHARES // len(table)))[: times * EQUAL_SHARES]
     many = many.assign(utterance_id=[str(i) for i in range(len(many))]).reset_index(drop=True)
-    found = functionals_share(Corpus(many), uses_text=fusion == "mmer")
+    found = functionals_share(Corpus(many), uses_text=fusion == "mmer", classifies_words=False)
     assert found == pytest.approx(share)
+
+
+def counts_of(processor: MMERProcessor, corpus: Corpus, size: int) -> np.ndarray:
+    """(utterances, size), how often each token occurs, without special ones."""
+    counts = np.zeros((len(corpus), size))
+    for row, transcript in enumerate(corpus.table["transcript"].fillna("")):
+        for token in processor.tokenizer.tokenize(transcript):
+            counts[row, processor.tokenizer.convert_tokens_to_ids(token)] += 1
+    return counts
+
+
+def test_words_are_a_logistic_regression_too_and_both_are_scaled_for_speakers_who_are_left_out(
+    tiny: Callable[..., Recipe], tones: Path
+) -> None:
+    """Words that are right in seven of ten, in sentences that differ, so that neither side has the last word."""
+    table, chance = Corpus.read(tones).table, np.random.default_rng(1)
+    emotions = sorted(table["emotion"].unique())
+    words = {"angry": "no never", "calm": "fine well", "sad": "lost gone"}
+    said = [emotion if chance.random() < 0.6 else chance.choice(emotions) for emotion in table["emotion"]]
+    noise = [" ".join(chance.choice(["so", "it", "was"], 3)) for _ in said]
+    shown = [emotion if chance.random() < 0.6 else chance.choice(emotions) for emotion in table["emotion"]]
+    files = {emotion: list(table["audio_path"][table["emotion"] == emotion]) for emotion in emotions}
+    table = table.assign(
+        transcript=[f"{other} {words[each]}" for other, each in zip(noise, said, strict=True)],
+        audio_path=[files[each][row % len(files[each])] for row, each in enumerate(shown)],
+    )
+    corpus = Corpus(table)
+    model, processor, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    assert model.words_classifier is not None
+    fit_linear_classifiers(model, store, corpus, {})
+    counts = counts_of(processor, corpus, model.words_classifier.in_features)
+    truth = corpus.table["emotion"].to_numpy()
+
+    def regression(rows: np.ndarray) -> LogisticRegression:
+        return LogisticRegression(C=STRENGTH_OF_WORDS, max_iter=1000).fit(counts[rows], truth[rows])
+
+    logits = np.zeros((2, len(truth), 3))
+    for speaker in corpus.table["speaker"].unique():
+        own = (corpus.table["speaker"] == speaker).to_numpy()
+        clips = standardized(store, TrainingUtterance.of(corpus.select(own)))
+        logits[0, own] = expected(store, corpus.select(~own)).decision_function(clips)
+        logits[1, own] = counts[own] @ regression(~own).coef_.T
+    answers = np.searchsorted(emotions, truth)
+    grid = np.arange(0, 3.01, 0.05)
+    losses = {
+        (one, other): -np.log(
+            softmax(one * logits[0] + other * logits[1], axis=1)[np.arange(len(truth)), answers]
+        ).mean()
+        for one in grid
+        for other in grid
+    }
+    best = min(losses, key=lambda scales: losses[scales])
+    assert 0 < best[0] < 3
+    assert 0 < best[1] < 3
+    found = model.functionals_classifier.weight.numpy(), model.words_classifier.weight.numpy()
+    coefficients = expected(store, corpus).coef_, regression(np.ones(len(truth), bool)).coef_
+    for scale, one, other in zip(best, found, coefficients, strict=True):
+        np.testing.assert_allclose(np.linalg.norm(one) / np.linalg.norm(other), scale, atol=0.06)
+        assert alike(one, other) > 1 - 1e-5
+
+
+def test_a_text_encoder_that_has_read_before_needs_no_classifier_of_words(
+    tiny: Callable[..., Recipe], tones: Path, reader: Path
+) -> None:
+    recipe = tiny(*FUNCTIONALS, f"model.text={{encoder: {reader}, train: frozen}}")
+    config, _ = configure(recipe, Corpus.read(tones), ["angry", "calm", "sad"])
+    assert not config.classifies_words
+    assert config.functionals_share == 0.5  # functionals know no words
 
 
 def test_a_model_that_only_listens_answers_by_its_share(
@@ -353,7 +430,7 @@ def test_the_network_learns_to_be_right_alone(tiny: Callable[..., Recipe], tones
     gradients = []
     for fitted in (False, True):
         if fitted:
-            fit_functionals_classifier(model, store, corpus, {})
+            fit_linear_classifiers(model, store, corpus, {})
         model.eval().zero_grad()
         model(**batch, labels=labels).loss.backward()
         assert model.classifier.weight.grad is not None
