@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import MMERError, RecipeError, TrainingError
+from mmer.errors import CheckpointError, MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
@@ -557,6 +557,29 @@ def test_resumed_with_less_in_memory(
     assert max(float(abs(ours[name] - theirs[name]).max()) for name in ours) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_damaged_checkpoint_is_named(tiny, unfinished: Path, tmp_path: Path, name: str):
+    folder = shutil.copytree(unfinished, tmp_path / "run")
+    checkpoint = last_checkpoint(folder)
+    file = checkpoint / name
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CheckpointError) as damaged:
+        train(tiny(*STEADY), folder, console=quiet())
+    assert str(damaged.value).startswith(f"{checkpoint} cannot be read, it may be damaged (")
+    assert str(damaged.value).endswith(
+        "; remove it, and the same command goes on from the epoch before it, or from the start"
+    )
+    assert "\n" not in str(damaged.value)
+
+
+@pytest.fixture(scope="module")
+def unfinished(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unfinished") / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(*STEADY), folder, console=Console(file=Interrupting("epoch 1/3")))
+    return folder
+
+
 def test_an_interrupted_run_goes_on_with_settings_that_change_no_answer(
     resumed_otherwise: tuple[TrainingRun, str, Recipe, dict[str, str]],
 ):
@@ -620,6 +643,11 @@ def test_complete_run_is_not_repeated(tiny, learned: tuple[TrainingRun, str]):
     assert "is complete; nothing is left to do" in printed(console)
     assert not left.exists()
     assert (run.model_folder / "model.safetensors").stat().st_mtime_ns == before
+    moved = run.model_folder.rename(run.folder / "moved")
+    console = quiet()
+    train(tiny(*LEARNING), run.folder, console=console)
+    moved.rename(run.model_folder)
+    assert "is complete; its model is gone, train into another folder to make it again" in printed(console)
 
 
 def test_another_recipe_in_the_same_folder(tiny, learned: tuple[TrainingRun, str]):

@@ -1,7 +1,8 @@
 """Checkpoints of a run: resuming, disk space and cleanup."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from transformers import TrainerState
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import TrainingError
+from mmer.errors import TrainingError, is_out_of_memory
+from mmer.files.damaged import damaged_file
 from mmer.model.configuration import MMERConfig
 from mmer.model.encoders.layers import chosen_layers
 from mmer.model.encoders.speech import frozen_below
@@ -148,3 +150,20 @@ def last_checkpoint(folder: Path) -> tuple[Path | None, TrainerState | None]:
         except (OSError, ValueError, TypeError):
             shutil.rmtree(checkpoint)
     return None, None
+
+
+@contextmanager
+def reading_checkpoint(checkpoint: str | None) -> Iterator[None]:
+    """Turn what is raised for a damaged checkpoint into one error of one line.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        yield
+    except Exception as error:
+        if checkpoint is None or is_out_of_memory(error):
+            raise
+        advice = "remove it, and the same command goes on from the epoch before it, or from the start"
+        with damaged_file(Path(checkpoint), advice):
+            raise

@@ -100,7 +100,10 @@ def train(
         checkpoint, state = last_checkpoint(folder)
         complete = metrics_file.exists()
     if complete:
-        tell(f"{folder} is complete; nothing is left to do.", console)
+        left = "nothing is left to do"
+        if not RunFolder(folder).model.exists():
+            left = "its model is gone, train into another folder to make it again"
+        tell(f"{folder} is complete; {left}.", console)
     else:
         shared = _shared(recipe, preparation.refitted if recipe.protocol.refit else preparation, console)
         views = choose_views(preparation.corpus, recipe)

@@ -34,6 +34,7 @@ from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
 from mmer.training.arguments import tf32, training_arguments
+from mmer.training.checkpoints import reading_checkpoint
 from mmer.training.data import Batch, Collator, SpeechEmotionDataset
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.non_finite import Suspects, found_out, suspects
@@ -391,6 +392,18 @@ class MMERTrainer(Trainer):
         finally:
             if not written and self.is_world_process_zero():
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with reading_checkpoint(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with reading_checkpoint(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with reading_checkpoint(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def floating_point_ops(self, inputs: Batch) -> int:
         """Return 0: the Trainer's estimate is for language models, and counts all parameters in each step."""
