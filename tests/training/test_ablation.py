@@ -45,6 +45,19 @@ def recipe_file(tiny, tones: Path, tmp_path: Path) -> str:
     return str(path)
 
 
+def test_long_names_leave_room_for_the_matrices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Picture] = []
+    monkeypatch.setattr(ablation_report, "Picture", lambda **named: kept.append(Picture(**named)) or kept[-1])
+    labels = ["very deeply disappointed and resigned, almost despairing", "sad"]
+    figures = compute_metrics(labels, labels, labels)
+    row = RowFigures(title="text only", learns="text", paper_accuracy=None, pooled=figures)
+    ablation_report.plot(Ablation(rows={"text": row}, transcripts=[], gradient_shares={}), tmp_path)
+    (axes,) = kept[0].axes
+    names = [name.get_text() for name in axes.get_yticklabels()]
+    assert max(len(line) for name in names for line in name.split("\n")) <= 26
+    assert [name.get_text() for name in axes.get_xticklabels()] == ["very deeply…", "sad"]
+
+
 def test_neutral_bias_by_hand() -> None:
     labels = ["angry", "neutral", "sad"]
     truth = ["angry"] * 5 + ["sad"] * 5 + ["neutral"] * 9

@@ -23,7 +23,7 @@ PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared 
 PAPER_WITH_ASR = 0.750
 """Accuracy of MMER in the paper with transcripts of a speech recognizer at test time."""
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", COLORS["cross_entropy"]])
-_SHORT = 12
+_SHORT = 13  # characters of an emotion's name below a matrix
 _ACROSS = 4  # confusion matrices per row
 
 
@@ -137,9 +137,9 @@ def _plot_matrices(matrices: Mapping[str, Metrics], path: Path) -> Path:
             share = f"{100 * shares[row, column]:.0f}"
             axes.text(column, row, share, ha="center", va="center", color=ink, fontsize=9)
         axes.set_title(f"{title}\n{figures.balanced_accuracy:.1%}", fontsize=9.5, color=INK, loc="left")
-        names = [label if len(label) <= _SHORT + 1 else f"{label[:_SHORT]}." for label in labels]
+        names = [figure.label(label, _SHORT, 1) for label in labels]
         axes.set_xticks(range(len(labels)), names, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(labels)), labels)
+        axes.set_yticks(range(len(labels)), [figure.label(label, 2 * _SHORT, 2) for label in labels])
         axes.tick_params(length=0, labelsize=9, labelcolor=INK)
         axes.spines[:].set_color(FAINT)
     for axes in panels[len(matrices) :]:

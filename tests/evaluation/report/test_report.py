@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -327,6 +328,15 @@ def test_long_names_stay_in_their_pictures(monkeypatch: pytest.MonkeyPatch):
         assert frame.x1 <= figure.bbox.x1
         assert panel.height > figure.bbox.height / 3
         assert panel.width > figure.bbox.width / 3
+
+
+def test_numbers_of_many_layers_do_not_overlap(monkeypatch: pytest.MonkeyPatch):
+    kept: list[Picture] = []
+    monkeypatch.setattr(report_plots, "Picture", lambda **named: kept.append(Picture(**named)) or kept[-1])
+    report_plots.layer_weights({"fold": {"speech": {str(n): 0.04 for n in range(25)}}})
+    (axes,) = kept[0].axes
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))
 
 
 def test_groups_without_a_worst_are_not_said_to_have_one(ordinary: Path):

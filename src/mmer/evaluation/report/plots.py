@@ -26,6 +26,7 @@ _GROUPS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _MARKERS = "osD^vP*X"
 _LEGEND = 9  # points of the legend's text
 _NAME = 24  # characters of a name in a plot
+_TICKS = 13  # most numbers below a plot
 _NAMED = 30  # most speakers for which each has its own line
 _PAGE_COLORS = {INK: "currentColor", FAINT: "var(--rule)", "#0072b2": "var(--blue)"}
 _METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -138,7 +139,7 @@ def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> s
         axes.plot(numbers, mean, "o-", color=color, lw=1.8, ms=5)
         axes.axhline(1 / len(numbers), color=INK, lw=1, ls=":")
         axes.set_ylim(0, 1.1 * table.to_numpy().max())
-        axes.set_xticks(numbers)
+        axes.set_xticks(numbers[:: -(-len(numbers) // _TICKS)])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_title(f"{side} encoder", loc="left", fontsize=9, color=INK, fontweight="bold")
         axes.set_xlabel("hidden state", color=INK, fontsize=9)
