@@ -385,6 +385,19 @@ def test_a_text_encoder_that_has_read_before_needs_no_classifier_of_words(
     assert config.functionals_share == 0.5  # functionals know no words
 
 
+def test_tokens_are_not_replaced_by_cached_states_where_a_classifier_reads_them(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = [*FUNCTIONALS, "training.epochs=1"]
+    start = train(tiny(*short), tmp_path / "run", console=Console(quiet=True)).model_folder
+    monkeypatch.setattr("mmer.training.trainer.TextCache", None)  # nobody makes one
+    again = tiny(*short, f"model.start_from={start}", "model.text.train=frozen")
+    folder = train(again, tmp_path / "again", console=Console(quiet=True)).model_folder
+    config = MMERConfig.from_pretrained(folder)
+    assert config.text_train == "frozen"
+    assert config.classifies_words
+
+
 def test_a_model_that_only_listens_answers_by_its_share(
     tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
 ) -> None:

@@ -109,7 +109,9 @@ class MMERTrainer(Trainer):
         self._measured = -1
         enable_activation_checkpointing(model, recipe.training.activation_checkpointing)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
-        caches = reader is not None and reader.trained == "frozen" and limit > 0
+        # The linear classifier of words reads the tokens that the cache would replace.
+        needs_tokens = model.words_classifier is not None
+        caches = reader is not None and reader.trained == "frozen" and limit > 0 and not needs_tokens
         arguments = training_arguments(
             recipe, folder / CHECKPOINTS, len(self.sampler), judged=selection is not None
         )
