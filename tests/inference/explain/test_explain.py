@@ -167,7 +167,7 @@ def test_shares_of_a_blank_moment_and_of_an_average_word_are_nothing(
 
 @pytest.fixture(scope="module")
 def compact() -> Callable[[str], EmotionRecognizer]:
-    """Makes a random model of the recipe `compact`, given its normalization; functionals have half of the answer."""
+    """Makes a random model of the recipe `compact`, given its normalization; functionals and words have half a say."""
 
     def make(normalization: str) -> EmotionRecognizer:
         recipe = load_recipe("compact", ["model.fusion=mmer", f"model.speech.normalization={normalization}"])
@@ -178,8 +178,11 @@ def compact() -> Callable[[str], EmotionRecognizer]:
         torch.manual_seed(0)
         model, processor = build_model(recipe, Corpus(pd.DataFrame(rows)), ["angry", "happy", "sad"])
         assert model.functionals_classifier is not None
+        assert model.words_classifier is not None
+        model.config.functionals_share = 0.5
         with torch.no_grad():
             model.functionals_classifier.weight.normal_(std=0.1)
+            model.words_classifier.weight.normal_()
         bins = processor.features(np.zeros(900, np.float32)).shape[1]
         processor.corpus_mean, processor.corpus_std = [0.5] * bins, [3.0] * bins
         return EmotionRecognizer(TorchNetwork(model.eval(), "cpu"), processor)
@@ -196,6 +199,7 @@ def test_traits_of_the_voice(compact: Callable[[str], EmotionRecognizer], voice:
     shares = [each.share for each in (*told.traits, *told.moments)]
     assert told.sound_share == pytest.approx(sum(shares), abs=1e-4)
     assert np.abs([trait.share for trait in told.traits]).max() > 0.05
+    assert np.abs([word.share for word in told.words]).max() > 0.05
 
     processor, label = recognizer.processor, told.prediction.label
     assert label is not None

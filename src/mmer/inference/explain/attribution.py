@@ -139,11 +139,14 @@ def integrated_gradients(model: MMERForEmotionRecognition, inputs: Inputs, place
         assert model.text_encoder is not None
         table: Any = model.text_encoder.embeddings
         with torch.no_grad():
-            embedded = table(inputs.tokens)
+            embedded, average = table(inputs.tokens), table.weight.mean(dim=0)
+            if model.words_classifier is not None:  # what it makes of a token is on the path too
+                logits = model.words_classifier.weight.T
+                embedded = torch.cat([embedded, logits[inputs.tokens]], dim=2)
+                average = torch.cat([average, logits.mean(dim=0)])
             special = torch.from_numpy(inputs.special).to(embedded.device)
-            average = table.weight.mean(dim=0).expand_as(embedded)
         sides.append(embedded)
-        starts.append(torch.where(special[None, :, None], embedded, average))
+        starts.append(torch.where(special[None, :, None], embedded, average.expand_as(embedded)))
 
     def forward(*given: Tensor) -> Tensor:
         rest = list(given)
@@ -184,16 +187,24 @@ def integrated_gradients(model: MMERForEmotionRecognition, inputs: Inputs, place
 
 
 def _answer(model: MMERForEmotionRecognition, sound: Tensor | None, tokens: Tensor | None) -> Tensor:
-    """Compute logits (batch, emotions) from sound and from tokens (batch, tokens) or embeddings (batch, tokens, d)."""
+    """Compute logits (batch, emotions) from sound and tokens.
+
+    Tokens are numbers, (batch, tokens), or (batch, tokens, d) embeddings, which end with the logits of the linear
+    classifier of words where the model has it.
+    """
     speech = text = None
     if sound is not None:
         mask = torch.ones(sound.shape[:2], dtype=torch.int64, device=sound.device)
         speech = model.encode_speech(sound, mask)
     if tokens is not None:
         mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=tokens.device)
-        read = tokens
         if tokens.is_floating_point():
             assert model.text_encoder is not None
-            read = model.text_encoder(tokens, mask)
-        text = model.encode_text(read, mask)
+            classifier = model.words_classifier
+            size = tokens.shape[2] - (0 if classifier is None else classifier.out_features)
+            text = model.encode_text(model.text_encoder(tokens[..., :size], mask), mask)
+            if classifier is not None:
+                text = text._replace(word_logits=tokens[..., size:].sum(dim=1))
+        else:
+            text = model.encode_text(tokens, mask)
     return model.answer(speech, text)[1]
