@@ -1,8 +1,7 @@
 """Utterances that a model learned from before, which it learns from again beside new ones, so that it forgets less.
 
-Of each emotion, `REHEARSED` are drawn for each new training utterance; the linear classifiers of functionals and words,
-which need many and are fitted in a moment, take all up to `MOST_LEARNED`. Those of speakers and recordings that validate or
-test are left out.
+Of each emotion, `REHEARSED` are drawn for each new training utterance; the linear classifiers, which need many and are
+fitted in a moment, take all up to `MOST_LEARNED`. Those of speakers and recordings that validate or test are left out.
 """
 
 import os
