@@ -19,6 +19,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.tables import write_table
 from mmer.errors import AudioError
+from mmer.files.damaged import damaged_file
 from mmer.files.regular import open_regular
 from mmer.files.writing import writable, write_parquet
 from mmer.plain_text import counted, valid
@@ -80,7 +81,8 @@ def content_changes(folder: Path, corpus: Corpus, files: Files | None = None) ->
         folder, corpus, files: see `keep_content`.
     """
     place = folder / FOLDER
-    before, kept = pd.read_parquet(place / _ROWS), pd.read_parquet(place / _FILES)
+    with damaged_file(place, "use another folder"):
+        before, kept = pd.read_parquet(place / _ROWS), pd.read_parquet(place / _FILES)
     now = _sha256_of(_states(corpus, files or {}), kept)
     changes = _row_changes(before, corpus.table)
     old = dict(zip(before["utterance_id"], _recordings(before["audio_path"], kept), strict=True))

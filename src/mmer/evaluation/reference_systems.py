@@ -24,6 +24,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, Parameter
 from mmer.evaluation.metrics import compute_metrics
 from mmer.features.egemaps import egemaps
+from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.files.writing import write_parquet
 from mmer.inference.prediction import probability_column
 from mmer.plain_text import counted
@@ -225,7 +226,10 @@ def egemaps_features(
         named = list(dict.fromkeys(paths))
         digests = dict(zip(named, threads.map(file_sha256, named), strict=True))
     what = corpus.table[["start", "end"]].assign(sha256=[digests[path] for path in paths])[_WHAT]
-    known = pd.read_parquet(cache) if cache is not None and cache.exists() else None
+    known = None
+    if cache is not None and cache.exists():
+        with damaged_file(cache, MADE_AGAIN):
+            known = pd.read_parquet(cache)
     if known is not None and list(known.columns[: len(_WHAT)]) != _WHAT:
         known = None
     kept = {} if known is None else {row[: len(_WHAT)]: row[len(_WHAT) :] for row in _rows(known)}

@@ -11,6 +11,8 @@ from mmer.plain_text import shown
 
 _LONGEST = 300  # most characters of a parser's own message
 _POINTER = b"version https://git-lfs.github.com/spec/v1"
+MADE_AGAIN = "delete it, and the same command makes it again"
+"""Advice for a file that a command keeps for itself."""
 LARGEST_JSON = 64_000_000  # bytes; configurations have a few thousand
 
 

@@ -20,6 +20,7 @@ from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
+from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, write_parquet
@@ -268,7 +269,8 @@ def _transcript_conditions(folder: Path, console: Console) -> list[TranscriptFig
             words += made.words
             recipe = load_run_recipe(run)
             file = answers / f"{text.replace(':', '-')} {run.name}.parquet"
-            answered = pd.read_parquet(file) if file.exists() else None
+            with damaged_file(file, MADE_AGAIN):
+                answered = pd.read_parquet(file) if file.exists() else None
             if answered is None or answered.attrs.get(_ANSWERS_OF) != contents[run]:
                 recognizer = EmotionRecognizer.from_pretrained(run / "model")
                 with counting(console, f"transcripts {text}, {run.name}", len(test)) as progress:

@@ -26,6 +26,7 @@ from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.verdict import verdict_text
+from mmer.files.damaged import damaged_file
 from mmer.files.lock import writes
 from mmer.files.writing import check_not_input, check_output_folder, write_csv, write_parquet
 from mmer.model.build import fusion_note, with_fusion
@@ -315,7 +316,9 @@ def put_together(
     for name in finished:
         run = folder / "folds" / name
         runs[name] = RunMetrics.read(run / METRICS)
-        rows = pd.read_parquet(run / "predictions.parquet").query("split == 'test'")
+        file = run / "predictions.parquet"
+        with damaged_file(file, f"delete {run}, and the same command trains this fold again"):
+            rows = pd.read_parquet(file).query("split == 'test'")
         parts.append(rows.assign(fold=name))
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.join(known[["session", "gender", "transcript"]], on="utterance_id")

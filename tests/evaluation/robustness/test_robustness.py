@@ -151,6 +151,9 @@ def test_judging(model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytes
         return original(*arguments)
 
     monkeypatch.setattr(robustness, "_disturbed", counted)
+    (tmp_path / "answers" / "length-2.parquet").write_bytes(b"PAR1")
+    with pytest.raises(MMERError, match=r"length-2\.parquet cannot be read, .*; delete it, and the same"):
+        measure(model, corpus, tmp_path, split="test", axes=chosen, device="cpu")
     (tmp_path / "answers" / "length-2.parquet").unlink()
     again = measure(model, corpus, tmp_path, split="test", axes=chosen, device="cpu")
     assert calls == [Disturbance("length", 2)]

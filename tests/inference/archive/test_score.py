@@ -348,6 +348,17 @@ class TestRefusals:
         ):
             begun(out=tmp_path)
 
+    @pytest.mark.parametrize("name", ["part-00001.parquet", "_recordings.parquet"])
+    def test_a_damaged_file_is_made_again_once_it_is_deleted(
+        self, begun: Callable[..., Scored], tmp_path: Path, name: str
+    ) -> None:
+        out = shutil.copytree(begun().folder, tmp_path / "out")
+        (out / name).write_bytes(b"PAR1")
+        with pytest.raises(MMERError, match=rf"{name} cannot be read, .*; delete it, and the same command"):
+            begun(out=out)
+        (out / name).unlink()
+        assert begun(out=out).new_rows == (12 if name.startswith("part") else 0)
+
     def test_what_cannot_be_meant(self, begun: Callable[..., Scored], tmp_path: Path) -> None:
         with pytest.raises(MMERError, match="no engine 'spark'; it must be local or ray"):
             begun(engine="spark")

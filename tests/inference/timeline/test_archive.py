@@ -135,6 +135,14 @@ def test_a_killed_one_goes_on_to_the_same_tables(
     assert whole.new == 7
     for name in ("segments", "summaries", "skipped"):
         pd.testing.assert_frame_equal(table(out, name), table(tmp_path / "other", name))
+    damaged = min((out / "_timelines").iterdir())
+    damaged.write_text("{")
+    with pytest.raises(
+        MMERError, match=f"{damaged.name} cannot be read, .*; delete it, and the same command"
+    ):
+        timelines(model_folder, str(folder), out, device="cpu")
+    damaged.unlink()
+    assert timelines(model_folder, str(folder), out, device="cpu").new == 1
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from mmer.evaluation.robustness.results import (
 from mmer.evaluation.slices import worst_group
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.transcript_conditions import TranscriptCondition, training_words, with_condition
+from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_parquet
@@ -115,7 +116,9 @@ def measure(
         done += len(judged)
         if progress:
             progress(done, total)
-        figures = _figures(pd.read_parquet(file), disturbance, recognizer.labels)
+        with damaged_file(file, MADE_AGAIN):
+            answers = pd.read_parquet(file)
+        figures = _figures(answers, disturbance, recognizer.labels)
         if disturbance.axis == "words":
             errors = _with_other_words(judged, disturbance, vocabulary)[1]
             figures = replace(figures, word_error_rate=errors.rate)

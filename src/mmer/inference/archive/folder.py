@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mmer.corpora.content import STATE, file_sha256, file_states
 from mmer.errors import MMERError, Parameter
 from mmer.features.statistics import FeatureStatistics
+from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.files.lock import only_writer
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import is_part, write_bytes
@@ -88,7 +89,8 @@ class ScoreFolder:
         manifest = self._manifest()
         if manifest is None or manifest.source != source:
             return None
-        rows = pq.read_table(self.folder / _INPUTS).to_pylist()
+        with damaged_file(self.folder / _INPUTS, "use another folder"):
+            rows = pq.read_table(self.folder / _INPUTS).to_pylist()
         return [Utterance(**row) for row in rows]
 
     def begin(
@@ -155,13 +157,16 @@ class ScoreFolder:
         now = file_states(list(paths))
         before = set[Any]()
         if file.exists():
-            before = set(pq.read_table(file).to_pandas()[list(STATE)].itertuples(index=False, name=None))
+            with damaged_file(file, MADE_AGAIN):
+                before = set(pq.read_table(file).to_pandas()[list(STATE)].itertuples(index=False, name=None))
         touched = {
             state[0] for state in now[list(STATE)].itertuples(index=False, name=None) if state not in before
         }
         answered: dict[str, str] = {}
         for part in self.folder.glob("part-*.parquet") if touched else ():
-            for row in pq.read_table(part, columns=["audio_path", "audio_sha256"]).to_pylist():
+            with damaged_file(part, MADE_AGAIN):
+                rows = pq.read_table(part, columns=["audio_path", "audio_sha256"]).to_pylist()
+            for row in rows:
                 if row["audio_path"] is not None:
                     answered[os.path.abspath(row["audio_path"])] = row["audio_sha256"] or ""
         replaced = [
@@ -198,8 +203,10 @@ class ScoreFolder:
 
     def speakers(self, files: Sequence[str]) -> dict[str, FeatureStatistics]:
         """Read the statistics of speakers that `ShardScorer` wrote."""
-        tables = [pq.read_table(self.folder / name, schema=SPEAKERS) for name in files]
-        rows = [row for table in tables for row in table.to_pylist()]
+        rows = list[Any]()
+        for name in files:
+            with damaged_file(self.folder / name, MADE_AGAIN):
+                rows += pq.read_table(self.folder / name, schema=SPEAKERS).to_pylist()
         return {
             row["speaker"]: FeatureStatistics(
                 np.array(row["mean"], np.float32), np.array(row["std"], np.float32)

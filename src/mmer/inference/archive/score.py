@@ -15,6 +15,7 @@ from mmer.corpora.formats.exchange import read_from
 from mmer.display.progress import counting, speed
 from mmer.display.terminal import messages, tell
 from mmer.errors import Function, MMERError
+from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.inference.archive.folder import AUDIO, ScoreFolder
 from mmer.inference.archive.ray_cluster import on_ray
 from mmer.inference.archive.shard import Job, Shard
@@ -134,7 +135,8 @@ def score(
                 scored.new_rows, scored.new_sound = _answer(answer, shards, folder, console, "scoring")
             scored.took = time.monotonic() - began
     for file in scored.files:
-        table = pq.read_table(file, columns=["error", "warnings"])
+        with damaged_file(file, MADE_AGAIN):
+            table = pq.read_table(file, columns=["error", "warnings"])
         scored.rows += len(table)
         scored.errors += table["error"].drop_null().to_pylist()
         scored.unlike += count_unlike(table["warnings"].to_pylist())

@@ -23,7 +23,7 @@ from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import AudioError, MMERError, Parameter
 from mmer.features.preprocessor import Preprocessor
-from mmer.files.damaged import read_json_object
+from mmer.files.damaged import MADE_AGAIN, read_json_object
 from mmer.files.lock import only_writer
 from mmer.files.own_folder import check_own_folder
 from mmer.files.regular import check_regular
@@ -212,7 +212,11 @@ def timelines(
         _begin(out, settings)
         journal = Journal(out / _JOURNAL)
         before = {entry["key"]: entry["state"] for entry in journal.entries()}
-        missing = [recording for recording in recordings if not _is_done(recording, before)]
+        missing = [
+            recording
+            for recording in recordings
+            if not (_is_done(recording, before) and (out / _TIMELINES / f"{recording.key}.json").exists())
+        ]
         skipped = dict(soundless)
         if missing:
             if len(missing) < len(recordings):
@@ -368,7 +372,7 @@ def _tables(
         nonlocal unlike
         for recording in done:
             file = out / _TIMELINES / f"{recording.key}.json"
-            found = Timeline.from_dict(read_json_object(file, "delete the folder and begin again"))
+            found = Timeline.from_dict(read_json_object(file, MADE_AGAIN))
             for summary in found.summaries:
                 summaries.extend({"audio_path": found.recording} | row for row in summary.to_rows())
             unanswered.extend(segment.error or "" for segment in found.errors)
