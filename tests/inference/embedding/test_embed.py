@@ -450,6 +450,11 @@ def test_a_part_is_not_used_again_where_a_speaker_has_other_clips_since(
         ({"layers": [3]}, EncoderError, "names 3, but the encoder has 2 layers"),
         ({"layers": "first"}, MMERError, "it must be last, weighted, or different layer numbers"),
         ({"model": "mmer", "layers": [1]}, MMERError, "is a model, which gives the hidden states"),
+        (
+            {"level": "frame", "pooling": "max"},
+            MMERError,
+            "frames are given as they are, .* leave out pooling",
+        ),
         ({"model": "whisper", "pooling": "max"}, MMERError, "gives one embedding of each utterance"),
         ({"model": "whisper", "level": "frame"}, MMERError, "leave out level"),
         (

@@ -21,7 +21,7 @@ from mmer.corpora.content import file_sha256, file_states
 from mmer.corpora.corpus import Corpus
 from mmer.display.progress import speed
 from mmer.display.terminal import messages
-from mmer.errors import MMERError
+from mmer.errors import MMERError, Parameter
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import only_writer
 from mmer.files.writing import write_bytes
@@ -120,6 +120,8 @@ def embed(
     for name, value, known in (("level", level, Level), ("pooling", pooling or "mean", Pool)):
         if value not in get_args(known):
             raise MMERError(f"{name} is {value!r}; it must be {' or '.join(get_args(known))}")
+    if level == "frame" and pooling:
+        raise MMERError("frames are given as they are, before pooling; leave out ", Parameter("pooling"))
     file = EmbeddingFile(Path(out), level)
     file.check([path for path in (corpus.source, os.fspath(model)) if Path(path).exists()])
     folder = None if is_functionals(model) else source_folder(model)
