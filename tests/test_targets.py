@@ -240,6 +240,16 @@ def test_a_disk_that_fills_is_one_line_and_no_half_file(
         assert processes.run(*arguments).returncode == 0
 
 
+def test_a_table_of_the_user_beside_a_matrix_of_embeddings_is_left(
+    mmer: Command, model: Path, place: Path
+) -> None:
+    (place / "e.csv").write_text("my,own\n1,2\n")
+    done = mmer("embed", model, "in", "-o", "e.npy")
+    assert done.code == 2
+    assert "mmer: e.csv is there, and is not what" in done.err
+    assert (place / "e.csv").read_text() == "my,own\n1,2\n"
+
+
 def test_odd_names_in_a_folder(mmer: Command, model: Path, place: Path) -> None:
     folder = os.fsencode(place / "odd")
     os.mkdir(folder)

@@ -222,6 +222,8 @@ class TestRefusals:
                 "no files of the kind '.doc'; it must be one of .json",
             ),
             (["{calls}/mono.opus", "--each", ".png"], "--each is for several recordings; name the files"),
+            (["nowhere", "--each", ".png", "-o", "a"], "nowhere: no such file"),
+            (["nowhere", "-o", "a"], "nowhere: no such file"),
             (["{calls}", "-o", "{calls}"], "is neither a folder of timelines nor an empty folder, it holds"),
         ],
     )

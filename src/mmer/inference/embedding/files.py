@@ -83,17 +83,19 @@ class EmbeddingFile:
         Raises:
             MMERError: it holds something else.
         """
-        if not self.path.exists():
+        npy = self.path.suffix.lower() == NPY
+        there = [path for path in ((self.path, self.ids) if npy else (self.path,)) if path.exists()]
+        if not there:
             return
         column, found = "source_sha256", set[object]()
         with suppress(CorpusError, pa.ArrowException, OSError, KeyError):  # of another kind, or damaged
-            if self.path.suffix.lower() == PARQUET:
+            if not npy:
                 found = set(pq.read_table(self.path, columns=[column])[column].to_pylist())
             else:
                 found = set(read_table(self.ids)[column])
         if found != {source_sha256}:
             raise MMERError(
-                f"{self.path} is there, and is not what {model} gave with these settings; name another file, or remove "
+                f"{there[0]} is there, and is not what {model} gave with these settings; name another file, or remove "
                 "this one"
             )
 

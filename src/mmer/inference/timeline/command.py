@@ -89,11 +89,13 @@ def timeline_of(
             device=device,
         )
         return _several(write, model, source, out, each, format, segments)
+    recording = Path(source)
+    if not recording.exists():
+        probe(recording)  # which says so, before a folder that is missed is taken for one recording
     if each:
         raise MMERError(
             Parameter("each"), " is for several recordings; name the files of one with ", Parameter("out")
         )
-    recording = Path(source)
     check_format(format, out)
     check_channel(channel)
     inputs = [model, recording, *([] if segments is None else [segments])]
