@@ -125,6 +125,15 @@ def test_readers_that_leave(arguments: str, target: str) -> None:
     }[target]
 
 
+def test_a_closed_standard_input_is_empty() -> None:
+    program = (
+        "import sys; from mmer.display.terminal import use_utf8; use_utf8(); print(sys.stdin.buffer.read())"
+    )
+    command = f"{sys.executable} -c '{program}' <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("b''\n", "")
+
+
 def test_rows_hold_names_that_are_not_utf8_as_text() -> None:
     prediction = Prediction(utterance_id="\udce9", transcript="cut \ud83d", warnings=["\udcff"])
     json.dumps(prediction.to_row([]), ensure_ascii=False).encode()

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable
-from io import StringIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -113,6 +113,7 @@ def print_result(text: object) -> None:
 def use_utf8() -> None:
     """Write UTF-8 to standard output and standard error whatever the locale, file names byte for byte."""
     # A stream that the parent process has closed is None.
+    sys.stdin = sys.stdin or TextIOWrapper(BytesIO())
     sys.stdout = sys.stdout or StringIO()
     sys.stderr = sys.stderr or StringIO()
     for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
