@@ -278,6 +278,8 @@ def test_a_trained_model_answers_with_both_and_without_sound_with_the_network(
     torch.testing.assert_close(output.logits[1], network[1])
     assert (linear - network[0]).abs().max() > 0.1
     graph = _Graph(model).eval()  # without a step that depends on values
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model(**batch).logits.float(), output.logits, atol=0.2, rtol=0.05)
     with torch.no_grad():
         torch.testing.assert_close(graph(**batch)["logits"], output.logits, atol=1e-4, rtol=0)
 

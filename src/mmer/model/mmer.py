@@ -390,7 +390,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         linear = self.functionals_classifier(functionals)
         if text is not None and text.word_logits is not None:
             linear = linear + text.word_logits
-        joint = torch.lerp(logits, linear, self.config.functionals_share)
+        joint = torch.lerp(logits, linear.to(logits.dtype), self.config.functionals_share)
         return torch.where(speech.given[:, None], joint, logits)
 
     def _replace_missing(
