@@ -336,6 +336,18 @@ def test_the_command_enrolls_where_there_are_no_labels(
     assert len(told.err.strip().splitlines()) == 1
 
 
+def test_the_command_takes_what_keeps_a_model_from_forgetting(
+    base: TrainingRun, own, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = [f"data.rehearsal={base.folder / 'corpus.parquet'}", "training.average_with_start=0.2"]
+    settings = ["training.epochs=1", "protocol.refit=false", *keeping, "--out", tmp_path / "out"]
+    told = run(capfd, monkeypatch, ["adapt", base.model_folder, own(), *settings])
+    assert told.code == 0, told.err
+    kept = load_recipe(str(tmp_path / "out" / "recipe.yaml"))
+    assert kept.data.rehearsal == (base.folder / "corpus.parquet").resolve()
+    assert kept.training.average_with_start == 0.2
+
+
 def one_emotion(table: pd.DataFrame) -> str:
     return "angry"
 

@@ -165,10 +165,11 @@ def adapt(
         enroll(model, corpus, out)
         return
     from mmer.inference.backends.model_folder import check_trainable
+    from mmer.recipe.model import Model
     from mmer.recipe.schema import Recipe, changed_recipe
 
     check_trainable(model)
-    changed_recipe(Recipe(), overrides or [])
+    changed_recipe(Recipe(model=Model(start_from=Path(model))), overrides or [])
     from mmer.training.adapt import adapt as adapt_model
 
     adapt_model(model, corpus, out, overrides or [])
