@@ -75,6 +75,24 @@ def test_cells_of_several_lines(tmp_path: Path) -> None:
     assert first["text"].tolist() == ["Hello\nyou", "you, too\nand\nyou"]
 
 
+def test_blanks_before_a_quoted_cell_are_no_text(tmp_path: Path) -> None:
+    cells = [
+        '"Oh, no"',
+        '"say ""no"", ""yes"""',
+        '"a, ""b"""',
+        '"Hello\nyou"',
+        '""',
+        '"a" or "b"',
+        'he said "hi"',
+    ]
+    texts = ["Oh, no", 'say "no", "yes"', 'a, "b"', "Hello\nyou", "", ' "a" or "b"', ' he said "hi"']
+    rows = "".join(f"{number}.wav, {cell}, sad\n" for number, cell in enumerate(cells))
+    table = read_table(written(tmp_path, 'file_name, transcript, "emotion"\n' + rows))
+    assert list(table) == ["file_name", "transcript", "emotion"]
+    assert table["transcript"].tolist() == texts
+    assert read_table(written(tmp_path, 'a; b\n1;  "2; ""3"""\n')).values.tolist() == [[1, '2; "3"']]
+
+
 def test_tsv_of_common_voice(tmp_path: Path) -> None:
     rows = ['"Yes, he said', 'No" she said', '"Hello."', '""Oh"" no', "it's", '"', ""]
     text = "client_id\tfile_name\tlabel\ttext\n"

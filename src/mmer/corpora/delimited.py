@@ -25,8 +25,9 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
 
     The text is UTF-8, or UTF-16 with its mark. An empty cell is None, a quoted empty one the empty text. Rows of empty
     cells, and columns without name and content, are skipped. A `.csv` whose header has semicolons or tabs and no comma
-    is split at these, and one that begins with a line such as `sep=;` at what it names. In a TSV, a quotation mark is a
-    character like any other unless the file as a whole is quoted, or a cell of several lines is.
+    is split at these, and one that begins with a line such as `sep=;` at what it names. Blanks may stand before
+    a quoted cell. In a TSV, a quotation mark is a character like any other unless the file as a whole is quoted, or a
+    cell of several lines is.
 
     Args:
         path: path ending in `.csv` or `.tsv`.
@@ -55,6 +56,7 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
         names = [_unquoted(column[0], quoted) or "" for column in columns]
         cells = [[_unquoted(cell, quoted) for cell in column[1:]] for column in columns]
     else:
+        text = _without_blanks_before_quotes(text, delimiter)
         _check_quotes(path, text, delimiter)
         names, cells = _parsed(text, delimiter)
     return _columns(path, names, cells), delimiter == ";"
@@ -100,6 +102,16 @@ def _unquoted(cell: str, all_are: bool) -> str | None:
     if _is_quoted(cell) and (all_are or cell == '""' or '""' in cell[1:-1]):
         return cell[1:-1].replace('""', '"')
     return cell or None
+
+
+def _without_blanks_before_quotes(text: str, delimiter: str) -> str:
+    """Remove the blanks between a delimiter and a quoted cell, which would make its marks part of the text."""
+    if not re.search(f'{delimiter} +"', text):
+        return text
+    quoted = '"[^"]*+(?:""[^"]*+)*+"'
+    begun, ended = rf"(?<![^{delimiter}\r\n])", rf"(?![^{delimiter}\r\n])"
+    cell = re.compile(rf"{begun} +({quoted}){ended}|{quoted}|[^{delimiter}\r\n]+")
+    return cell.sub(lambda found: found[1] or found[0], text)
 
 
 def _check_quotes(path: Path, text: str, delimiter: str) -> None:

@@ -35,6 +35,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, EncoderError, MMERError
 from mmer.evaluation.reference_systems import predict_linear
 from mmer.features.functionals import COUNT
+from mmer.files.writing import write_bytes
 from mmer.inference import EmotionRecognizer
 from mmer.inference.embedding.embed import ROWS, embed
 from mmer.inference.embedding.files import read_embeddings
@@ -377,6 +378,56 @@ def test_a_killed_call_is_continued_with_the_parts_that_are_there(
     assert found["utterance_id"].tolist() == [f"u{n}" for n in range(80)]
     assert (found["warnings"] == "kept").sum() == 32
     assert not parts.exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_an_interruption_says_what_is_done(
+    kept: int, model_folder: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, left = tmp_path / "e.parquet", kept
+
+    def interrupted(path: Path, content: bytes) -> None:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        write_bytes(path, content)
+
+    monkeypatch.setitem(ROWS, "utterance", 8)
+    monkeypatch.setattr("mmer.inference.embedding.embed.write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        embed(model_folder, corpus, out, batch_size=1, device="cpu")
+    where = f" in {out}.parts" if kept else ""
+    said = f"interrupted: {8 * kept} of 12 utterances are done{where}; the same command goes on from there"
+    assert str(raised.value) == said
+    assert Path(f"{out}.parts").exists() == bool(kept)
+
+
+@pytest.mark.parametrize("name", ["e.parquet", "e.npy"])
+@pytest.mark.parametrize("place", ["beginning", "middle", "end"])
+def test_a_damaged_part_is_named(
+    name: str,
+    place: str,
+    model_folder: Path,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, parts = tmp_path / name, tmp_path / f"{name}.parts"
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", lambda *_, **__: None)  # as if the call had been killed before
+        embed(model_folder, corpus, out, device="cpu")
+    out.unlink()
+    (part,) = parts.glob("[!.]*")
+    content = part.read_bytes()
+    where = {"beginning": 0, "middle": pq.ParquetFile(part).metadata.row_group(0).column(14).data_page_offset}
+    start = where.get(place, len(content) - 40)
+    part.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
+    with pytest.raises(CheckpointError, match="delete it, and the same command makes it again") as raised:
+        embed(model_folder, corpus, out, device="cpu")
+    assert str(raised.value).startswith(f"{part} cannot be read")
+    part.unlink()
+    assert embed(model_folder, corpus, out, device="cpu").rows == 12
 
 
 @pytest.mark.parametrize("change", ["nothing", "layers", "pooling", "label", "recording", "model"])

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmer.corpora.content import file_sha256, file_states
 from mmer.corpora.corpus import Corpus
@@ -26,7 +25,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import only_writer
 from mmer.files.writing import write_bytes
 from mmer.inference.archive.shard import parquet_bytes
-from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, row_schema
+from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, read_part, row_schema
 from mmer.inference.embedding.sources import (
     FUSED,
     Layers,
@@ -172,12 +171,15 @@ class _Job:
                 for part, group in missing.items():
                     write_bytes(part, parquet_bytes(self._table(group, speakers, kept, show)))
             except KeyboardInterrupt:
+                finished = sum(len(group) for part, group in parts.items() if part.is_file())
+                told = counted(finished, "utterance", "is", "are", of=len(self.utterances))
+                where = f" in {self.parts}" if finished else ""
                 raise KeyboardInterrupt(
-                    f"interrupted: what is done is in {self.parts}; the same command goes on from there"
+                    f"interrupted: {told} done{where}; the same command goes on from there"
                 ) from None
         errors, unlike = list[str](), 0
         for part in parts:
-            table = pq.read_table(part, columns=["error", "warnings"])
+            table = read_part(part, columns=["error", "warnings"])
             errors += table["error"].drop_null().to_pylist()
             unlike += count_unlike(table["warnings"].to_pylist())
         if len(errors) == len(self.utterances):

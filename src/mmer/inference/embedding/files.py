@@ -18,6 +18,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError, Function, MMERError, Parameter, reading
+from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.files.writing import check_output_file, write_csv, writing
 from mmer.inference.backends.network import Array
 from mmer.inference.embedding.sources import FUNCTIONALS, FUSED, Level
@@ -111,6 +112,7 @@ class EmbeddingFile:
             schema: of `row_schema`, with one column of embeddings for a `.npy` file.
 
         Raises:
+            CheckpointError: a part is damaged.
             MMERError: the file cannot be written.
         """
         if self.path.suffix.lower() == NPY:
@@ -118,10 +120,10 @@ class EmbeddingFile:
             return
         with writing(self.path) as target, pq.ParquetWriter(target, schema) as writer:
             for part in parts:
-                writer.write_table(pq.read_table(part, schema=schema))
+                writer.write_table(read_part(part, schema=schema))
 
     def _write_matrix(self, parts: Sequence[Path], column: str) -> None:
-        about = pd.concat([pq.read_table(part, columns=list(ABOUT)).to_pandas() for part in parts])
+        about = pd.concat([read_part(part, columns=list(ABOUT)).to_pandas() for part in parts])
         sizes = (len(row) for part in parts for row in _rows(part, column) if row is not None)
         shape = (len(about), next(sizes))
         with writing(self.path) as target:
@@ -136,7 +138,17 @@ class EmbeddingFile:
 
 
 def _rows(part: Path, column: str) -> Iterable[Array | None]:
-    return pq.read_table(part, columns=[column])[column].to_pandas()
+    return read_part(part, columns=[column])[column].to_pandas()
+
+
+def read_part(part: Path, **asked: Any) -> pa.Table:
+    """Read a part of an unfinished file, as `pyarrow.parquet.read_table` does.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    with damaged_file(part, MADE_AGAIN):
+        return pq.read_table(part, **asked)
 
 
 def row_schema(columns: Sequence[str], level: Level) -> pa.Schema:
