@@ -28,6 +28,7 @@ from mmer.evaluation.calibration.calibration_error import (
     confidence_bins,
 )
 from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
+from mmer.evaluation.calibration.plots import calibration_title
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.calibration import Calibration
 from mmer.inference.conformal import label_set
@@ -232,6 +233,10 @@ def test_the_command_and_what_it_leaves(
         == {"log_loss", "brier", "expected_calibration_error"}
     )
     assert Image.open(model / "calibration.png").width >= 800
+    title = calibration_title(Calibration.read(model / "calibration.json"))
+    assert title.startswith("120 utterances of 6 speakers, ")
+    assert title.endswith(", answers from text alone")
+    assert ("calibrated by" in title) == (condition["calibrator"]["method"] != "none")
     assert not list(model.glob("*.part"))
     calibration = Calibration.of_model(model, LABELS)
     assert calibration is not None

@@ -1,5 +1,6 @@
 """Disturbances in their stated amounts, and judging under them, interrupted or not."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from commands import run
 from inference.conftest import LABELS, save_model
 from matplotlib.colors import to_rgb
 from PIL import Image
+from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, MMERError
@@ -19,7 +21,7 @@ from mmer.evaluation.robustness import robustness
 from mmer.evaluation.robustness.disturbances import AXES, Disturbance, disturb, disturbances, pink_noise
 from mmer.evaluation.robustness.plot import plot_robustness
 from mmer.evaluation.robustness.results import DisturbedFigures, DisturbedGroup, Robustness
-from mmer.evaluation.robustness.robustness import measure
+from mmer.evaluation.robustness.robustness import measure, robustness_table
 
 
 def tone(seconds: float = 1.0) -> np.ndarray:
@@ -116,6 +118,52 @@ def test_the_picture_names_the_worst_group_only_where_there_is_one(tmp_path: Pat
     pixels = np.asarray(Image.open(tmp_path / "robustness.png").convert("RGB")).reshape(-1, 3)
     orange = np.array([round(255 * part) for part in to_rgb(COLORS["ctc"])])
     assert (pixels == orange).all(axis=1).any() == groups
+
+
+@pytest.mark.parametrize(
+    ("axis", "level", "name"),
+    [
+        (None, None, "as it is"),
+        ("noise", -5, "noise -5 dB"),
+        ("codec", "gsm", "codec gsm"),
+        ("loudness", 20, "loudness +20 dB"),
+        ("loudness", -40, "loudness -40 dB"),
+        ("length", 0.5, "length 0.5 s"),
+        ("words", 0.2, "words 20% wrong"),
+        ("words", 1, "no words"),
+    ],
+)
+def test_the_table_gives_each_level_its_unit_and_fits_a_terminal(
+    axis: str | None, level: str | float | None, name: str
+) -> None:
+    found = DisturbedFigures(
+        axis=axis,
+        level=level,
+        utterances=2000,
+        balanced_accuracy=0.6,
+        interval=Interval(0.6, 0.5, 1.0, 0.95, 6, "speaker"),
+        worst_group=DisturbedGroup(
+            slice="duration", group="up to 1.31 s", utterances=600, balanced_accuracy=0.4
+        ),
+        unlike=1000,
+    )
+    result = Robustness(
+        model="made",
+        corpus="made",
+        split=None,
+        sample=None,
+        seed=0,
+        utterances=2000,
+        speakers=6,
+        in_training=None,
+        chance=0.25,
+        conditions=[found],
+    )
+    screen = io.StringIO()
+    Console(width=80, file=screen).print(robustness_table(result))
+    said = screen.getvalue()
+    assert f" {name} " in said
+    assert " 50.0 to 100.0% " in said
 
 
 def test_judging(model: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -18,17 +18,25 @@ from mmer.plain_text import counted
 PICTURE = "calibration.png"
 """Name of the picture of a calibration in a model folder."""
 
+_METHODS = {"temperature": "temperature", "vector": "vector scaling", "isotonic": "isotonic regression"}
 _FEW = 0.05  # coverage below which the curve may leave the plot
 
 
 def plot_calibration(calibration: Calibration, path: Path) -> None:
     """Draw reliability diagrams before and after calibration, for the condition that all answers have."""
-    name, found = next(iter(calibration.conditions.items()))
+    found = next(iter(calibration.conditions.values()))
     bins = {when: pd.DataFrame(rows) for when, rows in found.bins.items()}
-    answered = "" if name == "both" else f", answers from {CONDITIONS[name][1]}"
+    plot_reliability(bins, path, title=calibration_title(calibration))
+
+
+def calibration_title(calibration: Calibration) -> str:
+    """Say on how many utterances and speakers a calibration rests, and by which method it was made."""
+    name, found = next(iter(calibration.conditions.items()))
     people = f"{counted(found.utterances, 'utterance')} of {counted(len(calibration.speakers), 'speaker')}"
-    title = f"{people}, {found.calibrator.method}{answered}"
-    plot_reliability(bins, path, title=title)
+    method = found.calibrator.method
+    chosen = "unchanged: no method was better" if method == "none" else f"calibrated by {_METHODS[method]}"
+    answered = "" if name == "both" else f", answers from {CONDITIONS[name][1]}"
+    return f"{people}, {chosen}{answered}"
 
 
 def plot_reliability(bins: Mapping[str, pd.DataFrame], path: Path, *, title: str) -> None:

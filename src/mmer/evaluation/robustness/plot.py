@@ -64,6 +64,7 @@ def plot_robustness(result: Robustness, path: Path) -> None:
                 color=orange,
                 lw=1.3,
                 ms=5,
+                clip_on=False,
                 label="worst group",
             )
         axes.axhline(result.chance, color=FAINT, lw=1.2, ls=":")

@@ -138,25 +138,33 @@ def robustness_table(result: Robustness) -> Table:
     seen = overlap_note(result.in_training)
     caption = None if seen is None else Text(f"warning: {seen}", style="yellow")
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    table.add_column("disturbed")
-    table.add_column("by", justify="right")
-    for heading in ("balanced accuracy (UA)", "95% interval"):
-        table.add_column(heading, justify="right")
+    table.add_column("disturbed", no_wrap=True)
+    table.add_column("balanced accuracy (UA)", justify="right")
+    table.add_column("95% interval", justify="right", no_wrap=True)
     table.add_column("worst group")
     warned = any(found.unlike for found in result.conditions)
     if warned:
         table.add_column("unlike the training", justify="right")
     for found in result.conditions:
         between, worst = found.interval, found.worst_group
-        shown = "" if between.low is None else f"{between.low:.1%} to {between.high:.1%}"
+        shown = "" if between.low is None else f"{100 * between.low:.1f} to {between.high:.1%}"
         group = f"{worst.slice} {worst.group}, {worst.balanced_accuracy:.1%}" if worst else ""
         table.add_row(
-            found.axis or "as it is",
-            "" if found.level is None else str(found.level),
+            _disturbance_name(found.axis, found.level),
             *(f"{found.balanced_accuracy:.1%}", shown, group),
             *([f"{found.unlike or 0} of {found.utterances}"] if warned else []),
         )
     return table
+
+
+def _disturbance_name(axis: str | None, level: str | float | None) -> str:
+    if axis is None:
+        return "as it is"
+    if axis == "words":
+        return "no words" if level == 1 else f"words {level:.0%} wrong"
+    unit = {"noise": " dB", "loudness": " dB", "length": " s"}.get(axis, "")
+    sign = "+" if axis == "loudness" and isinstance(level, float | int) and level > 0 else ""
+    return f"{axis} {sign}{level}{unit}"
 
 
 def _axes(axes: Sequence[str] | None, recognizer: EmotionRecognizer) -> list[str]:
