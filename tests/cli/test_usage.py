@@ -152,6 +152,17 @@ def test_ctrl_c_says_which_commands_go_on(
         assert (stopped.code, stopped.err.splitlines()[-1]) == (130, f"mmer: interrupted{told}")
 
 
+@pytest.mark.parametrize("command", [["recipes"], ["train", "demo"]])
+def test_a_working_folder_that_was_deleted(tmp_path: Path, command: list[str]) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    program = f"import os, sys; os.rmdir({str(folder)!r}); sys.argv[1:] = {command}\n"
+    program += "from mmer.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "mmer: the working folder was deleted; change into another one\n"
+
+
 def test_version_and_no_arguments(mmer: Command) -> None:
     assert mmer("--version").out == f"mmer {__version__}\n"
     for arguments in ([], ["corpus"], ["model"]):

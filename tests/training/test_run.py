@@ -833,6 +833,20 @@ def test_a_full_disk_is_told_before_training(tiny, tmp_path: Path, monkeypatch: 
     assert not list((tmp_path / "run").rglob("checkpoint-*"))
 
 
+def test_a_folder_that_is_deleted_while_it_is_trained_in_is_told_in_one_line(tiny, tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(tiny("training.epochs=1000").dump())
+    process = Process("train", recipe, "--out", folder)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("epoch 1/"):
+            shutil.rmtree(folder, ignore_errors=True)
+    assert process.wait() == 2, "".join(lines)
+    assert not [line for line in lines if "Traceback" in line or line.startswith("  ")]
+    assert lines[-1].startswith(f"mmer: {folder}")
+
+
 def test_a_corpus_in_the_run_folder_is_not_written_over(tiny, tones: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

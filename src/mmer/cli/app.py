@@ -118,6 +118,7 @@ class Commands(Group):
 
     def invoke(self, ctx: Any) -> Any:
         with _one_line_errors(ctx), _terminable():
+            os.getcwd()  # raises where the working folder was deleted, in which oneMKL ends the process
             return super().invoke(ctx)
 
 
@@ -224,8 +225,18 @@ def _interrupted(command: Any) -> str:
 def _refusal(error: OSError) -> str:
     """Describe what the system refused, and for which file."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if not names and isinstance(error, FileNotFoundError) and not _has_working_folder():
+        return "the working folder was deleted; change into another one"
     what = "an output cannot be written" if error.errno in _FULL else "cannot go on"
     return f"{' and '.join(names) or what}: {error.strerror or error}"
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _spell(command: Any, part: Parameter | Function) -> str:

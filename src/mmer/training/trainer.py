@@ -2,7 +2,9 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,7 +160,7 @@ class MMERTrainer(Trainer):
             TrainingError: there is not enough memory, or the loss is not finite.
         """
         try:
-            with tf32(self.recipe.training.tf32), attention_of_any_length():
+            with tf32(self.recipe.training.tf32), attention_of_any_length(), _no_trace_of_event_writer():
                 return super().train(*args, **named)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -410,6 +412,22 @@ class MMERTrainer(Trainer):
     def floating_point_ops(self, inputs: Batch) -> int:
         """Return 0: the Trainer's estimate is for language models, and counts all parameters in each step."""
         return 0
+
+
+@contextmanager
+def _no_trace_of_event_writer() -> Iterator[None]:
+    """Hide the trace of an error in TensorBoard's thread, which the next event raises again where it is written."""
+    before = threading.excepthook
+
+    def told(failure: threading.ExceptHookArgs) -> None:
+        if not type(failure.thread).__module__.startswith("tensorboard."):
+            before(failure)
+
+    threading.excepthook = told
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _sampler(recipe: Recipe, train: SpeechEmotionDataset) -> EpochSampler:
