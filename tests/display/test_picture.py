@@ -51,6 +51,21 @@ def without_fonts_for(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "label"),
+    [
+        ("joy", 1, "joy"),
+        ("surprised and delighted", 1, "surprised…"),
+        ("surprisedanddelighted", 1, "surprisedan…"),
+        ("an overwhelmed-speaker", 1, "an…"),
+        ("overwhelmed-speaker 😀", 1, "overwhelmed…"),
+        ("overwhelmedspeaker of the", 2, "overwhelmeds\npeaker of…"),
+    ],
+)
+def test_a_label_that_is_cut_keeps_its_beginning(name: str, lines: int, label: str) -> None:
+    assert Picture().label(name, 12, lines) == label
+
+
 def test_labels_of_any_kind_in_a_confusion_matrix(tmp_path: Path) -> None:
     figures = compute_metrics(LABELS, LABELS, LABELS)
     with warnings.catch_warnings():

@@ -56,7 +56,11 @@ class Picture(Figure):
         """Give a name as it will be drawn, in at most `lines` lines of at most `width` characters."""
         plain, _, without = _plain_text(text, FontProperties(), spelled=True)
         self.replaced |= without
-        return "\n".join(textwrap.wrap(plain, width, max_lines=lines, placeholder="…"))
+        wrapped = textwrap.wrap(plain, width, max_lines=lines, placeholder="…")
+        if wrapped and wrapped[-1] == "…":  # the next word is longer than a line
+            begun = textwrap.wrap(plain, width)[len(wrapped) - 1]
+            wrapped[-1] = f"{begun[: width - 1]}…"
+        return "\n".join(wrapped)
 
     def draw(self, renderer: Any) -> None:
         """Draw, or only lay out where there is a layout engine: matplotlib then draws again, without the engine."""

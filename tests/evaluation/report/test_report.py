@@ -192,6 +192,18 @@ def test_a_baseline_is_not_said_to_lack_what_it_never_has(recordings: Path, tmp_
     assert "Software the run was made with" not in text  # a table without rows
 
 
+def test_one_speaker_that_validates_in_each_fold_counts_as_training_for_the_audit(
+    recordings: Path, pages: dict[str, Path], tmp_path: Path
+):
+    settings = recipe(recordings, "protocol.test=[]", "protocol.validation=1")
+    cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet())
+    counted = "Utterances that validate count as training."
+    text = Page(write_report(tmp_path / "majority", console=quiet()).read_text(encoding="utf-8")).text
+    assert "1 other speaker validates, and all others train" in " ".join(text.split())
+    assert counted in text
+    assert counted not in (pages["validated"] / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_long_name_does_not_push_the_figures_out_of_the_page(recordings: Path, tmp_path: Path):
     long = "anna who speaks for the second time, in another room"
     table = Corpus.read(recordings).table.replace({"speaker": {"anna": long}})

@@ -22,7 +22,6 @@ from mmer.corpora.corpus import Corpus
 from mmer.display.progress import counting
 from mmer.display.terminal import messages
 from mmer.errors import MMERError
-from mmer.evaluation.calibration.calibration_error import BINS
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.report import plots, tables
 from mmer.evaluation.report.run_files import (
@@ -199,7 +198,9 @@ def _audit(run: Run, console: Console) -> tuple[ReportTable | None, list[str]]:
         if not found.clips.read:
             said.append("recordings were not compared" + (f" ({title})" if title else ""))
         said += [f"{title}: {sentence}" if title else sentence for sentence in found.verdict]
-    return tables.leaks(audits), said
+    folds = {} if run.folds is None or "" not in audits else run.folds.folds
+    validated = any(fold.validation for fold in folds.values())
+    return tables.leaks(audits, validated=validated), said
 
 
 def _audits(run: Run, console: Console) -> dict[str, Audit]:
@@ -272,8 +273,8 @@ def _layers(run: Run) -> Illustration | None:
 def _calibration(bins: pd.DataFrame) -> Illustration:
     error = tables.calibration_error(bins)
     caption = (
-        f"Above: how often the model is right, against how sure it is; the dashed line is perfect. Below: utterances. "
-        f"Expected calibration error (ECE, {BINS} bins of equal width): {error:.1%}."
+        "Above: how often the model is right, against how sure it is; the dashed line is perfect. "
+        "Below: utterances."
     )
     return Illustration(caption, plots.reliability_diagram(bins, error))
 

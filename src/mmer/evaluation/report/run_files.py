@@ -287,7 +287,9 @@ def _split(run: Run, named: bool) -> str:
     else:
         how = f"Cross-validation in {counted(len(folds.folds), 'fold')} keeps each {folds.group} in one"
     validators = {len(fold.validation) for fold in folds.folds.values()}
-    each = f"{max(validators)} other {group}s validate" if max(validators) else f"no {group} validates"
+    each = f"no {group} validates"
+    if max(validators):
+        each = counted(max(validators), f"other {group}", "validates", "validate")
     return (
         f"{how}; {each}, and all others train. Every utterance is answered once, by the model that never "
         "trained on its speaker; “pooled” figures are over all these answers."

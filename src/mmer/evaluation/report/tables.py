@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmer.corpora.audit.findings import OVERLAPS, Audit
 from mmer.corpora.corpus import SPLITS
-from mmer.evaluation.calibration.calibration_error import calibration_error, confidence_bins
+from mmer.evaluation.calibration.calibration_error import BINS, calibration_error, confidence_bins
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.report.run_files import Run
@@ -245,8 +245,13 @@ def selection_bias(bias: SelectionBias) -> ReportTable:
     return ReportTable("selection-bias", caption, ["epoch", *(FIGURES[name] for name in names)], rows, (2,))
 
 
-def leaks(audits: Mapping[str, Audit]) -> ReportTable:
-    """Tabulate the overlap of test and training, for each fold or split of the audits."""
+def leaks(audits: Mapping[str, Audit], *, validated: bool) -> ReportTable:
+    """Tabulate the overlap of test and training, for each fold or split of the audits.
+
+    Args:
+        audits: title -> audit.
+        validated: whether training, as the audits have it, includes utterances that validate.
+    """
     known = [
         name for name in OVERLAPS if any(audit.total.share(name) is not None for audit in audits.values())
     ]
@@ -259,6 +264,8 @@ def leaks(audits: Mapping[str, Audit]) -> ReportTable:
             rows.append([f"{title} {name}".strip(), str(fold.test_utterances), *shares])
     headings = [name.removesuffix("_overlap").replace("_", " ") for name in known]
     caption = "Share of the tested utterances whose speaker, words or recording are in training too."
+    if validated:
+        caption += " Utterances that validate count as training."
     return ReportTable("audit", caption, ["tested", "utterances", *headings], rows)
 
 
@@ -312,7 +319,10 @@ def reliability(bins: pd.DataFrame) -> ReportTable:
         ]
         for row in bins.to_dict("records")
     ]
-    caption = f"Confidence and accuracy; expected calibration error {percent(calibration_error(bins))}."
+    error = percent(calibration_error(bins))
+    caption = (
+        f"Confidence and accuracy; expected calibration error (ECE, {BINS} bins of equal width) {error}."
+    )
     columns = ["confidence", "utterances", "mean confidence", "accuracy"]
     return ReportTable("reliability", caption, columns, rows)
 
