@@ -132,6 +132,10 @@ def test_dimensions_are_numbers_and_not_percent(
     rows = [row.split() for row in page.locator("#bars tbody tr").all_inner_texts()]
     assert rows == [[name, f"{value:.2f}"] for name, value in values.items()]
     assert "%" not in page.locator("#answer").inner_text()
+    told = page.locator("header, aside").all_inner_texts()
+    assert "How would listeners rate this voice?" in told[0]
+    assert "A score is the number that" in told[1]
+    assert not re.search("which emotion|probability|emotions in its list", " ".join(told), re.IGNORECASE)
     assert not page.get_by_label("Minimum confidence").is_visible()
     assert not page.get_by_role("button", name="Explain this answer").is_visible()
     page.get_by_role("button", name="Timeline of the recording").click()

@@ -21,6 +21,11 @@ async function meetModel() {
   const { name, labels, dimensions, listens, reads, explains, transcription, limits } = service.model;
   $("model").textContent = dimensions.length ? `Model ${name} answers ${dimensions.join(", ")}: numbers, and no emotion.`
     : `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
+  if (dimensions.length) {
+    $("question").textContent = "How would listeners rate this voice?";
+    $("meaning").textContent = "A score is the number that the people who rated this model’s training recordings would have given yours.";
+    $("scope").textContent = "A model is";
+  }
   $("confidence").hidden = dimensions.length > 0;
   $("explain").hidden = !explains;
   $("recording").hidden = !listens;
