@@ -45,6 +45,14 @@ def test_each_speaker_has_a_row_and_each_emotion_a_column() -> None:
     ]
 
 
+def test_many_emotions_keep_their_names_in_80_columns() -> None:
+    emotions = ["anger", "anticipation", "boredom", "contempt", "disgust", "embarrassment", "fear", "joy"]
+    lines = printed(corpus([f"speaker-{number}" for number in range(8)], [*emotions]), width=80)
+    headings = {word for line in lines if line[:1] == ["speaker"] for word in line}
+    assert headings == {"speaker", *emotions, "total"}
+    assert ["speaker-7", "1", "1"] in [[line[0], *line[-2:]] for line in lines if line]
+
+
 def test_many_speakers_are_summed_up() -> None:
     names = [f"s{number}" for number in range(31)]
     lines = printed(corpus([*names, "s0", "s0"], ["sad"] * 33))

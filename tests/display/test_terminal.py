@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mmer.display import progress
 from mmer.display.progress import counting, speed
-from mmer.display.terminal import PlainConsole, Table, tell
+from mmer.display.terminal import CountTable, PlainConsole, Table, tell
 
 NAMES = [
     "[/angry]",
@@ -28,7 +28,8 @@ NAMES = [
 
 def printed(what: object, console: type[Console] = PlainConsole, **settings: object) -> str:
     file = io.StringIO()
-    console(file=file, force_terminal=True, color_system=None, width=120, **settings).print(what)  # pyright: ignore
+    told = {"width": 120, **settings}
+    console(file=file, force_terminal=True, color_system=None, **told).print(what)  # pyright: ignore
     return file.getvalue()
 
 
@@ -98,3 +99,23 @@ def test_output_is_utf8_whatever_the_locale(encoding: str) -> None:
     )
     assert done.stderr == "ł 怒 \\xe9\n".encode()
     assert done.stdout == "ł ".encode() + b"\xe9\n" + "怒 \\xe9\n".encode()
+
+
+@pytest.mark.parametrize("width", [30, 80, 400])
+def test_counts_keep_the_words_of_their_headings_on_every_console(width: int) -> None:
+    columns = [
+        *("angry", "bored", "frustration with the other", "happiness", "neutral", "relief", "surprised"),
+        *("[red]", "x" * 100, "total"),
+    ]
+    rows = [
+        (f"speaker {row}", [1000 * row + column for column in range(len(columns))]) for row in range(1, 4)
+    ]
+    shown = printed(CountTable("who speaks", columns, rows), width=width)
+    assert max(map(len, shown.splitlines())) <= width
+    found = set(re.findall(r"[^\s│┃]+", shown))
+    assert {word for heading in columns if "x" not in heading for word in heading.split()} <= found
+    assert "…" not in shown
+    assert {str(count) for _, counts in rows for count in counts} <= found
+    assert all(shown.count(name) == shown.count("who speaks") for name, _ in rows)
+    assert (shown.count("who speaks") > 1) == (width < 400)
+    assert shown.count("x") == 100

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from mmer.display.terminal import Table
+from mmer.display.terminal import CountTable, Table
 from mmer.plain_text import counted
 
 NO_EMOTION, NO_SPLIT, NO_SPEAKER = "(none)", "(no split)", "(no speaker)"
@@ -64,18 +64,15 @@ class CorpusSummary:
         speakers = [self._speaker_table()] if 0 < self.speakers <= _MOST_SPEAKERS else []
         return Group(counts, *speakers, Padding(facts, (0, 1)), *notes)
 
-    def _speaker_table(self) -> Table:
+    def _speaker_table(self) -> CountTable:
         totals = self.by_speaker.sum().sort_values(ascending=False, kind="stable")
         shown = [label for label in self.by_speaker.columns if label in totals.index[:_MOST_EMOTIONS]]
-        table = Table()
-        table.add_column("speaker")
         more = ["others"] if len(shown) < len(totals) else []
-        for heading in (*map(str, shown), *more, "total"):
-            table.add_column(heading, justify="right")
-        for speaker, row in self.by_speaker.iterrows():
-            others = [str(row.sum() - row[shown].sum())] if more else []
-            table.add_row(str(speaker), *(str(count) for count in row[shown]), *others, str(row.sum()))
-        return table
+        rows = [
+            (str(speaker), [*row[shown], *([row.sum() - row[shown].sum()] if more else []), row.sum()])
+            for speaker, row in self.by_speaker.iterrows()
+        ]
+        return CountTable("speaker", [*map(str, shown), *more, "total"], rows)
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [("utterances", f"{self.utterances}"), ("speakers", f"{self.speakers}")]

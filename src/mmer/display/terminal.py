@@ -2,10 +2,11 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Column
@@ -21,6 +22,8 @@ ResultFormat = Literal["table", "jsonl", "csv"]
 BAR = 10
 """Columns of a `bar`."""
 
+_WIDEST = 24
+"""Most columns that a name takes in a `CountTable`."""
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -58,6 +61,47 @@ class Table(_RichTable):
 
     def add_row(self, *cells: RenderableType | None, **settings: Any) -> None:
         super().add_row(*map(_plain, cells), **settings)
+
+
+class CountTable:
+    """Table of counts; where a console is too narrow, its columns go into several tables, one below the other.
+
+    Args:
+        heading: heading of the names of the rows.
+        columns: headings of the counts.
+        rows: name of each row, and its counts.
+    """
+
+    def __init__(
+        self, heading: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]]
+    ) -> None:
+        self.heading, self.columns, self.rows = heading, columns, rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        names = [self.heading, *(name for name, _ in self.rows)]
+        first = min(_WIDEST, max(cell_len(shown(name)) for name in names))
+        room, columns = options.max_width - first - 4, list(enumerate(self.columns))
+        whole = sum(3 + cell_len(shown(name)) for name in self.columns)
+        widths = [self._width(number) for number, _ in columns]
+        while columns:
+            table, left = Table(), room
+            table.add_column(self.heading, width=first, overflow="fold")
+            chosen = [columns.pop(0)]
+            left -= 3 + widths[chosen[0][0]]
+            while columns and left >= 3 + widths[columns[0][0]]:
+                left -= 3 + widths[columns[0][0]]
+                chosen.append(columns.pop(0))
+            for number, name in chosen:
+                width = None if whole <= room else widths[number]
+                table.add_column(name, justify="right", overflow="fold", width=width)
+            for name, counts in self.rows:
+                table.add_row(name, *(str(counts[number]) for number, _ in chosen))
+            yield table
+
+    def _width(self, number: int) -> int:
+        words = shown(self.columns[number]).split()
+        cells = [str(counts[number]) for _, counts in self.rows]
+        return min(_WIDEST, max(map(cell_len, [*words, *cells]), default=0))
 
 
 def _plain(cell: Any) -> Any:

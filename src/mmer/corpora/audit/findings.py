@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mmer.corpora.audit.leaks import BrokenView, SameRecording
-from mmer.display.terminal import Table
+from mmer.display.terminal import CountTable, Table
 from mmer.files.writing import Paths, writable
 from mmer.plain_text import counted, shown
 from mmer.runs.result_file import ResultFile
@@ -342,18 +342,16 @@ def _folds(audit: Audit) -> Table:
     return table
 
 
-def _emotions(audit: Audit) -> Table:
+def _emotions(audit: Audit) -> CountTable:
     names = list(audit.emotions) if len(audit.emotions) <= _FOLDS else []
     totals: Counter[str] = Counter()
     for counts in audit.emotions.values():
         totals.update(counts)
-    table = Table()
-    table.add_column("emotion")
-    for name in (*names, "all"):
-        table.add_column(name, justify="right")
-    for emotion, total in sorted(totals.items()):
-        table.add_row(emotion, *(str(audit.emotions[name].get(emotion, 0)) for name in names), str(total))
-    return table
+    rows = [
+        (emotion, [*(audit.emotions[name].get(emotion, 0) for name in names), total])
+        for emotion, total in sorted(totals.items())
+    ]
+    return CountTable("emotion", [*names, "all"], rows)
 
 
 def _percent(share: float | None) -> str:
