@@ -99,7 +99,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("name", "content", "expected"),
         [
-            ("a.csv", b"", "cannot be read as csv (Empty CSV file)"),
+            ("a.csv", b"", "a.csv: is empty; write a header, and a row for each utterance"),
+            ("a.tsv", b"\n \n", "a.tsv: is empty; write a header"),
             ("a.csv", b"utterance_id,audio_path\n", "holds no utterances"),
             ("a.jsonl", b"\n", "holds no utterances"),
             ("a.csv", "utterance_id,audio_path,transcript\nu,a,caf\xe9\n".encode("latin-1"), "is not UTF-8"),
@@ -255,6 +256,18 @@ class TestAudioFolder:
             CorpusError, match="no column file_name with the path of each audio file; found path, label"
         ):
             Corpus.read(tmp_path)
+
+    @pytest.mark.parametrize("name", ["metadata.csv", "labels.csv"])
+    def test_the_table_alone_is_read_as_its_folder_is(self, tmp_path: Path, name: str) -> None:
+        content = "File_Name,label,text,speaker\na.wav,sad,No,anna\nsub/b.wav,calm,Yes,ben\n"
+        for file in ("metadata.csv", name):
+            (tmp_path / file).write_text(content)
+        alone, whole = Corpus.read(tmp_path / name), Corpus.read(tmp_path)
+        pd.testing.assert_frame_equal(alone.table, whole.table)
+        assert alone.table["audio_path"].tolist() == [
+            str(tmp_path / "a.wav"),
+            str(tmp_path / "sub" / "b.wav"),
+        ]
 
 
 class TestLabels:

@@ -105,7 +105,7 @@ def test_output_is_utf8_whatever_the_locale(encoding: str) -> None:
 def test_counts_keep_the_words_of_their_headings_on_every_console(width: int) -> None:
     columns = [
         *("angry", "bored", "frustration with the other", "happiness", "neutral", "relief", "surprised"),
-        *("[red]", "x" * 100, "total"),
+        *("[red]", "x" * 1000, "total"),
     ]
     rows = [
         (f"speaker {row}", [1000 * row + column for column in range(len(columns))]) for row in range(1, 4)
@@ -114,8 +114,8 @@ def test_counts_keep_the_words_of_their_headings_on_every_console(width: int) ->
     assert max(map(len, shown.splitlines())) <= width
     found = set(re.findall(r"[^\s│┃]+", shown))
     assert {word for heading in columns if "x" not in heading for word in heading.split()} <= found
-    assert "…" not in shown
+    assert shown.count("…") == 1
     assert {str(count) for _, counts in rows for count in counts} <= found
     assert all(shown.count(name) == shown.count("who speaks") for name, _ in rows)
     assert (shown.count("who speaks") > 1) == (width < 400)
-    assert shown.count("x") == 100
+    assert shown.count("x") == 59

@@ -15,6 +15,7 @@ from mmer.corpora.tables import (
     with_columns,
 )
 from mmer.errors import CorpusError
+from mmer.text.names import header
 
 _SPLITS = {  # split -> its names in Hugging Face's folders and files
     "train": ("train", "training"),
@@ -42,7 +43,7 @@ def read_audio_folder(folder: Path, notes: list[str] | None = None) -> pd.DataFr
     """
     for base in (folder, folder / "data"):
         if found := _metadata(base):
-            return _read_metadata(found, folder, notes)
+            return utterances_of_files(read_table(found, notes), found, folder)
         parts = _split_folders(base)
         files = {name: found for name, part in parts.items() if (found := _metadata(part))}
         if files and len(files) < len(parts):
@@ -51,7 +52,10 @@ def read_audio_folder(folder: Path, notes: list[str] | None = None) -> pd.DataFr
                 f"{parts[lacking]}: is a split without metadata.csv, which {next(iter(files))} has"
             )
         if files:
-            tables = [_read_metadata(file, folder, notes).assign(split=name) for name, file in files.items()]
+            tables = [
+                utterances_of_files(read_table(file, notes), file, folder).assign(split=name)
+                for name, file in files.items()
+            ]
             table = united(tables)
             return table.assign(split=splits_of(table["split"]))
     raise CorpusError(f"{folder}: is a folder without metadata.csv; give a table or add one with file_name")
@@ -66,6 +70,40 @@ def metadata_files(folder: Path) -> list[Path]:
     """List the tables that `read_audio_folder` may read."""
     places = [place for base in (folder, folder / "data") for place in (base, *_split_folders(base).values())]
     return [file for place in places if (file := _metadata(place))]
+
+
+def names_files(table: pd.DataFrame) -> bool:
+    """Tell whether a table has the column `file_name` of a `metadata.csv`, and not the path of a corpus."""
+    names = {header(str(name)) for name in table.columns}
+    return "file_name" in names and "audio_path" not in names
+
+
+def utterances_of_files(table: pd.DataFrame, file: Path, folder: Path) -> pd.DataFrame:
+    """Convert a table with `file_name` to one of utterances.
+
+    Args:
+        table: as read from `file`, which messages name.
+        file: a `metadata.csv`, or a table like one, to whose folder `file_name` is relative.
+        folder: the folder to which the paths of the utterances are relative.
+
+    Raises:
+        CorpusError: there is no column `file_name`, or it holds something else than text.
+    """
+    table = with_columns(table, [*COLUMNS, *sorted(TEXT_COLUMNS)])
+    if "file_name" not in table:
+        columns = ", ".join(map(str, table.columns))
+        raise CorpusError(f"{file}: no column file_name with the path of each audio file; found {columns}")
+    for row, name in enumerate(table["file_name"], 1):
+        if not is_null(name) and not isinstance(name, str):
+            raise CorpusError(f"{file}: file_name is {brief(name)} in row {row}; it must be text")
+    names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
+    tops = [name.parts[0] if name and name.parts else "" for name in names]
+    if "split" not in table and all(map(split_of, tops)):
+        table["split"] = splits_of(pd.Series(tops))
+    place = PurePosixPath(file.parent.relative_to(folder).as_posix())
+    table["file_name"] = [None if name is None else str(place / name) for name in names]
+    table = own_names(table)
+    return table if "utterance_id" in table else table.assign(utterance_id=table["audio_path"])
 
 
 def split_of(name: str) -> str | None:
@@ -96,22 +134,3 @@ def _split_folders(base: Path) -> dict[str, Path]:
 def _metadata(folder: Path) -> Path | None:
     files = [folder / f"metadata{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
     return next((file for file in files if file.is_file()), None)
-
-
-def _read_metadata(file: Path, folder: Path, notes: list[str] | None) -> pd.DataFrame:
-    """Read the utterances of a `metadata.csv`, with paths relative to `folder`."""
-    table = with_columns(read_table(file, notes), [*COLUMNS, *sorted(TEXT_COLUMNS)])
-    if "file_name" not in table:
-        columns = ", ".join(map(str, table.columns))
-        raise CorpusError(f"{file}: no column file_name with the path of each audio file; found {columns}")
-    for row, name in enumerate(table["file_name"], 1):
-        if not is_null(name) and not isinstance(name, str):
-            raise CorpusError(f"{file}: file_name is {brief(name)} in row {row}; it must be text")
-    names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
-    tops = [name.parts[0] if name and name.parts else "" for name in names]
-    if "split" not in table and all(map(split_of, tops)):
-        table["split"] = splits_of(pd.Series(tops))
-    place = PurePosixPath(file.parent.relative_to(folder).as_posix())
-    table["file_name"] = [None if name is None else str(place / name) for name in names]
-    table = own_names(table)
-    return table if "utterance_id" in table else table.assign(utterance_id=table["audio_path"])

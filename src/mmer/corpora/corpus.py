@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from mmer.audio.load import probe
 from mmer.corpora.audio_files import files_on_disk
-from mmer.corpora.audio_folders import read_audio_folder
+from mmer.corpora.audio_folders import names_files, read_audio_folder, utterances_of_files
 from mmer.corpora.labels import nearest
 from mmer.corpora.summary import CorpusSummary, summarize
 from mmer.corpora.tables import COLUMNS, SECONDS, brief, is_null, read_table, with_columns, write_table
@@ -69,9 +69,10 @@ class Corpus:
         """Read a table (.parquet, .csv, .tsv, .jsonl) or a folder of audio with a `metadata.csv`.
 
         Relative audio paths are relative to the table's folder. A file whose name differs from the table only in case,
-        blanks or Unicode form is accepted, and a note counts such files. In the folder's
-        `metadata.csv` (or .jsonl, .parquet; the `audiofolder` convention of Hugging Face) `file_name` is the path and
-        the utterance's id, `transcription` or `text` the transcript, and `label` the emotion.
+        blanks or Unicode form is accepted, and a note counts such files. In the folder's `metadata.csv` (or .jsonl,
+        .parquet; the `audiofolder` convention of Hugging Face), and in any table with `file_name` and without
+        `audio_path`, `file_name` is the path and the utterance's id, `transcription` or `text` the transcript, and
+        `label` the emotion.
 
         Raises:
             CorpusError: the path does not exist, has an unknown suffix or cannot be read, the table has no row, or
@@ -80,6 +81,8 @@ class Corpus:
         path, notes = Path(path), []
         with reading(path, "a corpus", CorpusError):
             table = read_audio_folder(path, notes) if path.is_dir() else read_table(path, notes)
+            if not path.is_dir() and names_files(table):
+                table = utterances_of_files(table, path, path.parent)
             if not len(table):
                 raise CorpusError(f"{path}: holds no utterances")
             corpus = cls(table, source=str(path), notes=notes)

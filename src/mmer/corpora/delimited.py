@@ -37,13 +37,15 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
         The cells by column, and whether semicolons delimit them, so that commas may be decimal.
 
     Raises:
-        CorpusError: two columns have one name, there are more than 20 000 columns, a row has more or fewer cells than
-            the header, or a quotation mark is not closed; the message gives the line.
+        CorpusError: it is empty, two columns have one name, there are more than 20 000 columns, a row has more or fewer
+            cells than the header, or a quotation mark is not closed; the message gives the line.
         UnicodeDecodeError: it is neither UTF-8 nor UTF-16 with a mark.
     """
     text = _decoded(path.read_bytes())
     hint = _EXCELS_HINT.match(text)
     text = text[hint.end() :] if hint else text
+    if not text.strip():
+        raise CorpusError(f"{path}: is empty; write a header, and a row for each utterance")
     first = _LINE_ENDS.split(text, maxsplit=1)[0]
     delimiter = hint[1] if hint else _delimiter(first, path.suffix.lower())
     if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:

@@ -14,7 +14,7 @@ from rich.table import Table as _RichTable
 from rich.text import Text, TextType
 
 from mmer.errors import MMERError, Parameter
-from mmer.plain_text import one_line, shown
+from mmer.plain_text import one_line, shortened, shown
 
 ResultFormat = Literal["table", "jsonl", "csv"]
 """How results are printed on standard output."""
@@ -24,6 +24,7 @@ BAR = 10
 
 _WIDEST = 24
 """Most columns that a name takes in a `CountTable`."""
+_LONGEST = 60  # characters of a name in a `CountTable`
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -75,7 +76,9 @@ class CountTable:
     def __init__(
         self, heading: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]]
     ) -> None:
-        self.heading, self.columns, self.rows = heading, columns, rows
+        self.heading = heading
+        self.columns = [shortened(name, _LONGEST) for name in columns]
+        self.rows = [(shortened(name, _LONGEST), counts) for name, counts in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         names = [self.heading, *(name for name, _ in self.rows)]
