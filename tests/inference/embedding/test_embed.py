@@ -1,5 +1,6 @@
 """Embeddings are those of the encoder alone on the clip alone, and a file of them is complete whatever interrupts."""
 
+import json
 import shutil
 import signal
 import time
@@ -623,6 +624,10 @@ class TestReading:
             (lambda t: t.assign(end=t["end"] + 1), r"other recordings than those of 1 .*\(begins\)"),
             (lambda t: t.assign(transcript="other"), "was made of other words than those of 12 of 12"),
             (lambda t: t.assign(fused=[[[0.0, 1.0]]] * 12), "fused holds frames"),
+            (
+                lambda t: t.assign(fused=[["a", "b"]] * 12),
+                r"has something else than a list of numbers for 12 of 12 utterances",
+            ),
             (lambda t: t.drop(columns="fused"), "no column of embeddings 'fused'; it has speech, text"),
             (lambda t: t.assign(utterance_id="u0"), "1 utterance id is not unique"),
         ],
@@ -650,6 +655,34 @@ class TestReading:
             read_embeddings(out, corpus)
         others = Corpus(corpus.table.iloc[8:10].reset_index(drop=True))
         assert len(read_embeddings(out, others)) == 2
+
+    def test_a_row_that_is_no_list_of_numbers_is_named(self, corpus: Corpus, tmp_path: Path) -> None:
+        path, ids = tmp_path / "e.jsonl", corpus.table["utterance_id"]
+        for wrong in (7.5, "one", {"x": 1.0}, [1.0, "two"]):
+            rows = [{"utterance_id": name, "mine": [1.0, 2.0]} for name in ids]
+            rows[3]["mine"] = wrong
+            path.write_text("\n".join(map(json.dumps, rows)))
+            with pytest.raises(
+                CorpusError, match=r"something else than a list of numbers for 1 of 12 .*\(u3\)"
+            ):
+                read_embeddings(path, corpus)
+
+    @pytest.mark.parametrize("name", ["text.npy", "speech.npy", "functionals.npy"])
+    def test_the_name_of_a_matrix_changes_nothing(
+        self, name: str, model_folder: Path, corpus: Corpus, tmp_path: Path
+    ) -> None:
+        path = tmp_path / name
+        embed(model_folder, corpus, path, device="cpu")
+        others = Corpus(corpus.table.assign(audio_path=np.roll(corpus.table["audio_path"], 1)))
+        with pytest.raises(CorpusError, match="was made of other recordings than those of"):
+            read_embeddings(path, others)
+        with pytest.raises(CorpusError, match="was made of other words than those of 12 of 12"):
+            read_embeddings(path, Corpus(corpus.table.assign(transcript="other")))
+        matrix = np.load(path)
+        matrix[2, 1] = np.nan
+        np.save(path, matrix)
+        with pytest.raises(CorpusError, match=r"not finite for 1 of 12 utterances \(u2\)"):
+            read_embeddings(path, corpus)
 
     def test_a_matrix_that_is_no_matrix_of_these_utterances_is_refused(
         self, corpus: Corpus, tmp_path: Path

@@ -194,14 +194,15 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> ND
     }
     _refuse(path, corpus, "has no embedding of", ~corpus.table["utterance_id"].isin(given))
     found = [given[name] for name in corpus.table["utterance_id"]]
-    chosen = [rows[place] for place in found]
-    if np.ndim(chosen[0][0]):
+    chosen = [_numbers(rows[place]) for place in found]
+    if any(isinstance(rows[place], list | np.ndarray) and np.ndim(rows[place][0]) for place in found):
         raise CorpusError(f"{path}: {column} holds frames; give a file with one embedding of each utterance")
+    _refuse(path, corpus, "has something else than a list of numbers for", [not row.size for row in chosen])
     sizes = [len(row) for row in chosen]
     _refuse(
         path, corpus, f"has not {sizes[0]} numbers, as for the first, for", [n != sizes[0] for n in sizes]
     )
-    numbers = np.stack(chosen).astype(np.float32)
+    numbers = np.stack(chosen)
     missing = np.isnan(numbers).all(axis=1) if column == FUNCTIONALS else np.isnan(numbers).any(axis=1)
     _refuse(path, corpus, "has numbers that are not finite for", missing | np.isinf(numbers).any(axis=1))
     about = about.iloc[found].reset_index(drop=True)
@@ -216,6 +217,17 @@ def read_embeddings(path: Path, corpus: Corpus, column: str | None = None) -> ND
     if column != "speech" and "transcript_source" in about:
         _refuse(path, corpus, "was made of other words than those of", _other_words(about, corpus.table))
     return numbers
+
+
+def _numbers(row: Any) -> NDArray[np.float32]:
+    """Convert a list of numbers, in which None is NaN; empty for anything else."""
+    try:
+        values = np.asarray(row)
+        if values.ndim == 1 and values.dtype.kind in "fiuO":
+            return values.astype(np.float32)
+    except (TypeError, ValueError):
+        pass
+    return np.empty(0, np.float32)
 
 
 def _refuse(path: Path, corpus: Corpus, what: str, wrong: ArrayLike) -> None:
@@ -266,7 +278,7 @@ def _read_lists(path: Path, column: str | None) -> tuple[pd.DataFrame, str, list
     return table.drop(columns=lists), chosen, table[chosen].tolist()
 
 
-def _read_matrix(path: Path, column: str | None) -> tuple[pd.DataFrame, str, NDArray[Any]]:
+def _read_matrix(path: Path, column: str | None) -> tuple[pd.DataFrame, None, NDArray[Any]]:
     if column is not None:
         raise CorpusError(f"{path}: one matrix has no columns of embeddings; leave out {column!r}")
     with reading(path, "a matrix of NumPy", CorpusError):
@@ -279,4 +291,4 @@ def _read_matrix(path: Path, column: str | None) -> tuple[pd.DataFrame, str, NDA
         raise CorpusError(
             f"{ids}: names {counted(len(table), 'utterance')}, and {path} has {counted(len(matrix), 'row')}"
         )
-    return table, path.stem, matrix
+    return table, None, matrix
