@@ -31,6 +31,7 @@ from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe, changed_recipe, load_recipe
 from mmer.training import adapt as module
 from mmer.training.adapt import Adaptation, adapt, plan_adaptation
+from mmer.training.feature_store import FeatureStore, TrainingUtterance
 from mmer.training.preparation import prepare
 from mmer.training.rehearsal import PREFIX, REHEARSED, learned_before, with_rehearsal
 from mmer.training.run import TrainingRun, train
@@ -423,7 +424,11 @@ def test_what_the_model_learned_from_is_learned_again(base: TrainingRun, own, tm
 
 
 def test_what_validates_is_not_rehearsed_however_it_is_written(
-    tiny: Callable[..., Recipe], tones: Path, monkeypatch: pytest.MonkeyPatch
+    base: TrainingRun,
+    tiny: Callable[..., Recipe],
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tones.parent)
     table = Corpus.read(tones.name).table  # the same recordings, by their relative paths
@@ -432,7 +437,16 @@ def test_what_validates_is_not_rehearsed_however_it_is_written(
     new = Corpus(table.assign(speaker=speaker, split=split))
     recipe = tiny(f"data.rehearsal={tones}", "model.start_from=model")
     assert set(with_rehearsal(new, recipe).table["speaker"].iloc[len(new) :]) == {f"{PREFIX}A"}
-    before = learned_before(new.select((table["emotion"] != "sad").to_numpy()), recipe)
+    again = tmp_path / "again.parquet"  # the corpus of an adapted model, which rehearsed
+    Corpus(table.assign(speaker=PREFIX + table["speaker"])).write(again)
+    of_adapted = tiny(f"data.rehearsal={again}", "model.start_from=model")
+    apart = Corpus(new.table.assign(audio_path=[str(tmp_path / f"{row}.wav") for row in range(len(new))]))
+    assert set(with_rehearsal(apart, of_adapted).table["speaker"].iloc[len(new) :]) == {
+        f"{PREFIX}A",
+        f"{PREFIX}B",
+    }
+    store = FeatureStore(MMERProcessor.from_pretrained(base.model_folder))
+    before = learned_before(new.select((table["emotion"] != "sad").to_numpy()), recipe, store, quiet())
     assert before is not None
     assert set(before.table["speaker"]) == {f"{PREFIX}A"}
     assert before.table["emotion"].value_counts().to_dict() == {"angry": 3, "calm": 3}
@@ -454,7 +468,22 @@ def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
     named = plan_adaptation(alone, own(), [f"data.rehearsal={run_folder / 'corpus.parquet'}"])
     prepared = prepare(named.recipe)
     assert len(prepared.corpus) == 9
-    assert learned_before(prepared.corpus, named.recipe) is None
+    store = FeatureStore(MMERProcessor.from_pretrained(alone))
+    assert learned_before(prepared.corpus, named.recipe, store, quiet()) is None
+
+
+def test_recordings_learned_before_are_read_once(
+    base: TrainingRun, tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copytree(tones.parent, tmp_path / "old")) / tones.name
+    recipe = tiny(f"data.rehearsal={old}", "model.start_from=model")
+    new = Corpus(Corpus.read(tones).table.assign(split="train"))
+    store = FeatureStore(MMERProcessor.from_pretrained(base.model_folder))
+    before = learned_before(new, recipe, store, quiet())
+    for recording in old.parent.glob("*.wav"):
+        recording.unlink()
+    assert before is not None
+    assert len([store(utterance) for utterance in TrainingUtterance.with_sound(before)]) == 36
 
 
 def test_the_kept_weights_are_the_average_with_those_of_the_model(

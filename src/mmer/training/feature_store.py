@@ -75,12 +75,18 @@ class FeatureStore:
             AudioError: the recording cannot be read.
         """
         features = self._kept.get(utterance.utterance_id)
-        if features is None:
-            features = self.processor.features(self.waveform(utterance))
-            self.full = self.full or self._size + features.nbytes > self.memory
-            if not self.full:
-                self._kept[utterance.utterance_id] = features
-                self._size += features.nbytes
+        return self.keep(utterance, self.waveform(utterance)) if features is None else features
+
+    def __contains__(self, utterance: TrainingUtterance) -> bool:
+        return utterance.utterance_id in self._kept
+
+    def keep(self, utterance: TrainingUtterance, waveform: Features) -> Features:
+        """Store the features of a recording that has been read, and return them."""
+        features = self.processor.features(waveform)
+        self.full = self.full or self._size + features.nbytes > self.memory
+        if not self.full:
+            self._kept[utterance.utterance_id] = features
+            self._size += features.nbytes
         return features
 
     def waveform(self, utterance: TrainingUtterance) -> Features:

@@ -300,13 +300,10 @@ def _fit_linear_classifiers(
     if model.functionals_classifier is None:
         return
     before, continues = None, recipe.model.start_from is not None
-    if continues and (before := learned_before(preparation.corpus, recipe)) is not None:
-        with counting(console, "reading recordings learned before", len(before)) as progress:
-            for done, utterance in enumerate(TrainingUtterance.with_sound(before), start=1):
-                store(utterance)
-                progress(done)
-        if store.processor.per_speaker:
-            statistics = {**statistics, **speaker_statistics(store, before)}
+    if continues:
+        before = learned_before(preparation.corpus, recipe, store, console)
+    if before is not None and store.processor.per_speaker:
+        statistics = {**statistics, **speaker_statistics(store, before)}
     new = without_rehearsal(preparation.part("train"))
     fit_linear_classifiers(model, store, new, statistics, before, near=continues and before is None)
 
