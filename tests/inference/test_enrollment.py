@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError
+from mmer.evaluation.evaluate import evaluate
 from mmer.inference.archive.score import score
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.enrollment import enroll
@@ -61,6 +62,16 @@ def test_a_single_clip_is_answered_as_among_all_enrolled(
     of_ben = [Utterance(clip, "la", speaker="ben") for clip in clips[3:5]]
     for ours, theirs in zip(enrolled.predict(of_ben), plain.predict(of_ben), strict=True):
         assert ours.probabilities == theirs.probabilities
+
+
+def test_an_evaluation_does_not_call_them_unknown(
+    per_speaker: Path, clips: list[str], tmp_path: Path
+) -> None:
+    corpus = corpus_of(clips[:2], ["anna", "anna"], tmp_path / "clips.parquet")
+    folder = enroll(per_speaker, corpus, tmp_path / "enrolled", console=quiet())
+    emotion = EmotionRecognizer.from_pretrained(folder).labels[0]
+    later = Corpus.read(corpus_of(clips[4:7], ["anna", "ben", None], tmp_path / "later.parquet"))
+    assert evaluate(folder, Corpus(later.table.assign(emotion=emotion))).unknown_speakers == 2
 
 
 def test_every_entrance_knows_them(per_speaker: Path, clips: list[str], tmp_path: Path) -> None:

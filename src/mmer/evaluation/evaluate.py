@@ -169,7 +169,8 @@ def evaluate(
     unknown = 0
     if speakers is not None:
         heard_and_answered = (predictions["duration"].notna() & predictions["error"].isna()).to_numpy()
-        unknown = int((heard_and_answered & ~judged.table["speaker"].isin(speakers).to_numpy()).sum())
+        known_speakers = {*speakers, *recognizer.speakers}
+        unknown = int((heard_and_answered & ~judged.table["speaker"].isin(known_speakers).to_numpy()).sum())
     read = bins = None
     if condition.name != "gold" or transcription != "given":
         source = condition.name if transcription == "given" else transcription

@@ -186,8 +186,8 @@ class Evaluation(ResultFile, Metrics):
         in_training: how many of the judged utterances the model was trained on, from `overlap`; None where the model
             keeps no record.
         unseen: figures of the utterances that the model was not trained on; None where these are none or all.
-        unknown_speakers: number of utterances of speakers without other clips, for a model that standardizes per
-            speaker.
+        unknown_speakers: number of utterances of speakers who are neither enrolled nor have other clips, for a model
+            that standardizes per speaker.
         left_out: numbers of utterances without an emotion of the model (`other_emotion`) and without an answer
             (`no_answer`).
         unlike: number of answered utterances whose recording is unlike those of the training.
