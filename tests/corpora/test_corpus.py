@@ -250,7 +250,8 @@ class TestAudioFolder:
         )
 
     def test_refused(self, tmp_path: Path) -> None:
-        assert "is a folder without metadata.csv" in refused(tmp_path)
+        wanted = f"write one with write_folder_table({tmp_path}), or give a table"
+        assert f"is a folder without metadata.csv; {wanted}" in refused(tmp_path)
         (tmp_path / "metadata.csv").write_text("path,label\na.wav,sad\n")
         with pytest.raises(
             CorpusError, match="no column file_name with the path of each audio file; found path, label"

@@ -221,6 +221,18 @@ def test_tables_say_it_all() -> None:
     assert printed.count("4 speakers are few, the interval is rough") == 1
 
 
+def test_names_of_runs_stay_whole_in_80_columns() -> None:
+    names = ("speech_only", "wavlm-base-plus-new", "a-run-whose-name-is-longer-than-most-others")
+    for chosen in (names[:2], names[1:]):
+        screen = StringIO()
+        Console(file=screen, width=80).print(
+            compare(dict(zip(chosen, made(0.5, 0.7, speakers=6), strict=True)))
+        )
+        printed = screen.getvalue()
+        assert max(map(len, printed.splitlines())) <= 80
+        assert ("speech_only " in printed) == ("speech_only" in chosen)
+
+
 class TestCommand:
     @pytest.fixture
     def tables(self, tmp_path: Path) -> list[Path]:

@@ -44,6 +44,7 @@ _COMMANDS = {
     "timelines": "timeline",
     "train": "train",
     "transcribe": "corpus transcribe",
+    "write_folder_table": "corpus init",
     "write_report": "report",
 }
 """The command for each function that messages name."""

@@ -14,7 +14,7 @@ from mmer.corpora.tables import (
     united,
     with_columns,
 )
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, Function
 from mmer.text.names import header
 
 _SPLITS = {  # split -> its names in Hugging Face's folders and files
@@ -58,7 +58,11 @@ def read_audio_folder(folder: Path, notes: list[str] | None = None) -> pd.DataFr
             ]
             table = united(tables)
             return table.assign(split=splits_of(table["split"]))
-    raise CorpusError(f"{folder}: is a folder without metadata.csv; give a table or add one with file_name")
+    raise CorpusError(
+        f"{folder}: is a folder without metadata.csv; write one with ",
+        Function("write_folder_table", (str(folder),)),
+        ", or give a table",
+    )
 
 
 def has_metadata(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 from scipy.stats import binomtest
@@ -287,10 +288,13 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
+_RUN_WIDTH = 20  # most columns in which the name of a run stays on one line
+
+
 def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
-    runs = _table(f"{counted(comparison.utterances, 'utterance')}, %")
+    runs = _table(comparison, f"{counted(comparison.utterances, 'utterance')}, %")
     others = [name for name in FIGURES if name != figure]
     for name in (heading, f"{confidence} interval", *(HEADINGS[name] for name in others)):
         runs.add_column(name, justify="right", no_wrap="interval" in name)
@@ -305,10 +309,10 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
         shown = (found.estimate, *(getattr(figures, other) for other in others))
         first, *rest = (f"{100 * value:.1f}" for value in shown)
         runs.add_row(Text(name), first, between, *rest)
-    against = _table(f"Against {comparison.baseline}, points of {heading}")
+    against = _table(comparison, f"Against {comparison.baseline}, points of {heading}")
     for name in ("difference", f"{confidence} interval", "p", "p (Holm)"):
         against.add_column(name, justify="right")
-    utterances = _table(f"Against {comparison.baseline}, utterances (McNemar)")
+    utterances = _table(comparison, f"Against {comparison.baseline}, utterances (McNemar)")
     for name in ("right alone", "wrong alone", "p", "p (Holm)"):
         utterances.add_column(name, justify="right")
     for each in comparison.differences:
@@ -329,9 +333,11 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     ]
 
 
-def _table(title: str) -> Table:
+def _table(comparison: Comparison, title: str) -> Table:
+    longest = max(cell_len(name) for name in comparison.runs)
     table = Table(title=Text(title), title_justify="left")
-    table.add_column("run", overflow="fold")
+    # Of a column without a width, a narrow screen takes as much as of headings that can be broken between words.
+    table.add_column("run", overflow="fold", width=longest if longest <= _RUN_WIDTH else None)
     return table
 
 
