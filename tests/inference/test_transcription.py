@@ -1,6 +1,7 @@
 """Words heard by small random speech recognizers and by a model's own CTC head."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import torch
 from commands import run
 from inference.conftest import save_model
+from published_models import save_audio_classifier
 from tiny import speech_config
 from transformers import (
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
+    Wav2Vec2Model,
 )
 
 from mmer.audio.load import load_audio
@@ -180,3 +183,13 @@ def test_a_recognizer_that_cannot_be_loaded_is_one_line(
     done = run(capfd, monkeypatch, arguments)
     assert done.code == 2
     assert done.err.startswith("mmer: speech recognizer 'no-such/recognizer' cannot be loaded")
+
+
+def test_a_recognizer_without_a_head_or_words_of_its_own_is_refused(wav2vec2: Path, tmp_path: Path) -> None:
+    headless = Path(shutil.copytree(wav2vec2, tmp_path / "headless"))
+    Wav2Vec2Model.from_pretrained(wav2vec2).save_pretrained(headless)
+    with pytest.raises(EncoderError, match=r"its weights are those of Wav2Vec2Model, so .* would be random"):
+        SpeechRecognizer(str(headless), "cpu")
+    classifier = save_audio_classifier(tmp_path / "whisper", "whisper")
+    with pytest.raises(EncoderError, match="it has no feature extractor or no tokenizer"):
+        SpeechRecognizer(str(classifier), "cpu")

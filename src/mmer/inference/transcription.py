@@ -111,9 +111,17 @@ class SpeechRecognizer:
                 f"speech recognizer '{name}' cannot be loaded ({reason}); check the name and the network, or give the "
                 "path of a local folder with a speech-recognition model of transformers"
             ) from error
-        if self._pipeline.feature_extractor is None or self._pipeline.tokenizer is None:
+        extractor, tokenizer, model = (
+            getattr(self._pipeline, part) for part in ("feature_extractor", "tokenizer", "model")
+        )
+        stored, lacks = model.config.architectures, None
+        if extractor is None or tokenizer is None or not tokenizer.vocab_size:
+            lacks = "it has no feature extractor or no tokenizer"
+        elif stored and type(model).__name__ not in stored:  # transformers draws missing weights at random
+            lacks = f"its weights are those of {', '.join(stored)}, so that its words would be random"
+        if lacks is not None:
             raise EncoderError(
-                f"speech recognizer '{name}' cannot be loaded (it has no feature extractor or no tokenizer); give the "
+                f"speech recognizer '{name}' cannot be loaded ({lacks}); give the "
                 "name or the folder of a complete speech-recognition model of transformers"
             )
 
