@@ -16,9 +16,11 @@ from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.evaluate import evaluate
 from mmer.inference.archive.score import score
 from mmer.inference.backends.bundle import write_bundle
+from mmer.inference.backends.models import model_folder
 from mmer.inference.enrollment import enroll
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,17 @@ def test_an_evaluation_does_not_call_them_unknown(
     folder = enroll(per_speaker, corpus, tmp_path / "enrolled", console=quiet())
     emotion = EmotionRecognizer.from_pretrained(folder).labels[0]
     later = Corpus.read(corpus_of(clips[4:7], ["anna", "ben", None], tmp_path / "later.parquet"))
-    assert evaluate(folder, Corpus(later.table.assign(emotion=emotion))).unknown_speakers == 2
+    judged = Corpus(later.table.assign(emotion=emotion))
+    assert evaluate(folder, judged).unknown_speakers == 2
+    TrainedOn.of(Corpus(judged.table.assign(split="train"))).write(folder)
+    renamed = tmp_path / "labels.yaml"
+    renamed.write_text(f"{emotion}: renamed")
+    mapped = model_folder(folder, label_map=renamed)
+    assert set(EmotionRecognizer.from_pretrained(mapped).speakers) == {"anna"}
+    figures = evaluate(mapped, Corpus(judged.table.assign(emotion="renamed")))
+    assert figures.unknown_speakers == 2
+    assert figures.in_training is not None
+    assert figures.in_training["train"] == 3
 
 
 def test_every_entrance_knows_them(per_speaker: Path, clips: list[str], tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ class EmotionRecognizer:
             if processor.uses_speech
             else None,
         )
-        recognizer.speakers = read_known_speakers(folder, processor)
+        recognizer.speakers = read_known_speakers(trained_folder(folder), processor)
         return recognizer
 
     @property
