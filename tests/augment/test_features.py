@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from mmer.augment import FeatureAugmenter
+from mmer.augment.features import as_another_speaker
 
 OFF: dict[str, Any] = {
     "warp": 0.0,
@@ -84,3 +85,38 @@ def test_tempo_and_vocal_tract_are_bilinear_interpolation(frames: int) -> None:
     fine = clip.reshape(-1, 83)
     expected = map_coordinates(fine[:, :80], np.meshgrid(times, bins, indexing="ij"), order=1, mode="nearest")
     np.testing.assert_allclose(view.reshape(-1, 83)[:, :80], expected, atol=1e-5)
+
+
+@given(count=st.integers(1, 60), seed=st.integers(0, 1000))
+def test_another_speaker_has_another_pitch_level_and_vocal_tract(count: int, seed: int) -> None:
+    clip = features(count, stacked=1)
+    clip[::3, 80] = np.nan  # unvoiced
+    before = clip.copy()
+    other = as_another_speaker(clip, seed)
+    np.testing.assert_array_equal(clip, before)
+    np.testing.assert_array_equal(other, as_another_speaker(clip, seed))
+    assert not np.array_equal(other[:, :80].mean(), as_another_speaker(clip, seed + 1)[:, :80].mean())
+    assert other.shape[1] == 83
+    assert max(2, np.floor(count * np.exp(-0.15))) <= len(other) <= max(2, np.ceil(count * np.exp(0.15)))
+    nearest = clip[np.rint(np.linspace(0, count - 1, len(other))).astype(int)]
+    np.testing.assert_array_equal(np.isnan(other), np.isnan(nearest))
+    shift = other[:, 80:] - nearest[:, 80:]
+    assert np.nanmax(np.abs(shift[:, 1])) == 0  # how periodic a voice is tells an emotion
+    for channel in (0, 2):
+        same = shift[:, channel][np.isfinite(shift[:, channel])]
+        np.testing.assert_allclose(same, same[:1].repeat(len(same)), atol=1e-5)
+
+
+def test_a_vowel_of_another_speaker_is_a_steady_vowel() -> None:
+    """A spectral peak moves along the mel axis, between level and tilt, which change every frame alike."""
+    mel = np.exp(-(((np.arange(80) - 40) / 4) ** 2)) * 20
+    vowel = np.tile(np.concatenate([mel, [7, 0.9, 3]]), (50, 1)).astype(np.float32)
+    peaks = set()
+    for seed in range(20):
+        other = as_another_speaker(vowel, seed)
+        np.testing.assert_allclose(other, np.tile(other[0], (len(other), 1)), atol=1e-4)
+        peaks.add(int(other[0, :80].argmax()))
+        assert abs(other[0, :80].argmax() - 40) <= np.ceil(40 * (np.exp(0.16) - 1) + 4)
+    assert len(peaks) > 8
+    assert min(peaks) < 38
+    assert max(peaks) > 42

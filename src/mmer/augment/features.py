@@ -1,10 +1,17 @@
-"""Augmentation of log-mel features: vocal tract, tempo and masking."""
+"""Augmentation of log-mel features: vocal tract, tempo, pitch and masking."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import CHANNELS
+
+OTHER_TRACT = {"warp": 0.16, "shift": 4.0, "tempo": 0.15}
+"""Largest changes of `as_another_speaker`, in the units of `FeatureAugmenter`."""
+OTHER_PITCH = 0.5
+"""Standard deviation of its shift of the pitch in octaves."""
+OTHER_LEVEL = 1.0
+"""Standard deviation in nats of its shift of the level, and of that of the highest mel bin above the middle one."""
 
 
 class FeatureAugmenter:
@@ -47,19 +54,61 @@ class FeatureAugmenter:
         random = np.random.default_rng(seed)
         features, of_clip = np.split(features, [features.shape[1] - functionals], axis=1)
         fine = features.reshape(-1, MEL_BINS + CHANNELS)
-        together = len(fine) // len(features)
-        frames = max(1, round(len(features) * np.exp(random.uniform(-self.tempo, self.tempo)))) * together
-        times = np.linspace(0, len(fine) - 1, frames)
-        bins = np.arange(MEL_BINS) * np.exp(random.uniform(-self.warp, self.warp))
-        bins = np.clip(bins + random.uniform(-self.shift, self.shift), 0, MEL_BINS - 1)
-        mel = _interpolated(_interpolated(fine[:, :MEL_BINS], times).T, bins).T
-        voice = fine[np.rint(times).astype(int), MEL_BINS:]
+        mel, voice = _stretched(
+            fine,
+            random,
+            warp=self.warp,
+            shift=self.shift,
+            tempo=self.tempo,
+            together=len(fine) // len(features),
+        )
         voice = voice + random.normal(0, self.prosody_offset, CHANNELS) * (voice != 0)
         for _ in range(2):
             _mask(mel.T, self.frequency_mask, random)
             _mask(mel, self.time_mask, random)
         changed = np.concatenate([mel, voice], axis=1, dtype=np.float32).reshape(-1, features.shape[1])
         return np.concatenate([changed, np.broadcast_to(of_clip[0], (len(changed), functionals))], axis=1)
+
+
+def as_another_speaker(frames: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Change a clip as if another person had said the same in the same way: vocal tract, tempo, pitch and level.
+
+    Args:
+        frames: (frames, 83) of `compact_features` without functionals, not standardized; at least one.
+        seed: the same seed gives the same speaker.
+
+    Returns:
+        (frames', 83), at least two; NaN where the pitch was.
+    """
+    random = np.random.default_rng(seed)
+    mel, voice = _stretched(frames, random, **OTHER_TRACT, together=1, fewest=2)
+    pitch, level, tilt = random.normal(0, [OTHER_PITCH, OTHER_LEVEL, OTHER_LEVEL])
+    mel += level + tilt * np.linspace(-1, 1, MEL_BINS)
+    voice += np.array([pitch, 0, level])
+    return np.concatenate([mel, voice], axis=1, dtype=np.float32)
+
+
+def _stretched(
+    frames: NDArray[np.float32],
+    random: np.random.Generator,
+    *,
+    warp: float,
+    shift: float,
+    tempo: float,
+    together: int,
+    fewest: int = 1,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Change tempo and mel axis, as `FeatureAugmenter` describes it, and keep the frames a multiple of `together`.
+
+    Returns:
+        (frames', 80) mel bins, and (frames', 3) prosody, which is stretched alone.
+    """
+    count = max(fewest, round(len(frames) // together * np.exp(random.uniform(-tempo, tempo)))) * together
+    times = np.linspace(0, len(frames) - 1, count)
+    bins = np.arange(MEL_BINS) * np.exp(random.uniform(-warp, warp))
+    bins = np.clip(bins + random.uniform(-shift, shift), 0, MEL_BINS - 1)
+    mel = _interpolated(_interpolated(frames[:, :MEL_BINS], times).T, bins).T
+    return mel, frames[np.rint(times).astype(int), MEL_BINS:]
 
 
 def _interpolated(rows: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:

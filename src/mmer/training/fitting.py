@@ -25,6 +25,7 @@ from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space
 from mmer.training.data import Collator, SpeechEmotionDataset
 from mmer.training.feature_store import (
     MEMORY,
+    Features,
     FeatureStore,
     TrainingUtterance,
     speaker_prior,
@@ -32,6 +33,7 @@ from mmer.training.feature_store import (
 )
 from mmer.training.frozen_speech import FrozenSpeech
 from mmer.training.linear_classifiers import fit_linear_classifiers
+from mmer.training.other_speakers import functionals_of_more_speakers
 from mmer.training.preparation import (
     Preparation,
     as_judged,
@@ -80,7 +82,11 @@ def fit(
     statistics = _read_features(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
-    _fit_linear_classifiers(model, store, preparation, recipe, statistics, console)
+    versions = None
+    if processor.functionals and processor.normalization == "corpus" and recipe.model.start_from is None:
+        with counting(console, "computing functionals of more speakers") as progress:
+            versions = functionals_of_more_speakers(store, train_part, progress)
+    _fit_linear_classifiers(model, store, preparation, recipe, statistics, versions, console)
     if recipe.model.start_from is None and (share := model.config.functionals_share) > 0.5:
         few = counted(len(TrainingUtterance.with_sound(train_part)), "recording")
         read = "functionals" if model.words_classifier is None else "functionals and words"
@@ -294,6 +300,7 @@ def _fit_linear_classifiers(
     preparation: Preparation,
     recipe: Recipe,
     statistics: dict[str, FeatureStatistics],
+    versions: dict[str, Features] | None,
     console: Console,
 ) -> None:
     """Fit the linear classifiers; of a model that is trained further, with all that it learned from before."""
@@ -305,7 +312,8 @@ def _fit_linear_classifiers(
     if before is not None and store.processor.per_speaker:
         statistics = {**statistics, **speaker_statistics(store, before)}
     new = without_rehearsal(preparation.part("train"))
-    fit_linear_classifiers(model, store, new, statistics, before, near=continues and before is None)
+    near = continues and before is None
+    fit_linear_classifiers(model, store, new, statistics, before, near=near, versions=versions)
 
 
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:

@@ -6,8 +6,7 @@ latter, the penalty is on the distance from the weights that it has, so that few
 many voices taught.
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +23,8 @@ from mmer.corpora.corpus import Corpus
 from mmer.features.statistics import FeatureStatistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
-from mmer.training.feature_store import FeatureStore, TrainingUtterance
+from mmer.training.feature_store import Features, FeatureStore
+from mmer.training.other_speakers import drawn_with_sound
 
 STRENGTH = 0.03
 """`C` of the logistic regression of functionals: the inverse of its L2 penalty."""
@@ -34,7 +34,6 @@ NEAR = 1 / 6
 """Factor on `C` where the penalty is on the distance from other weights."""
 OLD_OF_NEW = 4.0
 """Weight of all utterances of before over that of all new ones; none of these weighs less than one of before."""
-MOST_UTTERANCES = 20_000
 PARTS = 5
 """Parts of the training speakers that are left out in turn, to see how sure the classifiers may be of new voices."""
 SCALES = np.linspace(0, 3, 61)
@@ -51,12 +50,13 @@ def fit_linear_classifiers(
     before: Corpus | None = None,
     *,
     near: bool = False,
+    versions: Mapping[str, Features] | None = None,
 ) -> None:
     """Fit the classifiers of functionals and of words by logistic regression with an L2 penalty.
 
     Their logits are then scaled for voices that they were not fitted to, and so that their sum suits these. An emotion
-    that no utterance with sound has keeps weights of zero and gets the lowest bias. Of a larger corpus,
-    `MOST_UTTERANCES` are drawn.
+    that no utterance with sound has keeps weights of zero and gets the lowest bias. They are fitted to the utterances
+    that `drawn_with_sound` gives.
 
     Args:
         model: changed in place; one without such classifiers stays as it is.
@@ -65,6 +65,7 @@ def fit_linear_classifiers(
         statistics: of all speakers, for `normalization: speaker`.
         before: utterances that the model learned from before.
         near: whether the weights are to stay near those that the model has, if it has some for each of its emotions.
+        versions: result of `functionals_of_more_speakers` for `train`, to which the functionals are fitted instead.
     """
     classifier, of_words = model.functionals_classifier, model.words_classifier
     if classifier is None:
@@ -77,7 +78,7 @@ def fit_linear_classifiers(
     else:
         for weight in (*classifier.parameters(), *(of_words.parameters() if of_words is not None else ())):
             nn.init.zeros_(weight)
-    clips = _read(model, store, train, statistics)
+    clips = _read(model, store, train, statistics, versions)
     sides = [replace(side, start=start) for side, start in zip(clips.sides, starts, strict=False)]
     clips = replace(clips, sides=sides)
     if before is not None:
@@ -102,12 +103,14 @@ class _Side:
         inputs: (clips, functionals), standardized, or (clips, tokens), how often each occurs.
         strength: `C` of its logistic regression.
         has_bias: whether its bias is part of the answer.
+        versions: (versions, clips, functionals), to which it is fitted in place of `inputs`; None for none.
         start: (emotions, inputs + 1) weights and, last, biases to stay near; None for none.
     """
 
     inputs: Floats | csr_array
     strength: float
     has_bias: bool
+    versions: Floats | None = None
     start: Floats | None = None
 
     def beside(self, other: "_Side") -> "_Side":
@@ -116,7 +119,8 @@ class _Side:
         return replace(other, inputs=joined)
 
     def only(self, chosen: NDArray[np.int_]) -> "_Side":
-        return replace(self, inputs=self.inputs[chosen])
+        versions = None if self.versions is None else self.versions[:, chosen]
+        return replace(self, inputs=self.inputs[chosen], versions=versions)
 
     def logits(self, fitted: Floats) -> Floats:
         """Compute (clips, classes) from what `fit` returned."""
@@ -126,8 +130,13 @@ class _Side:
         """Fit a logistic regression; returns (classes, inputs + 1), weights and, last, biases of each class."""
         if self.start is not None:
             return self._fit_near(self.start, classes, weights)
+        inputs = self.inputs
+        if self.versions is not None:
+            times = len(self.versions)
+            inputs = np.concatenate(self.versions)
+            classes, weights = np.tile(classes, times), np.tile(weights / times, times)
         regression = LogisticRegression(C=self.strength, max_iter=1000)
-        regression.fit(self.inputs, classes, weights)
+        regression.fit(inputs, classes, weights)
         found = np.column_stack([regression.coef_, regression.intercept_])
         # one row is the log-odds of the second of two classes
         return np.concatenate([-found, found]) / 2 if len(found) == 1 else found
@@ -241,11 +250,10 @@ def _read(
     store: FeatureStore,
     corpus: Corpus,
     statistics: dict[str, FeatureStatistics],
+    versions: Mapping[str, Features] | None = None,
 ) -> _Clips:
     """Read the functionals and the words of the utterances with sound."""
-    utterances = TrainingUtterance.with_sound(corpus)
-    if len(utterances) > MOST_UTTERANCES:
-        utterances = random.Random(0).sample(utterances, MOST_UTTERANCES)
+    utterances = drawn_with_sound(corpus)
     processor, count = store.processor, store.processor.functionals
     classes = np.array([processor.labels.index(utterance.emotion) for utterance in utterances], int)
     of_classes = model.config.class_weights
@@ -255,7 +263,8 @@ def _read(
             for utterance in utterances
         ]
     ).reshape(-1, count)
-    sides = [_Side(functionals, STRENGTH, has_bias=True)]
+    fitted_to = np.stack([versions[each.utterance_id] for each in utterances], axis=1) if versions else None
+    sides = [_Side(functionals, STRENGTH, has_bias=True, versions=fitted_to)]
     if model.words_classifier is not None:
         said = [utterance.transcript or utterance.recognized for utterance in utterances]
         words = _words(processor, said, model.words_classifier.in_features)
