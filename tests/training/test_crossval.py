@@ -497,3 +497,16 @@ def test_mean_selection_bias():
     )
     assert mean_selection_bias([first, None]) is None
     assert mean_selection_bias([]) is None
+
+
+def test_folds_that_begin_with_a_model_of_the_same_utterances_say_so(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
+    short = ["training.epochs=1", "protocol={test: [A], validation: [B]}"]
+    first = train(tiny(*short), tmp_path / "first", console=quiet()).model_folder
+    recipe = tiny("training.epochs=1", LAST, f"model.start_from={first}")
+    said = Console(file=io.StringIO(), width=400)
+    cross_validate(recipe, tmp_path / "folds", ["A", "C"], console=said)
+    told = "tested folds: 9 of 18 utterances were in the training of the model (9 of its train split)"
+    assert told in printed(said)

@@ -25,6 +25,7 @@ from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.damaged import damaged_file
 from mmer.files.lock import writes
@@ -140,7 +141,10 @@ def cross_validate(
     if finished := _finished(folder, names):
         metrics = put_together(folder, recipe, made, finished)
         console.print(summary(folder, made, metrics))
-        console.print(verdict_text(verdict(read_run(folder))))
+        run = read_run(folder)
+        console.print(verdict_text(verdict(run)))
+        if "in_training" in run.predictions and (note := overlap_note(overlap(run.predictions["in_training"]))):
+            tell(f"tested folds: {note}", console, style="yellow")
     for name, reason in failures.items():
         tell(f"fold {name} failed: {reason}", console, style="red")
     if failures:
