@@ -143,7 +143,9 @@ def cross_validate(
         console.print(summary(folder, made, metrics))
         run = read_run(folder)
         console.print(verdict_text(verdict(run)))
-        if "in_training" in run.predictions and (note := overlap_note(overlap(run.predictions["in_training"]))):
+        if "in_training" in run.predictions and (
+            note := overlap_note(overlap(run.predictions["in_training"]))
+        ):
             tell(f"tested folds: {note}", console, style="yellow")
     for name, reason in failures.items():
         tell(f"fold {name} failed: {reason}", console, style="red")

@@ -480,7 +480,13 @@ def test_errors_are_one_line(copied: Path, tmp_path: Path, capfd, monkeypatch: p
         return outcome.err
 
     assert "is not there; give a folder that mmer train" in error(tmp_path / "none")
-    assert "holds no recipe.yaml" in error(tmp_path)
+    (tmp_path / "nothing").mkdir()
+    assert "holds no recipe.yaml" in error(tmp_path / "nothing")
+    for name in "gfedcba":
+        (tmp_path / "demo" / name).mkdir(parents=True)
+        (tmp_path / "demo" / name / "recipe.yaml").touch()
+    several = "is no run folder, but holds some: a, b, c, d, e and 2 more; give one of them"
+    assert several in error(tmp_path / "demo")
     (tmp_path / "file").touch()
     assert "cannot be written" in error(copied, "--out", tmp_path / "file")
     whole = (copied / "metrics.json").read_text()

@@ -27,6 +27,8 @@ from mmer.runs.folder import RunFolder
 from mmer.runs.versions import Versions
 
 _NAMED = 12  # most groups that a sentence lists
+_NAMED = 5
+"""Most run folders that are named in place of one that holds them."""
 _MADE_BY = ("a folder that ", Function("train"), " or ", Function("cross_validate"), " made")
 
 
@@ -82,6 +84,12 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         there = "holds no recipe.yaml" if folder.is_dir() else "is not there"
+        inside = sorted(file.parent.name for file in folder.glob("*/recipe.yaml"))
+        if inside:  # such as of a demo or an ablation
+            more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
+            raise MMERError(
+                f"{folder} is no run folder, but holds some: {', '.join(inside[:_NAMED])}{more}; give one of them"
+            )
         raise MMERError(f"{folder} is no run folder: it {there}; give ", *_MADE_BY)
     crossval = (folder / "folds.json").is_file()
     if not (folder / "metrics.json").is_file():

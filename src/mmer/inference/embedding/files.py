@@ -286,6 +286,8 @@ def _read_matrix(path: Path, column: str | None) -> tuple[pd.DataFrame, None, ND
         if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
             raise ValueError("it holds something else than rows of numbers")
     ids = path.with_suffix(IDS)
+    if not ids.is_file():
+        raise CorpusError(f"{ids}: no such file; it names the utterance of each row of {path}")
     table = read_table(ids)
     if len(table) != len(matrix):
         raise CorpusError(
