@@ -99,7 +99,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("name", "content", "expected"),
         [
-            ("a.csv", b"", "a.csv: is empty; write a header, and a row for each utterance"),
+            ("a.csv", b"", "a.csv: is empty; write a header, and rows below it"),
             ("a.tsv", b"\n \n", "a.tsv: is empty; write a header"),
             ("a.csv", b"utterance_id,audio_path\n", "holds no utterances"),
             ("a.jsonl", b"\n", "holds no utterances"),

@@ -14,8 +14,8 @@ from threading import Thread
 
 from mmer.files.hub import is_hub_name
 
-WAIT = 40
-"""Seconds; without a limit of its own, huggingface_hub tries for longer than half of them and prints each try."""
+WAIT = 100
+"""Seconds after which a process that hangs is given up."""
 
 
 class HubRequests(SimpleHTTPRequestHandler):

@@ -45,7 +45,7 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
     hint = _EXCELS_HINT.match(text)
     text = text[hint.end() :] if hint else text
     if not text.strip():
-        raise CorpusError(f"{path}: is empty; write a header, and a row for each utterance")
+        raise CorpusError(f"{path}: is empty; write a header, and rows below it")
     first = _LINE_ENDS.split(text, maxsplit=1)[0]
     delimiter = hint[1] if hint else _delimiter(first, path.suffix.lower())
     if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:

