@@ -705,5 +705,7 @@ class TestReading:
             read_embeddings(path, corpus)
         ids.unlink()
         np.save(path, np.zeros((12, 3), np.float32))
-        with pytest.raises(CorpusError, match=r"e\.csv: no such file; it names the utterance of each row of .*e\.npy"):
+        with pytest.raises(
+            CorpusError, match=r"e\.csv: no such file; it names the utterance of each row of .*e\.npy"
+        ):
             read_embeddings(path, corpus)
