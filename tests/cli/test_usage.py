@@ -78,6 +78,8 @@ def test_options_of_several_commands_are_explained_alike() -> None:
     ("arguments", "message"),
     [
         (["trian", "compact"], "mmer: no command 'trian'; did you mean train? See mmer --help"),
+        (["init", "x"], "mmer: no command 'init'; did you mean corpus init? See mmer --help"),
+        (["audit", "x"], "mmer: no command 'audit'; did you mean corpus audit? See mmer --help"),
         (["corpus", "adit", "x"], "mmer: no command 'adit'; did you mean audit? See mmer corpus --help"),
         (["model", "exprot", "x"], "mmer: no command 'exprot'; did you mean export? See mmer model --help"),
         (
@@ -167,7 +169,7 @@ def test_version_and_no_arguments(mmer: Command) -> None:
     assert mmer("--version").out == f"mmer {__version__}\n"
     for arguments in ([], ["corpus"], ["model"]):
         shown = mmer(*arguments)
-        assert "Usage" in shown.out + shown.err
+        assert (shown.out + shown.err).count("Usage") == 1
 
 
 def test_recipes_lists_and_explains(mmer: Command) -> None:

@@ -88,10 +88,14 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
         if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
-            raise MMERError(
-                _with_help(f"no command {name!r}{_nearest(name, self.commands)}", ctx.command_path)
-            )
+            raise MMERError(_with_help(f"no command {name!r}{self._hint(name)}", ctx.command_path))
         return super().resolve_command(ctx, args)
+
+    def _hint(self, name: str) -> str:
+        for group, command in self.commands.items():
+            if isinstance(command, Group) and name in command.commands:
+                return f"; did you mean {group} {name}?"
+        return _nearest(name, self.commands)
 
 
 class Commands(Group):
@@ -273,7 +277,8 @@ def _tell_usage_error(error: Any) -> None:
     """Print a usage error in one line."""
     ctx: Any = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(ctx.get_help(), file=sys.stderr)
+        if error.message:  # empty with rich, which printed the help when the error was made
+            print(error.message, file=sys.stderr)
         return
     path = ctx.command_path if ctx else "mmer"
     if type(error).__name__ == "NoSuchOption":
