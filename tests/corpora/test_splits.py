@@ -83,6 +83,31 @@ def test_one_message_says_what_two_speakers_allow() -> None:
     )
 
 
+class TestCopies:
+    """Augmented copies, which `source_utterance` names, stay on the side of their original."""
+
+    speakers: tuple[str, ...] = ("a", "a", "b", "b higher")
+
+    def test_a_copy_under_another_name_is_refused(self) -> None:
+        table = corpus(self.speakers, source_utterance=[None, "u0", None, "u2"])
+        assert splits(assign_splits(table, test=["a"], validation=0))["test"] == {"a"}
+        with pytest.raises(CorpusError) as caught:
+            assign_splits(table, test=["b"], validation=0)
+        assert str(caught.value) == (
+            "table: u3 and u2 are copies of one utterance (source_utterance) and in test and train "
+            "(1 such utterance); give copies the speaker and the split of their original"
+        )
+
+    def test_two_copies_of_a_recording_that_is_not_there(self) -> None:
+        table = corpus(["a", "b"], split=["train", "test"], source_utterance=["x", "x"])
+        with pytest.raises(CorpusError, match="u1 and u0 are copies of one utterance"):
+            assign_splits(table, validation=0, speakers_apart=False)
+
+    def test_copies_in_no_split(self) -> None:
+        table = corpus(["a", "b", "c"], split=["train", None, "test"], source_utterance=[None, "u0", None])
+        assert assign_splits(table, validation=0).table["split"].tolist() == ["train", None, "test"]
+
+
 class TestOwnSplits:
     speakers: tuple[str, ...] = ("a", "b", "c", "d")
 

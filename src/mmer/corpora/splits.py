@@ -44,7 +44,7 @@ def assign_splits(
     Raises:
         CorpusError: a column does not exist; a group is unknown or in two splits; nothing is left to train on; no test
             groups are named and the split column is empty; utterances have no group or no speaker; a speaker is in two
-            splits.
+            splits, or an augmented copy in another one than its original.
     """
     check_groups(
         corpus,
@@ -79,6 +79,7 @@ def assign_splits(
     assigned = Corpus(corpus.table.assign(split=split), source=corpus.source, notes=corpus.notes)
     if speakers_apart:
         _check_speakers_apart(assigned)
+    _check_copies_together(assigned)
     return assigned
 
 
@@ -185,6 +186,22 @@ def groups_of(corpus: Corpus, group: str) -> pd.Series:
     return pd.Series([None if pd.isna(name) else str(name) for name in column], column.index, dtype=object)
 
 
+def originals_of(table: pd.DataFrame) -> pd.Series:
+    """Return the id of each utterance's original, its own where it is no copy."""
+    sources = table.set_index("utterance_id")["source_utterance"].dropna()
+    if pd.api.types.is_numeric_dtype(sources):
+        sources = sources.astype("int64").astype(str)  # CSV gives ids such as 12 as numbers
+    made_from = sources.to_dict()
+    originals = []
+    for name in table["utterance_id"]:
+        passed = set()
+        while name in made_from and name not in passed:
+            passed.add(name)
+            name = made_from[name]
+        originals.append(name)
+    return pd.Series(originals, index=table.index, dtype=object)
+
+
 def check_known(corpus: Corpus, group: str, speakers_apart: bool = True) -> None:
     """Check that every utterance has a group, and a speaker unless these need not be kept apart.
 
@@ -217,3 +234,20 @@ def _check_speakers_apart(corpus: Corpus) -> None:
         found = f"speaker {shared.index[0]} is in {sides} ({counted(len(shared), 'such speaker')})"
         remedy = "a speaker must be on one side (protocol.speakers_apart=false accepts the split as it is)"
         raise CorpusError(f"{corpus.source}: {found}; {remedy}")
+
+
+def _check_copies_together(corpus: Corpus) -> None:
+    if "source_utterance" not in corpus.table:
+        return
+    rows = corpus.table.assign(original=originals_of(corpus.table)).dropna(subset=["split"])
+    sides = rows.groupby("original", sort=False)["split"].unique()
+    apart = sides[sides.map(len) > 1]
+    if len(apart):
+        first, second = rows[rows["original"] == apart.index[0]].drop_duplicates("split")["utterance_id"][:2]
+        found = (
+            f"{second} and {first} are copies of one utterance (source_utterance) and in "
+            f"{' and '.join(sorted(apart.iloc[0]))} ({counted(len(apart), 'such utterance')})"
+        )
+        raise CorpusError(
+            f"{corpus.source}: {found}; give copies the speaker and the split of their original"
+        )

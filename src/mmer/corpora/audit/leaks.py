@@ -9,6 +9,7 @@ import pandas as pd
 from mmer.corpora.clips import ClipContent
 from mmer.corpora.fingerprint import same_recordings
 from mmer.corpora.overlap import TranscriptIndex
+from mmer.corpora.splits import originals_of
 from mmer.corpora.views import View
 from mmer.text.transcripts import normalize_transcript
 
@@ -91,7 +92,7 @@ def find_leaks(
     leaks["dialogue"] = sides.seen(table["dialogue"]) if "dialogue" in table else _unknown(table)
     leaks["transcript"] = sides.seen(texts)
     leaks["near_transcript"] = _near_transcripts(leaks, sides, similarity, min_words)
-    leaks["copy"] = sides.seen(_originals(table)) if "source_utterance" in table else _unknown(table)
+    leaks["copy"] = sides.seen(originals_of(table)) if "source_utterance" in table else _unknown(table)
     leaks["lookup"], leaks["majority"] = _lookup(leaks, sides), _majority(leaks, sides)
     content = pd.Series({row: clip.content for row, clip in clips.items()}, dtype=object).reindex(table.index)
     leaks["audio"] = sides.seen(content)
@@ -194,22 +195,6 @@ def _near_audio(
             if matches or clips[row].print:
                 near[row] = bool(matches)
     return pd.Series(near, dtype="boolean").reindex(ids.index), found
-
-
-def _originals(table: pd.DataFrame) -> pd.Series:
-    """Return the id of each utterance's original, its own where it is no copy."""
-    sources = table.set_index("utterance_id")["source_utterance"].dropna()
-    if pd.api.types.is_numeric_dtype(sources):
-        sources = sources.astype("int64").astype(str)  # CSV gives ids such as 12 as numbers
-    made_from = sources.to_dict()
-    originals = []
-    for name in table["utterance_id"]:
-        passed = set()
-        while name in made_from and name not in passed:
-            passed.add(name)
-            name = made_from[name]
-        originals.append(name)
-    return pd.Series(originals, index=table.index, dtype=object)
 
 
 def _unknown(table: pd.DataFrame) -> pd.Series:
