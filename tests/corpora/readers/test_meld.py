@@ -49,6 +49,8 @@ def test_the_real_label_files(real: Corpus) -> None:
     assert table["audio_path"].isna().all()
     assert table["duration"].isna().all()
     assert real.notes == [
+        "no clip dia0_utt0.mp4 or .wav in train_splits, dev_splits_complete, output_repeated_splits_test: "
+        "every utterance is a transcript without sound",
         "utterances end in the csv when they begin (1): test_dia155_utt3",
         "13708 utterances, 7 labels: as documented",
     ]
@@ -142,6 +144,23 @@ def test_the_layout_of_the_release(release: Path) -> None:
     assert corpus.notes[5].startswith("7 utterances, the release has 13708: 0 anger (documented 1607)")
     assert corpus.notes[6].startswith("recordings cannot be read (1): ")
     assert "dia125_utt3.mp4" in corpus.notes[6]
+
+
+def test_extracted_sound(release: Path) -> None:
+    for path in release.rglob("dia*_utt*.mp4"):
+        path.rename(path.with_suffix(".wav"))
+    clip(release / "dev_splits_complete/dia0_utt0.mp4")
+    paths = read_meld(release).table.set_index("utterance_id")["audio_path"].to_dict()
+    assert paths["train_dia0_utt0"] == str(release / "train/train_splits/dia0_utt0.wav")
+    assert paths["dev_dia0_utt0"] == str(release / "dev_splits_complete/dia0_utt0.mp4")
+
+
+def test_clips_elsewhere_are_told(release: Path) -> None:
+    for folder in ("train/train_splits", "dev_splits_complete", "output_repeated_splits_test"):
+        (release / folder).rename(release / f"{folder}_16k")
+    corpus = read_meld(release)
+    assert corpus.table["audio_path"].isna().all()
+    assert corpus.notes[0].startswith("no clip dia0_utt0.mp4 or .wav in train_splits, dev_splits_complete, ")
 
 
 def test_six_channels_are_mixed_down(release: Path) -> None:

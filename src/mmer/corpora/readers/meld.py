@@ -46,7 +46,8 @@ def read_meld(root: str | os.PathLike[str], *, progress: Progress | None = None)
 
     Args:
         root: folder with `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv` somewhere in it, and the
-            unpacked folders of clips: `train_splits`, `dev_splits_complete`, `output_repeated_splits_test`.
+            unpacked folders of clips, as released or as .wav files: `train_splits`, `dev_splits_complete`,
+            `output_repeated_splits_test`.
         progress: called with the number of recordings whose header was read so far and of all.
 
     Returns:
@@ -73,6 +74,11 @@ def read_meld(root: str | os.PathLike[str], *, progress: Progress | None = None)
     if clips:
         rows = [{**row, "audio_path": clips.get(row["utterance_id"])} for row in rows]
         notes += _clip_notes(rows, clips)
+    else:
+        folders = ", ".join(folder for _, folder in SPLITS.values())
+        notes.append(
+            f"no clip dia0_utt0.mp4 or .wav in {folders}: every utterance is a transcript without sound"
+        )
     if instants := [row["utterance_id"] for row in rows if row["turn_start"] == row["turn_end"] is not None]:
         notes.append(listing("utterances end in the csv when they begin", instants))
     return make_corpus("meld", rows, root, notes, progress)
@@ -113,11 +119,15 @@ def _seconds(time: str) -> float | None:
 
 
 def _clips(root: Path) -> dict[str, str]:
-    """Return the path of each clip by utterance id; the folder of the test split also holds other videos."""
+    """Return the path of each clip by utterance id; the folder of the test split also holds other videos.
+
+    Many users extract the sound of the videos; of a video and its sound, the video is used.
+    """
     names = {folder: name for name, (_, folder) in SPLITS.items()}
     return {
         f"{names[path.parent.name]}_{path.stem}": str(path)
-        for path in release_files(root, "dia*_utt*.mp4")
+        for suffix in (".wav", ".mp4")
+        for path in release_files(root, f"dia*_utt*{suffix}")
         if path.parent.name in names
     }
 
