@@ -111,7 +111,7 @@ def test_the_terminal_names_the_worst_group() -> None:
         in_training=None,
         unseen=None,
         unknown_speakers=0,
-        left_out={"other_emotion": 0, "no_answer": 0},
+        left_out={"no_emotion": 2, "other_emotion": 1, "no_answer": 0},
         intervals={},
         worst_groups=worst_groups(slices(rows, LABELS)),
         confidence=ConfidenceFigures(
@@ -121,6 +121,15 @@ def test_the_terminal_names_the_worst_group() -> None:
     with (console := Console(width=120)).capture() as captured:
         console.print(figure_tables(figures))
     assert "worst gender: male, balanced accuracy 50.0% (30 utterances)" in captured.get()
+    assert "2 utterances have no emotion and cannot be judged" in captured.get()
+    assert "1 utterance has an emotion that the model does not know; rename its labels" in captured.get()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_where_all_are_alike_none_is_the_worst(right: bool) -> None:
+    rows = made(right=[right] * 60, gender=["female"] * 30 + ["male"] * 30)
+    assert not slices(rows, LABELS)["worst"].any()
+    assert worst_group(rows, LABELS) is None
 
 
 def test_without_what_to_slice_by() -> None:

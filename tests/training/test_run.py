@@ -270,7 +270,7 @@ def test_evaluate_agrees_and_writes(learned: tuple[TrainingRun, str], tmp_path: 
     run = learned[0]
     corpus = Corpus.read(run.folder / "corpus.parquet")
     figures = evaluate(run.model_folder, corpus, "test", tmp_path / "judged")
-    assert figures.left_out == {"other_emotion": 0, "no_answer": 0}
+    assert figures.left_out == {"no_emotion": 0, "other_emotion": 0, "no_answer": 0}
     assert {name: getattr(figures, name) for name in vars(run.metrics.judged("test"))} == vars(
         run.metrics.judged("test")
     )
@@ -288,7 +288,7 @@ def test_evaluate_renames_and_counts_what_it_leaves_out(learned: tuple[TrainingR
     table.loc[1, "emotion"] = None
     table.loc[2, "audio_path"] = "nowhere.wav"
     figures = evaluate(run.model_folder, Corpus(table), label_map={"unhappy": "sad"})
-    assert figures.left_out == {"other_emotion": 2, "no_answer": 1}
+    assert figures.left_out == {"no_emotion": 1, "other_emotion": 1, "no_answer": 1}
     assert figures.utterances == 33
     with pytest.raises(ValueError, match=r"no utterance is in the split validation.*train"):
         evaluate(run.model_folder, Corpus(table.query("split == 'train'")), "validation")

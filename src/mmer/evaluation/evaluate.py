@@ -196,7 +196,8 @@ def evaluate(
         unseen=unseen,
         unknown_speakers=unknown,
         left_out={
-            "other_emotion": int(wanted.sum() - known.sum()),
+            "no_emotion": int((wanted & emotions.isna()).sum()),
+            "other_emotion": int((wanted & ~known & emotions.notna()).sum()),
             "no_answer": len(predictions) - figures.utterances,
         },
         unlike=count_unlike(predictions["warnings"]),

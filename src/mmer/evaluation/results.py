@@ -188,8 +188,8 @@ class Evaluation(ResultFile, Metrics):
         unseen: figures of the utterances that the model was not trained on; None where these are none or all.
         unknown_speakers: number of utterances of speakers who are neither enrolled nor have other clips, for a model
             that standardizes per speaker.
-        left_out: numbers of utterances without an emotion of the model (`other_emotion`) and without an answer
-            (`no_answer`).
+        left_out: numbers of utterances without an emotion (`no_emotion`), with one that the model does not know
+            (`other_emotion`) and without an answer (`no_answer`).
         unlike: number of answered utterances whose recording is unlike those of the training.
         intervals: of each figure, over speakers.
         worst_groups: the worst group of each slice.

@@ -35,7 +35,8 @@ def slices(
     Returns:
         A row for each group: `slice`, `group`, `utterances`, `speakers` (None where unknown), `emotions`
         (how many occur), `accuracy`, `balanced_accuracy` and the ends `low` and `high` of its interval over speakers
-        (None where there is none), and `worst`: whether it has the lowest balanced accuracy of its slice.
+        (None where there is none), and `worst`: whether it has the lowest balanced accuracy of its slice, unless that
+        of all groups is the same.
 
     Raises:
         MMERError: there is nothing to judge, or an emotion is not in `labels`.
@@ -49,7 +50,8 @@ def slices(
             continue
         found = [_figures(group, answered[groups == group], labels) for group in present]
         rated = [figures for figures in found if figures.utterances >= smallest]
-        worst = min(rated, key=lambda figures: figures.balanced_accuracy) if len(rated) > 1 else None
+        differ = len({figures.balanced_accuracy for figures in rated}) > 1
+        worst = min(rated, key=lambda figures: figures.balanced_accuracy) if differ else None
         rows += [{"slice": name, **vars(figures), "worst": figures is worst} for figures in found]
     columns = ["slice", "group", "utterances", "speakers", "emotions", "accuracy", "balanced_accuracy"]
     table = pd.DataFrame(rows, columns=pd.Index([*columns, "low", "high", "worst"]))
@@ -80,11 +82,13 @@ def worst_group(
     for name, groups in _groups(answered).items():
         sizes = groups.value_counts(sort=False)
         rated = sizes[sizes >= smallest]
-        if len(rated) > 1:
-            for group, size in rated.items():
-                rows = answered[groups == group]
-                metrics = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
-                found.append((name, str(group), int(size), metrics.balanced_accuracy))
+        scores: list[tuple[str, str, int, float]] = []
+        for group, size in rated.items():
+            rows = answered[groups == group]
+            metrics = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
+            scores.append((name, str(group), int(size), metrics.balanced_accuracy))
+        if len({score for *_, score in scores}) > 1:
+            found += scores
     return min(found, key=lambda each: each[3], default=None)
 
 

@@ -91,8 +91,12 @@ def figure_tables(figures: Evaluation) -> Group:
         )
     if bins := figures.accuracy_by_word_error_rate:
         parts.append(error_rates.word_error_table(bins))
+    if unlabeled := figures.left_out.get("no_emotion", 0):
+        parts.append(
+            Text(f"{counted(unlabeled, 'utterance', 'has', 'have')} no emotion and cannot be judged")
+        )
     if others := figures.left_out["other_emotion"]:
-        told = f"{counted(others, 'utterance', 'has', 'have')} no emotion that the model knows"
+        told = f"{counted(others, 'utterance', 'has', 'have')} an emotion that the model does not know"
         parts.append(Text(f"{told}; rename its labels, or the emotions, where they mean the same"))
     if unanswered := figures.left_out["no_answer"]:
         parts.append(Text(f"{counted(unanswered, 'utterance')} could not be answered", style="yellow"))
