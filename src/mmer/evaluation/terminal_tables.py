@@ -105,15 +105,12 @@ def figure_tables(figures: Evaluation) -> Group:
 
 def calibration_tables(calibration: "Calibration") -> Group:
     """Return a table for each condition: the candidates, and the figures before and after."""
-    people = len(calibration.speakers)
+    people = counted(len(calibration.speakers), "speaker") if calibration.speakers else "no named speaker"
     where = f"split {calibration.split}" if calibration.split else "all"
     parts: list[RenderableType] = []
     for name, found in calibration.conditions.items():
         answered = "" if name == "both" else f"answers from {modalities.CONDITIONS[name][1]}, "
-        title = (
-            f"{answered}{counted(found.utterances, 'utterance')} of {counted(people, 'speaker')} ({where}), "
-            f"{found.folds}"
-        )
+        title = f"{answered}{counted(found.utterances, 'utterance')} of {people} ({where}), {found.folds}"
         table = Table(title=title, title_justify="left", min_width=len(title))
         table.add_column("")
         for heading in ("before", "after"):

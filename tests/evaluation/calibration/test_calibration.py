@@ -119,6 +119,16 @@ def test_the_choice_is_by_speakers_left_out():
     assert [len(found.scores[name]) for name in NAMES] == np.bincount(truth).tolist()
 
 
+def test_utterances_without_a_speaker_are_not_counted_as_one():
+    probabilities, truth, speakers = drawn(1200, temperature=0.4)
+    some = np.where(speakers == "s0", "", speakers)
+    none = np.full(len(speakers), "", object)
+    folds = [
+        fit_condition(UncalibratedAnswers(probabilities, truth, who), NAMES).folds for who in (some, none)
+    ]
+    assert folds == ["8 folds of 7 speakers and of the utterances without one", "5 folds of the utterances"]
+
+
 def test_what_does_not_hold_for_other_speakers_is_not_chosen():
     """One speaker is mostly angry, the other mostly sad, and the network cannot tell: each is no guide to the other."""
     random = np.random.default_rng(0)
@@ -294,3 +304,6 @@ def test_what_a_user_can_get_wrong(
     assert done.code == 0
     assert "5 folds of the utterances of one speaker" in done.out
     assert "note: fewer than two speakers: its effect on other speakers is unknown" in done.out
+    table[table["speaker"] == "s0"].assign(split="validation", speaker=None).to_parquet(alone)
+    done = run(capfd, monkeypatch, ["calibrate", model, alone, "--device", "cpu"])
+    assert "utterances of no named speaker (split validation), 5 folds of the utterances\n" in done.out

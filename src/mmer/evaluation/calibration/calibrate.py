@@ -50,7 +50,7 @@ class UncalibratedAnswers:
     Attributes:
         probabilities: (utterances, emotions).
         truth: (utterances,) index of the true emotion.
-        speakers: (utterances,) names.
+        speakers: (utterances,) names; empty where there is none.
     """
 
     probabilities: Floats
@@ -257,16 +257,17 @@ def fit_condition(
     (Breiman et al. 1984): with few speakers, the best is often best by chance and harms other speakers.
     With one speaker, only the methods of `LABEL_KEEPING` are candidates, because the others overfit that speaker.
     """
-    people = len(set(answers.speakers))
+    people, unnamed = len(set(answers.speakers)), "" in answers.speakers
     if people == 1:
         methods = [method for method in methods if method in LABEL_KEEPING]
     if people > 1:
         count = min(people, FOLDS)
         folds = list(GroupKFold(count).split(answers.truth, groups=answers.speakers))
-        told = f"{counted(count, 'fold')} of {counted(people, 'speaker')}"
+        told = f"{counted(count, 'fold')} of {counted(people - unnamed, 'speaker')}"
+        told += " and of the utterances without one" if unnamed else ""
     else:
         folds = list(KFold(5, shuffle=True, random_state=0).split(answers.truth))
-        told = "5 folds of the utterances of one speaker"
+        told = "5 folds of the utterances" + ("" if unnamed else " of one speaker")
     left_out = {method: np.empty_like(answers.probabilities) for method in methods}
     for train, test in folds:
         for method, made in left_out.items():
