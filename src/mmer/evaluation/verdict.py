@@ -17,6 +17,7 @@ Code = Literal[
     "nothing_learned",
     "score_rising",
     "speech_at_chance",
+    "voices_differ",
     "few_speakers",
     "few_tested_speakers",
     "text_alone",
@@ -31,6 +32,8 @@ FEW_SPEAKERS = 10
 """Speakers in training below which more speakers are advised."""
 FEW_TESTED = 5
 """Tested speakers below which an interval is rough."""
+SEVERAL_CLIPS = 5
+"""Training utterances of a speaker from which normalizing per speaker is advised."""
 FEW_UTTERANCES = 30
 """Training utterances of an emotion below which more of it are advised."""
 
@@ -207,6 +210,19 @@ def _training(
             f"{speech:.1%}, which is no better than guessing."
         )
         advices.append(Advice("speech_at_chance", text))
+    elif (
+        recipe.model.speech.normalization == "corpus"
+        and recipe.model.fusion != "text"
+        and trained is not None
+        and trained.utterances >= SEVERAL_CLIPS * training.speakers
+        and trained.balanced_accuracy >= figures.balanced_accuracy + _LEARNED
+    ):
+        text = (
+            f"Normalize the sound per speaker (model.speech.normalization=speaker), if each speaker will have several "
+            f"clips in use too: {trained.balanced_accuracy:.1%} on the speakers of training are "
+            f"{figures.balanced_accuracy:.1%} on others."
+        )
+        advices.append(Advice("voices_differ", text))
     if training.speakers < FEW_SPEAKERS:
         gap = ""
         if trained is not None and trained.balanced_accuracy > figures.balanced_accuracy:
