@@ -252,3 +252,30 @@ def test_what_cannot_be_embedded_is_told(
     assert (done.code, done.err) == (2, "mmer: --embed-audio is for a page; ask for a .html file\n")
     sent.write(tmp_path / "empty.html")
     assert "media-src data: blob:" in (tmp_path / "empty.html").read_text()
+
+
+@in_a_browser
+def test_a_page_without_speech_shows_no_empty_tables(open_page: Open, tmp_path: Path) -> None:
+    Timeline(recording="silence.wav", duration=20.0, labels=["angry", "sad"], segments=[]).write(
+        tmp_path / "silence.html"
+    )
+    page = open_page(tmp_path / "silence.html")
+    assert page.locator("#about").inner_text() == "No segments of speech in 0:20"
+    assert page.locator("h2:visible").all_inner_texts() == ["Listen"]
+    assert page.locator("table:visible").count() == 0
+
+
+@in_a_browser
+def test_printed_every_row_and_column_is_there_and_nothing_to_click(
+    open_page: Open, found: Timeline, tmp_path: Path
+) -> None:
+    found.write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    page.get_by_role("button", name="Zoom in").click()
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 without its margins
+    page.emulate_media(media="print")
+    cut = "[...document.querySelectorAll('.scroll, #chart')].filter((each) => each.scrollWidth > each.clientWidth)"
+    assert page.evaluate(f"{cut}.map((each) => each.id)") == []
+    assert page.evaluate("getComputedStyle(document.getElementById('list')).maxHeight") == "none"
+    assert page.locator("#zoom, #previous, audio, #download").filter(visible=True).count() == 0
+    assert page.evaluate("getComputedStyle(document.querySelector('.strip i')).printColorAdjust") == "exact"

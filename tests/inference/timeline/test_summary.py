@@ -175,3 +175,17 @@ def test_in_the_json_and_on_screen() -> None:
     single = Timeline(recording="a.wav", duration=2.0, labels=LABELS, segments=[said(0, 1, 1.0)])
     print_timeline(single, PlainConsole(file=file, width=80))
     assert file.getvalue().count("the recording: longest stretch") == 2
+
+
+def test_where_nothing_was_said_there_is_no_empty_table() -> None:
+    file, quiet = io.StringIO(), np.zeros(200, np.float32)
+    peaks = {"left": quiet, "right": quiet}
+    silence = Timeline(recording="a.wav", duration=2.0, labels=LABELS, segments=[], peaks=peaks)
+    print_timeline(silence, PlainConsole(file=file, width=80))
+    assert file.getvalue() == "a.wav: no segments of speech in 2.0 s\n"
+    one = Timeline(recording="b.wav", duration=30.0, labels=LABELS, segments=CALL[:1], peaks=peaks)
+    print_timeline(one, PlainConsole(file=file, width=80))
+    assert "b.wav: 1 segment in 30.0 s, none in right" in map(str.rstrip, file.getvalue().splitlines())
+    failed = Timeline(recording="c.wav", duration=2.0, labels=LABELS, segments=[silent(0, 1)])
+    print_timeline(failed, PlainConsole(file=file, width=80))
+    assert file.getvalue().endswith("\nc.wav: 1 segment in 2.0 s\n")

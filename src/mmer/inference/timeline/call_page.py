@@ -92,6 +92,8 @@ def call_page(
         policy="; ".join(f"{kind} {allowed}" for kind, allowed in policy.items()),
         name=name,
         warnings=warning_lines(segments),
+        segments=len(segments),
+        answered=bool(whole.main()),
         dimensional=bool(dimensions),
         answers="dimensions" if dimensions else "emotions",
         csv_name=f"{Path(name).stem}.csv",

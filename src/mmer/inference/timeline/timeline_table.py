@@ -20,15 +20,22 @@ _CHANGED = 0.05  # smallest trend that is worth a line
 
 def print_timeline(found: Timeline, console: Console) -> None:
     """Print the first 40 segments, without warnings, then the summaries of each voice and of the whole recording."""
+    if not found.segments:
+        tell(_title(found), console)
+        return
     listed = found.segments[:_LISTED]
     names = list(map(_name, listed))
-    table = PredictionTable(console, names, found.labels, heading="time")
+    rows = PredictionTable(console, names, found.labels, heading="time")
     for segment, name in zip(listed, names, strict=True):
-        table.add(replace(segment, warnings=[]), name)
+        rows.add(replace(segment, warnings=[]), name)
     if (more := len(found.segments) - len(listed)) > 0:
         tell(f"and {counted(more, 'more segment')}, which a file or another format holds", console)
     console.print()
-    console.print(summary_table(found))
+    table = summary_table(found)
+    if table.row_count:
+        console.print(table)
+    else:
+        tell(_title(found), console)
     whole, *voices = found.summaries
     for summary in voices if len(voices) == 1 else [whole, *voices]:
         for line in summary_lines(summary):
@@ -37,8 +44,7 @@ def print_timeline(found: Timeline, console: Console) -> None:
 
 def summary_table(found: Timeline) -> Table:
     """Make a table of the emotions of each voice: their means, share of its speech, seconds and segments."""
-    title = Text(f"{found.recording}: {counted(len(found.segments), 'segment')} in {found.duration:.1f} s")
-    table = Table(box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
+    table = Table(box=None, title=Text(_title(found)), title_justify="left", padding=(0, 2, 0, 0))
     voices = [summary for summary in found.summaries if summary.scope == "voice" and summary.segments]
     named = any(summary.voice for summary in voices)
     for heading in (*(["voice"] if named else []), "emotion", "mean", "thirds", "share of speech"):
@@ -84,6 +90,14 @@ def summary_lines(summary: Summary) -> list[str]:
                 f"  peak of {each.label} {peak.probability:.0%} at {clock(peak.start)} - {clock(peak.end)}{who}{said}"
             )
     return lines
+
+
+def _title(found: Timeline) -> str:
+    heard = {segment.channel for segment in found.segments}
+    silent = [channel for channel in found.peaks if channel not in heard]
+    counts = counted(len(found.segments), "segment") if heard else "no segments of speech"
+    nothing = f", none in {' and '.join(silent)}" if heard and silent else ""
+    return f"{found.recording}: {counts} in {found.duration:.1f} s{nothing}"
 
 
 def _name(segment: Prediction) -> str:

@@ -176,7 +176,7 @@ function drawSummaries() {
   }
 }
 
-$("about").textContent = `${data.segments.length} segment${data.segments.length === 1 ? "" : "s"} of speech in ${clock(data.duration)}` + (data.smoothing ? `, smoothed over ${data.smoothing} s` : "");
+$("about").textContent = `${data.segments.length || "No"} segment${data.segments.length === 1 ? "" : "s"} of speech in ${clock(data.duration)}` + (data.smoothing ? `, smoothed over ${data.smoothing} s` : "");
 $("legend").append(...data.labels.map((label) => {
   const item = document.createElement("li");
   item.append(dot(label), label);
