@@ -252,6 +252,7 @@ def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
     assert tab_to("send") == ["send"]
     page.keyboard.press("Enter")
     page.get_by_role("table").wait_for()
+    page.wait_for_function("document.activeElement.id === 'send'")
 
 
 def _accessible(page: "Page", what: str) -> None:
@@ -372,6 +373,8 @@ def test_a_long_file_is_offered_as_a_timeline(open_page: Open, url: str, call: P
     page.get_by_text("This recording is longer than the 10 s that one answer covers.").wait_for()
     assert not page.get_by_role("alert").is_visible()
     assert not page.get_by_role("button", name="Ask the model").is_visible()
+    if not is_known:  # the button that asked is gone
+        page.wait_for_function("document.activeElement.id === 'follow'")
     _accessible(page, "long")
     page.get_by_role("button", name="Timeline of the recording").click()
     page.get_by_role("region", name="Timeline").wait_for(timeout=120_000)
@@ -415,6 +418,45 @@ def test_channels_legend_warnings_and_download(open_page: Open, url: str, call: 
         for label, probability in segment["probabilities"].items():
             assert row[f"probability_{label}"] == pytest.approx(probability)
     _accessible(page, "channels")
+
+
+def test_channels_are_offered_where_there_are_several(
+    open_page: Open, url: str, clips: list[Path], call: Path, spoken: Path
+) -> None:
+    page = open_page(url)
+    chooser, channels = page.get_by_label("Choose a recording"), page.get_by_label("Channels")
+    for mono in (clips[0], spoken):
+        chooser.set_input_files(call)
+        channels.select_option("Right alone")
+        chooser.set_input_files(mono)
+        channels.wait_for(state="hidden")
+        assert page.locator("#channel").input_value() == "mix"
+    chooser.set_input_files({"name": "a.amr", "mimeType": "audio/amr", "buffer": b"#!AMR"})
+    page.get_by_text("a.amr is chosen").wait_for()
+    assert channels.is_visible()
+
+
+def test_a_recording_without_speech_has_no_empty_table(open_page: Open, url: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32_000, np.float32), 16_000)
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(tmp_path / "silence.wav")
+    page.get_by_role("button", name="Timeline of the recording").click()
+    region = page.get_by_role("region", name="Timeline")
+    region.wait_for()
+    assert page.get_by_role("status").inner_text() == "No speech was found."
+    assert region.inner_text() == "Timeline\n\nNo speech was found in 0:02.0."
+
+
+def test_printed_all_segments_are_there_and_nothing_to_click(open_page: Open, url: str, call: Path) -> None:
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(call)
+    page.get_by_role("button", name="Timeline of the recording").click()
+    page.get_by_role("region", name="Timeline").wait_for(timeout=120_000)
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).maxHeight") == "none"
+    assert page.evaluate("getComputedStyle(document.querySelector('.strip div')).printColorAdjust") == "exact"
+    assert page.locator("h2:visible").all_inner_texts() == ["Timeline", "What these scores are not"]
+    assert not page.locator("#ask").is_visible()
 
 
 def test_token(open_page: Open, service: Callable[..., str]) -> None:

@@ -4,6 +4,7 @@ import { showExplanation } from "./explanation.js";
 import { $, ask, element, fixed, largest, length, percent, service, showProblem, signed, tell } from "./service.js";
 import { showTimeline } from "./timeline.js";
 
+const BEGINNING = 2 ** 20; // bytes that tell how many channels a file has
 const state = { recording: null, recorder: null, asked: null, answer: null, timeline: null };
 
 async function meetModel() {
@@ -43,6 +44,7 @@ async function meetModel() {
 function choose(file) {
   state.recording = file;
   $("along").hidden = !file;
+  $("channels").hidden = false;
   $("chosen").hidden = !file;
   for (const part of ["answer", "explanation", "timeline"]) $(part).hidden = true; // they are those of the recording before
   state.answer = null;
@@ -57,7 +59,22 @@ function choose(file) {
   $("player").src = URL.createObjectURL(file);
   $("chosen-name").textContent = `${file.name}, ${(file.size / 1e6).toFixed(2)} MB`;
   tell(`${file.name} is chosen.`);
+  isMono(file).then((mono) => {
+    if (!mono || state.recording !== file) return;
+    $("channel").value = "mix";
+    $("channels").hidden = true;
+  });
   if (service.model && file.size > service.model.limits.upload_bytes) showProblem(new Error(`This file is too large. ${largest()}`));
+}
+
+// Whether a file has one channel only, as far as the browser can tell from its beginning.
+async function isMono(file) {
+  try {
+    const beginning = await file.slice(0, BEGINNING).arrayBuffer();
+    return (await new OfflineAudioContext(1, 1, 16000).decodeAudioData(beginning)).numberOfChannels === 1;
+  } catch {
+    return false;
+  }
 }
 
 // Offer the timeline in place of one answer, for a recording that is longer than the model takes at once.
@@ -157,16 +174,22 @@ async function consult(path, form, waiting, use) {
   tell(waiting);
   const { recording } = state;
   const buttons = ["send", "follow", "explain", "record"].map($);
+  let asker = document.activeElement; // a disabled button loses the focus
   buttons.forEach((button) => (button.disabled = true));
   try {
     const found = await ask(path, { method: "POST", body: form });
     if (state.recording === recording) use(found);
   } catch (problem) {
     tell("No answer.");
-    if (problem.isTooLong && path !== "v1/timeline") offerTimeline(true);
-    else showProblem(problem);
+    if (problem.isTooLong && path !== "v1/timeline") {
+      offerTimeline(true);
+      asker = $("follow");
+    } else {
+      showProblem(problem);
+    }
   } finally {
     buttons.forEach((button) => (button.disabled = false));
+    if (document.activeElement === document.body) asker.focus({ preventScroll: true });
   }
 }
 
@@ -191,7 +214,7 @@ async function follow() {
   await consult("v1/timeline", form, "Finding the segments of speech …", (found) => {
     state.timeline = found;
     showTimeline(found, $("minimum").value / 100);
-    tell("The timeline is below.");
+    tell(found.segments.length ? "The timeline is below." : "No speech was found.");
     $("timeline").focus();
   });
 }

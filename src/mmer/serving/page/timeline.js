@@ -25,6 +25,7 @@ export function showTimeline(found, minimum) {
   $("segments").tBodies[0].replaceChildren(...found.segments.map((segment) => row(segment, color, minimum)));
   $("segments").classList.toggle("wordless", found.segments.every((segment) => !saying(segment)));
   $("segments").classList.toggle("dimensional", found.dimensions.length > 0);
+  $("timeline").classList.toggle("silent", !found.segments.length);
   offerCsv(found, minimum);
   $("timeline").hidden = false;
 }
