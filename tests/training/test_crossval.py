@@ -389,6 +389,18 @@ def test_folds_that_are_still_to_be_trained_run_as_the_recipe_says_now(
     } == {("cheap", 0)}
 
 
+@pytest.mark.parametrize("deleted", ["folds/C", "folds"])
+def test_a_fold_that_was_deleted_begins_again_as_it_was(
+    tiny: Callable[..., Recipe], tmp_path: Path, deleted: str
+):
+    recipe, folder = tiny("protocol={test: [], validation: 1}"), tmp_path / "run"
+    folds, _ = prepared(recipe, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    shutil.rmtree(folder / deleted)
+    assert prepared(recipe, folder)[0] == folds
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_official_folds(tones: Path, tiny: Callable[..., Recipe], tmp_path: Path):
     table = Corpus.read(tones).table
     table["fold"] = table["speaker"].map({"A": "1", "B": "1", "C": "2", "D": "3"})

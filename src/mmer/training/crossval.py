@@ -193,8 +193,10 @@ def open_folds(folder: Path, recipe: Recipe, console: Console, *, trains: bool) 
     elif not files.is_vacant:
         raise TrainingError(f"{folder} is neither a cross-validation nor an empty folder; use another folder")
     if files.is_cross_validation and not different:
+        made = Folds.read(files.folds)
+        _begin_deleted(folder, recipe, made, console)
         _run_as(folder, recipe)
-        return Folds.read(files.folds)
+        return made
     # One without a saved epoch, for example because of an error in its recipe, may be overwritten.
     if any(folder.glob("folds/*/checkpoints/checkpoint-*")) or any(
         folder.glob("folds/*/model/*.safetensors")
@@ -239,26 +241,22 @@ def _resolved(recipe: Recipe) -> Recipe:
     return _with_protocol(recipe, test=[], folds=protocol.folds or "leave-one-out")
 
 
+def _begin_deleted(folder: Path, recipe: Recipe, made: Folds, console: Console) -> None:
+    """Start the runs of folds whose folders were deleted, such as those of damaged files, as they were."""
+    deleted = [name for name in made.folds if not RunFolder(folder).fold(name).is_run]
+    if not deleted:
+        return
+    with counting(console, "reading the corpus") as progress:
+        usable = leave_out_unusable(read_labeled(recipe), recipe, progress)
+    for name in deleted:
+        _begin_fold(folder, recipe, usable, made, name)
+
+
 def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> Folds:
     """Start the run of each fold; recordings were checked once for all folds."""
     begun, tested = dict[str, Fold](), dict[str, str]()
-    data = recipe.data.model_copy(update={"labels": usable.labels})
     for name, fold in folds.folds.items():
-        changes: dict[str, object] = {"folds": None}
-        if folds.group != "split":
-            changes |= {
-                "group": folds.group,
-                "test": list(fold.test),
-                "validation": list(fold.validation) or 0,
-                "validation_group": folds.validation_group,
-            }
-        fold_recipe = _with_protocol(recipe.model_copy(update={"data": data}), **changes)
-        try:
-            preparation = share_out(usable, fold_recipe)
-        except MMERError as error:
-            raise type(error)(f"fold {name}: {error}") from None
-        decided = with_fusion(fold_recipe, preparation.part("train"))
-        write_preparation(preparation, decided, folder / "folds" / name)
+        preparation = _begin_fold(folder, recipe, usable, folds, name)
         tested |= dict.fromkeys(preparation.part("test").table["utterance_id"], name)
         skipped = preparation.skipped
         same = skipped["utterance_id"][skipped["kind"] == SAID_IN_TEST]
@@ -268,6 +266,26 @@ def _begin(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds) -> F
     Corpus(table.assign(fold=table["utterance_id"].map(tested))).write(folder / "corpus.parquet")
     write_csv(usable.skipped, folder / "skipped.csv")
     return replace(folds, folds=begun)
+
+
+def _begin_fold(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds, name: str) -> Preparation:
+    fold, changes = folds.folds[name], dict[str, object](folds=None)
+    if folds.group != "split":
+        changes |= {
+            "group": folds.group,
+            "test": list(fold.test),
+            "validation": list(fold.validation) or 0,
+            "validation_group": folds.validation_group,
+        }
+    data = recipe.data.model_copy(update={"labels": usable.labels})
+    fold_recipe = _with_protocol(recipe.model_copy(update={"data": data}), **changes)
+    try:
+        preparation = share_out(usable, fold_recipe)
+    except MMERError as error:
+        raise type(error)(f"fold {name}: {error}") from None
+    decided = with_fusion(fold_recipe, preparation.part("train"))
+    write_preparation(preparation, decided, folder / "folds" / name)
+    return preparation
 
 
 def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
