@@ -17,6 +17,7 @@ from mmer.display.picture import Picture
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
+from mmer.evaluation.report.run_files import read_run, verdict
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import figure_tables
 from mmer.training import ablation_report, crossval
@@ -138,6 +139,22 @@ def test_baselines_use_the_folds_of_a_cross_validation_and_every_utterance_is_te
     assert CrossValidationMetrics.read(found.folder / "metrics.json") == found.metrics
     with pytest.raises(TrainingError, match="holds majority class, not eGeMAPS"):
         cross_validate_baseline("egemaps", recipe, found.folder, console=quiet())
+
+
+def test_labels_are_not_doubted_where_each_fold_has_one_answer(tiny, tmp_path: Path) -> None:
+    said = {"A": ["happy"] * 7 + ["sad"] * 2, "B": ["happy"] * 2 + ["sad"] * 6, "C": ["happy", "sad"] * 4}
+    rows = [(name, emotion) for name, emotions in said.items() for emotion in emotions]
+    table = pd.DataFrame(rows, columns=pd.Index(["speaker", "emotion"])).assign(
+        audio_path=None, transcript="hm"
+    )
+    table.assign(utterance_id=table.index.astype(str)).to_csv(tmp_path / "corpus.csv", index=False)
+    recipe = tiny(
+        "model.fusion=text", "protocol={folds: leave-one-out, validation: 1}", corpus=tmp_path / "corpus.csv"
+    )
+    found = cross_validate_baseline("majority", recipe, tmp_path / "majority", console=quiet())
+    assert found.metrics.pooled.confusion_matrix == [[6, 7], [10, 2]]
+    told = verdict(read_run(found.folder))
+    assert "weak_emotion" not in [each.code for each in told.advices]
 
 
 def test_a_baseline_does_not_write_over_trained_models(tiny, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def judge_figures(
     *,
     modalities: Mapping[str, ModalityFigures] | None = None,
     training: Training | None = None,
+    constant: bool = False,
 ) -> Verdict:
     """Say what figures mean.
 
@@ -146,6 +147,7 @@ def judge_figures(
         interval: of their balanced accuracy.
         modalities: of `by_modality`.
         training: None where it is not known, or for a baseline.
+        constant: whether each fold answers all of its utterances the same, as with the baseline `majority`.
     """
     counts = dict(zip(figures.labels, map(sum, figures.confusion_matrix), strict=True))
     most_frequent = max(counts, key=lambda label: counts[label])
@@ -158,7 +160,7 @@ def judge_figures(
         *_tested(speakers, training),
         *_sides(modalities),
         *(_rare(training.figures) if training and training.figures else []),
-        *_weak(figures),
+        *([] if constant else _weak(figures)),
     ]
     if not advices and training:
         advices = [

@@ -158,8 +158,13 @@ def verdict(run: Run) -> Verdict:
             training = Training(run.recipe, speakers, metrics.train, rising, metrics.epochs)
         else:
             training = Training(run.recipe, _fewest_speakers(run), None, rising=False, epochs=None)
+    constant = run.folds is not None and run.predictions.groupby("fold")["predicted"].nunique().max() < 2
     return judge_figures(
-        run.figures, run.intervals["balanced_accuracy"], modalities=modalities, training=training
+        run.figures,
+        run.intervals["balanced_accuracy"],
+        modalities=modalities,
+        training=training,
+        constant=constant,
     )
 
 
