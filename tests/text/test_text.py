@@ -49,6 +49,11 @@ def test_strip_annotations(text: str, expected: str) -> None:
         ("\uff46\uff55\uff4c\uff4c\u3000\uff57idth", "full width"),
         ("rock \u00b4n\u00b4 roll", "rock 'n' roll"),
         ("  \t ", ""),
+        # What is not seen divides no word, unless it stands between two.
+        ("Zusam\u00admenarbeit", "zusammenarbeit"),
+        ("\ufeffyes, cafe\u2060\u0301", "yes café"),
+        ("ภาษา\u200bไทย", "ภาษา ไทย"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc \u062e"),
     ],
 )
 def test_normalize_transcript(text: str, expected: str) -> None:

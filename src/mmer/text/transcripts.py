@@ -8,6 +8,8 @@ from mmer.plain_text import valid
 _SQUARE_TAG = re.compile(r"\[[^\[\]]*\]")
 _ROUND_TAG = re.compile(r"\([^()]*\)")
 _ASCII_WORD = re.compile(r"[a-z0-9']+")
+# Soft hyphens, joiners and marks of direction. A zero width space or non-joiner stands between words or their parts.
+_INVISIBLE = re.compile("[\u00ad\u200d-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _SOUNDS = {"laughter": " LG ", "lg": " LG ", "breathing": " BR ", "br": " BR "}
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4", "'"))
 
@@ -34,7 +36,8 @@ def normalize_transcript(text: str) -> str:
     """Normalize a transcript for comparison.
 
     Apply NFKC and lower case, drop `[...]` tags, and make curly apostrophes straight. Keep letters (with their marks),
-    digits and apostrophes of any script, replace everything else by blanks, and collapse these.
+    digits and apostrophes of any script, drop invisible characters within words, such as soft hyphens, replace
+    everything else by blanks, and collapse these.
 
     >>> normalize_transcript("[LAUGHTER] I’m 30 -- über-TIRED!")
     "i'm 30 über tired"
@@ -43,6 +46,7 @@ def normalize_transcript(text: str) -> str:
     if text.isascii():  # the general rule below gives the same, and takes five times as long
         return " ".join(_ASCII_WORD.findall(text.lower()))
     # Apostrophes first: NFKC would decompose a spacing acute accent into a blank and a combining one.
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower()
+    text = _INVISIBLE.sub("", text).translate(_APOSTROPHES)
+    text = unicodedata.normalize("NFKC", text).lower()
     kept = (c if c == "'" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
     return " ".join("".join(kept).split())
