@@ -145,6 +145,9 @@ def test_names_of_peaks_do_not_overlap(monkeypatch: pytest.MonkeyPatch, start: i
     first, second = (text.get_window_extent() for text in figure.axes[1].texts)
     assert first.x1 < second.x0
     assert second.x1 < figure.bbox.x1
+    places = [text.get_position()[0] for text in figure.axes[1].texts]
+    if start == 300:  # as far to the left as to the right
+        assert sum(places) / 2 == pytest.approx(start + 0.75)
 
 
 def test_many_and_long_names_stay_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

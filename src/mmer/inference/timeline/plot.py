@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 from rich.cells import cell_len
+from scipy.optimize import isotonic_regression
 
 from mmer.corpora.emotion_colors import emotion_colors
 from mmer.display.picture import FAINT, INK, Picture, ink_on, legend_columns, legend_name, legend_widths
@@ -242,17 +243,18 @@ def _mark_peaks(
     top: float,
 ) -> None:
     """Mark peaks, each with its emotion, probability and time above it, side by side where they are close."""
-    texts, widths, places, free = list[str](), list[float](), list[float](), 0.0
-    peaks = sorted(peaks, key=lambda each: each[1].start)
-    for label, peak in peaks:
-        texts.append(f"{_before_numbers(names[label])} {peak.probability:.0%} at {_clock(round(peak.start))}")
-        widths.append((0.068 * cell_len(texts[-1]) + 0.1) / WIDTH * duration)
-        places.append(max((peak.start + peak.end) / 2, free + widths[-1] / 2))
-        free = places[-1] + widths[-1] / 2
-    free = duration
-    for number in reversed(range(len(peaks))):  # back from the right edge
-        places[number] = max(min(places[number], free - widths[number] / 2), 0.0)
-        free = places[number] - widths[number] / 2
+    if not peaks:
+        return
+    peaks = sorted(peaks, key=lambda each: each[1].start + each[1].end)
+    texts = [
+        f"{_before_numbers(names[label])} {peak.probability:.0%} at {_clock(round(peak.start))}"
+        for label, peak in peaks
+    ]
+    widths = np.array([(0.068 * cell_len(text) + 0.1) / WIDTH * duration for text in texts])
+    packed = np.cumsum(widths) - widths / 2  # middles of names that stand side by side from the left edge
+    wanted = np.array([(peak.start + peak.end) / 2 for _, peak in peaks])
+    moved = isotonic_regression(wanted - packed).x  # the least moves that leave no overlap
+    places = packed + np.clip(moved, 0, max(duration - widths.sum(), 0))
     for (label, peak), text, place in zip(peaks, texts, places, strict=True):
         middle, height = (peak.start + peak.end) / 2, peak.probability
         axes.plot([middle, place], [height, 1.15 * top], color=FAINT, lw=0.8, zorder=1)
