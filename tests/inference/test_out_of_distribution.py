@@ -110,6 +110,9 @@ def test_new_speakers_of_the_corpus_are_like_it_and_other_sound_is_not(
     barely = replace(sound.trainings[0], threshold=score - 0.02)
     told = re.findall(r"\d+\.\d+", str(OutOfDistribution(trainings=[barely]).warning(noise(), RATE)))
     assert [float(number) for number in told] == pytest.approx([score, score - 0.02], abs=0.005)
+    close = replace(sound.trainings[0], threshold=score - 0.0004)
+    above, below = re.findall(r"\d+\.\d+", str(OutOfDistribution(trainings=[close]).warning(noise(), RATE)))
+    assert float(above) > float(below)
 
 
 def test_synthetic_speech_is_unlike_that_of_people(of_five: tuple[OutOfDistribution, list[str]]) -> None:

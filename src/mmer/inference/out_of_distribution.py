@@ -202,7 +202,9 @@ class OutOfDistribution(ResultFile):
         score, threshold = min(scores, key=lambda pair: pair[0] / pair[1])
         if score <= threshold:
             return None
-        told = f"{UNLIKE} (score {score:.2f}; {QUANTILE:.0%} of held-out ones are below {threshold:.2f})"
+        digits = next((n for n in range(2, 6) if f"{score:.{n}f}" != f"{threshold:.{n}f}"), 6)
+        below = f"{QUANTILE:.0%} of held-out ones are below {threshold:.{digits}f}"
+        told = f"{UNLIKE} (score {score:.{digits}f}; {below})"
         return CodedWarning(told, AnswerFault.OUT_OF_DISTRIBUTION)
 
 
