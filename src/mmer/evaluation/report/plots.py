@@ -22,6 +22,7 @@ from mmer.evaluation.plots import COLORS, NAMES
 from mmer.plain_text import counted, shortened
 
 WIDTH = 4.4  # inches; the page scales plots to the screen
+PANEL = 3.0  # inches of one learning curve
 _GROUPS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _MARKERS = "osD^vP*X"
 _LEGEND = 9  # points of the legend's text
@@ -89,10 +90,10 @@ def learning_curves(
     """
     table = pd.concat(histories.values(), keys=list(histories), names=["fold"]).reset_index("fold")
     panels = [name for name in (*NAMES, "balanced_accuracy") if table[name].notna().any()]
-    rows = -(-len(panels) // 2)
-    figure = Picture(figsize=(WIDTH, 0.3 + 1.7 * rows), dpi=72, layout="constrained")
-    grid = figure.subplots(rows, min(2, len(panels)), sharex=True, squeeze=False).ravel()
-    for axes, name in zip(grid, panels, strict=False):
+    drawn = list[str]()
+    for number, name in enumerate(panels):
+        figure = Picture(figsize=(PANEL, 0.66 * PANEL), dpi=72, layout="constrained")
+        axes = figure.subplots()
         soft_axes(axes, "y")
         color = COLORS.get(name, INK)
         for fold, history in histories.items():
@@ -107,15 +108,15 @@ def learning_curves(
         axes.set_title(title, loc="left", fontsize=9, color=color, fontweight="bold")
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        axes.tick_params(labelbottom=True)
         axes.set_xlabel("epoch", color=INK, fontsize=9)
         if name == "balanced_accuracy":
             axes.axhline(chance, color=INK, lw=1, ls="--")
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    named = ", ".join(NAMES.get(name, f"balanced accuracy on {selection}") for name in panels)
-    return _svg(figure, "curves", f"Learning curves over {counted(table['epoch'].max(), 'epoch')}: {named}.")
+        named = NAMES.get(name, f"balanced accuracy on {selection}")
+        drawn.append(
+            _svg(figure, f"curves-{number}", f"{named} over {counted(table['epoch'].max(), 'epoch')}.")
+        )
+    return f'<div class="panels">{"".join(drawn)}</div>'
 
 
 def layer_weights(weights: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
