@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.text.transcripts import normalize_transcript
     from mmer.training.adapt import adapt
+    from mmer.training.adapt_published import adapt_published
     from mmer.training.baseline_runs import cross_validate_baseline
     from mmer.training.crossval import CrossValidation, cross_validate
     from mmer.training.run import TrainingRun, train
@@ -76,6 +77,7 @@ _HOMES = {
     "TrainingRun": "mmer.training.run",
     "Utterance": "mmer.inference.inputs",
     "adapt": "mmer.training.adapt",
+    "adapt_published": "mmer.training.adapt_published",
     "audit": "mmer.corpora.audit.audit",
     "calibrate": "mmer.evaluation.calibration.calibrate",
     "compare": "mmer.evaluation.comparison",
@@ -131,6 +133,7 @@ __all__ = [
     "TrainingRun",
     "Utterance",
     "adapt",
+    "adapt_published",
     "audit",
     "calibrate",
     "compare",

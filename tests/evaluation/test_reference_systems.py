@@ -22,7 +22,7 @@ from mmer.evaluation.reference_systems import (
     STRENGTHS,
     Linear,
     egemaps_features,
-    inner_folds,
+    grouped_folds,
     predict_linear,
     predict_majority,
     predict_svm,
@@ -178,9 +178,9 @@ def test_linear_classifiers_are_those_of_scikit_learn_standardized_over_training
 
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from("ABCDE")), min_size=1, max_size=30))
-def test_inner_folds_keep_speakers_apart_and_have_something_to_learn(said: list[tuple[str, str]]) -> None:
+def test_folds_of_groups_keep_speakers_apart_and_have_something_to_learn(said: list[tuple[str, str]]) -> None:
     truth, speakers = (np.array(column, object) for column in zip(*said, strict=True))
-    for train, chosen in inner_folds(truth, speakers):
+    for train, chosen in grouped_folds(truth, speakers):
         assert len(chosen)
         assert len(set(truth[train])) > 1
         assert not set(speakers[train]) & set(speakers[chosen])

@@ -26,6 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _COMMANDS = {
     "ablate": "ablate",
     "adapt": "adapt",
+    "adapt_published": "adapt",
     "calibrate": "calibrate",
     "cross_validate": "crossval",
     "cross_validate_baseline": "crossval",

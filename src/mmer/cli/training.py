@@ -152,8 +152,9 @@ def adapt(
     """Adapt a model to the voices and labels of a corpus; the same command again continues.
 
     Which weights are trained depends on the number of clips, and what is held out on the number of speakers; both are
-    printed with the reason. Without any emotion in the corpus, nothing is trained: its speakers are enrolled, which
-    takes a model that standardizes features per speaker. The adapted model is OUT/model.
+    printed with the reason. Of a published model, the last layer alone is fitted. Without any emotion in the corpus,
+    nothing is trained: its speakers are enrolled, which takes a model that standardizes features per speaker. The
+    adapted model is OUT/model.
     """
     from mmer.corpora.corpus import Corpus
 
@@ -165,9 +166,15 @@ def adapt(
         enroll(model, corpus, out)
         return
     from mmer.inference.backends.model_folder import check_trainable
+    from mmer.published.kinds import published_kind
     from mmer.recipe.model import Model
     from mmer.recipe.schema import Recipe, changed_recipe
 
+    if published_kind(model) is not None:
+        from mmer.training.adapt_published import adapt_published
+
+        adapt_published(model, corpus, out, overrides or [])
+        return
     check_trainable(model)
     changed_recipe(Recipe(model=Model(start_from=Path(model))), overrides or [])
     from mmer.training.adapt import adapt as adapt_model

@@ -1,7 +1,9 @@
 """Model cards, written from the files of a run."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -64,19 +66,10 @@ def model_card(run: Run, calibration: Calibration | None, sound: OutOfDistributi
         calibration: calibration of its model.
         sound: what the model knows of the sound of its training recordings.
     """
-    environment = Environment(
-        loader=PackageLoader("mmer", "evaluation"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters["plain"] = tables.markdown_text
-    environment.filters["counted"] = counted
     title = valid(run.folder.resolve().name)
     groups, bias = tables.groups(run), run.metrics.selection_bias
-    body = environment.get_template("model_card.md.jinja").render(
-        marker=f"written by mmer; {MARKER}",
+    body = _rendered(
+        "model_card.md.jinja",
         title=title,
         sides=_SIDES.get(run.recipe.model.fusion, "from what is said and how it is said"),
         labels=run.labels,
@@ -96,6 +89,60 @@ def model_card(run: Run, calibration: Calibration | None, sound: OutOfDistributi
     )
     card = ModelCard(f"---\n{_metadata(run, title).to_yaml()}\n---\n\n{body}")
     return str(card)
+
+
+def adapted_card(
+    *,
+    base: str,
+    labels: Sequence[str],
+    listens: bool,
+    utterances: int,
+    speakers: int,
+    adapted: str,
+    published: str | None,
+    protocol: str,
+) -> str:
+    """Return the card of a published model whose last layer was fitted anew, with its metadata.
+
+    Args:
+        base: name of the published model.
+        labels: of the adapted model.
+        listens: whether it takes sound; otherwise it reads.
+        utterances, speakers: numbers of those that it learned from.
+        adapted, published: balanced accuracy after and before, written out; None where it knew no label.
+        protocol: what the figures rest on, a sentence.
+    """
+    body = _rendered(
+        "adapted_card.md.jinja",
+        base=valid(base),
+        labels=labels,
+        example='"clip.wav"' if listens else 'transcript="what is said"',
+        utterances=utterances,
+        speakers=speakers,
+        adapted=adapted,
+        published=published,
+        protocol=protocol,
+    )
+    metadata = ModelCardData(
+        license="other",
+        license_name="see-the-terms-of-the-base-model-and-of-the-training-data",
+        tags=["mmer", "speech-emotion-recognition", "emotion-recognition"],
+        pipeline_tag="audio-classification" if listens else "text-classification",
+    )
+    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}"))
+
+
+def _rendered(template: str, **content: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("mmer", "evaluation"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters["plain"] = tables.markdown_text
+    environment.filters["counted"] = counted
+    return environment.get_template(template).render(marker=f"written by mmer; {MARKER}", **content)
 
 
 def _metadata(run: Run, title: str) -> ModelCardData:

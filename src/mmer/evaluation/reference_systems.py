@@ -35,7 +35,6 @@ _WHAT = ["sha256", "start", "end"]
 Linear = Literal["logistic regression", "linear SVM"]
 STRENGTHS = tuple(10.0**power for power in range(-5, 1))
 """Values of C, the inverse of the strength of regularization, among which `predict_linear` chooses."""
-_INNER_FOLDS = 3
 
 
 def predict_majority(train: Corpus, test: Corpus, labels: Sequence[str]) -> pd.DataFrame:
@@ -144,25 +143,27 @@ def _best_strength(kind: Linear, x: Features, truth: NDArray[Any], groups: NDArr
         return compute_metrics(truth[test].tolist(), predicted.tolist(), labels).balanced_accuracy
 
     scores = [
-        [score(train, test, strength) for strength in STRENGTHS] for train, test in inner_folds(truth, groups)
+        [score(train, test, strength) for strength in STRENGTHS]
+        for train, test in grouped_folds(truth, groups)
     ]
     return STRENGTHS[int(np.mean(scores, axis=0).argmax())] if scores else STRENGTHS[0]
 
 
-def inner_folds(
-    truth: NDArray[Any], groups: NDArray[Any]
+def grouped_folds(
+    truth: NDArray[Any], groups: NDArray[Any], most: int = 3
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield positions to train on and to choose on, with each group in one of them.
 
     Args:
         truth: (utterances,) the emotion of each.
         groups: (utterances,) the group of each.
+        most: number of folds, where there are as many groups.
 
     Yields:
-        At most three folds; none where there are not two groups, or each leaves one emotion to train on.
+        At most so many folds; none where there are not two groups, or each leaves one emotion to train on.
     """
     most_frequent = int(np.unique(truth, return_counts=True)[1].max())
-    folds = min(_INNER_FOLDS, len(np.unique(groups)), most_frequent)
+    folds = min(most, len(np.unique(groups)), most_frequent)
     if folds < 2:
         return
     with warnings.catch_warnings():

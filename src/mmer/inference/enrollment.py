@@ -26,6 +26,7 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.inference.known_speakers import keep_speakers
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.plain_text import counted, one_line
+from mmer.published.kinds import published_kind
 from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
 
@@ -85,8 +86,10 @@ def enroll(
             return copy
     recognizer = EmotionRecognizer.from_pretrained(folder)
     if not recognizer.processor.per_speaker:
-        check_trainable(folder)  # otherwise, clips with emotions would not help either
-        hears = recognizer.processor.uses_speech
+        published = published_kind(folder) is not None
+        if not published:
+            check_trainable(folder)  # otherwise, clips with emotions would not help either
+        hears = recognizer.processor.uses_speech and not published
         raise MMERError(
             f"{folder} does not standardize features per speaker, so clips without emotions teach it nothing; fill in "
             f"the emotions of some clips of {corpus}"

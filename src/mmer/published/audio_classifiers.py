@@ -6,7 +6,7 @@ equal length together, and those with a window of fixed length pad every clip to
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.kinds import PADDED, architecture
+from mmer.published.last_layer import take_last_layer, write_with_last_layer
 from mmer.published.transformers_files import (
     CONFIG,
     asked_by_length,
@@ -28,7 +29,6 @@ from mmer.published.transformers_files import (
     network_config,
     read_extractor,
     read_labels,
-    take_output_layer,
 )
 
 LONGEST = 30.0
@@ -81,6 +81,11 @@ def load_network(folder: Path) -> nn.Module:
     return EqualLengthClassifier(model)
 
 
+def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
+    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
+    write_with_last_layer(folder, load_classifier(folder, architecture(folder)), layer, labels, out)
+
+
 class PaddedClassifier(nn.Module):
     """A classifier that answers a padded batch: the mean of projected frames, and a linear layer.
 
@@ -90,7 +95,7 @@ class PaddedClassifier(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.output = model, model.classifier
         self.encoder = SpeechEncoder(model.base_model, train="frozen", freeze_feature_extractor=True)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -99,7 +104,7 @@ class PaddedClassifier(nn.Module):
         hidden, frame_mask = self.encoder(inputs[sound], mask)
         projected = self.model.projector(hidden).masked_fill(~frame_mask[:, :, None], 0.0)
         pooled = projected.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
-        return class_logits(self.model, self.model.classifier(pooled)), pooled
+        return class_logits(self.model, self.output(pooled)), pooled
 
 
 class EqualLengthClassifier(nn.Module):
@@ -111,7 +116,7 @@ class EqualLengthClassifier(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.output = take_output_layer(model)
+        self.output = take_last_layer(model)
         self.model = model
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Read a published model: first what it says about sound and labels, then its network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +21,8 @@ class Reader(Protocol):
     """Module that reads one kind of published model.
 
     A network is a module of PyTorch. It takes a batch of `Preprocessor.collate` as one mapping. It returns logits,
-    (batch, labels), or dimensions, (batch, dimensions); and embeddings, (batch, size). A row has the same answer in
-    every batch.
+    (batch, labels), or dimensions, (batch, dimensions); and embeddings, (batch, size), which its last layer, `output`,
+    makes logits of. A row has the same answer in every batch.
     """
 
     def read_processor(self, folder: Path) -> Preprocessor:
@@ -31,6 +31,10 @@ class Reader(Protocol):
 
     def load_network(self, folder: Path) -> nn.Module:
         """Load the network with all of its weights."""
+        ...
+
+    def write(self, folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
+        """Write the model of a folder with another last layer, and the labels of its outputs, into an empty folder."""
         ...
 
 
@@ -71,6 +75,21 @@ def load_published_network(folder: Path) -> nn.Module:
     """
     _check_files(folder)
     return _reader(folder).load_network(folder)
+
+
+def write_published(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
+    """Write a published model with another last layer; see `Reader.write`.
+
+    Args:
+        folder: one of which `published_kind` knows the kind.
+        layer: reads the embeddings of its network; it has a bias where the old one has.
+        labels: of its outputs, in order.
+        out: an empty folder, which is then one of the same kind.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the format cannot name a label.
+    """
+    _reader(folder).write(folder, layer, labels, out)
 
 
 def _reader(folder: Path) -> Reader:

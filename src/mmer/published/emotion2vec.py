@@ -1,6 +1,6 @@
 """emotion2vec+ and the other releases of emotion2vec that name emotions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,10 @@ from mmer.files.funasr_folder import TOKENS, WEIGHTS
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.emotion2vec.network import Emotion2VecModel
 from mmer.model.encoders.emotion2vec.release import Release
-from mmer.model.encoders.emotion2vec.weights import HEAD, Head, read_weights
+from mmer.model.encoders.emotion2vec.weights import HEAD, Head, read_weights, write_weights
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.audio_classifiers import LONGEST
+from mmer.published.last_layer import copy_settings
 
 _NO_EMOTIONS = (
     "so it names no emotions; such a release can be the model.speech.encoder of a model to train, and those that "
@@ -58,6 +59,24 @@ def load_network(folder: Path) -> nn.Module:
     return Emotion2VecClassifier(release, weights, Head(head.weight[answered], head.bias[answered]))
 
 
+def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
+    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`.
+
+    Raises:
+        CheckpointError: also if a label cannot be written as a token.
+    """
+    copy_settings(folder, out)
+    (out / TOKENS).write_text("\n".join(labels), encoding="utf-8")
+    release = Release.read(folder)
+    if (written := Release.read(out).labels()) != list(labels):
+        label = next(label for label, read in zip(labels, written, strict=True) if label != read)
+        raise CheckpointError(
+            f"{TOKENS} of emotion2vec cannot name a label {label!r}, which it would read in another way; rename it in "
+            "data.label_map"
+        )
+    write_weights(release, Head(layer.weight.detach(), layer.bias.detach()), out)
+
+
 def _classes(release: Release) -> list[str | None]:
     if not (release.folder / TOKENS).exists():
         raise CheckpointError(f"{release.folder} holds no {TOKENS}, {_NO_EMOTIONS}")
@@ -79,13 +98,13 @@ class Emotion2VecClassifier(nn.Module):
         with torch.device("meta"):
             model = Emotion2VecModel(release.config)
             self.encoder = SpeechEncoder(model, train="frozen", freeze_feature_extractor=True)
-            self.head = nn.Linear(release.config.hidden_size, len(head.bias))
+            self.output = nn.Linear(release.config.hidden_size, len(head.bias))
         self.encoder.model.load_state_dict(weights, assign=True)
-        self.head.load_state_dict({"weight": head.weight, "bias": head.bias}, assign=True)
+        self.output.load_state_dict({"weight": head.weight, "bias": head.bias}, assign=True)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         frames, frame_mask = self.encoder(inputs["input_values"], inputs["speech_attention_mask"])
         valid = frames.masked_fill(~frame_mask[:, :, None], 0.0)
         embeddings = valid.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
-        return self.head(embeddings), embeddings
+        return self.output(embeddings), embeddings

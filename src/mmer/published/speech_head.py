@@ -4,7 +4,7 @@ transformers has no such class: the mean over frames, `classifier.dense`, tanh, 
 model of arousal, dominance and valence has this layout, and so have classifiers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.audio_classifiers import LONGEST
+from mmer.published.last_layer import write_with_last_layer
 from mmer.published.transformers_files import (
     CONFIG,
     load_weights,
@@ -59,6 +60,12 @@ def load_network(folder: Path) -> nn.Module:
     return SpeechHeadNetwork(load_weights(folder, Wav2Vec2ForSpeechClassification))
 
 
+def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
+    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
+    model = load_weights(folder, Wav2Vec2ForSpeechClassification)
+    write_with_last_layer(folder, model, layer, labels, out)
+
+
 class Wav2Vec2ForSpeechClassification(Wav2Vec2PreTrainedModel):
     """The weights of a checkpoint, by their names; `SpeechHeadNetwork` computes with them."""
 
@@ -81,11 +88,13 @@ class SpeechHeadNetwork(nn.Module):
     def __init__(self, model: Wav2Vec2ForSpeechClassification) -> None:
         super().__init__()
         self.encoder = SpeechEncoder(model.wav2vec2, train="frozen", freeze_feature_extractor=True)
-        self.classifier: Any = model.classifier
+        classifier: Any = model.classifier
+        self.dense, self.output = classifier.dense, classifier.out_proj
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return outputs, (batch, outputs), and the means over frames, (batch, size)."""
+        """Return outputs, (batch, outputs), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         hidden, frame_mask = self.encoder(inputs["input_values"], inputs["speech_attention_mask"])
         hidden = hidden.masked_fill(~frame_mask[:, :, None], 0.0)
         pooled = hidden.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
-        return self.classifier.out_proj(torch.tanh(self.classifier.dense(pooled))), pooled
+        embeddings = torch.tanh(self.dense(pooled))
+        return self.output(embeddings), embeddings

@@ -1,6 +1,6 @@
 """Text classifiers of transformers, which read the transcript."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.text import hide_notes
 from mmer.model.pretrained_encoders import encoder_tokenizer
 from mmer.published.kinds import architecture
+from mmer.published.last_layer import take_last_layer, write_with_last_layer
 from mmer.published.transformers_files import (
     asked_by_length,
     class_logits,
     load_classifier,
     network_config,
     read_labels,
-    take_output_layer,
     transformers_class,
 )
 
@@ -67,6 +67,11 @@ def load_network(folder: Path) -> nn.Module:
     return network
 
 
+def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
+    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
+    write_with_last_layer(folder, load_classifier(folder, architecture(folder)), layer, labels, out)
+
+
 class TextClassifier(nn.Module):
     """A classifier of transcripts.
 
@@ -80,7 +85,7 @@ class TextClassifier(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         hide_notes(model)
-        self.output = take_output_layer(model)
+        self.output = take_last_layer(model)
         self.model = model
         self.padded = False
 

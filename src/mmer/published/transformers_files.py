@@ -290,29 +290,3 @@ def class_logits(model: Any, outputs: Tensor) -> Tensor:
     """
     several = model.config.problem_type == "multi_label_classification"
     return nn.functional.logsigmoid(outputs) if several else outputs
-
-
-def take_output_layer(model: Any) -> nn.Linear:
-    """Replace the last layer of a classifier by the identity.
-
-    Args:
-        model: of transformers, whose output is then the embedding that this layer would read; changed in place.
-
-    Returns:
-        The layer.
-
-    Raises:
-        CheckpointError: there is no such layer.
-    """
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
-    }
-    if not layers:
-        raise CheckpointError(
-            f"a {type(model).__name__} has no linear layer as the last one; it is not supported"
-        )
-    name, layer = list(layers.items())[-1]
-    model.set_submodule(name, nn.Identity())
-    return layer

@@ -133,13 +133,13 @@ def plan_adaptation(
         label_map=asked.label_map,
         max_duration=processor.max_duration,
     )
-    _labels(
+    order_labels(
         labeled(Corpus.read(corpus), Recipe(data=data))[0], processor.labels
     )  # before recordings are decoded
     as_trained = model_settings(network.config, processor, folder)
     base = Recipe(data=data, model=as_trained)
     usable = leave_out_unusable(read_labeled(base), base, progress).corpus
-    labels, label_notes = _labels(usable, processor.labels)
+    labels, label_notes = order_labels(usable, processor.labels)
     protocol, split_notes = _split(usable)
     settings, training, way = _way(network, as_trained, len(usable))
     utterances, average = len(usable), AVERAGE_ALONE
@@ -174,8 +174,15 @@ def _memory(recipe: Recipe) -> str:
     )
 
 
-def _labels(usable: Corpus, known: Sequence[str]) -> tuple[list[str], list[str]]:
+def order_labels(usable: Corpus, known: Sequence[str]) -> tuple[list[str], list[str]]:
     """Order the labels of the corpus, those that the model knows first.
+
+    Args:
+        usable: labeled utterances.
+        known: labels of the model.
+
+    Returns:
+        The labels, and notes on those that are new and those that are gone.
 
     Raises:
         CorpusError: there are too few labels, or too few clips of one.

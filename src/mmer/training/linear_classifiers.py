@@ -24,6 +24,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.training.feature_store import Features, FeatureStore
+from mmer.training.logistic_regression import fit_near
 from mmer.training.other_speakers import drawn_with_sound
 
 STRENGTH = 0.03
@@ -129,7 +130,9 @@ class _Side:
     def fit(self, classes: NDArray[np.int_], weights: Floats) -> Floats:
         """Fit a logistic regression; returns (classes, inputs + 1), weights and, last, biases of each class."""
         if self.start is not None:
-            return self._fit_near(self.start, classes, weights)
+            dense = self.inputs.toarray() if isinstance(self.inputs, csr_array) else self.inputs
+            padded = np.pad(dense, ((0, 0), (0, 1)), constant_values=1)
+            return fit_near(self.start, padded, classes, NEAR * self.strength, weights)
         inputs = self.inputs
         if self.versions is not None:
             times = len(self.versions)
@@ -140,25 +143,6 @@ class _Side:
         found = np.column_stack([regression.coef_, regression.intercept_])
         # one row is the log-odds of the second of two classes
         return np.concatenate([-found, found]) / 2 if len(found) == 1 else found
-
-    def _fit_near(self, start: Floats, classes: NDArray[np.int_], weights: Floats) -> Floats:
-        """Fit with a penalty on the distance from weights and biases; scikit-learn's is on the size of weights."""
-        dense = self.inputs.toarray() if isinstance(self.inputs, csr_array) else self.inputs
-        first, true, shares = map(torch.from_numpy, (start.astype(float), classes, weights))
-        inputs = torch.from_numpy(np.pad(dense.astype(float), ((0, 0), (0, 1)), constant_values=1))
-        fitted = first.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([fitted], max_iter=1000, line_search_fn="strong_wolfe")
-
-        def loss() -> torch.Tensor:
-            optimizer.zero_grad()
-            surprise = nn.functional.cross_entropy(inputs @ fitted.T, true, reduction="none")
-            fit = NEAR * self.strength * (shares * surprise).sum()
-            penalized = fit + (fitted - first).square().sum() / 2
-            penalized.backward()
-            return penalized
-
-        optimizer.step(loss)
-        return fitted.detach().numpy()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmer.display.progress import silent_transformers
-from mmer.errors import CheckpointError, MMERError
+from mmer.errors import CheckpointError, Function, MMERError
 from mmer.extras import import_extra
 from mmer.features.model_files import PROCESSOR, read_preprocessor
 from mmer.features.preprocessor import Preprocessor
@@ -125,8 +125,8 @@ def check_trainable(folder: Path) -> None:
             else "use it as model.speech.encoder of a recipe, such as laptop"
         )
         raise CheckpointError(
-            f"{folder} is a published model, whose classifier cannot be trained further; {use}, or give a model folder "
-            "that training wrote"
+            f"{folder} is a published model, from which no training can start; {use}, or fit its last layer with ",
+            Function("adapt_published"),
         )
     if (folder / COMPOSITION).is_file():
         made = Composition.read(folder / COMPOSITION)

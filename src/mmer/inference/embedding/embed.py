@@ -25,6 +25,7 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import only_writer
 from mmer.files.writing import write_bytes
 from mmer.inference.archive.shard import parquet_bytes
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.embedding.files import ABOUT, EmbeddingFile, as_lists, read_part, row_schema
 from mmer.inference.embedding.sources import (
     FUSED,
@@ -41,6 +42,7 @@ from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.reading import Clip
+from mmer.inference.recognizer import EmotionRecognizer
 from mmer.plain_text import counted, valid
 from mmer.version import __version__
 
@@ -138,8 +140,30 @@ def embed(
         return _Job(source, file, corpus, batch_size, source_sha256).run()
 
 
+def embed_for_last_layer(
+    recognizer: EmotionRecognizer, folder: Path, corpus: Corpus, out: Path, *, batch_size: int = 16
+) -> Embedded:
+    """Write what the last layer of a model makes logits of, as `fused`; the same call resumes an interrupted one.
+
+    Args:
+        recognizer: the model.
+        folder: of the model.
+        corpus: the utterances.
+        out: the .parquet file.
+        batch_size: as for `EmotionRecognizer`.
+
+    Raises:
+        MMERError, KeyboardInterrupt: see `embed`.
+    """
+    file, identity = EmbeddingFile(out, "utterance"), model_hash(folder)
+    with only_writer(file.path.with_name(f"{file.path.name}{PARTS}").resolve(), "embed"):
+        source_sha256 = hashlib.sha256(f"last layer of {identity}".encode()).hexdigest()
+        file.check_replaced(source_sha256, str(folder))
+        return _Job(Source(recognizer, (FUSED,), identity), file, corpus, batch_size, source_sha256).run()
+
+
 class _Job:
-    """One call of `embed`."""
+    """One call of `embed` or `embed_for_last_layer`."""
 
     def __init__(
         self,

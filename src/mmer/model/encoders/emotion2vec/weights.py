@@ -15,6 +15,8 @@ from mmer.model.pickled_weights import read_pickled_weights
 from mmer.plain_text import counted
 
 HEAD = "proj"
+_PREFIX = "d2v_model."
+"""Of the names of weights in some releases."""
 _AUDIO = "modality_encoders.AUDIO"
 _LAYERS = ("blocks.", f"{_AUDIO}.context_encoder.", f"{_AUDIO}.local_encoder.", f"{_AUDIO}.relative_")
 """What the names of layers begin with. A release may hold other weights, which served to train it."""
@@ -65,7 +67,7 @@ def read_weights(release: Release) -> tuple[dict[str, Tensor], Head | None]:
     """
     path = release.folder / WEIGHTS
     published = {
-        name.removeprefix("d2v_model."): tensor
+        name.removeprefix(_PREFIX): tensor
         for name, tensor in read_pickled_weights(path, "model", ADVICE).items()
     }
     with torch.device("meta"):
@@ -89,6 +91,21 @@ def read_weights(release: Release) -> tuple[dict[str, Tensor], Head | None]:
             for ours, theirs in names.items()
         }
         return encoder, _read_head(path, published, release.config.hidden_size)
+
+
+def write_weights(release: Release, head: Head, out: Path) -> None:
+    """Write the weights of a release with another head.
+
+    Args:
+        release: of which all other weights are copied.
+        head: the new one.
+        out: the folder.
+    """
+    read = read_pickled_weights(release.folder / WEIGHTS, "model", ADVICE)
+    kept = {
+        name: tensor for name, tensor in read.items() if not name.removeprefix(_PREFIX).startswith(f"{HEAD}.")
+    }
+    torch.save({"model": {**kept, f"{HEAD}.weight": head.weight, f"{HEAD}.bias": head.bias}}, out / WEIGHTS)
 
 
 def _read_head(path: Path, published: Mapping[str, Tensor], size: int) -> Head | None:

@@ -1,0 +1,402 @@
+"""Adapt a published model to the voices and labels of a corpus: fit its last layer anew, near the one that it has.
+
+The network hears or reads each utterance once, and what its last layer makes logits of is kept. The new layer is a
+logistic regression with a penalty on the distance from the published weights, so that few clips change little. A label
+that the model does not know starts from weights of zero. Utterances that are left out of the fit, whole speakers where
+there are enough, tell how strong the penalty is to be and what the adapted model is worth.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy.special import log_softmax
+from torch import nn
+
+from mmer.corpora.content import corpus_fingerprint
+from mmer.corpora.corpus import Corpus
+from mmer.display.progress import counting
+from mmer.display.terminal import messages, tell
+from mmer.errors import CheckpointError, Function, RecipeError
+from mmer.evaluation.intervals import Interval, interval
+from mmer.evaluation.model_card import adapted_card
+from mmer.evaluation.reference_systems import STRENGTHS, grouped_folds
+from mmer.files.lock import writes
+from mmer.files.own_folder import check_own_folder, is_vacant
+from mmer.files.writing import check_output_folder, write_parquet, write_text, writing_folder
+from mmer.inference.backends.model_folder import CARD, model_hash
+from mmer.inference.backends.models import model_folder
+from mmer.inference.backends.published_network import PublishedNetwork
+from mmer.inference.embedding.embed import embed_for_last_layer
+from mmer.inference.prediction import probability_column
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trained_on import TrainedOn
+from mmer.plain_text import counted
+from mmer.published.checkpoints import write_published
+from mmer.published.kinds import published_kind
+from mmer.published.label_maps import new_labels
+from mmer.recipe.data import Data
+from mmer.recipe.parsing import values
+from mmer.recipe.schema import Recipe, changed_recipe
+from mmer.runs.result_file import ResultFile
+from mmer.runs.resume import differences, refuse_other
+from mmer.training.adapt import FEWEST_SPEAKERS, order_labels
+from mmer.training.logistic_regression import fit_near
+from mmer.training.preparation import read_labeled
+
+FILE = "adaptation.json"
+EMBEDDINGS = "embeddings.parquet"
+PREDICTIONS, PUBLISHED = "predictions.parquet", "published.parquet"
+"""Answers to utterances that were left out of the fit, and those of the model as it was published."""
+PARTS = 5
+"""Parts of the utterances that are left out in turn."""
+AS_PUBLISHED = 0.0
+"""Strength with which the layer stays as it is."""
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedAdaptation(ResultFile):
+    """Content of `adaptation.json`.
+
+    Attributes:
+        model: what was adapted, as it was named.
+        model_sha256, corpus_sha256: hashes of what a repeated call must equal.
+        labels: of the adapted model, in the order of its classes.
+        utterances, speakers: number of those that it learned from.
+        strength: the inverse of the penalty; 0 if the layer stayed as it was published.
+        group: column of the utterances that were left out together.
+        adapted: balanced accuracy (UA) on utterances that were left out of the fit.
+        published: that of the model as it was; a label that it does not know is never right. None if it knows none.
+    """
+
+    model: str
+    model_sha256: str
+    corpus_sha256: str
+    labels: Sequence[str] = ()
+    utterances: int = 0
+    speakers: int = 0
+    strength: float | None = None
+    group: str = "speaker"
+    adapted: Interval | None = None
+    published: Interval | None = None
+
+
+@writes("adapt_published")
+def adapt_published(
+    model: str | os.PathLike[str],
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Fit the last layer of a published model to the voices and labels of a corpus.
+
+    The result is a model in the format of the published one. The same call resumes an interrupted one.
+
+    Args:
+        model: the name or the folder of a published model, as `EmotionRecognizer.from_pretrained` takes it.
+        corpus: labeled utterances.
+        out: the folder. The adapted model is its subfolder `model`. Beside it are the answers to utterances that were
+            left out of the fit, `predictions.parquet`, and those of the published model, `published.parquet`.
+        overrides: `data.label_map=…`, as for `load_recipe`.
+        device: see `EmotionRecognizer`.
+        console: where progress is shown; default: standard error.
+
+    Returns:
+        The folder of the adapted model.
+
+    Raises:
+        CheckpointError: the model cannot be read, or is none that others published.
+        CorpusError: the corpus cannot be read, or is too small.
+        RecipeError: a setting is none of `data.label_map`.
+        MMERError: `out` holds something else, or cannot be written.
+    """
+    console, out = console or messages(), Path(out)
+    check_output_folder(out)
+    check_own_folder(out, "a folder of an adapted model", FILE)
+    folder, data = model_folder(model), _data(corpus, overrides)
+    if published_kind(folder) is None:
+        raise CheckpointError(f"{folder} is no published model; use ", Function("adapt"))
+    labeled = read_labeled(Recipe(data=data)).corpus
+    asked = PublishedAdaptation(
+        model=os.fspath(model),
+        model_sha256=model_hash(folder),
+        corpus_sha256=corpus_fingerprint(labeled),
+    )
+    if _is_complete(asked, out):
+        tell(f"{out} is complete; nothing is left to do.", console)
+        return out / "model"
+    asked.write(out / FILE)
+    recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
+    assert isinstance(recognizer.network, PublishedNetwork)
+    order_labels(labeled, _known(recognizer, labeled))  # before recordings are listened to
+    if not (out / EMBEDDINGS).exists():
+        embed_for_last_layer(recognizer, folder, labeled, out / EMBEDDINGS)
+    usable, inputs = _embedded(out / EMBEDDINGS, labeled, console)
+    known = _known(recognizer, usable)
+    labels, notes = order_labels(usable, known)
+    for note in notes:
+        tell(note, console)
+    output: Any = recognizer.network.model.output
+    fit = _LastLayer.of(output, known, labels, inputs, usable)
+    with counting(console, "fitting the last layer", PARTS) as progress:
+        held_out = fit.held_out(lambda done: progress(done, PARTS))
+        strength = fit.choose(np.arange(len(inputs)))
+        weights = fit.fit(np.arange(len(inputs)), strength)
+    judged: NDArray[np.bool_] = np.isfinite(held_out[:, 0])
+    published = fit.logits(fit.start, np.arange(len(inputs)))
+    published[:, [label not in known for label in labels]] = -np.inf
+    figures: dict[str, Interval | None] = {}
+    for name, file, logits in (("adapted", PREDICTIONS, held_out), ("published", PUBLISHED, published)):
+        figures[name] = None
+        if np.isfinite(logits).any():
+            table = _answers(usable, labels, logits, judged)
+            write_parquet(table, out / file)
+            figures[name] = interval(table, labels=labels)
+    found = replace(
+        asked,
+        labels=labels,
+        utterances=len(usable),
+        speakers=int(usable.table["speaker"].nunique()),
+        strength=strength,
+        group=fit.group,
+        **figures,
+    )
+    with writing_folder(out / "model") as part:
+        write_published(folder, _layer(output, weights), labels, part)
+        TrainedOn.of(Corpus(usable.table.assign(split="train"))).write(part)
+        write_text(part / CARD, _card(found, listens=recognizer.processor.uses_speech))
+    found.write(out / FILE)
+    for line in _told(found, out):
+        tell(line, console)
+    return out / "model"
+
+
+def _data(corpus: str | os.PathLike[str], overrides: Sequence[str]) -> Data:
+    """Read `data.label_map`, the only setting of what is not trained.
+
+    Raises:
+        RecipeError: another one is changed.
+    """
+    plain = Recipe()
+    asked = changed_recipe(plain, overrides)
+    before = dict(values(plain))
+    for name, value in values(asked):
+        if not name.startswith("data.label_map") and value != before.get(name):
+            raise RecipeError(
+                f"{name} is for training a network, and of a published model only the last layer is; leave it out"
+            )
+    return Data(corpus=Path(corpus).resolve(), label_map=asked.data.label_map)
+
+
+def _is_complete(asked: PublishedAdaptation, out: Path) -> bool:
+    """Tell whether an earlier call with the same request is complete.
+
+    Raises:
+        MMERError: the folder is of another request.
+    """
+    if not (out / FILE).exists():
+        return False
+    before = PublishedAdaptation.read(out / FILE, "use another folder")
+    names = ("model_sha256", "corpus_sha256")
+    called = {"model_sha256": "the model", "corpus_sha256": "the corpus"}
+    different = differences(
+        *({name: getattr(each, name) for name in names} for each in (before, asked)), called=called
+    )
+    refuse_other(out, "holds another adaptation", different)
+    return before.adapted is not None and not is_vacant(out / "model")
+
+
+def _known(recognizer: EmotionRecognizer, corpus: Corpus) -> list[str]:
+    """Name the labels of a model as the corpus does: as they are, or by their canonical names."""
+    labels, said = recognizer.labels, set(corpus.table["emotion"])
+    named = [
+        label if label in said or canonical not in said else canonical
+        for label, canonical in zip(labels, new_labels(labels, "canonical").names, strict=True)
+    ]
+    # Of two labels with the same name, the first has it.
+    return [str(name) if named.index(name) == place else labels[place] for place, name in enumerate(named)]
+
+
+def _embedded(embeddings: Path, labeled: Corpus, console: Console) -> tuple[Corpus, Floats]:
+    """Return the utterances that have an embedding, and these, (utterances, size)."""
+    table = pq.read_table(embeddings, columns=["utterance_id", "fused", "error"]).to_pandas()
+    table = table.set_index("utterance_id").loc[labeled.table["utterance_id"]]
+    has = table["fused"].notna().to_numpy()
+    if not has.all():
+        left = counted(int((~has).sum()), "utterance", "is", "are", of=len(has))
+        tell(f"note: {left} left out, the first since {table['error'][~has].iloc[0]}", console)
+    return labeled.select(has), np.stack(table["fused"][has].to_list()).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _LastLayer:
+    """A logistic regression near the last layer of a network.
+
+    Attributes:
+        start: (labels, size + 1), weights and, last, biases of the published layer; zeros for new labels.
+        inputs: (utterances, size) what the layer reads.
+        classes: (utterances,) numbers of the right labels.
+        group: column of the utterances that are left out together.
+        groups: (utterances,) its values.
+        has_bias: whether the layer has one.
+    """
+
+    start: Floats
+    inputs: Floats
+    classes: NDArray[np.int_]
+    group: str
+    groups: NDArray[np.str_]
+    has_bias: bool
+
+    @classmethod
+    def of(
+        cls, output: nn.Linear, known: Sequence[str], labels: Sequence[str], inputs: Floats, usable: Corpus
+    ) -> "_LastLayer":
+        """Start from a layer whose outputs have the names `known`."""
+        start = np.zeros((len(labels), inputs.shape[1] + 1))
+        rows = [row for row, label in enumerate(labels) if label in known]
+        places = [known.index(labels[row]) for row in rows]
+        with torch.no_grad():
+            start[rows, :-1] = output.weight[places].cpu().numpy()
+            if output.bias is not None:
+                start[rows, -1] = output.bias[places].cpu().numpy()
+        table = usable.table
+        speakers = table["speaker"]
+        group = (
+            "speaker" if speakers.notna().all() and speakers.nunique() >= FEWEST_SPEAKERS else "utterance_id"
+        )
+        return cls(
+            start=start,
+            inputs=inputs,
+            classes=np.array([labels.index(emotion) for emotion in table["emotion"]]),
+            group=group,
+            groups=table[group].to_numpy(str),
+            has_bias=output.bias is not None,
+        )
+
+    def fit(self, rows: NDArray[np.int_], strength: float) -> Floats:
+        """Fit the layer to some utterances; returns (labels, size + 1)."""
+        if strength == AS_PUBLISHED:
+            return self.start
+        inputs = self.inputs[rows]
+        mean = inputs.mean(axis=0) if self.has_bias else np.zeros(inputs.shape[1])
+        scale = inputs.std(axis=0)
+        scale[scale == 0] = 1.0
+        ones = np.full((len(rows), 1), float(self.has_bias))
+        weights, biases = self.start[:, :-1], self.start[:, -1]
+        start = np.column_stack([weights * scale, biases + weights @ mean])
+        fitted = fit_near(
+            start, np.column_stack([(inputs - mean) / scale, ones]), self.classes[rows], strength
+        )
+        weights = fitted[:, :-1] / scale
+        return np.column_stack([weights, fitted[:, -1] - weights @ mean])
+
+    def logits(self, weights: Floats, rows: NDArray[np.int_]) -> Floats:
+        """Compute (utterances, labels)."""
+        return self.inputs[rows] @ weights[:, :-1].T + weights[:, -1]
+
+    def choose(self, rows: NDArray[np.int_]) -> float:
+        """Choose the strength with which utterances that are left out of the fit are the most probable."""
+        # A new label has no weights to stay at.
+        strengths = (AS_PUBLISHED, *STRENGTHS) if self.start.any(axis=1).all() else STRENGTHS
+        losses = [
+            [self._loss(rows[kept], rows[left], strength) for strength in strengths]
+            for kept, left in grouped_folds(self.classes[rows], self.groups[rows])
+        ]
+        return strengths[int(np.mean(losses, axis=0).argmin())] if losses else strengths[0]
+
+    def _loss(self, kept: NDArray[np.int_], left: NDArray[np.int_], strength: float) -> float:
+        logits = self.logits(self.fit(kept, strength), left)
+        return float(-log_softmax(logits, axis=1)[np.arange(len(left)), self.classes[left]].mean())
+
+    def held_out(self, progress: Any) -> Floats:
+        """Compute logits of each utterance by a layer that was neither fitted nor chosen with its group.
+
+        Returns:
+            (utterances, labels); NaN where without its group, one label is left.
+        """
+        logits = np.full((len(self.inputs), len(self.start)), np.nan)
+        for done, (kept, left) in enumerate(grouped_folds(self.classes, self.groups, PARTS), start=1):
+            logits[left] = self.logits(self.fit(kept, self.choose(kept)), left)
+            progress(done)
+        return logits
+
+
+def _layer(output: nn.Linear, weights: Floats) -> nn.Linear:
+    """Make the layer of (labels, size + 1) weights and biases."""
+    layer = nn.Linear(weights.shape[1] - 1, len(weights), bias=output.bias is not None)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weights[:, :-1]))
+        if output.bias is not None:
+            layer.bias.copy_(torch.from_numpy(weights[:, -1]))
+    return layer
+
+
+def _answers(
+    usable: Corpus, labels: Sequence[str], logits: Floats, judged: NDArray[np.bool_]
+) -> pd.DataFrame:
+    """Make a table of predictions of the utterances that are judged."""
+    table = usable.table.loc[judged, ["utterance_id", "speaker", "emotion"]].reset_index(drop=True)
+    table["predicted"] = [labels[place] for place in logits[judged].argmax(axis=1)]
+    for label, column in zip(labels, np.exp(log_softmax(logits[judged], axis=1)).T, strict=True):
+        table[probability_column(label)] = column
+    return table
+
+
+def _card(found: PublishedAdaptation, *, listens: bool) -> str:
+    assert found.adapted is not None
+    return adapted_card(
+        base=found.model if found.model.count("/") == 1 else Path(found.model).name,
+        labels=found.labels,
+        listens=listens,
+        utterances=found.utterances,
+        speakers=found.speakers,
+        adapted=_with_bounds(found.adapted),
+        published=None if found.published is None else f"{found.published.estimate:.1%}",
+        protocol=f"The figures are of {_protocol(found)}.",
+    )
+
+
+def _told(found: PublishedAdaptation, out: Path) -> list[str]:
+    """Say in lines what the adapted model is worth, and on what that rests."""
+    assert found.adapted is not None
+    did = f"the last layer is fitted to {counted(found.utterances, 'utterance')}"
+    if found.strength == AS_PUBLISHED:
+        did = "no other last layer makes left-out utterances more probable, so it stays as it was published"
+    before = "" if found.published is None else f", as published {found.published.estimate:.1%}"
+    note = f"; {found.adapted.note}" if found.adapted.note else ""
+    return [
+        did,
+        f"balanced accuracy {_with_bounds(found.adapted)}{before}, of {_protocol(found)}{note}",
+        str(out / "model"),
+    ]
+
+
+def _protocol(found: PublishedAdaptation) -> str:
+    """Say which utterances the figures are of."""
+    if found.group == "speaker":
+        return f"{counted(found.speakers, 'speaker')}, each answered by a layer that was fitted without this speaker"
+    whose = counted(found.speakers, "speaker") if found.speakers else "speakers without a name"
+    return (
+        f"utterances of {whose}, answered by layers that were fitted to others of them; what the model is worth for "
+        "other voices is not measured"
+    )
+
+
+def _with_bounds(figure: Interval) -> str:
+    if figure.low is None or figure.high is None:
+        return f"{figure.estimate:.1%}"
+    return f"{figure.estimate:.1%} (95 % interval {figure.low:.1%} to {figure.high:.1%})"
