@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from corpora.release_trees import POINTER, write_wav
 
@@ -78,6 +80,16 @@ def test_the_clone(clone: Path) -> None:
     assert corpus.notes[2].startswith("5 utterances, the release has 7442: 1 ANG (documented 1271)")
     assert "2 SAD (documented 1271)" in corpus.notes[2]
     assert len(corpus.notes) == 3
+
+
+def test_a_folder_around_the_clone(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    around = tmp_path_factory.mktemp("downloads")
+    shutil.copytree(clone, around / "CREMA-D")
+    inside, outside = read_crema_d(clone), read_crema_d(around)
+    assert outside.notes == inside.notes
+    columns = ["votes", "voice_vote", "age", "gender"]
+    pd.testing.assert_frame_equal(outside.table[columns], inside.table[columns])
+    assert outside.table["votes"].notna().any()
 
 
 def test_counts_of_votes_where_those_of_raters_are_missing(clone: Path) -> None:

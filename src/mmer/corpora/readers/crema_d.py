@@ -11,6 +11,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.readers.file_grammars import Grammar
 from mmer.corpora.readers.file_names import is_pointer, read_grammar
+from mmer.corpora.readers.releases import release_files
 from mmer.corpora.tables import read_table
 from mmer.errors import CorpusError
 
@@ -54,7 +55,7 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
     come from a table that is not there are null.
 
     Args:
-        root: folder of the clone.
+        root: folder of the clone, or one around it.
         progress: called with the number of recordings whose header was read so far and of all.
 
     Raises:
@@ -66,12 +67,14 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
 
     def table(path: str, *columns: str) -> pd.DataFrame | None:
         """Read a table of the release; add a note and return None where it is missing."""
-        if not (root / path).is_file():
+        found = release_files(root, Path(path).name)
+        nearest = min(found, key=lambda file: len(file.parts), default=None)
+        if nearest is None:
             notes.append(f"no {path}")
-        elif is_pointer(root / path):
+        elif is_pointer(nearest):
             notes.append(f"{path} is a git-lfs pointer; run git lfs pull")
         else:
-            return _columns(root / path, columns)
+            return _columns(nearest, columns)
         return None
 
     people = table("VideoDemographics.csv", "ActorID", "Age", "Sex")
