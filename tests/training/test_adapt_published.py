@@ -147,6 +147,18 @@ def test_what_it_learned_from_is_no_test_of_it(adapted: tuple[Path, str], tones:
     assert set(record.splits_of(Corpus.read(tones))) == {"train"}
 
 
+def test_an_adapted_model_that_is_adapted_again_remembers_both(
+    adapted: tuple[Path, str], tones: Path, tmp_path: Path
+) -> None:
+    table, console = Corpus.read(tones).table, quiet()
+    Corpus(table[table["speaker"].isin(["A", "B"])].reset_index(drop=True)).write(tmp_path / "two.parquet")
+    again = adapt_published(adapted[0] / "model", tmp_path / "two.parquet", tmp_path / "out", console=console)
+    assert "18 of 18 utterances were in the training of the model" in told_by(console)
+    record = TrainedOn.read(again)
+    assert record is not None
+    assert set(record.splits_of(Corpus.read(tones))) == {"train"}
+
+
 def test_the_same_call_does_nothing_more_and_another_is_refused(
     adapted: tuple[Path, str], hubert: Path, tones: Path, tmp_path: Path
 ) -> None:

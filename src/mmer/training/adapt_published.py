@@ -29,6 +29,7 @@ from mmer.errors import CheckpointError, Function, RecipeError
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.model_card import adapted_card
 from mmer.evaluation.reference_systems import STRENGTHS, grouped_folds
+from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder, is_vacant
 from mmer.files.writing import check_output_folder, write_parquet, write_text, writing_folder
@@ -145,6 +146,9 @@ def adapt_published(
     if not (out / EMBEDDINGS).exists():
         embed_for_last_layer(recognizer, folder, labeled, out / EMBEDDINGS)
     usable, inputs = _embedded(out / EMBEDDINGS, labeled, console)
+    before = TrainedOn.read(folder)
+    if before is not None and (seen := overlap_note(overlap(before.splits_of(usable)))):
+        tell(f"warning: {seen}", console, style="yellow")
     known = _known(recognizer, usable)
     labels, notes = order_labels(usable, known)
     for note in notes:
@@ -176,7 +180,8 @@ def adapt_published(
     )
     with writing_folder(out / "model") as part:
         write_published(folder, _layer(output, weights), labels, part)
-        TrainedOn.of(Corpus(usable.table.assign(split="train"))).write(part)
+        learned = TrainedOn.of(Corpus(usable.table.assign(split="train")))
+        (learned if before is None else learned.after(before)).write(part)
         write_text(part / CARD, _card(found, listens=recognizer.processor.uses_speech))
     found.write(out / FILE)
     for line in _told(found, out):
