@@ -27,7 +27,8 @@ from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.model_card import write_model_card
-from mmer.evaluation.results import ChosenEpoch, CrossValidationMetrics, RunMetrics, SelectionBias
+from mmer.evaluation.report.run_files import read_run, verdict
+from mmer.evaluation.results import METRICS, ChosenEpoch, CrossValidationMetrics, RunMetrics, SelectionBias
 from mmer.recipe.schema import Recipe, load_recipe
 from mmer.text.transcripts import normalize_transcript
 from mmer.training import crossval
@@ -522,3 +523,18 @@ def test_folds_that_begin_with_a_model_of_the_same_utterances_say_so(
     cross_validate(recipe, tmp_path / "folds", ["A", "C"], console=said)
     told = "tested folds: 9 of 18 utterances were in the training of the model (9 of its train split)"
     assert told in printed(said)
+
+
+def test_its_verdict_knows_how_well_the_folds_learned(
+    resumed: tuple[CrossValidation, str], tmp_path: Path
+) -> None:
+    """It compares with the fold that recognizes the least of its own training utterances."""
+    folder = tmp_path / "run"
+    shutil.copytree(resumed[0].folder, folder)
+    for name, learned in (("a", 0.93), ("b%2F2", 0.97)):
+        path = folder / "folds" / name / METRICS
+        metrics = RunMetrics.read(path)
+        assert metrics.train is not None
+        replace(metrics, train=replace(metrics.train, balanced_accuracy=learned)).write(path)
+    told = {advice.code: advice.text for advice in verdict(read_run(folder)).advices}
+    assert "training had 1, on whose utterances the balanced accuracy is 93.0%" in told["few_speakers"]

@@ -16,7 +16,7 @@ from mmer.evaluation.intervals import Interval, with_intervals
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.modalities import CONDITIONS, by_modality
 from mmer.evaluation.plots import NAMES, history_of
-from mmer.evaluation.results import CrossValidationMetrics, RunMetrics, read_metrics
+from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics, read_metrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
@@ -157,7 +157,14 @@ def verdict(run: Run) -> Verdict:
             rising = metrics.selection != "last" and metrics.kept_epoch == metrics.epochs
             training = Training(run.recipe, speakers, metrics.train, rising, metrics.epochs)
         else:
-            training = Training(run.recipe, _fewest_speakers(run), None, rising=False, epochs=None)
+            fold = _least_learned(run)
+            training = Training(
+                run.recipe,
+                _fewest_speakers(run),
+                fold.train if fold else None,
+                rising=False,
+                epochs=fold.epochs if fold else None,
+            )
     constant = run.folds is not None and run.predictions.groupby("fold")["predicted"].nunique().max() < 2
     return judge_figures(
         run.figures,
@@ -178,6 +185,17 @@ def _fewest_speakers(run: Run) -> int:
         validates = others[folds.validation_group or folds.group].isin(fold.validation)
         counts.append(others["speaker"][~validates].nunique())
     return min(counts)
+
+
+def _least_learned(run: Run) -> RunMetrics | None:
+    """Return the figures of the fold that learned its training utterances the least; None where none was judged."""
+    found = [read_metrics(folder) for folder in run.runs.values() if (folder / METRICS).is_file()]
+    learned = [
+        (metrics.train.balanced_accuracy, metrics)
+        for metrics in found
+        if isinstance(metrics, RunMetrics) and metrics.train is not None
+    ]
+    return min(learned, key=lambda each: each[0], default=(0.0, None))[1]
 
 
 def read_histories(run: Run) -> dict[str, pd.DataFrame]:
