@@ -283,11 +283,32 @@ def test_a_left_out_speaker_tells_nothing_of_the_own_answer() -> None:
     assert (after[~own] != before[~own]).any()
 
 
+def test_a_left_out_speaker_does_not_choose_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, left_out, choose = layer(1), list[str](), module._LastLayer.choose
+
+    def noted(self: module._LastLayer, rows: NDArray[np.int_]) -> float:
+        left_out.extend(set(self.groups) - set(self.groups[rows]))
+        return choose(self, rows)
+
+    monkeypatch.setattr(module._LastLayer, "choose", noted)
+    fit.held_out(lambda done: None)
+    assert sorted(left_out) == ["0", "1", "2", "3"]
+
+
 def test_a_useful_layer_is_kept_where_clips_tell_nothing() -> None:
     fit = layer(2, groups=24)
     right = np.column_stack([20 * np.eye(3), np.zeros((3, 3))])
     told = replace(fit, start=right, inputs=np.column_stack([np.eye(3)[fit.classes], np.zeros((24, 2))]))
     assert told.choose(np.arange(24)) == module.AS_PUBLISHED
+
+
+def test_a_new_label_is_learned_even_where_clips_tell_nothing() -> None:
+    fit = layer(3, groups=24)
+    generator = np.random.default_rng(4)
+    start = 1e-3 * generator.normal(size=(3, 6)) * [[1], [1], [0]]
+    nothing = replace(fit, start=start, inputs=generator.normal(size=(24, 5)))
+    assert nothing.choose(np.arange(24)) == module.STRENGTHS[0]
+    assert replace(nothing, start=start + 1e-6).choose(np.arange(24)) == module.AS_PUBLISHED
 
 
 @given(seed=st.integers(0, 10_000), strength=st.sampled_from([1e-3, 0.1, 1.0]))
