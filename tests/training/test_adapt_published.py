@@ -25,12 +25,14 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.prediction_files import read_predictions
+from mmer.evaluation.reference_systems import STRENGTHS
 from mmer.files.funasr_folder import TOKENS
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.training import adapt_published as module
 from mmer.training.adapt_published import PublishedAdaptation, adapt_published
+from mmer.training.last_layer import AS_PUBLISHED, LastLayer
 from mmer.training.logistic_regression import fit_near
 
 MODELS: dict[str, Callable[[Path], Path]] = {
@@ -179,7 +181,7 @@ def test_an_interrupted_one_does_not_listen_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._LastLayer, "choose", interrupt)
+        patch.setattr(LastLayer, "choose", interrupt)
         with pytest.raises(KeyboardInterrupt):
             adapt_published(hubert, tones, tmp_path / "out", console=quiet())
     assert not (tmp_path / "out" / "model").exists()
@@ -247,10 +249,10 @@ def test_the_command(mmer: Callable[..., Outcome], hubert: Path, tones: Path, tm
     assert "normalization=speaker" not in unlabeled.err
 
 
-def layer(seed: int, groups: int = 4, has_bias: bool = True) -> module._LastLayer:
+def layer(seed: int, groups: int = 4, has_bias: bool = True) -> LastLayer:
     generator = np.random.default_rng(seed)
     classes = np.tile(np.arange(3), 8)
-    return module._LastLayer(
+    return LastLayer(
         start=generator.normal(size=(3, 6)) * [1, 1, 1, 1, 1, has_bias],
         inputs=generator.normal(size=(24, 5)) * [1, 2, 3, 4, 0] + classes[:, None],
         classes=classes,
@@ -266,7 +268,7 @@ def layer(seed: int, groups: int = 4, has_bias: bool = True) -> module._LastLaye
 def test_a_weak_fit_stays_at_the_published_layer(has_bias: bool) -> None:
     fit, rows = layer(0, has_bias=has_bias), np.arange(24)
     np.testing.assert_allclose(fit.fit(rows, 1e-9), fit.start, atol=1e-6)
-    assert fit.fit(rows, module.AS_PUBLISHED) is fit.start
+    assert fit.fit(rows, AS_PUBLISHED) is fit.start
     moved = fit.fit(rows, 1.0)
     assert np.abs(moved - fit.start).max() > 0.1
     if not has_bias:
@@ -284,13 +286,13 @@ def test_a_left_out_speaker_tells_nothing_of_the_own_answer() -> None:
 
 
 def test_a_left_out_speaker_does_not_choose_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
-    fit, left_out, choose = layer(1), list[str](), module._LastLayer.choose
+    fit, left_out, choose = layer(1), list[str](), LastLayer.choose
 
-    def noted(self: module._LastLayer, rows: NDArray[np.int_]) -> float:
+    def noted(self: LastLayer, rows: NDArray[np.int_]) -> float:
         left_out.extend(set(self.groups) - set(self.groups[rows]))
         return choose(self, rows)
 
-    monkeypatch.setattr(module._LastLayer, "choose", noted)
+    monkeypatch.setattr(LastLayer, "choose", noted)
     fit.held_out(lambda done: None)
     assert sorted(left_out) == ["0", "1", "2", "3"]
 
@@ -299,7 +301,7 @@ def test_a_useful_layer_is_kept_where_clips_tell_nothing() -> None:
     fit = layer(2, groups=24)
     right = np.column_stack([20 * np.eye(3), np.zeros((3, 3))])
     told = replace(fit, start=right, inputs=np.column_stack([np.eye(3)[fit.classes], np.zeros((24, 2))]))
-    assert told.choose(np.arange(24)) == module.AS_PUBLISHED
+    assert told.choose(np.arange(24)) == AS_PUBLISHED
 
 
 def test_a_new_label_is_learned_even_where_clips_tell_nothing() -> None:
@@ -307,8 +309,8 @@ def test_a_new_label_is_learned_even_where_clips_tell_nothing() -> None:
     generator = np.random.default_rng(4)
     start = 1e-3 * generator.normal(size=(3, 6)) * [[1], [1], [0]]
     nothing = replace(fit, start=start, inputs=generator.normal(size=(24, 5)))
-    assert nothing.choose(np.arange(24)) == module.STRENGTHS[0]
-    assert replace(nothing, start=start + 1e-6).choose(np.arange(24)) == module.AS_PUBLISHED
+    assert nothing.choose(np.arange(24)) == STRENGTHS[0]
+    assert replace(nothing, start=start + 1e-6).choose(np.arange(24)) == AS_PUBLISHED
 
 
 @given(seed=st.integers(0, 10_000), strength=st.sampled_from([1e-3, 0.1, 1.0]))

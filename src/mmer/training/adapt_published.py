@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from scipy.special import log_softmax
-from torch import nn
 
 from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
@@ -28,7 +26,6 @@ from mmer.display.terminal import messages, tell
 from mmer.errors import CheckpointError, Function, RecipeError
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.model_card import adapted_card
-from mmer.evaluation.reference_systems import STRENGTHS, grouped_folds
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder, is_vacant
@@ -49,20 +46,14 @@ from mmer.recipe.parsing import values
 from mmer.recipe.schema import Recipe, changed_recipe
 from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
-from mmer.training.adapt import FEWEST_SPEAKERS, order_labels
-from mmer.training.logistic_regression import fit_near
+from mmer.training.adapt import order_labels
+from mmer.training.last_layer import AS_PUBLISHED, PARTS, Floats, LastLayer, linear_layer
 from mmer.training.preparation import read_labeled
 
 FILE = "adaptation.json"
 EMBEDDINGS = "embeddings.parquet"
 PREDICTIONS, PUBLISHED = "predictions.parquet", "published.parquet"
 """Answers to utterances that were left out of the fit, and those of the model as it was published."""
-PARTS = 5
-"""Parts of the utterances that are left out in turn."""
-AS_PUBLISHED = 0.0
-"""Strength with which the layer stays as it is."""
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +145,7 @@ def adapt_published(
     for note in notes:
         tell(note, console)
     output: Any = recognizer.network.model.output
-    fit = _LastLayer.of(output, known, labels, inputs, usable)
+    fit = LastLayer.of(output, known, labels, inputs, usable)
     with counting(console, "fitting the last layer", PARTS) as progress:
         held_out = fit.held_out(lambda done: progress(done, PARTS))
         strength = fit.choose(np.arange(len(inputs)))
@@ -179,7 +170,7 @@ def adapt_published(
         **figures,
     )
     with writing_folder(out / "model") as part:
-        write_published(folder, _layer(output, weights), labels, part)
+        write_published(folder, linear_layer(output, weights), labels, part)
         learned = TrainedOn.of(Corpus(usable.table.assign(split="train")))
         (learned if before is None else learned.after(before)).write(part)
         write_text(part / CARD, _card(found, listens=recognizer.processor.uses_speech))
@@ -244,110 +235,6 @@ def _embedded(embeddings: Path, labeled: Corpus, console: Console) -> tuple[Corp
         left = counted(int((~has).sum()), "utterance", "is", "are", of=len(has))
         tell(f"note: {left} left out, the first since {table['error'][~has].iloc[0]}", console)
     return labeled.select(has), np.stack(table["fused"][has].to_list()).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class _LastLayer:
-    """A logistic regression near the last layer of a network.
-
-    Attributes:
-        start: (labels, size + 1), weights and, last, biases of the published layer; zeros for new labels.
-        inputs: (utterances, size) what the layer reads.
-        classes: (utterances,) numbers of the right labels.
-        group: column of the utterances that are left out together.
-        groups: (utterances,) its values.
-        has_bias: whether the layer has one.
-    """
-
-    start: Floats
-    inputs: Floats
-    classes: NDArray[np.int_]
-    group: str
-    groups: NDArray[np.str_]
-    has_bias: bool
-
-    @classmethod
-    def of(
-        cls, output: nn.Linear, known: Sequence[str], labels: Sequence[str], inputs: Floats, usable: Corpus
-    ) -> "_LastLayer":
-        """Start from a layer whose outputs have the names `known`."""
-        start = np.zeros((len(labels), inputs.shape[1] + 1))
-        rows = [row for row, label in enumerate(labels) if label in known]
-        places = [known.index(labels[row]) for row in rows]
-        with torch.no_grad():
-            start[rows, :-1] = output.weight[places].cpu().numpy()
-            if output.bias is not None:
-                start[rows, -1] = output.bias[places].cpu().numpy()
-        table = usable.table
-        speakers = table["speaker"]
-        group = (
-            "speaker" if speakers.notna().all() and speakers.nunique() >= FEWEST_SPEAKERS else "utterance_id"
-        )
-        return cls(
-            start=start,
-            inputs=inputs,
-            classes=np.array([labels.index(emotion) for emotion in table["emotion"]]),
-            group=group,
-            groups=table[group].to_numpy(str),
-            has_bias=output.bias is not None,
-        )
-
-    def fit(self, rows: NDArray[np.int_], strength: float) -> Floats:
-        """Fit the layer to some utterances; returns (labels, size + 1)."""
-        if strength == AS_PUBLISHED:
-            return self.start
-        inputs = self.inputs[rows]
-        mean = inputs.mean(axis=0) if self.has_bias else np.zeros(inputs.shape[1])
-        scale = inputs.std(axis=0)
-        scale[scale == 0] = 1.0
-        ones = np.full((len(rows), 1), float(self.has_bias))
-        weights, biases = self.start[:, :-1], self.start[:, -1]
-        start = np.column_stack([weights * scale, biases + weights @ mean])
-        fitted = fit_near(
-            start, np.column_stack([(inputs - mean) / scale, ones]), self.classes[rows], strength
-        )
-        weights = fitted[:, :-1] / scale
-        return np.column_stack([weights, fitted[:, -1] - weights @ mean])
-
-    def logits(self, weights: Floats, rows: NDArray[np.int_]) -> Floats:
-        """Compute (utterances, labels)."""
-        return self.inputs[rows] @ weights[:, :-1].T + weights[:, -1]
-
-    def choose(self, rows: NDArray[np.int_]) -> float:
-        """Choose the strength with which utterances that are left out of the fit are the most probable."""
-        # A new label has no weights to stay at.
-        strengths = (AS_PUBLISHED, *STRENGTHS) if self.start.any(axis=1).all() else STRENGTHS
-        losses = [
-            [self._loss(rows[kept], rows[left], strength) for strength in strengths]
-            for kept, left in grouped_folds(self.classes[rows], self.groups[rows])
-        ]
-        return strengths[int(np.mean(losses, axis=0).argmin())] if losses else strengths[0]
-
-    def _loss(self, kept: NDArray[np.int_], left: NDArray[np.int_], strength: float) -> float:
-        logits = self.logits(self.fit(kept, strength), left)
-        return float(-log_softmax(logits, axis=1)[np.arange(len(left)), self.classes[left]].mean())
-
-    def held_out(self, progress: Any) -> Floats:
-        """Compute logits of each utterance by a layer that was neither fitted nor chosen with its group.
-
-        Returns:
-            (utterances, labels); NaN where without its group, one label is left.
-        """
-        logits = np.full((len(self.inputs), len(self.start)), np.nan)
-        for done, (kept, left) in enumerate(grouped_folds(self.classes, self.groups, PARTS), start=1):
-            logits[left] = self.logits(self.fit(kept, self.choose(kept)), left)
-            progress(done)
-        return logits
-
-
-def _layer(output: nn.Linear, weights: Floats) -> nn.Linear:
-    """Make the layer of (labels, size + 1) weights and biases."""
-    layer = nn.Linear(weights.shape[1] - 1, len(weights), bias=output.bias is not None)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(weights[:, :-1]))
-        if output.bias is not None:
-            layer.bias.copy_(torch.from_numpy(weights[:, -1]))
-    return layer
 
 
 def _answers(
