@@ -66,19 +66,6 @@ def lines_of(text: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def _plural(noun: str) -> str:
-    """Return the plural of a noun, which may be the name of a user's column; one that ends in s stays as it is."""
-    if re.search(r"[^aeiou]y$", noun):
-        return f"{noun[:-1]}ies"
-    return (
-        noun
-        if re.search(r"[^s]s$", noun)
-        else f"{noun}es"
-        if re.search(r"(ss|x|z|ch|sh)$", noun)
-        else f"{noun}s"
-    )
-
-
 def counted(number: int, what: str, verb: str = "", verb_of_many: str = "", *, of: int | None = None) -> str:
     """Give a number with its noun, and a verb in the form that goes with it.
 
@@ -89,7 +76,7 @@ def counted(number: int, what: str, verb: str = "", verb_of_many: str = "", *, o
         verb_of_many: after any other number, as `are` in `2 speakers are`.
         of: how many there are in all, as 5 in `1 of 5 speakers is`.
     """
-    noun = what if (number if of is None else of) == 1 else _plural(what)
+    noun = what if (number if of is None else of) == 1 else f"{what}s"
     amount = f"{number}" if of is None else f"{number} of {of}"
     return " ".join(filter(None, (amount, noun, verb if number == 1 else verb_of_many)))
 
