@@ -68,7 +68,8 @@ class PublishedAdaptation(ResultFile):
         strength: the inverse of the penalty; 0 if the layer stayed as it was published.
         group: column of the utterances that were left out together.
         adapted: balanced accuracy (UA) on utterances that were left out of the fit.
-        published: that of the model as it was; a label that it does not know is never right. None if it knows none.
+        published: that of the model as it was, among these labels; one that it does not know is never right. None if it
+            knows none.
     """
 
     model: str
