@@ -40,5 +40,10 @@ def fit_near(
         penalized.backward()
         return penalized
 
-    optimizer.step(loss)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # products this small wait for other threads longer than they compute
+    try:
+        optimizer.step(loss)
+    finally:
+        torch.set_num_threads(threads)
     return fitted.detach().numpy()
