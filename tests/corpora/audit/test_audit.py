@@ -116,8 +116,12 @@ class TestMELD:
     def test_a_terminal_of_80_columns_cuts_nothing_off(self, found: Audit) -> None:
         text = page(found, 80)
         assert "…" not in text
-        for heading in ("utterances", "speaker", "dialogue", "words", "nearly", "look-up", "majority"):
-            assert heading in text.partition("emotion")[0]
+        for heading in ("utterances", "speaker", "dialogue", "words", "nearly", "transcripts", "of"):
+            assert heading in text.partition("emotion ")[0]
+
+    def test_columns_stand_apart(self, found: Audit) -> None:
+        rows = [line for line in page(found, 80).splitlines() if line.split()[:1] == ["test"]]
+        assert [len(row.split()) for row in rows[:2]] == [6, 4]
 
 
 rows = st.lists(

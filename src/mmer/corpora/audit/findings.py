@@ -1,11 +1,12 @@
 """Findings of an audit: figures, their meaning in words, and tables for the terminal."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -52,15 +53,14 @@ _NOTES = 5
 _COLUMNS = {
     "speaker_overlap": "speaker",
     "dialogue_overlap": "dialogue",
-    "transcript_overlap": "same words",
-    "near_transcript_overlap": "nearly same",
+    "transcript_overlap": "same\nwords",
+    "near_transcript_overlap": "nearly\nsame",
     "copy_overlap": "copy",
-    "audio_overlap": "same bytes",
-    "near_audio_overlap": "same sound",
+    "audio_overlap": "same\nbytes",
+    "near_audio_overlap": "same\nsound",
     "view_overlap": "views",
-    "lookup_accuracy": "look-up",
-    "majority_accuracy": "majority",
 }
+_GUESSES = {"lookup_accuracy": "with the\nsame words", "majority_accuracy": "of\nall"}
 _THINGS = {
     "speaker_overlap": "speakers",
     "dialogue_overlap": "dialogues",
@@ -289,7 +289,9 @@ def _page(audit: Audit) -> RenderableType:
         "these with several emotions"
     )
     leaked = ", ".join(f"{text!r} {count}" for text, count in facts.most_leaked.items())
-    parts: list[RenderableType] = [_folds(audit), _emotions(audit)]
+    parts: list[RenderableType] = [_overlaps(audit), _emotions(audit)]
+    if audit.total.lookup_accuracy is not None:
+        parts.insert(1, _guesses(audit))
     if facts.distinct:
         parts.append(Text(said))
     if leaked:
@@ -311,19 +313,33 @@ def _page(audit: Audit) -> RenderableType:
     return Group(*(Padding(part, (0, 1)) for part in parts))
 
 
-def _folds(audit: Audit) -> Table:
-    columns = {name: title for name, title in _COLUMNS.items() if audit.total.share(name) is not None}
+def _overlaps(audit: Audit) -> RenderableType:
     where = "training" if audit.by == "split" else f"the other {audit.by}s"
-    table = Table(
-        title=Text.assemble(
-            (shown(audit.source), "bold"), f": share of each {audit.by} that is found again in {where}"
-        ),
-        padding=0,  # for the columns to fit into 80 characters
+    title = Text.assemble(
+        (shown(audit.source), "bold"), f": share of each {audit.by} that is found again in {where}"
     )
-    table.title_justify, table.title_style = "left", ""
+    return _folds(audit, title, "utterances", lambda fold: fold.test_utterances, _COLUMNS)
+
+
+def _guesses(audit: Audit) -> RenderableType:
+    title = Text("Share of the transcripts found again whose emotion is the most frequent one of training")
+    return _folds(audit, title, "transcripts", lambda fold: fold.counts["transcript_overlap"][0], _GUESSES)
+
+
+def _folds(
+    audit: Audit,
+    title: Text,
+    what: str,
+    count: Callable[[AuditFigures], int],
+    headings: Mapping[str, str],
+) -> RenderableType:
+    """Lay out a table of shares, after how many `what` there are in each fold."""
+    columns = {name: heading for name, heading in headings.items() if audit.total.share(name) is not None}
+    # Without lines between them, all columns fit into 80 characters.
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
     table.add_column(audit.by)
-    for title in ("utterances", *columns.values()):
-        table.add_column(Text(title.replace(" ", "\n")), justify="right", overflow="fold")
+    for heading in (what, *columns.values()):
+        table.add_column(Text(heading), justify="right", overflow="fold")
     leaky = sorted(
         audit.folds, key=lambda name: -max(audit.folds[name].share(figure) or 0 for figure in OVERLAPS)
     )
@@ -333,13 +349,13 @@ def _folds(audit: Audit) -> Table:
         table.add_section()
         for name, figures in part.items():
             shares = (_percent(figures.share(column)) for column in columns)
-            table.add_row(name, str(figures.test_utterances), *shares)
+            table.add_row(name, str(count(figures)), *shares)
     if len(rows) < len(audit.folds):
         table.caption = (
             f"the {len(rows)} of {len(audit.folds)} {audit.by}s that leak most; the JSON file has all"
         )
         table.caption_justify = "left"
-    return table
+    return Group(title, Padding(table, (0, 0, 1, 0)))
 
 
 def _emotions(audit: Audit) -> CountTable:
