@@ -185,7 +185,7 @@ def test_abstains(open_page: Open, url: str) -> None:
     ask(page)
     page.get_by_role("table").wait_for()
     assert "The model abstains" in page.locator("#verdict").inner_text()
-    assert "less than the 95.0 %" in page.locator("#verdict").inner_text()
+    assert "less than the 95.0\N{NO-BREAK SPACE}%" in page.locator("#verdict").inner_text()
     page.get_by_label("Minimum confidence").fill("0")
     assert "abstains" not in page.locator("#verdict").inner_text()
 
@@ -248,7 +248,7 @@ def test_keyboard_alone(open_page: Open, url: str, clips: list[Path]) -> None:
     page.keyboard.type(WORDS)
     assert tab_to("minimum") == ["minimum"]
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#minimum-shown").inner_text() == "45 %"
+    assert page.locator("#minimum-shown").inner_text() == "45\N{NO-BREAK SPACE}%"
     assert tab_to("send") == ["send"]
     page.keyboard.press("Enter")
     page.get_by_role("table").wait_for()
@@ -515,7 +515,7 @@ def test_timeline(open_page: Open, url: str, clips: list[Path], tmp_path: Path) 
     assert len(rows) == len(segments) >= 2
     for row, segment in zip(rows, segments, strict=True):
         assert segment["label"] in row
-        assert f"{100 * segment['confidence']:.1f} %" in row
+        assert f"{100 * segment['confidence']:.1f}\N{NO-BREAK SPACE}%" in row
     assert region.locator(".strip div").count() == len(segments)
     region.get_by_role("button", name="Play from").nth(1).press("Enter")
     playing = page.evaluate("document.getElementById('player').currentTime")

@@ -176,7 +176,7 @@ def test_labels_words_and_names_are_data(open_page: Open, tmp_path: Path) -> Non
     assert page.locator("script").count() == 2
     assert page.get_by_role("heading", level=1).inner_text() == f"{HOSTILE.replace('/', '')}.wav"
     first = page.locator("#segments tbody tr").first.locator("td").all_inner_texts()
-    assert first[1:] == [HOSTILE, HOSTILE, "80 %", f"0 {HOSTILE}"]
+    assert first[1:] == [HOSTILE, HOSTILE, "80\N{NO-BREAK SPACE}%", f"0 {HOSTILE}"]
     assert page.locator("#segments tbody tr").last.locator("td").nth(2).inner_text() == HOSTILE
     assert page.locator(".lines path").count() == 3 + 3
     with page.expect_download() as download:
@@ -263,6 +263,25 @@ def test_a_page_without_speech_shows_no_empty_tables(open_page: Open, tmp_path: 
     assert page.locator("#about").inner_text() == "No segments of speech in 0:20"
     assert page.locator("h2:visible").all_inner_texts() == ["Listen"]
     assert page.locator("table:visible").count() == 0
+
+
+@in_a_browser
+def test_a_channel_without_speech_has_an_empty_strip(open_page: Open, tmp_path: Path) -> None:
+    said = Prediction(
+        utterance_id="u", start=1.0, end=2.0, channel="left", label="sad", probabilities={"sad": 1}
+    )
+    quiet = np.zeros(2000, np.float32)
+    call = Timeline(
+        recording="call.wav",
+        duration=20.0,
+        labels=["sad"],
+        segments=[said],
+        peaks={"left": quiet, "right": quiet},
+    )
+    call.write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    assert page.locator(".voice b").all_inner_texts() == ["left", "right: no segments of speech"]
+    assert page.locator(".strip:visible").count() == 2
 
 
 @in_a_browser

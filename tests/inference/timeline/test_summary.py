@@ -186,6 +186,11 @@ def test_where_nothing_was_said_there_is_no_empty_table() -> None:
     one = Timeline(recording="b.wav", duration=30.0, labels=LABELS, segments=CALL[:1], peaks=peaks)
     print_timeline(one, PlainConsole(file=file, width=80))
     assert "b.wav: 1 segment in 30.0 s, none in right" in map(str.rstrip, file.getvalue().splitlines())
+    long = Timeline(recording="b.wav", duration=3605.0, labels=LABELS, segments=[said(0, 90.04, 1.0)])
+    print_timeline(long, PlainConsole(file=file, width=80))
+    assert "b.wav: 1 segment in 1 h 0 min 5 s" in map(str.rstrip, file.getvalue().splitlines())
+    assert file.getvalue().endswith("1 min 30 s of speech\n  peak of angry 100% at 00:00.0 - 01:30.0\n")
+    assert repr(long) == "Timeline(b.wav: 1 segment in 1 h 0 min 5 s, angry 1 min 30 s)"
     failed = Timeline(recording="c.wav", duration=2.0, labels=LABELS, segments=[silent(0, 1)])
     print_timeline(failed, PlainConsole(file=file, width=80))
     assert file.getvalue().endswith("\nc.wav: 1 segment in 2.0 s\n")

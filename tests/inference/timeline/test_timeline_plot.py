@@ -108,6 +108,17 @@ def test_strip_lines_and_peaks_are_those_of_the_answers(monkeypatch: pytest.Monk
     assert [text.get_text().strip() for text in words.texts] == ["hello", ""]
 
 
+def test_a_channel_without_speech_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = np.zeros(2000, np.float32)
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
+    said, peaks = [segment(1, 5, channel="left")], {"left": quiet, "right": quiet}
+    Timeline(recording="a.wav", duration=10.0, labels=LABELS, segments=said, peaks=peaks).plot("a.png")
+    titles = [(axes.get_title("left"), axes.get_title("right")) for axes in kept[0].axes]
+    assert [names for names in titles if any(names)][-1] == ("right", "no segments of speech")
+    assert "no segments of speech" not in [right for _, right in titles[:-1]]
+
+
 def test_dimensions_outside_their_scale_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Picture] = []
     monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))

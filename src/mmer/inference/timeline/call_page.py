@@ -34,6 +34,7 @@ def call_page(
     labels: Sequence[str],
     dimensions: Sequence[str] = (),
     smoothing: float = 0.0,
+    silent: Sequence[str] = (),
     embed_audio: bool = False,
 ) -> str:
     """Make the page of a timeline: warnings, strips and lines of each voice, summaries, segments with words, CSV.
@@ -45,6 +46,7 @@ def call_page(
         labels: emotions of the model.
         dimensions: numbers that the model answers in place of emotions; their page has no summaries.
         smoothing: seconds, which the page tells.
+        silent: channels without segments of speech.
         embed_audio: put the sound into the page, about 20 MB an hour for two channels. Otherwise the reader of the page
             chooses the recording on their own computer.
 
@@ -81,6 +83,7 @@ def call_page(
             for segment in segments
         ],
         "voices": [_voice(segments, summary, names, duration) for summary in voices],
+        "silent": list(silent),
         "summaries": [asdict(summary) for summary in (voices if len(voices) == 1 else [whole, *voices])],
         "csv": predictions_frame(segments, labels, dimensions).to_csv(index=False),
     }

@@ -101,6 +101,8 @@ def plot_timeline(
     for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
         shares = _shares(inside, names, duration) if kind == "answers" else ""
+        if kind == "wave" and not any(channel == (name or "mix") for channel, _ in panels):
+            shares = "no segments of speech"
         if name:
             axes.set_title(shortened(name, 60), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
         if shares:

@@ -40,6 +40,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{shown}" if hours else shown
 
 
+def amount(seconds: float) -> str:
+    """Write an amount of time in seconds or, from a minute on, in whole ones, as 1 h 0 min 5 s."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{f'{hours} h ' if hours else ''}{minutes} min {rest} s"
+
+
 def warning_lines(segments: Sequence[Prediction]) -> list[str]:
     """Give a line for each kind of warning: how many segments have it, and the first of them.
 

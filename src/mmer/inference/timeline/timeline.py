@@ -25,7 +25,7 @@ from mmer.inference.timeline.call_page import call_page
 from mmer.inference.timeline.channel_scan import ChannelScan
 from mmer.inference.timeline.output_formats import check_timeline_output, write_segments
 from mmer.inference.timeline.plot import PICTURES, plot_timeline
-from mmer.inference.timeline.segments import segment_end, segment_name, segment_start, voice
+from mmer.inference.timeline.segments import amount, segment_end, segment_name, segment_start, voice
 from mmer.inference.timeline.smoothing import smoothed
 from mmer.inference.timeline.speakers import RecordingSpeakers, Speakers, check_speakers
 from mmer.inference.timeline.summary import Summary, summarize
@@ -140,6 +140,7 @@ class Timeline:
                     labels=self.labels,
                     dimensions=self.dimensions,
                     smoothing=self.smoothing,
+                    silent=self.silent,
                     embed_audio=embed_audio,
                 )
                 part.write_text(page, encoding="utf-8")
@@ -164,11 +165,17 @@ class Timeline:
             format=format,
         )
 
+    @property
+    def silent(self) -> list[str]:
+        """Channels without segments of speech."""
+        heard = {segment.channel for segment in self.segments}
+        return [channel for channel in self.peaks if channel not in heard]
+
     def __repr__(self) -> str:
         shares = self.seconds_by_label()
-        told = [f"{label} {seconds:.1f} s" for label, seconds in shares.items() if seconds]
+        told = [f"{label} {amount(seconds)}" for label, seconds in shares.items() if seconds]
         failed = [f"{len(self.errors)} without an answer"] if self.errors else []
-        segments = f"{counted(len(self.segments), 'segment')} in {self.duration:.1f} s"
+        segments = f"{counted(len(self.segments), 'segment')} in {amount(self.duration)}"
         return f"Timeline({self.recording}: {', '.join([segments, *told, *failed])})"
 
     def _repr_html_(self) -> str:

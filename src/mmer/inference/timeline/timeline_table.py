@@ -9,7 +9,7 @@ from rich.text import Text
 from mmer.display.terminal import Table, bar, tell
 from mmer.inference.prediction import Prediction
 from mmer.inference.prediction_table import PredictionTable
-from mmer.inference.timeline.segments import clock, segment_end, segment_start, voice
+from mmer.inference.timeline.segments import amount, clock, segment_end, segment_start, voice
 from mmer.inference.timeline.summary import Summary
 from mmer.inference.timeline.timeline import Timeline
 from mmer.plain_text import counted
@@ -77,7 +77,7 @@ def summary_lines(summary: Summary) -> list[str]:
     assert longest.longest is not None
     stretch = longest.longest
     times = f"{clock(stretch.start)} - {clock(stretch.end)}"
-    lines = ["", f"{name}: longest stretch {longest.label}, {times}, {stretch.speech:.1f} s of speech"]
+    lines = ["", f"{name}: longest stretch {longest.label}, {times}, {amount(stretch.speech)} of speech"]
     changed = max(summary.emotions, key=lambda each: abs(each.trend or 0.0))
     if abs(changed.trend or 0.0) >= _CHANGED:
         first, _, last = (f"{mean or 0:.0%}" for mean in changed.thirds)
@@ -93,11 +93,9 @@ def summary_lines(summary: Summary) -> list[str]:
 
 
 def _title(found: Timeline) -> str:
-    heard = {segment.channel for segment in found.segments}
-    silent = [channel for channel in found.peaks if channel not in heard]
-    counts = counted(len(found.segments), "segment") if heard else "no segments of speech"
-    nothing = f", none in {' and '.join(silent)}" if heard and silent else ""
-    return f"{found.recording}: {counts} in {found.duration:.1f} s{nothing}"
+    counts = counted(len(found.segments), "segment") if found.segments else "no segments of speech"
+    nothing = f", none in {' and '.join(found.silent)}" if found.segments and found.silent else ""
+    return f"{found.recording}: {counts} in {amount(found.duration)}{nothing}"
 
 
 def _name(segment: Prediction) -> str:

@@ -280,7 +280,7 @@ function facts(answer) {
   if (service.model.reads) rows.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
   for (const [side, name] of [["speech", "Contribution of the sound"], ["text", "Contribution of the words"]]) {
     const share = answer.contributions[side];
-    if (share !== null && share !== undefined) rows.push([name, `${signed(100 * share, 1)} % of ${answer.label}`]);
+    if (share !== null && share !== undefined) rows.push([name, `${signed(100 * share, 1)}\u00a0% of ${answer.label}`]);
   }
   if (!answer.dimensions) rows.push(["Probabilities", service.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
   rows.push(["Model", `${service.model.name} ${answer.model.slice(0, 12)}`]);
@@ -303,8 +303,8 @@ $("player").addEventListener("loadedmetadata", () => {
 });
 $("file").addEventListener("change", () => choose($("file").files[0] ?? null));
 $("minimum").addEventListener("input", () => {
-  $("minimum-shown").textContent = `${$("minimum").value} %`;
-  $("minimum").setAttribute("aria-valuetext", `${$("minimum").value} %`);
+  $("minimum-shown").textContent = `${$("minimum").value}\u00a0%`;
+  $("minimum").setAttribute("aria-valuetext", `${$("minimum").value}\u00a0%`);
   if (state.answer) show();
   if (!$("timeline").hidden) showTimeline(state.timeline, $("minimum").value / 100);
 });

@@ -1,7 +1,7 @@
 // Helpers that every part of the page uses.
 
 export const $ = (id) => document.getElementById(id);
-export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+export const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 export const fixed = (number, digits = 2) => number.toFixed(digits).replace(/^-(?=[0.]+$)/, ""); // no -0.00
 export const signed = (number, digits = 2) => fixed(number, digits).replace(/^(-?)/, (sign) => (sign ? "−" : "+"));
 export function clock(seconds) {

@@ -8,7 +8,7 @@ let zoom = 1, now = 0;
 function element(name, text = "", settings = {}) {
   return Object.assign(document.createElement(name), { textContent: text }, settings);
 }
-const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(0)} %`);
+const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(0)}\u00a0%`);
 const between = (low, high) => (low === null ? "" : ` (${(100 * low).toFixed(0)} – ${percent(high)})`);
 const place = (seconds) => `${(100 * seconds) / data.duration}%`;
 function clock(seconds, digits = 0) {
@@ -170,7 +170,7 @@ function drawSummaries() {
       const said = peak.transcript ? ` “${peak.transcript}”` : "";
       body.append(cells(document.createElement("tr"), number ? "" : voiceName(summary.voice), [dot(each.label), each.label],
         percent(each.share) + between(each.share_low, each.share_high), percent(each.mean), each.thirds.map(percent).join(", "),
-        [jumper(times, `Longest stretch of ${each.label}: ${times}`, longest.start), ` ${longest.speech.toFixed(1)} s of speech`],
+        [jumper(times, `Longest stretch of ${each.label}: ${times}`, longest.start), ` ${longest.speech.toFixed(1)}\u00a0s of speech`],
         [jumper(`${percent(peak.probability)} at ${clock(peak.start)}`, `Peak of ${each.label} at ${clock(peak.start)}`, peak.start), said]));
     });
   }
@@ -196,6 +196,11 @@ for (const voice of data.voices) {
   });
   label.append(box, ` ${voiceName(voice.name)}`);
   $("voices").append(label);
+}
+for (const channel of data.silent) {
+  const made = element("div", "", { className: "voice" });
+  made.append(element("b", `${channel}: no segments of speech`), element("div", "", { className: "strip" }));
+  track.append(made);
 }
 drawSegments();
 if (!data.dimensional) drawSummaries();
