@@ -225,7 +225,7 @@ class TestM3ed:
 
     @pytest.fixture
     def release(self, tmp_path: Path) -> Path:
-        speakers = {"A": {"Name": "王胜男", "Age": "mid", "Gender": "female"}, "B": {"Name": "林大为"}}
+        speakers = {"A": {"Name": "王胜男", "Age": "mid", "Gender": "Female"}, "B": {"Name": "林大为"}}
         annotation = {
             "shaonianpai": {
                 "shaonianpai_1": {

@@ -23,13 +23,15 @@ class TestEsd:
         for name in (
             *("0001/Neutral/0001_000001", "0003/Sad/0003_001051", "0011/Angry/train/0011_000351"),
             *("0011/Angry/evaluation/0011_000352", "0011/Angry/test/0011_000353", "0015/Neutral/0015_000137"),
+            "0011/Sad/0011_001051",
             *("0017/Surprise/0017_001401", "0017/Surprise/0017_001402"),
         ):
             write_wav(root / f"{name}.wav")
         texts = {
             "0001": ("0001_000001\t打远一看。\t中立\n".encode("gb2312")),
             "0003": ("0003_001051\t打远一看。\t伤心\r\n".encode("utf-16")),
-            "0011": b"0011_000351\tThe nine.\tAngry\n\n0011_000352 The ten.\tAngry\n0011_000353\tI am Sad Angry\n",
+            "0011": b"0011_000351\tThe nine.\tAngry\n\n0011_000352 The ten.\tAngry\n0011_000353\tI am Sad Angry\n"
+            b"0011_001051\tI was Happy\tsad\n",
             "0015": b"\xef\xbb\xbf0015_000137Let it be.Neutral\nno line of this file\n",
             "0017": b"0017_001401\tCaf\xe9 \x91now\x92.\tSurprise\n",
         }
@@ -47,22 +49,23 @@ class TestEsd:
             "0011_000351": "The nine.",
             "0011_000352": "The ten.",
             "0011_000353": "I am Sad",
+            "0011_001051": "I was Happy",
             "0015_000137": "Let it be.",
             "0017_001401": "Café ‘now’.",
             "0017_001402": None,
         }
         assert [row["emotion"] for row in table.values()] == [
-            *("neutral", "sad", "angry", "angry", "angry", "neutral", "surprised", "surprised")
+            *("neutral", "sad", "angry", "angry", "angry", "sad", "neutral", "surprised", "surprised")
         ]
-        splits = [None, None, "train", "validation", "test", None, None, None]
+        splits = [None, None, "train", "validation", "test", None, None, None, None]
         assert [row["split"] for row in table.values()] == splits
-        assert [row["language"] for row in table.values()] == ["zh"] * 2 + ["en"] * 6
-        assert [row["fold"] for row in table.values()] == ["5", "3", "1", "1", "1", "2", "5", "5"]
+        assert [row["language"] for row in table.values()] == ["zh"] * 2 + ["en"] * 7
+        assert [row["fold"] for row in table.values()] == ["5", "3", "1", "1", "1", "1", "2", "5", "5"]
         genders = [table[name]["gender"] for name in ("0001_000001", "0011_000351", "0015_000137")]
         assert genders == ["female", "male", "female"]
         assert table["0011_000351"]["speaker"] == "0011"
         assert "part" not in corpus.table
-        assert corpus.notes[0].startswith("8 utterances, the release has 35000: 3 Angry (documented 7000)")
+        assert corpus.notes[0].startswith("9 utterances, the release has 35000: 3 Angry (documented 7000)")
         assert corpus.notes[1:] == [
             "lines of text files cannot be read (1): 0015.txt line 2",
             "utterances have no transcript (1): 0017_001402",
@@ -172,6 +175,10 @@ class TestMead:
         assert corpus.table["duration"].round(3).tolist() == [0.1] * 5
         (note,) = corpus.notes
         assert note.startswith("5 utterances, the release has 31729: 2 angry (documented 4193)")
+
+    def test_converted_recordings(self, tmp_path: Path) -> None:
+        write_wav(tmp_path / "M003/audio/fear/level_2/030.wav")
+        assert list(rows(read_corpus("mead", tmp_path))) == ["M003_fear_2_030"]
 
 
 class TestShemo:

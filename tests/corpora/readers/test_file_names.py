@@ -244,6 +244,11 @@ def test_enterface(tmp_path: Path) -> None:
     assert corpus.notes[0] == "recordings are known to be flawed (1): s6_anger (all sentences in one file)"
 
 
+def test_sound_extracted_from_the_videos_of_enterface(tmp_path: Path) -> None:
+    write_wav(tmp_path / "subject 11" / "anger" / "sentence 1" / "s12_an_1.wav")
+    assert values(read_file_names("enterface", tmp_path), "s11_anger1", "emotion") == ("angry",)
+
+
 def write_video(path: Path) -> None:
     """Half a second of sound in an AVI file."""
     with av.open(str(path), "w") as container:

@@ -29,7 +29,7 @@ _GRAMMAR = Grammar(
 _PARTS = {"train": "train", "evaluation": "validation", "test": "test"}
 _LABELS = "Angry|Happy|Neutral|Sad|Surprise|中立|快乐|伤心|生气|惊喜"
 # Some lines have no tab between the id and the sentence, or between the sentence and the label.
-_LINE = re.compile(rf"(\d{{4}}_\d{{6}})\s*(.*?)\s*(?:{_LABELS})?")
+_LINE = re.compile(rf"(\d{{4}}_\d{{6}})\s*(.*?)\s*(?:\t[^\t]*|{_LABELS})?")
 
 
 def read_esd(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:

@@ -161,7 +161,7 @@ GRAMMARS: dict[str, Grammar] = {
         # Only the folders: subject 11's files are called s12, some of subject 2's and 3's are misnamed too.
         rf"subject[ _](?P<speaker>\d+)/(?P<emotion>{_BIG_SIX})/(?:sentence[ _](?P<sentence>\d)/)?[^/]+",
         example="subject 1/anger/sentence 1/s1_an_1.avi",
-        suffixes=(".avi",),
+        suffixes=(".avi", ".wav"),  # many users extract the sound of the videos
         utterance="s{speaker}_{emotion}{sentence}",
         flawed=dict.fromkeys([f"s6_{name}" for name in _BIG_SIX.split("|")], "all sentences in one file"),
     ),

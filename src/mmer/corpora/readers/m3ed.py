@@ -92,7 +92,7 @@ def _row(
         "transcript": utterance["Text"].strip(),
         "emotion": canonical(emotions["final_main_emo"]),
         "speaker": f"{series}_{speaker['Name']}" if speaker.get("Name") else None,
-        "gender": speaker.get("Gender"),
+        "gender": speaker["Gender"].lower() if speaker.get("Gender") else None,
         "language": "zh",
         "original_emotion": emotions["final_main_emo"],
         "all_emotions": emotions.get("final_mul_emo"),

@@ -15,7 +15,7 @@ _GRAMMAR = Grammar(
     r"(?P<emotion>angry|contempt|disgusted|fear|happy|neutral|sad|surprised)/level_(?P<intensity>[123])/"
     r"(?P<number>\d{3})",
     example="M003/audio/angry/level_1/001.m4a",
-    suffixes=(".m4a",),
+    suffixes=(".m4a", ".wav"),
     utterance="{speaker}_{emotion}_{intensity}_{number}",
 )
 
