@@ -1,6 +1,7 @@
 """What users wrote is shown as it is, on every console, and never obeyed by a terminal."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def test_text_is_neither_markup_nor_a_command(name: str) -> None:
     file = io.StringIO()
     tell(f"{name}\nsecond", Console(file=file, width=10))
     assert file.getvalue() == f"{safe} second\n"
+
+
+def test_a_terminal_breaks_messages_between_words() -> None:
+    ours, theirs = os.openpty()
+    with open(theirs, "w") as terminal:
+        tell("note: a message of several words", Console(file=terminal, width=12))
+    lines = os.read(ours, 1000).decode().splitlines()
+    assert [line.rstrip() for line in lines] == ["note: a", "message of", "several", "words"]
+    os.close(ours)
 
 
 def test_a_bar_shows_names_as_they_are() -> None:

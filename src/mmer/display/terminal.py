@@ -147,8 +147,9 @@ def messages() -> Console:
 
 
 def tell(message: object, console: Console | None = None, *, style: str = "") -> None:
-    """Print a message as one line, however long it is, on standard error unless a console is given."""
-    (console or messages()).print(Text(one_line(str(message)), style=style), soft_wrap=True)
+    """Print a message, on standard error unless a console is given: one line, which a terminal breaks between words."""
+    console = console or messages()
+    console.print(Text(one_line(str(message)), style=style), soft_wrap=not console.file.isatty())
 
 
 def print_result(text: object) -> None:
