@@ -304,6 +304,14 @@ def test_what_a_user_can_get_wrong(
     assert done.code == 0
     assert "5 folds of the utterances of one speaker" in done.out
     assert "note: fewer than two speakers: its effect on other speakers is unknown" in done.out
+    some = table[table["split"] == "validation"].reset_index(drop=True)
+    some.loc[:2, "emotion"], some.loc[3, "emotion"] = None, "smug"
+    some.to_parquet(alone)
+    done = run(capfd, monkeypatch, ["calibrate", model, alone, "--device", "cpu"])
+    assert (
+        "left out: 3 utterances without an emotion; left out: 1 utterance with an emotion that the model"
+        in (" ".join(done.out.split()))
+    )
     table[table["speaker"] == "s0"].assign(split="validation", speaker=None).to_parquet(alone)
     done = run(capfd, monkeypatch, ["calibrate", model, alone, "--device", "cpu"])
     assert "utterances of no named speaker (split validation), 5 folds of the utterances\n" in done.out

@@ -159,6 +159,7 @@ def calibrate(
             recognizer.labels,
             methods,
         )
+        notes += _left_out(answers, answered.table["emotion"], recognizer.labels)
         named = sorted(set(answered.table["speaker"].dropna()))
         if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
             notes.append(
@@ -186,6 +187,18 @@ def calibrate(
         with additional_picture(PICTURE):
             plot_calibration(calibration, target / PICTURE)
         return calibration
+
+
+def _left_out(predictions: Sequence[Prediction], emotions: pd.Series, labels: Sequence[str]) -> list[str]:
+    """Count the utterances that nothing is fitted on, and say why."""
+    counts = {
+        "without an emotion": int(emotions.isna().sum()),
+        "with an emotion that the model does not know": int(
+            (emotions.notna() & ~emotions.isin(labels)).sum()
+        ),
+        "that could not be answered": sum(prediction.error is not None for prediction in predictions),
+    }
+    return [f"left out: {counted(count, 'utterance')} {reason}" for reason, count in counts.items() if count]
 
 
 def _check_own_folder(model: str | Path, label_map: object) -> None:
