@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mmer
-from mmer.plain_text import counted, json_text, lines_of, one_line, shown, valid, whole
+from mmer.plain_text import counted, json_text, lines_of, named_groups, one_line, shown, valid, whole
 
 # Every code point, halves of surrogate pairs too.
 ANYTHING = st.text(st.characters())
@@ -56,6 +56,16 @@ def test_counts_agree_with_their_noun_and_verb() -> None:
     ]
     assert counted(1, "clip", "has", "have", of=5) == "1 of 5 clips has"
     assert counted(0, "clip", "has", "have", of=1) == "0 of 1 clip have"
+
+
+def test_no_plural_is_made_of_a_users_word() -> None:
+    assert (named_groups("speaker", 1), named_groups("session", 2)) == ("1 speaker", "2 sessions")
+    assert named_groups("speaker", 2, "other ") == "2 other speakers"
+    assert (named_groups("batch", 1), named_groups("batch", 3)) == (
+        "1 value of 'batch'",
+        "3 values of 'batch'",
+    )
+    assert named_groups("epochs") == "values of 'epochs'"
 
 
 FIXED_PLURAL = re.compile(

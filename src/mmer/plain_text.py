@@ -4,6 +4,9 @@ import json
 import re
 from typing import Any
 
+_COUNTABLE = {"speaker", "session", "dialogue", "fold"}
+"""Columns whose plural is known."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -79,6 +82,13 @@ def counted(number: int, what: str, verb: str = "", verb_of_many: str = "", *, o
     noun = what if (number if of is None else of) == 1 else f"{what}s"
     amount = f"{number}" if of is None else f"{number} of {of}"
     return " ".join(filter(None, (amount, noun, verb if number == 1 else verb_of_many)))
+
+
+def named_groups(column: str, number: int | None = None, which: str = "") -> str:
+    """Name the groups of a column: `3 speakers`, `3 other speakers`, or `3 values of 'batch'` of a user's column."""
+    noun, of = (column, "") if column in _COUNTABLE else ("value", f" of {column!r}")
+    noun = f"{which}{noun}"
+    return f"{noun}s{of}" if number is None else f"{counted(number, noun)}{of}"
 
 
 def json_text(content: Any, *, indent: int | None = None, allow_nan: bool = False) -> str:

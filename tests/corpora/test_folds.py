@@ -149,6 +149,11 @@ class TestOfficialFolds:
     ("speakers", "arguments", "expected"),
     [
         (list("aa"), {"folds": "leave-one-out"}, "has one speaker, a; a cross-validation needs two"),
+        (
+            list("ab"),
+            {"folds": 3, "group": "utterance_id"},
+            "has 2 values of 'utterance_id' and at most 2 utterances of an emotion, too few",
+        ),
         (list("ab"), {"folds": 3}, "has 2 speakers and at most 2 utterances of an emotion, too few for 3 folds"),
         (list("abc"), {"folds": 3, "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),
         (["a", None], {"folds": 2}, "1 of 2 utterances has no speaker"),

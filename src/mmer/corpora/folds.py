@@ -19,7 +19,7 @@ from mmer.corpora.splits import check_enough, check_known, groups_of
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.files.writing import Paths, write_json
-from mmer.plain_text import counted
+from mmer.plain_text import counted, named_groups
 from mmer.text.names import alike
 
 VERSION = 1
@@ -243,7 +243,9 @@ def _drawn(corpus: Corpus, groups: pd.Series, group: str, folds: int, seed: int)
     emotions = corpus.table["emotion"]
     most = int(emotions.value_counts().max())
     if min(groups.nunique(), most) < folds:
-        found = f"{counted(groups.nunique(), group)} and at most {counted(most, 'utterance')} of an emotion"
+        found = (
+            f"{named_groups(group, groups.nunique())} and at most {counted(most, 'utterance')} of an emotion"
+        )
         raise CorpusError(
             f"{corpus.source}: has {found}, too few for {counted(folds, 'fold')}; ask for fewer"
         )

@@ -10,7 +10,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.overlap import near_duplicates, similarity
 from mmer.errors import CorpusError
-from mmer.plain_text import counted
+from mmer.plain_text import counted, named_groups
 from mmer.text.transcripts import normalize_transcript
 
 
@@ -112,7 +112,8 @@ def check_groups(
                 f"the split column, or train without a test: {without}"
             )
         reason = f"no test {group} is named and the split column is empty"
-        raise CorpusError(f"{corpus.source}: {reason}; name some of its {group}s ({names}) in protocol.test")
+        some = f"name some of its {named_groups(group)} ({names}) in protocol.test"
+        raise CorpusError(f"{corpus.source}: {reason}; {some}")
     _check_names(corpus, validation_group or group, () if isinstance(validation, int) else validation)
 
 
@@ -219,7 +220,7 @@ def check_known(corpus: Corpus, group: str, speakers_apart: bool = True) -> None
 def check_enough(corpus: Corpus, group: str, candidates: Sequence[str], validation: int) -> None:
     if len(candidates) > validation:
         return
-    left = f"{counted(len(candidates), group)} besides the tested"
+    left = f"{named_groups(group, len(candidates))} besides the tested"
     found = f"has {left}, too few for {validation} to validate and one to train"
     fewer = f"set protocol.validation={len(candidates) - 1}, or " if len(candidates) > 1 else ""
     keep = "keep the last epoch without validation: protocol.validation=0 and protocol.selection=last"

@@ -35,7 +35,7 @@ from mmer.evaluation.intervals import (
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
 from mmer.evaluation.training_overlap import overlap, overlap_note
-from mmer.plain_text import counted
+from mmer.plain_text import counted, named_groups
 from mmer.runs.result_file import ResultFile
 from mmer.studentized import FEWEST, Floats, studentize
 
@@ -254,7 +254,7 @@ def _difference(
     difference = _value(margins, figure, labels) - _value(base_margins, figure, labels)
     low = high = p_value = None
     if note is None and len(margins) < FEWEST:
-        note = f"no interval: {counted(len(margins), cluster)}, at least {FEWEST} are needed"
+        note = f"no interval: {named_groups(cluster, len(margins))}, at least {FEWEST} are needed"
     elif note is None:
 
         def paired(weights: Floats) -> tuple[Floats, Floats]:
@@ -264,7 +264,7 @@ def _difference(
 
         spread = studentize(paired, weight_of(margins, figure, labels), resamples, seed)
         if spread is None:
-            note = f"no interval: the difference is the same for all {len(margins)} {cluster}s"
+            note = f"no interval: the difference is the same for all {named_groups(cluster, len(margins))}"
         else:
             reach = spread.reach(confidence)
             low, high = max(-1.0, difference - reach), min(1.0, difference + reach)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from mmer.errors import MMERError
-from mmer.plain_text import counted
+from mmer.plain_text import counted, named_groups
 from mmer.studentized import FEWEST, Floats, studentize
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
@@ -100,11 +100,12 @@ def interval(
     found = Interval(estimate, None, None, confidence, len(margins), cluster)
     if len(margins) < FEWEST:
         return replace(
-            found, note=f"no interval: {counted(len(margins), cluster)}, at least {FEWEST} are needed"
+            found, note=f"no interval: {named_groups(cluster, len(margins))}, at least {FEWEST} are needed"
         )
     if not 0 < estimate < 1:
         return replace(
-            found, note=f"no interval: a figure of exactly {estimate:.0%} shows no spread of {cluster}s"
+            found,
+            note=f"no interval: a figure of exactly {estimate:.0%} shows no spread of {named_groups(cluster)}",
         )
 
     def on_logit(weights: Floats) -> tuple[Floats, Floats]:
@@ -113,7 +114,9 @@ def interval(
 
     spread = studentize(on_logit, weight_of(margins, figure, labels), resamples, seed)
     if spread is None:
-        return replace(found, note=f"no interval: the figure is the same for all {len(margins)} {cluster}s")
+        return replace(
+            found, note=f"no interval: the figure is the same for all {named_groups(cluster, len(margins))}"
+        )
     reach = spread.reach(confidence)
     low, high = expit([spread.estimate - reach, spread.estimate + reach])
     return replace(
@@ -263,7 +266,11 @@ def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: s
         labels: emotions, in the order of `margins`.
         cluster: what a cluster is called, such as `speaker`.
     """
-    notes = [f"{len(margins)} {cluster}s are few, the interval is rough"] if len(margins) < _ROUGH else []
+    notes = (
+        [f"{named_groups(cluster, len(margins))} are few, the interval is rough"]
+        if len(margins) < _ROUGH
+        else []
+    )
     of_one = [label for label, n in zip(labels, (margins[:, 0] > 0).sum(axis=0), strict=True) if n == 1]
     if of_one and figure in ("balanced_accuracy", "macro_f1"):
         notes.append(f"one {cluster} alone has {', '.join(of_one)}, whose spread is not in the interval")

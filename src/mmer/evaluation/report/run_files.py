@@ -21,7 +21,7 @@ from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
 from mmer.inference.out_of_distribution import count_unlike
-from mmer.plain_text import counted
+from mmer.plain_text import counted, named_groups
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.versions import Versions
@@ -319,8 +319,8 @@ def _split(run: Run, named: bool) -> str:
         how = f"Cross-validation in {counted(len(folds.folds), 'fold')} keeps each {folds.group} in one"
     validators = {len(fold.validation) for fold in folds.folds.values()}
     each = f"no {group} validates"
-    if max(validators):
-        each = counted(max(validators), f"other {group}", "validates", "validate")
+    if most := max(validators):
+        each = f"{named_groups(group, most, 'other ')} {'validates' if most == 1 else 'validate'}"
     return (
         f"{how}; {each}, and all others train. Every utterance is answered once, by the model that never "
         "trained on its speaker; “pooled” figures are over all these answers."
