@@ -7,7 +7,7 @@ from importlib.metadata import requires
 from pathlib import Path
 from types import ModuleType
 
-from mmer.errors import MissingExtraError
+from mmer.errors import MissingExtraError, reason_of
 
 DISTRIBUTION = "mmer-speech"
 """Name of this project on the package index, where `mmer` is another one."""
@@ -22,13 +22,19 @@ def import_extra(package: str, purpose: str, extra: str | None = None) -> Module
         extra: name of the extra of mmer that installs it, where it needs others beside it.
 
     Raises:
-        MissingExtraError: it is not installed, with the command that installs it.
+        MissingExtraError: it is not installed, or it fails as it is imported, with the command that installs it.
     """
     try:
         return import_module(package)
-    except ImportError:
+    except Exception as error:  # a package of another version, or one that misses a library, raises anything
         command = install_command(extra) if extra else f"pip install {package}"
-        raise MissingExtraError(f"{purpose} needs {package}; install it: {command}") from None
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{package}.".startswith(f"{missing}."):
+            raise MissingExtraError(f"{purpose} needs {package}; install it: {command}") from None
+        raise MissingExtraError(
+            f"{purpose} needs {package}, which is installed but cannot be imported ({reason_of(error)}); complete its "
+            f"installation: {command}"
+        ) from error
 
 
 def install_command(extra: str) -> str:

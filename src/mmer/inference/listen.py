@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmer.audio.checks import check_seconds
 from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.speech_segments import PADDING, PAUSE, SpeechFinder
-from mmer.errors import AudioError
+from mmer.errors import AudioError, MissingExtraError
 from mmer.extras import import_extra
 from mmer.features.preprocessor import Preprocessor
 from mmer.inference.inputs import Utterance
@@ -209,7 +209,9 @@ def microphone(name: str | None = None) -> "Iterator[Queue[Chunk | None]]":
     """
     try:
         sounddevice: Any = import_extra("sounddevice", "listening to a microphone", "listen")
-    except OSError:
+    except MissingExtraError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
         raise AudioError(
             "listening to a microphone needs the library PortAudio; install it (Debian: apt install libportaudio2), or "
             "send 16-bit samples to standard input"
