@@ -25,7 +25,7 @@ from serving.test_api import wav
 
 from mmer.audio.load import load_audio
 from mmer.client import AsyncClient, Client, ServiceError
-from mmer.errors import AudioError
+from mmer.errors import AudioError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction, Utterance
 from mmer.inference.timeline.timeline import timeline
 
@@ -188,6 +188,15 @@ class TestRefusals:
             kind(wrong)
         assert repr(wrong) in str(refused.value)
 
+    def test_what_cannot_be_meant(self, url: str) -> None:
+        with (
+            Client(url) as client,
+            pytest.raises(MMERError, match=r"predict_batch answers several .* one str; .*, or call predict"),
+        ):
+            next(client.predict_batch("clip.wav"))
+        with pytest.raises(ServiceError, match="timeout must be above 0 seconds, not 0"):
+            Client(url, timeout=0)
+
     def test_no_service(self, url: str) -> None:
         with (
             Client(f"{url}/other") as client,
@@ -291,7 +300,7 @@ class TestPatience:
         with (
             connect_nowhere() as url,
             Client(url, timeout=0.5) as client,
-            pytest.raises(ServiceError, match=r"cannot be asked \(ReadTimeout"),
+            pytest.raises(ServiceError, match=r"said nothing for 0.5 s; give a longer timeout"),
         ):
             client.predict(transcript=WORDS)
 

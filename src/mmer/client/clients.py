@@ -58,6 +58,8 @@ class _Connection:
             raise ServiceError(
                 f"no address of a service: {self.url!r}; give one such as http://127.0.0.1:8000"
             )
+        if not self.timeout > 0:
+            raise ServiceError(f"timeout must be above 0 seconds, not {self.timeout:g}")
         if self.token is not None:
             self.token = self.token.strip()  # as the service reads its file, which ends with a line break
             if not all("!" <= character <= "~" for character in self.token):
@@ -92,6 +94,11 @@ class _Connection:
         return float(stated)
 
     def _lost(self, error: Exception) -> ServiceError:
+        if isinstance(error, httpx2.ReadTimeout):
+            return ServiceError(
+                f"the service at {self.url} said nothing for {self.timeout:g} s; give a longer timeout, or shorter "
+                "recordings"
+            )
         said = one_line(str(error)) or "no answer in time"
         return ServiceError(f"the service at {self.url} cannot be asked ({type(error).__name__}: {said})")
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from mmer.errors import AudioError, MMERError
 from mmer.files.regular import open_regular
-from mmer.inference.inputs import Audio, Utterance, as_utterance, check_utterance
+from mmer.inference.inputs import Audio, Utterance, as_utterance, check_several, check_utterance
 from mmer.inference.prediction import Prediction
 from mmer.plain_text import one_line, valid
 from mmer.serving.schemas import Answer, BatchAnswer, Limits, TimelineAnswer
@@ -107,6 +107,7 @@ def ask_timeline(utterance: Utterance, channel: str, smoothing: float) -> Call:
 
 def groups(items: Iterable[Item], limits: Limits) -> Iterator[list[Recording] | Prediction]:
     """Yield the recordings of one request after the other; a file that cannot be read yields its prediction."""
+    check_several(items, "predict_batch", "call predict")
     group: list[Recording] = []
     size = 0
     for number, item in enumerate(items, 1):

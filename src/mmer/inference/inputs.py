@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -321,3 +321,27 @@ def _utterances_in_folder(folder: Path, note: Callable[[str], None]) -> Iterator
 
 def _known(value: Any) -> Any:
     return _plain(value)
+
+
+def check_several(items: object, function: str, single: str) -> None:
+    """Refuse a single recording, since iterating over a path gives letters and iterating over samples gives numbers.
+
+    Args:
+        items: what was given.
+        function: who takes several recordings.
+        single: what takes one, as `call the recognizer itself`.
+
+    Raises:
+        MMERError: `items` is one recording, or cannot be iterated over.
+    """
+    is_samples = isinstance(items, np.ndarray) and items.dtype.kind in "iuf" and items.ndim < 2
+    if (
+        isinstance(items, str | bytes | bytearray | memoryview | os.PathLike | Utterance | Mapping)
+        or is_samples
+        or hasattr(items, "detach")
+        or not isinstance(items, Iterable)
+    ):
+        raise MMERError(
+            f"{function} answers several recordings and was given one {type(items).__name__}; put it into a list, or "
+            f"{single}"
+        )

@@ -19,7 +19,7 @@ from mmer.inference.backends.models import model_folder, read_model, trained_fol
 from mmer.inference.backends.network import Network
 from mmer.inference.calibration import Calibration
 from mmer.inference.completing import ClipCompleter
-from mmer.inference.inputs import Audio, Utterance, as_utterance, corpus_utterances
+from mmer.inference.inputs import Audio, Utterance, as_utterance, check_several, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.known_speakers import read_known_speakers
 from mmer.inference.out_of_distribution import OutOfDistribution
@@ -287,7 +287,7 @@ class EmotionRecognizer:
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise MMERError(f"batch_size is {batch_size!r}; give a whole number from 1")
-        _check_several(items)
+        check_several(items, "predict", "call the recognizer itself")
         return self._answers(map(as_utterance, items, count(1)), int(batch_size), progress, speakers, kept)
 
     def _answers(
@@ -437,22 +437,3 @@ class EmotionRecognizer:
             AudioError: the recording cannot be read.
         """
         return self._clips.load(utterance, utterance.utterance_id or utterance.path or "utterance").waveform
-
-
-def _check_several(items: object) -> None:
-    """Refuse a single recording, since iterating over a path gives letters and iterating over samples gives numbers.
-
-    Raises:
-        MMERError: `items` is one recording, or cannot be iterated over.
-    """
-    is_samples = isinstance(items, np.ndarray) and items.dtype.kind in "iuf" and items.ndim < 2
-    if (
-        isinstance(items, str | bytes | bytearray | memoryview | os.PathLike | Utterance | Mapping)
-        or is_samples
-        or hasattr(items, "detach")
-        or not isinstance(items, Iterable)
-    ):
-        raise MMERError(
-            f"predict answers several recordings and was given one {type(items).__name__}; put it into a list, or call "
-            "the recognizer itself"
-        )
