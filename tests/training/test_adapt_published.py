@@ -214,14 +214,36 @@ def test_what_cannot_be_heard_is_left_out_and_told(hubert: Path, tones: Path, tm
     assert len(read_predictions(tmp_path / "out" / "predictions.parquet")) == 35
 
 
+def test_utterances_without_emotion_or_words_are_told(tones: Path, tmp_path: Path) -> None:
+    reader, table, console = (
+        save_text_classifier(tmp_path / "reader", "Bert"),
+        Corpus.read(tones).table,
+        quiet(),
+    )
+    emotions, words = (
+        table["emotion"].where(table.index >= 5, None),
+        table["transcript"].where(table.index < 30),
+    )
+    corpus = own(tones, tmp_path, emotion=emotions, transcript=words.where(words.notna(), None))
+    adapt_published(reader, corpus, tmp_path / "out", ["data.label_map={calmm: calm}"], console=console)
+    told = told_by(console)
+    assert "5 of 36 utterances are left out, the first since the column emotion is empty or missing" in told
+    assert "6 of 31 utterances are left out, the first since it has no transcript" in told
+    assert "no utterance is 'calmm'" in told
+    assert "the last layer is fitted to 25 utterances" in told
+    silent = own(tones, tmp_path, transcript=None)
+    with pytest.raises(CorpusError, match="none of 36 utterances can be used, .* it has no transcript"):
+        adapt_published(reader, silent, tmp_path / "nothing", console=quiet())
+
+
 def test_a_label_that_the_format_cannot_name(tones: Path, tmp_path: Path) -> None:
     release = write_release(tmp_path / "release", "small")
     corpus = own(tones, tmp_path, emotion=["up/down", "level"] * 18)
     with pytest.raises(CheckpointError, match=r"cannot name a label 'up/down'.*data\.label_map"):
         adapt_published(release, corpus, tmp_path / "out", console=quiet())
-    assert not (tmp_path / "out" / "model").exists()
+    assert not (tmp_path / "out").exists()
     renamed = ["data.label_map={up/down: steep}"]
-    made = adapt_published(release, corpus, tmp_path / "renamed", renamed, console=quiet())
+    made = adapt_published(release, corpus, tmp_path / "out", renamed, console=quiet())
     assert (made / TOKENS).read_text() == "level\nsteep"
 
 

@@ -77,6 +77,20 @@ def load_published_network(folder: Path) -> nn.Module:
     return _reader(folder).load_network(folder)
 
 
+def check_labels(folder: Path, labels: Sequence[str]) -> None:
+    """Check that the format of a published model can name labels.
+
+    Args:
+        folder: one of which `published_kind` knows the kind.
+        labels: of another last layer.
+
+    Raises:
+        CheckpointError: it cannot name one.
+    """
+    if published_kind(folder) == "emotion2vec":
+        emotion2vec.check_labels(labels)
+
+
 def write_published(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
     """Write a published model with another last layer; see `Reader.write`.
 

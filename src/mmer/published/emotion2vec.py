@@ -12,7 +12,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.files.funasr_folder import TOKENS, WEIGHTS
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.emotion2vec.network import Emotion2VecModel
-from mmer.model.encoders.emotion2vec.release import Release
+from mmer.model.encoders.emotion2vec.release import Release, label_of
 from mmer.model.encoders.emotion2vec.weights import HEAD, Head, read_weights, write_weights
 from mmer.model.encoders.speech import SpeechEncoder
 from mmer.published.audio_classifiers import LONGEST
@@ -60,21 +60,25 @@ def load_network(folder: Path) -> nn.Module:
 
 
 def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
-    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`.
-
-    Raises:
-        CheckpointError: also if a label cannot be written as a token.
-    """
+    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
+    check_labels(labels)
     copy_settings(folder, out)
     (out / TOKENS).write_text("\n".join(labels), encoding="utf-8")
-    release = Release.read(folder)
-    if (written := Release.read(out).labels()) != list(labels):
-        label = next(label for label, read in zip(labels, written, strict=True) if label != read)
-        raise CheckpointError(
-            f"{TOKENS} of emotion2vec cannot name a label {label!r}, which it would read in another way; rename it in "
-            "data.label_map"
-        )
-    write_weights(release, Head(layer.weight.detach(), layer.bias.detach()), out)
+    write_weights(Release.read(folder), Head(layer.weight.detach(), layer.bias.detach()), out)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Check that `tokens.txt` can name labels.
+
+    Raises:
+        CheckpointError: it would name another one.
+    """
+    for label in labels:
+        if label_of(label) != label:
+            raise CheckpointError(
+                f"{TOKENS} of emotion2vec cannot name a label {label!r}, which it would read in another way; rename "
+                "it in data.label_map"
+            )
 
 
 def _classes(release: Release) -> list[str | None]:

@@ -23,7 +23,7 @@ from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
-from mmer.errors import CheckpointError, Function, RecipeError
+from mmer.errors import CheckpointError, CorpusError, Function, RecipeError
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.model_card import adapted_card
 from mmer.evaluation.training_overlap import overlap, overlap_note
@@ -38,7 +38,7 @@ from mmer.inference.prediction import probability_column
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trained_on import TrainedOn
 from mmer.plain_text import counted
-from mmer.published.checkpoints import write_published
+from mmer.published.checkpoints import check_labels, write_published
 from mmer.published.kinds import published_kind
 from mmer.published.label_maps import new_labels
 from mmer.recipe.data import Data
@@ -122,7 +122,8 @@ def adapt_published(
     folder, data = model_folder(model), _data(corpus, overrides)
     if published_kind(folder) is None:
         raise CheckpointError(f"{folder} is no published model; use ", Function("adapt"))
-    labeled = read_labeled(Recipe(data=data)).corpus
+    read = read_labeled(Recipe(data=data))
+    labeled = read.corpus
     asked = PublishedAdaptation(
         model=os.fspath(model),
         model_sha256=model_hash(folder),
@@ -131,13 +132,16 @@ def adapt_published(
     if _is_complete(asked, out):
         tell(f"{out} is complete; nothing is left to do.", console)
         return out / "model"
-    asked.write(out / FILE)
     recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
     assert isinstance(recognizer.network, PublishedNetwork)
-    order_labels(labeled, _known(recognizer, labeled))  # before recordings are listened to
+    # Before recordings are listened to, and before the folder is that of this corpus.
+    check_labels(folder, order_labels(labeled, _known(recognizer, labeled))[0])
+    for note in (*labeled.notes, *read.notes, *_left_out(read.skipped["reason"], len(labeled))):
+        tell(f"note: {note}", console)
+    asked.write(out / FILE)
     if not (out / EMBEDDINGS).exists():
         embed_for_last_layer(recognizer, folder, labeled, out / EMBEDDINGS)
-    usable, inputs = _embedded(out / EMBEDDINGS, labeled, console)
+    usable, inputs = _embedded(out / EMBEDDINGS, labeled, recognizer.processor.uses_text, console)
     before = TrainedOn.read(folder)
     if before is not None and (seen := overlap_note(overlap(before.splits_of(usable)))):
         tell(f"warning: {seen}", console, style="yellow")
@@ -227,14 +231,35 @@ def _known(recognizer: EmotionRecognizer, corpus: Corpus) -> list[str]:
     return [str(name) if named.index(name) == place else labels[place] for place, name in enumerate(named)]
 
 
-def _embedded(embeddings: Path, labeled: Corpus, console: Console) -> tuple[Corpus, Floats]:
-    """Return the utterances that have an embedding, and these, (utterances, size)."""
-    table = pq.read_table(embeddings, columns=["utterance_id", "fused", "error"]).to_pandas()
+def _left_out(reasons: pd.Series, kept: int) -> list[str]:
+    """Return a note on utterances that are left out, from the reason of each."""
+    if not len(reasons):
+        return []
+    left = counted(len(reasons), "utterance", "is", "are", of=kept + len(reasons))
+    return [f"{left} left out, the first since {reasons.iloc[0]}"]
+
+
+def _embedded(embeddings: Path, labeled: Corpus, reads: bool, console: Console) -> tuple[Corpus, Floats]:
+    """Return the utterances that have an embedding, and these, (utterances, size).
+
+    What a model that reads makes of no words is none.
+
+    Raises:
+        CorpusError: no utterance has one.
+    """
+    columns = ["utterance_id", "transcript_source", "fused", "error"]
+    table = pq.read_table(embeddings, columns=columns).to_pandas()
     table = table.set_index("utterance_id").loc[labeled.table["utterance_id"]]
-    has = table["fused"].notna().to_numpy()
-    if not has.all():
-        left = counted(int((~has).sum()), "utterance", "is", "are", of=len(has))
-        tell(f"note: {left} left out, the first since {table['error'][~has].iloc[0]}", console)
+    has = table["fused"].notna()
+    if reads:
+        has &= table["transcript_source"] != "none"
+    reasons = table["error"][~has].fillna("it has no transcript")
+    if not has.any():
+        raise CorpusError(
+            f"{labeled.source}: none of {counted(len(has), 'utterance')} can be used, the first since {reasons.iloc[0]}"
+        )
+    for note in _left_out(reasons, int(has.sum())):
+        tell(f"note: {note}", console)
     return labeled.select(has), np.stack(table["fused"][has].to_list()).astype(np.float64)
 
 

@@ -145,7 +145,7 @@ class Release:
         A token such as `生气/angry` has two names, of which the second is the label.
 
         Returns:
-            The label of each output; None for one that is never answered.
+            The label of each output; see `label_of`.
 
         Raises:
             CheckpointError: the file is missing or damaged, or two outputs have the same label.
@@ -154,13 +154,18 @@ class Release:
         check_regular(path, CheckpointError)
         with reading(path, "names of emotions", CheckpointError):
             tokens = text_of(path, "utf-8").rstrip().split("\n")
-        labels = [None if token.startswith(_UNUSED) else token.rpartition("/")[2].strip() for token in tokens]
+        labels = [label_of(token) for token in tokens]
         answered = [label for label in labels if label is not None]
         if not all(answered) or len(set(answered)) < len(answered) or not answered:
             raise CheckpointError(
                 f"{path} must name a different emotion on each line, and holds {reprlib.repr(tokens)}"
             )
         return labels
+
+
+def label_of(token: str) -> str | None:
+    """Return the label that a line of `tokens.txt` names; None for an output that is never answered."""
+    return None if token.startswith(_UNUSED) else token.rpartition("/")[2].strip()
 
 
 def _read_settings(path: Path) -> _Network:
