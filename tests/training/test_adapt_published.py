@@ -232,7 +232,7 @@ def test_utterances_without_emotion_or_words_are_told(tones: Path, tmp_path: Pat
     assert "no utterance is 'calmm'" in told
     assert "the last layer is fitted to 25 utterances" in told
     silent = own(tones, tmp_path, transcript=None)
-    with pytest.raises(CorpusError, match="none of 36 utterances can be used, .* it has no transcript"):
+    with pytest.raises(CorpusError, match=r"none of 36 utterances can be used, .* it has no transcript"):
         adapt_published(reader, silent, tmp_path / "nothing", console=quiet())
 
 
