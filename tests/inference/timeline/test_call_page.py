@@ -185,6 +185,18 @@ def test_labels_words_and_names_are_data(open_page: Open, tmp_path: Path) -> Non
     assert table["transcript"][0] == f"0 {HOSTILE}"
 
 
+@in_a_browser
+def test_long_names_and_names_from_right_to_left_stay_on_a_phone(open_page: Open, tmp_path: Path) -> None:
+    shares = {"exuberanthappinessbeyondallmeasuresofjoy": 0.25, "غضب": 0.75}
+    said = Prediction(utterance_id="u", start=0, end=2, speaker="דוד", label="غضب", probabilities=shares)
+    Timeline(recording="a.wav", duration=4.0, labels=list(shares), segments=[said]).write(tmp_path / "a.html")
+    page = open_page(tmp_path / "a.html", phone=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    isolated = "\N{FIRST STRONG ISOLATE}%s\N{POP DIRECTIONAL ISOLATE}"
+    told = f"{isolated % 'דוד'} {isolated % 'غضب'} 75\N{NO-BREAK SPACE}%"
+    assert page.locator("#now").inner_text() == f"0:00 {told}"
+
+
 def dimensional() -> Timeline:
     values = [{HOSTILE: 0.1 * n, "valence": -0.25} for n in range(6)]
     answers = [

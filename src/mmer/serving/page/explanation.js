@@ -1,19 +1,19 @@
 // The explanation of an answer: words and moments by what they contribute, in figures and as bars, and the same as a picture.
 
-import { $, element, percent, signed } from "./service.js";
+import { $, element, isolated, percent, signed } from "./service.js";
 
 export function showExplanation({ explanation, picture }) {
   const { sentence, prediction, words, moments, sound_share, text_share, counterfactuals, notes } = explanation;
   $("explanation-picture").src = `data:image/png;base64,${picture}`;
   const rows = [["In one sentence", sentence]];
   const strongest = (parts) => parts.reduce((best, part) => (!best || part.drop > best.drop ? part : best), null);
-  if (text_share !== null) rows.push(["Words, all together", `${signed(text_share)} of the log-odds of ${prediction.label}`]);
-  if (sound_share !== null) rows.push(["Sound, all together", `${signed(sound_share)} of the log-odds of ${prediction.label}`]);
+  if (text_share !== null) rows.push(["Words, all together", `${signed(text_share)} of the log-odds of ${isolated(prediction.label)}`]);
+  if (sound_share !== null) rows.push(["Sound, all together", `${signed(sound_share)} of the log-odds of ${isolated(prediction.label)}`]);
   const word = strongest(words), moment = strongest(moments);
-  if (word) rows.push(["Word that counts most", `“${word.word}”: ${signed(-word.drop)} without it`]);
+  if (word) rows.push(["Word that counts most", `“${isolated(word.word)}”: ${signed(-word.drop)} without it`]);
   if (moment) rows.push(["Moment that counts most", `${moment.start.toFixed(2)} to ${moment.end.toFixed(2)} s: ${signed(-moment.drop)} without it`]);
   for (const [name, other] of Object.entries(counterfactuals)) {
-    rows.push([name[0].toUpperCase() + name.slice(1), `${other.label}, ${percent(other.probabilities[other.label])} (${other.change})`]);
+    rows.push([name[0].toUpperCase() + name.slice(1), `${isolated(other.label)}, ${percent(other.probabilities[other.label])} (${other.change})`]);
   }
   for (const warning of prediction.warnings) rows.push(["Warning", warning]);
   for (const note of notes) rows.push(["Note", note]);

@@ -1,7 +1,7 @@
 // The form, the answer, its explanation, and the timeline of a recording.
 
 import { showExplanation } from "./explanation.js";
-import { $, ask, element, fixed, largest, length, percent, service, showProblem, signed, tell } from "./service.js";
+import { $, ask, element, fixed, isolated, largest, length, percent, service, showProblem, signed, tell } from "./service.js";
 import { showTimeline } from "./timeline.js";
 
 const BEGINNING = 2 ** 20; // bytes that tell how many channels a file has
@@ -20,8 +20,8 @@ async function meetModel() {
     return false;
   }
   const { name, labels, dimensions, listens, reads, explains, transcription, limits } = service.model;
-  $("model").textContent = dimensions.length ? `Model ${name} answers ${dimensions.join(", ")}: numbers, and no emotion.`
-    : `Model ${name} knows ${labels.length} emotions: ${labels.join(", ")}.`;
+  $("model").textContent = dimensions.length ? `Model ${name} answers ${dimensions.map(isolated).join(", ")}: numbers, and no emotion.`
+    : `Model ${name} knows ${labels.length} emotions: ${labels.map(isolated).join(", ")}.`;
   if (dimensions.length) {
     $("question").textContent = "How would listeners rate this voice?";
     $("meaning").textContent = "A score is the number that the people who rated this model’s training recordings would have given yours.";
@@ -233,9 +233,9 @@ function show() {
   const values = answer.dimensions && Object.entries(answer.dimensions);
   const abstains = !values && answer.confidence < minimum;
   const [title, reason] = values
-    ? [values.map(([name, value]) => `${name} ${fixed(value)}`).join(", "), "numbers from 0 to 1, not an emotion"]
+    ? [values.map(([name, value]) => `${isolated(name)} ${fixed(value)}`).join(", "), "numbers from 0 to 1, not an emotion"]
     : abstains
-    ? ["The model abstains", `Its most probable label, ${answer.label}, has ${percent(answer.confidence)}: less than the ${percent(minimum)} you ask for.`]
+    ? ["The model abstains", `Its most probable label, ${isolated(answer.label)}, has ${percent(answer.confidence)}: less than the ${percent(minimum)} you ask for.`]
     : [answer.label, `${percent(answer.confidence)}, at least the ${percent(minimum)} you ask for`];
   const small = document.createElement("small");
   small.textContent = reason;
@@ -280,7 +280,7 @@ function facts(answer) {
   if (service.model.reads) rows.push(["Words read", answer.transcript_source === "none" ? "none" : `“${answer.transcript}” (${source})`]);
   for (const [side, name] of [["speech", "Contribution of the sound"], ["text", "Contribution of the words"]]) {
     const share = answer.contributions[side];
-    if (share !== null && share !== undefined) rows.push([name, `${signed(100 * share, 1)}\u00a0% of ${answer.label}`]);
+    if (share !== null && share !== undefined) rows.push([name, `${signed(100 * share, 1)}\u00a0% of ${isolated(answer.label)}`]);
   }
   if (!answer.dimensions) rows.push(["Probabilities", service.model.calibrated ? "calibrated" : "not calibrated: use them as a ranking"]);
   rows.push(["Model", `${service.model.name} ${answer.model.slice(0, 12)}`]);

@@ -2,6 +2,8 @@
 
 export const $ = (id) => document.getElementById(id);
 export const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+// A name written from right to left, so that the numbers beside it stay where they are.
+export const isolated = (name) => (/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/.test(name) ? `\u2068${name}\u2069` : name);
 export const fixed = (number, digits = 2) => number.toFixed(digits).replace(/^-(?=[0.]+$)/, ""); // no -0.00
 export const signed = (number, digits = 2) => fixed(number, digits).replace(/^(-?)/, (sign) => (sign ? "−" : "+"));
 export function clock(seconds) {

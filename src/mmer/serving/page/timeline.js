@@ -1,6 +1,6 @@
 // The timeline of a recording: a strip for each channel, a legend, a table of all segments, and a download.
 
-import { $, clock, counted, element, fixed, percent, service } from "./service.js";
+import { $, clock, counted, element, fixed, isolated, percent, service } from "./service.js";
 
 const NARROWEST = 14; // mean width of a segment in CSS pixels; a longer recording scrolls
 
@@ -35,7 +35,7 @@ function legend(found, answered, color) {
   return found.labels.map((label) => {
     const seconds = answered.filter((segment) => segment.label === label).reduce((sum, { start, end }) => sum + end - start, 0);
     const item = element("li");
-    item.append(dot(color(label)), spoken ? `${label}: ${percent(seconds / spoken)} of speech` : label);
+    item.append(dot(color(label)), spoken ? `${isolated(label)}: ${percent(seconds / spoken)} of speech` : label);
     return item;
   });
 }
@@ -63,7 +63,7 @@ function strip(found, answered, channel, isNamed, color, minimum) {
       height: `${100 * segment.confidence}%`,
       background: color(segment.label),
     });
-    block.title = `${clock(segment.start)} ${segment.label} ${percent(segment.confidence)}`;
+    block.title = `${clock(segment.start)} ${isolated(segment.label)} ${percent(segment.confidence)}`;
     block.addEventListener("click", () => playFrom(segment.start));
     return block;
   }));
@@ -102,13 +102,13 @@ function row(segment, color, minimum) {
 }
 
 function shown(dimensions) {
-  return Object.entries(dimensions).map(([name, value]) => `${name} ${fixed(value)}`).join(", ");
+  return Object.entries(dimensions).map(([name, value]) => `${isolated(name)} ${fixed(value)}`).join(", ");
 }
 
 // The speaker and the words, as far as they are known.
 function saying({ speaker, channel, transcript }) {
   const who = speaker ?? (channel === "mix" ? "" : channel);
-  return [who, transcript && `“${transcript}”`].filter(Boolean).join(": ");
+  return [isolated(who), transcript && `“${transcript}”`].filter(Boolean).join(": ");
 }
 
 function playFrom(seconds) {

@@ -10,6 +10,8 @@ function element(name, text = "", settings = {}) {
 }
 const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(0)}\u00a0%`);
 const between = (low, high) => (low === null ? "" : ` (${(100 * low).toFixed(0)} – ${percent(high)})`);
+// A name written from right to left, so that the numbers beside it stay where they are.
+const isolated = (name) => (/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/.test(name) ? `\u2068${name}\u2069` : name);
 const place = (seconds) => `${(100 * seconds) / data.duration}%`;
 function clock(seconds, digits = 0) {
   const whole = Number(seconds.toFixed(digits)), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
@@ -21,8 +23,8 @@ function colored(made, label) {
   return made;
 }
 const told = (segment) =>
-  segment.dimensions ? Object.entries(segment.dimensions).map(([name, value]) => `${name} ${value.toFixed(2).replace(/^-(?=[0.]+$)/, "")}`).join(", ")
-  : segment.label ? `${segment.label} ${percent(segment.confidence)}` : segment.error;
+  segment.dimensions ? Object.entries(segment.dimensions).map(([name, value]) => `${isolated(name)} ${value.toFixed(2).replace(/^-(?=[0.]+$)/, "")}`).join(", ")
+  : segment.label ? `${isolated(segment.label)} ${percent(segment.confidence)}` : segment.error;
 const dot = (label) => colored(element("span", "", { className: "dot" }), label);
 const voiceName = (voice) => voice || "the recording";
 
@@ -60,7 +62,7 @@ function show(scroll) {
   $("head").style.left = place(now);
   const said = segment?.transcript ? `: “${segment.transcript}”` : "";
   $("now").textContent = inside
-    ? `${clock(now)} ${segment.voice} ${told(segment)}${said}`
+    ? `${clock(now)} ${isolated(segment.voice)} ${told(segment)}${said}`
     : `${clock(now)}`;
   if (!scroll) return;
   const head = (now / data.duration) * track.clientWidth;
@@ -122,7 +124,7 @@ function drawVoice(voice) {
   lines.append(svg);
   for (const [label, peak] of Object.entries(voice.peaks)) {
     const mark = colored(element("span", "", { className: "peak" }), label);
-    mark.title = `peak of ${label}: ${percent(peak.probability)} at ${clock(peak.start)}`;
+    mark.title = `peak of ${isolated(label)}: ${percent(peak.probability)} at ${clock(peak.start)}`;
     mark.style.left = place((peak.start + peak.end) / 2);
     mark.style.top = `${100 * (1 - peak.probability / voice.top)}%`;
     lines.append(mark);
@@ -170,8 +172,8 @@ function drawSummaries() {
       const said = peak.transcript ? ` “${peak.transcript}”` : "";
       body.append(cells(document.createElement("tr"), number ? "" : voiceName(summary.voice), [dot(each.label), each.label],
         percent(each.share) + between(each.share_low, each.share_high), percent(each.mean), each.thirds.map(percent).join(", "),
-        [jumper(times, `Longest stretch of ${each.label}: ${times}`, longest.start), ` ${longest.speech.toFixed(1)}\u00a0s of speech`],
-        [jumper(`${percent(peak.probability)} at ${clock(peak.start)}`, `Peak of ${each.label} at ${clock(peak.start)}`, peak.start), said]));
+        [jumper(times, `Longest stretch of ${isolated(each.label)}: ${times}`, longest.start), ` ${longest.speech.toFixed(1)}\u00a0s of speech`],
+        [jumper(`${percent(peak.probability)} at ${clock(peak.start)}`, `Peak of ${isolated(each.label)} at ${clock(peak.start)}`, peak.start), said]));
     });
   }
 }
