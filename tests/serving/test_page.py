@@ -162,7 +162,11 @@ def test_an_explanation_is_offered_only_where_the_model_has_one(
 def test_long_names_and_names_from_right_to_left_stay_on_a_phone(
     open_page: Open, service: Callable[..., str], clips: list[Path], call: Path, tmp_path: Path
 ) -> None:
-    labels = ["exuberanthappinessbeyondallmeasuresofjoy", "unhappinessbeyondallmeasuresofsorrowandtears", "غضب"]
+    labels = [
+        "exuberanthappinessbeyondallmeasuresofjoy",
+        "unhappinessbeyondallmeasuresofsorrowandtears",
+        "غضب",
+    ]
     model = EmotionRecognizer.from_pretrained(save_audio_classifier(tmp_path, "hubert", labels=labels), "cpu")
     page = open_page(service(lambda: model), phone=True)
     page.get_by_label("Choose a recording").set_input_files(clips[0])
@@ -170,7 +174,10 @@ def test_long_names_and_names_from_right_to_left_stay_on_a_phone(
     ask(page)
     page.locator("#answer").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
-    assert all(width > 50 for width in page.locator(".track").evaluate_all("all => all.map((each) => each.offsetWidth)"))
+    assert all(
+        width > 50
+        for width in page.locator(".track").evaluate_all("all => all.map((each) => each.offsetWidth)")
+    )
     page.get_by_label("Choose a recording").set_input_files(call)
     page.get_by_role("button", name="Timeline of the recording").click()
     page.locator("#timeline").wait_for(timeout=120_000)
