@@ -60,6 +60,7 @@ def test_every_command_has_a_sentence_an_example_and_explained_options() -> None
     for name, command in commands():
         assert re.match(r"[A-Z][a-z]+ .*\.$|[A-Z][a-z]+ .*;.*", command.help.strip().splitlines()[0]), name
         assert command.epilog.startswith(f"Example: mmer {name}"), name
+        assert "\n" not in command.help.replace("\n\n", ""), name  # which would break lines in the middle
         for parameter in command.params:
             assert getattr(parameter, "hidden", False) or parameter.help, (name, parameter.name)
 

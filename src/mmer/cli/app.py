@@ -145,7 +145,16 @@ def register(
         name: name of the command; default: that of the function.
         panel: heading under which the group lists it.
     """
-    group.command(name, cls=Command, epilog=f"Example: {example}", rich_help_panel=panel or None)(function)
+    paragraphs = (function.__doc__ or "").split("\n\n")
+    group.command(
+        name,
+        cls=Command,
+        help="\n\n".join(
+            " ".join(each.split()) for each in paragraphs
+        ),  # Typer keeps line breaks after the first
+        epilog=f"Example: {example}",
+        rich_help_panel=panel or None,
+    )(function)
 
 
 @contextmanager

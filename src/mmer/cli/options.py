@@ -82,6 +82,14 @@ RecipeSettings = Annotated[
         "`mmer recipes RECIPE` lists them all.",
     ),
 ]
+AdaptSettings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME=VALUE",
+        autocompletion=complete_setting,
+        help="Settings of the training to change, such as training.epochs=5; `mmer recipes compact` explains them.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME=VALUE", autocompletion=complete_setting, help="Settings of the list below."),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli.options import (
+    AdaptSettings,
     CorpusPath,
     Jobs,
     ModelFolder,
@@ -146,7 +147,7 @@ def ablate(
 def adapt(
     model: ModelFolder,
     corpus: CorpusPath,
-    overrides: RecipeSettings = None,
+    overrides: AdaptSettings = None,
     out: OutFolder = Path("adapted"),
 ) -> None:
     """Adapt a model to the voices and labels of a corpus; the same command again continues.
