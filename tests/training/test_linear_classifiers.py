@@ -387,6 +387,15 @@ def test_a_text_encoder_that_has_read_before_needs_no_classifier_of_words(
     assert config.functionals_share == 0.5  # functionals know no words
 
 
+def test_the_losses_of_the_published_code_go_with_a_classifier_of_words(
+    tiny: Callable[..., Recipe], tones: Path
+) -> None:
+    """Its layers are initialized in another way, and this one has no bias."""
+    model, _, _ = started(tiny(*FUNCTIONALS, "objectives.formulation=official"), Corpus.read(tones))
+    assert model.words_classifier is not None
+    assert not model.words_classifier.weight.any()
+
+
 def test_tokens_are_not_replaced_by_cached_states_where_a_classifier_reads_them(
     tiny: Callable[..., Recipe], tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

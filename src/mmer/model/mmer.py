@@ -90,7 +90,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.speech_encoder = self.text_encoder = self.ctc_head = None
         if config.uses_speech:
             if config.speech_config is None:
-                raise ValueError(f"fusion '{config.fusion}' listens, so speech_config cannot be null")
+                raise ValueError(f"fusion '{config.fusion}' listens, so it needs a speech_config")
             self.speech_encoder = SpeechEncoder(
                 new_speech_encoder(config.speech_config),
                 train=config.speech_train,
@@ -183,7 +183,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
             # PyTorch's default, which the published code uses: uniform within ±1 / sqrt(inputs), biases too.
             bound = module.in_features**-0.5
             init.uniform_(module.weight, -bound, bound)
-            init.uniform_(module.bias, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         else:
             super()._init_weights(module)
         if module is self and self.config.missing_modality_embeddings:
