@@ -419,6 +419,7 @@ def test_not_finite(tmp_path: Path, value: float) -> None:
     samples[8000:8003] = value
     soundfile.write(tmp_path / "a.wav", samples, SAMPLING_RATE, subtype="FLOAT")
     assert "3 samples are NaN or infinite, the first at 0.500 s" in message(tmp_path / "a.wav")
+    assert "the first at 0.500 s" in message(tmp_path / "a.wav", start=0.3, end=0.8)  # of the recording
 
 
 def test_start_and_end(tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ def _mono(
     """Yield the samples, (samples,), of one channel or of the mix, and their rate in Hz, some seconds at a time."""
     seconds = start
     for block in recording.blocks(start, end):
-        yield _one_of(block, channel, mixer, name, seconds - start), block.rate
+        yield _one_of(block, channel, mixer, name, seconds), block.rate
         seconds += block.samples.shape[1] / block.rate
 
 
