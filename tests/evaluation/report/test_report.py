@@ -461,6 +461,17 @@ def test_selection_is_told_as_it_was(ordinary: Path, validated: Path):
     assert "Cross-validation leaves one speaker out at a time, 3 in all; no speaker validates" in folds
 
 
+@pytest.mark.parametrize(("number", "named"), [(12, True), (13, False)])
+def test_up_to_twelve_speakers_are_named(ordinary: Path, number: int, named: bool):
+    names = [f"speaker-{n}" for n in range(number)]
+    corpus = Corpus(
+        pd.DataFrame({"utterance_id": names, "audio_path": None, "speaker": names, "split": "train"})
+    )
+    told = " ".join(protocol(replace(read_run(ordinary), corpus=corpus)))
+    assert f"{number} speakers" in told
+    assert ("speaker-11" in told) == named
+
+
 def test_what_was_not_used_is_counted_by_reason(ordinary: Path):
     rows = [["a", "", "left out", "unreadable", "x"], ["b", "", "left out", "unreadable", "y"]]
     rows.append(["c", "", "cut", "to 3 s", "z"])

@@ -27,8 +27,7 @@ from mmer.runs.folder import RunFolder
 from mmer.runs.versions import Versions
 
 _NAMED = 12  # most groups that a sentence lists
-_NAMED = 5
-"""Most run folders that are named in place of one that holds them."""
+_FOLDERS = 5  # most run folders that are named in place of one that holds them
 _MADE_BY = ("a folder that ", Function("train"), " or ", Function("cross_validate"), " made")
 
 
@@ -40,7 +39,7 @@ class Run:
         folder: the run folder.
         recipe, metrics: contents of `recipe.yaml` and `metrics.json`.
         corpus: the utterances used, with their splits or folds.
-        folds: null for an ordinary run.
+        folds: None for an ordinary run.
         judged: the split that the figures describe: `test`, or the judged split where there is no test split.
         figures: `compute_metrics` of these utterances.
         intervals: of `with_intervals`, by figure.
@@ -86,9 +85,9 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         there = "holds no recipe.yaml" if folder.is_dir() else "is not there"
         inside = sorted(file.parent.name for file in folder.glob("*/recipe.yaml"))
         if inside:  # such as of a demo or an ablation
-            more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
+            more = f" and {len(inside) - _FOLDERS} more" if len(inside) > _FOLDERS else ""
             raise MMERError(
-                f"{folder} is no run folder, but holds some: {', '.join(inside[:_NAMED])}{more}; give one of them"
+                f"{folder} is no run folder, but holds some: {', '.join(inside[:_FOLDERS])}{more}; give one of them"
             )
         raise MMERError(f"{folder} is no run folder: it {there}; give ", *_MADE_BY)
     crossval = (folder / "folds.json").is_file()
