@@ -110,6 +110,12 @@ def test_without_opensmile_the_command_is_given(monkeypatch: pytest.MonkeyPatch)
         egemaps_features(corpus_of(["sad"], ["A"], "test", ["a.wav"]))
 
 
+def test_an_utterance_without_a_recording_is_told() -> None:
+    corpus = corpus_of(["sad", "calm"], ["A", "A"], "test")
+    with pytest.raises(CorpusError, match="table: 2 of 2 utterances have no recording"):
+        egemaps_features(corpus)
+
+
 def test_egemaps_of_real_recordings_are_cached(
     nemo_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ from mmer.plain_text import counted
 
 Features = NDArray[np.float32]
 _WHAT = ["sha256", "start", "end"]
-"""Column that identifies a recording in a feature file, by its bytes."""
+"""Columns that identify a clip in a feature file, by the bytes of its recording."""
 Linear = Literal["logistic regression", "linear SVM"]
 STRENGTHS = tuple(10.0**power for power in range(-5, 1))
 """Values of C, the inverse of the strength of regularization, among which `predict_linear` chooses."""
@@ -220,8 +220,14 @@ def egemaps_features(
 
     Raises:
         MissingExtraError: openSMILE is not installed.
+        CorpusError: an utterance has no recording.
         AudioError: a recording cannot be read.
     """
+    if silent := int(corpus.table["audio_path"].isna().sum()):
+        raise CorpusError(
+            f"{corpus.source}: {counted(silent, 'utterance', 'has', 'have', of=len(corpus))} no recording, of which "
+            "functionals could be computed; leave such utterances out of the corpus"
+        )
     paths = corpus.table["audio_path"].tolist()
     with ThreadPoolExecutor() as threads:
         named = list(dict.fromkeys(paths))

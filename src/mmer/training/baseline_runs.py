@@ -76,8 +76,8 @@ def cross_validate_baseline(
     Raises:
         MissingExtraError: openSMILE is needed and not installed.
         TrainingError: the folder holds something else.
-        CorpusError: the file of embeddings cannot be read, lacks an utterance, or was made of other recordings or
-            words; or see `cross_validate`.
+        CorpusError: an utterance has no recording for openSMILE; the file of embeddings cannot be read, lacks an
+            utterance, or was made of other recordings or words; or see `cross_validate`.
         RecipeError: see `cross_validate`.
         MMERError: an argument does not belong to this baseline, or is missing.
     """
@@ -92,12 +92,11 @@ def cross_validate_baseline(
     recipe = recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=nothing_chosen)})
     made = open_folds(folder, recipe, console, trains=False)
     features = pd.DataFrame()
+    used = Corpus(Corpus.read(folder / "corpus.parquet").table, source=str(recipe.data.corpus))
     if baseline == "egemaps":
-        corpus = Corpus.read(folder / "corpus.parquet")
-        with counting(console, "openSMILE", len(corpus)) as progress:
-            features = egemaps_features(corpus, cache or folder / "egemaps.parquet", progress)
+        with counting(console, "openSMILE", len(used)) as progress:
+            features = egemaps_features(used, cache or folder / "egemaps.parquet", progress)
     elif embeddings is not None:
-        used = Corpus(Corpus.read(folder / "corpus.parquet").table, source=str(recipe.data.corpus))
         numbers = read_embeddings(Path(embeddings), used, column)
         features = pd.DataFrame(numbers, index=pd.Index(used.table["utterance_id"]))
     for name in made.folds:
