@@ -43,7 +43,7 @@ def transcribe(
         progress: called with the number of utterances done so far.
 
     Returns:
-        The corpus with the column `recognized`, null where there is no readable recording, and how far that is from the
+        The corpus with the column `recognized`, None where there is no readable recording, and how far that is from the
         transcripts.
 
     Raises:

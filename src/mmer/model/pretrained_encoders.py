@@ -227,7 +227,7 @@ def check_encoders(
     Args:
         model: with its weights.
         processor: of it.
-        speech: name of the speech encoder; null to leave it out.
+        speech: name of the speech encoder; None to leave it out.
         text: name of the text encoder; likewise.
 
     Raises:

@@ -206,7 +206,7 @@ def _calibrate(
     """Fit a temperature, which changes no label, on the validation speakers, unless there are too few.
 
     One speaker is not enough: whether the temperature helps others is then unknown, and on nEMO it helped about half of
-    the time. Nor are utterances that the model knew with which training began: `met`, (utterances,), is not null there.
+    the time. Nor are utterances that the model knew with which training began: `met` is their split there.
     """
     chosen = (corpus.table["split"] == "validation").to_numpy()
     part = corpus.select(chosen)
