@@ -1,6 +1,8 @@
 """Disturbances in their stated amounts, and judging under them, interrupted or not."""
 
 import io
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -273,3 +275,19 @@ def test_what_a_user_can_get_wrong(
 @pytest.fixture
 def reading(tmp_path: Path) -> Callable[[], Path]:
     return lambda: save_model(tmp_path / "reads", fusion="text")
+
+
+def test_a_disturbed_recording_stays_as_long_whatever_rate_the_model_hears(
+    model: Path, corpus: Corpus, tmp_path: Path
+):
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    file = folder / "processor_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["feature_extractor"]["sampling_rate"] = 8000
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    measure(folder, corpus, tmp_path / "out", axes=["loudness:10"], sample=3)
+    before, after = (
+        pd.read_parquet(tmp_path / "out" / "answers" / f"{name}.parquet")["duration"].to_numpy()
+        for name in ("as-it-is", "loudness-10")
+    )
+    assert after == pytest.approx(before, abs=0.001)

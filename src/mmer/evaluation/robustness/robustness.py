@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rich.text import Text
 
-from mmer.audio.load import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE, as_waveform
 from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
@@ -253,7 +253,11 @@ def _disturbed(
             yield utterance
             continue
         try:
-            waveform = recognizer.waveform(utterance)
+            waveform = as_waveform(
+                recognizer.waveform(utterance),
+                recognizer.processor.sampling_rate,
+                name=utterance.utterance_id or "",
+            )
         except (MMERError, OSError):
             yield utterance  # the utterance without an answer, which gives the reason
             continue
