@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from commands import run
 from matplotlib.text import Text
 from PIL import Image
-from tiny import model_config, tiny_model
-from transformers import CLIPTextConfig
+from tiny import model_config, text_config, tiny_model
+from transformers import ByT5Tokenizer, CLIPTextConfig, Wav2Vec2FeatureExtractor
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
@@ -36,6 +36,7 @@ from mmer.inference.explain.contributions import Moment, Word
 from mmer.inference.explain.explain import explain
 from mmer.inference.explain.explanation import Counterfactual, Explanation, explanation_tables
 from mmer.inference.explain.neutral_sentences import ENGLISH, SENTENCES
+from mmer.model import MMERProcessor
 from mmer.model.build import build_model
 from mmer.model.fusion import CrossModalEncoder
 from mmer.recipe.schema import load_recipe
@@ -410,6 +411,33 @@ def test_text_encoders_that_read_no_embeddings_are_refused_before_the_work(
     assert reading_clip.predict([utterance])
     with pytest.raises(MMERError, match="text encoder is of type 'clip_text_model': it reads token numbers"):
         explain(reading_clip, utterance)
+
+
+def test_tokenizers_that_do_not_say_which_word_a_token_is_of_are_refused_before_the_work(voice: np.ndarray):
+    reader = text_config()
+    reader.vocab_size = 400
+    labels = ["a", "b", "c", "d"]
+    processor = MMERProcessor(Wav2Vec2FeatureExtractor(return_attention_mask=True), ByT5Tokenizer(), labels)
+    by_bytes = EmotionRecognizer(
+        tiny_model(text_config=reader, id2label=dict(enumerate(labels))), processor, "cpu"
+    )
+    utterance = Utterance(voice, "day", 16_000)
+    assert by_bytes(voice, "day", sampling_rate=16_000).label in labels
+    with pytest.raises(
+        MMERError, match="tokenizer is a ByT5Tokenizer: it does not say which word a token is of"
+    ):
+        explain(by_bytes, utterance)
+
+
+def test_moments_are_in_seconds_of_the_recording_whatever_rate_the_model_hears(
+    recognizer_of: Callable[..., EmotionRecognizer], clips: Sequence[str]
+):
+    telephone = recognizer_of()
+    telephone.processor.feature_extractor.sampling_rate = 8000
+    found = explain(telephone, Utterance(clips[0], "day", start=0.5, end=1.0))
+    assert found.moments[-1].end == pytest.approx(0.5)
+    assert found.waveform is not None
+    assert len(found.waveform) == 8000  # at 16 kHz
 
 
 def test_no_answer_and_no_captum(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmer.audio.load import SAMPLING_RATE
+from mmer.audio.load import SAMPLING_RATE, as_waveform
 from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
 from mmer.features.compact import functionals_of_frames
@@ -43,13 +43,19 @@ def check_can_explain(recognizer: EmotionRecognizer) -> None:
     """Check that answers of a model can be explained.
 
     Raises:
-        MMERError: the model was exported or published by others, or its text encoder reads no embeddings.
+        MMERError: the model was exported or published by others, its text encoder reads no embeddings, or its tokenizer
+            does not say where a token stands in the text.
     """
     reader = recognizer.model.text_encoder
     if reader is not None and not reader.takes_embeddings:
         raise MMERError(
             f"cannot explain answers of a model whose text encoder is of type '{reader.model.config.model_type}': "
             "it reads token numbers and not their embeddings; train with another one, as roberta-base"
+        )
+    if reader is not None and not recognizer.processor.tokenizer.is_fast:
+        raise MMERError(
+            f"cannot explain answers of a model whose tokenizer is a {type(recognizer.processor.tokenizer).__name__}: "
+            "it does not say which word a token is of; train with another text encoder, as roberta-base"
         )
 
 
@@ -74,9 +80,10 @@ def explain(
     if prediction.error is not None or prediction.label is None:
         raise MMERError(prediction.error or f"{prediction.utterance_id}: no answer")
     place = recognizer.labels.index(prediction.label)
-    waveform = None
+    waveform, duration = None, 0.0
     if processor.uses_speech and utterance.audio is not None:
         waveform = recognizer.waveform(utterance)
+        duration = len(waveform) / processor.sampling_rate
     text = strip_annotations(prediction.transcript or "") if processor.uses_text else ""
     read = Reading(recognizer, waveform, utterance.speaker)
     inputs = read(text)
@@ -90,9 +97,11 @@ def explain(
     words = [] if shares.tokens is None else _words(read, text, shares.tokens, drops)
     moments, traits, sound_share = list[Moment](), list[Trait](), None
     if shares.frames is not None and shares.functionals is not None and waveform is not None:
-        moments = _moments(read, inputs, shares.frames, len(waveform) / SAMPLING_RATE, drops)
+        moments = _moments(read, inputs, shares.frames, duration, drops)
         traits = _traits(inputs, shares.functionals, drops)
         sound_share = float(shares.frames.sum() + shares.functionals.sum())
+    if waveform is not None:
+        waveform = as_waveform(waveform, processor.sampling_rate, name=prediction.utterance_id)
     neutral, note = neutral_sentence(model.config.languages)
     counterfactuals, notes = _counterfactuals(recognizer, utterance, waveform, text, other_words or neutral)
     if note is not None and text and not other_words:
@@ -103,7 +112,7 @@ def explain(
     alignment = None
     if waveform is not None and inputs.tokens is not None:
         names = [_shown(processor, int(token)) for token in inputs.tokens[0]]
-        alignment = align(model, inputs, names, len(waveform) / SAMPLING_RATE)
+        alignment = align(model, inputs, names, duration)
         if alignment is not None and alignment.shown_rows() is None:
             notes.append("the attention between words and sound is flat, so the picture leaves it out")
     return Explanation(
@@ -166,7 +175,7 @@ class Reading:
 
     Args:
         recognizer: the recognizer.
-        waveform: (samples,) at 16 kHz; None without sound.
+        waveform: (samples,) at the model's sampling rate; None without sound.
         speaker: who speaks; one whose statistics the recognizer knows is standardized by these.
     """
 
