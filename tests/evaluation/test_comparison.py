@@ -221,7 +221,7 @@ def test_tables_say_it_all() -> None:
     assert printed.count("4 speakers are few, the interval is rough") == 1
 
 
-def test_names_of_runs_stay_whole_in_80_columns() -> None:
+def test_words_stay_whole_in_80_columns() -> None:
     names = ("speech_only", "wavlm-base-plus-new", "a-run-whose-name-is-longer-than-most-others")
     for chosen in (names[:2], names[1:]):
         screen = StringIO()
@@ -231,6 +231,7 @@ def test_names_of_runs_stay_whole_in_80_columns() -> None:
         printed = screen.getvalue()
         assert max(map(len, printed.splitlines())) <= 80
         assert ("speech_only " in printed) == ("speech_only" in chosen)
+        assert "…" not in printed
 
 
 class TestCommand:

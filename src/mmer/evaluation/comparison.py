@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 from scipy.stats import binomtest
@@ -288,16 +287,15 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
-_RUN_WIDTH = 20  # most columns in which the name of a run stays on one line
-
-
 def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
-    runs = _table(comparison, f"{counted(comparison.utterances, 'utterance')}, %")
+    runs = _table(f"{counted(comparison.utterances, 'utterance')}, %")
     others = [name for name in FIGURES if name != figure]
-    for name in (heading, f"{confidence} interval", *(HEADINGS[name] for name in others)):
-        runs.add_column(name, justify="right", no_wrap="interval" in name)
+    runs.add_column(_broken(heading), justify="right")
+    runs.add_column(f"{confidence} interval", justify="right", no_wrap=True)
+    for name in others:
+        runs.add_column(_broken(HEADINGS[name]), justify="right")
     notes: list[str] = []
     for name, figures in comparison.runs.items():
         found = figures.interval
@@ -309,10 +307,10 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
         shown = (found.estimate, *(getattr(figures, other) for other in others))
         first, *rest = (f"{100 * value:.1f}" for value in shown)
         runs.add_row(Text(name), first, between, *rest)
-    against = _table(comparison, f"Against {comparison.baseline}, points of {heading}")
+    against = _table(f"Against {comparison.baseline}, points of {heading}")
     for name in ("difference", f"{confidence} interval", "p", "p (Holm)"):
         against.add_column(name, justify="right")
-    utterances = _table(comparison, f"Against {comparison.baseline}, utterances (McNemar)")
+    utterances = _table(f"Against {comparison.baseline}, utterances (McNemar)")
     for name in ("right alone", "wrong alone", "p", "p (Holm)"):
         utterances.add_column(name, justify="right")
     for each in comparison.differences:
@@ -333,12 +331,15 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
     ]
 
 
-def _table(comparison: Comparison, title: str) -> Table:
-    longest = max(cell_len(name) for name in comparison.runs)
+def _table(title: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
-    # Of a column without a width, a narrow screen takes as much as of headings that can be broken between words.
-    table.add_column("run", overflow="fold", width=longest if longest <= _RUN_WIDTH else None)
+    table.add_column("run", overflow="fold")
     return table
+
+
+def _broken(heading: str) -> Text:
+    """Put each word on a line of its own, which leaves the room of a narrow screen to the names of runs."""
+    return Text(heading.replace(" ", "\n"))
 
 
 def _between(low: float | None, high: float | None, form: str) -> str:
