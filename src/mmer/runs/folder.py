@@ -115,3 +115,8 @@ class RunFolder:
     def fold(self, name: str) -> "RunFolder":
         """Return the folder of the run of a fold."""
         return RunFolder(self.path / "folds" / name)
+
+    @property
+    def fold_runs(self) -> list["RunFolder"]:
+        """Return the runs of the folds by name; what file managers leave among them, such as `Thumbs.db`, is none."""
+        return [run for path in sorted((self.path / "folds").iterdir()) if (run := RunFolder(path)).is_run]

@@ -253,7 +253,7 @@ def _transcript_conditions(folder: Path, console: Console) -> list[TranscriptFig
     """
     answers = folder / "transcripts"
     answers.mkdir(exist_ok=True)
-    folds = sorted((folder / "folds").iterdir())
+    folds = [run.path for run in RunFolder(folder).fold_runs]
     contents = {
         run: f"{model_hash(run / 'model')} {file_sha256(str(run / 'corpus.parquet'))}" for run in folds
     }
@@ -299,10 +299,10 @@ def _transcript_conditions(folder: Path, console: Console) -> list[TranscriptFig
 def _gradient_shares(folder: Path) -> dict[str, list[float]]:
     """Average the gradient shares over folds, for each epoch that all folds trained."""
     folds = []
-    for run in sorted((folder / "folds").iterdir()):
+    for run in RunFolder(folder).fold_runs:
         shares = [
             {name.removeprefix(PREFIX): share for name, share in log.items() if name.startswith(PREFIX)}
-            for log in RunFolder(run).training_log()
+            for log in run.training_log()
         ]
         folds.append(pd.DataFrame([each for each in shares if each]))
     folds = [fold for fold in folds if len(fold)]

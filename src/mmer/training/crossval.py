@@ -228,9 +228,9 @@ def open_folds(folder: Path, recipe: Recipe, console: Console, *, trains: bool) 
 
 def _run_as(folder: Path, recipe: Recipe) -> None:
     """Apply the recipe's current run settings to the folds not trained yet."""
-    for run in (folder / "folds").iterdir():
-        if not RunFolder(run).is_complete:
-            write_recipe(load_run_recipe(run).run_as(recipe), run)
+    for run in RunFolder(folder).fold_runs:
+        if not run.is_complete:
+            write_recipe(load_run_recipe(run.path).run_as(recipe), run.path)
 
 
 def _resolved(recipe: Recipe) -> Recipe:
