@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mmer.display import progress
 from mmer.display.progress import counting, speed
-from mmer.display.terminal import CountTable, PlainConsole, Table, tell
+from mmer.display.terminal import CountTable, PlainConsole, Table, print_list, tell
 
 NAMES = [
     "[/angry]",
@@ -59,6 +59,18 @@ def test_a_terminal_breaks_messages_between_words() -> None:
         tell("note: a message of several words", Console(file=terminal, width=12))
     lines = os.read(ours, 1000).decode().splitlines()
     assert [line.rstrip() for line in lines] == ["note: a", "message of", "several", "words"]
+    os.close(ours)
+
+
+def test_a_terminal_breaks_lists_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    monkeypatch.setenv("COLUMNS", "12")
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        print_list("first line\n  second line")
+        monkeypatch.undo()
+    lines = os.read(ours, 1000).decode().splitlines()
+    assert [line.rstrip() for line in lines] == ["first line", "  second", "line"]
     os.close(ours)
 
 

@@ -18,7 +18,7 @@ from mmer.cli.options import (
     label_map,
     out_option,
 )
-from mmer.display.terminal import messages, results, tell
+from mmer.display.terminal import messages, print_list, results, tell
 from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_output_file, check_output_folder
 from mmer.plain_text import counted
@@ -76,7 +76,7 @@ def prepare(
     from mmer.display.progress import counting
 
     if not sources:
-        results().print(list_corpora(), soft_wrap=True)
+        print_list(list_corpora())
         return
     names = list(_sources(sources))
     if out is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mmer.cli.options import Device, ModelFolder, OutFolder, out_option
-from mmer.display.terminal import print_result, results, tell
+from mmer.display.terminal import print_list, print_result, results, tell
 from mmer.errors import MMERError, Parameter
 
 
@@ -14,7 +14,7 @@ def models() -> None:
     """List published checkpoints that can be given as MODEL: answers, license, training data, reported figures."""
     from mmer.published.catalog import list_models
 
-    results().print(list_models(), soft_wrap=True)
+    print_list(list_models())
     tell("To try one: mmer model check NAME, then mmer predict NAME RECORDING")
 
 

@@ -17,7 +17,7 @@ from mmer.cli.options import (
     out_option,
 )
 from mmer.cli.settings import complete_recipe, print_settings
-from mmer.display.terminal import print_result, tell
+from mmer.display.terminal import print_list, tell
 from mmer.runs.folder import RunFolder
 
 
@@ -36,8 +36,7 @@ def recipes(
     if recipe is not None:
         print_settings(Recipe, load_recipe(recipe))
         return
-    for name in recipe_names():
-        print_result(f"{name:<18}{summary(name)}")
+    print_list("\n".join(f"{name:<18}{summary(name)}" for name in recipe_names()))
 
 
 def train(recipe: RecipeName, overrides: RecipeSettings = None, out: OutFolder = Path("run")) -> None:

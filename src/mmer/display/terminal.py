@@ -152,6 +152,12 @@ def tell(message: object, console: Console | None = None, *, style: str = "") ->
     console.print(Text(one_line(str(message)), style=style), soft_wrap=not console.file.isatty())
 
 
+def print_list(lines: str | Text) -> None:
+    """Print lines on standard output, which a terminal breaks between words."""
+    console = results()
+    console.print(lines, soft_wrap=not console.file.isatty())
+
+
 def print_result(text: object) -> None:
     """Print a line on standard output: unchanged to a program, with control characters as symbols on a terminal."""
     line = str(text)
