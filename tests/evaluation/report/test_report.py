@@ -40,6 +40,7 @@ from mmer.training import crossval
 from mmer.training.baseline_runs import cross_validate_baseline
 
 NASTY = ' <script>alert("1")</script> 50% of $x_1$ | & #{~^} \\end{table}'
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 TEST = "ben & <b>"
 
@@ -215,6 +216,27 @@ def test_a_long_name_does_not_push_the_figures_out_of_the_page(recordings: Path,
     page = write_report(tmp_path / "majority", console=quiet()).read_text(encoding="utf-8")
     assert f'<th scope="row" class="long">{long}</th>' in page
     assert '<th scope="row">cleo</th>' in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page is not tried in a browser")
+def test_a_long_emotion_fits_a_phone(recordings: Path, tmp_path: Path):
+    from playwright.sync_api import sync_playwright
+
+    long = "exuberanthappinessbeyondallmeasuresofjoy"
+    table = Corpus.read(recordings).table
+    table["emotion"] = table["emotion"].replace({table["emotion"].iloc[0]: long})
+    Corpus(table).write(tmp_path / "corpus.parquet")
+    settings = recipe(tmp_path / "corpus.parquet", "protocol.test=[]")
+    cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet())
+    page = write_report(tmp_path / "majority", console=quiet())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 360, "height": 740})
+        opened.goto(page.as_uri())
+        assert opened.evaluate("document.documentElement.scrollWidth") == 360
+        heading = opened.locator(".shaded").first.get_by_role("columnheader", name=long)
+        assert heading.evaluate("each => each.offsetWidth") < 150
+        browser.close()
 
 
 def test_speakers_are_the_folds_where_each_is_one(validated: Path):
