@@ -126,6 +126,17 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path, monkeypatch: 
         ablate(recipe_file, ["protocol.folds=2", "protocol.validation=1"], out, ["majority"], console=quiet())
 
 
+def test_a_corpus_without_words_has_a_row_of_speech(
+    recipe_file: str, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
+    Corpus(Corpus.read(tones).table.assign(transcript=None)).write(tmp_path / "silent.parquet")
+    corpus = [f"data.corpus={tmp_path / 'silent.parquet'}"]
+    content = ablate(recipe_file, corpus, tmp_path / "out", ["speech", "majority"], console=quiet())
+    assert content.rows["speech"].learns == "speech"
+    assert content.rows["speech"].accuracy is not None
+
+
 def test_baselines_use_the_folds_of_a_cross_validation_and_every_utterance_is_tested_once(
     tiny, tmp_path: Path
 ) -> None:

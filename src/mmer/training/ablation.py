@@ -85,17 +85,20 @@ def ablate(
         overrides.append(f"data.corpus={json.dumps(str(make_spoken_once(folder, seed, console)))}")
     base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.ablate=[]"])
     overrides += ["model.fusion=mmer", "model.ablate=[]", *_protocol(folder, base)]
-    _check_space(folder, wanted, base, jobs)
+    trained = [name for name in wanted if ROWS[name].settings is not None]
+    if len(trained) == 1:  # of a corpus without words or sound, one row alone can be trained
+        base = row_recipe(recipe, overrides, ROWS[trained[0]]) or base
+    _check_space(folder, trained, base, jobs)
     results: dict[str, RowFigures] = {}
     with study_cache(folder):
         for name in wanted:
             console.rule(Text(ROWS[name].title, style="bold"))
             results[name] = _result(name, recipe, overrides, folder, jobs, console)
-    trained = "mmer" in results
+    has_mmer = "mmer" in results
     content = Ablation(
         rows=results,
-        transcripts=_transcript_conditions(folder / "mmer", console) if trained else [],
-        gradient_shares=_gradient_shares(folder / "mmer") if trained else {},
+        transcripts=_transcript_conditions(folder / "mmer", console) if has_mmer else [],
+        gradient_shares=_gradient_shares(folder / "mmer") if has_mmer else {},
     )
     content.write(folder / "ablation.json")
     ablation_report.write_markdown(content, folder / "ablation.md")
@@ -235,11 +238,11 @@ def _result(
 
 
 def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -> None:
-    """Check that the disk has room for all rows, each of which needs at most MMER's space."""
+    """Check that the disk has room for all rows, each of which needs at most the space of this recipe."""
     assert recipe.data.corpus is not None
     usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
     folds = Folds.read(folder / FOLDS_FILE).folds
-    trained = [RunFolder(folder / row) for row in rows if ROWS[row].settings is not None]
+    trained = [RunFolder(folder / row) for row in rows]
     todo = [row.fold(name).path for row in trained for name in folds if not row.fold(name).is_complete]
     if todo:
         needed = space_needed(recipe, usable, recipe.data.labels or usable.emotions)
