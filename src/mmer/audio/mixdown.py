@@ -96,9 +96,8 @@ class Mixer:
         if self._across is not None and block.samples.shape[1] < _SHORT * block.rate:
             across += self._across
         self._across, rate, windows = across, _decimated(block.rate), _windows(spectra)
-        powers = (
-            np.einsum("ccf->c", across).real / _SEGMENT
-        )  # what is inside `_BAND` alone, so twice its half
+        # what is inside `_BAND` alone, so twice its half
+        powers = np.einsum("ccf->c", across).real / _SEGMENT
         weighted = powers * np.square(weights)
         reach = max(round(_SHIFT * rate), 1)
         kept: list[int] = []

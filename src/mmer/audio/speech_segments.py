@@ -11,10 +11,8 @@ from mmer.audio.load import SAMPLING_RATE
 from mmer.audio.speech_probabilities import FRAME, SpeechProbabilities
 
 SECOND = SAMPLING_RATE / FRAME  # frames
-SPEECH, SILENCE = (
-    0.5,
-    0.35,
-)  # probabilities of speech from which it begins, and below which it ends; silero-vad's own
+# probabilities of speech from which it begins, and below which it ends; silero-vad's own
+SPEECH, SILENCE = 0.5, 0.35
 SHORTEST = 0.25  # s of speech; less is a click or a cough
 PADDING = 0.1  # s before and after speech, where a consonant is easily missed
 PAUSE = 0.5  # s of silence that ends a segment

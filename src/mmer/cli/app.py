@@ -149,9 +149,8 @@ def register(
     group.command(
         name,
         cls=Command,
-        help="\n\n".join(
-            " ".join(each.split()) for each in paragraphs
-        ),  # Typer keeps line breaks after the first
+        # Typer keeps line breaks after the first
+        help="\n\n".join(" ".join(each.split()) for each in paragraphs),
         epilog=f"Example: {example}",
         rich_help_panel=panel or None,
     )(function)
@@ -299,9 +298,8 @@ def _tell_usage_error(error: Any) -> None:
             if each.startswith(error.option_name) and os.path.exists(each):
                 message = f"{each} is read as an option; write the file as ./{each}"
     else:
-        error.message = error.message.removeprefix(
-            "Value error, "
-        )  # of pydantic, which converts choices for Typer
+        # words of pydantic, which converts choices for Typer
+        error.message = error.message.removeprefix("Value error, ")
         message = error.format_message().strip().rstrip(".")
         message = f"{message[:1].lower()}{message[1:]}"
     # A message begins with `mmer: ` anyway, as does the path of a command with `mmer `.

@@ -39,9 +39,8 @@ else:
     httpx2 = import_extra("httpx2", "the client of a service", "client")
 
 CONNECT_SECONDS = 10.0  # longest time to connect
-FIRST_PAUSE = (
-    0.5  # s before the first retry, if the service does not say how long; then twice as long each time
-)
+# s before the first retry, if the service does not say how long; then twice as long each time
+FIRST_PAUSE = 0.5
 
 
 @dataclass(kw_only=True, eq=False)

@@ -1,9 +1,8 @@
 """Record of a corpus's content in a folder of results, which detects later changes of the corpus.
 
 A folder keeps the rows of the corpus and, for each recording, its SHA-256. Later, the rows are compared value by value.
-Like git, the check reads a
-recording again only if its size, its date or the date of its directory entry has changed, so an unchanged corpus costs
-one `stat` per file. Copies are the same recording, whatever their names.
+Like git, the check reads a recording again only if its size, its date or the date of its directory entry has changed,
+so an unchanged corpus costs one `stat` per file. Copies are the same recording, whatever their names.
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -56,14 +57,14 @@ def plot_curves(
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     marker = "o" if len(history) < 40 else None
     for axes, name in zip(panels, objectives, strict=False):
-        _clean(axes)
+        clean_axes(axes)
         axes.plot(epochs, history[name], color=COLORS[name], lw=2, marker=marker, ms=3.5)
         axes.set_title(NAMES[name], loc="left", fontsize=11, color=COLORS[name], fontweight="bold")
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.margins(y=0.15)
     if judged:
         axes = panels[-1]
-        _clean(axes)
+        clean_axes(axes)
         alone = [side for side in ALONE if side in history and not np.isnan(history[side].to_numpy()).all()]
         name = "from both" if alone else "the model"
         axes.plot(epochs, scores, color=INK, lw=2, marker=marker, ms=3.5, label=name)
@@ -189,7 +190,7 @@ def plot_comparison(
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_title(title, fontsize=12.5, color=INK, loc="left")
     axes.set_xlabel("balanced accuracy", fontsize=11, color=INK)
-    _clean(axes, grid="x")
+    clean_axes(axes, grid="x")
     axes.tick_params(axis="y", labelsize=12.5, length=0)
     figure.savefig(path)
 
@@ -223,15 +224,16 @@ def plot_accuracy_by_word_errors(bins: Sequence[WordErrorBin], path: Path, *, ti
     axes.set_title(title, fontsize=12.5, color=INK, loc="left")
     axes.set_xlabel("word error rate of what was read", fontsize=11, color=INK)
     axes.set_ylabel("accuracy", fontsize=11, color=INK)
-    _clean(axes)
+    clean_axes(axes)
     figure.savefig(path)
 
 
-def _clean(axes: Axes, grid: str = "y") -> None:
+def clean_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
+    """Keep faint lines at the left and the bottom only, and draw a faint grid behind the rest."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=10, length=3)
-    axes.grid(axis="y" if grid == "y" else "x", color="#e8ecef", lw=0.8)
+    axes.grid(axis=grid, color="#e8ecef", lw=0.8)
     axes.set_axisbelow(True)
 
 

@@ -113,9 +113,8 @@ def predict_linear(
     x_test = embeddings.loc[test.table["utterance_id"]].to_numpy(np.float32)
     groups = speakers.fillna(ids) if speakers.nunique() > 1 else ids
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # with weak regularization, which is then not chosen
+        # they come with weak regularization, which is then not chosen
+        warnings.simplefilter("ignore", ConvergenceWarning)
         strength = _best_strength(kind, x_train, truth, groups.to_numpy())
         machine = _linear(kind, strength).fit(x_train, truth)
     is_svm = kind == "linear SVM"

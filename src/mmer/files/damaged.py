@@ -37,9 +37,8 @@ def damaged_file(path: Path, advice: str = "ask for another copy") -> Iterator[N
         yield
     except (MMERError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except (
-        BaseException
-    ) as error:  # parsers' errors have no common base, and a Rust panic is not an Exception
+    except BaseException as error:
+        # parsers' errors have no common base, and a Rust panic is not an Exception
         said = one_line(error)
         said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
         kind = type(error).__name__

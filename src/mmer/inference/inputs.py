@@ -240,7 +240,7 @@ def corpus_utterances(corpus: "Corpus") -> list[Utterance]:
     columns = ["audio_path", "transcript", "speaker", "start", "end", "utterance_id"]
     rows = corpus.table[columns].itertuples(index=False, name=None)
     return [
-        Utterance(audio, _known(text), None, _known(speaker), _known(start), _known(end), name)
+        Utterance(audio, _plain(text), None, _plain(speaker), _plain(start), _plain(end), name)
         for audio, text, speaker, start, end, name in rows
     ]
 
@@ -317,10 +317,6 @@ def _utterances_in_folder(folder: Path, note: Callable[[str], None]) -> Iterator
     for line in found.notes:
         note(f"{folder}: {line}")
     yield from map(Utterance, found.files)
-
-
-def _known(value: Any) -> Any:
-    return _plain(value)
 
 
 def check_several(items: object, function: str, single: str) -> None:

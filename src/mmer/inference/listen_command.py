@@ -31,8 +31,7 @@ def listen_to(
 ) -> None:
     """Answer while somebody speaks; a line for each answer on standard output, and what was heard on standard error.
 
-    An interruption (Ctrl-C) ends listening: what is being said then is
-    answered still.
+    An interruption (Ctrl-C) ends listening: what is being said then is answered still.
 
     Args:
         model: a model folder.

@@ -137,9 +137,8 @@ class MMERConfig(PreTrainedConfig):
             )
         super().__post_init__(**kwargs)
         for config in (self, self.speech_config, self.text_config):
-            if (
-                config is not None
-            ):  # parameters are float32, whatever an encoder was saved in; precision is autocast
+            if config is not None:
+                # parameters are float32, whatever an encoder was saved in; precision is autocast
                 config.dtype = "float32"
 
     @property

@@ -56,9 +56,8 @@ def fetch(load: Callable[..., Any], name: str, what: str = "encoder", /, **setti
     try:
         with quiet_transformers():
             return load(name, trust_remote_code=False, **settings)
-    except (
-        Exception
-    ) as error:  # of transformers, safetensors, pickle, tokenizers, …; they have no common base
+    except Exception as error:
+        # errors of transformers, safetensors, pickle, tokenizers, … have no common base
         told = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = (told[0] if told else type(error).__name__).rstrip(".")
         raise EncoderError(

@@ -96,9 +96,8 @@ class Watch:
 
 def _safety(path: str) -> list[tuple[bytes, bytes]]:
     """Return security headers that allow only what our page needs."""
-    own = (
-        "'self'" if not path.startswith("/docs") else "'self' 'unsafe-inline'"
-    )  # Swagger's page uses inline scripts and styles
+    # Swagger's page uses inline scripts and styles
+    own = "'self'" if not path.startswith("/docs") else "'self' 'unsafe-inline'"
     policy = (
         f"default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data: blob:; media-src blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

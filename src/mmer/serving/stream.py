@@ -65,10 +65,8 @@ class Pace:
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
         self._waited = 0.0
-        self._since, self._sound = (
-            time.monotonic(),
-            0.0,
-        )  # time when the last second of sound was complete, and sound received since
+        # time when the last second of sound was complete, and sound received since
+        self._since, self._sound = time.monotonic(), 0.0
         self.must_yield = False
 
     def came(self, seconds: float) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Group
@@ -14,7 +13,7 @@ from rich.text import Text
 from mmer.display.picture import FAINT, INK, Picture, additional_picture, ink_on
 from mmer.display.terminal import Table
 from mmer.evaluation.metrics import Metrics
-from mmer.evaluation.plots import COLORS, NAMES
+from mmer.evaluation.plots import COLORS, NAMES, clean_axes
 from mmer.evaluation.report.tables import markdown_text
 from mmer.files.writing import write_text
 from mmer.training.ablation_results import Ablation, TranscriptFigures
@@ -190,7 +189,7 @@ def _plot_shares(shares: Mapping[str, Sequence[float]], path: Path) -> Path:
         fontsize=10,
         title="mean over training",
     )
-    _clean(axes)
+    clean_axes(axes)
     figure.savefig(path)
     return path
 
@@ -230,17 +229,9 @@ def _plot_transcripts(conditions: Sequence[TranscriptFigures], speech: float | N
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("word error rate of the transcripts at test time", fontsize=11, color=INK)
     axes.set_title("MMER: balanced accuracy", fontsize=11.5, color=INK, loc="left")
-    _clean(axes)
+    clean_axes(axes)
     figure.savefig(path)
     return path
-
-
-def _clean(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=10, length=3)
-    axes.grid(axis="y", color="#e8ecef", lw=0.8)
-    axes.set_axisbelow(True)
 
 
 def _percent(share: float | None) -> str:

@@ -133,9 +133,8 @@ def plan_adaptation(
         label_map=asked.label_map,
         max_duration=processor.max_duration,
     )
-    order_labels(
-        labeled(Corpus.read(corpus), Recipe(data=data))[0], processor.labels
-    )  # before recordings are decoded
+    # before recordings are decoded
+    order_labels(labeled(Corpus.read(corpus), Recipe(data=data))[0], processor.labels)
     as_trained = model_settings(network.config, processor, folder)
     base = Recipe(data=data, model=as_trained)
     usable = leave_out_unusable(read_labeled(base), base, progress).corpus

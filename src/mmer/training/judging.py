@@ -253,6 +253,5 @@ def _keep(recipe: Recipe, folder: Path, step: int, model_folder: Path) -> None:
             average_with_start(model, recipe.model.start_from, share)
         with writing_folder(model_folder) as part:
             model.save_pretrained(part)
-    (model_folder / CALIBRATION).unlink(
-        missing_ok=True
-    )  # belongs to other weights if judging was interrupted
+    # it belongs to other weights if judging was interrupted
+    (model_folder / CALIBRATION).unlink(missing_ok=True)

@@ -127,9 +127,8 @@ def _responses(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
 
 def _counted(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
     """Build the same from counts of each letter, without the raters' identities."""
-    heard = table[
-        table["Unnamed: 0"] // 100_000 == _VOICE
-    ]  # rows are numbered from 100001, those of faces from 200001
+    # rows are numbered from 100001, those of faces from 200001
+    heard = table[table["Unnamed: 0"] // 100_000 == _VOICE]
     votes = {}
     for clip, *counts in heard[["fileName", *LETTERS]].itertuples(index=False):
         letters = [letter for letter, count in zip(LETTERS, counts, strict=True) for _ in range(count)]

@@ -31,9 +31,8 @@ _BIASES = (-10.0, 10.0)
 
 def smallest(loss: Callable[[float], float], low: float, high: float) -> float:
     """Find where a function of one number is smallest between two bounds."""
-    found: Any = minimize_scalar(
-        loss, bounds=(low, high), method="bounded"
-    )  # scipy does not declare its results
+    # scipy does not declare its results
+    found: Any = minimize_scalar(loss, bounds=(low, high), method="bounded")
     return float(found.x)
 
 

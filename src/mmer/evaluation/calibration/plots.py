@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mmer.display.picture import FAINT, INK, Picture, soft_axes
 from mmer.evaluation.calibration.calibration_error import calibration_error
 from mmer.evaluation.modalities import CONDITIONS
-from mmer.evaluation.plots import COLORS
+from mmer.evaluation.plots import COLORS, clean_axes
 from mmer.inference.calibration import Calibration
 from mmer.plain_text import counted
 
@@ -116,9 +116,5 @@ def plot_risk_coverage(curve: pd.DataFrame, path: Path, *, area: float, title: s
     axes.set_title(f"{title}\narea under the curve {area:.3f}", fontsize=12.5, color=INK, loc="left")
     axes.set_xlabel("answers that are given, the surest first", fontsize=11, color=INK)
     axes.set_ylabel("of these are wrong", fontsize=11, color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=10, length=3)
-    axes.grid(axis="y", color="#e8ecef", lw=0.8)
-    axes.set_axisbelow(True)
+    clean_axes(axes)
     figure.savefig(path)

@@ -175,9 +175,8 @@ class ScoreFolder:
             if valid(path) in touched & set(answered) and file_sha256(path) != answered[valid(path)]
         ]
         if not replaced and before and any(self.folder.glob("_speakers-*.parquet")):
-            replaced = [
-                path for path in paths if valid(path) in touched - set(answered)
-            ]  # read for the statistics of their speakers
+            # they are read for the statistics of their speakers
+            replaced = [path for path in paths if valid(path) in touched - set(answered)]
         if replaced:
             more = ", …" if len(replaced) > _SHOWN else ""
             found = (

@@ -37,9 +37,8 @@ def on_ray(job: Job, workers: int) -> Iterator[Answer]:
         ray.init(
             logging_level=logging.ERROR, log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else own)
         )
-    except (
-        Exception
-    ) as error:  # Ray raises errors of many kinds, and bare ones where this machine is too busy
+    except Exception as error:
+        # Ray raises errors of many kinds, and bare ones where this machine is too busy
         raise _reason(error) from error
     try:
         data.DataContext.get_current().enable_progress_bars = False

@@ -230,7 +230,7 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
     """Identify a model: SHA-256 over the names and contents of a model folder's files, its model card left out.
 
     Args:
-        folder: a model folder; a bundle of it, once unpacked by `mmer.inference.backends.bundle.model_folder`, has the
+        folder: a model folder; a bundle of it, once unpacked by `mmer.inference.backends.models.model_folder`, has the
             same hash.
 
     Returns:
@@ -243,7 +243,7 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
     if not files:
         raise CheckpointError(f"no model folder at {folder}, there is no file to hash; give RUN/model")
     for name, file in files.items():
-        if name == CARD:  # `write_report` writes it anew, and the model answers as before
+        if name == CARD:  # `write_model_card` writes it anew, and the model answers as before
             continue
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()

@@ -33,7 +33,7 @@ Message = dict[int, list[memoryview | int]]
 
 
 def check_graph(file: Path) -> None:
-    """Refuse a graph that `mmer export` cannot have written and that could run or grow without end.
+    """Refuse a graph that `mmer model export` cannot have written and that could run or grow without end.
 
     Its operators are ONNX's own and in one graph, without loops, conditions and functions; weights lie in the file, or
     in another file of its folder; and no constant asks for an array of more than 268 million numbers.

@@ -105,7 +105,7 @@ def read_onnx_network(folder: Path, shortest: int, device: object = None) -> Onn
     Args:
         folder: with `model.onnx`.
         shortest: see `OnnxNetwork`.
-        device: `cpu`, or null.
+        device: `cpu`, or None.
 
     Raises:
         CheckpointError, MissingExtraError: see `OnnxNetwork`.

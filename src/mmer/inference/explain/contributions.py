@@ -67,9 +67,8 @@ def sentence(
     """Say in one sentence why the model gave this answer and not the next one, with the numbers it rests on.
 
     The voice and the words are reasons if their shares reach `STANDS_OUT`; a word, a moment and a trait of the voice if
-    their drops do.
-    Where none does, the sentence says how little they matter. Where the voice or the words hardly matter, but leaving
-    out a moment or a word does, the two measures differ, and the sentence names no moment or word.
+    their drops do. Where none does, the sentence says how little they matter. Where the voice or the words hardly
+    matter, but leaving out a moment or a word does, the two measures differ, and the sentence names no moment or word.
 
     Args:
         prediction: an answer.

@@ -47,9 +47,8 @@ class Emotion2VecEncoder(Data2VecAudioEncoder):
         if attention_mask is not None:
             hidden_states = hidden_states.masked_fill(~attention_mask[:, :, None], 0.0)
         hidden_states = hidden_states + self.pos_conv_embed(hidden_states)
-        tokens = self.extra_tokens.expand(
-            hidden_states.shape[0], -1, -1
-        )  # `len` is fixed in an exported graph
+        # `len` is fixed in an exported graph
+        tokens = self.extra_tokens.expand(hidden_states.shape[0], -1, -1)
         hidden_states = self.dropout(self.layer_norm(torch.cat([tokens, hidden_states], dim=1)))
         bias = self._attention_bias(hidden_states, attention_mask)
         for layer in self.layers:
