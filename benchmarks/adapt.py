@@ -31,7 +31,7 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.inference.enrollment import enroll
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import load_recipe
-from mmer.training.adapt import adapt
+from mmer.training.adaptation.adapt import adapt
 from mmer.training.run import train
 
 KEPT_FOR_TRAINING = 24  # of 36 groups of four sentences of each old voice

@@ -1,9 +1,9 @@
 """What the cache of a frozen speech encoder costs to fill, and what an epoch costs afterward.
 
 Noise of 1 to 4 s is heard by an encoder of wav2vec2-base's shape (random weights, 94 million). The encoder of
-`transformers` runs on each clip, and the cache of `mmer.training.speech_cache` is filled with the same clips, one clip
-of each side after the other, so that other work on the machine disturbs both. Then MMER of the recipe `laptop` trains
-above the stored hidden states of all layers, without changed copies for second views.
+`transformers` runs on each clip, and the cache of `mmer.training.data.speech_cache` is filled with the same clips, one
+clip of each side after the other, so that other work on the machine disturbs both. Then MMER of the recipe `laptop`
+trains above the stored hidden states of all layers, without changed copies for second views.
 
     OMP_NUM_THREADS=1 python benchmarks/frozen_cache.py [--clips 32] [--epochs 3]
 
@@ -27,11 +27,11 @@ from transformers import AutoModel, TrainerCallback, Wav2Vec2Config, Wav2Vec2Fea
 
 from mmer.model.build import build_model
 from mmer.recipe.schema import load_recipe
-from mmer.training.data import Collator, SpeechEmotionDataset
-from mmer.training.feature_store import FeatureStore, TrainingUtterance
-from mmer.training.frozen_speech import FrozenSpeech
-from mmer.training.preparation import prepare
-from mmer.training.speech_cache import SpeechCache
+from mmer.training.data.dataset import Collator, SpeechEmotionDataset
+from mmer.training.data.feature_store import FeatureStore, TrainingUtterance
+from mmer.training.data.frozen_speech import FrozenSpeech
+from mmer.training.data.preparation import prepare
+from mmer.training.data.speech_cache import SpeechCache
 from mmer.training.trainer import MMERTrainer
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")

@@ -50,15 +50,14 @@ from mmer.model import MMERConfig, MMERForEmotionRecognition
 from mmer.model.build import build_model
 from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
 from mmer.model.encoders.compact import compact_tokenizer
-from mmer.model.gpu_attention import attention_of_any_length
+from mmer.model.gpu_settings import attention_of_any_length, tf32
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.model import CompactText
 from mmer.recipe.schema import Recipe, load_recipe
 from mmer.recipe.values import ActivationCheckpointing
-from mmer.training.arguments import tf32
-from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
-from mmer.training.preparation import prepare
+from mmer.training.data.dataset import Collator, FeatureStore, SpeechEmotionDataset
+from mmer.training.data.preparation import prepare
 from mmer.training.trainer import MMERTrainer
 
 TOKENS, CHARACTERS, RATE = 20, 20, 16_000

@@ -25,7 +25,7 @@ from mmer.evaluation.prediction_files import read_runs
 from mmer.inference import EmotionRecognizer
 from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import corpus_utterances
-from mmer.training.ablation import ablate
+from mmer.training.ablation.ablation import ablate
 
 
 def main() -> None:

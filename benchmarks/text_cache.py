@@ -2,7 +2,7 @@
 
 Two trainings of the same network on the same made utterances (4 to 40 words, 2 s of noise) take turns, an epoch each,
 in one process: one reads the transcripts with a text encoder of roberta-base's shape (random weights, 124 million)
-through the cache of `mmer.training.text_cache`, the other is given its hidden states from memory. Printed are the
+through the cache of `mmer.training.data.text_cache`, the other is given its hidden states from memory. Printed are the
 first epoch of each, the medians of the later ones, and the median of the ratio of one epoch to that of the other
 beside it, by the clock and in processor time, which other work on the machine disturbs less. There is no second view:
 its words, changed on the fly, are others in each epoch. Once with the paper's fusion and a `compact` speech encoder,
@@ -31,8 +31,8 @@ from mmer.model.build import build_model
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.recipe.model import CompactText
 from mmer.recipe.schema import Recipe, load_recipe
-from mmer.training.data import Collator, FeatureStore, Item, SpeechEmotionDataset
-from mmer.training.preparation import Preparation, prepare
+from mmer.training.data.dataset import Collator, FeatureStore, Item, SpeechEmotionDataset
+from mmer.training.data.preparation import Preparation, prepare
 from mmer.training.trainer import MMERTrainer
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")

@@ -30,8 +30,8 @@ from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.recipe.schema import load_recipe
 from mmer.runs.folder import RunFolder
-from mmer.training.baseline_runs import cross_validate_baseline
-from mmer.training.crossval import CrossValidation, cross_validate
+from mmer.training.crossval.baseline_runs import cross_validate_baseline
+from mmer.training.crossval.crossval import CrossValidation, cross_validate
 
 FIXED = ["protocol.folds=leave-one-out", "protocol.validation=0", "protocol.selection=last"]
 CONDITIONS = {"corpus": "corpus", "per speaker": "speaker"}

@@ -14,7 +14,7 @@ from mmer.cli.main import main
 from mmer.corpora.spoken import make_spoken
 from mmer.recipe.schema import load_recipe
 from mmer.training import judging
-from mmer.training.fold_runs import LOG
+from mmer.training.crossval.fold_runs import LOG
 from mmer.training.run import train
 
 SMALL = [
@@ -74,7 +74,7 @@ def drawn() -> AbstractContextManager[None]:
 def train_folds_here(
     folders: Sequence[Path], console: Console, *, jobs: int = 1, done: int = 0
 ) -> dict[str, str]:
-    """Train folds in this process, in place of `mmer.training.crossval.train_folds`, which starts one for each."""
+    """Train folds in this process, in place of `train_folds` of `mmer.training.crossval`, which starts one for each."""
     for folder in folders:
         with (folder / LOG).open("a", encoding="utf-8") as log:
             train(load_recipe(str(folder / "recipe.yaml")), folder, console=Console(file=log))

@@ -25,7 +25,7 @@ from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError
 from mmer.inference.explain import attribution
-from mmer.training import crossval
+from mmer.training.crossval import crossval
 
 DOCS = Path(__file__).parents[1] / "docs"
 ELSEWHERE = {"serve.md": "serving/test_docs.py"}

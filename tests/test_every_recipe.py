@@ -19,7 +19,7 @@ from mmer.model.encoders.compact import compact_tokenizer
 from mmer.recipe.model import CompactText
 from mmer.recipe.schema import load_recipe
 from mmer.recipes import recipe_names
-from mmer.training import crossval
+from mmer.training.crossval import crossval
 
 Mmer = Callable[..., str]
 WORDS = {

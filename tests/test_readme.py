@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from commands import SMALL, make_recordings, run, train_folds_here
 
-from mmer.training import crossval
+from mmer.training.crossval import crossval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.text.transcripts import normalize_transcript
-    from mmer.training.adapt import adapt
-    from mmer.training.adapt_published import adapt_published
-    from mmer.training.baseline_runs import cross_validate_baseline
-    from mmer.training.crossval import CrossValidation, cross_validate
+    from mmer.training.adaptation.adapt import adapt
+    from mmer.training.adaptation.adapt_published import adapt_published
+    from mmer.training.crossval.baseline_runs import cross_validate_baseline
+    from mmer.training.crossval.crossval import CrossValidation, cross_validate
     from mmer.training.run import TrainingRun, train
 
 switch_off()
@@ -59,7 +59,7 @@ _HOMES = {
     "Audit": "mmer.corpora.audit.audit",
     "Comparison": "mmer.evaluation.comparison",
     "Corpus": "mmer.corpora.corpus",
-    "CrossValidation": "mmer.training.crossval",
+    "CrossValidation": "mmer.training.crossval.crossval",
     "EmotionRecognitionPipeline": "mmer.inference.pipeline",
     "EmotionRecognizer": "mmer.inference.recognizer",
     "Explanation": "mmer.inference.explain.explain",
@@ -76,14 +76,14 @@ _HOMES = {
     "Timeline": "mmer.inference.timeline.timeline",
     "TrainingRun": "mmer.training.run",
     "Utterance": "mmer.inference.inputs",
-    "adapt": "mmer.training.adapt",
-    "adapt_published": "mmer.training.adapt_published",
+    "adapt": "mmer.training.adaptation.adapt",
+    "adapt_published": "mmer.training.adaptation.adapt_published",
     "audit": "mmer.corpora.audit.audit",
     "calibrate": "mmer.evaluation.calibration.calibrate",
     "compare": "mmer.evaluation.comparison",
     "compute_metrics": "mmer.evaluation.metrics",
-    "cross_validate": "mmer.training.crossval",
-    "cross_validate_baseline": "mmer.training.baseline_runs",
+    "cross_validate": "mmer.training.crossval.crossval",
+    "cross_validate_baseline": "mmer.training.crossval.baseline_runs",
     "embed": "mmer.inference.embedding.embed",
     "enroll": "mmer.inference.enrollment",
     "evaluate": "mmer.evaluation.evaluate",

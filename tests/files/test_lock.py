@@ -23,9 +23,9 @@ from mmer.files.own_folder import is_vacant
 from mmer.inference.backends.export import export_onnx
 from mmer.model.import_checkpoint import import_checkpoint
 from mmer.recipe.schema import load_recipe
-from mmer.training.ablation import ablate
-from mmer.training.baseline_runs import cross_validate_baseline
-from mmer.training.crossval import cross_validate
+from mmer.training.ablation.ablation import ablate
+from mmer.training.crossval.baseline_runs import cross_validate_baseline
+from mmer.training.crossval.crossval import cross_validate
 from mmer.training.run import train
 
 

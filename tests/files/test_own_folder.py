@@ -16,7 +16,7 @@ from mmer.files.own_folder import check_own_folder
 from mmer.inference.backends.export import export_onnx
 from mmer.inference.enrollment import enroll
 from mmer.model.import_checkpoint import import_checkpoint
-from mmer.training.ablation import ablate
+from mmer.training.ablation.ablation import ablate
 
 QUIET = Console(file=io.StringIO())
 NOWHERE = Path("nowhere")

@@ -18,8 +18,8 @@ from mmer.inference.golden import GoldenAnswers
 from mmer.inference.timeline.archive import TimelinesSettings
 from mmer.runs.result_file import ResultFile
 from mmer.runs.versions import Versions
-from mmer.training.ablation_results import Ablation
-from mmer.training.preparation import Splits
+from mmer.training.ablation.results import Ablation
+from mmer.training.data.preparation import Splits
 
 WRITTEN = Path(__file__).parent / "version_0"
 """Files of the tiny corpus of tones as mmer wrote them before the files had a version."""

@@ -16,9 +16,9 @@ from mmer.evaluation.report.page import write_report
 from mmer.inference import EmotionRecognizer
 from mmer.model.build import fusion_note, with_fusion
 from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
-from mmer.training import crossval
-from mmer.training.crossval import cross_validate
-from mmer.training.preparation import prepare, write_preparation
+from mmer.training.crossval import crossval
+from mmer.training.crossval.crossval import cross_validate
+from mmer.training.data.preparation import prepare, write_preparation
 from mmer.training.run import train
 
 Tiny = Callable[..., Recipe]

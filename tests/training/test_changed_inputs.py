@@ -14,8 +14,8 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import RecipeError
 from mmer.evaluation.evaluate import evaluate
 from mmer.recipe.schema import Recipe
-from mmer.training.baseline_runs import cross_validate_baseline
-from mmer.training.crossval import cross_validate
+from mmer.training.crossval.baseline_runs import cross_validate_baseline
+from mmer.training.crossval.crossval import cross_validate
 from mmer.training.run import train
 
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mmer import EmotionRecognizer, MMERForEmotionRecognition, export_onnx
 from mmer.inference.archive.score import score
+from mmer.model.gpu_settings import tf32
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
-from mmer.training.arguments import tf32
 from mmer.training.run import TrainingRun, train
 
 pytestmark = pytest.mark.gpu

@@ -18,8 +18,8 @@ from mmer.model import MMERForEmotionRecognition
 from mmer.model.build import build_model
 from mmer.recipe.schema import Recipe
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
-from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
-from mmer.training.preparation import prepare
+from mmer.training.data.dataset import Collator, FeatureStore, SpeechEmotionDataset
+from mmer.training.data.preparation import prepare
 from mmer.training.run import train
 from mmer.training.trainer import MMERTrainer
 

@@ -14,16 +14,16 @@ from transformers.training_args import ParallelMode
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.plots import NAMES
 from mmer.model.build import build_model
+from mmer.model.gpu_settings import tf32
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import (
     OneDeviceArguments,
     devices_told,
     loading_processes,
-    tf32,
     training_arguments,
 )
-from mmer.training.data import Collator, FeatureStore, SpeechEmotionDataset
-from mmer.training.preparation import prepare
+from mmer.training.data.dataset import Collator, FeatureStore, SpeechEmotionDataset
+from mmer.training.data.preparation import prepare
 from mmer.training.selection import CHOICE, judge_epoch, out_of_patience, trained_conditions
 from mmer.training.trainer import SIMILAR, MMERTrainer
 

@@ -49,7 +49,7 @@ def train(recipe: RecipeName, overrides: RecipeSettings = None, out: OutFolder =
 
     _check_recipe(recipe, out)
     if RunFolder(Path(recipe)).is_cross_validation:
-        from mmer.training.final import final_recipe
+        from mmer.training.crossval.final import final_recipe
 
         settings, expected = final_recipe(Path(recipe), overrides or [])
     else:
@@ -98,11 +98,11 @@ def crossval(
         out = out or Path("crossval")
         _check_recipe(recipe, out)
         settings = load_recipe(recipe, overrides or [])
-        from mmer.training.crossval import cross_validate
+        from mmer.training.crossval.crossval import cross_validate
 
         cross_validate(settings, out, folds.split(",") if folds else None, jobs)
         return
-    from mmer.training.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
+    from mmer.training.crossval.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
 
     if embedded := embeddings_of(system):
         chosen, standardizes, (file, column) = embedded[0], False, embedded[1:]
@@ -135,10 +135,10 @@ def ablate(
     from mmer.recipe.schema import load_recipe
 
     load_recipe(recipe, overrides or [])
-    from mmer.training.ablation_rows import wanted_rows
+    from mmer.training.ablation.rows import wanted_rows
 
     wanted = wanted_rows(rows.split(",") if rows else None)
-    from mmer.training.ablation import ablate as ablate_recipe
+    from mmer.training.ablation.ablation import ablate as ablate_recipe
 
     ablate_recipe(recipe, overrides or [], out, wanted, jobs)
 
@@ -171,13 +171,13 @@ def adapt(
     from mmer.recipe.schema import Recipe, changed_recipe
 
     if published_kind(model) is not None:
-        from mmer.training.adapt_published import adapt_published
+        from mmer.training.adaptation.adapt_published import adapt_published
 
         adapt_published(model, corpus, out, overrides or [])
         return
     check_trainable(model)
     changed_recipe(Recipe(model=Model(start_from=Path(model))), overrides or [])
-    from mmer.training.adapt import adapt as adapt_model
+    from mmer.training.adaptation.adapt import adapt as adapt_model
 
     adapt_model(model, corpus, out, overrides or [])
 

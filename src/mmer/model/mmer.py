@@ -113,7 +113,7 @@ class MMERForEmotionRecognition(PreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         emotions = len(config.id2label or {})
         self.classifier = nn.Linear(self.fusion.output_size, emotions)
-        # The linear classifiers are fitted by mmer.training.linear_classifiers, not by gradients.
+        # The linear classifiers are fitted by mmer.training.linear.linear_classifiers, not by gradients.
         self.functionals_classifier = self.words_classifier = None
         if config.functionals_share:
             self.functionals_classifier = nn.Linear(config.speech_functionals, emotions).requires_grad_(False)

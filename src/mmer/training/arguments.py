@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -114,19 +112,3 @@ def devices_told(recipe: Recipe) -> list[str]:
             f"one of {count} GPUs is used; start the command with torchrun --nproc-per-node {count} -m to use all"
         )
     return lines
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Enable or disable TF32 for float32 products and convolutions on a GPU, and restore the state afterwards."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(products)
-        torch.backends.cudnn.allow_tf32 = convolutions

@@ -22,8 +22,8 @@ from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space_needed
-from mmer.training.data import Collator, SpeechEmotionDataset
-from mmer.training.feature_store import (
+from mmer.training.data.dataset import Collator, SpeechEmotionDataset
+from mmer.training.data.feature_store import (
     MEMORY,
     Features,
     FeatureStore,
@@ -31,20 +31,20 @@ from mmer.training.feature_store import (
     speaker_prior,
     speaker_statistics,
 )
-from mmer.training.frozen_speech import FrozenSpeech
-from mmer.training.linear_classifiers import fit_linear_classifiers
-from mmer.training.other_speakers import functionals_of_more_speakers
-from mmer.training.preparation import (
+from mmer.training.data.frozen_speech import FrozenSpeech
+from mmer.training.data.preparation import (
     Preparation,
     as_judged,
     as_recognized,
 )
+from mmer.training.data.rehearsal import learned_before, without_rehearsal
+from mmer.training.data.second_views import TrainingViews, choose_views
+from mmer.training.data.speech_cache import SpeechCache
+from mmer.training.linear.linear_classifiers import fit_linear_classifiers
+from mmer.training.linear.other_speakers import functionals_of_more_speakers
 from mmer.training.progress import TrainingProgress
 from mmer.training.pull_to_start import PullToStart
-from mmer.training.rehearsal import learned_before, without_rehearsal
-from mmer.training.second_views import TrainingViews, choose_views
 from mmer.training.selection import best_step, epoch_of, is_over
-from mmer.training.speech_cache import SpeechCache
 from mmer.training.starting_model import starting_model
 from mmer.training.trainer import TEXT_CACHE, MMERTrainer
 

@@ -33,15 +33,15 @@ from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
 from mmer.training.checkpoints import REFIT, last_checkpoint
-from mmer.training.fitting import is_cached
-from mmer.training.preparation import (
+from mmer.training.data.preparation import (
     SPLITS,
     Preparation,
     as_judged,
 )
+from mmer.training.data.speech_cache import SpeechCache
+from mmer.training.fitting import is_cached
 from mmer.training.selection import COMPARED, SELECTED, best_step, epoch_of
 from mmer.training.selection_bias import selection_bias
-from mmer.training.speech_cache import SpeechCache
 from mmer.training.starting_model import average_with_start
 
 

@@ -20,10 +20,10 @@ from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import counted
 from mmer.runs.reports_to_parent import EpochProgress, has_parent
-from mmer.training.preparation import SPLITS
+from mmer.training.data.preparation import SPLITS
+from mmer.training.data.skipped import CUT, LEFT_OUT
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table
-from mmer.training.skipped import CUT, LEFT_OUT
 
 
 class TrainingProgress(TrainerCallback):

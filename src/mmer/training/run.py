@@ -25,21 +25,21 @@ from mmer.runs.resume import refuse_other
 from mmer.runs.versions import Versions
 from mmer.training.changed_inputs import keep_sources, source_changes
 from mmer.training.checkpoints import last_checkpoint, prune
-from mmer.training.fitting import fit, refit
-from mmer.training.judging import judge_run
-from mmer.training.preparation import (
+from mmer.training.data.preparation import (
     Preparation,
     prepare,
     read_preparation,
     write_preparation,
     write_recipe,
 )
+from mmer.training.data.rehearsal import without_rehearsal
+from mmer.training.data.second_views import choose_views, told
+from mmer.training.data.speech_cache import study_cache
+from mmer.training.fitting import fit, refit
+from mmer.training.judging import judge_run
 from mmer.training.progress import summary
-from mmer.training.rehearsal import without_rehearsal
-from mmer.training.second_views import choose_views, told
 from mmer.training.selection import is_over
 from mmer.training.software import note_changes, versions_now
-from mmer.training.speech_cache import study_cache
 from mmer.training.starting_model import check_start
 from mmer.training.trainer import TEXT_CACHE
 

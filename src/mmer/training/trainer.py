@@ -29,18 +29,19 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from mmer.errors import MMERError, TrainingError, is_out_of_memory
 from mmer.files.writing import writable
 from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
-from mmer.model.gpu_attention import attention_of_any_length
+from mmer.model.gpu_settings import attention_of_any_length, tf32
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import Kept, backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
-from mmer.training.arguments import tf32, training_arguments
+from mmer.training.arguments import training_arguments
 from mmer.training.checkpoints import reading_checkpoint
-from mmer.training.data import Batch, Collator, SpeechEmotionDataset
+from mmer.training.data.dataset import Batch, Collator, SpeechEmotionDataset
+from mmer.training.data.order import EpochSampler
+from mmer.training.data.text_cache import KeyedCollator, TextCache
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.non_finite import Suspects, found_out, suspects
-from mmer.training.order import EpochSampler
 from mmer.training.parameter_groups import parameter_groups
 from mmer.training.selection import (
     COMPARED,
@@ -51,7 +52,6 @@ from mmer.training.selection import (
     logits_by_condition,
     trained_conditions,
 )
-from mmer.training.text_cache import KeyedCollator, TextCache
 from mmer.training.trackers import Tracker
 
 TEXT_CACHE = "text_cache"

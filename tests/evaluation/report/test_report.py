@@ -36,8 +36,8 @@ from mmer.inference import EmotionRecognizer
 from mmer.inference.inputs import corpus_utterances
 from mmer.model.encoders.speech import FUNCTIONALS_SCALE
 from mmer.recipe.schema import load_recipe
-from mmer.training import crossval
-from mmer.training.baseline_runs import cross_validate_baseline
+from mmer.training.crossval import crossval
+from mmer.training.crossval.baseline_runs import cross_validate_baseline
 
 NASTY = ' <script>alert("1")</script> 50% of $x_1$ | & #{~^} \\end{table}'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

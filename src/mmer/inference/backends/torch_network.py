@@ -14,7 +14,7 @@ from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError, MMERError
 from mmer.files.damaged import damaged_file
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Array, Inputs, Network, NetworkOutput, Symbols
-from mmer.model.gpu_attention import attention_of_any_length
+from mmer.model.gpu_settings import attention_of_any_length
 from mmer.model.missing_modalities import Encoding
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes

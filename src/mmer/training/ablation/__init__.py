@@ -1,0 +1,1 @@
+"""The ablation: rows, study, results and report."""

@@ -1,0 +1,1 @@
+"""Adaptation of trained and of published models to a corpus."""

@@ -1,0 +1,1 @@
+"""What a run learns from: its utterances, their splits, features and batches."""

@@ -1,0 +1,169 @@
+"""Utterances that a model learned from before, which it learns from again beside new ones, so that it forgets less.
+
+Of each emotion, `REHEARSED` are drawn for each new training utterance; the linear classifiers, which need many and are
+fitted in a moment, take all up to `MOST_LEARNED`. Those of speakers and recordings that validate or test are left out.
+"""
+
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from mmer.audio.load import SAMPLING_RATE, load_audio
+from mmer.corpora.corpus import Corpus
+from mmer.display.progress import counting
+from mmer.errors import AudioError
+from mmer.recipe.schema import Recipe
+from mmer.runs.folder import RunFolder
+from mmer.text.names import folded, meant
+from mmer.training.data.feature_store import FeatureStore, TrainingUtterance
+
+REHEARSED = 4
+"""Utterances for each new one of the same emotion."""
+MOST_REHEARSED = 100
+"""Of an emotion."""
+MOST_LEARNED = 2000
+PREFIX = "rehearsed "
+"""Of ids and speakers, which another corpus may use for other utterances and people."""
+_SEED = 0
+
+
+def learned_corpus(model_folder: Path) -> Path | None:
+    """Find the corpus of the run that trained a model; None where the model or the recordings have been moved."""
+    run = RunFolder(model_folder.parent)
+    if model_folder != run.model or not run.is_run or not run.corpus.is_file():
+        return None
+    paths = Corpus.read(run.corpus).table["audio_path"].dropna().tolist()
+    return run.corpus if not paths or any(map(os.path.isfile, paths)) else None
+
+
+def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
+    """Add utterances of `data.rehearsal`, if the recipe names one, to the training split.
+
+    Args:
+        corpus: utterances with their splits.
+        recipe: the recipe, of which `data` is read.
+
+    Raises:
+        CorpusError: `data.rehearsal` cannot be read.
+    """
+    old = _rehearsable(corpus, recipe)
+    rows = []
+    for emotion, new in corpus.table[corpus.table["split"] == "train"].groupby("emotion", sort=True):
+        candidates = old[old["emotion"] == emotion]
+        rows += islice(_usable(candidates, recipe), min(MOST_REHEARSED, REHEARSED * len(new)))
+    if not rows:
+        return corpus
+    rehearsed = _renamed(pd.DataFrame(rows))
+    table = pd.concat([corpus.table, rehearsed[rehearsed.columns.intersection(corpus.table.columns)]])
+    return Corpus(table.reset_index(drop=True), source=corpus.source, notes=corpus.notes)
+
+
+def learned_before(corpus: Corpus, recipe: Recipe, store: FeatureStore, console: Console) -> Corpus | None:
+    """Return the utterances of `data.rehearsal` with emotions that the training split has, at most `MOST_LEARNED`.
+
+    Args:
+        corpus, recipe: as for `with_rehearsal`, or its result.
+        store: receives the features of each recording, which is decoded once.
+        console: where the progress is shown.
+
+    Returns:
+        The utterances; None where there are none.
+
+    Raises:
+        CorpusError: as for `with_rehearsal`.
+    """
+    old = _rehearsable(corpus, recipe)
+    trained = corpus.table["emotion"][corpus.table["split"] == "train"]
+    old = old[old["emotion"].isin(trained)]
+    if old.empty:
+        return None
+    candidates = Corpus(_renamed(old))
+    most = min(len(candidates), MOST_LEARNED)
+    usable: list[int] = []
+    with counting(console, "reading recordings learned before", most) as progress:
+        for row, utterance in enumerate(TrainingUtterance.of(candidates)):
+            if _is_stored(utterance, recipe, store):
+                usable.append(row)
+                progress(len(usable))
+            if len(usable) == most:
+                break
+    return Corpus(candidates.table.iloc[usable].reset_index(drop=True)) if usable else None
+
+
+def without_rehearsal(corpus: Corpus) -> Corpus:
+    """Return the utterances that `with_rehearsal` did not add."""
+    return corpus.select(~corpus.table["utterance_id"].str.startswith(PREFIX))
+
+
+def _rehearsable(corpus: Corpus, recipe: Recipe) -> pd.DataFrame:
+    """Return what may be rehearsed beside the utterances of a corpus, in random order."""
+    if recipe.data.rehearsal is None:
+        return corpus.table[:0]
+    read = Corpus.read(recipe.data.rehearsal)
+    renamed = {name: label for name, label in recipe.data.label_map.items() if meant(name, read.emotions)}
+    old = read.with_labels(label_map=renamed)[0].table
+    if (old["split"] == "train").any():  # of the corpus of a run, the other splits measure the model
+        old = old[old["split"] == "train"]
+    held_out = corpus.table[corpus.table["split"] != "train"]
+    for column, same in (("speaker", _who), ("audio_path", os.path.realpath)):
+        unwanted = set(map(same, held_out[column].dropna()))
+        old = old[~old[column].map(same, na_action="ignore").isin(unwanted)]
+    return old.sample(frac=1, random_state=_SEED)
+
+
+def _usable(old: pd.DataFrame, recipe: Recipe) -> Iterator[dict[Hashable, Any]]:
+    return (row for row in old.to_dict("records") if _is_usable(row, recipe))
+
+
+def _renamed(table: pd.DataFrame) -> pd.DataFrame:
+    """Make a table of rehearsed utterances."""
+    table = table.assign(split="train")
+    table["utterance_id"] = PREFIX + table["utterance_id"]
+    table["speaker"] = PREFIX + table["speaker"].map(_without_prefix, na_action="ignore")
+    return table
+
+
+def _without_prefix(speaker: str) -> str:
+    """Return the name of a speaker whom the corpus of an adapted model may have from an earlier rehearsal."""
+    return speaker.removeprefix(PREFIX)
+
+
+def _who(speaker: str) -> str:
+    return folded(_without_prefix(speaker))
+
+
+def _is_usable(row: Mapping[Hashable, Any], recipe: Recipe) -> bool:
+    """Tell whether an utterance can be read, as one that is trained on has to be."""
+    if pd.isna(row["audio_path"]):
+        return _takes_words_alone(recipe)
+    start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
+    try:
+        waveform = load_audio(row["audio_path"], start=start, end=end)
+    except AudioError:
+        return False
+    return len(waveform) <= recipe.data.max_duration * SAMPLING_RATE
+
+
+def _is_stored(utterance: TrainingUtterance, recipe: Recipe, store: FeatureStore) -> bool:
+    """Tell whether an utterance can be read, and store the features of its recording if it can."""
+    if utterance.audio_path is None:
+        return _takes_words_alone(recipe)
+    if utterance in store:
+        return True
+    try:
+        waveform = store.waveform(utterance)
+    except AudioError:
+        return False
+    fits = len(waveform) <= recipe.data.max_duration * store.processor.sampling_rate
+    if fits:
+        store.keep(utterance, waveform)
+    return fits
+
+
+def _takes_words_alone(recipe: Recipe) -> bool:
+    return recipe.model.fusion == "text" or recipe.missing_modality_embeddings

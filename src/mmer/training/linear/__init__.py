@@ -1,0 +1,1 @@
+"""Linear classifiers that are fitted, not trained by steps."""
