@@ -111,6 +111,7 @@ class TestPredictions:
                 theirs.channel,
             )
             assert ours.probabilities == pytest.approx(theirs.probabilities, abs=2e-6)
+            assert ours.utterance_id == f"{found.recording} at {ours.start:.2f} s"
         assert len(found.to_frame()) == len(expected.to_frame())
 
     def test_for_asyncio(

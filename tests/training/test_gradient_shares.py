@@ -63,7 +63,8 @@ def test_activation_checkpointing_changes_no_share(recompute: ActivationCheckpoi
     assert measured(recompute) == pytest.approx(plain, rel=1e-4)
 
 
-def test_random_numbers_go_on_as_if_nothing_had_been_measured() -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_random_numbers_go_on_as_if_nothing_had_been_measured(fails: bool) -> None:
     masked = speech_config("wav2vec2-group", apply_spec_augment=True, mask_time_prob=0.5, mask_time_length=2)
     model = tiny_model(dropout=0.5, speech_config=masked).train()
     inputs = batch(model)
@@ -71,7 +72,10 @@ def test_random_numbers_go_on_as_if_nothing_had_been_measured() -> None:
     def drawn(measured: bool) -> tuple[float, float]:
         np.random.seed(1)
         torch.manual_seed(1)
-        if measured:
+        if measured and fails:
+            with pytest.raises(IndexError, match="out of bounds"):  # after SpecAugment has drawn
+                gradient_shares(model, {**inputs, "labels": inputs["labels"] + 100})
+        elif measured:
             gradient_shares(model, inputs)
         return np.random.rand(), torch.rand(()).item()
 

@@ -164,11 +164,13 @@ def _unpredicted(utterance: Utterance) -> Prediction:
 
 def timeline_of(utterance: Utterance, found: TimelineAnswer) -> "Timeline":
     """Make the timeline of a recording from the answer of the service."""
+    from mmer.inference.timeline.segments import segment_name
     from mmer.inference.timeline.timeline import Timeline
 
+    recording = str(utterance.utterance_id)
     segments = [
         Prediction(
-            utterance_id=str(utterance.utterance_id),
+            utterance_id=segment_name(recording, segment.start),
             audio_path=utterance.path,
             duration=segment.end - segment.start,
             **segment.model_dump(exclude={"confidence"}),
@@ -176,7 +178,7 @@ def timeline_of(utterance: Utterance, found: TimelineAnswer) -> "Timeline":
         for segment in found.segments
     ]
     return Timeline(
-        recording=str(utterance.utterance_id),
+        recording=recording,
         duration=found.duration,
         labels=found.labels,
         segments=segments,

@@ -65,6 +65,8 @@ def _norm(norms: list[Any]) -> float:
 def _same_random_numbers() -> Iterator[None]:
     """Restore the random generators of PyTorch and of numpy, which SpecAugment uses."""
     numpy = np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    np.random.set_state(numpy)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(numpy)

@@ -518,6 +518,7 @@ def test_a_part_is_not_used_again_where_a_speaker_has_other_clips_since(
         ({"model": "functionals", "pooling": "max"}, MMERError, "leave out pooling"),
         ({"model": "functionals", "transcription": "ctc"}, MMERError, "this model does not read"),
         ({"model": "no/such/model"}, CheckpointError, "there is no folder no/such/model"),
+        ({"rows": 0}, CorpusError, "made here: holds no utterances"),
     ],
 )
 def test_what_cannot_be_given_is_refused_in_one_line_before_anything_is_written(
@@ -538,6 +539,7 @@ def test_what_cannot_be_given_is_refused_in_one_line_before_anything_is_written(
     model = models[name]() if name in models else name
     out = tmp_path / "out" / asked.pop("out", "e.parquet")
     out.parent.mkdir()
+    corpus = Corpus(corpus.table.head(asked.pop("rows", len(corpus))), source="made here")
     with pytest.raises(error, match=said) as raised:
         embed(model, corpus, out, **asked, device="cpu")
     assert "\n" not in str(raised.value)

@@ -20,7 +20,7 @@ from mmer.corpora.content import file_sha256, file_states
 from mmer.corpora.corpus import Corpus
 from mmer.display.progress import speed
 from mmer.display.terminal import messages
-from mmer.errors import MMERError, Parameter
+from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import only_writer
 from mmer.files.writing import write_bytes
@@ -112,6 +112,7 @@ def embed(
 
     Raises:
         CheckpointError, EncoderError: there is no such model, or it is damaged or of a kind that is not supported.
+        CorpusError: the corpus has no utterances.
         MissingExtraError: openSMILE is not installed, for `egemaps`.
         MMERError: the model cannot give what is asked for, the file cannot be written, is there and holds something
             else than the same model gave with the same settings, another process writes it, or no utterance can be
@@ -123,6 +124,8 @@ def embed(
             raise MMERError(f"{name} is {value!r}; it must be {' or '.join(get_args(known))}")
     if level == "frame" and pooling:
         raise MMERError("frames are given as they are, before pooling; leave out ", Parameter("pooling"))
+    if not len(corpus):
+        raise CorpusError(f"{corpus.source}: holds no utterances")
     file = EmbeddingFile(Path(out), level)
     file.check([path for path in (corpus.source, os.fspath(model)) if Path(path).exists()])
     folder = None if is_functionals(model) else source_folder(model)
