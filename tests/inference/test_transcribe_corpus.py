@@ -80,6 +80,20 @@ def test_it_goes_on_after_an_interruption(corpus: Corpus, whisper: Path, tmp_pat
     assert not kept.exists()
 
 
+def test_a_table_that_another_call_writes_is_refused(corpus: Corpus, whisper: Path, tmp_path: Path) -> None:
+    out, source = tmp_path / "heard.csv", f"whisper:{whisper}"
+
+    def again(done: int) -> None:
+        with pytest.raises(MMERError) as refused:
+            transcribe(corpus, source, out, device="cpu")
+        assert str(refused.value) == (
+            f"{out}: another process is writing it; wait for it, or name another file"
+        )
+
+    transcribe(corpus, source, out, device="cpu", progress=again)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.wav", "heard.csv"]
+
+
 def test_the_ctc_head_of_a_model(
     corpus: Corpus, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
+from mmer.files.lock import only_file_writer
 from mmer.files.writing import check_output_file
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
@@ -47,7 +48,7 @@ def transcribe(
         transcripts.
 
     Raises:
-        MMERError: there is no such source, or it has no CTC head or does not read.
+        MMERError: there is no such source, it has no CTC head or does not read, or another process writes the table.
         EncoderError, CheckpointError: the model cannot be loaded.
     """
     kind, _, model = source.partition(":")
@@ -60,29 +61,30 @@ def transcribe(
         out, [*([corpus.source] if corpus.source else []), *([model] if os.path.isdir(model) else [])]
     )
     journal = Journal(out.with_name(f"{out.name}.part.jsonl"))
-    contents = _contents(corpus)
-    source_content = model_hash(model) if os.path.isdir(model) else None
-    heard = _kept(journal, source, source_content, contents)
-    utterances = [
-        utterance
-        for utterance in corpus_utterances(corpus)
-        if utterance.audio is not None and utterance.utterance_id not in heard
-    ]
-    if utterances:
-        hear = _with_whisper if kind == "whisper" else _with_ctc
-        transcripts = hear(utterances, model, device)
-        with journal.appending() as append:
-            for name, text in transcripts:
-                said = {"utterance_id": name, "source": source, "model": source_content, RECOGNIZED: text}
-                append({**said, "content": contents[name]})
-                heard[name] = text
-                if progress:
-                    progress(len(heard))
-    texts = [heard.get(name) for name in corpus.table["utterance_id"]]
-    table = corpus.table.assign(**{RECOGNIZED: np.array(texts, dtype=object)})
-    written = Corpus(table, source=corpus.source, notes=corpus.notes)
-    written.write(out)
-    journal.path.unlink(missing_ok=True)
+    with only_file_writer(journal.path, out):
+        contents = _contents(corpus)
+        source_content = model_hash(model) if os.path.isdir(model) else None
+        heard = _kept(journal, source, source_content, contents)
+        utterances = [
+            utterance
+            for utterance in corpus_utterances(corpus)
+            if utterance.audio is not None and utterance.utterance_id not in heard
+        ]
+        if utterances:
+            hear = _with_whisper if kind == "whisper" else _with_ctc
+            transcripts = hear(utterances, model, device)
+            with journal.appending() as append:
+                for name, text in transcripts:
+                    said = {"utterance_id": name, "source": source, "model": source_content, RECOGNIZED: text}
+                    append({**said, "content": contents[name]})
+                    heard[name] = text
+                    if progress:
+                        progress(len(heard))
+        texts = [heard.get(name) for name in corpus.table["utterance_id"]]
+        table = corpus.table.assign(**{RECOGNIZED: np.array(texts, dtype=object)})
+        written = Corpus(table, source=corpus.source, notes=corpus.notes)
+        written.write(out)
+        journal.path.unlink(missing_ok=True)
     pairs = [
         (said, text)
         for said, text in zip(corpus.table["transcript"], texts, strict=True)
