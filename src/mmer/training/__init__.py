@@ -1,1 +1,1 @@
-"""Training: one run, cross-validation, baselines over folds, ablation."""
+"""Training: one run; its data, cross-validation, ablation and adaptation in folders."""
