@@ -248,6 +248,9 @@ class TestRefusals:
         assert "name it 'file'" in detail(response, 422)
         response = httpx2.post(f"{url}/v1/predict", files={"file": b"x"}, data={"audio": "x"})
         assert "a file named 'file'" in detail(response, 422)
+        two = [("file", ("one.wav", b"x")), ("file", ("two.wav", b"x"))]
+        response = httpx2.post(f"{url}/v1/predict", files=two)
+        assert detail(response, 422).endswith("it has more than one file; /v1/predict/batch takes several")
 
     def test_too_large_is_refused_from_the_header(self, url: str) -> None:
         """Nothing but the header is sent, so nothing else can have been read."""

@@ -161,6 +161,9 @@ async def _form(
             _, options = parse_options_header(part.content_disposition)
             if options.get(b"name") == b"file" and b"filename" not in options:
                 part.content_disposition = b'form-data; name="file"; filename=""'
+                options[b"filename"] = b""
+            if b"filename" in options and most == self._current_files == 1:
+                raise MultiPartException("it has more than one file; /v1/predict/batch takes several")
             super().on_headers_finished()
 
     parser = Parser(request.headers, body, max_files=most, max_fields=10 * most)
