@@ -312,3 +312,33 @@ def test_a_row_that_the_recipe_is_already_is_not_trained_again(recipe_file: str,
     assert content.rows["no-ctc"].note == "the recipe is without it already"
     assert not (tmp_path / "out" / "no-ctc").exists()
     assert "the recipe is without it already" in (tmp_path / "out" / "ablation.md").read_text()
+
+
+def test_a_row_joins_those_that_the_folder_has(
+    recipe_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
+    out = tmp_path / "out"
+    first = ablate(recipe_file, ["objectives.ctc_weight=0"], out, ["speech", "no-ctc"], console=quiet())
+    trained = (out / "speech" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns
+    both = ablate(recipe_file, ["objectives.ctc_weight=0"], out, ["majority"], console=quiet())
+    assert list(both.rows) == ["speech", "no-ctc", "majority"]
+    assert {name: both.rows[name] for name in first.rows} == first.rows
+    assert Ablation.read(out / "ablation.json") == both
+    assert "| speech only |" in (out / "ablation.md").read_text()
+    assert (out / "speech" / "folds" / "split" / "model" / "model.safetensors").stat().st_mtime_ns == trained
+    # What the folder has was trained with other settings: nothing is put beside it.
+    with pytest.raises(RecipeError, match=r"speech: .*different in training\.epochs; use another folder"):
+        ablate(recipe_file, ["training.epochs=2"], out, ["naive"], console=quiet())
+    assert not (out / "naive").exists()
+
+
+def test_a_corpus_without_recordings_has_rows_of_text(
+    recipe_file: str, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossval, "train_folds", train_folds_here)
+    Corpus(Corpus.read(tones).table.assign(audio_path=None)).write(tmp_path / "words.parquet")
+    corpus = [f"data.corpus={tmp_path / 'words.parquet'}"]
+    content = ablate(recipe_file, corpus, tmp_path / "out", ["text", "majority"], console=quiet())
+    assert content.rows["text"].accuracy is not None
+    assert content.rows["majority"].accuracy == pytest.approx(1 / 3)

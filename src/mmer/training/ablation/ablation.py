@@ -39,6 +39,7 @@ from mmer.training.data.speech_cache import study_cache
 from mmer.training.gradient_shares import PREFIX
 
 NEUTRAL = "neutral"
+_RESULTS = "ablation.json"
 _ANSWERS_OF = "answers of"
 """Key of the model and corpus of stored answers, in the metadata of their file."""
 CONDITIONS = ("gold", "wer:0.1", "wer:0.2", "wer:0.4", "wer:0.6", "none")
@@ -57,7 +58,8 @@ def ablate(
     """Cross-validate each row on the same folds, and compare the rows with each other and with the paper.
 
     Folds are those of `protocol.folds`; where it is None, the single split that `mmer train` makes. The same call
-    resumes an interrupted ablation; trained folds are kept.
+    resumes an interrupted ablation; trained folds are kept. Rows that the folder has from an earlier call stay, and are
+    compared with those of this one.
 
     Args:
         recipe: name or path of the recipe for MMER; `demo` without a corpus makes *spoken* in the folder.
@@ -78,7 +80,8 @@ def ablate(
     check_output_folder(out)
     folder = Path(out).resolve()
     check_own_folder(folder, "an ablation", FOLDS_FILE, before=(RECORDINGS, TABLE))
-    wanted = wanted_rows(rows)
+    before = _rows_before(folder)
+    wanted = wanted_rows([*before, *rows] if rows is not None else None)
     overrides = list(overrides)
     if recipe == "demo" and load_recipe(recipe, overrides).data.corpus is None:
         seed = load_recipe(recipe, overrides).training.seed
@@ -86,21 +89,21 @@ def ablate(
     base = load_recipe(recipe, [*overrides, "model.fusion=mmer", "model.ablate=[]"])
     overrides += ["model.fusion=mmer", "model.ablate=[]", *_protocol(folder, base)]
     trained = [name for name in wanted if ROWS[name].settings is not None]
-    if len(trained) == 1:  # of a corpus without words or sound, one row alone can be trained
-        base = row_recipe(recipe, overrides, ROWS[trained[0]]) or base
+    base = _base(recipe, overrides, trained)
     _check_space(folder, trained, base, jobs)
     results: dict[str, RowFigures] = {}
     with study_cache(folder):
-        for name in wanted:
+        # Earlier rows first: one of another recipe is refused before anything is trained.
+        for name in sorted(wanted, key=lambda name: name not in before):
             console.rule(Text(ROWS[name].title, style="bold"))
-            results[name] = _result(name, recipe, overrides, folder, jobs, console)
+            results[name] = _result(name, recipe, overrides, base, folder, jobs, console)
     has_mmer = "mmer" in results
     content = Ablation(
-        rows=results,
+        rows={name: results[name] for name in wanted},
         transcripts=_transcript_conditions(folder / "mmer", console) if has_mmer else [],
         gradient_shares=_gradient_shares(folder / "mmer") if has_mmer else {},
     )
-    content.write(folder / "ablation.json")
+    content.write(folder / _RESULTS)
     report.write_markdown(content, folder / "ablation.md")
     pictures = report.plot(content, folder)
     console.rule(Text("ablation", style="bold"))
@@ -131,6 +134,24 @@ def neutral_bias(figures: Metrics) -> float | None:
         return None
     right = sum(figures.confusion_matrix[i][i] for i in range(len(labels)) if i != place)
     return (sum(row[place] for row in others) - (total - right) / (len(labels) - 1)) / total
+
+
+def _rows_before(folder: Path) -> list[str]:
+    """Name the rows of earlier calls, but those whose folders were deleted."""
+    if not (folder / _RESULTS).exists():
+        return []
+    rows = Ablation.read(folder / _RESULTS, MADE_AGAIN).rows
+    return [name for name, row in rows.items() if name in ROWS and (row.note or (folder / name).is_dir())]
+
+
+def _base(recipe: str, overrides: Sequence[str], trained: Sequence[str]) -> Recipe:
+    """Return the recipe that chooses the utterances of baselines, and needs most space.
+
+    It is MMER's, or that of the first row where all rows read one modality, which may be all that the corpus has.
+    """
+    rows = [row for name in trained if (row := row_recipe(recipe, overrides, ROWS[name])) is not None]
+    one = len({row.model.fusion for row in rows}) == 1
+    return rows[0] if one else load_recipe(recipe, overrides)
 
 
 def _protocol(folder: Path, recipe: Recipe) -> list[str]:
@@ -201,7 +222,7 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
 
 
 def _result(
-    name: str, recipe: str, overrides: Sequence[str], folder: Path, jobs: int, console: Console
+    name: str, recipe: str, overrides: Sequence[str], base: Recipe, folder: Path, jobs: int, console: Console
 ) -> RowFigures:
     row, taught = ROWS[name], ""
     if row.settings is None:
@@ -209,7 +230,7 @@ def _result(
         baseline, per_speaker = baseline_of(name)
         metrics = cross_validate_baseline(
             baseline,
-            load_recipe(recipe, overrides),
+            base,
             folder / name,
             per_speaker=per_speaker,
             cache=folder / "egemaps.parquet",
