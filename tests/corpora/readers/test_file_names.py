@@ -373,6 +373,14 @@ def test_asvp_esd(tmp_path: Path) -> None:
     ]
 
 
+def test_a_speaker_of_casia_with_capitals(tmp_path: Path) -> None:
+    root = tree(tmp_path, "CASIA/ZhaoZuoxiang/sad/201.wav", "CASIA/wangzhe/sad/201.wav")
+    columns = ("speaker", "fold", "emotion")
+    assert values(read_file_names("casia", root), "zhaozuoxiang_sad_201", *columns) == (
+        *("zhaozuoxiang", "zhaozuoxiang", "sad"),
+    )
+
+
 def test_casia(tmp_path: Path) -> None:
     names = [
         "wangzhe/angry/201.wav",

@@ -218,9 +218,10 @@ GRAMMARS: dict[str, Grammar] = {
         genders={str(number): "female" if number % 2 else "male" for number in range(1, 200)},
     ),
     "casia": Grammar(
-        r"(?P<speaker>wangzhe|zhaozuoxiang|liuchanhg|zhaoquanyin)"
+        r"(?P<speaker>wangzhe|[Zz]hao[Zz]uoxiang|liuchanhg|zhaoquanyin)"
         r"/(?P<emotion>angry|fear|happy|neutral|sad|surprise)/(?P<sentence>\d{3})",
         example="wangzhe/angry/201.wav",
+        codes={"speaker": {"ZhaoZuoxiang": "zhaozuoxiang"}},  # many copies have capitals in this name
         utterance="{speaker}_{emotion}_{sentence}",
         folds=_each("wangzhe zhaozuoxiang liuchanhg zhaoquanyin"),
     ),
@@ -298,7 +299,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://github.com/Xeonen/TurEV-DB",
         transcripts="the word in the file name",
         labels=dict(kz=487, hl=483, sk=408, mt=357),
-        trap="speaker 1157 is only angry and sad",
+        trap="speaker 1157 is only angry and sad; words in file names lack their dots and tails (eger is eğer)",
     ),
     "urdu": CorpusFacts(
         *("URDU", ("ur",), 400, 29, 0.28),
@@ -330,7 +331,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://data.mendeley.com/datasets/cy34mh68j9",
         transcripts="the words in the file name",
         labels=dict(Anger=143, Disgust=144, Fear=144, Happiness=144, Neutral=143, Sadness=144),
-        trap="its files tell woman, man or child, not which of the 11 speakers",
+        trap="its files tell woman, man or child, not which of the 11 speakers; their words lack accents and ñ",
     ),
     "asvp-esd": CorpusFacts(
         *("ASVP-ESD", (), 13964, 131, 17.98),
