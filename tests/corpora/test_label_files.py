@@ -62,6 +62,12 @@ class TestEmns:
         ]
         assert corpus.notes[3].startswith("2 utterances, the release has 1181: 0 Angry (documented 126)")
 
+    def test_sound_extracted_from_the_videos(self, release: Path) -> None:
+        for path in (release / "cleaned_webm").iterdir():
+            path.rename(path.with_suffix(".wav"))
+        corpus = read_corpus("emns", release)
+        assert rows(corpus)["rec_a"]["audio_path"] == str(release / "cleaned_webm" / "rec_a.wav")
+
     def test_no_emns(self, tmp_path: Path) -> None:
         with pytest.raises(CorpusError, match=r"no metadata\.csv; give the folder of EMNS"):
             read_corpus("emns", tmp_path)
@@ -180,6 +186,19 @@ class TestPavoque:
         ]
         assert corpus.notes[3].startswith(
             "4 utterances, the release has 7334: 0 neutral (documented 4344), 4 poker"
+        )
+
+    def test_a_nested_copy_does_not_double_the_corpus(self, release: Path) -> None:
+        copy = release / "pavoque"
+        copy.mkdir()
+        for name in ("pavoque-neutral.yaml", "pavoque-poker.yaml", "pavoque-poker.flac"):
+            (copy / name).write_bytes((release / name).read_bytes())
+        write_wav(copy / "pavoque-neutral.flac", 44100, seconds=1.0)
+        corpus = read_corpus("pavoque", release)
+        assert len(corpus) == 5
+        assert rows(corpus)["neutral_a0001"]["audio_path"] == str(copy / "pavoque-neutral.flac")
+        assert corpus.notes[0] == (
+            "recordings are there more than once, further copies are left out (1): pavoque/pavoque-poker.yaml"
         )
 
     def test_the_part_is_what_is_heard(self, release: Path) -> None:

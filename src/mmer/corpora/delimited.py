@@ -20,7 +20,9 @@ _EXCELS_HINT = re.compile("sep=([,;\t])(\r\n|\r|\n)", re.IGNORECASE)  # a first 
 csv.field_size_limit(2**30)  # Python's default limit for a cell is 128 KB
 
 
-def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str, list[str | None]], bool]:
+def read_delimited(
+    path: Path, notes: list[str] | None = None, separator: str | None = None
+) -> tuple[dict[str, list[str | None]], bool]:
     """Read a CSV or TSV file as text.
 
     The text is UTF-8, or UTF-16 with its mark. An empty cell is None, a quoted empty one the empty text. Rows of empty
@@ -32,6 +34,7 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
     Args:
         path: path ending in `.csv` or `.tsv`.
         notes: receives a line for each assumption.
+        separator: what stands between cells; None for what the first line shows.
 
     Returns:
         The cells by column, and whether semicolons delimit them, so that commas may be decimal.
@@ -47,7 +50,7 @@ def read_delimited(path: Path, notes: list[str] | None = None) -> tuple[dict[str
     if not text.strip():
         raise CorpusError(f"{path}: is empty; write a header, and rows below it")
     first = _LINE_ENDS.split(text, maxsplit=1)[0]
-    delimiter = hint[1] if hint else _delimiter(first, path.suffix.lower())
+    delimiter = separator or (hint[1] if hint else _delimiter(first, path.suffix.lower()))
     if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:
         notes.append(f"{path.name} is read with {_WORDS[delimiter]} between its columns")
     if delimiter == "\t" and (lines := _plain_lines(text)):
@@ -108,7 +111,7 @@ def _unquoted(cell: str, all_are: bool) -> str | None:
 
 def _without_blanks_before_quotes(text: str, delimiter: str) -> str:
     """Remove the blanks between a delimiter and a quoted cell, which would make its marks part of the text."""
-    if not re.search(f'{delimiter} +"', text):
+    if not re.search(f'[{delimiter}] +"', text):
         return text
     quoted = '"[^"]*+(?:""[^"]*+)*+"'
     begun, ended = rf"(?<![^{delimiter}\r\n])", rf"(?![^{delimiter}\r\n])"

@@ -155,6 +155,17 @@ def test_extracted_sound(release: Path) -> None:
     assert paths["dev_dia0_utt0"] == str(release / "dev_splits_complete/dia0_utt0.mp4")
 
 
+def test_copies_of_clips_are_told(release: Path) -> None:
+    clip(release / "dev_splits_complete/dia0_utt0.MP4")
+    clip(release / "dev_splits_complete/dev_splits_complete/dia0_utt0.mp4")
+    notes = read_meld(release).notes
+    copies = [note for note in notes if "more than once" in note]
+    assert copies == [
+        "recordings are there more than once, further copies are left out (2): "
+        "dev_splits_complete/dia0_utt0.mp4, dev_splits_complete/dev_splits_complete/dia0_utt0.mp4"
+    ]
+
+
 def test_clips_elsewhere_are_told(release: Path) -> None:
     for folder in ("train/train_splits", "dev_splits_complete", "output_repeated_splits_test"):
         (release / folder).rename(release / f"{folder}_16k")

@@ -68,24 +68,44 @@ def test_tables_are_text(tmp_path: Path) -> None:
         read_rows(path, ["id", "label"], separator="|")
 
 
-@pytest.mark.parametrize("content", [b"", b"id,text\n1,\xff\xfe\n", b'id,text\n1,"open\n'])
-def test_no_table(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "is empty"),
+        (b"id,text\n1,\xff\xfe\n", r"is not UTF-8 \(byte 0xff\)"),
+        (b'id,text\n1,"open\n', "a quotation mark that opens in line 2 is not closed"),
+        (
+            b'id,text\n1,"open\n2,b\n3,"close\n4,d\n',
+            "a quotation mark in line 2 is closed within a cell, in line 4",
+        ),
+        (b"id,text\n1,a,x\n2,b,y\n", "line 2 has 3 cells, and the header 2"),
+    ],
+)
+def test_no_table(tmp_path: Path, content: bytes, found: str) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(content)
-    with pytest.raises(CorpusError, match=r"a\.csv: cannot be read as a table of UTF-8 text"):
-        read_rows(path, ["id"])
+    for separator in ",", "|":
+        path.write_bytes(content.replace(b",", separator.encode()))
+        with pytest.raises(CorpusError, match=rf"a\.csv: {found}"):
+            read_rows(path, ["id"], separator=separator)
+
+
+def test_blanks_before_a_quoted_cell_with_any_separator(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id|text\n1| "a|b"\n')
+    assert read_rows(path, ["id", "text"], separator="|") == [{"id": "1", "text": "a|b"}]
 
 
 def test_recordings_are_found_by_name(tmp_path: Path) -> None:
-    for name in ("a/1.wav", "b/1.wav", "b/3.wav"):
+    for name in ("a/1.WAV", "b/1.wav", "b/3.wav"):
         write_wav(tmp_path / name)
     rows = [{"utterance_id": n, "audio_path": f"{n}.wav"} for n in "12"]
     notes: list[str] = []
     (row,) = match_recordings(rows, release_files(tmp_path, "*.wav"), tmp_path, notes)
-    assert row == {"utterance_id": "1", "audio_path": str(tmp_path / "a/1.wav")}
+    assert row == {"utterance_id": "1", "audio_path": str(tmp_path / "a/1.WAV")}
     assert notes == [
         "labeled utterances have no recording and are left out (1): 2",
         "recordings have no label and are left out (1): 3.wav",
+        "recordings are there more than once, further copies are left out (1): b/1.wav",
     ]
     with pytest.raises(
         CorpusError, match=r"none of 2 labeled recordings is there, the first is 1\.wav; unpack"

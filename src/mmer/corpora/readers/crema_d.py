@@ -67,8 +67,7 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
 
     def table(path: str, *columns: str) -> pd.DataFrame | None:
         """Read a table of the release; add a note and return None where it is missing."""
-        found = release_files(root, Path(path).name)
-        nearest = min(found, key=lambda file: len(file.parts), default=None)
+        nearest = next(iter(release_files(root, Path(path).name)), None)
         if nearest is None:
             notes.append(f"no {path}")
         elif is_pointer(nearest):

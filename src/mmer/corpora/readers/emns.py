@@ -1,6 +1,7 @@
 """EMNS (Noriy et al., 2023): one British speaker, eight emotions, recorded in a browser."""
 
 import os
+from pathlib import PurePosixPath
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
@@ -11,6 +12,7 @@ from mmer.corpora.readers.releases import (
     number,
     read_rows,
     release_files,
+    unique_names,
 )
 from mmer.corpora.tables import Row
 
@@ -24,7 +26,7 @@ def read_emns(root: str | os.PathLike[str], *, progress: Progress | None = None)
     """Read EMNS: the rows of `metadata.csv` that the release calls complete.
 
     The paths in `metadata.csv` are not those of the archives: recordings are found by their names, those of
-    `cleaned_webm` before those of `raw_webm`.
+    `cleaned_webm` before those of `raw_webm`, as released or as .wav files.
 
     Extra columns: `original_emotion`; `intensity` (the level); `age_group` and `description` as released (the latter
     is a template, with `{emphasis}` and other names in it).
@@ -45,14 +47,14 @@ def read_emns(root: str | os.PathLike[str], *, progress: Progress | None = None)
     rows: list[Row] = []
     unfinished: dict[str, str] = {}
     for row in table:
-        name = row["audio_recording"].rpartition("/")[2]
+        recording = PurePosixPath(row["audio_recording"])
         if row["status"] != "Complete":
-            unfinished[name] = row["status"]
+            unfinished[recording.stem] = f"{recording.name} ({row['status']})"
             continue
         rows.append(
             {
-                "utterance_id": name.rpartition(".")[0],
-                "audio_path": name,
+                "utterance_id": recording.stem,
+                "audio_path": recording.name,
                 "transcript": row["utterance"].strip(),
                 "emotion": canonical(row["emotion"]),
                 "speaker": row["user_id"],
@@ -66,8 +68,8 @@ def read_emns(root: str | os.PathLike[str], *, progress: Progress | None = None)
         )
     notes = []
     if unfinished:
-        left_out = [f"{name} ({status})" for name, status in unfinished.items()]
-        notes.append(listing("rows are not complete and are left out", left_out))
-    recordings = [path for path in release_files(root, "*.webm") if path.name not in unfinished]
-    rows = match_recordings(rows, recordings, root, notes)
+        notes.append(listing("rows are not complete and are left out", list(unfinished.values())))
+    released, _ = unique_names(sorted([*release_files(root, "*.webm"), *release_files(root, "*.wav")]))
+    left = [path for name, path in released.items() if name not in unfinished]
+    rows = match_recordings(rows, left, root, notes)
     return make_corpus("emns", rows, root, notes, progress)

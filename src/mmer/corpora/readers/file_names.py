@@ -15,6 +15,7 @@ from mmer.corpora.folders import files_below
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.readers.file_grammars import GRAMMARS, Grammar
+from mmer.corpora.readers.releases import COPIES
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.plain_text import counted
@@ -83,7 +84,7 @@ def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> C
     unusable, flawed = ([i for i in ids if i in known] for known in (grammar.unusable, grammar.flawed))
     gaps = {
         f"files are not named as in {title} and are left out": found.others,
-        "recordings are there more than once, further copies are left out": found.copies,
+        COPIES: found.copies,
         "recordings are git-lfs pointers and are left out, run git lfs pull": found.pointers,
         "recordings are known to be unusable and are left out": [
             f"{i} ({grammar.unusable[i]})" for i in unusable

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
-from mmer.corpora.readers.releases import make_corpus, read_rows, release_files
+from mmer.corpora.readers.releases import COPIES, make_corpus, read_rows, release_files
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 
@@ -58,11 +58,7 @@ def read_meld(root: str | os.PathLike[str], *, progress: Progress | None = None)
     Raises:
         CorpusError: no csv file is there, or one that cannot be read.
     """
-    tables = {
-        name: min(paths, key=lambda path: len(path.parts))
-        for name in SPLITS
-        if (paths := release_files(root, f"{name}_sent_emo.csv"))
-    }
+    tables = {name: paths[0] for name in SPLITS if (paths := release_files(root, f"{name}_sent_emo.csv"))}
     if not tables:
         missing = ", ".join(f"{name}_sent_emo.csv" for name in SPLITS)
         raise CorpusError(f"{root}: none of {missing}; give MELD.Raw or a folder with these files")
@@ -70,10 +66,12 @@ def read_meld(root: str | os.PathLike[str], *, progress: Progress | None = None)
     if len(tables) < len(SPLITS):
         notes.append(f"of the splits {', '.join(SPLITS)} only {', '.join(tables)} are there")
     rows = [row for name, path in tables.items() for row in _read_split(path, name)]
-    clips = _clips(Path(root))
+    clips, copies = _clips(root)
     if clips:
         rows = [{**row, "audio_path": clips.get(row["utterance_id"])} for row in rows]
         notes += _clip_notes(rows, clips)
+        if copies:
+            notes.append(listing(COPIES, copies))
     else:
         folders = ", ".join(folder for _, folder in SPLITS.values())
         notes.append(
@@ -118,18 +116,26 @@ def _seconds(time: str) -> float | None:
     return round(3600 * int(hours) + 60 * int(minutes) + float(f"{seconds}.{fraction}"), 3)
 
 
-def _clips(root: Path) -> dict[str, str]:
-    """Return the path of each clip by utterance id; the folder of the test split also holds other videos.
+def _clips(root: str | os.PathLike[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the path of each clip by utterance id, and further copies; the test folder also holds other videos.
 
     Many users extract the sound of the videos; of a video and its sound, the video is used.
     """
     names = {folder: name for name, (_, folder) in SPLITS.items()}
-    return {
-        f"{names[path.parent.name]}_{path.stem}": str(path)
-        for suffix in (".wav", ".mp4")
-        for path in release_files(root, f"dia*_utt*{suffix}")
-        if path.parent.name in names
-    }
+    clips: dict[str, str] = {}
+    copies: list[str] = []
+    for suffix in (".wav", ".mp4"):
+        found: dict[str, str] = {}
+        for path in release_files(root, f"dia*_utt*{suffix}"):
+            if path.parent.name not in names:
+                continue
+            name = f"{names[path.parent.name]}_{path.stem}"
+            if name in found:
+                copies.append(os.path.relpath(path, root))
+            else:
+                found[name] = str(path)
+        clips |= found
+    return clips, copies
 
 
 def _clip_notes(rows: list[Row], clips: dict[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ import yaml
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
-from mmer.corpora.readers.releases import make_corpus, release_files
+from mmer.corpora.readers.releases import COPIES, make_corpus, release_files, unique_names
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.plain_text import counted
@@ -37,7 +37,7 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
         CorpusError: no yaml file with its recording, or one that cannot be read.
     """
     files = release_files(root, "pavoque-*.yaml")
-    recorded = [path for path in files if path.with_suffix(".flac").is_file()]
+    recorded, copies = unique_names(path for path in files if path.with_suffix(".flac").is_file())
     if not recorded:
         found = (
             f"{counted(len(files), 'file')} pavoque-*.yaml, none with its flac file beside it"
@@ -48,12 +48,14 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
             f"{root}: {found}; give the folder of PAVOQUE, which holds pavoque-neutral.yaml and .flac"
         )
     notes = []
-    if silent := [path.name for path in files if path not in recorded]:
+    if silent := [path.name for path in files if path.stem not in recorded]:
         notes.append(listing("yaml files have no flac file and are left out", silent))
+    if copies:
+        notes.append(listing(COPIES, [os.path.relpath(path, root) for path in copies]))
     rows: list[Row] = []
     empty: list[str] = []
     names: Counter[str] = Counter()
-    for path in recorded:
+    for path in recorded.values():
         outtake = path.stem == "pavoque-outtakes"
         for item in _items(path):
             start, end = float(item["start"]), float(item["end"])

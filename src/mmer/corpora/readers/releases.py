@@ -10,18 +10,26 @@ from typing import Any
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus, Progress, listing
+from mmer.corpora.delimited import read_delimited
 from mmer.corpora.folders import files_below
 from mmer.corpora.readers.catalog import CATALOG, compare_counts
 from mmer.corpora.tables import Row
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, reading
 from mmer.files.regular import refuse_special
 from mmer.plain_text import counted
 
+COPIES = "recordings are there more than once, further copies are left out"
+"""What a note says of recordings in nested copies of a release."""
+
 
 def release_files(root: str | os.PathLike[str], pattern: str) -> list[Path]:
-    """List the files below a folder whose names match a pattern, in order."""
-    names = filter(lambda path: fnmatchcase(os.path.basename(path), pattern), files_below(root))
-    return sorted(Path(path) for path in names if os.path.isfile(path))
+    """List the files below a folder whose names match a pattern, suffixes in any case, the less nested first."""
+    paths = [
+        path
+        for path in map(Path, files_below(root))
+        if fnmatchcase(f"{path.stem}{path.suffix.lower()}", pattern) and path.is_file()
+    ]
+    return sorted(paths, key=lambda path: (len(path.parts), path))
 
 
 def find_file(root: str | os.PathLike[str], names: Sequence[str], hint: str) -> Path:
@@ -41,48 +49,59 @@ def find_file(root: str | os.PathLike[str], names: Sequence[str], hint: str) -> 
     return min(found, key=lambda path: len(path.parts))
 
 
-def read_rows(path: Path, columns: Sequence[str], separator: str = ",") -> list[dict[str, str]]:
-    """Read the rows of a delimited UTF-8 table, with empty texts for missing values.
+def read_rows(path: Path, columns: Sequence[str], separator: str | None = None) -> list[dict[str, str]]:
+    """Read the rows of a table as `read_delimited`, with empty texts for missing values.
 
     Raises:
         CorpusError: a column is missing, or the file is no such table.
     """
-    try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CorpusError(f"{path}: cannot be read as a table of UTF-8 text ({reason})") from None
+    with reading(path, "csv", CorpusError):
+        table, _ = read_delimited(path, separator=separator)
     if missing := [name for name in columns if name not in table]:
-        raise CorpusError(f"{path}: no column {missing[0]}; found {', '.join(table.columns)}")
-    names = [str(name) for name in table.columns]
-    return [dict(zip(names, values, strict=True)) for values in table.itertuples(index=False, name=None)]
+        raise CorpusError(f"{path}: no column {missing[0]}; found {', '.join(table)}")
+    rows = zip(*table.values(), strict=True)
+    return [{name: value or "" for name, value in zip(table, row, strict=True)} for row in rows]
 
 
 def match_recordings(
     rows: Sequence[Row], recordings: Sequence[Path], root: str | os.PathLike[str], notes: list[str]
 ) -> list[Row]:
-    """Replace the file name that each row has as `audio_path` by the path of that recording.
+    """Replace the file name that each row has as `audio_path` by the path of that recording, whatever its suffix.
 
     Args:
         rows: rows with `utterance_id` and `audio_path`.
         recordings: paths; of two with the same name, the first is used.
         root: name of the release in errors.
-        notes: receives rows without recording, which are left out, and recordings without row.
+        notes: receives rows without recording, which are left out, recordings without row, and further copies.
 
     Raises:
         CorpusError: no row has a recording.
     """
-    paths = {path.name: str(path) for path in reversed(recordings)}
-    kept = [{**row, "audio_path": paths[row["audio_path"]]} for row in rows if row["audio_path"] in paths]
+    paths, copies = unique_names(recordings)
+    names = [Path(row["audio_path"]).stem for row in rows]
+    kept = [
+        {**row, "audio_path": str(paths[name])}
+        for row, name in zip(rows, names, strict=True)
+        if name in paths
+    ]
     if not kept:
         first = f", the first is {rows[0]['audio_path']}" if rows else ""
         found = f"none of {counted(len(rows), 'labeled recording')} is there{first}"
         raise CorpusError(f"{root}: {found}; unpack the recordings into this folder")
-    if missing := [row["utterance_id"] for row in rows if row["audio_path"] not in paths]:
+    if missing := [row["utterance_id"] for row, name in zip(rows, names, strict=True) if name not in paths]:
         notes.append(listing("labeled utterances have no recording and are left out", missing))
-    if unlabeled := sorted(paths.keys() - {row["audio_path"] for row in rows}):
+    if unlabeled := sorted(paths[name].name for name in paths.keys() - set(names)):
         notes.append(listing("recordings have no label and are left out", unlabeled))
+    if copies:
+        notes.append(listing(COPIES, [os.path.relpath(path, root) for path in copies]))
     return kept
+
+
+def unique_names(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """Return the first file of each name without suffix, and further files of these names."""
+    first: dict[str, Path] = {}
+    copies = [path for path in paths if first.setdefault(path.stem, path) is not path]
+    return first, copies
 
 
 def make_corpus(
