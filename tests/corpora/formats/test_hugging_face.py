@@ -21,7 +21,7 @@ def quiet_and_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def write(folder: Path, split: str, sounds: list[dict[str, Any] | None], **columns: list[Any]) -> None:
+def write(folder: Path, split: str, sounds: list[dict[str, Any] | None], /, **columns: list[Any]) -> None:
     data = datasets.Dataset.from_dict({"audio": sounds, **columns})
     data = data.cast_column("audio", datasets.Audio())
     if "label" in columns:
@@ -99,6 +99,56 @@ def test_files_stay_and_other_splits_keep_their_names(tmp_path: Path, clips: lis
     assert table["utterance_id"].tolist() == [f"train/{clips[0].name}", f"unseen/{clips[1].name}"]
     assert table["split"].tolist() == ["train", None]
     assert table["original_split"].tolist() == ["train", "unseen"]
+
+
+def test_a_folder_of_save_to_disk(dataset: Path, tmp_path: Path) -> None:
+    loaded = datasets.load_dataset(str(dataset))
+    loaded["unseen"] = loaded.pop("dev")
+    loaded.save_to_disk(str(tmp_path / "all"))
+    loaded["train"].save_to_disk(str(tmp_path / "one"))
+    table = read_hugging_face(str(tmp_path / "all"), audio=tmp_path / "audio").table
+    assert table["original_split"].tolist() == ["train", "train", "unseen"]
+    assert table["split"].tolist() == ["train", "train", None]
+    table = read_hugging_face(str(tmp_path / "one"), audio=tmp_path / "audio").table
+    assert table["emotion"].tolist() == ["anger", "joy"]
+    assert table["split"].isna().all()
+
+
+def test_a_column_of_splits_counts_where_there_is_one_split(tmp_path: Path, clips: list[Path]) -> None:
+    sounds = [{"bytes": None, "path": str(clip)} for clip in clips]
+    for name, splits, ours in (
+        ("words", ["train", "dev", "test"], ["train", "validation", "test"]),
+        ("others", ["train", "unseen", None], ["train", None, None]),
+        ("folds", [1, 2, 3], [None, None, None]),
+    ):
+        (tmp_path / name / "data").mkdir(parents=True)
+        write(tmp_path / name, "train", list(sounds), split=splits)
+        table = read_hugging_face(str(tmp_path / name)).table
+        assert table["split"].tolist() == ours
+        given = table["original_split"].tolist() if name != "words" else splits
+        assert given == [None if split is None else str(split) for split in splits]
+
+
+def test_rows_and_columns_of_audio(tmp_path: Path, clips: list[Path]) -> None:
+    (tmp_path / "d" / "data").mkdir(parents=True)
+    content = clips[0].read_bytes()
+    sounds = [{"bytes": content, "path": "A.opus"}, None, {"bytes": content, "path": "a.opus"}]
+    data = datasets.Dataset.from_dict({"audio": sounds, "clean": sounds, "utterance_id": [1, 2, 3]})
+    file = str(tmp_path / "d" / "data" / "train-00000-of-00001.parquet")
+    data.to_parquet(file)
+    for audio in (None, datasets.Audio()):
+        if audio:
+            data.cast_column("audio", audio).cast_column("clean", audio).to_parquet(file)
+        corpus = read_hugging_face(str(tmp_path / "d"), audio=tmp_path / "audio")
+        assert "clean" not in corpus.table
+        assert corpus.table["utterance_id"].tolist() == ["1", "2", "3"]
+        folder = tmp_path / "audio" / "train"
+        files = [str(folder / "A.opus"), None, str(folder / "000002-a.opus")]
+        assert corpus.table["audio_path"].tolist() == files
+        assert corpus.notes == [
+            "columns of audio beside audio in split train are left out (1): clean",
+            "utterances have no recording and are transcripts without sound (1): 2",
+        ]
 
 
 def test_refused(dataset: Path, tmp_path: Path) -> None:

@@ -45,11 +45,21 @@ def test_lists_of_a_recipe(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_each_split(tmp_path: Path) -> None:
-    for split, name in (("train", "a"), ("dev", "b"), ("eval", "c"), ("local", "d")):
+    for split, name in (("train", "a"), ("dev", "b"), ("eval", "c"), ("test_other", "d")):
         make(tmp_path / split, wav_scp=f"{name} {name}.wav\n")
-    table = read_kaldi(tmp_path).table.sort_values("utterance_id")
+    (tmp_path / "local").mkdir()
+    corpus = read_kaldi(tmp_path)
+    assert corpus.notes == ["folders are not named as a split and are left out (1): test_other"]
+    table = corpus.table.sort_values("utterance_id")
     assert table["split"].tolist() == ["train", "validation", "test"]
     assert table["audio_path"].tolist() == ["a.wav", "b.wav", "c.wav"]
+
+
+def test_recordings_without_a_segment_are_told(tmp_path: Path) -> None:
+    folder = make(tmp_path, wav_scp="a a.wav\nb b.wav\n", segments="u a 0 1\n")
+    assert read_kaldi(folder).notes == [
+        f"recordings of {folder / 'wav.scp'} have no segment and are left out (1): b"
+    ]
 
 
 def corpus(**columns: Any) -> Corpus:
@@ -92,6 +102,7 @@ def test_left_out(tmp_path: Path) -> None:
     [
         ({}, "no wav.scp; give a Kaldi data folder, or one that holds train, dev, test"),
         ({"wav_scp": "a sph2pipe -f wav x.sph |\n"}, "recording a is the output of a command; write it to a file"),
+        ({"wav_scp": "b b.wav\na\n"}, "recording a has no path; write it after the name"),
         ({"wav_scp": "a raw.ark:17\n"}, "recording a is in an archive; write it to a file first"),
         ({"wav_scp": "a a.wav\n\na b.wav\n"}, "line 3: a is listed twice"),
         ({"wav_scp": "a a.wav\n", "segments": "u a 0\n"}, "u 'a 0' is not of the form: utterance, recording, start"),

@@ -1,14 +1,15 @@
 """Datasets of Hugging Face, from its hub or a folder: recordings become files as they are, to be decoded by mmer."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypedDict
 
 import pandas as pd
 
 from mmer.corpora.audio_folders import own_names, split_of, splits_of
-from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.tables import united
+from mmer.corpora.corpus import Corpus, Progress, listing
+from mmer.corpora.tables import is_null, united
 from mmer.errors import CorpusError, MissingExtraError, Parameter
 from mmer.extras import import_extra
 from mmer.files.writing import write_bytes
@@ -22,11 +23,13 @@ def read_hugging_face(
     """Read a dataset that has a column of audio.
 
     Recordings inside the dataset's own files are written to `audio/<split>/` byte for byte; those that are files stay
-    where they are. Without a column `utterance_id`, an id is the split and the name of the file. Splits that are not
-    for training, validation or test are null, with their names in the column `original_split`.
+    where they are. A row without a recording is a transcript without sound. Of several columns of audio, the first is
+    read. Without a column `utterance_id`, an id is the split and the name of the file. Splits are those of the dataset,
+    or its column `split` where there is one split alone; those that are not for training, validation or test are null,
+    with their names in the column `original_split`.
 
     Args:
-        name: on the hub, as `owner/name`, or a folder.
+        name: on the hub, as `owner/name`, or a folder, also one of `Dataset.save_to_disk`.
         config: configuration, for a dataset with several.
         audio: folder to write recordings to.
         progress: called with the number of recordings done so far and of all.
@@ -38,7 +41,7 @@ def read_hugging_face(
     """
     datasets = import_extra("datasets", f"hf:{name}: reading datasets of Hugging Face")
     try:
-        splits = datasets.load_dataset(name, config)
+        splits = _splits(datasets, name, config)
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -50,15 +53,17 @@ def read_hugging_face(
             ) from error
         reason = str(cause).partition("\n")[0].rstrip(".")
         raise CorpusError(f"hf:{name}: cannot be loaded ({reason})") from error
-    total, done, tables = sum(map(len, splits.values())), 0, []
+    total, done, tables, notes = sum(map(len, splits.values())), 0, [], list[str]()
     for split, dataset in splits.items():
-        column = next(
-            (name for name, kind in dataset.features.items() if isinstance(kind, datasets.Audio)), None
-        )
-        if column is None:
+        of_audio = _columns_of_audio(datasets, dataset)
+        if not of_audio:
             found = ", ".join(dataset.features)
             raise CorpusError(f"hf:{name}: has no column of audio in split {split}; found {found}")
-        table = _described(datasets, dataset.remove_columns(column))
+        column, *others = of_audio
+        if others:
+            what = f"columns of audio beside {column} in split {split} are left out"
+            notes.append(listing(what, others))
+        table = _described(datasets, dataset.remove_columns(of_audio))
         sounds = dataset.select_columns(column).cast_column(column, datasets.Audio(decode=False))
         recordings, files = _Files(f"hf:{name}", audio and audio / split), []
         for row, sound in enumerate(sounds):
@@ -68,15 +73,40 @@ def read_hugging_face(
                 progress(done, total)
         table["audio_path"] = files
         if "utterance_id" not in table:
-            table["utterance_id"] = [f"{split}/{Path(file).name}" for file in files]
+            names = [f"{row:06d}" if file is None else Path(file).name for row, file in enumerate(files)]
+            table["utterance_id"] = [f"{split}/{name}" for name in names]
+        elif pd.api.types.is_integer_dtype(table["utterance_id"]):
+            table["utterance_id"] = table["utterance_id"].astype(str)
+        if silent := table["utterance_id"][pd.isna(table["audio_path"])].tolist():
+            notes.append(listing("utterances have no recording and are transcripts without sound", silent))
         if "corpus" not in table:
             table["corpus"] = Path(name).name
         tables.append(table.assign(original_split=split))
     table = united(tables)
-    table["split"] = splits_of(table["original_split"])
-    if all(map(split_of, splits)):
+    if len(splits) == 1 and "split" in table:
+        values = [None if is_null(value) else str(value) for value in table["split"]]
+        table["original_split"] = pd.Series(values, dtype=object)
+    names = table["original_split"].fillna("")
+    table["split"] = splits_of(names)
+    if all(map(split_of, names.unique())):
         table = table.drop(columns="original_split")
-    return Corpus(table, source=f"hf:{name}")
+    return Corpus(table, source=f"hf:{name}", notes=notes)
+
+
+def _splits(datasets: Any, name: str, config: str | None) -> Mapping[str, Any]:
+    """Load the splits of a dataset, by name."""
+    if not any(os.path.isfile(os.path.join(name, file)) for file in ("dataset_dict.json", "state.json")):
+        return datasets.load_dataset(name, config)
+    loaded = datasets.load_from_disk(name)
+    return loaded if isinstance(loaded, Mapping) else {str(loaded.split or "train"): loaded}
+
+
+def _columns_of_audio(datasets: Any, dataset: Any) -> list[str]:
+    """List the columns of audio; where none is marked as such, those of bytes with the path they came from."""
+    kinds = dataset.features.items()
+    marked = [name for name, kind in kinds if isinstance(kind, datasets.Audio)]
+    plain = [name for name, kind in kinds if isinstance(kind, dict) and kind.keys() == {"bytes", "path"}]
+    return marked or plain
 
 
 def _described(datasets: Any, dataset: Any) -> pd.DataFrame:
@@ -103,11 +133,13 @@ class _Files:
         self._source, self._folder = source, folder
         self._names: set[str] = set()
 
-    def path(self, sound: _Sound | None, row: int) -> str:
-        """Return the file of the recording in a row."""
+    def path(self, sound: _Sound | None, row: int) -> str | None:
+        """Return the file of the recording in a row; None where there is none."""
         content, path = (sound["bytes"], sound["path"]) if sound else (None, None)
         if content is None:
-            if path is None or not os.path.isfile(path):
+            if path is None:
+                return None
+            if not os.path.isfile(path):
                 advice = "load the dataset where its files are"
                 raise CorpusError(f"{self._source}: row {row} has no recording (path {path}); {advice}")
             return path
@@ -117,9 +149,9 @@ class _Files:
                 Parameter("audio"),
             )
         name = PureWindowsPath(path or "").name or f"{row:06d}{_SUFFIXES.get(content[:4], '')}"
-        if name in self._names:
+        if name.lower() in self._names:  # in any case, since some file systems do not tell a.wav from A.wav
             name = f"{row:06d}-{name}"
-        self._names.add(name)
+        self._names.add(name.lower())
         file = self._folder / name
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -31,14 +31,15 @@ def read_kaldi(folder: Path, audio: Path | None = None) -> Corpus:
         audio: folder that relative paths start from; the working folder if null, as in Kaldi.
 
     Returns:
-        The corpus; its notes tell lines on utterances that have no recording.
+        The corpus; its notes tell lines on utterances that have no recording, recordings without a segment, and
+        folders that name no split.
 
     Raises:
         CorpusError: there is no `wav.scp`, a line is malformed, an id repeats, a recording is the output of a command
             or in an archive, or a segment belongs to an unlisted recording.
     """
-    parts = {"": folder} if (folder / "wav.scp").is_file() else _parts(folder)
     notes: list[str] = []
+    parts = {"": folder} if (folder / "wav.scp").is_file() else _parts(folder, notes)
     tables = [_read(part, audio, notes).assign(part=name) for name, part in parts.items()]
     table = united(tables)
     names = table.pop("part")
@@ -75,9 +76,11 @@ def write_kaldi(corpus: Corpus, folder: Path) -> list[str]:
     return [listing("utterances without a recording are left out", missing)] if missing else []
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    parts = {path.name: path for path in sorted(folder.glob("*")) if split_of(path.name)}
-    parts = {name: path for name, path in parts.items() if (path / "wav.scp").is_file()}
+def _parts(folder: Path, notes: list[str]) -> dict[str, Path]:
+    folders = [path for path in sorted(folder.glob("*")) if (path / "wav.scp").is_file()]
+    parts = {path.name: path for path in folders if split_of(path.name)}
+    if others := [path.name for path in folders if path.name not in parts]:
+        notes.append(listing("folders are not named as a split and are left out", others))
     if not parts:
         raise CorpusError(
             f"{folder}: no wav.scp; give a Kaldi data folder, or one that holds train, dev, test"
@@ -88,6 +91,8 @@ def _parts(folder: Path) -> dict[str, Path]:
 def _read(folder: Path, audio: Path | None, notes: list[str]) -> pd.DataFrame:
     recordings = _read_list(folder / "wav.scp")
     for name, path in recordings.items():
+        if not path:
+            raise CorpusError(f"{folder / 'wav.scp'}: recording {name} has no path; write it after the name")
         if path.endswith("|") or re.search(r"\.ark:\d+$", path):
             what = "is the output of a command" if path.endswith("|") else "is in an archive"
             raise CorpusError(f"{folder / 'wav.scp'}: recording {name} {what}; write it to a file first")
@@ -100,6 +105,8 @@ def _read(folder: Path, audio: Path | None, notes: list[str]) -> pd.DataFrame:
     for name, (recording, _, _) in utterances.items():
         if recording not in recordings:
             raise CorpusError(f"{file}: {name} is a part of {recording!r}, which wav.scp does not list")
+    if unused := sorted(recordings.keys() - {part[0] for part in utterances.values()}):
+        notes.append(listing(f"recordings of {folder / 'wav.scp'} have no segment and are left out", unused))
     columns: dict[str, pd.Series | list[Any]] = {
         "utterance_id": list(utterances),
         "audio_path": [os.path.join(audio or "", recordings[part[0]]) for part in utterances.values()],
