@@ -1,5 +1,6 @@
 """Files that commands write: refused before the work, complete or not there, and never over an input."""
 
+import ast
 import os
 import stat
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import mmer
 from mmer.errors import MMERError
 from mmer.files.writing import (
     check_different,
@@ -189,3 +191,20 @@ class TestOverInputs:
         (tmp_path / "b.csv").symlink_to("a.csv")
         with pytest.raises(MMERError, match="is to be written twice"):
             check_different(["a.csv", "b.csv"])
+
+
+def test_every_text_file_says_its_line_ends() -> None:
+    """Python writes those of the system otherwise, and the same results are other bytes on Windows."""
+    silent = []
+    for path in sorted(Path(mmer.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
+                continue
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            named = {each.arg for each in node.keywords}
+            modes = {each.value for each in node.args if isinstance(each, ast.Constant)}
+            writes = called == "write_text" or (called == "open" and bool(modes & {"w", "a", "x"}))
+            writes = writes and "encoding" in named  # write_text of mmer.files and ZipFile.open have none
+            if (writes and "newline" not in named) or (called == "to_csv" and "lineterminator" not in named):
+                silent.append(f"{path.name}:{node.lineno}")
+    assert silent == []

@@ -323,7 +323,7 @@ def _writer(
 def _json_lines_writer(
     path: Path, labels: Sequence[str], dimensions: Sequence[str]
 ) -> Iterator[Callable[[Prediction], object]]:
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         yield _json_lines(file, labels, dimensions)
 
 

@@ -63,7 +63,7 @@ def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> N
     """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
     check_labels(labels)
     copy_settings(folder, out)
-    (out / TOKENS).write_text("\n".join(labels), encoding="utf-8")
+    (out / TOKENS).write_text("\n".join(labels), encoding="utf-8", newline="\n")
     write_weights(Release.read(folder), Head(layer.weight.detach(), layer.bias.detach()), out)
 
 

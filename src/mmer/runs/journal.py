@@ -49,7 +49,7 @@ class Journal:
         Raises:
             MMERError: the file cannot be written.
         """
-        with writable(self.path), self.path.open("a", encoding="utf-8") as file:
+        with writable(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
 
             def append(entry: Entry) -> None:
                 file.write(json_text(entry, allow_nan=True) + "\n")

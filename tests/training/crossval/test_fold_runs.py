@@ -52,6 +52,19 @@ def test_each_fold_has_a_gpu_of_its_own(
         assert len(set(found)) == len(found)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs signals without names")
+def test_a_fold_that_a_signal_without_a_name_ends_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\nkill -40 $$\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    (tmp_path / "a").mkdir()
+    failures = train_folds([tmp_path / "a"], Console(file=io.StringIO()))
+    assert failures == {"a": "killed by signal 40; the same command goes on from its last epoch"}
+
+
 def test_no_gpu_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []

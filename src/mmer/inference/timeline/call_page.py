@@ -85,7 +85,7 @@ def call_page(
         "voices": [_voice(segments, summary, names, duration) for summary in voices],
         "silent": list(silent),
         "summaries": [asdict(summary) for summary in (voices if len(voices) == 1 else [whole, *voices])],
-        "csv": predictions_frame(segments, labels, dimensions).to_csv(index=False),
+        "csv": predictions_frame(segments, labels, dimensions).to_csv(index=False, lineterminator="\n"),
     }
     name = shown(Path(recording).name)
     environment = Environment(

@@ -121,7 +121,7 @@ def _write_srt(segments: Sequence[Prediction], path: Path) -> None:
         times = f"{_clock(start, ',')} --> {_clock(end, ',')}"
         first = f"{_on_one_line(who)}: {lines[0]}" if who else lines[0]
         blocks.append("\n".join([str(number), times, first, *lines[1:]]) + "\n")
-    path.write_text("\n".join(blocks), encoding="utf-8")
+    path.write_text("\n".join(blocks), encoding="utf-8", newline="\n")
 
 
 def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
@@ -132,7 +132,7 @@ def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
         blocks.append(
             "\n".join([f"{_clock(start, '.')} --> {_clock(end, '.')}", span + lines[0], *lines[1:]]) + "\n"
         )
-    path.write_text("\n".join(blocks), encoding="utf-8")
+    path.write_text("\n".join(blocks), encoding="utf-8", newline="\n")
 
 
 def _clock(seconds: float, mark: str) -> str:
@@ -166,11 +166,11 @@ def _write_eaf(segments: Sequence[Prediction], path: Path, recording: str) -> No
         for start, end, text in intervals:
             document.add_annotation(name, round(start * 1000), round(end * 1000), text)
     declaration = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    path.write_text(declaration + elan.to_string(document), encoding="utf-8")
+    path.write_text(declaration + elan.to_string(document), encoding="utf-8", newline="\n")
 
 
 def _write_audacity(segments: Sequence[Prediction], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         for start, end, segment in _shown(segments):
             texts = [voice(segment), segment.answer, segment.transcript or ""]
             label = " | ".join(_on_one_line(text) for text in texts if text.strip())
@@ -178,7 +178,7 @@ def _write_audacity(segments: Sequence[Prediction], path: Path) -> None:
 
 
 def _write_rttm(segments: Sequence[Prediction], path: Path, recording: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         for start, end, segment in _shown(segments):
             number = _CHANNEL_NUMBERS.get(segment.channel, segment.channel)
             confidence = "<NA>" if segment.confidence is None else f"{segment.confidence:.4f}"

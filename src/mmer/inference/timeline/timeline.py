@@ -129,9 +129,9 @@ class Timeline:
             return
         with writing(path) as part:
             if suffix == ".json":
-                part.write_text(json_text(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+                part.write_text(json_text(self.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
             elif suffix == ".csv":
-                self.to_frame().to_csv(part, index=False)
+                self.to_frame().to_csv(part, index=False, lineterminator="\n")
             elif suffix == ".html":
                 page = call_page(
                     self.segments,
@@ -143,7 +143,7 @@ class Timeline:
                     silent=self.silent,
                     embed_audio=embed_audio,
                 )
-                part.write_text(page, encoding="utf-8")
+                part.write_text(page, encoding="utf-8", newline="\n")
             else:
                 write_segments(self.segments, part, suffix, recording=self.recording, duration=self.duration)
 

@@ -86,7 +86,10 @@ class _FoldRun:
         if code == 0:
             return None
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}; the same command goes on from its last epoch"
+            names = {
+                each.value: each.name for each in signal.Signals
+            }  # those of real-time signals have no names
+            return f"killed by {names.get(-code, f'signal {-code}')}; the same command goes on from its last epoch"
         return f"{self._reason or self._last} ({self._log})"
 
 
