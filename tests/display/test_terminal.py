@@ -67,10 +67,11 @@ def test_a_terminal_breaks_lists_between_words(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("COLUMNS", "12")
     with open(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
-        print_list("first line\n  second line")
+        print_list("first line\n  second line\na  name of it\nname too  long")
         monkeypatch.undo()
     lines = os.read(ours, 1000).decode().splitlines()
-    assert [line.rstrip() for line in lines] == ["first line", "  second", "line"]
+    first, second = ["first line", "  second", "  line"], ["a  name of", "   it"]
+    assert [line.rstrip() for line in lines] == [*first, *second, "name too", "    long"]
     os.close(ours)
 
 

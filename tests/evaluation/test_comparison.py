@@ -221,15 +221,17 @@ def test_tables_say_it_all() -> None:
     assert printed.count("4 speakers are few, the interval is rough") == 1
 
 
-def test_words_stay_whole_in_80_columns() -> None:
+@pytest.mark.parametrize("width", [80, 79, 60])
+def test_words_stay_whole_on_a_narrow_screen(width: int) -> None:
     names = ("speech_only", "wavlm-base-plus-new", "a-run-whose-name-is-longer-than-most-others")
     for chosen in (names[:2], names[1:]):
         screen = StringIO()
-        Console(file=screen, width=80).print(
+        Console(file=screen, width=width).print(
             compare(dict(zip(chosen, made(0.5, 0.7, speakers=6), strict=True)))
         )
         printed = screen.getvalue()
-        assert max(map(len, printed.splitlines())) <= 80
+        assert max(map(len, printed.splitlines())) <= width
+        assert all(word in printed for word in ("balanced ", "accuracy ", "weighted ", "difference "))
         assert ("speech_only " in printed) == ("speech_only" in chosen)
         assert "…" not in printed
 

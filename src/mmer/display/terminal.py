@@ -1,6 +1,7 @@
 """Consoles: results on standard output, messages on standard error, and users' text never as markup."""
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO, StringIO, TextIOWrapper
@@ -153,9 +154,24 @@ def tell(message: object, console: Console | None = None, *, style: str = "") ->
 
 
 def print_list(lines: str | Text) -> None:
-    """Print lines on standard output, which a terminal breaks between words."""
+    """Print lines on standard output; a terminal breaks them between words, and goes on below their last column."""
     console = results()
-    console.print(lines, soft_wrap=not console.file.isatty())
+    if not console.file.isatty():
+        console.print(lines, soft_wrap=True)
+        return
+    broken: list[Text] = []
+    for line in (Text(lines) if isinstance(lines, str) else lines).split("\n", allow_blank=True):
+        if cell_len(line.plain) <= console.width:
+            broken.append(line)
+            continue
+        last_column = re.split(r"\s\s+", line.plain)[-1]
+        indent = len(line.plain) - len(last_column)
+        if 4 * indent > 3 * console.width:
+            indent = 4
+        start, rest = line.divide([indent])
+        first, *others = rest.wrap(console, console.width - indent)
+        broken += [start + first, *(Text(" " * indent) + other for other in others)]
+    console.print(Text("\n").join(broken))
 
 
 def print_result(text: object) -> None:

@@ -7,12 +7,12 @@ it assumes independent utterances, which those of one speaker are not. Holm's co
 of each kind of p-value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 from scipy.stats import binomtest
 
@@ -37,6 +37,11 @@ from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.plain_text import counted, named_groups
 from mmer.runs.result_file import ResultFile
 from mmer.studentized import FEWEST, Floats, studentize
+
+_WIDTH = 80
+"""Columns of a screen that hold all figures in one table."""
+_LEAST_WIDTH = 60
+"""Columns of a screen that hold each table with whole words in its headings."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,8 @@ class Comparison(ResultFile):
     runs: Mapping[str, ComparedRun]
     differences: Sequence[Difference]
 
-    def __rich__(self) -> RenderableType:
-        return Group(*_comparison_tables(self))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield from _comparison_tables(self, options.max_width)
 
 
 def compare(
@@ -287,15 +292,16 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
     ]
 
 
-def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
+def _comparison_tables(comparison: Comparison, width: int) -> list[RenderableType]:
     confidence, figure = f"{comparison.confidence:.0%}", comparison.figure
     heading = HEADINGS.get(figure, figure)
-    runs = _table(f"{counted(comparison.utterances, 'utterance')}, %")
-    others = [name for name in FIGURES if name != figure]
-    runs.add_column(_broken(heading), justify="right")
-    runs.add_column(f"{confidence} interval", justify="right", no_wrap=True)
-    for name in others:
-        runs.add_column(_broken(HEADINGS[name]), justify="right")
+    names = [name for name in FIGURES if name != figure]
+    of_figure = (heading, f"{confidence} interval")
+    of_others = [HEADINGS[name] for name in names]
+    title = f"{counted(comparison.utterances, 'utterance')}, %"
+    narrow = width < _WIDTH
+    runs = _table(width, title, *of_figure, *([] if narrow else of_others))
+    others = _table(width, "other figures, %", *of_others)
     notes: list[str] = []
     for name, figures in comparison.runs.items():
         found = figures.interval
@@ -304,42 +310,49 @@ def _comparison_tables(comparison: Comparison) -> list[RenderableType]:
         if (seen := overlap_note(figures.in_training)) is not None:
             notes.append(f"{name}: {seen}")
         between = _between(found.low, found.high, "{:.1f}")
-        shown = (found.estimate, *(getattr(figures, other) for other in others))
-        first, *rest = (f"{100 * value:.1f}" for value in shown)
-        runs.add_row(Text(name), first, between, *rest)
-    against = _table(f"Against {comparison.baseline}, points of {heading}")
-    for name in ("difference", f"{confidence} interval", "p", "p (Holm)"):
-        against.add_column(name, justify="right")
-    utterances = _table(f"Against {comparison.baseline}, utterances (McNemar)")
-    for name in ("right alone", "wrong alone", "p", "p (Holm)"):
-        utterances.add_column(name, justify="right")
+        values = [f"{100 * getattr(figures, other):.1f}" for other in names]
+        runs.add_row(name, f"{100 * found.estimate:.1f}", between, *([] if narrow else values))
+        others.add_row(name, *values)
+    tests = ("p", "p (Holm)")
+    against = _table(
+        width,
+        f"Against {comparison.baseline}, points of {heading}",
+        "difference",
+        f"{confidence} interval",
+        *tests,
+    )
+    utterances = _table(
+        width, f"Against {comparison.baseline}, utterances (McNemar)", "right alone", "wrong alone", *tests
+    )
     for each in comparison.differences:
         if each.note:
             notes.append(each.note)
         between = _between(each.low, each.high, "{:+z.1f}")
         points = f"{100 * each.difference:+z.1f}"
-        against.add_row(Text(each.run), points, between, _p(each.p_value), _p(each.p_holm))
+        against.add_row(each.run, points, between, _p(each.p_value), _p(each.p_holm))
         counts = (str(each.better), str(each.worse))
-        utterances.add_row(Text(each.run), *counts, _p(each.mcnemar), _p(each.mcnemar_holm))
+        utterances.add_row(each.run, *counts, _p(each.mcnemar), _p(each.mcnemar_holm))
     if comparison.left_out:
         notes.append(f"left out: {counted(comparison.left_out, 'utterance')} not answered by all runs")
     return [
         runs,
+        *([others] if narrow else []),
         against,
         utterances,
         *(Text(f"note: {note}", style="yellow") for note in dict.fromkeys(notes)),
     ]
 
 
-def _table(title: str) -> Table:
-    table = Table(title=Text(title), title_justify="left")
+def _table(width: int, title: str, *headings: str) -> Table:
+    """Begin a table whose headings, where there is room, keep their words whole: names of runs are broken first."""
+    table = Table(title=title, title_justify="left")
     table.add_column("run", overflow="fold")
+    for heading in headings:
+        words = heading.split()
+        lines = [heading] if "interval" in words else words
+        least = max(map(len, words)) if width >= _LEAST_WIDTH else None
+        table.add_column("\n".join(lines), justify="right", min_width=least)
     return table
-
-
-def _broken(heading: str) -> Text:
-    """Put each word on a line of its own, which leaves the room of a narrow screen to the names of runs."""
-    return Text(heading.replace(" ", "\n"))
 
 
 def _between(low: float | None, high: float | None, form: str) -> str:
