@@ -116,6 +116,7 @@ def test_labels_that_the_model_knows_come_first_under_the_names_of_the_corpus(
     assert EmotionRecognizer.from_pretrained(out / "model", "cpu").labels == ["angry", "sad", "calm"]
     assert "new labels, learned from these clips alone: calm" in told
     assert "no clip is hap or neu or fru" in told
+    assert "of one speaker alone" not in told
 
 
 def test_what_it_is_worth_is_told_beside_what_was_published(
@@ -202,6 +203,15 @@ def test_clips_of_few_speakers_say_nothing_of_other_voices(
     )
     assert "for other voices is not measured" in told_by(console)
     assert PublishedAdaptation.read(tmp_path / "out" / "adaptation.json").group == "utterance_id"
+
+
+def test_a_label_of_one_speaker_alone_is_told(hubert: Path, tones: Path, tmp_path: Path) -> None:
+    table, console = Corpus.read(tones).table, quiet()
+    emotion = table["emotion"].mask(table["speaker"] == table["speaker"][0], "tense")
+    adapt_published(hubert, own(tones, tmp_path, emotion=emotion), tmp_path / "out", console=console)
+    assert "note: tense: of one speaker alone, so the figures are of layers that did not learn it" in told_by(
+        console
+    )
 
 
 def test_what_cannot_be_heard_is_left_out_and_told(hubert: Path, tones: Path, tmp_path: Path) -> None:

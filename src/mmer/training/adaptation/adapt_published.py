@@ -151,6 +151,12 @@ def adapt_published(
         tell(note, console)
     output: Any = recognizer.network.model.output
     fit = LastLayer.of(output, known, labels, inputs, usable)
+    if missed := [labels[place] for place in fit.unlearned()]:
+        tell(
+            f"note: {', '.join(missed)}: of one speaker alone, so the figures are of layers that did not learn it; "
+            "record more speakers",
+            console,
+        )
     with counting(console, "fitting the last layer", PARTS) as progress:
         held_out = fit.held_out(lambda done: progress(done, PARTS))
         strength = fit.choose(np.arange(len(inputs)))

@@ -118,6 +118,17 @@ class LastLayer:
             progress(done)
         return logits
 
+    def unlearned(self) -> list[int]:
+        """List the numbers of labels that `held_out` judges by a layer that did not learn them."""
+        folds = grouped_folds(self.classes, self.groups, PARTS)
+        return sorted(
+            {
+                int(each)
+                for kept, left in folds
+                for each in np.setdiff1d(self.classes[left], self.classes[kept])
+            }
+        )
+
 
 def linear_layer(output: nn.Linear, weights: Floats) -> nn.Linear:
     """Make the layer of (labels, size + 1) weights and biases."""
