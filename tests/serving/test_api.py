@@ -434,6 +434,16 @@ class TestOperation:
         assert doomed.process.stderr.read() == ""
 
 
+def test_a_speaker_is_named_to_a_model_that_standardizes_none(url: str, clips: list[Path]) -> None:
+    told = "who speaks makes no difference: this model does not standardize features per speaker"
+    for speaker in ("anna", None):
+        fields = {} if speaker is None else {"speaker": speaker}
+        answer = httpx2.post(
+            f"{url}/v1/predict", files={"file": ("clip", clips[0].read_bytes())}, data=fields, timeout=60
+        )
+        assert (told in answer.json()["warnings"]) == (speaker is not None)
+
+
 def test_a_speaker_is_named(
     service: Callable[..., str], per_speaker: EmotionRecognizer, clips: list[Path]
 ) -> None:

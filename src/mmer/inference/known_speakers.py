@@ -12,6 +12,7 @@ from mmer.files.damaged import damaged_file
 from mmer.runs.result_file import ResultFile
 
 FILE = "speakers.json"
+SPEAKER_NOT_USED = "who speaks makes no difference: this model does not standardize features per speaker"
 _ADVICE = "enroll the speakers again, or delete it"
 
 

@@ -22,6 +22,7 @@ from mmer.display.terminal import (
 from mmer.errors import CodedWarning, Function, MMERError, Parameter
 from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, collect_inputs, in_channels
+from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.prediction import AnswerFault, Prediction, check_output, write_each, write_predictions
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
@@ -91,6 +92,8 @@ def predict_paths(
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out, [model, *_files(paths, utterances)])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    if one_speaker and not recognizer.processor.per_speaker:
+        tell(f"mmer: {SPEAKER_NOT_USED}", console)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     for note in abstain.notes:
         tell(f"mmer: {note}", console)

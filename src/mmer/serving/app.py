@@ -9,6 +9,7 @@ from mmer import __version__
 from mmer.corpora.emotion_colors import emotion_colors
 from mmer.errors import MMERError
 from mmer.extras import import_extra
+from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.serving.access_log import AccessLog
 from mmer.serving.admission import Admission, RateLimit
@@ -109,9 +110,12 @@ def create_app(
         """Predict the emotion of a recording, of its transcript, or of both."""
         question = await read_question(request, Question, settings.max_upload)
         try:
-            return await service.answer(question)
+            answer = await service.answer(question)
         except MMERError as error:
             raise HTTPException(422, str(error)) from None
+        if question.speaker is not None and not recognizer.processor.per_speaker:
+            answer.warnings.append(SPEAKER_NOT_USED)
+        return answer
 
     add_predict_batch(app, service)
     add_longer_work(app, service)

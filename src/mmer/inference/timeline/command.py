@@ -14,6 +14,7 @@ from mmer.display.terminal import ResultFormat, check_format, messages, result_f
 from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
+from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.out_of_distribution import unlike_note
 from mmer.inference.prediction import Prediction, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
@@ -107,6 +108,8 @@ def timeline_of(
     return_freed_memory()
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     console = messages()
+    if one_speaker and not recognizer.processor.per_speaker:
+        tell(f"mmer: {SPEAKER_NOT_USED}", console)
     with counting(console, "seconds") as progress:
         found = timeline(
             recognizer,
