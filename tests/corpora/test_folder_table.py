@@ -43,6 +43,17 @@ def folder_of(root: Path, *names: str) -> Path:
             ["sad", "surprised"],
         ),
         (["a.wav", "b.wav"], [None, None], [None, None]),
+        (
+            [
+                "2024-01-01/anna-sad.wav",
+                "2024-01-01/bo-sad.wav",
+                "2024-01-02/anna-1.wav",
+                "2024-01-02/bo.wav",
+            ],
+            ["anna", "bo", "anna", "bo"],
+            ["sad", "sad", None, None],
+        ),
+        (["angry/1.wav", "not_angry/2.wav", "non-sad_3.wav"], [None, None, None], ["angry", None, None]),
         (["01/sad_1.wav", "02/happy_or_sad.wav"], [None, None], ["sad", None]),
         (
             ["train/anna_1_sad.wav", "train/anna_2.wav", "test/bo_1.wav", "test/bo_2.wav"],

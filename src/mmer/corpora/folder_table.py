@@ -26,9 +26,11 @@ _SPEAKER = re.compile(
     r"(?<![a-z\d])(?:speaker|spkr?|actor|person|participant|subject|subj|sprecher)[ _-]?\d+(?![a-z\d])",
     re.IGNORECASE,
 )
+# A date is a number too.
 _NO_SPEAKER = re.compile(
-    r"(?:audio|clips?|data|recordings?|samples?|session|ses|take|wavs?|\d)[ _-]?\d*", re.IGNORECASE
+    r"(?:audio|clips?|data|recordings?|samples?|session|ses|take|wavs?)[ _-]?\d*|\d[\dT ._-]*", re.IGNORECASE
 )
+_NEGATIONS = {"no", "non", "not"}
 _SHOWN = 10  # names of speakers or emotions in a line
 
 
@@ -118,13 +120,14 @@ def write_folder_table(folder: str | os.PathLike[str]) -> FolderTable:
 
 
 def _emotions(name: PurePosixPath) -> set[str]:
-    """The emotions that the words of a path name; two words may be one name, as in `pleasant_surprise`."""
-    found = set[str]()
+    """The emotions that the words of a path name; two words may be one name, as in `pleasant_surprise`, or deny it."""
+    found = set[str | None]()
     for part in (*name.parts[:-1], name.stem):
         words = [re.sub(r"\d+$", "", word) for word in _words(part)]
-        pairs = [f"{first} {second}" for first, second in pairwise(words)]
-        found.update(emotion for word in (*words, *pairs) if (emotion := named_emotion(word)))
-    return found
+        for before, word in pairwise(["", *filter(None, words)]):
+            if before.lower() not in _NEGATIONS:
+                found |= {named_emotion(word), named_emotion(f"{before} {word}")}
+    return {emotion for emotion in found if emotion is not None}
 
 
 def _speakers(names: Sequence[PurePosixPath]) -> list[str | None]:
