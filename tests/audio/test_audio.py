@@ -75,6 +75,8 @@ def make(folder: Path, name: str, samples: NDArray[np.float32]) -> Path:
     match name:
         case "live.webm":
             return encode(path, "libopus", samples, live="1")
+        case "live.mka":
+            return encode(path, "aac", samples, live="1")
         case "headerless.mp3":
             return encode(path, "libmp3lame", samples, write_xing="0")
         case "video.mp4":
@@ -144,7 +146,7 @@ def test_every_format_gives_the_mean_of_the_channels(tmp_path: Path, name: str) 
 def test_a_part_is_a_slice_of_the_whole(tmp_path: Path, name: str) -> None:
     path = make(tmp_path, name, speech_like(8.0)[None])
     whole = load_audio(path, sampling_rate=RATE)
-    for start, end in [(0.0, 1.5), (5.25, 6.0), (7.1, None)]:
+    for start, end in [(0.0, 1.5), (0.001, 1.0), (5.25, 6.0), (7.1, None)]:
         part = load_audio(path, sampling_rate=RATE, start=start, end=end)
         expected = whole[round(start * RATE) : None if end is None else round(end * RATE)]
         assert abs(len(part) - len(expected)) <= 48
@@ -322,7 +324,9 @@ def test_a_wav_written_to_a_pipe_is_read_whole(tmp_path: Path) -> None:
     assert len(load_audio(path)) == SAMPLING_RATE
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.opus", "a.mp3", "a.m4a", "a.webm"])
+@pytest.mark.parametrize(
+    "name", ["a.wav", "a.flac", "a.opus", "a.mp3", "a.m4a", "a.webm", "a.aac", "live.webm", "live.mka"]
+)
 def test_an_open_file_and_bytes_give_what_the_path_gives(tmp_path: Path, name: str) -> None:
     path = make(tmp_path, name, speech_like(1.0)[None])
     expected = load_audio(path)

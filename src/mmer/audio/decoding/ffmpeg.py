@@ -34,7 +34,7 @@ _FULL_SCALE = {"f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
 class ContainerRecording:
     """The first audio track of a recording that FFmpeg reads."""
 
-    def __init__(self, container: InputContainer, name: str, key: "Key | None") -> None:
+    def __init__(self, container: InputContainer, file: BinaryIO, name: str, key: "Key | None") -> None:
         self._container, self._name = container, name
         if not container.streams.audio:
             raise AudioError(f"{name}: has no audio track; found {container.format.long_name}")
@@ -55,15 +55,18 @@ class ContainerRecording:
                 self._stated = stream.duration * self._time_base
             elif container.duration and not container.streams.video:
                 self._stated = container.duration / av.time_base
-        duration = self._measured(key) if self._stated is None else self._stated
+        duration = self._measured(file, key) if self._stated is None else self._stated
         self.info = checked(AudioInfo(stream.rate, stream.channels, duration), name)
 
-    def _measured(self, key: "Key | None") -> float:
+    def _measured(self, file: BinaryIO, key: "Key | None") -> float:
         """Measure the seconds to the end of the last packet."""
         if key is not None:
             return _end_of_file(key) - self._offset
-        end = _end_of_packets(self._container)
-        self._container.seek(0)
+        # In a container of its own: from a seek back to the beginning, Matroska goes on after the first packet.
+        position = file.tell()
+        with open_container(file, self._name) as container:
+            end = _end_of_packets(container)
+        file.seek(position)
         return end - self._offset
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
@@ -72,8 +75,8 @@ class ContainerRecording:
             yield from self._decoded(start, end)
 
     def _decoded(self, start: float, end: float | None) -> Iterator[Block]:
-        if start > 0:
-            target = max(start - _PREROLL, 0.0) + self._offset
+        if start > _PREROLL:
+            target = start - _PREROLL + self._offset
             self._container.seek(int(target / self._time_base), stream=self._stream)
         gathered: _Gathered | None = None
         begin, stop, longest = 0, None, 0.0  # of the samples that are wanted, at the rate of `gathered`
@@ -87,7 +90,7 @@ class ContainerRecording:
                 if gathered:
                     yield from gathered.block()
                     position = round(position * rate / gathered.rate)
-                elif start > 0:
+                elif start > _PREROLL:
                     position = round(time * rate)
                 gathered = _Gathered(frame, self._name)
                 begin, stop = round(start * rate), None if end is None else round(end * rate)

@@ -115,7 +115,7 @@ def _open_one(
                 recording = SoundFileRecording(sound_file, name)
             else:
                 assert container is not None
-                recording = ContainerRecording(container, name, key)
+                recording = ContainerRecording(container, file, name, key)
         yield recording
     finally:
         if sound_file:
