@@ -107,6 +107,7 @@ def test_seeds_decide_what_is_sampled(models):
 def test_annotations_are_not_translated(models):
     translate = BackTranslation(*models)
     assert translate(["[LAUGHTER] my sister had a lovely garden (sighs)"], [0]) == translate([TEXTS[0]], [0])
+    assert translate(["[LAUGHTER]", TEXTS[0]], [0, 0])[0] == ""
 
 
 def test_a_text_too_long_for_the_model_stays_and_is_rejected_as_unchanged(models):

@@ -70,15 +70,16 @@ class BackTranslation:
 
     def __call__(self, texts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Back-translate each text without annotations such as `[LAUGHTER]`; return a text too long for a model
-        unchanged.
+        unchanged, and one of annotations alone empty.
         """
-        said = [strip_annotations(text) for text in texts]
+        spoken = [strip_annotations(text) for text in texts]
+        said = spoken
         devices = [self.device] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices), torch.inference_mode():
             torch.manual_seed(seed_for(list(seeds), size=7))
             for tokenizer, model in self._steps:
                 said = self._translate(tokenizer, model, said)
-        return [other if text else "" for text, other in zip(texts, said, strict=True)]
+        return [other if text else "" for text, other in zip(spoken, said, strict=True)]
 
     def _load(self, name: str) -> tuple[Any, Any]:
         from transformers import MarianMTModel, MarianTokenizer  # requires sentencepiece
