@@ -216,13 +216,17 @@ def test_a_folder_with_metadata_is_listened_to_as_well(
     assert "5 recordings cannot be read" in " ".join(shown.out.split())
 
 
-def test_what_was_not_decoded_is_told(broken: Path) -> None:
+def test_what_was_not_decoded_is_told(
+    broken: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = read_recordings(broken)
     nothing = listened_to(corpus, 0)
     assert any("nothing was read" in note for note in nothing.notes)
     everything = listened_to(corpus, float("inf"))
     assert not any("time was up" in note for note in everything.notes)
     assert everything.table["duration"].notna().sum() == 2
+    for seconds, told in (("0", "--seconds inf decodes all recordings\n"), ("inf", "")):
+        assert run(capfd, monkeypatch, ["corpus", "show", broken, "--seconds", seconds]).err == told
 
 
 def test_parts_of_a_recording_are_looked_at_one_by_one(tmp_path: Path) -> None:

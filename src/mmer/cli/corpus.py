@@ -127,7 +127,7 @@ def show(
     ] = None,
 ) -> None:
     """Count the utterances of a corpus by emotion, split and speaker, and list recordings that cannot be read."""
-    from mmer.corpora.clips import listened_to
+    from mmer.corpora.clips import TIME_UP, listened_to
     from mmer.corpora.recordings import read_recordings
     from mmer.display.progress import counting
 
@@ -139,6 +139,8 @@ def show(
     with counting(messages(), "listening", len(table)) as progress:
         table = listened_to(table, seconds, progress)
     results().print(table.summary())
+    if any(note.endswith(TIME_UP) for note in table.notes):
+        tell("--seconds inf decodes all recordings")
     if plot is not None:
         from mmer.corpora.summary_plot import plot_corpus
 

@@ -17,6 +17,9 @@ from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError, CodedWarning, EmptyAudioError
 from mmer.plain_text import counted
 
+TIME_UP = "time was up"
+"""End of a note on recordings that were not decoded."""
+
 _THREADS = min(16, (os.cpu_count() or 1) + 2)  # some of them wait for the disk
 _FILES = 64  # files whose hashes are cached
 _SHOWN = 20  # most unreadable recordings that a note lists
@@ -121,7 +124,7 @@ def listened_to(corpus: Corpus, seconds: float = 20.0, progress: Progress | None
         ("nothing", "nothing was read"),
     ):
         if count := kinds.count(kind):
-            notes.append(f"of {counted(count, 'recording', of=len(rows))} {told}: time was up")
+            notes.append(f"of {counted(count, 'recording', of=len(rows))} {told}: {TIME_UP}")
     return Corpus(table, source=corpus.source, notes=notes)
 
 
