@@ -99,6 +99,30 @@ def test_what_is_written_is_read(
     assert rows_of(read_from(target)) == rows_of(written)
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("kaldi", ["emo", "spk", "lang", "dur"]),
+        ("emobox", ["start_time", "end_time", "length", "task"]),
+        ("audformat", ["file", "transcription"]),
+    ],
+)
+def test_columns_named_as_others_of_the_format(
+    kind: str, names: list[str], clips: list[Path], tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"utterance_id": ["a", "b"], "audio_path": [str(clip) for clip in clips[:2]]})
+    table = table.assign(emotion="sad", speaker="s", transcript="no", language="pl", corpus="c", part="Bonus")
+    kept = Corpus(table.assign(split="test")).with_durations()
+    notes = write_to(
+        Corpus(kept.table.assign(**dict.fromkeys(names, "00:01"))), f"{kind}:{tmp_path / 'x' / 'y'}"
+    )
+    assert notes == [
+        f"columns have names that {kind} gives to other values, and are left out; rename them "
+        f"({len(names)}): {', '.join(names)}"
+    ]
+    assert rows_of(read_from(f"{kind}:{tmp_path / 'x' / 'y'}")) == rows_of(kept)
+
+
 @pytest.mark.parametrize("kind", ["kaldi", "audformat"])
 def test_parts_of_one_recording(kind: str, clips: list[Path], tmp_path: Path) -> None:
     parts = {"start": [0.25, 0.0, None], "end": [None, 0.25, None]}

@@ -34,6 +34,9 @@ _KEYS = {  # key of EmoBox: column
     "end_time": "end",
 }
 _DERIVED = {"type", "sample_rate", "num_frame", "task"}
+OWN_KEYS = frozenset({*_KEYS, *_DERIVED, "channel"})
+"""Keys that EmoBox has for values of its own, so that no other column can be called like them."""
+
 _LISTS = {"train": "train", "validation": "valid", "test": "test"}
 _SPLITS = {name: split for split, name in _LISTS.items()}
 _TAG = re.compile(r"<id=([^<>]*)>")

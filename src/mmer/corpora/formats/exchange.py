@@ -1,26 +1,26 @@
 """Reading and writing of corpora in other tools' formats, by names such as `kaldi:FOLDER`."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from mmer.corpora import READERS, read_corpus
 from mmer.corpora.audio_folders import metadata_files
-from mmer.corpora.corpus import Corpus, Progress
+from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.formats.audformat_database import read_audformat, write_audformat
-from mmer.corpora.formats.emobox import read_emobox, write_emobox
+from mmer.corpora.formats.emobox import OWN_KEYS, read_emobox, write_emobox
 from mmer.corpora.formats.hugging_face import read_hugging_face
-from mmer.corpora.formats.kaldi import read_kaldi, write_kaldi
+from mmer.corpora.formats.kaldi import OWN_NAMES, read_kaldi, write_kaldi
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import COLUMNS, FORMATS, check_table_name, read_table
 from mmer.errors import CorpusError, reading
 from mmer.files.writing import TABLES, check_not_input, check_output_file, check_output_folder
 
-_WRITERS = {  # with the file that shows an existing corpus in the folder
-    "audformat": (write_audformat, ("db.yaml",)),
-    "emobox": (write_emobox, ("*.jsonl",)),
-    "kaldi": (write_kaldi, ("wav.scp", "*/wav.scp")),
+_WRITERS = {  # with the file that shows an existing corpus in the folder, and names of its own for other values
+    "audformat": (write_audformat, ("db.yaml",), {"file", "transcription"}),
+    "emobox": (write_emobox, ("*.jsonl",), OWN_KEYS),
+    "kaldi": (write_kaldi, ("wav.scp", "*/wav.scp"), OWN_NAMES),
 }
 
 
@@ -125,14 +125,21 @@ def write_to(corpus: Corpus, target: str) -> list[str]:
     if kind is None:
         corpus.write(place)
         return []
-    write, marks = _writer(kind, target)
+    write, marks, own_names = _writer(kind, target)
     for mark in marks:
         if found := next(Path(place).glob(mark), None):
             raise CorpusError(f"{found}: is there already; give a new folder")
-    return write(corpus, Path(place))
+    taken = [name for name in corpus.table.columns if name in own_names]
+    if not taken:
+        return write(corpus, Path(place))
+    left = Corpus(corpus.table.drop(columns=taken), source=corpus.source)
+    what = f"columns have names that {kind} gives to other values, and are left out; rename them"
+    return [listing(what, taken), *write(left, Path(place))]
 
 
-def _writer(kind: str, target: str) -> tuple[Callable[[Corpus, Path], list[str]], tuple[str, ...]]:
+def _writer(
+    kind: str, target: str
+) -> tuple[Callable[[Corpus, Path], list[str]], tuple[str, ...], Collection[str]]:
     if kind not in _WRITERS:
         raise CorpusError(
             f"{target}: {kind} is only read; write a table, {', '.join(f'{k}:' for k in _WRITERS)}"

@@ -19,6 +19,9 @@ _LISTS = {"transcript": "text", "speaker": "utt2spk", "emotion": "utt2emo", "dur
     "language": "utt2lang"
 }
 _COLUMNS = {file: column for column, file in _LISTS.items()}  # all other columns are in utt2<column>
+OWN_NAMES = frozenset(file.removeprefix("utt2") for file in _COLUMNS) - {"text"}
+"""Ends of the names of Kaldi's own lists, so that no other column can be called like them."""
+
 _FOLDERS = {"train": "train", "validation": "dev", "test": "test"}
 _GENDERS = {"m": "male", "f": "female"}
 
@@ -40,11 +43,11 @@ def read_kaldi(folder: Path, audio: Path | None = None) -> Corpus:
     """
     notes: list[str] = []
     parts = {"": folder} if (folder / "wav.scp").is_file() else _parts(folder, notes)
-    tables = [_read(part, audio, notes).assign(part=name) for name, part in parts.items()]
+    tables = [_read(part, audio, notes) for part in parts.values()]
     table = united(tables)
-    names = table.pop("part")
     if "" not in parts:
-        table["split"] = splits_of(names)
+        names = [name for name, part in zip(parts, tables, strict=True) for _ in range(len(part))]
+        table["split"] = splits_of(pd.Series(names))
     return Corpus(table, source=str(folder), notes=notes)
 
 
