@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mmer.plain_text import valid
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -166,6 +168,9 @@ def reading(source: object, what: str, kind: type[MMERError]) -> Iterator[None]:
     except UnicodeDecodeError as error:
         found = f"byte 0x{error.object[error.start]:02x}"
         raise kind(f"{source}: is not UTF-8 ({found}); save it in UTF-8") from error
+    except UnicodeEncodeError as error:
+        found = f"the name {valid(error.object)} is not UTF-8"
+        raise kind(f"{source}: {found}; rename that file or folder") from error
     except RecursionError as error:
         raise kind(f"{source}: cannot be read as {what} (it is nested too deeply)") from error
     except Exception as error:  # whatever a parser raises on a damaged file

@@ -210,6 +210,14 @@ def test_cafe(tmp_path: Path) -> None:
     assert values(corpus, "12-N-1-4", "audio_path")[0].endswith(".wav")
 
 
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    """As an archive with names in another encoding gives it back."""
+    tree(tmp_path, "CaFE_48k/Neutre/02-N-1-1.wav", "CaFE_48k/Col\udc8are/Faible/01-C-1-1.wav")
+    wanted = r"Col\\x8are/Faible/01-C-1-1\.wav is not UTF-8; rename that file or folder$"
+    with pytest.raises(CorpusError, match=wanted):
+        read_corpus("cafe", tmp_path)
+
+
 def test_emovo(tmp_path: Path) -> None:
     names = ["f2/gio-f2-b2.wav", "m1/rab-m1-d1.wav", "m3/sor-m3-n5.wav", "f1/pau-f1-l3.wav"]
     corpus = read_file_names("emovo", tree(tmp_path, *names))
