@@ -94,6 +94,18 @@ def test_segments_take_what_is_known_of_their_file(tmp_path: Path) -> None:
     assert table["end"].fillna(-1).tolist() == [-1, 1.5, -1]
 
 
+def test_a_split_of_segments_is_that_of_their_file(tmp_path: Path) -> None:
+    db = audformat.Database("talk", source="made", usage="other")
+    db.splits["dev"] = audformat.Split("dev")
+    add(db, "files", audformat.filewise_index(["a.wav", "b.wav"]), {"emotion": ["sad", "happy"]})
+    segments = audformat.segmented_index(["a.wav", "a.wav"], ["0s", "1s"], ["1s", "2s"])
+    add(db, "words", segments, {"text": ["One.", "Two."]}, split="dev")
+    db.save(str(tmp_path))
+    assert read_audformat(tmp_path).table["split"].tolist() == ["validation", None]
+    with pytest.raises(CorpusError, match="table words has no emotion; name another table, or none"):
+        read_audformat(tmp_path, "words")
+
+
 def test_several_emotions_for_an_utterance(tmp_path: Path) -> None:
     db = audformat.Database("rated", source="made", usage="other")
     index = audformat.filewise_index(["a.wav", "b.wav"])

@@ -186,6 +186,8 @@ class _Reader:
             several = f"gives some utterances several emotions ({_first_line(error).rstrip(':')})"
             tables = f"name the table to take: audformat:{self._folder}:TABLE, of {', '.join(tables)}"
             raise CorpusError(f"{self._folder}: {several}; {tables}") from None
+        if table is not None and frame.empty:
+            raise CorpusError(f"{self._folder}: table {table} has no emotion; name another table, or none")
         unlabeled = sorted(set(self._db.files) - set(frame.index.get_level_values("file")))
         if unlabeled:
             self._notes.append(listing("files have no emotion and are left out", unlabeled))
@@ -210,9 +212,10 @@ class _Reader:
         splits = pd.Series(None, index=range(len(index)), dtype=object)
         for table in self._db.tables.values():
             split = split_of(self._db.splits[table.split_id].type) if table.split_id else None
-            if split:
-                rows = index if table.is_segmented else index.get_level_values("file")
-                splits[rows.isin(table.index)] = split
+            if split and table.is_segmented and self._audformat.is_segmented_index(index):
+                splits[index.isin(table.index)] = split
+            elif split:
+                splits[index.get_level_values("file").isin(table.files)] = split
         return splits
 
 
