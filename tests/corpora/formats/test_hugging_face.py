@@ -112,6 +112,8 @@ def test_a_folder_of_save_to_disk(dataset: Path, tmp_path: Path) -> None:
     table = read_hugging_face(str(tmp_path / "one"), audio=tmp_path / "audio").table
     assert table["emotion"].tolist() == ["anger", "joy"]
     assert table["split"].isna().all()
+    with pytest.raises(CorpusError, match="has no configurations; leave out 'plain'"):
+        read_hugging_face(str(tmp_path / "one"), "plain")
 
 
 def test_a_column_of_splits_counts_where_there_is_one_split(tmp_path: Path, clips: list[Path]) -> None:

@@ -97,6 +97,8 @@ def _splits(datasets: Any, name: str, config: str | None) -> Mapping[str, Any]:
     """Load the splits of a dataset, by name."""
     if not any(os.path.isfile(os.path.join(name, file)) for file in ("dataset_dict.json", "state.json")):
         return datasets.load_dataset(name, config)
+    if config is not None:
+        raise CorpusError(f"a folder of save_to_disk has no configurations; leave out {config!r}")
     loaded = datasets.load_from_disk(name)
     return loaded if isinstance(loaded, Mapping) else {str(loaded.split or "train"): loaded}
 
