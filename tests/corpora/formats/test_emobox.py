@@ -69,6 +69,15 @@ def emodb(tmp_path: Path) -> Path:
     return folder
 
 
+def test_utterances_without_a_label(tmp_path: Path) -> None:
+    rows = [line("mine", "a", "hap"), line("mine", "b", "sad", emo=None), line("mine", "c", "oth")]
+    folder = make(tmp_path, "mine", rows, {"1/test": [0, 1, 2]})
+    (folder / "label_map.json").write_text('{"hap": "Happy", "oth": null}')
+    table = read_emobox(folder).table
+    assert table["emotion"].tolist() == ["Happy", None, None]
+    assert table["original_emotion"].tolist() == ["hap", None, "oth"]
+
+
 def test_several_folds(emodb: Path) -> None:
     corpus = read_emobox(emodb)
     table = corpus.table

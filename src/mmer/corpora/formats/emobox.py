@@ -62,10 +62,11 @@ def read_emobox(folder: Path, audio: Path | None = None) -> Corpus:
     table, file = _rows(folder)
     table = table.rename(columns=_KEYS).drop(columns=_DERIVED & set(table.columns))
     table["audio_path"] = [os.path.join(audio or _root(folder), path) for path in table["audio_path"]]
-    labels, names = [str(label) for label in table["emotion"]], _label_map(folder)
-    table["emotion"] = [names.get(label.lower(), label) for label in labels]
+    labels, names = [None if is_null(label) else str(label) for label in table["emotion"]], _label_map(folder)
+    emotions = [None if label is None else names.get(label.lower(), label) for label in labels]
+    table["emotion"] = pd.Series(emotions, dtype=object)
     if "original_emotion" not in table and table["emotion"].tolist() != labels:
-        table["original_emotion"] = labels
+        table["original_emotion"] = pd.Series(labels, dtype=object)
     notes = []
     if "speaker" not in table:
         table["speaker"], notes = _speakers(folder, table["utterance_id"], name=file.stem)
@@ -206,13 +207,16 @@ def _root(folder: Path) -> Path:
     return folder.absolute().parent.parent
 
 
-def _label_map(folder: Path) -> dict[str, str]:
+def _label_map(folder: Path) -> dict[str, str | None]:
     """Read the label map with lower-case keys: EmoDB's rows have `neutral`, its map `Neutral`."""
     for name in ("label_map.json", "label_dict.json"):  # the latter is EMOVO's
         if (folder / name).is_file():
             try:
                 entries = json.loads((folder / name).read_text(encoding="utf-8"))
-                return {str(label).lower(): str(emotion) for label, emotion in entries.items()}
+                return {
+                    str(label).lower(): None if emotion is None else str(emotion)
+                    for label, emotion in entries.items()
+                }
             except (ValueError, AttributeError):
                 raise CorpusError(f'{folder / name}: is no JSON object such as {{"hap": "Happy"}}') from None
     return {}
