@@ -1,11 +1,14 @@
 """Audio folders with a part for each split, as Hugging Face reads them."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.formats.kaldi import write_kaldi
 from mmer.corpora.tables import united
 from mmer.errors import CorpusError
 from mmer.text.names import tidy
@@ -97,3 +100,25 @@ def test_a_name_that_no_table_can_hold(tmp_path: Path) -> None:
         with pytest.raises(CorpusError, match="which is not UTF-8; rename that file"):
             corpus.write(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_and_dates_of_other_formats(tmp_path: Path) -> None:
+    table = pd.DataFrame({"utterance_id": ["a", "b"], "audio_path": ["/a.wav", "/b.wav"]}).assign(
+        votes=pd.Series([np.array(["sad", "angry"], dtype=object), None], dtype=object),
+        rated=pd.Series([{"by": np.array([1, 2])}, {"by": None}], dtype=object),
+        day=pd.Series([np.datetime64("2020-01-01"), None], dtype="datetime64[ns]"),
+        count=pd.Series([1, None], dtype=object),
+    )
+    for suffix in ("csv", "tsv", "jsonl"):
+        Corpus(table).write(tmp_path / f"t.{suffix}")
+        read = Corpus.read(tmp_path / f"t.{suffix}").table
+        votes, rated = read["votes"].tolist(), read["rated"].tolist()
+        if suffix != "jsonl":
+            votes, rated = [json.loads(votes[0]), votes[1]], [json.loads(text) for text in rated]
+        assert votes[0] == ["sad", "angry"]
+        assert pd.isna(votes[1])
+        assert rated == [{"by": [1, 2]}, {"by": None}]
+        assert read["day"].astype(str).str[:10].tolist()[0] == "2020-01-01"
+        assert read["count"].tolist()[0] == 1
+    write_kaldi(Corpus(table), tmp_path / "kaldi")
+    assert (tmp_path / "kaldi" / "utt2votes").read_text() == 'a ["sad", "angry"]\n'

@@ -5,6 +5,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             if suffix == ".jsonl":
                 _write_json_lines(table, part)
                 return
+            if suffix != ".parquet":
+                table = _without_lists(table)
             arrow = pa.Table.from_pandas(table, preserve_index=False)
             if suffix == ".parquet":
                 parquet.write_table(arrow, part)
@@ -324,9 +327,29 @@ def brief(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Convert a value to a JSON-serializable one."""
+    """Convert a value to a JSON-serializable one; a date becomes text."""
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
     if is_null(value):
         return None
+    if isinstance(value, date | timedelta | np.datetime64 | np.timedelta64):
+        return str(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _without_lists(table: pd.DataFrame) -> pd.DataFrame:
+    texts = {
+        str(name): pd.Series([flat(value) for value in column], index=table.index, dtype=object)
+        for name, column in table.items()
+        if column.dtype == object
+    }
+    return table.assign(**texts)
+
+
+def flat(value: Any) -> Any:
+    """Convert a list or a mapping to JSON, for formats whose cells hold neither; leave other values."""
+    return json_text(plain(value)) if isinstance(value, list | tuple | dict | np.ndarray) else value

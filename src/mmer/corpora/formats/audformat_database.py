@@ -12,7 +12,7 @@ import yaml
 from mmer.corpora.audio_folders import split_of
 from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import COLUMNS, NAMES, is_null
+from mmer.corpora.tables import COLUMNS, NAMES, flat, is_null
 from mmer.errors import CorpusError, reading
 from mmer.extras import import_extra
 
@@ -286,7 +286,7 @@ def _as_audformat(values: pd.Series, column: str) -> tuple[pd.Series, str]:
     ):
         if is_kind(values.dtype):
             return values, kind
-    return values.map(lambda value: None if is_null(value) else str(value)).astype(object), "str"
+    return values.map(lambda value: None if is_null(value) else str(flat(value))).astype(object), "str"
 
 
 def _iso639_3(audformat: Any, language: str) -> str | None:

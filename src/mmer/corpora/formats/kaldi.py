@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmer.corpora.audio_folders import split_of, splits_of
 from mmer.corpora.corpus import Corpus, listing
-from mmer.corpora.tables import COLUMNS, is_null, typed, united
+from mmer.corpora.tables import COLUMNS, flat, is_null, typed, united
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.files.writing import write_text
@@ -164,7 +164,7 @@ def _check_writable(table: pd.DataFrame, source: str) -> None:
     for column in table.columns:
         names = column in ("utterance_id", "speaker")
         wrong = re.compile(r"\s" if names else r"[\r\n]")
-        for row in (row for row, value in enumerate(table[column]) if wrong.search(str(value))):
+        for row in (row for row, value in enumerate(table[column]) if wrong.search(str(flat(value)))):
             name, value = table["utterance_id"].iloc[row], table[column].iloc[row]
             what = "a blank" if names else "a line break"
             raise CorpusError(
@@ -208,4 +208,4 @@ def _write_list(file: Path, entries: Mapping[str, str]) -> None:
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(flat(value))
