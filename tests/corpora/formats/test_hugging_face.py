@@ -135,20 +135,23 @@ def test_rows_and_columns_of_audio(tmp_path: Path, clips: list[Path]) -> None:
     (tmp_path / "d" / "data").mkdir(parents=True)
     content = clips[0].read_bytes()
     sounds = [{"bytes": content, "path": "A.opus"}, None, {"bytes": content, "path": "a.opus"}]
-    data = datasets.Dataset.from_dict({"audio": sounds, "clean": sounds, "utterance_id": [1, 2, 3]})
+    faces = [{"bytes": b"\x89PNG", "path": None}] * 3
+    data = datasets.Dataset.from_dict(
+        {"face": faces, "audio": sounds, "clean": sounds, "utterance_id": [1, 2, 3]}
+    ).cast_column("face", datasets.Image())
     file = str(tmp_path / "d" / "data" / "train-00000-of-00001.parquet")
     data.to_parquet(file)
     for audio in (None, datasets.Audio()):
         if audio:
             data.cast_column("audio", audio).cast_column("clean", audio).to_parquet(file)
         corpus = read_hugging_face(str(tmp_path / "d"), audio=tmp_path / "audio")
-        assert "clean" not in corpus.table
+        assert {"clean", "face"}.isdisjoint(corpus.table.columns)
         assert corpus.table["utterance_id"].tolist() == ["1", "2", "3"]
         folder = tmp_path / "audio" / "train"
         files = [str(folder / "A.opus"), None, str(folder / "000002-a.opus")]
         assert corpus.table["audio_path"].tolist() == files
         assert corpus.notes == [
-            "columns of audio beside audio in split train are left out (1): clean",
+            "columns of sound or pictures beside audio in split train are left out (2): face, clean",
             "utterances have no recording and are transcripts without sound (1): 2",
         ]
 

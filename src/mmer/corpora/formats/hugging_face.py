@@ -24,9 +24,9 @@ def read_hugging_face(
 
     Recordings inside the dataset's own files are written to `audio/<split>/` byte for byte; those that are files stay
     where they are. A row without a recording is a transcript without sound. Of several columns of audio, the first is
-    read. Without a column `utterance_id`, an id is the split and the name of the file. Splits are those of the dataset,
-    or its column `split` where there is one split alone; those that are not for training, validation or test are null,
-    with their names in the column `original_split`.
+    read; pictures are not. Without a column `utterance_id`, an id is the split and the name of the file. Splits are
+    those of the dataset, or its column `split` where there is one split alone; those that are not for training,
+    validation or test are null, with their names in the column `original_split`.
 
     Args:
         name: on the hub, as `owner/name`, or a folder, also one of `Dataset.save_to_disk`.
@@ -55,15 +55,14 @@ def read_hugging_face(
         raise CorpusError(f"hf:{name}: cannot be loaded ({reason})") from error
     total, done, tables, notes = sum(map(len, splits.values())), 0, [], list[str]()
     for split, dataset in splits.items():
-        of_audio = _columns_of_audio(datasets, dataset)
-        if not of_audio:
+        column, others = _media(datasets, dataset)
+        if column is None:
             found = ", ".join(dataset.features)
             raise CorpusError(f"hf:{name}: has no column of audio in split {split}; found {found}")
-        column, *others = of_audio
         if others:
-            what = f"columns of audio beside {column} in split {split} are left out"
+            what = f"columns of sound or pictures beside {column} in split {split} are left out"
             notes.append(listing(what, others))
-        table = _described(datasets, dataset.remove_columns(of_audio))
+        table = _described(datasets, dataset.remove_columns([column, *others]))
         sounds = dataset.select_columns(column).cast_column(column, datasets.Audio(decode=False))
         recordings, files = _Files(f"hf:{name}", audio and audio / split), []
         for row, sound in enumerate(sounds):
@@ -103,12 +102,17 @@ def _splits(datasets: Any, name: str, config: str | None) -> Mapping[str, Any]:
     return loaded if isinstance(loaded, Mapping) else {str(loaded.split or "train"): loaded}
 
 
-def _columns_of_audio(datasets: Any, dataset: Any) -> list[str]:
-    """List the columns of audio; where none is marked as such, those of bytes with the path they came from."""
+def _media(datasets: Any, dataset: Any) -> tuple[str | None, list[str]]:
+    """Find the column of audio, and other columns of sound or pictures.
+
+    Where no column is marked as audio, it is one of bytes with the path that they came from.
+    """
     kinds = dataset.features.items()
     marked = [name for name, kind in kinds if isinstance(kind, datasets.Audio)]
     plain = [name for name, kind in kinds if isinstance(kind, dict) and kind.keys() == {"bytes", "path"}]
-    return marked or plain
+    pictures = [name for name, kind in kinds if isinstance(kind, datasets.Image | datasets.Video)]
+    column = next(iter([*marked, *plain]), None)
+    return column, [name for name in dataset.features if name in {*marked, *plain, *pictures} - {column}]
 
 
 def _described(datasets: Any, dataset: Any) -> pd.DataFrame:
