@@ -128,7 +128,7 @@ def test_refused_bytes(tmp_path: Path) -> None:
     [
         (
             {"utterance_id": ["a b", "c"]},
-            "utterance_id 'a b' of 'a b' has a blank, which Kaldi lists cannot hold",
+            "utterance_id 'a b' of 'a b' has a blank, which Kaldi lists cannot hold; change it in a table",
         ),
         ({"speaker": ["Jo Doe", "x"]}, "speaker 'Jo Doe' of 'b' has a blank"),
         ({"transcript": ["one\ntwo", "x"]}, r"transcript 'one\ntwo' of 'b' has a line break"),

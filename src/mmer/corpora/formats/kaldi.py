@@ -167,9 +167,8 @@ def _check_writable(table: pd.DataFrame, source: str) -> None:
         for row in (row for row, value in enumerate(table[column]) if wrong.search(str(flat(value)))):
             name, value = table["utterance_id"].iloc[row], table[column].iloc[row]
             what = "a blank" if names else "a line break"
-            raise CorpusError(
-                f"{source}: {column} {value!r} of {name!r} has {what}, which Kaldi lists cannot hold"
-            )
+            found = f"{column} {value!r} of {name!r} has {what}, which Kaldi lists cannot hold"
+            raise CorpusError(f"{source}: {found}; change it in a table")
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
