@@ -26,7 +26,7 @@ import soxr
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.spoken import make_spoken
+from mmer.corpora.synthetic.spoken import make_spoken
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.inference.enrollment import enroll
 from mmer.inference.recognizer import EmotionRecognizer

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mmer.corpora.spoken import make_spoken_once
+from mmer.corpora.synthetic.spoken import make_spoken_once
 from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 

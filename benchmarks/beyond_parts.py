@@ -22,7 +22,7 @@ from rich.console import Console
 from mmer.augment.generators.by_name import speech_generators
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.spoken import make_spoken_once
+from mmer.corpora.synthetic.spoken import make_spoken_once
 from mmer.display.progress import counting
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.intervals import interval

@@ -25,7 +25,7 @@ from transformers import (
     WavLMConfig,
 )
 
-from mmer.corpora.spoken import make_spoken
+from mmer.corpora.synthetic.spoken import make_spoken
 
 BATCH = 64
 

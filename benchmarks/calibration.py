@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mmer.evaluation.calibration.calibrate import METHODS, UncalibratedAnswers, fit_condition
 from mmer.evaluation.calibration.calibration_error import calibration_figures
-from mmer.inference.calibration import CalibratedCondition
-from mmer.inference.conformal import thresholds
+from mmer.inference.trust.calibration import CalibratedCondition
+from mmer.inference.trust.conformal import thresholds
 
 FIGURES = ("log_loss", "brier", "expected_calibration_error")
 

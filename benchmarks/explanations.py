@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.spoken import ADJECTIVES, EMOTIONS, VERBS
+from mmer.corpora.synthetic.spoken import ADJECTIVES, EMOTIONS, VERBS
 from mmer.inference import EmotionRecognizer
 from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import corpus_utterances

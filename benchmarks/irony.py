@@ -18,7 +18,7 @@ from rich import print as show
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.irony import make_irony
+from mmer.corpora.synthetic.irony import make_irony
 from mmer.display.progress import counting
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.prediction_files import read_runs

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.spoken import make_spoken_once
+from mmer.corpora.synthetic.spoken import make_spoken_once
 from mmer.evaluation.evaluate import evaluate
 from mmer.recipe.schema import load_recipe
 from mmer.training.run import train

@@ -2,7 +2,7 @@
 
 The model answers the split test of the corpus that it was trained on, other corpora, and made sound: noise, tunes of
 three-note chords, silence, and the test split through a telephone band (8 kHz), 12 dB quieter and with noise 20 dB
-below it. Beside the score that `mmer.inference.out_of_distribution` uses, other scores are fitted to the same training
+below it. Beside the score of `mmer.inference.trust.out_of_distribution`, other scores are fitted to the same training
 recordings, each with a threshold from left-out speakers. Times are of the same clips with and without the warning.
 
     python benchmarks/out_of_distribution.py MODEL CORPUS --far OTHER.parquet ...
@@ -20,10 +20,10 @@ from sklearn.covariance import LedoitWolf
 
 from mmer.corpora.corpus import Corpus
 from mmer.inference.inputs import Utterance, corpus_utterances
-from mmer.inference.out_of_distribution import OutOfDistribution, sound_statistics
 from mmer.inference.prediction import AnswerFault
 from mmer.inference.reading import Clip
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.out_of_distribution import OutOfDistribution, sound_statistics
 
 Floats = NDArray[np.float64]
 Score = Callable[[Floats], Floats]

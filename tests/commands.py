@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from mmer.cli.main import main
-from mmer.corpora.spoken import make_spoken
+from mmer.corpora.synthetic.spoken import make_spoken
 from mmer.recipe.schema import load_recipe
 from mmer.training import judging
 from mmer.training.crossval.fold_runs import LOG

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mmer.corpora.espeak import ESpeak
+from mmer.corpora.synthetic.espeak import ESpeak
 from mmer.errors import MissingExtraError
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmer.corpora import read_corpus
     from mmer.corpora.audit.audit import Audit, audit
     from mmer.corpora.corpus import Corpus
-    from mmer.corpora.folds import Folds, make_folds
+    from mmer.corpora.protocol.folds import Folds, make_folds
     from mmer.errors import MMERError
     from mmer.evaluation.calibration.calibrate import calibrate
     from mmer.evaluation.comparison import Comparison, compare
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mmer.evaluation.model_card import write_model_card
     from mmer.evaluation.prediction_files import read_predictions, read_runs
     from mmer.evaluation.report.page import write_report
-    from mmer.inference.abstention import Abstention
     from mmer.inference.archive.score import score
     from mmer.inference.backends.bundle import write_bundle
     from mmer.inference.backends.export import export_onnx
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from mmer.inference.timeline.input_segments import read_segments
     from mmer.inference.timeline.timeline import Timeline, timeline
     from mmer.inference.transcribe_corpus import transcribe
+    from mmer.inference.trust.abstention import Abstention
     from mmer.model import MMERConfig, MMERForEmotionRecognition, MMEROutput, MMERProcessor
     from mmer.recipe.schema import Recipe, load_recipe
     from mmer.text.transcripts import normalize_transcript
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 switch_off()
 
 _HOMES = {
-    "Abstention": "mmer.inference.abstention",
+    "Abstention": "mmer.inference.trust.abstention",
     "Audit": "mmer.corpora.audit.audit",
     "Comparison": "mmer.evaluation.comparison",
     "Corpus": "mmer.corpora.corpus",
@@ -63,7 +63,7 @@ _HOMES = {
     "EmotionRecognitionPipeline": "mmer.inference.pipeline",
     "EmotionRecognizer": "mmer.inference.recognizer",
     "Explanation": "mmer.inference.explain.explain",
-    "Folds": "mmer.corpora.folds",
+    "Folds": "mmer.corpora.protocol.folds",
     "Interval": "mmer.evaluation.intervals",
     "Listener": "mmer.inference.listen",
     "MMERConfig": "mmer.model",
@@ -91,7 +91,7 @@ _HOMES = {
     "export_onnx": "mmer.inference.backends.export",
     "interval": "mmer.evaluation.intervals",
     "load_recipe": "mmer.recipe.schema",
-    "make_folds": "mmer.corpora.folds",
+    "make_folds": "mmer.corpora.protocol.folds",
     "model_folder": "mmer.inference.backends.models",
     "normalize_transcript": "mmer.text.transcripts",
     "predictions_frame": "mmer.inference.prediction",

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from mmer.corpora.spoken import RECORDINGS, TABLE, make_spoken_once
+from mmer.corpora.synthetic.spoken import RECORDINGS, TABLE, make_spoken_once
 from mmer.display.picture import additional_picture
 from mmer.display.terminal import Table, messages, tell
 from mmer.evaluation.plots import plot_comparison

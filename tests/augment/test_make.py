@@ -19,7 +19,7 @@ from mmer.augment.generators.generator import Settings, Sound
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views, summarize
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import read_views
+from mmer.corpora.protocol.views import read_views
 from mmer.errors import CorpusError, MMERError
 
 RATE = 16_000

@@ -16,7 +16,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, MMERError
 from mmer.evaluation.model_card import write_model_card
 from mmer.inference import EmotionRecognizer
-from mmer.inference.calibration import Calibration, weights_hash
+from mmer.inference.trust.calibration import Calibration, weights_hash
 from mmer.recipe.schema import load_recipe
 from mmer.training.run import train
 

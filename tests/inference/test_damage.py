@@ -12,10 +12,10 @@ from pyarrow import parquet
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.bundle import write_bundle
-from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
 from mmer.inference.golden import FILE as GOLDEN
 from mmer.inference.golden import write_golden
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
+from mmer.inference.trust.trained_on import TrainedOn
 
 SCRIPT = Path(__file__).parents[1] / "damage.py"
 MEMORY = 1000  # MB at most, of which PyTorch and transformers take half

@@ -20,7 +20,7 @@ from mmer.inference.backends.models import model_folder
 from mmer.inference.enrollment import enroll
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.trained_on import TrainedOn
 
 
 @pytest.fixture(scope="module")

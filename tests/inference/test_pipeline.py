@@ -17,10 +17,10 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
 from mmer.inference import EmotionRecognizer
-from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
 from mmer.inference.enrollment import enroll
 from mmer.inference.inputs import Utterance
 from mmer.inference.pipeline import TASK, EmotionRecognitionPipeline
+from mmer.inference.trust.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
 from mmer.model import MMERConfig, MMERForEmotionRecognition, MMERProcessor
 
 

@@ -7,15 +7,15 @@ import pytest
 
 from mmer.augment.views_folder import ViewsSettings
 from mmer.corpora.audit.audit import Audit
-from mmer.corpora.folds import Folds
+from mmer.corpora.protocol.folds import Folds
 from mmer.demo import DemoFigures
 from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.results import CrossValidationMetrics, Evaluation, RunMetrics, read_metrics
 from mmer.evaluation.robustness.results import Robustness, RobustnessSettings
 from mmer.inference.archive.folder import Manifest
-from mmer.inference.calibration import Calibration
 from mmer.inference.golden import GoldenAnswers
 from mmer.inference.timeline.archive import TimelinesSettings
+from mmer.inference.trust.calibration import Calibration
 from mmer.runs.result_file import ResultFile
 from mmer.runs.versions import Versions
 from mmer.training.ablation.results import Ablation

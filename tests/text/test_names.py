@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.label_map import rename_emotions
-from mmer.corpora.splits import assign_splits
+from mmer.corpora.protocol.splits import assign_splits
 from mmer.errors import CorpusError
 from mmer.recipe.schema import load_recipe
 from mmer.text.names import folded, meant, tidy

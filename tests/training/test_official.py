@@ -12,7 +12,7 @@ from torch import nn
 from transformers import set_seed
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import read_views
+from mmer.corpora.protocol.views import read_views
 from mmer.errors import CorpusError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.build import build_model

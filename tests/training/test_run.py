@@ -26,8 +26,8 @@ from mmer.evaluation.report.run_files import read_run, warnings
 from mmer.evaluation.results import RunMetrics
 from mmer.files.lock import LOCK
 from mmer.inference.golden import write_golden
-from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.out_of_distribution import OutOfDistribution
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe, load_recipe
 from mmer.training.progress import CONTENT

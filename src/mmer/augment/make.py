@@ -20,8 +20,8 @@ from mmer.augment.generators.generator import Material, Sound, SpeechGenerator, 
 from mmer.augment.quality_filters import Judges, QualityFilters, length_ratio
 from mmer.augment.views_folder import JOURNAL, ViewsSettings, journal_entry, open_folder, read_journal
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.folds import quoted
-from mmer.corpora.views import View, write_views
+from mmer.corpora.protocol.folds import quoted
+from mmer.corpora.protocol.views import View, write_views
 from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.files.lock import writes
 from mmer.files.writing import write_bytes

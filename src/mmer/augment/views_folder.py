@@ -9,7 +9,7 @@ from mmer.augment.generators.generator import Settings
 from mmer.augment.quality_filters import QualityFilters
 from mmer.corpora.content import FOLDER, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View
+from mmer.corpora.protocol.views import View
 from mmer.files.own_folder import check_own_folder
 from mmer.runs.journal import Entry, Journal
 from mmer.runs.result_file import ResultFile

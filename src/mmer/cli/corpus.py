@@ -217,7 +217,7 @@ def audit(
             check_output_folder(out.parent)
     made = None
     if views:
-        from mmer.corpora.views import read_views
+        from mmer.corpora.protocol.views import read_views
 
         made = read_views(views)
     with counting(messages(), "listening") as progress:

@@ -381,7 +381,7 @@ def _tell_errors(errors: Sequence[str]) -> None:
 
 def _tell_unlike(unlike: int, recordings: int) -> None:
     """Say how many recordings are unlike those of the training, if any are."""
-    from mmer.inference.out_of_distribution import unlike_note
+    from mmer.inference.trust.out_of_distribution import unlike_note
 
     if (note := unlike_note(unlike, recordings)) is not None:
         tell(f"warning: {note}", style="yellow")

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.irony import make_irony
 from mmer.corpora.labels import nearest
 from mmer.corpora.readers.crema_d import read_crema_d
 from mmer.corpora.readers.emns import read_emns
@@ -25,7 +24,8 @@ from mmer.corpora.readers.nemo import read_nemo
 from mmer.corpora.readers.pavoque import read_pavoque
 from mmer.corpora.readers.resd import read_resd
 from mmer.corpora.readers.shemo import read_shemo
-from mmer.corpora.spoken import make_spoken
+from mmer.corpora.synthetic.irony import make_irony
+from mmer.corpora.synthetic.spoken import make_spoken
 from mmer.errors import CorpusError, reading
 
 __all__ = ["READERS", "Corpus", "make_irony", "make_spoken", "read_corpus", "read_iemocap", "read_nemo"]

@@ -26,9 +26,9 @@ from mmer.files.writing import check_output_folder, writable, write_csv, write_p
 from mmer.inference.backends.models import model_folder as find_model_folder
 from mmer.inference.backends.models import trained_folder
 from mmer.inference.kept_sound import KeptSound
-from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.out_of_distribution import count_unlike
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
 
 WRITTEN = (

@@ -15,8 +15,8 @@ from mmer.evaluation.report.run_files import Run, protocol, read_run, read_versi
 from mmer.evaluation.results import RunMetrics
 from mmer.files.writing import check_output_file, write_text
 from mmer.inference.backends.model_folder import CARD
-from mmer.inference.calibration import Calibration
-from mmer.inference.out_of_distribution import OutOfDistribution
+from mmer.inference.trust.calibration import Calibration
+from mmer.inference.trust.out_of_distribution import OutOfDistribution
 from mmer.plain_text import counted, valid
 from mmer.recipe.schema import Recipe
 

@@ -13,12 +13,12 @@ from mmer.evaluation.intervals import Interval
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import Evaluation
 from mmer.evaluation.training_overlap import overlap_note
-from mmer.inference.out_of_distribution import unlike_note
+from mmer.inference.trust.out_of_distribution import unlike_note
 from mmer.plain_text import counted
 from mmer.text import error_rates
 
 if TYPE_CHECKING:
-    from mmer.inference.calibration import Calibration  # which imports PyTorch
+    from mmer.inference.trust.calibration import Calibration  # which imports PyTorch
 
 FIGURES = {
     "accuracy": "accuracy (WA)",

@@ -11,10 +11,10 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
-from mmer.inference.calibration import Calibration
 from mmer.inference.prediction import AnswerFault
 from mmer.inference.reading import Clip
 from mmer.inference.transcription import Transcription, heard_by_ctc
+from mmer.inference.trust.calibration import Calibration
 from mmer.plain_text import counted
 
 

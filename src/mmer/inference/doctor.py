@@ -16,10 +16,10 @@ from mmer.errors import CheckpointError, MMERError
 from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import Array
 from mmer.inference.backends.onnx_network import MODEL
-from mmer.inference.calibration import weights_hash
 from mmer.inference.golden import GoldenAnswers, golden_clips, golden_features, golden_levels, golden_logits
 from mmer.inference.inputs import Utterance
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.calibration import weights_hash
 from mmer.plain_text import counted
 
 SAMPLES = 1e-5

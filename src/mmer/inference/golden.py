@@ -18,8 +18,8 @@ from mmer.audio.load import SAMPLING_RATE
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import damaged_file
 from mmer.inference.backends.network import Array
-from mmer.inference.calibration import weights_hash
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.calibration import weights_hash
 from mmer.runs.result_file import ResultFile
 
 FILE = "golden.json"

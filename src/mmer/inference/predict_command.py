@@ -20,12 +20,12 @@ from mmer.display.terminal import (
     tell,
 )
 from mmer.errors import CodedWarning, Function, MMERError, Parameter
-from mmer.inference.abstention import Abstention
 from mmer.inference.inputs import Utterance, collect_inputs, in_channels
 from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.prediction import AnswerFault, Prediction, check_output, write_each, write_predictions
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.abstention import Abstention
 from mmer.plain_text import counted
 
 

@@ -22,9 +22,9 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.damaged import one_line
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
 from mmer.inference.kept_sound import KeptSound, Sound
-from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.transcription import Transcription
+from mmer.inference.trust.out_of_distribution import OutOfDistribution
 from mmer.text.transcripts import strip_annotations
 
 READERS = min(8, os.cpu_count() or 1)

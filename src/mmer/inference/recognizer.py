@@ -17,15 +17,15 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.inference.answering import BatchAnswerer
 from mmer.inference.backends.models import model_folder, read_model, trained_folder
 from mmer.inference.backends.network import Network
-from mmer.inference.calibration import Calibration
 from mmer.inference.completing import ClipCompleter
 from mmer.inference.inputs import Audio, Utterance, as_utterance, check_several, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.known_speakers import read_known_speakers
-from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.prediction import Prediction, dimension_column, probability_column
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import Transcription
+from mmer.inference.trust.calibration import Calibration
+from mmer.inference.trust.out_of_distribution import OutOfDistribution
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmer.errors import MMERError
-from mmer.inference.abstention import Abstention
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.abstention import Abstention
 from mmer.serving.admission import RateLimit
 from mmer.serving.batching import Batching
 from mmer.serving.prometheus import Metrics

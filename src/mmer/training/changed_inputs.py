@@ -7,7 +7,7 @@ from rich.console import Console
 
 from mmer.corpora.content import Files, content_changes, has_content, keep_content
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import read_views
+from mmer.corpora.protocol.views import read_views
 from mmer.display.terminal import tell
 from mmer.inference.backends.network import WEIGHTS
 from mmer.recipe.schema import Recipe

@@ -8,7 +8,7 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerState, set_seed
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View
+from mmer.corpora.protocol.views import View
 from mmer.display.progress import counting
 from mmer.display.terminal import tell
 from mmer.errors import CorpusError, MMERError

@@ -19,14 +19,14 @@ from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import chance_of
 from mmer.files.writing import write_parquet, writing_folder
 from mmer.inference.backends.torch_network import TorchNetwork
-from mmer.inference.calibration import FILE as CALIBRATION
 from mmer.inference.golden import write_golden
-from mmer.inference.out_of_distribution import FILE as OUT_OF_DISTRIBUTION
-from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.reading import ClipReader
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
 from mmer.inference.transcription import Transcription
+from mmer.inference.trust.calibration import FILE as CALIBRATION
+from mmer.inference.trust.out_of_distribution import FILE as OUT_OF_DISTRIBUTION
+from mmer.inference.trust.out_of_distribution import OutOfDistribution
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.plain_text import counted

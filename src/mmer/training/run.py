@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 from rich.console import Console
 
-from mmer.corpora.splits import shared_speakers, shared_transcripts
+from mmer.corpora.protocol.splits import shared_speakers, shared_transcripts
 from mmer.corpora.sufficiency import shortcomings
 from mmer.display.progress import counting, quiet_transformers
 from mmer.display.terminal import messages, tell

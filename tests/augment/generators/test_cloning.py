@@ -14,7 +14,7 @@ from mmer.augment.generators.by_name import Perturbation, speech_generators
 from mmer.augment.generators.cloning import YourTTS
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.espeak import ESpeak
+from mmer.corpora.synthetic.espeak import ESpeak
 from mmer.errors import CorpusError, MissingExtraError
 
 RATE = 16_000

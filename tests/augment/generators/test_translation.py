@@ -15,7 +15,7 @@ from mmer.augment.generators.by_name import text_generator
 from mmer.augment.generators.translation import BackTranslation
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.spoken import FRAMES, PERSONS, THINGS
+from mmer.corpora.synthetic.spoken import FRAMES, PERSONS, THINGS
 from mmer.errors import EncoderError, MissingExtraError, MMERError
 
 TEXTS = ["my sister had a lovely garden", "no", "the doctor called the letter terrible this morning"]

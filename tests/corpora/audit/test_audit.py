@@ -16,7 +16,7 @@ from rich.console import Console
 from mmer.corpora.audit.audit import audit
 from mmer.corpora.audit.findings import Audit
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.overlap import similarity
+from mmer.corpora.protocol.overlap import similarity
 from mmer.corpora.readers.meld import read_meld
 from mmer.errors import CorpusError
 from mmer.text.transcripts import normalize_transcript

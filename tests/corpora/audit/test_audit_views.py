@@ -13,7 +13,7 @@ from mmer.corpora.audit.audit import audit
 from mmer.corpora.audit.conditions import AuditCondition
 from mmer.corpora.audit.leaks import BrokenView
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View, write_views
+from mmer.corpora.protocol.views import View, write_views
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from mmer.evaluation.calibration.calibration_error import (
 from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
 from mmer.evaluation.calibration.plots import calibration_title
 from mmer.inference import EmotionRecognizer, Prediction
-from mmer.inference.calibration import Calibration
-from mmer.inference.conformal import label_set
+from mmer.inference.trust.calibration import Calibration
+from mmer.inference.trust.conformal import label_set
 
 NAMES = ["angry", "calm", "happy", "sad"]
 

@@ -15,7 +15,7 @@ from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.inference import EmotionRecognizer
 from mmer.inference.backends.composition import read_composition
-from mmer.inference.calibration import Calibration
+from mmer.inference.trust.calibration import Calibration
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = ["yes", "no", "what a day", "never", "I said that", "the train", "nie wiem", "co"]

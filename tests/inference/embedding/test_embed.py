@@ -41,7 +41,7 @@ from mmer.inference import EmotionRecognizer
 from mmer.inference.embedding.embed import ROWS, embed
 from mmer.inference.embedding.files import read_embeddings
 from mmer.inference.inputs import corpus_utterances
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.model.build import build_model
 from mmer.model.encoders.compact import compact_tokenizer
 from mmer.recipe.model import CompactText

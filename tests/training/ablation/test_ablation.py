@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console, RenderableType
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Folds
+from mmer.corpora.protocol.folds import Folds
 from mmer.display.picture import Picture
 from mmer.errors import MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate

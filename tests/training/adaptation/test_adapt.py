@@ -24,9 +24,9 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
 from mmer.evaluation.model_card import write_model_card
 from mmer.inference.backends.models import model_folder
-from mmer.inference.out_of_distribution import OutOfDistribution
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.out_of_distribution import OutOfDistribution
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe, changed_recipe, load_recipe
 from mmer.training.adaptation import adapt as module

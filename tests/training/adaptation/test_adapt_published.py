@@ -29,7 +29,7 @@ from mmer.evaluation.reference_systems import STRENGTHS
 from mmer.files.funasr_folder import TOKENS
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.training.adaptation import adapt_published as module
 from mmer.training.adaptation.adapt_published import PublishedAdaptation, adapt_published
 from mmer.training.adaptation.last_layer import AS_PUBLISHED, LastLayer

@@ -21,8 +21,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Folds
-from mmer.corpora.spoken import make_spoken
+from mmer.corpora.protocol.folds import Folds
+from mmer.corpora.synthetic.spoken import make_spoken
 from mmer.errors import CorpusError, RecipeError, TrainingError
 from mmer.evaluation.intervals import with_intervals
 from mmer.evaluation.metrics import compute_metrics

@@ -15,7 +15,7 @@ from mmer.augment.generators.espeak_voices import ESpeakVoices
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View, read_views, write_views
+from mmer.corpora.protocol.views import View, read_views, write_views
 from mmer.errors import CorpusError, RecipeError
 from mmer.model.build import build_model
 from mmer.training.crossval.crossval import cross_validate, open_folds

@@ -7,8 +7,8 @@ import soxr
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.augment.generators.generator import Material, Settings, Sound
-from mmer.corpora.espeak import ESpeak, without_silence
-from mmer.corpora.spoken import VARIANTS
+from mmer.corpora.synthetic.espeak import ESpeak, without_silence
+from mmer.corpora.synthetic.spoken import VARIANTS
 from mmer.errors import MMERError
 
 _NAMES = {"zh": "cmn"}  # languages with another code in eSpeak NG

@@ -20,7 +20,7 @@ from mmer.corpora.clips import ClipContent, read_clips
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import DIFFERENCE
 from mmer.corpora.labels import nearest
-from mmer.corpora.views import View
+from mmer.corpora.protocol.views import View
 from mmer.errors import CorpusError
 from mmer.plain_text import counted
 

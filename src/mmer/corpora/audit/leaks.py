@@ -8,9 +8,9 @@ import pandas as pd
 
 from mmer.corpora.clips import ClipContent
 from mmer.corpora.fingerprint import same_recordings
-from mmer.corpora.overlap import TranscriptIndex
-from mmer.corpora.splits import originals_of
-from mmer.corpora.views import View
+from mmer.corpora.protocol.overlap import TranscriptIndex
+from mmer.corpora.protocol.splits import originals_of
+from mmer.corpora.protocol.views import View
 from mmer.text.transcripts import normalize_transcript
 
 TRAIN = "train"

@@ -26,7 +26,10 @@ from mmer.files.lock import only_writer
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder
 from mmer.inference.backends.composition import FILE as MODELS
-from mmer.inference.calibration import (
+from mmer.inference.inputs import corpus_utterances
+from mmer.inference.kept_sound import KeptSound
+from mmer.inference.prediction import Prediction
+from mmer.inference.trust.calibration import (
     CONDITIONS,
     FILE,
     SMALLEST,
@@ -36,10 +39,7 @@ from mmer.inference.calibration import (
     weights_file,
     weights_hash,
 )
-from mmer.inference.inputs import corpus_utterances
-from mmer.inference.kept_sound import KeptSound
-from mmer.inference.prediction import Prediction
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.plain_text import counted
 
 

@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from sklearn.isotonic import IsotonicRegression
 
 from mmer.evaluation.calibration.calibration_error import Integers
-from mmer.inference.calibration import SMALLEST, Calibrator, Floats
+from mmer.inference.trust.calibration import SMALLEST, Calibrator, Floats
 
 METHODS = ("none", "temperature", "vector", "isotonic")
 """Candidate methods, the simplest first."""

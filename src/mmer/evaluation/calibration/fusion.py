@@ -12,8 +12,8 @@ from mmer.errors import CorpusError
 from mmer.evaluation.calibration.calibration_error import Integers, log_loss
 from mmer.evaluation.calibration.fit import FEWEST, FOLDS, fit_calibrator, smallest
 from mmer.inference.backends.composition import Composition, FusionFit
-from mmer.inference.calibration import SMALLEST, Calibrator, Floats
 from mmer.inference.prediction import Prediction
+from mmer.inference.trust.calibration import SMALLEST, Calibrator, Floats
 from mmer.plain_text import counted
 
 Fusion = tuple[Calibrator, Calibrator, float]

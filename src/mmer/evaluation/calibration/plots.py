@@ -12,7 +12,7 @@ from mmer.display.picture import FAINT, INK, Picture, soft_axes
 from mmer.evaluation.calibration.calibration_error import calibration_error
 from mmer.evaluation.modalities import CONDITIONS
 from mmer.evaluation.plots import COLORS, clean_axes
-from mmer.inference.calibration import Calibration
+from mmer.inference.trust.calibration import Calibration
 from mmer.plain_text import counted
 
 PICTURE = "calibration.png"

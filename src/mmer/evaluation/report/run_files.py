@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
-from mmer.corpora.folds import Folds
-from mmer.corpora.splits import shared_speakers
+from mmer.corpora.protocol.folds import Folds
+from mmer.corpora.protocol.splits import shared_speakers
 from mmer.corpora.sufficiency import shortcomings
 from mmer.errors import Function, MMERError
 from mmer.evaluation.intervals import Interval, with_intervals
@@ -20,7 +20,7 @@ from mmer.evaluation.results import METRICS, CrossValidationMetrics, RunMetrics,
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
-from mmer.inference.out_of_distribution import count_unlike
+from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.plain_text import counted, named_groups
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder

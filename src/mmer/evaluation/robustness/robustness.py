@@ -34,9 +34,9 @@ from mmer.files.writing import check_output_folder, writable, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, trained_folder
 from mmer.inference.inputs import Utterance, corpus_utterances
-from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.out_of_distribution import count_unlike
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.plain_text import counted
 from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors

@@ -23,8 +23,8 @@ from mmer.inference.archive.workers import Answer, on_this_machine
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, collect_inputs, corpus_utterances
-from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.transcription import Transcription
+from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.plain_text import counted
 
 ENGINES = {"local": on_this_machine, "ray": on_ray}

@@ -24,7 +24,7 @@ from mmer.inference.backends.composition import (
 )
 from mmer.inference.backends.model_folder import model_hash, read_model_folder, read_processor
 from mmer.inference.backends.network import Network
-from mmer.inference.calibration import FILE as CALIBRATION
+from mmer.inference.trust.calibration import FILE as CALIBRATION
 from mmer.plain_text import one_line
 from mmer.published.kinds import check_named
 

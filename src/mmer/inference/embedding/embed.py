@@ -40,9 +40,9 @@ from mmer.inference.embedding.sources import (
 )
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
-from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.reading import Clip
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.plain_text import counted, valid
 from mmer.version import __version__
 

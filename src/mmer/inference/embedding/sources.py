@@ -23,7 +23,7 @@ from mmer.inference.backends.models import model_folder
 from mmer.inference.backends.network import CONFIG, Array
 from mmer.inference.embedding.functionals import COMPUTED, FUNCTIONALS, functionals_recognizer
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.published.kinds import published_kind
 from mmer.recipe.parsing import read_settings
 from mmer.recipe.schema import Recipe

@@ -32,7 +32,6 @@ from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, check_channel, collect_inputs
 from mmer.inference.known_speakers import SPEAKER_NOT_USED
-from mmer.inference.out_of_distribution import count_unlike
 from mmer.inference.prediction import WRITERS, Prediction, Row, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.output_formats import SUFFIXES, check_package
@@ -40,6 +39,7 @@ from mmer.inference.timeline.speakers import Speakers, check_speakers
 from mmer.inference.timeline.summary import summarize
 from mmer.inference.timeline.timeline import Timeline, timeline
 from mmer.inference.transcription import Transcription
+from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.plain_text import counted, valid
 from mmer.runs.journal import Journal
 from mmer.runs.result_file import ResultFile

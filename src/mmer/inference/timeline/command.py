@@ -15,7 +15,6 @@ from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
 from mmer.inference.known_speakers import SPEAKER_NOT_USED
-from mmer.inference.out_of_distribution import unlike_note
 from mmer.inference.prediction import Prediction, write_predictions
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.archive import Timelines, names_several, timelines
@@ -25,6 +24,7 @@ from mmer.inference.timeline.segments import warning_lines
 from mmer.inference.timeline.speakers import check_speakers
 from mmer.inference.timeline.timeline import timeline
 from mmer.inference.timeline.timeline_table import print_timeline
+from mmer.inference.trust.out_of_distribution import unlike_note
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
 

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Fold, Folds, identify, make_folds
-from mmer.corpora.splits import assign_splits
-from mmer.corpora.spoken import RECORDINGS, TABLE, make_spoken_once
+from mmer.corpora.protocol.folds import Fold, Folds, identify, make_folds
+from mmer.corpora.protocol.splits import assign_splits
+from mmer.corpora.synthetic.spoken import RECORDINGS, TABLE, make_spoken_once
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, RecipeError, TrainingError

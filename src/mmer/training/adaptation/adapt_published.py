@@ -36,7 +36,7 @@ from mmer.inference.backends.published_network import PublishedNetwork
 from mmer.inference.embedding.embed import embed_for_last_layer
 from mmer.inference.prediction import probability_column
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.trained_on import TrainedOn
+from mmer.inference.trust.trained_on import TrainedOn
 from mmer.plain_text import counted
 from mmer.published.checkpoints import check_labels, write_published
 from mmer.published.kinds import published_kind

@@ -13,9 +13,9 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Fold, Folds, identify, make_folds
 from mmer.corpora.labels import nearest
-from mmer.corpora.splits import check_groups
+from mmer.corpora.protocol.folds import Fold, Folds, identify, make_folds
+from mmer.corpora.protocol.splits import check_groups
 from mmer.corpora.sufficiency import shortcomings
 from mmer.display.progress import counting
 from mmer.display.terminal import Table, messages, tell

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View
+from mmer.corpora.protocol.views import View
 from mmer.features.statistics import FeatureStatistics
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View
+from mmer.corpora.protocol.views import View
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.model.processor import MMERProcessor
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.corpora.labels import nearest
-from mmer.corpora.splits import assign_splits, check_groups, said_in_test
+from mmer.corpora.protocol.splits import assign_splits, check_groups, said_in_test
 from mmer.errors import CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.plain_text import counted

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.views import View, read_views
+from mmer.corpora.protocol.views import View, read_views
 from mmer.errors import CorpusError, Function, RecipeError
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe

@@ -32,7 +32,10 @@ from mmer.inference.explain import attribution
 from mmer.inference.explain.explain import explain
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen_command import listen_to
-from mmer.inference.out_of_distribution import (
+from mmer.inference.prediction import AnswerFault, Prediction
+from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.timeline.timeline import timeline
+from mmer.inference.trust.out_of_distribution import (
     COUNT,
     FEWEST,
     FILE,
@@ -41,9 +44,6 @@ from mmer.inference.out_of_distribution import (
     TrainingSound,
     sound_statistics,
 )
-from mmer.inference.prediction import AnswerFault, Prediction
-from mmer.inference.recognizer import EmotionRecognizer
-from mmer.inference.timeline.timeline import timeline
 
 RATE = 16_000
 TOLD = "unlike the recordings this model was trained on (score "
@@ -117,7 +117,7 @@ def test_new_speakers_of_the_corpus_are_like_it_and_other_sound_is_not(
 
 def test_synthetic_speech_is_unlike_that_of_people(of_five: tuple[OutOfDistribution, list[str]]) -> None:
     pytest.importorskip("espeakng_loader")
-    from mmer.corpora.espeak import ESpeak
+    from mmer.corpora.synthetic.espeak import ESpeak
 
     with ESpeak() as synthesizer:
         for voice in ("en-us+f2", "en+m3", "pl+f1"):

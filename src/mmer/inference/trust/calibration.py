@@ -115,7 +115,7 @@ class CalibratedCondition:
             of `after` is calibrated by a fit without its speaker.
         bins: `before` and `after`, the rows of the reliability diagram of `confidence_bins`.
         scores: emotion -> 1 minus the probability of the true emotion of each utterance of that emotion, calibrated
-            like those of `after`, in rising order; see `mmer.inference.conformal`.
+            like those of `after`, in rising order; see `mmer.inference.trust.conformal`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT

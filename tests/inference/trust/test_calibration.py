@@ -16,9 +16,9 @@ from inference.conftest import save_model
 
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer, Prediction
-from mmer.inference.abstention import Abstention
-from mmer.inference.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
-from mmer.inference.conformal import label_set, thresholds
+from mmer.inference.trust.abstention import Abstention
+from mmer.inference.trust.calibration import FILE, CalibratedCondition, Calibration, Calibrator, weights_hash
+from mmer.inference.trust.conformal import label_set, thresholds
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = "What a day, what a day."

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from mmer.audio.load import SAMPLING_RATE
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.espeak import ESpeak, without_silence
+from mmer.corpora.synthetic.espeak import ESpeak, without_silence
 from mmer.corpora.tables import Row
 from mmer.display.progress import counting
 from mmer.errors import CorpusError

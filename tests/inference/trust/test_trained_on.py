@@ -23,7 +23,7 @@ from mmer.evaluation.terminal_tables import figure_tables
 from mmer.evaluation.training_overlap import overlap
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.models import model_folder
-from mmer.inference.trained_on import FILE, TrainedOn
+from mmer.inference.trust.trained_on import FILE, TrainedOn
 
 SPLITS = ["train"] * 20 + ["validation"] * 8 + ["test"] * 12
 

@@ -10,7 +10,7 @@ import soundfile
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.irony import DECOYS, VALENCES, make_irony
+from mmer.corpora.synthetic.irony import DECOYS, VALENCES, make_irony
 from mmer.corpora.words import words_tell_emotions
 from mmer.errors import CorpusError
 from mmer.features.prosody import HOP, prosody

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.splits import assign_splits, said_in_test, shared_speakers, shared_transcripts
+from mmer.corpora.protocol.splits import assign_splits, said_in_test, shared_speakers, shared_transcripts
 from mmer.errors import CorpusError
 
 

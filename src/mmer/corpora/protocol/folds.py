@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.splits import check_enough, check_known, groups_of
+from mmer.corpora.protocol.splits import check_enough, check_known, groups_of
 from mmer.errors import CorpusError
 from mmer.files.regular import refuse_special
 from mmer.files.writing import Paths, write_json

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.folds import Fold, Folds, identify, make_folds, quoted
-from mmer.corpora.splits import assign_splits
+from mmer.corpora.protocol.folds import Fold, Folds, identify, make_folds, quoted
+from mmer.corpora.protocol.splits import assign_splits
 from mmer.errors import CorpusError
 from mmer.text.names import alike
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
-from mmer.corpora.overlap import near_duplicates, similarity
+from mmer.corpora.protocol.overlap import near_duplicates, similarity
 from mmer.errors import CorpusError
 from mmer.plain_text import counted, named_groups
 from mmer.text.transcripts import normalize_transcript

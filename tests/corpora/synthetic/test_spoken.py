@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 
 from mmer.audio.load import load_audio, probe, quality_warnings
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.espeak import ESpeak
-from mmer.corpora.spoken import ACCENTS, ADJECTIVES, EMOTIONS, PROSODY, VARIANTS, VERBS, _twins, make_spoken
+from mmer.corpora.synthetic.espeak import ESpeak
+from mmer.corpora.synthetic.spoken import (
+    ACCENTS,
+    ADJECTIVES,
+    EMOTIONS,
+    PROSODY,
+    VARIANTS,
+    VERBS,
+    _twins,
+    make_spoken,
+)
 from mmer.errors import CorpusError, MMERError
 
 SIZES: dict[str, Any] = {"train_voices": 8, "validation_voices": 3, "test_voices": 4, "utterances": 16}

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus, Progress
-from mmer.corpora.espeak import SSML, ESpeak
-from mmer.corpora.spoken import VARIANTS, Voice, draw_voices, write_speech
+from mmer.corpora.synthetic.espeak import SSML, ESpeak
+from mmer.corpora.synthetic.spoken import VARIANTS, Voice, draw_voices, write_speech
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 from mmer.plain_text import counted

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from mmer.errors import CodedWarning, Function, MMERError, Parameter
-from mmer.inference.calibration import Calibration, check_share
-from mmer.inference.conformal import label_set, thresholds
 from mmer.inference.prediction import AnswerFault, Prediction
+from mmer.inference.trust.calibration import Calibration, check_share
+from mmer.inference.trust.conformal import label_set, thresholds
 
 
 @dataclass(frozen=True)

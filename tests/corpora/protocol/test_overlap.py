@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer.corpora.overlap import TranscriptIndex, near_duplicates, similarity
+from mmer.corpora.protocol.overlap import TranscriptIndex, near_duplicates, similarity
 from mmer.corpora.readers.meld import read_meld
 from mmer.errors import CorpusError
 from mmer.text.transcripts import normalize_transcript

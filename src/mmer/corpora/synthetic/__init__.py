@@ -1,0 +1,1 @@
+"""Corpora with known answers, which eSpeak speaks."""

@@ -1,0 +1,1 @@
+"""What a probability is worth: calibration, abstention, sets of labels, unlike training."""
