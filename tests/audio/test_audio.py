@@ -524,8 +524,10 @@ class TestQuality:
         speech = speech_like(1.0, SAMPLING_RATE)
         assert quality_warnings(speech, SAMPLING_RATE) == []
         assert quality_warnings(np.zeros(100, np.float32), 48000) == [
-            "silent: no sample above 0 of full scale"
+            "silent: no sound above 0 of full scale"
         ]
+        hum = 0.2 + speech * np.float32(1e-4)
+        assert quality_warnings(hum, SAMPLING_RATE)[0].startswith("silent: no sound above")
         assert quality_warnings(speech * np.float32(0.01), SAMPLING_RATE)[0].startswith("very quiet: -6")
         loud = np.clip(20 * speech, -1, 1, dtype=np.float32)
         assert quality_warnings(loud, SAMPLING_RATE)[0].startswith("clipped: ")

@@ -30,7 +30,7 @@ def test_each_warning_has_its_fault(tmp_path: Path) -> None:
 
 
 def test_a_warning_is_text_and_survives_a_pickle() -> None:
-    warning = CodedWarning("silent: no sample above 0", AudioFault.SILENT)
+    warning = CodedWarning("silent: no sound above 0", AudioFault.SILENT)
     again = pickle.loads(pickle.dumps(warning))
-    assert (again, again.fault) == ("silent: no sample above 0", AudioFault.SILENT)
-    assert "; ".join([warning]) == "silent: no sample above 0"
+    assert (again, again.fault) == ("silent: no sound above 0", AudioFault.SILENT)
+    assert "; ".join([warning]) == "silent: no sound above 0"

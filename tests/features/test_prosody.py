@@ -48,6 +48,14 @@ def test_energy_is_the_logarithm_of_the_variance() -> None:
     np.testing.assert_allclose(loud - soft, np.log(100), atol=0.01)
 
 
+@pytest.mark.parametrize("offset", [-0.05, 0.005, 0.3])
+def test_an_offset_of_the_microphone_changes_nothing(offset: float) -> None:
+    speech = np.concatenate([np.zeros(4000, np.float32), buzz(150)])
+    with_offset, without = (prosody(sound, 120) for sound in (speech + np.float32(offset), speech))
+    np.testing.assert_array_equal(np.isnan(with_offset), np.isnan(without))
+    np.testing.assert_allclose(np.nan_to_num(with_offset), np.nan_to_num(without), atol=1e-3)
+
+
 @pytest.mark.parametrize("samples", [1, 400, 880, 1600])
 def test_short_clips_have_the_frames_asked_for(samples: int) -> None:
     assert prosody(buzz(200)[:samples], 4).shape == (4, 3)
@@ -66,7 +74,7 @@ def test_men_speak_lower_than_women(nemo_samples: Path) -> None:
 def full_rate(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float64]:
     """Measure lag, periodicity and energy as `prosody` does, at 16 kHz and in double precision, one window a time."""
     start = (WINDOW - FILTER_WINDOW) // 2
-    padded = np.pad(waveform.astype(float), (start, frames * HOP + WINDOW))
+    padded = np.pad((waveform - waveform.mean()).astype(float), (start, frames * HOP + WINDOW))
     window, lags = np.hanning(WINDOW), np.arange(SHORTEST_LAG, LONGEST_LAG)
     of_window = np.asarray(scipy.fft.irfft(np.abs(np.asarray(scipy.fft.rfft(window, TRANSFORM))) ** 2))
     rows = []

@@ -35,9 +35,10 @@ def quality_warnings(waveform: NDArray[np.float32], source_rate: int) -> list[Co
         warn(AudioFault.LOW_RATE, f"{source_rate} Hz recording: nothing above {source_rate / 2:g} Hz")
     magnitude = np.abs(waveform)
     peak, clipped = float(magnitude.max()), np.count_nonzero(magnitude >= 0.99) / len(magnitude)
-    level = 20 * np.log10(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) + 1e-10)
-    if peak < 1e-3:
-        warn(AudioFault.SILENT, f"silent: no sample above {peak:.2g} of full scale")
+    sound = waveform - waveform.mean()  # an offset of the microphone is no sound
+    loudest, level = float(np.abs(sound).max()), 20 * np.log10(sound.std() + 1e-10)
+    if loudest < 1e-3:
+        warn(AudioFault.SILENT, f"silent: no sound above {loudest:.2g} of full scale")
     elif level < -50:
         warn(AudioFault.VERY_QUIET, f"very quiet: {level:.0f} dB of full scale")
     if peak > 4:

@@ -44,7 +44,8 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     start, length = (WINDOW - FILTER_WINDOW) // 2, frames * HOP + WINDOW
     padded = np.zeros(length, np.float32)
     inside = waveform[: length - start]
-    padded[start : start + len(inside)] = inside
+    # An offset, as some microphones have, would be a loud step where the padding begins.
+    padded[start : start + len(inside)] = inside - waveform.mean()
     mean, variance = _moments(padded, frames)
     energy = np.log(variance + 1e-8)
 

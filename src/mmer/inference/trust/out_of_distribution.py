@@ -240,6 +240,7 @@ def sound_statistics(waveform: NDArray[np.float32], rate: int) -> Floats:
         (COUNT,): the means of the shapes of the spectrum, but for the level; the logarithms of their standard
         deviations, and of those of their changes.
     """
+    waveform = waveform - waveform.mean()  # an offset of the microphone leaks into low frequencies
     if len(waveform) < FRAME:
         waveform = np.pad(waveform, (0, FRAME - len(waveform)))
     hop = max(1, round(_HOP * rate / 16_000))
