@@ -18,7 +18,8 @@ from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.views import View, read_views, write_views
 from mmer.errors import CorpusError, RecipeError
 from mmer.model.build import build_model
-from mmer.training.crossval.crossval import cross_validate, open_folds
+from mmer.training.crossval.crossval import cross_validate
+from mmer.training.crossval.folder import open_folds
 from mmer.training.data.dataset import SpeechEmotionDataset
 from mmer.training.data.feature_store import FeatureStore, TrainingUtterance, speaker_statistics
 from mmer.training.data.preparation import prepare

@@ -30,7 +30,9 @@ from mmer.files.writing import check_output_file, check_output_folder, write_par
 from mmer.inference.embedding.files import read_embeddings
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
-from mmer.training.crossval.crossval import CrossValidation, open_folds, put_together
+from mmer.training.crossval.combine import combine_folds
+from mmer.training.crossval.crossval import CrossValidation
+from mmer.training.crossval.folder import open_folds
 from mmer.training.data.preparation import read_preparation
 
 Baseline = Literal["majority", "egemaps", "embeddings", "embeddings-svm"]
@@ -116,7 +118,7 @@ def cross_validate_baseline(
             predictions = predict_svm(train, test, labels, features, per_speaker=per_speaker)
         write_parquet(predictions, run / "predictions.parquet")
         RunMetrics(system=system, selection="last", test=judge(predictions, labels)).write(run / METRICS)
-    metrics = put_together(folder, recipe, made, list(made.folds), system)
+    metrics = combine_folds(folder, recipe, made, list(made.folds), system)
     mean, std = metrics.mean, metrics.std
     means = [
         f"{FIGURES[name]} {mean[name]:.1%}"
