@@ -123,6 +123,18 @@ def test_folds_by_session_are_validated_by_speakers_of_other_sessions(tmp_path: 
     assert "validation_group" not in make_folds(table, "leave-one-out").content()
 
 
+def test_speakers_that_need_not_be_kept_apart_need_not_be_known() -> None:
+    table = corpus([None] * 6, emotion=["sad", "calm"] * 3, dialogue=list("aabbcc"))
+    folds = make_folds(table, "leave-one-out", group="dialogue", speakers_apart=False).folds
+    assert [fold.test for fold in folds.values()] == [("a",), ("b",), ("c",)]
+    drawn = make_folds(
+        table, 3, group="dialogue", validation_group="utterance_id", speakers_apart=False
+    ).folds
+    assert all(len(fold.validation) == 1 for fold in drawn.values())
+    with pytest.raises(CorpusError, match="6 of 6 utterances have no speaker"):
+        make_folds(table, "leave-one-out", group="dialogue")
+
+
 class TestOfficialFolds:
     def test_are_those_of_the_fold_column(self) -> None:
         table = corpus(list("abcd"), fold=["1", "1", "2", "3"], split=["train", "train", "test", "train"])

@@ -1,8 +1,10 @@
 """`mmer ablate` on tones, its figures by hand, its pictures, and what it refuses."""
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,6 +127,58 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path, monkeypatch: 
     assert ablate(recipe_file, how, out, ["mmer", "majority"], console=quiet()) == content
     with pytest.raises(TrainingError, match="an ablation with other folds"):
         ablate(recipe_file, ["protocol.folds=2", "protocol.validation=1"], out, ["majority"], console=quiet())
+
+
+@pytest.mark.parametrize(
+    ("columns", "protocol", "tested"),
+    [
+        pytest.param(
+            {"speaker": ["A", "B"] * 18, "split": ["train"] * 12 + ["validation"] * 12 + ["test"] * 12},
+            {"test": [], "validation": 1, "speakers_apart": False},
+            range(24, 36),
+            id="official split that divides speakers",
+        ),
+        pytest.param(
+            {"speaker": None, "dialogue": [*"abcd"] * 9},
+            {"group": "dialogue", "test": ["d"], "validation": ["c"], "speakers_apart": False},
+            range(3, 36, 4),
+            id="no speakers",
+        ),
+        pytest.param(
+            {"speaker": [*"abcd"] * 6 + [*"ef"] * 6, "improvised": [True] * 24 + [False] * 12},
+            {"test": [], "validation": 1, "folds": "leave-one-out", "style": "improvised"},
+            range(24),
+            id="improvised alone",
+        ),
+    ],
+)
+def test_rows_are_tested_on_the_utterances_of_the_protocol(
+    tiny, tones: Path, tmp_path: Path, columns: dict[str, Any], protocol: dict[str, object], tested: range
+) -> None:
+    table = Corpus.read(tones).table
+    ids = [f"u{row}" for row in range(36)]
+    emotions = [("angry", "calm", "sad")[row // 4 % 3] for row in range(36)]
+    Corpus(table.assign(utterance_id=ids, emotion=emotions, **columns)).write(tmp_path / "corpus.parquet")
+    (tmp_path / "recipe.yaml").write_text(tiny(corpus=tmp_path / "corpus.parquet").dump())
+    settings = [f"protocol={json.dumps(protocol)}"]
+    ablate(str(tmp_path / "recipe.yaml"), settings, tmp_path / "out", ["majority"], console=quiet())
+    predictions = pd.read_parquet(tmp_path / "out" / "majority" / "predictions.parquet")
+    assert sorted(predictions["utterance_id"]) == sorted(ids[row] for row in tested)
+
+
+def test_a_split_that_no_names_describe_is_refused_where_validation_is_named(
+    tiny, tones: Path, tmp_path: Path
+) -> None:
+    table = Corpus.read(tones).table
+    splits = table["speaker"].map({"A": "train", "B": "train", "D": "test"})
+    splits[table["utterance_id"] == "C_sad_1"] = "train"  # of C, only this one
+    Corpus(table.assign(split=splits)).write(tmp_path / "corpus.parquet")
+    (tmp_path / "recipe.yaml").write_text(tiny(corpus=tmp_path / "corpus.parquet").dump())
+    named = ["protocol={test: [], validation: [B]}"]
+    with pytest.raises(
+        RecipeError, match=r'protocol.validation is \["B"\], but the split column of .*leaves out'
+    ):
+        ablate(str(tmp_path / "recipe.yaml"), named, tmp_path / "out", ["majority"], console=quiet())
 
 
 def test_a_corpus_without_words_has_a_row_of_speech(

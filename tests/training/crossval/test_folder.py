@@ -171,6 +171,10 @@ def test_what_a_fold_must_not_read_is_listed(tones: Path, tiny: Callable[..., Re
             r'protocol.validation is \["C"\]; in a cross-validation it must be the number',
         ),
         (["protocol.validation=3"], "3 speakers besides the tested, too few for 3 to validate"),
+        (
+            ["protocol={validation: 1, no_test: true}"],
+            "no_test is true, but a cross-validation tests each fold",
+        ),
         (["protocol={validation: 1, folds: 5}"], "has 4 speakers and .* too few for 5 folds"),
         (["protocol={validation: 1, text_disjoint: true}"], "fold A: .*no utterance is left to train on"),
         (["protocol={validation: 1, group: dialogue}"], "no column 'dialogue' to group by"),

@@ -125,6 +125,7 @@ def make_folds(
     validation: int = 1,
     validation_group: str | None = None,
     seed: int = 0,
+    speakers_apart: bool = True,
 ) -> Folds:
     """Divide the groups of a corpus into folds; each group is tested in exactly one.
 
@@ -138,6 +139,7 @@ def make_folds(
         validation_group: column of the validation groups; None for `group`. Groups of another column are drawn for each
             fold from the values that no test utterance has.
         seed: seed of the draws. Where each group is a fold, 0 keeps the alphabetical order for `validation`.
+        speakers_apart: false accepts utterances without a speaker, as `assign_splits` does.
 
     Raises:
         CorpusError: a column does not exist, utterances have no group or speaker, or there are too few groups.
@@ -146,7 +148,7 @@ def make_folds(
         if corpus.table["fold"].isna().all():
             return _official_split(corpus)
         group = "fold"
-    check_known(corpus, group)
+    check_known(corpus, group, speakers_apart)
     groups = groups_of(corpus, group)
     names = sorted(groups.unique())
     if isinstance(folds, int):
@@ -159,6 +161,7 @@ def make_folds(
             f"{corpus.source}: has one {group}, {names[0]}; a cross-validation needs two; record another"
         )
     if validation_group not in (None, group):
+        check_known(corpus, validation_group, speakers_apart)
         return _with_drawn_validation(corpus, group, tests, validation_group, validation, seed)
     order = [name for test in tests.values() for name in test]
     if seed and not isinstance(folds, int):
@@ -182,7 +185,6 @@ def _with_drawn_validation(
     seed: int,
 ) -> Folds:
     """Draw the validation groups of folds from the values of another column."""
-    check_known(corpus, validation_group)
     groups, validators = groups_of(corpus, group), groups_of(corpus, validation_group)
     made = {}
     for number, (name, test) in enumerate(tests.items()):

@@ -34,7 +34,7 @@ from mmer.training.ablation.rows import ROWS, learns, row_recipe, wanted_rows
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.crossval.crossval import cross_validate
-from mmer.training.data.preparation import SPLITS_FILE, Splits, labeled
+from mmer.training.data.preparation import SPLITS_FILE, Splits, read_labeled
 from mmer.training.data.speech_cache import study_cache
 from mmer.training.gradient_shares import PREFIX
 
@@ -158,8 +158,7 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
     """Return the settings that give every row the same folds, stored in a file."""
     if recipe.data.corpus is None:
         raise RecipeError("data.corpus is not set; name the corpus, as data.corpus=corpus.parquet")
-    corpus = Corpus.read(recipe.data.corpus)
-    usable, _ = labeled(corpus, recipe)
+    corpus, usable = Corpus.read(recipe.data.corpus), read_labeled(recipe).corpus
     protocol, file = recipe.protocol, folder / FOLDS_FILE
     # The folds are of usable utterances, but the file is checked against the whole corpus.
     if protocol.folds is None:
@@ -175,6 +174,7 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
             validation=protocol.validation,
             validation_group=protocol.validation_group,
             seed=protocol.seed,
+            speakers_apart=protocol.speakers_apart,
         )
     else:
         found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
@@ -205,6 +205,7 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
         validation=protocol.validation,
         validation_group=protocol.validation_group,
         seed=protocol.seed,
+        speakers_apart=protocol.speakers_apart,
     )
     splits = split.table["split"]
     if not (splits == "test").any():
@@ -218,6 +219,20 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
         sorted({str(name) for name in split.table[column][splits == part]})
         for part, column in (("test", protocol.group), ("validation", other or protocol.group))
     )
+    by_name = assign_splits(
+        corpus,
+        group=protocol.group,
+        test=test,
+        validation=validation,
+        validation_group=other,
+        speakers_apart=protocol.speakers_apart,
+    )
+    if not by_name.table["split"].equals(splits):
+        raise RecipeError(
+            f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}, but the split column of "
+            f"{corpus.source} leaves out utterances or divides a {protocol.group}; set protocol.validation to a "
+            "number, or name protocol.test"
+        )
     return Folds(protocol.group, {"split": Fold(tuple(test), tuple(validation))}, {}, other)
 
 
@@ -261,7 +276,7 @@ def _result(
 def _check_space(folder: Path, rows: Sequence[str], recipe: Recipe, jobs: int) -> None:
     """Check that the disk has room for all rows, each of which needs at most the space of this recipe."""
     assert recipe.data.corpus is not None
-    usable, _ = labeled(Corpus.read(recipe.data.corpus), recipe)
+    usable = read_labeled(recipe).corpus
     folds = Folds.read(folder / FOLDS_FILE).folds
     trained = [RunFolder(folder / row) for row in rows]
     todo = [row.fold(name).path for row in trained for name in folds if not row.fold(name).is_complete]

@@ -105,6 +105,8 @@ def _run_as(folder: Path, recipe: Recipe) -> None:
 
 def _resolved(recipe: Recipe) -> Recipe:
     protocol = recipe.protocol
+    if protocol.no_test:
+        raise RecipeError("protocol.no_test is true, but a cross-validation tests each fold; set it to false")
     if not isinstance(protocol.validation, int):
         found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
         raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
@@ -172,6 +174,7 @@ def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
             validation=protocol.validation,
             validation_group=protocol.validation_group,
             seed=protocol.seed,
+            speakers_apart=protocol.speakers_apart,
         )
         # Another recipe may use other utterances of the same corpus.
         return replace(folds, corpus=identify(whole))
