@@ -132,15 +132,6 @@ class TestRefused:
         with pytest.raises(MMERError, match="cannot be written, there is no folder"):
             corpus().write(tmp_path / "nowhere" / "a.csv")
 
-    def test_missing_audio(self, tmp_path: Path) -> None:
-        (tmp_path / "u0.wav").touch()
-        table = rows(audio_path=[str(tmp_path / f"u{i}.wav") for i in range(3)] + [None])
-        with pytest.raises(CorpusError) as caught:
-            Corpus(table, source="clips.csv").check_audio()
-        first = tmp_path / "u1.wav"
-        assert str(caught.value) == f"clips.csv: 2 of 3 audio files are not there, the first is {first}"
-        Corpus(table[table["utterance_id"] == "u0"]).check_audio()
-
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 tricky = st.sampled_from(

@@ -153,18 +153,6 @@ class Corpus:
         self._check_emotions(renames, self.emotions)
         return renames
 
-    def check_audio(self) -> None:
-        """Check that every audio file exists.
-
-        Raises:
-            CorpusError: files are missing; the message counts them and names the first.
-        """
-        paths = self.table["audio_path"].dropna().unique()
-        missing = [path for path in paths if not os.path.isfile(path)]
-        if missing:
-            count = f"{len(missing)} of {len(paths)} audio files are"
-            raise CorpusError(f"{self.source}: {count} not there, the first is {missing[0]}")
-
     def with_durations(self, progress: Progress | None = None) -> "Corpus":
         """Fill in missing durations from `start` and `end` or from the headers of the files.
 

@@ -25,7 +25,6 @@ def test_labels_add_up_to_the_utterances(name: str, facts: CorpusFacts) -> None:
         assert sum(facts.labels.values()) == facts.utterances
     assert facts.where
     assert facts.license
-    assert facts.trap
 
 
 def test_counts_agree_with_those_of_the_sessions_of_iemocap() -> None:

@@ -1,4 +1,4 @@
-"""Catalog of corpora: size, license, source and pitfalls of each."""
+"""Catalog of corpora: size, license and source of each; a comment names the most common mistake in reading it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts="transcription files",
         labels=dict(ang=1103, dis=2, exc=1041, fea=40, fru=1849, hap=595, neu=1708, oth=3, sad=1084)
         | dict(sur=107, xxx=2507),
-        trap="the first F or M of an id tells who wore the markers, the last one who speaks",
+        # The first F or M of an id tells who wore the markers, the last one who speaks.
     ),
     "meld": CorpusFacts(
         *("MELD", ("en",), 13708, 304, 12.14),
@@ -25,7 +25,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://affective-meld.github.io",
         transcripts="its csv files",
         labels=dict(anger=1607, disgust=361, fear=358, joy=2308, neutral=6436, sadness=1002, surprise=1636),
-        trap="dialogue and utterance numbers begin again in each split; two clips are unreadable",
+        # Dialogue and utterance numbers begin again in each split; two clips are unreadable.
     ),
     "crema-d": CorpusFacts(
         *("CREMA-D", ("en",), 7442, 91, 5.26),
@@ -33,7 +33,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://github.com/CheyneyComputerScience/CREMA-D (with git-lfs)",
         transcripts="12 fixed sentences",
         labels=dict(ANG=1271, DIS=1271, FEA=1271, HAP=1271, NEU=1087, SAD=1271),
-        trap="without git-lfs the recordings are text files of 130 bytes; labels are what actors were asked for",
+        # Without git-lfs the recordings are text files of 130 bytes; labels are what actors were asked for.
     ),
     **FACTS,
     "esd": CorpusFacts(
@@ -42,7 +42,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="request form at https://github.com/HLTSingapore/Emotional-Speech-Data",
         transcripts="one text file for each speaker",
         labels=dict(Angry=7000, Happy=7000, Neutral=7000, Sad=7000, Surprise=7000),
-        trap="text files come in four encodings",
+        # Text files come in four encodings.
     ),
     "emov-db": CorpusFacts(
         *("EmoV-DB", ("en",), 6887, 4, 9.48),
@@ -50,7 +50,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://www.openslr.org/115",
         transcripts="the prompt list of CMU Arctic, which is not part of it",
         labels=dict(Amused=1315, Angry=1267, Disgusted=1019, Neutral=1566, Sleepy=1720),
-        trap="file names repeat across speakers, who are named by the folder alone",
+        # File names repeat across speakers, who are named by the folder alone.
     ),
     "jl-corpus": CorpusFacts(
         *("JL-Corpus", ("en",), 2400, 4, 1.41),
@@ -59,7 +59,7 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts="a text file beside each recording",
         labels=dict(angry=240, sad=240, neutral=240, happy=240, excited=240, anxious=240, apologetic=240)
         | dict(assertive=240, concerned=240, encouraging=240),
-        trap="the secondary emotions have sentences of their own, so the text tells them",
+        # The secondary emotions have sentences of their own, so the text tells them.
     ),
     "emns": CorpusFacts(
         *("EMNS", ("en",), 1181, 1, 1.91),
@@ -68,7 +68,7 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts="metadata.csv",
         labels=dict(Angry=126, Disgust=162, Excited=150, Happy=157, Neutral=149, Sad=147, Sarcastic=139)
         | dict(Surprised=151),
-        trap="24 more rows of the csv are not complete; its paths do not match the archive",
+        # 24 more rows of the csv are not complete; its paths do not match the archive.
     ),
     "mead": CorpusFacts(
         *("MEAD (audio)", ("en",), 31729, 48, 37.34),
@@ -77,7 +77,7 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts="",
         labels=dict(angry=4193, contempt=4215, disgusted=4284, fear=4251, happy=4294, neutral=1916, sad=4306)
         | dict(surprised=4270),
-        trap="the number of a recording means another sentence for each emotion",
+        # The number of a recording means another sentence for each emotion.
     ),
     "msp-podcast": CorpusFacts(
         *("MSP-Podcast", ("en",), None, None, None),
@@ -85,7 +85,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="request at https://www.lab-msp.com/MSP/MSP-Podcast.html",
         transcripts="transcript files",
         labels=None,
-        trap="every count depends on the version; O and X are other and no agreement",
+        # Every count depends on the version; O and X are other and no agreement.
     ),
     "msp-improv": CorpusFacts(
         *("MSP-IMPROV", ("en",), 8438, 12, None),
@@ -93,7 +93,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="request at https://www.lab-msp.com/MSP/MSP-Improv.html",
         transcripts="",
         labels=None,
-        trap="label lines name UTD-...avi, recordings MSP-...wav; rater lines occur twice",
+        # Label lines name UTD-...avi, recordings MSP-...wav; rater lines occur twice.
     ),
     "nemo": CorpusFacts(
         *("nEMO", ("pl",), 4481, 9, 3.07),
@@ -101,7 +101,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://github.com/amu-cai/nEMO",
         transcripts="data.tsv",
         labels=dict(anger=749, fear=736, happiness=749, neutral=809, sadness=769, surprised=669),
-        trap="all speakers share 90 sentences; speaker ids begin with blanks",
+        # All speakers share 90 sentences; speaker ids begin with blanks.
     ),
     "shemo": CorpusFacts(
         *("ShEMO", ("fa",), 3000, 87, 3.29),
@@ -109,7 +109,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://github.com/mansourehk/ShEMO",
         transcripts=".ort files, 2838 of them for a recording",
         labels=dict(A=1059, F=38, H=201, N=1028, S=449, W=225),
-        trap="W is surprise; 162 recordings have no transcript and 162 transcripts no recording",
+        # W is surprise; 162 recordings have no transcript and 162 transcripts no recording.
     ),
     "emozionalmente": CorpusFacts(
         *("Emozionalmente", ("it",), 6902, 431, 6.31),
@@ -117,7 +117,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://zenodo.org/records/6569824",
         transcripts="samples.csv",
         labels=dict(anger=986, disgust=986, fear=986, joy=986, neutrality=986, sadness=986, surprise=986),
-        trap="all actors share 18 sentences; 150 files have 44.1 kHz",
+        # All actors share 18 sentences; 150 files have 44.1 kHz.
     ),
     "pavoque": CorpusFacts(
         *("PAVOQUE", ("de",), 7334, 1, 12.20),
@@ -125,7 +125,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://github.com/marytts/pavoque-data",
         transcripts="yaml files",
         labels=dict(neutral=4344, poker=819, happy=746, angry=724, sad=701),
-        trap="1892 of its recordings are rejected repetitions (outtakes)",
+        # 1892 of its recordings are rejected repetitions (outtakes).
     ),
     "m3ed": CorpusFacts(
         *("M3ED", ("zh",), 24437, 635, 9.83),
@@ -133,7 +133,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="https://github.com/AIM3-RUC/RUCM3ED",
         transcripts="annotation.json",
         labels=dict(Neutral=10021, Anger=5231, Sad=3957, Happy=2286, Disgust=1497, Surprise=1050, Fear=395),
-        trap="times are hours, minutes, seconds and frames; 28 clips are shorter than 0.1 s",
+        # Times are hours, minutes, seconds and frames; 28 clips are shorter than 0.1 s.
     ),
     "resd": CorpusFacts(
         *("RESD", ("ru",), 1396, None, 2.34),
@@ -142,7 +142,7 @@ CATALOG: dict[str, CorpusFacts] = {
         transcripts="the annotated variant",
         labels=dict(anger=219, disgust=185, enthusiasm=198, fear=223, happiness=218, neutral=191)
         | dict(sadness=162),
-        trap="speakers are not named, and all 50 dialogues are on both sides of its split",
+        # Speakers are not named, and all 50 dialogues are on both sides of its split.
     ),
     "spoken": CorpusFacts(
         *("spoken", ("en",), None, None, None),
@@ -150,7 +150,7 @@ CATALOG: dict[str, CorpusFacts] = {
         where="made on this machine by mmer corpus prepare spoken",
         transcripts="what was spoken",
         labels=None,
-        trap="synthetic: tells whether a model works, not how well it knows people",
+        # Synthetic: tells whether a model works, not how well it knows people.
     ),
 }
 """Corpora that `mmer corpus prepare` reads, by name."""

@@ -18,7 +18,6 @@ class CorpusFacts:
         where: where to get it, or whom to ask.
         transcripts: source of transcripts; empty for none.
         labels: utterances of each label as released (`original_emotion`); None where that is not fixed.
-        trap: most common mistake in reading it.
     """
 
     title: str
@@ -30,4 +29,3 @@ class CorpusFacts:
     where: str
     transcripts: str
     labels: Mapping[str, int] | None
-    trap: str

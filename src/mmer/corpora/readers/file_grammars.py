@@ -235,7 +235,7 @@ FACTS: dict[str, CorpusFacts] = {
         transcripts="2 fixed sentences",
         labels=dict(neutral=96, calm=192, happy=192, sad=192, angry=192, fearful=192, disgust=192)
         | dict(surprised=192),
-        trap="copies on Kaggle hold every file twice",
+        # Copies on Kaggle hold every file twice.
     ),
     "emodb": CorpusFacts(
         *("EmoDB", ("de",), 535, 10, 0.41),
@@ -243,7 +243,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://zenodo.org/records/17651657 (version 2.0)",
         transcripts="10 fixed sentences",
         labels=dict(W=127, L=81, N=79, F=71, A=69, T=62, E=46),
-        trap="letters are German initials: F is happiness (Freude), A fear (Angst)",
+        # Letters are German initials: F is happiness (Freude), A fear (Angst).
     ),
     "savee": CorpusFacts(
         *("SAVEE", ("en",), 480, 4, 0.51),
@@ -251,7 +251,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="registration at http://kahlan.eps.surrey.ac.uk/savee",
         transcripts="",
         labels=dict(n=120, a=60, d=60, f=60, h=60, sa=60, su=60),
-        trap="sa and su begin like a one-letter code; four men only",
+        # sa and su begin like a one-letter code; four men only.
     ),
     "tess": CorpusFacts(
         *("TESS", ("en",), 2800, 2, 1.60),
@@ -259,7 +259,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://doi.org/10.5683/SP2/E8H2MF",
         transcripts='"Say the word" and the word in the file name',
         labels=dict(angry=400, disgust=400, fear=400, happy=400, neutral=400, ps=400, sad=400),
-        trap="copies on Kaggle hold every file twice; one file has 96 kHz, the others 24 414 Hz",
+        # Copies on Kaggle hold every file twice; one file has 96 kHz, the others 24 414 Hz.
     ),
     "cafe": CorpusFacts(
         *("CaFE", ("fr",), 936, 12, 1.16),
@@ -267,7 +267,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://zenodo.org/records/1478765",
         transcripts="6 fixed sentences",
         labels=dict(C=144, D=144, J=144, N=72, P=144, S=144, T=144),
-        trap="folder names are often unpacked in the wrong encoding; C is anger, S surprise",
+        # Folder names are often unpacked in the wrong encoding; C is anger, S surprise.
     ),
     "emovo": CorpusFacts(
         *("EMOVO", ("it",), 588, 6, 0.51),
@@ -275,7 +275,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="http://voice.fub.it/activities/corpora/emovo/index.html",
         transcripts="14 fixed sentences",
         labels=dict(dis=84, gio=84, neu=84, pau=84, rab=84, sor=84, tri=84),
-        trap="some sentences make no sense on purpose",
+        # Some sentences make no sense on purpose.
     ),
     "enterface": CorpusFacts(
         *("eNTERFACE'05", ("en",), 1263, 43, 1.11),
@@ -283,7 +283,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="http://www.enterface.net/enterface05",
         transcripts="",
         labels=dict(anger=211, disgust=211, fear=211, happiness=208, sadness=211, surprise=211),
-        trap="file names of subjects 3 and 11 are wrong, folders are right; subject 6 is not cut into sentences",
+        # File names of subjects 3 and 11 are wrong, folders are right; subject 6 is not cut into sentences.
     ),
     "subesco": CorpusFacts(
         *("SUBESCO", ("bn",), 7000, 20, 7.83),
@@ -291,7 +291,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://zenodo.org/records/4526477",
         transcripts="",
         labels=dict.fromkeys(("ANGRY", "DISGUST", "FEAR", "HAPPY", "NEUTRAL", "SAD", "SURPRISE"), 1000),
-        trap="F_01 and M_01 are two speakers; circulating lists of its 10 sentences are damaged",
+        # F_01 and M_01 are two speakers; circulating lists of its 10 sentences are damaged.
     ),
     "turev-db": CorpusFacts(
         *("TurEV-DB", ("tr",), 1735, 6, 0.46),
@@ -299,7 +299,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://github.com/Xeonen/TurEV-DB",
         transcripts="the word in the file name",
         labels=dict(kz=487, hl=483, sk=408, mt=357),
-        trap="speaker 1157 is only angry and sad; words in file names lack their dots and tails (eger is eğer)",
+        # Speaker 1157 is only angry and sad; words in file names lack their dots and tails (eger is eğer).
     ),
     "urdu": CorpusFacts(
         *("URDU", ("ur",), 400, 29, 0.28),
@@ -307,7 +307,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://github.com/siddiquelatif/URDU-Dataset",
         transcripts="",
         labels=dict(A=100, H=100, N=100, S=100),
-        trap="29 speakers, not the 38 of its README; three of them speak 42 % of it",
+        # 29 speakers, not the 38 of its README; three of them speak 42 % of it.
     ),
     "aesdd": CorpusFacts(
         *("AESDD", ("el",), 605, 6, 0.69),
@@ -315,7 +315,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://m3c.web.auth.gr/research/aesdd-speech-emotion-recognition",
         transcripts="",
         labels=dict(a=121, d=122, f=120, h=119, s=123),  # with s05 (3), which is corrupt
-        trap="the number in parentheses is the speaker, sometimes with a zero; s05 (3) is corrupt",
+        # The number in parentheses is the speaker, sometimes with a zero; s05 (3) is corrupt.
     ),
     "oreau": CorpusFacts(
         *("Oréau", ("fr",), 434, 32, 0.34),
@@ -323,7 +323,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://zenodo.org/records/4405783",
         transcripts="",
         labels=dict(C=67, D=67, J=62, N=70, P=51, S=62, T=55),
-        trap="its folder has an accent that file systems write in two ways; S is surprise, T sadness",
+        # Its folder has an accent that file systems write in two ways; S is surprise, T sadness.
     ),
     "mesd": CorpusFacts(
         *("MESD", ("es",), 862, 11, 0.17),
@@ -331,7 +331,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="https://data.mendeley.com/datasets/cy34mh68j9",
         transcripts="the words in the file name",
         labels=dict(Anger=143, Disgust=144, Fear=144, Happiness=144, Neutral=143, Sadness=144),
-        trap="its files tell woman, man or child, not which of the 11 speakers; their words lack accents and ñ",
+        # Its files tell woman, man or child, not which of the 11 speakers; their words lack accents and ñ.
     ),
     "asvp-esd": CorpusFacts(
         *("ASVP-ESD", (), 13964, 131, 17.98),
@@ -341,7 +341,7 @@ FACTS: dict[str, CorpusFacts] = {
         labels=dict(boredom=548, neutral=1598, happy=1868, sad=2694, angry=1453, fear=1180, disgust=899)
         | dict(surprise=1586, excited=401, pleasure=365, pain=834, disappointment=365, breath=172)
         | {"17": 1},
-        trap="8824 of its recordings are cries, laughs and sighs, not speech",
+        # 8824 of its recordings are cries, laughs and sighs, not speech.
     ),
     "casia": CorpusFacts(
         *("CASIA (free sample)", ("zh",), 1200, 4, 0.64),
@@ -349,7 +349,7 @@ FACTS: dict[str, CorpusFacts] = {
         where="on request at the Institute of Automation, Chinese Academy of Sciences",
         transcripts="",
         labels=dict(angry=200, fear=200, happy=200, neutral=200, sad=200, surprise=200),
-        trap="file names repeat in every folder; all speakers and emotions share 50 texts",
+        # File names repeat in every folder; all speakers and emotions share 50 texts.
     ),
 }
 """What is known about each corpus of `GRAMMARS`."""

@@ -4,7 +4,7 @@ import base64
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,6 @@ MAPPED = 500
 """Largest number of utterances on the embedding map."""
 
 _FEW = 50  # smallest number of utterances for t-SNE; fewer are projected on principal components
-_Bar = Callable[..., None]
 
 
 @dataclass(frozen=True)
