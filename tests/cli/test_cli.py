@@ -196,7 +196,7 @@ def test_bad_files_are_rows_and_good_ones_are_answered(mmer: Command, trained: P
         ),
         (
             ["evaluate", "{recordings}", "{recordings}"],
-            "is not a model folder, it holds no config.json; give the one in a run",
+            "is not a model folder, it holds no config.json; give the folder that training wrote",
         ),
         (["predict", "{model}+", "x.wav"], "{model}+: name a model before and after the plus sign"),
         (

@@ -252,3 +252,17 @@ def test_code_in_an_encoder_is_not_run(tmp_path: Path, evil: Callable[[Path], Pa
             load(str(tmp_path))
         assert "\n" not in str(error.value)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("begun", ["recipe.yaml", "folds.json"])
+def test_a_run_without_a_model_says_what_to_do(begun: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / begun).touch()
+    told = {
+        "recipe.yaml": f"{run} is not finished; repeat the command that began it",
+        "folds.json": rf"{run} holds a model for each fold; train\({run}\) makes one of all",
+    }[begun]
+    for given in (run, run / "model"):
+        with pytest.raises(CheckpointError, match=told):
+            EmotionRecognizer.from_pretrained(given, "cpu")

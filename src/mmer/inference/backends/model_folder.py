@@ -21,6 +21,7 @@ from mmer.inference.backends.onnx_network import MODEL, read_onnx_network
 from mmer.memory import objects_that_stay
 from mmer.plain_text import one_line
 from mmer.published.kinds import KNOWN, published_kind
+from mmer.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import torch
@@ -178,7 +179,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         CheckpointError: as for `read_model_folder`.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"no model folder at {folder}; give the folder that training wrote, RUN/model")
+        raise CheckpointError(f"no model folder at {folder}; ", *_meant(folder))
     if (folder / COMPOSITION).is_file():
         raise CheckpointError(
             f"cannot bundle or export {Composition.read(folder / COMPOSITION)}, which has no weights of its own; give "
@@ -190,11 +191,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
             "into them with merge_and_unload of peft, and give the folder that is saved then"
         )
     if not (folder / CONFIG).is_file():
-        inside = folder / "model"
-        meant = (
-            f"do you mean {inside}?" if (inside / CONFIG).is_file() else "give the one in a run, RUN/model"
-        )
-        raise CheckpointError(f"{folder} is not a model folder, it holds no {CONFIG}; {meant}")
+        raise CheckpointError(f"{folder} is not a model folder, it holds no {CONFIG}; ", *_meant(folder))
     config = read_json_object(folder / CONFIG)
     model_type = config.get("model_type")
     if model_type != MODEL_TYPE:
@@ -215,6 +212,23 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
             content = read_json_object(folder / name)
             check_sound_numbers(folder / name, content.get("feature_extractor", content))
     return config
+
+
+def _meant(folder: Path) -> tuple[object, ...]:
+    """Say what to do where there is no model, for example in a run that is not finished."""
+    inside = folder / "model"
+    if (inside / CONFIG).is_file():
+        return (f"do you mean {inside}?",)
+    for run in map(RunFolder, (folder, folder.parent)):
+        if run.is_cross_validation:
+            return (
+                f"{run.path} holds a model for each fold; ",
+                Function("train", (str(run.path),)),
+                " makes one of all",
+            )
+        if run.is_begun and not run.is_complete:
+            return (f"{run.path} is not finished; repeat the command that began it",)
+    return ("give the folder that training wrote, RUN/model",)
 
 
 def _architectures_told(config: Mapping[str, Any]) -> str:
