@@ -117,6 +117,36 @@ class TestFoldGuard:
         with pytest.raises(CorpusError, match="B_sad_0 is a view and an utterance of"):
             prepare(tiny(f"augment.views={path}"))
 
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"speaker": "B"}, r"the speaker of A_angry_0 was A and is B"),
+            ({"start": 0.1}, r"A_angry_0 had 0.40 s and has 0.30 s"),
+            (
+                {"transcript": "no, never go"},
+                r"A_angry_0 had the transcript 'no never go' and has 'no, never go'",
+            ),
+        ],
+    )
+    def test_views_of_an_earlier_state_of_their_utterances(self, tiny, tones, made, tmp_path, changes, told):
+        views = [
+            replace(view, text_generator="none", transcript="no never go")
+            for view in read_views(made)
+            if view.source_utterance == "A_angry_0"
+        ]
+        path = made.with_name("stale.parquet")
+        write_views(views, path)
+        assert prepare(tiny(f"augment.views={path}", "data.crop_duration=0.35"))
+        table = Corpus.read(tones).table.set_index("utterance_id", drop=False)
+        for column, value in changes.items():
+            table.loc["A_angry_0", column] = value
+        Corpus(table).write(tmp_path / "changed.parquet")
+        recipe = tiny(f"augment.views={path}", corpus=tmp_path / "changed.parquet")
+        with pytest.raises(
+            CorpusError, match=rf"{len(views)} of {len(views)} views are of another .*: {told}; "
+        ):
+            prepare(recipe)
+
     def test_no_use_without_the_augmented_objective(self, tiny):
         recipe = tiny("augment.views=nowhere.parquet", "objectives.augmented_contrastive_weight=0")
         assert choose_views(prepare(recipe).corpus, recipe) is None

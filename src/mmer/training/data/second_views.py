@@ -9,6 +9,10 @@ from mmer.corpora.protocol.views import View, read_views
 from mmer.errors import CorpusError, Function, RecipeError
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
+from mmer.text.names import folded
+from mmer.training.data.feature_store import TrainingUtterance
+
+_SAME = 0.01  # s by which equal durations differ
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
         The views; None where the recipe names none or does not use them.
 
     Raises:
-        CorpusError: the table cannot be read, or holds no view of this corpus's utterances.
+        CorpusError: the table cannot be read, holds no view of this corpus's utterances, or one of an utterance that
+            was another when the view was made.
         RecipeError: a view breaks the fold, unless the recipe leaves such views out.
     """
     path = recipe.augment.views
@@ -55,10 +60,11 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
         raise CorpusError(
             f"{path}: {both[0]} is a view and an utterance of {recipe.data.corpus}; rename it there"
         )
-    trained = table[table["split"] == "train"]
-    ids, speakers = set(trained["utterance_id"]), set(trained["speaker"].dropna())
+    trained = TrainingUtterance.of(corpus.select(table["split"] == "train"))
+    sources = {utterance.utterance_id: utterance for utterance in trained}
+    ids, speakers = set(sources), {each.speaker for each in trained if each.speaker is not None}
     of: dict[str, list[View]] = defaultdict(list)
-    broken: list[str] = []
+    broken, stale = list[str](), list[str]()
     counts = {"used": 0, "utterances": len(ids), "without": 0}
     counts |= {"rejected": 0, "not_in_training": 0, "breaking_fold": 0}
     for view in views:
@@ -68,8 +74,16 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
             counts["rejected"] += 1
         elif reason := view.breaks(ids, speakers):
             broken.append(f"{view.view_id}: {reason}")
+        elif change := _change(view, sources[view.source_utterance], recipe):
+            stale.append(f"{view.view_id}: {change}")
         else:
             of[view.source_utterance].append(view)
+    if stale:
+        found = f"{counted(len(stale), 'view', 'is', 'are', of=len(views))} of another utterance or of an earlier state"
+        raise CorpusError(
+            f"{path}: {found} of one in {recipe.data.corpus}, the first is {stale[0]}; make the views again, by ",
+            Function("make_views"),
+        )
     if broken and recipe.augment.views_breaking_fold == "refuse":
         found = f"{counted(len(broken), 'view', 'breaks', 'break', of=len(views))} the fold, the first is {broken[0]}"
         raise RecipeError(
@@ -83,6 +97,20 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
         "breaking_fold": len(broken),
     }
     return TrainingViews({name: tuple(those) for name, those in of.items()}, counts)
+
+
+def _change(view: View, source: TrainingUtterance, recipe: Recipe) -> str | None:
+    """Tell how an utterance differs from what a view was made of; None if it does not, as far as the view says."""
+    if view.texts and source.speaker is not None and folded(source.speaker) not in map(folded, view.texts):
+        return f"the speaker of {source.utterance_id} was {view.texts[0]} and is {source.speaker}"
+    if view.text_generator == "none" and view.transcript != source.transcript:
+        return f"{source.utterance_id} had the transcript {view.transcript!r} and has {source.transcript!r}"
+    if recipe.model.fusion == "text" or not (view.duration and view.duration_ratio and source.duration):
+        return None
+    before, crop = view.duration / view.duration_ratio, recipe.data.crop_duration
+    if abs(min(before, crop or before) - source.duration) > _SAME:
+        return f"{source.utterance_id} had {before:.2f} s and has {source.duration:.2f} s"
+    return None
 
 
 def told(counts: Mapping[str, int]) -> str:
