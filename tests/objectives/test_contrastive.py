@@ -104,9 +104,10 @@ def test_hand_computed_values() -> None:
     )
 
 
-def test_a_batch_without_positives_costs_nothing_and_has_a_zero_gradient() -> None:
-    z = embeddings(3, 0)
-    loss = supervised_contrastive(z, torch.tensor([0, 1, 2]), 0.07)
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0]])
+def test_a_batch_without_positives_costs_nothing_and_has_a_zero_gradient(labels: list[int]) -> None:
+    z = embeddings(len(labels), 0)
+    loss = supervised_contrastive(z, torch.tensor(labels), 0.07)
     assert loss.item() == 0
     (gradient,) = torch.autograd.grad(loss, z)
     assert gradient.abs().max() == 0

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
+def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Compute L_SCL (section 2.3), which draws utterances of one emotion together (`formulation: paper`).
 
     For anchor i, let P(i) be the other utterances of its emotion and z = embedding / |embedding|:
@@ -32,16 +32,12 @@ def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: floa
     similarity = (normalized @ normalized.T / temperature).masked_fill(itself, -torch.inf)
     positives = (labels[:, None] == labels[None, :]) & ~itself
     positive_counts = positives.sum(dim=1)
-    if len(labels) < 2:
-        return embeddings.sum() * 0.0
-    log_probabilities = similarity.log_softmax(dim=1)
+    log_probabilities = similarity.log_softmax(dim=1)  # nan in a batch of one, which has no positive
     per_anchor = -torch.where(positives, log_probabilities, 0.0).sum(dim=1) / positive_counts.clamp(min=1)
     return per_anchor.sum() / (positive_counts > 0).sum().clamp(min=1)
 
 
-def augmented_contrastive(
-    embeddings: Tensor, augmented_embeddings: Tensor, temperature: float = 0.07
-) -> Tensor:
+def augmented_contrastive(embeddings: Tensor, augmented_embeddings: Tensor, temperature: float) -> Tensor:
     """Compute L_ACL (section 2.3), which finds each utterance's augmented view in the batch (`formulation: paper`).
 
     With z = embedding / |embedding|, and z' the same of the augmented view:
@@ -61,7 +57,7 @@ def augmented_contrastive(
     )
 
 
-def official_supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
+def official_supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Compute L_SCL as the published code does (`formulation: official`).
 
     Embeddings z keep their length, an utterance counts as its own positive, and the temperature divides the
@@ -83,7 +79,7 @@ def official_supervised_contrastive(embeddings: Tensor, labels: Tensor, temperat
 
 
 def official_augmented_contrastive(
-    embeddings: Tensor, augmented_embeddings: Tensor, temperature: float = 0.07
+    embeddings: Tensor, augmented_embeddings: Tensor, temperature: float
 ) -> Tensor:
     """Compute L_ACL as the published code does (`formulation: official`).
 
