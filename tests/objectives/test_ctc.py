@@ -58,6 +58,30 @@ def test_utterances_without_transcript_or_alignment_are_left_out_of_the_mean_and
     assert infinite.item() == 1
 
 
+def test_the_mean_over_a_single_usable_utterance_is_its_loss() -> None:
+    logits, counts = torch.randn(2, 6, 5), torch.tensor([6, 6])
+    loss, _ = ctc_objective(*ctc_losses(logits, counts, torch.tensor([[1, 2], [-100, -100]])))
+    torch.testing.assert_close(loss, slow_ctc(logits[0], [1, 2]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "computed"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_half_precision_is_computed_in_float32_and_double_precision_stays(
+    given: torch.dtype, computed: torch.dtype
+) -> None:
+    logits, counts, labels = torch.randn(1, 6, 5).to(given), torch.tensor([6]), torch.tensor([[1, 2]])
+    losses, _, _ = ctc_losses(logits, counts, labels)
+    assert losses.dtype == computed
+    torch.testing.assert_close(losses, ctc_losses(logits.to(computed), counts, labels)[0])
+
+
 def test_a_batch_without_transcripts_costs_nothing() -> None:
     logits = torch.randn(2, 6, 5, requires_grad=True)
     loss, infinite = ctc_objective(*ctc_losses(logits, torch.tensor([6, 5]), torch.full((2, 1), -100)))
