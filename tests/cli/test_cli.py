@@ -99,6 +99,8 @@ def test_evaluate_ends_with_a_verdict(mmer: Command, trained: Path) -> None:
     verdict = said[said.index("Verdict") :]
     assert "guessing" in verdict
     assert " utterances of 1 speaker." in verdict
+    of_all = mmer("evaluate", trained / "model", trained / "corpus.parquet").out
+    assert " of which the model was trained on." in " ".join(of_all[of_all.index("Verdict") :].split())
 
 
 def test_predict_a_clip_a_folder_a_table_and_standard_input_alike(

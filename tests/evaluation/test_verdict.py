@@ -137,6 +137,15 @@ def test_a_single_emotion_is_not_compared_with_guessing() -> None:
     )
 
 
+def test_figures_of_training_are_told() -> None:
+    found = compute_metrics(["sad", "calm"] * 2, ["sad", "calm"] * 2, ["calm", "sad"])
+    said = judge_figures(found, None, in_training=3).sentences
+    assert (
+        said[-1]
+        == "This rests on 4 utterances whose speakers are not known, 3 of which the model was trained on."
+    )
+
+
 def test_a_label_is_never_markup() -> None:
     found = compute_metrics(["[red]x[/red]"] * 3 + ["y"], ["[red]x[/red]"] * 4, ["[red]x[/red]", "y"])
     file = io.StringIO()

@@ -46,6 +46,7 @@ def evaluate(
     from mmer.display.progress import counting
     from mmer.evaluation.evaluate import evaluate as evaluate_model
     from mmer.evaluation.terminal_tables import figure_tables
+    from mmer.evaluation.training_overlap import in_training
     from mmer.evaluation.verdict import judge_figures, verdict_text
 
     table = Corpus.read(corpus)
@@ -72,7 +73,12 @@ def evaluate(
     results().print(figure_tables(figures))
     results().print(
         verdict_text(
-            judge_figures(figures, figures.intervals["balanced_accuracy"], modalities=figures.modalities)
+            judge_figures(
+                figures,
+                figures.intervals["balanced_accuracy"],
+                modalities=figures.modalities,
+                in_training=in_training(figures.in_training),
+            )
         )
     )
 

@@ -86,6 +86,7 @@ class Verdict:
         against: guessing. `better` where the interval is above `chance`, `unclear` where it includes it, `higher`
             where there is no interval and the figure is above.
         utterances, speakers: what the figures rest on; 0 speakers if not known.
+        in_training: how many of the utterances the model was trained on.
         advices: most likely to help first, at most three.
     """
 
@@ -98,6 +99,7 @@ class Verdict:
     against: Against
     utterances: int
     speakers: int
+    in_training: int
     advices: tuple[Advice, ...]
 
     @property
@@ -124,7 +126,8 @@ class Verdict:
             f"the model for {self.accuracy:.1%}."
         )
         who = f"of {counted(self.speakers, 'speaker')}" if self.speakers else "whose speakers are not known"
-        return [first, second, f"This rests on {counted(self.utterances, 'utterance')} {who}."]
+        seen = f", {self.in_training} of which the model was trained on" if self.in_training else ""
+        return [first, second, f"This rests on {counted(self.utterances, 'utterance')} {who}{seen}."]
 
 
 def chance_of(figures: Metrics) -> float:
@@ -138,6 +141,7 @@ def judge_figures(
     *,
     modalities: Mapping[str, ModalityFigures] | None = None,
     training: Training | None = None,
+    in_training: int = 0,
     constant: bool = False,
 ) -> Verdict:
     """Say what figures mean.
@@ -147,6 +151,7 @@ def judge_figures(
         interval: of their balanced accuracy.
         modalities: of `by_modality`.
         training: None where it is not known, or for a baseline.
+        in_training: how many of the utterances the model was trained on.
         constant: whether each fold answers all of its utterances the same, as with the baseline `majority`.
     """
     counts = dict(zip(figures.labels, map(sum, figures.confusion_matrix), strict=True))
@@ -176,6 +181,7 @@ def judge_figures(
         against=against,
         utterances=figures.utterances,
         speakers=speakers,
+        in_training=in_training,
         advices=tuple(advices[:_SHOWN]),
     )
 
