@@ -72,7 +72,8 @@ class Protocol(Section):
     style: Literal["all", "improvised", "scripted"] = "all"
     """Utterances to use, by the column `improvised` of the corpus."""
     text_disjoint: bool = False
-    """Remove every utterance from training and validation whose transcript, or a similar one, is in the test split."""
+    """Remove every utterance from training and validation whose transcript, or a similar one, is in the test split, and
+    every view and every rehearsed utterance with such words."""
     text_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Similarity from which `text_disjoint` removes an utterance: share of words in common blocks, as in difflib."""
 

@@ -452,6 +452,24 @@ def test_what_validates_is_not_rehearsed_however_it_is_written(
     assert before.table["emotion"].value_counts().to_dict() == {"angry": 3, "calm": 3}
 
 
+def test_what_is_said_in_the_test_split_is_not_rehearsed_where_texts_are_kept_apart(
+    tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    table = Corpus.read(tones).table
+    old = tmp_path / "old.parquet"
+    said = [
+        "No, never go!" if row % 9 == 0 else f"{words} {row}" for row, words in enumerate(table["transcript"])
+    ]
+    Corpus(table.assign(speaker="E", transcript=said, audio_path=None)).write(old)
+    settings = ("model.fusion=text", f"data.rehearsal={old}", "model.start_from=model")
+    new = Corpus(table.assign(split=table["speaker"].map({"A": "train", "B": "train"}).fillna("test")))
+    for apart, expected in ((False, True), (True, False)):
+        recipe = tiny(*settings, f"protocol.text_disjoint={str(apart).lower()}", "protocol.text_similarity=1")
+        rehearsed = with_rehearsal(new, recipe).table.iloc[len(new) :]
+        assert len(rehearsed) > 20
+        assert ("No, never go!" in set(rehearsed["transcript"])) == expected
+
+
 def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
     base: TrainingRun, own, tmp_path: Path
 ) -> None:

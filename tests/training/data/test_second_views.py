@@ -117,6 +117,27 @@ class TestFoldGuard:
         with pytest.raises(CorpusError, match="B_sad_0 is a view and an utterance of"):
             prepare(tiny(f"augment.views={path}"))
 
+    def test_words_of_the_test_split_are_left_out_where_texts_are_kept_apart(
+        self, tiny, tones, made, tmp_path
+    ):
+        table = Corpus.read(tones).table
+        own = table["transcript"].where(
+            table["speaker"] == "D", [f"so they said {row} times" for row in table.index]
+        )
+        Corpus(table.assign(transcript=own)).write(tmp_path / "apart.parquet")
+        path = changed(made, transcript="No, never go!")
+        settings = ("protocol.text_disjoint=true", "protocol.text_similarity=1")
+        for apart, used in ((settings, 0), ((), 1)):
+            recipe = tiny(f"augment.views={path}", *apart, corpus=tmp_path / "apart.parquet")
+            chosen = choose_views(prepare(recipe).corpus, recipe)
+            assert chosen is not None
+            words = [view.transcript for view in chosen.of.get("A_angry_0", ())]
+            assert words.count("No, never go!") == used
+            assert chosen.counts["said_in_test"] == 1 - used
+            assert ("1 left out because their words are in the test split" in told(chosen.counts)) == (
+                not used
+            )
+
     @pytest.mark.parametrize(
         ("changes", "told"),
         [

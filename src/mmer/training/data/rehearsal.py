@@ -1,7 +1,8 @@
 """Utterances that a model learned from before, which it learns from again beside new ones, so that it forgets less.
 
 Of each emotion, `REHEARSED` are drawn for each new training utterance; the linear classifiers, which need many and are
-fitted in a moment, take all up to `MOST_LEARNED`. Those of speakers and recordings that validate or test are left out.
+fitted in a moment, take all up to `MOST_LEARNED`. Those of speakers and recordings that validate or test are left out,
+and with `protocol.text_disjoint` those that say what is said in the test split.
 """
 
 import os
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.protocol.splits import said_in_test
 from mmer.display.progress import counting
 from mmer.errors import AudioError
 from mmer.recipe.schema import Recipe
@@ -46,7 +48,7 @@ def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
 
     Args:
         corpus: utterances with their splits.
-        recipe: the recipe, of which `data` is read.
+        recipe: the recipe, of which `data` and `protocol` are read.
 
     Raises:
         CorpusError: `data.rehearsal` cannot be read.
@@ -113,6 +115,10 @@ def _rehearsable(corpus: Corpus, recipe: Recipe) -> pd.DataFrame:
     for column, same in (("speaker", _who), ("audio_path", os.path.realpath)):
         unwanted = set(map(same, held_out[column].dropna()))
         old = old[~old[column].map(same, na_action="ignore").isin(unwanted)]
+    if recipe.protocol.text_disjoint:
+        tested = corpus.table[corpus.table["split"] == "test"]
+        beside = Corpus(pd.concat([tested, _renamed(old)], ignore_index=True))
+        old = old[~said_in_test(beside, recipe.protocol.text_similarity)[len(tested) :]]
     return old.sample(frac=1, random_state=_SEED)
 
 

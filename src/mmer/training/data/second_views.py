@@ -1,10 +1,13 @@
 """Selection of the views of `mmer augment` that a run may use."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from mmer.corpora.corpus import Corpus
+from mmer.corpora.protocol.splits import said_in_test
 from mmer.corpora.protocol.views import View, read_views
 from mmer.errors import CorpusError, Function, RecipeError
 from mmer.plain_text import counted
@@ -22,7 +25,8 @@ class TrainingViews:
     Attributes:
         of: by utterance, those that have any.
         counts: `used` views, of `utterances` training utterances; `without`, training utterances that have none;
-            and the views not used: `rejected` by their quality filters, `not_in_training`, and `breaking_fold`.
+            and the views not used: `rejected` by their quality filters, `not_in_training`, `breaking_fold`, and
+            `said_in_test`, whose words `text_disjoint` leaves out.
     """
 
     of: Mapping[str, tuple[View, ...]]
@@ -66,7 +70,8 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
     of: dict[str, list[View]] = defaultdict(list)
     broken, stale = list[str](), list[str]()
     counts = {"used": 0, "utterances": len(ids), "without": 0}
-    counts |= {"rejected": 0, "not_in_training": 0, "breaking_fold": 0}
+    counts |= {"rejected": 0, "not_in_training": 0, "breaking_fold": 0, "said_in_test": 0}
+    said = _said_in_test(views, corpus, recipe)
     for view in views:
         if view.source_utterance not in ids:
             counts["not_in_training"] += 1
@@ -76,6 +81,8 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
             broken.append(f"{view.view_id}: {reason}")
         elif change := _change(view, sources[view.source_utterance], recipe):
             stale.append(f"{view.view_id}: {change}")
+        elif view.view_id in said:
+            counts["said_in_test"] += 1
         else:
             of[view.source_utterance].append(view)
     if stale:
@@ -113,12 +120,33 @@ def _change(view: View, source: TrainingUtterance, recipe: Recipe) -> str | None
     return None
 
 
+def _said_in_test(views: Sequence[View], corpus: Corpus, recipe: Recipe) -> set[str]:
+    """Return the ids of views whose words, or similar ones, are in the test split, where the recipe forbids it."""
+    if not recipe.protocol.text_disjoint:
+        return set()
+    tested = corpus.table.loc[
+        corpus.table["split"] == "test", ["utterance_id", "audio_path", "transcript", "split"]
+    ]
+    rows = pd.DataFrame(
+        {
+            "utterance_id": [view.view_id for view in views],
+            "audio_path": None,
+            "transcript": [view.transcript for view in views],
+            "split": "train",
+        }
+    )
+    beside = Corpus(pd.concat([tested, rows], ignore_index=True))
+    same = said_in_test(beside, recipe.protocol.text_similarity)
+    return set(beside.table["utterance_id"][same])
+
+
 def told(counts: Mapping[str, int]) -> str:
     """Describe the counts of `TrainingViews` in a line."""
     left = {
         "rejected by their quality filters": counts["rejected"],
         "of utterances that do not train": counts["not_in_training"],
         "left out because they break the fold": counts["breaking_fold"],
+        "left out because their words are in the test split": counts["said_in_test"],
     }
     having = counts["utterances"] - counts["without"]
     rest = "".join(f", {count} {reason}" for reason, count in left.items() if count)
