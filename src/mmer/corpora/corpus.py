@@ -19,7 +19,7 @@ from mmer.corpora.audio_folders import names_files, read_audio_folder, utterance
 from mmer.corpora.labels import nearest
 from mmer.corpora.summary import CorpusSummary, summarize
 from mmer.corpora.tables import COLUMNS, SECONDS, brief, is_null, read_table, with_columns, write_table
-from mmer.errors import AudioError, CorpusError, reading
+from mmer.errors import AudioError, CorpusError, Parameter, reading
 from mmer.plain_text import counted
 from mmer.text.names import folded, meant, tidy
 
@@ -112,6 +112,25 @@ class Corpus:
     def emotions(self) -> list[str]:
         """Return the emotions that occur, sorted."""
         return sorted(self.table["emotion"].dropna().unique())
+
+    def in_split(self, split: str | None) -> np.ndarray:
+        """Tell which utterances are in a split, as (utterances,) bool; all of them for None.
+
+        Raises:
+            CorpusError: none is; the message lists the splits of the corpus.
+        """
+        if split is None:
+            return np.ones(len(self), bool)
+        splits = self.table["split"]
+        chosen = (splits == split).to_numpy(bool)
+        if not chosen.any():
+            found = ", ".join(sorted(set(splits.dropna()))) or "none"
+            raise CorpusError(
+                f"{self.source}: no utterance is in the split {split}; the splits of the corpus are: {found}; "
+                "choose another, or all, with ",
+                Parameter("split"),
+            )
+        return chosen
 
     def select(self, mask: ArrayLike) -> Self:
         """Keep the utterances for which `mask`, (utterances,) bool, is true."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import Corpus
@@ -129,12 +128,7 @@ def evaluate(
     emotions = pd.Series(
         [label_map.get(emotion, emotion) for emotion in corpus.table["emotion"]], dtype=object
     )
-    splits = corpus.table["split"]
-    wanted = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()
-    if not wanted.any():
-        found = ", ".join(sorted(set(splits.dropna()))) or "none"
-        told = f"no utterance is in the split {split}; the splits of the corpus are: {found}"
-        raise CorpusError(f"{corpus.source}: {told}")
+    wanted = corpus.in_split(split)
     known = wanted & emotions.isin(recognizer.labels).to_numpy()
     if not known.any():
         found, labels = ", ".join(sorted(set(emotions.loc[wanted].dropna()))), ", ".join(recognizer.labels)
@@ -174,18 +168,9 @@ def evaluate(
         unknown = int((heard_and_answered & ~judged.table["speaker"].isin(known_speakers).to_numpy()).sum())
     read = bins = None
     if condition.name != "gold" or transcription != "given":
-        source = condition.name if transcription == "given" else transcription
-        compared = predictions["predicted"].notna()
-        if transcription != "given":  # an utterance without sound keeps its transcript
-            compared &= predictions["transcript_source"] != "given"
-        references = judged.table["transcript"].where(compared.to_numpy(), None)
-        predictions, errors = with_word_errors(predictions, references.tolist())
-        read = TranscriptErrors(
-            **vars(errors),
-            condition=source,
-            word_error_rate=errors.rate,
-            character_error_rate=errors.character_rate,
-        )
+        recognized = transcription != "given"
+        source = transcription if recognized else condition.name
+        predictions, read = _with_word_errors(predictions, judged, source, recognized=recognized)
         bins = accuracy_by_word_errors(predictions)
     properties = {name: judged.table[name].to_numpy() for name in ("gender", "session", "transcript")}
     sliced = slices(predictions.assign(**properties), recognizer.labels)
@@ -210,20 +195,50 @@ def evaluate(
         annotators=None if soft is None else judge_by_annotators(predictions, soft),
     )
     if out is not None:
-        out = Path(out)
-        with writable(out):
-            out.mkdir(parents=True, exist_ok=True)
-        evaluation.write(out / METRICS)
-        write_parquet(predictions, out / "predictions.parquet")
-        write_csv(sliced, out / "slices.csv")
-        title = split or "all utterances"
-        with additional_picture("confusion_matrix.png"):
-            plot_confusion_matrix(figures, out / "confusion_matrix.png", title=title)
-        confidence.write(out, title=title)
-        if bins:
-            with additional_picture("accuracy_by_word_error_rate.png"):
-                plot_accuracy_by_word_errors(bins, out / "accuracy_by_word_error_rate.png", title=title)
+        _write(Path(out), evaluation, predictions, sliced, confidence, title=split or "all utterances")
     return evaluation
+
+
+def _with_word_errors(
+    predictions: pd.DataFrame, judged: Corpus, source: str, *, recognized: bool
+) -> tuple[pd.DataFrame, TranscriptErrors]:
+    """Compare the words that the model read with those of the corpus.
+
+    Args:
+        predictions: rows of `predict_labeled`.
+        judged: the same utterances, with the words of the corpus.
+        source: where the words that the model read come from: a transcript condition, or a transcription.
+        recognized: whether that is a transcription.
+    """
+    compared = predictions["predicted"].notna()
+    if recognized:  # an utterance without sound keeps its transcript
+        compared &= predictions["transcript_source"] != "given"
+    references = judged.table["transcript"].where(compared.to_numpy(), None)
+    predictions, errors = with_word_errors(predictions, references.tolist())
+    rates = {"word_error_rate": errors.rate, "character_error_rate": errors.character_rate}
+    return predictions, TranscriptErrors(**vars(errors), condition=source, **rates)
+
+
+def _write(
+    out: Path,
+    evaluation: Evaluation,
+    predictions: pd.DataFrame,
+    sliced: pd.DataFrame,
+    confidence: Confidence,
+    *,
+    title: str,
+) -> None:
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+    evaluation.write(out / METRICS)
+    write_parquet(predictions, out / "predictions.parquet")
+    write_csv(sliced, out / "slices.csv")
+    with additional_picture("confusion_matrix.png"):
+        plot_confusion_matrix(evaluation, out / "confusion_matrix.png", title=title)
+    confidence.write(out, title=title)
+    if bins := evaluation.accuracy_by_word_error_rate:
+        with additional_picture("accuracy_by_word_error_rate.png"):
+            plot_accuracy_by_word_errors(bins, out / "accuracy_by_word_error_rate.png", title=title)
 
 
 def _check_out(out: Path, inputs: list[str | Path]) -> None:

@@ -119,17 +119,7 @@ def calibrate(
             _check_own_folder(model_folder, label_map)
         recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
         recognizer.check_answers_emotions()
-        splits = corpus.table["split"]
-        chosen = np.ones(len(corpus), bool) if split is None else (splits == split).to_numpy()
-        if not chosen.any():
-            found = ", ".join(sorted(set(splits.dropna()))) or "none"
-            raise CorpusError(
-                f"{corpus.source}: no utterance is in the split {split}; the splits of the corpus are: {found}; ",
-                "choose another, or all, with ",
-                Parameter("split"),
-            )
-        speakers = corpus.table["speaker"]
-        answered = corpus.select(chosen)
+        answered = corpus.select(corpus.in_split(split))
         trained = TrainedOn.read(trained_folder(folder))
         seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
         if seen and not on_training:
@@ -161,7 +151,9 @@ def calibrate(
         )
         notes += _left_out(answers, answered.table["emotion"], recognizer.labels)
         named = sorted(set(answered.table["speaker"].dropna()))
-        if both := sorted(set(named) & set(speakers[splits == "train"].dropna())):
+        if both := sorted(
+            set(named) & set(corpus.table["speaker"][corpus.table["split"] == "train"].dropna())
+        ):
             notes.append(
                 f"{counted(len(both), 'speaker', 'is', 'are')} in the split train too, on which the model is "
                 "overconfident"

@@ -181,15 +181,12 @@ def _judged(
     corpus: Corpus, recognizer: EmotionRecognizer, split: str | None, sample: int | None, seed: int
 ) -> Corpus:
     table = corpus.table
-    kept = table["emotion"].isin(recognizer.labels)
-    if split is not None:
-        kept &= table["split"] == split
+    kept = corpus.in_split(split) & table["emotion"].isin(recognizer.labels)
     places = np.flatnonzero(kept)
     if not len(places):
-        splits = ", ".join(sorted(set(table["split"].dropna()))) or "none"
         emotions = ", ".join(sorted(set(table["emotion"].dropna()))) or "none"
         raise CorpusError(
-            f"{corpus.source}: no utterance to judge: the corpus has the splits {splits} and the emotions {emotions}; "
+            f"{corpus.source}: no utterance to judge: the corpus has the emotions {emotions}; "
             f"the model knows {', '.join(recognizer.labels)}"
         )
     if sample is not None and sample < len(places):
