@@ -160,9 +160,22 @@ def test_figures_by_hand():
     assert found["log_loss"] == pytest.approx(-np.log([0.7, 0.4, 0.8]).mean())
     assert found["brier"] == pytest.approx((2 * 0.09 + 2 * 0.36 + 2 * 0.04) / 3)
     assert found["expected_calibration_error"] == pytest.approx((0.3 + 0.6 + 0.2) / 3)
+    impossible = calibration_figures(np.array([[1.0, 0.0]]), np.array([1]))
+    assert impossible["log_loss"] == pytest.approx(-np.log(1e-30))
     bins = confidence_bins(np.array([0.55, 0.6, 1.0]), np.array([True, False, True]))
     assert bins["utterances"].tolist() == [2, 1]
     assert calibration_error(bins) == pytest.approx(2 / 3 * 0.075)
+
+
+def test_bins_by_hand():
+    """Ten bins of equal width; each holds its upper end, the first also 0, and the last what rounding puts above 1."""
+    confidence = np.array([0.0, 0.05, 0.1, 0.11, 0.5, 0.51, 0.91, 1 + 1e-9])
+    bins = confidence_bins(confidence, np.array([True, False, False, True, True, False, True, True]))
+    assert bins["low"].tolist() == pytest.approx([0, 0.1, 0.4, 0.5, 0.9])
+    assert bins["high"].tolist() == pytest.approx([0.1, 0.2, 0.5, 0.6, 1.0])
+    assert bins["utterances"].tolist() == [3, 1, 1, 1, 2]
+    assert bins["confidence"].tolist() == pytest.approx([0.05, 0.11, 0.5, 0.51, 0.955])
+    assert bins["accuracy"].tolist() == pytest.approx([1 / 3, 1, 1, 0, 1])
 
 
 def test_risk_and_coverage_by_hand():
