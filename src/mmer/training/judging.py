@@ -1,5 +1,6 @@
 """End of a run: selection, calibration and evaluation of the best model."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from mmer.display.terminal import tell
 from mmer.errors import TrainingError
 from mmer.evaluation.calibration.calibrate import FEWEST, LABEL_KEEPING, calibrate
 from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.training_overlap import overlap, overlap_note
@@ -33,11 +35,7 @@ from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS
 from mmer.training.checkpoints import REFIT, last_checkpoint
-from mmer.training.data.preparation import (
-    SPLITS,
-    Preparation,
-    as_judged,
-)
+from mmer.training.data.preparation import SPLITS, Preparation, as_judged
 from mmer.training.data.speech_cache import SpeechCache
 from mmer.training.fitting import is_cached
 from mmer.training.selection import COMPARED, SELECTED, best_step, epoch_of
@@ -109,31 +107,9 @@ def judge_run(
             tell(f"test split: {note}", console, style="yellow")
     write_parquet(predictions, folder / "predictions.parquet")
     labels = preparation.labels
-    parts = {str(split): rows for split, rows in predictions.groupby("split")}
-    judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
-    if "test" in parts and judged["test"] is None:
-        first = (
-            f"{counted(len(parts['test']), 'test utterance')} could be answered; the first: "
-            f"{parts['test']['error'].iloc[0]}"
-        )
-        raise TrainingError(f"none of {first}")
-    history = history_of(state.log_history)
-    watched = "validation" if selection == "last" else selection
-
-    with additional_picture("curves.png"):
-        plot_curves(
-            history,
-            folder / "curves.png",
-            selection=watched,
-            kept_epoch=epoch_of(state, step),
-            chance=None if (seen := judged[watched]) is None else chance_of(seen),
-        )
-    shown = next(split for split in ("test", watched, "train") if judged[split])
-    optimistic = ", which chose the epoch" if selection == shown else ""
-    figures = judged[shown]
-    assert figures is not None
-    with additional_picture("confusion_matrix.png"):
-        plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
+    judged = _judged_by_split(predictions, labels)
+    kept_epoch = epoch_of(state, step)
+    _draw(folder, state, judged, selection, kept_epoch)
     bias = None
     if compared is not None and judged["test"]:
         with writing_folder(folder / "validation_selected") as part:
@@ -146,13 +122,13 @@ def judge_run(
         answers = predict_labeled(other, tested, batch_size=recipe.training.at_a_time)
         by_validation = judge(answers, labels)
         assert by_validation is not None
-        bias = selection_bias(judged["test"], epoch_of(state, step), by_validation, epoch_of(state, compared))
+        bias = selection_bias(judged["test"], kept_epoch, by_validation, epoch_of(state, compared))
     return RunMetrics(
         selection=selection,
         metric=recipe.protocol.metric,
         refit=recipe.protocol.refit,
-        kept_epoch=epoch_of(state, step),
-        epochs=len(history),
+        kept_epoch=kept_epoch,
+        epochs=len(history_of(state.log_history)),
         infinite_ctc=round(sum(log.get("infinite_ctc", 0) for log in state.log_history)),
         selection_bias=bias,
         layer_weights=_layer_weights(recognizer),
@@ -160,6 +136,43 @@ def judge_run(
         validation=judged["validation"],
         test=judged["test"],
     )
+
+
+def _judged_by_split(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Metrics | None]:
+    """Compute the metrics of each split; None for one that is empty or without an answer.
+
+    Raises:
+        TrainingError: no test utterance could be answered.
+    """
+    parts = {str(split): rows for split, rows in predictions.groupby("split")}
+    judged = {split: judge(parts[split], labels) if split in parts else None for split in SPLITS}
+    if "test" in parts and judged["test"] is None:
+        tested = counted(len(parts["test"]), "test utterance")
+        raise TrainingError(
+            f"none of {tested} could be answered; the first: {parts['test']['error'].iloc[0]}"
+        )
+    return judged
+
+
+def _draw(
+    folder: Path, state: TrainerState, judged: Mapping[str, Metrics | None], selection: str, kept_epoch: int
+) -> None:
+    """Draw the curves of training, and the confusion matrix of the test split or of the nearest to it."""
+    watched = "validation" if selection == "last" else selection
+    with additional_picture("curves.png"):
+        plot_curves(
+            history_of(state.log_history),
+            folder / "curves.png",
+            selection=watched,
+            kept_epoch=kept_epoch,
+            chance=None if (seen := judged[watched]) is None else chance_of(seen),
+        )
+    shown = next(split for split in ("test", watched, "train") if judged[split])
+    optimistic = ", which chose the epoch" if selection == shown else ""
+    figures = judged[shown]
+    assert figures is not None
+    with additional_picture("confusion_matrix.png"):
+        plot_confusion_matrix(figures, folder / "confusion_matrix.png", title=f"{shown} split{optimistic}")
 
 
 def _training_sound(
