@@ -44,6 +44,17 @@ def test_two_tables_of_one_corpus_share_their_speakers() -> None:
     assert again["speaker"].tolist() == ["nemo/WR0", "nemo/WR0", "c/WR0"]
 
 
+def test_speakers_of_one_name_in_several_corpora_are_told() -> None:
+    train = corpus("train.csv", "1", "2", "3", speaker=["WR0", "EB0", None])
+    test = corpus("test.csv", "4", "5", speaker=["wr0", "KS0"])
+    (note,) = merge([train, test]).notes
+    assert note.startswith("speakers of the same name in several corpora are taken as different people; ")
+    assert note.endswith("write one name into the column corpus of their tables (1): WR0")
+    assert not merge(
+        [corpus("a.csv", "1", corpus="nemo", speaker="1"), corpus("b.csv", "2", corpus="nemo", speaker="1")]
+    ).notes
+
+
 def test_columns_and_notes(tmp_path: Any) -> None:
     first = corpus("a.csv", "1", age=[24], improvised=[True], notes=("one clip is missing",))
     second = corpus("b.csv", "2", age=["20-29"], votes=['{"1": ["sad"]}'], emotion="wistful")

@@ -1,16 +1,17 @@
 """Merging of corpora into one table."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.tables import is_null, united
 from mmer.errors import CorpusError
+from mmer.text.names import folded
 
 _OF_A_CORPUS = ("speaker", "session", "dialogue")  # speaker 1 of two corpora is two people
 _IDS = ("utterance_id", "source_utterance")
@@ -24,7 +25,7 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
     their canonical names. A column that a corpus lacks is empty there.
 
     Returns:
-        The corpus; its notes are those of the corpora, after their names.
+        The corpus; its notes are those of the corpora, after their names, and one on speakers of the same name.
 
     Raises:
         CorpusError: there are fewer than two corpora, two unnamed corpora have files of the same name, or an utterance
@@ -43,12 +44,29 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
     corpora = [with_canonical_emotions(corpus) for corpus in corpora]
     table = united([_prefixed(corpus, columns) for corpus in corpora])
     notes = [f"{_name(corpus)}: {note}" for corpus in corpora for note in corpus.notes]
+    if shared := _of_several(table):
+        told = (
+            "speakers of the same name in several corpora are taken as different people; if they are the same, write "
+            "one name into the column corpus of their tables"
+        )
+        notes.append(listing(told, shared))
     return Corpus(table, source=" + ".join(map(_name, corpora)), notes=notes)
 
 
 def _name(corpus: Corpus) -> str:
     """Return the name of its file or folder."""
     return Path(corpus.source).stem
+
+
+def _of_several(table: pd.DataFrame) -> list[str]:
+    """Return the names that speakers have in more than one corpus, without the prefix."""
+    corpora: defaultdict[str, set[str]] = defaultdict(set)
+    names: dict[str, str] = {}
+    for speaker, corpus in table[["speaker", "corpus"]].dropna().itertuples(index=False, name=None):
+        name = speaker.removeprefix(f"{corpus}/")
+        corpora[folded(name)].add(corpus)
+        names.setdefault(folded(name), name)
+    return sorted(names[name] for name, found in corpora.items() if len(found) > 1)
 
 
 def _prefixed(corpus: Corpus, columns: Sequence[str]) -> pd.DataFrame:
