@@ -509,6 +509,65 @@ def test_a_service_that_is_gone(open_page: Open, url: str) -> None:
     assert "cannot be reached" in page.get_by_role("alert").inner_text()
 
 
+def test_a_service_that_is_gone_before_the_token(open_page: Open, service: Callable[..., str]) -> None:
+    page = open_page(service(token="correct-horse-battery"))
+    page.get_by_label("Token").fill("correct-horse-battery")
+    page.context.set_offline(True)
+    page.get_by_label("What is said").fill(WORDS)
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_role("alert").inner_text().startswith("The service cannot be reached")
+
+
+def test_a_service_that_was_restarted_with_another_model(
+    open_page: Open, service: Callable[..., str], recognizer: EmotionRecognizer, clips: list[Path]
+) -> None:
+    def is_older(route: Any) -> None:
+        card = {**route.fetch().json(), "model": "1" * 64, "name": "older", "labels": ["calm"], "colors": {}}
+        route.fulfill(json=card)
+
+    page = open_page(service())
+    page.route("**/v1/model", is_older, times=1)
+    page.reload()
+    page.get_by_text("Model older knows 1 emotions: calm.").wait_for()
+    page.get_by_label("Choose a recording").set_input_files(clips[0])
+    page.get_by_role("button", name="Timeline of the recording").click()
+    page.locator("#segments tbody tr").first.wait_for()
+    assert page.locator("#model").inner_text().startswith("Model tiny knows 4 emotions")
+    colors = emotion_colors(recognizer.labels).values()
+    assert colors_of(page, "#legend .dot") == [color.light for color in colors]
+
+
+def test_a_recording_that_is_gone(open_page: Open, url: str, clips: list[Path], tmp_path: Path) -> None:
+    page = open_page(url)
+    chosen = Path(shutil.copy(clips[0], tmp_path / "chosen.opus"))
+    page.get_by_label("Choose a recording").set_input_files(chosen)
+    page.get_by_text("chosen.opus is chosen.").wait_for()
+    chosen.unlink()
+    ask(page)
+    page.get_by_role("alert").wait_for()
+    told = "The recording was changed or moved after it was chosen. Choose it again."
+    assert page.get_by_role("alert").inner_text() == told
+
+
+def test_an_explanation_is_of_the_words_that_were_asked(open_page: Open, url: str, clips: list[Path]) -> None:
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(clips[0])
+    page.get_by_label("What is said").fill(WORDS)
+    page.route("**/v1/predict", lambda route: (page.wait_for_timeout(500), route.continue_()))
+    ask(page)
+    page.get_by_label("What is said").fill("something else")
+    page.locator("#answer").wait_for()
+    asked: list[str] = []
+    page.route(
+        "**/v1/explain", lambda route: (asked.append(str(route.request.post_data_buffer)), route.abort())
+    )
+    page.get_by_role("button", name="Explain this answer").click()
+    page.get_by_role("alert").wait_for()
+    assert WORDS in asked[0]
+    assert "something else" not in asked[0]
+
+
 def test_dropped_file(open_page: Open, url: str) -> None:
     page = open_page(url)
     drop = """() => {

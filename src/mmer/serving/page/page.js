@@ -7,17 +7,14 @@ import { showTimeline } from "./timeline.js";
 const BEGINNING = 2 ** 20; // bytes that tell how many channels a file has
 const state = { recording: null, recorder: null, asked: null, answer: null, timeline: null };
 
+// Ask which model answers, and show it; throw an error as `ask` does.
 async function meetModel() {
   try {
     service.model = await ask("v1/model");
   } catch (problem) {
-    if (problem.status === 401) {
-      $("model").textContent = "This service asks for a token.";
-      $("entry").hidden = false;
-    } else {
-      $("model").textContent = problem.message;
-    }
-    return false;
+    $("model").textContent = problem.message;
+    $("entry").hidden &&= problem.status !== 401;
+    throw problem;
   }
   const { name, labels, dimensions, listens, reads, explains, transcription, limits } = service.model;
   $("model").textContent = dimensions.length ? `Model ${name} answers ${dimensions.map(isolated).join(", ")}: numbers, and no emotion.`
@@ -38,7 +35,6 @@ async function meetModel() {
   if (transcription === "ctc" || transcription.startsWith("whisper:")) {
     $("transcript-note").textContent = "The service transcribes recordings itself and ignores these words.";
   }
-  return true;
 }
 
 function choose(file) {
@@ -160,8 +156,10 @@ function withWords(form) {
 // Send one request at a time, and show its result or its error.
 async function consult(path, form, waiting, use) {
   showProblem(null);
-  if (!service.model && !(await meetModel())) {
-    showProblem(new Error($("token").value ? "This is not the token of this service." : $("model").textContent));
+  try {
+    if (!service.model) await meetModel();
+  } catch (problem) {
+    showProblem(problem);
     tell("No answer.");
     return;
   }
@@ -178,6 +176,7 @@ async function consult(path, form, waiting, use) {
   buttons.forEach((button) => (button.disabled = true));
   try {
     const found = await ask(path, { method: "POST", body: form });
+    if (found.model !== service.model.model) await meetModel(); // the service was restarted with another one
     if (state.recording === recording) use(found);
   } catch (problem) {
     tell("No answer.");
@@ -201,7 +200,7 @@ async function send(event) {
   form.append("min_confidence", String($("minimum").value / 100));
   await consult("v1/predict", form, "Waiting for the answer …", (answer) => {
     state.answer = answer;
-    state.asked = withWords(question());
+    state.asked = form;
     show();
     $("result").scrollIntoView({ block: "nearest" });
   });
@@ -315,4 +314,4 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
     if (kind === "drop" && event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
   });
 }
-meetModel();
+meetModel().catch(() => {}); // it is shown

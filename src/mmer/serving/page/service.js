@@ -21,7 +21,9 @@ export async function ask(path, options = {}) {
   try {
     response = await fetch(path, { ...options, headers });
   } catch {
-    throw new Error("The service cannot be reached, or it closed the connection.");
+    throw new Error(await isThere(options.body?.get("file"))
+      ? "The service cannot be reached, or it closed the connection."
+      : "The recording was changed or moved after it was chosen. Choose it again.");
   }
   const said = await response.json().catch(() => ({ detail: response.statusText }));
   if (response.ok) return said;
@@ -30,6 +32,11 @@ export async function ask(path, options = {}) {
   problem.source = `${options.method ?? "GET"} ${path}: ${response.status} ${said.detail}`;
   problem.isTooLong = response.status === 422 && / s long, at most .* s are allowed/.test(said.detail);
   throw problem;
+}
+
+// Whether a file can still be read: a browser says the same of one that cannot as of a service that is gone.
+async function isThere(file) {
+  return !file || file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 function forPeople(response, detail, hasToken) {
