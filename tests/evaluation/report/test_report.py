@@ -531,7 +531,7 @@ def test_errors_are_one_line(copied: Path, tmp_path: Path, capfd, monkeypatch: p
     (copied / "metrics.json").write_text(json.dumps({**metrics, "test": None, "validation": None}))
     assert "neither a test nor a validation split was judged" in error(copied)
     (copied / "metrics.json").unlink()
-    assert "is not finished, it holds no metrics.json; mmer train" in error(copied)
+    assert "is not finished, it holds no metrics.json; start it again with the same settings" in error(copied)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="files have no limit there")

@@ -260,7 +260,7 @@ def test_a_run_without_a_model_says_what_to_do(begun: str, tmp_path: Path) -> No
     run.mkdir()
     (run / begun).touch()
     told = {
-        "recipe.yaml": f"{run} is not finished; repeat the command that began it",
+        "recipe.yaml": f"{run} is not finished; start it again with the same settings to go on",
         "folds.json": rf"{run} holds a model for each fold; train\({run}\) makes one of all",
     }[begun]
     for given in (run, run / "model"):

@@ -93,9 +93,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     crossval = (folder / "folds.json").is_file()
     if not (folder / "metrics.json").is_file():
         raise MMERError(
-            f"{folder} is not finished, it holds no metrics.json; ",
-            Function("cross_validate" if crossval else "train"),
-            " with the same recipe goes on with it",
+            f"{folder} is not finished, it holds no metrics.json; start it again with the same settings to go on"
         )
     try:
         metrics = read_metrics(folder)

@@ -227,7 +227,7 @@ def _meant(folder: Path) -> tuple[object, ...]:
                 " makes one of all",
             )
         if run.is_begun and not run.is_complete:
-            return (f"{run.path} is not finished; repeat the command that began it",)
+            return (f"{run.path} is not finished; start it again with the same settings to go on",)
     return ("give the folder that training wrote, RUN/model",)
 
 
