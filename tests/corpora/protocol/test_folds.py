@@ -168,6 +168,11 @@ class TestOfficialFolds:
         ),
         (list("ab"), {"folds": 3}, "has 2 speakers and at most 2 utterances of an emotion, too few for 3 folds"),
         (list("abc"), {"folds": 3, "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),
+        (
+            list("abc"),
+            {"folds": "leave-one-out", "group": "utterance_id", "validation": 2, "validation_group": "speaker"},
+            "2 speakers besides the tested, too few for 2 to validate",
+        ),
         (["a", None], {"folds": 2}, "1 of 2 utterances has no speaker"),
         (list("abc"), {"folds": 2, "group": "Speaker"}, "no column 'Speaker' to group by, the nearest is 'speaker'"),
     ],
@@ -208,6 +213,11 @@ class TestFileOfFolds:
         content = make_folds(self.table, "leave-one-out").content()
         content["folds"]["a"]["test"] = ["b"]
         with pytest.raises(CorpusError, match="was changed after it was written"):
+            Folds.read(self.write(tmp_path / "folds.json", content))
+
+    def test_of_a_later_version_is_refused(self, tmp_path: Path) -> None:
+        content = make_folds(self.table, "leave-one-out").content() | {"version": 2}
+        with pytest.raises(CorpusError, match="is of version 2, this mmer reads 1"):
             Folds.read(self.write(tmp_path / "folds.json", content))
 
     def test_of_another_corpus_is_refused(self) -> None:
