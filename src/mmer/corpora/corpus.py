@@ -243,11 +243,8 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
             columns[name] = pd.Series(missing, dtype=float) if name in SECONDS else _texts(missing)
         else:
             columns[name] = (_seconds if name in SECONDS else _text)(table[name], source)
-    columns |= {name: table[name] for name in names if name not in COLUMNS}
-    for name in _NAMES:
-        if name in columns:
-            values = [tidy(value) if isinstance(value, str) else value for value in columns[name]]
-            columns[name] = pd.Series(values, dtype=object)
+    for name in (name for name in names if name not in COLUMNS):
+        columns[name] = _text(table[name], source) if name in _NAMES else table[name]
     for name in _JOINED:
         if name in columns:
             columns[name] = _joined(columns[name].rename(name), notes)

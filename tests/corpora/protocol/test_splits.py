@@ -4,6 +4,7 @@ import csv
 from difflib import SequenceMatcher
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from corpora.speaker_tables import SESSIONS, corpus
 from hypothesis import example, given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.splits import assign_splits, said_in_test, shared_speakers, shared_transcripts
+from mmer.corpora.tables import read_table, write_table
 from mmer.errors import CorpusError
 
 
@@ -103,6 +105,17 @@ class TestCopies:
         with pytest.raises(CorpusError, match="u1 and u0 are copies of one utterance"):
             assign_splits(table, validation=0, speakers_apart=False)
 
+    @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+    def test_ids_that_are_numbers(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / f"table.{suffix}"
+        corpus(["a", "b"], split=["train", "test"]).write(path)
+        table = read_table(path).assign(
+            utterance_id=["12", "13"], source_utterance=pd.Series([None, 12], dtype="Int64")
+        )
+        write_table(table, path)
+        with pytest.raises(CorpusError, match="13 and 12 are copies of one utterance"):
+            assign_splits(Corpus.read(path), validation=0)
+
     def test_copies_in_no_split(self) -> None:
         table = corpus(["a", "b", "c"], split=["train", None, "test"], source_utterance=[None, "u0", None])
         assert assign_splits(table, validation=0).table["split"].tolist() == ["train", None, "test"]
@@ -121,6 +134,14 @@ class TestOwnSplits:
         sides = splits(assign_splits(table, validation=1, seed=3))
         assert sides["test"] == {"c"}
         assert len(sides["validation"]) == len(sides["train"]) == 1
+
+    def test_validation_is_drawn_without_a_test_split(self) -> None:
+        sides = splits(assign_splits(corpus(self.speakers, split=["train"] * 4), validation=1))
+        assert {name: len(speakers) for name, speakers in sides.items()} == {"train": 3, "validation": 1}
+
+    def test_nothing_is_drawn_where_nothing_trains(self) -> None:
+        table = corpus(self.speakers, split=["test", "test", None, None])
+        assert assign_splits(table, validation=1).table["split"].tolist() == ["test", "test", None, None]
 
     def test_validation_may_be_named(self) -> None:
         table = corpus(self.speakers, split=["train", "train", "test", None])
@@ -215,6 +236,8 @@ words = st.lists(st.sampled_from(["no", "oh", "yes", "go", "we"]), max_size=6).m
     threshold=st.sampled_from([0.5, 0.8, 1.0]),
 )
 @example(texts=["oh yes no", "no oh no"], threshold=0.5)  # alike only where the second one is searched for
+@example(texts=["no no no oh", "oh no yes no"], threshold=0.5)  # exactly, and in one direction alone
+@example(texts=["oh no yes no", "no no no oh"], threshold=0.5)
 def test_said_in_test_is_what_comparing_all_pairs_finds(texts: list[str | None], threshold: float) -> None:
     split = [("train", "test", "validation")[i % 3] for i in range(len(texts))]
     table = corpus(["a"] * len(texts), split=split, transcript=texts)

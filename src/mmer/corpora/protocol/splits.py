@@ -189,10 +189,7 @@ def groups_of(corpus: Corpus, group: str) -> pd.Series:
 
 def originals_of(table: pd.DataFrame) -> pd.Series:
     """Return the id of each utterance's original, its own where it is no copy."""
-    sources = table.set_index("utterance_id")["source_utterance"].dropna()
-    if pd.api.types.is_numeric_dtype(sources):
-        sources = sources.astype("int64").astype(str)  # CSV gives ids such as 12 as numbers
-    made_from = sources.to_dict()
+    made_from = table.set_index("utterance_id")["source_utterance"].dropna().to_dict()
     originals = []
     for name in table["utterance_id"]:
         passed = set()
