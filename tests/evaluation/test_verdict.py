@@ -92,6 +92,8 @@ def test_against_guessing(right: float, found: Interval | None, against: str) ->
             ["weak_emotion"],
         ),
         (training(speakers=4), None, 0.6, ["voices_differ", "few_speakers"]),
+        (training(speakers=4, recipe=recipe(start_from="run/model")), None, 0.6, []),
+        (training(speakers=4, recipe=recipe(start_from="m", fusion="speech")), None, 0.3, ["weak_emotion"]),
         (training(recipe=recipe(speech__normalization="speaker")), None, 0.6, ["compare_baseline"]),
         (training(recipe=recipe(fusion="text")), None, 0.6, ["compare_baseline"]),
         (training(speakers=30), None, 0.6, ["compare_baseline"]),
@@ -107,6 +109,16 @@ def test_advice_only_where_the_numbers_support_it(
 ) -> None:
     verdict = judge_figures(figures(right), between(0.4, 0.99), modalities=modalities, training=known)
     assert [advice.code for advice in verdict.advices] == codes
+
+
+def test_the_emotion_to_record_is_the_rarest_one_if_there_is_one() -> None:
+    rarer = compute_metrics([*LABELS * 5, LABELS[0]], [*LABELS * 5, LABELS[0]], [*LABELS[1:], LABELS[0]])
+    for trained, told in (
+        (figures(0.95, each=20), "Record more of each emotion: training had 20 utterances of each emotion."),
+        (rarer, f"Record more of the emotion {LABELS[1]}: training had 5 utterances of it."),
+    ):
+        advised = judge_figures(figures(0.9), between(0.4, 0.99), training=training(figures=trained)).advices
+        assert [advice.text for advice in advised] == [told]
 
 
 def test_few_tested_speakers_and_no_known_ones() -> None:

@@ -167,7 +167,7 @@ def judge_figures(
         *(_rare(training.figures) if training and training.figures else []),
         *([] if constant else _weak(figures)),
     ]
-    if not advices and training:
+    if not advices and training and training.recipe.model.start_from is None:
         advices = [
             Advice("compare_baseline", "Compare it with the classical baseline egemaps on the same folds.")
         ]
@@ -207,6 +207,10 @@ def _training(
     elif training.rising:
         text = f"{longer}: the last epoch was the best one."
         advices.append(Advice("score_rising", text))
+    if (
+        recipe.model.start_from is not None
+    ):  # its features stay as they are, and it knows more speakers than these
+        return advices
     speech: float | None = None
     if recipe.model.fusion == "speech":
         speech = figures.balanced_accuracy
@@ -274,12 +278,11 @@ def _rare(trained: Metrics) -> list[Advice]:
     label = min(counts, key=lambda each: counts[each])
     if counts[label] >= FEW_UTTERANCES:
         return []
-    return [
-        Advice(
-            "few_utterances",
-            f"Record more of the emotion {label}: training had {counted(counts[label], 'utterance')} of it.",
-        )
-    ]
+    what, of_it = f"the emotion {label}", "it"
+    if len(counts) > 1 and set(counts.values()) == {counts[label]}:
+        what = of_it = "each emotion"
+    found = counted(counts[label], "utterance")
+    return [Advice("few_utterances", f"Record more of {what}: training had {found} of {of_it}.")]
 
 
 def _weak(figures: Metrics) -> list[Advice]:
