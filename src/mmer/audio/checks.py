@@ -79,7 +79,8 @@ def part_of(start: float | None, end: float | None, duration: float, name: str) 
         name: what errors call the recording.
 
     Raises:
-        AudioError: the recording is empty, or `start` and `end` are not in this order within it.
+        EmptyAudioError: the recording is empty.
+        AudioError: `start` and `end` are not in this order within it.
     """
     if not duration:
         raise EmptyAudioError(f"{name}: holds no samples")

@@ -44,7 +44,11 @@ class Recording:
 
     @classmethod
     def read(cls, utterance: Utterance) -> Self:
-        """Read the file of an utterance, as `as_utterance` returns it."""
+        """Read the file of an utterance, as `as_utterance` returns it.
+
+        Raises:
+            AudioError: the file cannot be read, or only a part or a channel of it is wanted.
+        """
         check_utterance(utterance)
         audio, name = utterance.audio, utterance.utterance_id
         if utterance.start is not None or utterance.end is not None or utterance.channel != "mix":
@@ -75,7 +79,12 @@ class Call:
 
 
 def ask_predict(utterance: Utterance, min_confidence: float) -> Call:
-    """Ask for the prediction of an utterance."""
+    """Ask for the prediction of an utterance.
+
+    Raises:
+        AudioError: see `Recording.read`.
+        ServiceError: `min_confidence` is not a finite number.
+    """
     fields = {"transcript": utterance.transcript, "speaker": utterance.speaker}
     given = {name: valid(value) for name, value in fields.items() if value is not None}
     if utterance.audio is None:

@@ -27,6 +27,9 @@ def no_larger_than(shapes: Mapping[str, tuple[int, ...]], weights: Path) -> Iter
     With a config.json of ten million layers, transformers would build layers for hours before it looks for their
     weights. Four times as many weights are allowed, since some layers are built twice (weight normalization, LoRA),
     and the decoder of an encoder-decoder is built and then left out.
+
+    Raises:
+        CheckpointError: the network has more.
     """
     number, size = 4 * len(shapes), 4 * sum(map(math.prod, shapes.values()))
     thread = threading.get_ident()

@@ -62,12 +62,24 @@ def fit(
 ) -> TrainerState:
     """Train, or resume training, to the last epoch, and write the processor to the model folder.
 
-    What frozen layers of a speech encoder make of recordings is stored in `speech_caches`.
+    Args:
+        recipe: the recipe of the run.
+        preparation: its utterances and their splits.
+        views: second views of training utterances; None without the augmented contrastive objective.
+        folder: where checkpoints and events go.
+        model_folder: where the processor goes.
+        checkpoint: the checkpoint to resume from; None to start.
+        speech_caches: the folder of what frozen layers of a speech encoder make of recordings.
+        console: where progress is shown.
+        schedule_epochs: number of epochs that the learning rate is scheduled for; None for those of the recipe.
+
+    Raises:
+        KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
     selection = recipe.protocol.selection
-    train_part = preparation.part("train")
-    watched = preparation.part("validation" if selection == "last" else selection)
-    compared = preparation.part("validation" if selection == "test" else "none")
+    watching = "validation" if selection == "last" else selection
+    train_part, watched = preparation.part("train"), preparation.part(watching)
+    compared = preparation.part("validation" if selection == "test" else "none")  # none: no utterance
     if PartialState().is_main_process:
         check_space(folder, space_needed(recipe, train_part, preparation.labels), [folder])
     set_seed(recipe.training.seed)
@@ -119,7 +131,6 @@ def fit(
         judged_part = as_judged(part, recipe)
         return SpeechEmotionDataset(judged_part, store, recipe, statistics, frozen=frozen, training=False)
 
-    watching = "validation" if selection == "last" else selection
     progress = TrainingProgress(console, watching, recipe.protocol.metric)
     callbacks: list[TrainerCallback] = [progress]
     if recipe.training.pull_to_start:
@@ -169,6 +180,11 @@ def refit(
     """Train a new model on training and validation together, up to the epoch that validation selected.
 
     The learning rate follows the same schedule up to that epoch.
+
+    Args:
+        recipe, preparation, speech_caches, console: as for `fit`.
+        folder: folder of the run; checkpoints and events go to `refit` in it.
+        chosen: state of the training with validation.
     """
     step = best_step(chosen.log_history)
     assert step is not None

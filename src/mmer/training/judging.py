@@ -53,7 +53,15 @@ def judge_run(
 ) -> RunMetrics:
     """Keep the best model, judge it on each split, and write predictions and plots.
 
-    What frozen layers of a speech encoder made of recordings in training is read from `speech_caches`.
+    Args:
+        recipe, preparation: the recipe of the run, and its utterances with their splits.
+        folder: folder of the run, with the checkpoints.
+        state: state of the finished training.
+        speech_caches: the folder of what frozen layers of a speech encoder made of recordings in training.
+        console: where progress is shown.
+
+    Raises:
+        TrainingError: no test utterance could be answered.
     """
 
     def read(model_folder: Path) -> EmotionRecognizer:

@@ -38,7 +38,7 @@ class AudioInfo:
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Turn whatever a library raises about a file into one error that names the file."""
+    """Turn whatever a library raises about a file into an `AudioError` that names the file."""
     try:
         yield
     except (MMERError, MemoryError):

@@ -140,7 +140,11 @@ class _Files:
         self._names: set[str] = set()
 
     def path(self, sound: _Sound | None, row: int) -> str | None:
-        """Return the file of the recording in a row; None where there is none."""
+        """Return the file of the recording in a row; None where there is none.
+
+        Raises:
+            CorpusError: the file is not there, no folder is given to write it to, or it cannot be written.
+        """
         content, path = (sound["bytes"], sound["path"]) if sound else (None, None)
         if content is None:
             if path is None:

@@ -178,7 +178,11 @@ def said_in_test(corpus: Corpus, threshold: float) -> NDArray[np.bool_]:
 
 
 def groups_of(corpus: Corpus, group: str) -> pd.Series:
-    """Return the group of each utterance as text, or None."""
+    """Return the group of each utterance as text, or None.
+
+    Raises:
+        CorpusError: the corpus has no such column; the message names the nearest that it has.
+    """
     if group not in corpus.table:
         columns = list(corpus.table.columns)
         found = f"no column {group!r} to group by{nearest(group, columns)}"

@@ -58,7 +58,11 @@ def read_file_names(name: str, root: str | os.PathLike[str], *, progress: Progre
 
 
 def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> Corpus:
-    """Read a corpus by a given grammar, like `read_file_names`, without durations."""
+    """Read a corpus by a given grammar, like `read_file_names`, without durations.
+
+    Raises:
+        CorpusError: no recording is named by the grammar, or git-lfs has not fetched them.
+    """
     root = Path(root)
     title = CATALOG[name].title
     found = _find(root, grammar)

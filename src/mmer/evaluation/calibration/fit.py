@@ -40,6 +40,7 @@ def fit_calibrator(method: str, probabilities: Floats, truth: Integers) -> Calib
     """Fit one of `METHODS`.
 
     Args:
+        method: its name.
         probabilities: (utterances, emotions) uncalibrated.
         truth: (utterances,) place of the true emotion.
     """

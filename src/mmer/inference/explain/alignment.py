@@ -53,6 +53,7 @@ def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, k
     """Compute the attention weights that `CrossModalEncoder.forward` does not return.
 
     Args:
+        block: the cross-modal encoder.
         queries: (batch, query positions, d).
         keys: (batch, key positions, d).
         key_mask: (batch, key positions) bool.
@@ -75,6 +76,7 @@ def align(
     """Align one utterance; None if the network has no cross-modal attention or a modality is missing.
 
     Args:
+        model: the network.
         inputs: network inputs of the utterance.
         tokens: names of its tokens.
         duration: duration of its sound in seconds.

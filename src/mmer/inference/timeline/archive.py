@@ -180,6 +180,7 @@ def timelines(
         MMERError: the model or the source cannot be read, `out` holds timelines by another model or with other
             settings, or cannot be written to.
         MissingExtraError: `speakers` or a file of `each` needs a package that is not installed.
+        KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
     if tables not in WRITERS:
         raise MMERError(f"no tables of the kind {tables!r}; it must be one of {', '.join(WRITERS)}")
