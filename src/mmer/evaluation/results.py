@@ -54,15 +54,17 @@ class ExpectedFigures:
         folds: number of folds.
         mean, std: of each figure over the folds; the standard deviation is None with one fold.
         intervals: intervals of the pooled figures of all folds, over speakers.
+        optimistic: whether the test folds chose the epochs.
     """
 
     folds: int
     mean: Mapping[str, float]
     std: Mapping[str, float | None]
     intervals: Mapping[str, Interval]
+    optimistic: bool = False
 
     def told(self) -> str:
-        """Describe the balanced accuracy in a sentence."""
+        """Describe the balanced accuracy in a sentence or two."""
         name = "balanced_accuracy"
         std, found = self.std[name], self.intervals.get(name)
         spread = "" if std is None else f" ± {100 * std:.1f}"
@@ -74,6 +76,7 @@ class ExpectedFigures:
         return (
             f"Expected balanced accuracy on new speakers: {self.mean[name]:.1%}{spread}, the mean of {self.folds} "
             f"folds trained without them{between}."
+            + (" The epochs were chosen on the test folds: this is optimistic." if self.optimistic else "")
         )
 
 

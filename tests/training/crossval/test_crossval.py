@@ -206,7 +206,7 @@ def test_the_final_model_trains_on_everything_and_keeps_the_figures_of_the_folds
 ):
     metrics = resumed[0].metrics
     assert metrics is not None
-    recipe, expected = final_recipe(resumed[0].folder, ["training.epochs=1"])
+    recipe, expected = final_recipe(resumed[0].folder, ["training.micro_batch_size=4", "training.seed=1"])
     console = quiet()
     run = train(recipe, tmp_path / "final", expected=expected, console=console)
     assert set(pd.read_parquet(run.folder / "predictions.parquet")["split"]) == {"train"}
@@ -235,6 +235,37 @@ def test_the_final_model_of_folds_that_validation_stopped_trains_for_their_media
         0,
         "last",
     )
+
+
+def test_figures_of_epochs_that_the_test_folds_chose_stay_marked(
+    resumed: tuple[CrossValidation, str], tmp_path: Path
+):
+    folder = shutil.copytree(resumed[0].folder, tmp_path / "run")
+    _, expected = final_recipe(folder)
+    assert "optimistic" not in expected.told()
+    metrics = CrossValidationMetrics.read(folder / "metrics.json")
+    replace(metrics, selection="test").write(folder / "metrics.json")
+    _, expected = final_recipe(folder)
+    assert expected.told().endswith(". The epochs were chosen on the test folds: this is optimistic.")
+
+
+def test_no_figures_are_expected_of_a_model_of_other_settings_or_another_corpus(
+    resumed: tuple[CrossValidation, str], spoken: Path, tmp_path: Path
+):
+    folder = resumed[0].folder
+    table = Corpus.read(spoken).table
+    moved, changed = tmp_path / "moved.parquet", tmp_path / "changed.parquet"
+    Corpus(table).write(moved)
+    Corpus(table.iloc[1:]).write(changed)
+    assert final_recipe(folder, [f"data.corpus={moved}"])[0].data.corpus == moved
+    for settings, told in (
+        (["training.epochs=1"], "training.epochs"),
+        (["model.fusion=speech", "objectives.ctc_weight=0.5"], "model.fusion, objectives.ctc_weight"),
+        ([f"data.corpus={changed}"], r"what is in data.corpus: 1 utterance is gone \(.*\)"),
+    ):
+        found = f"its figures are not those to expect of a model that differs in {told}; cross-validate that"
+        with pytest.raises(RecipeError, match=found):
+            final_recipe(folder, settings)
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from mmer.errors import TrainingError
+from rich.console import Console
+
+from mmer.display.terminal import messages
+from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, ExpectedFigures, RunMetrics
-from mmer.recipe.schema import Recipe, load_recipe
+from mmer.recipe.schema import Recipe, load_recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
+from mmer.training.changed_inputs import source_changes
+
+_FREE = ("data.corpus", "training.seed")
+"""Settings that may differ from those of the folds: the corpus may have been moved, and seeds were not chosen."""
 
 
-def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ExpectedFigures]:
+def final_recipe(
+    folder: Path, overrides: Sequence[str] = (), *, console: Console | None = None
+) -> tuple[Recipe, ExpectedFigures]:
     """Make the recipe that trains on all utterances of a cross-validation, without validation and test.
 
     Where validation speakers chose the epoch of each fold, the model is trained for the median of these epochs.
 
     Args:
         folder: of a finished cross-validation.
-        overrides: settings to change, as for `load_recipe`.
+        overrides: settings to change, as for `load_recipe`; the seed, the place of the corpus, and `RUN_SETTINGS`.
+        console: where a note is shown if it is unknown whether the corpus has changed; default: standard error.
 
     Returns:
         The recipe, and the figures of the folds.
 
     Raises:
         TrainingError: a fold is not trained yet, or the folder holds a baseline.
-        RecipeError: a setting cannot be changed so.
+        RecipeError: a setting cannot be changed so, or the figures of the folds would not be those to expect, since
+            another setting or the corpus has changed.
         MMERError: a file in the folder is damaged.
     """
     files = RunFolder(folder)
@@ -40,6 +51,13 @@ def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, E
             f"{folder} holds the baseline {metrics.system}, which is not trained; train a recipe"
         )
     recipe = load_recipe(str(files.recipe), overrides)
+    changed = [name for name in recipe.differences(load_run_recipe(folder)) if name not in _FREE]
+    changed += source_changes(folder, recipe, console or messages())
+    if changed:
+        raise RecipeError(
+            f"{folder}: its figures are not those to expect of a model that differs in {', '.join(changed)}; "
+            "cross-validate that into another folder first"
+        )
     training = recipe.training
     if metrics.selection != "last":
         kept = [RunMetrics.read(folder / "folds" / name / METRICS).kept_epoch or 1 for name in metrics.folds]
@@ -55,5 +73,11 @@ def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, E
             "refit": False,
         }
     )
-    expected = ExpectedFigures(len(metrics.folds), metrics.mean, metrics.std, metrics.intervals)
+    expected = ExpectedFigures(
+        len(metrics.folds),
+        metrics.mean,
+        metrics.std,
+        metrics.intervals,
+        optimistic=metrics.selection == "test",
+    )
     return recipe.model_copy(update={"protocol": protocol, "training": training}), expected
