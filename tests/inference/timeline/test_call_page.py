@@ -135,6 +135,25 @@ def test_keyboard_zoom_voices_and_a_file_of_ones_own(
 
 
 @in_a_browser
+def test_a_file_that_is_another_recording_or_cannot_be_played_is_told(
+    open_page: Open, found: Timeline, call: Path, tmp_path: Path
+) -> None:
+    found.write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    doubt = page.locator("#doubt")
+    samples, rate = soundfile.read(call)
+    soundfile.write(tmp_path / "other.wav", samples[: len(samples) // 3], rate)
+    (tmp_path / "notes.txt").write_text("no sound")
+    page.get_by_label("Choose the recording").set_input_files(tmp_path / "other.wav")
+    doubt.get_by_text("it may be another one").wait_for()
+    page.get_by_label("Choose the recording").set_input_files(tmp_path / "notes.txt")
+    doubt.get_by_text("This browser cannot play the file.").wait_for()
+    page.get_by_label("Choose the recording").set_input_files(call)
+    until(page, "document.querySelector('audio').readyState > 0")
+    assert page.locator("#doubt").inner_text() == ""
+
+
+@in_a_browser
 def test_the_download_is_the_csv_file(open_page: Open, found: Timeline, tmp_path: Path) -> None:
     found.write(tmp_path / "call.html")
     found.write(tmp_path / "call.csv")

@@ -215,8 +215,17 @@ $("out").addEventListener("click", () => setZoom(zoom / 2));
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("file")?.addEventListener("change", (event) => {
+  $("doubt").textContent = "";
   if (event.target.files[0]) player.src = URL.createObjectURL(event.target.files[0]);
 });
+if ($("file")) {
+  player.addEventListener("loadedmetadata", () => {
+    const { duration } = player; // Infinity where the file does not say it
+    if (!Number.isFinite(duration) || Math.abs(duration - data.duration) <= Math.max(2, 0.02 * data.duration)) return;
+    $("doubt").textContent = `This file is ${clock(duration)} long, and the recording of this page ${clock(data.duration)}: it may be another one.`;
+  });
+  player.addEventListener("error", () => { $("doubt").textContent = "This browser cannot play the file."; });
+}
 player.addEventListener("timeupdate", () => {
   now = player.currentTime;
   show($("follow").checked);
