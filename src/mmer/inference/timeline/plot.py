@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,6 +36,27 @@ _LEGEND = 10  # points of the legend's text
 HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
 
 
+@dataclass(frozen=True)
+class _Row:
+    """Row of the plot: the waveform of a channel, or the answers, lines or words of a speaker in it.
+
+    Attributes:
+        name: title on the left; empty for none.
+        segments: those of the speaker.
+    """
+
+    kind: Literal["wave", "answers", "lines", "words"]
+    name: str = ""
+    segments: Sequence[Prediction] = ()
+
+    def height(self, duration: float) -> float:
+        """Return the height relative to the other rows."""
+        title = 0.22 if self.name or self.kind == "answers" else 0
+        if self.kind == "words":
+            return 0.18 * (_lines(self.segments, duration) or 0) + 0.05 + title
+        return {"wave": 0.55, "answers": 0.3, "lines": 1.5}[self.kind] + title
+
+
 def plot_timeline(
     segments: Sequence[Prediction],
     path: str | Path | BinaryIO,
@@ -63,26 +85,8 @@ def plot_timeline(
         format: png, svg or pdf; default: by the suffix, or PNG for an open file.
     """
     panels = _panels(segments)
-    rows: list[tuple[str, str, list[Prediction]]] = []
-    for channel in peaks or dict.fromkeys(channel for channel, _ in panels):
-        if channel in peaks:
-            rows.append(("wave", "" if channel == "mix" else channel, []))
-        for (where, speaker), inside in panels.items():
-            if where == channel:
-                name = "" if speaker == channel and channel in peaks else speaker
-                rows += [("answers", name, inside), ("lines", "", inside)]
-                if _lines(inside, duration):
-                    rows.append(("words", "", inside))
-    heights = [
-        {
-            "wave": 0.55,
-            "answers": 0.3,
-            "lines": 1.5,
-            "words": 0.18 * (_lines(inside, duration) or 0) + 0.05,
-        }[kind]
-        + (0.22 if name or kind == "answers" else 0)
-        for kind, name, inside in rows
-    ]
+    rows = _rows(panels, peaks, duration)
+    heights = [row.height(duration) for row in rows]
     figure = Picture(figsize=(WIDTH, 1.1 + 1.08 * sum(heights)), dpi=130, layout="constrained")
     lines = [title, *(f"Warning: {line}" for line in warning_lines(segments))]
     title = "\n".join(figure.label(line, _TITLE) for line in lines)
@@ -98,23 +102,24 @@ def plot_timeline(
         figure.set_figheight(figure.get_figheight() + below + 0.1)
     grid: Any = figure.subplots(len(rows) or 1, 1, sharex=True, squeeze=False, height_ratios=heights or None)
     colors = {label: color.light for label, color in emotion_colors(labels).items()}
-    for axes, (kind, name, inside) in zip(grid[:, 0], rows, strict=False):
+    for axes, row in zip(grid[:, 0], rows, strict=False):
         _clean(axes)
-        shares = _shares(inside, names, duration) if kind == "answers" else ""
-        if kind == "wave" and not any(channel == (name or "mix") for channel, _ in panels):
+        shares = _shares(row.segments, names, duration) if row.kind == "answers" else ""
+        if row.kind == "wave" and not any(channel == (row.name or "mix") for channel, _ in panels):
             shares = "no segments of speech"
-        if name:
-            axes.set_title(shortened(name, 60), loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
+        if row.name:
+            name = shortened(row.name, 60)
+            axes.set_title(name, loc="left", fontsize=10, color=INK, fontweight="bold", pad=3)
         if shares:
             axes.set_title(shares, loc="right", fontsize=8, color=INK, pad=3)
-        if kind == "wave":
-            _draw_wave(axes, peaks[name or "mix"])
-        elif kind == "answers":
-            _draw_answers(axes, inside, duration, colors, names)
-        elif kind == "lines":
-            _draw_lines(axes, inside, duration, colors, names)
+        if row.kind == "wave":
+            _draw_wave(axes, peaks[row.name or "mix"])
+        elif row.kind == "answers":
+            _draw_answers(axes, row.segments, duration, colors, names)
+        elif row.kind == "lines":
+            _draw_lines(axes, row.segments, duration, colors, names)
         else:
-            _draw_words(axes, inside, duration)
+            _draw_words(axes, row.segments, duration)
     last = grid[-1, 0]
     last.set_xlim(0, duration)
     last.xaxis.set_major_locator(MultipleLocator(_tick(duration)))
@@ -153,6 +158,25 @@ def _panels(segments: Sequence[Prediction]) -> dict[tuple[str, str], list[Predic
     return panels
 
 
+def _rows(
+    panels: Mapping[tuple[str, str], list[Prediction]],
+    peaks: Mapping[str, NDArray[np.float32]],
+    duration: float,
+) -> list[_Row]:
+    """List the rows of each channel: its waveform, and the answers, lines and words of each of its speakers."""
+    rows = []
+    for channel in peaks or dict.fromkeys(channel for channel, _ in panels):
+        if channel in peaks:
+            rows.append(_Row("wave", "" if channel == "mix" else channel))
+        for (where, speaker), inside in panels.items():
+            if where == channel:
+                name = "" if speaker == channel and channel in peaks else speaker
+                rows += [_Row("answers", name, inside), _Row("lines", segments=inside)]
+                if _lines(inside, duration):
+                    rows.append(_Row("words", segments=inside))
+    return rows
+
+
 def _span(segment: Prediction) -> tuple[float, float]:
     return segment.start or 0.0, segment.end or 0.0
 
@@ -170,7 +194,7 @@ def _draw_wave(axes: Axes, peaks: NDArray[np.float32]) -> None:
 
 def _draw_answers(
     axes: Axes,
-    segments: list[Prediction],
+    segments: Sequence[Prediction],
     duration: float,
     colors: Mapping[str, str],
     names: Mapping[str, str],
@@ -198,7 +222,7 @@ def _draw_answers(
 
 def _draw_lines(
     axes: Axes,
-    segments: list[Prediction],
+    segments: Sequence[Prediction],
     duration: float,
     colors: Mapping[str, str],
     names: Mapping[str, str],
