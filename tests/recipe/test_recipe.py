@@ -203,6 +203,35 @@ def test_wrong_override_is_one_line_that_names_it(override: str, told: str):
     assert told in message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            ["protocol.group=session", "protocol.refit=true", "protocol.selection=last"],
+            "protocol.selection=last",
+        ),
+        (
+            ["protocol.group=session", "protocol={refit: true, validation: 0}"],
+            "protocol={refit: true, validation: 0}",
+        ),
+        (["model.dropout=0.2", "model.lora.rank=4"], "model.lora.rank=4"),
+        (["model.lora.rank=4", "model.speech={train: frozen}"], "model.speech={train: frozen}"),
+        (
+            ["model.speech.encoder=x", "model.lora={rank: 4}", "model.speech.layers=last"],
+            "model.lora={rank: 4}",
+        ),
+        (["data.max_duration=9", "data.rehearsal=old"], "data.rehearsal=old"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told_by_one_of_them(overrides: list[str], told: str):
+    assert error_of("demo", *overrides).startswith(f"override {told!r}: ")
+
+
+def test_settings_that_do_not_go_together_in_a_file_are_told_by_the_file(recipe_file):
+    file = recipe_file("protocol: {refit: true, selection: last}")
+    assert error_of(file, "protocol.group=session").startswith(f"recipe {file}: in protocol, refit is true")
+
+
 def test_wrong_setting_in_a_file_names_the_file(recipe_file):
     path = recipe_file("training:\n  epochs: many\n")
     assert (

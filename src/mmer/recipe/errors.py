@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import accumulate
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -100,11 +101,18 @@ def explain(
     paths = list(_paths(recipe))
     problems = error.errors(include_url=False)
     path = _path(problems[0]["loc"], paths)
-    place = next((place for key, place in set_by_override.items() if _overlap(key, path)), source)
+    overrides = {key: place for key, place in set_by_override.items() if not path or _overlap(key, path)}
     if problems[0]["type"] == _CONTRADICTION:
         told = problems[0].get("ctx", {})
+        about = [
+            place
+            for key, place in overrides.items()
+            if f"{path}.".startswith(f"{key}.") or _is_named(key.removeprefix(f"{path}."), told["found"])
+        ]
+        place = about[-1] if about else source
         where = f"in {path}, " if path else ""  # of the whole recipe
         return f"{place}: {where}{told['found']}; {told['remedy']}"
+    place = next(iter(overrides.values()), source)
     # A setting of two types has one problem for each.
     allowed = " or ".join(
         dict.fromkeys(_allowed(problem) for problem in problems if _path(problem["loc"], paths) == path)
@@ -113,6 +121,13 @@ def explain(
     for key in path.split("."):
         found = found[key]
     return f"{place}: {path} is {_shown(found)}; it must be {allowed}"
+
+
+def _is_named(key: str, text: str) -> bool:
+    """Tell whether a text names a setting, one within it, or a section that it is in."""
+    *sections_around, last = accumulate(key.split("."), "{}.{}".format)
+    names = [rf"{re.escape(last)}(?!\w)", *(rf"{re.escape(name)}(?!\w|\.\w)" for name in sections_around)]
+    return re.search(rf"(?<![\w.])({'|'.join(names)})", text) is not None
 
 
 def _shown(value: Any) -> str:
