@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmer.errors import MMERError
 from mmer.features.compact import compact_features
 from mmer.features.functionals import COUNT, COUNT_OF_EARLIER
+from mmer.features.heard import heard
 from mmer.features.log_mel import log_mel
 from mmer.features.statistics import FeatureStatistics, SpeakerPrior
 from mmer.plain_text import counted
@@ -160,15 +161,21 @@ class Preprocessor:
         """Alphabet of the CTC head."""
         return CTCAlphabet(tuple(self.ctc_symbols)) if self.ctc_symbols else None
 
+    def part_read(self, waveform: NDArray[np.float32]) -> slice:
+        """Return the samples that `features` reads: all, or for `compact` those in which something is heard."""
+        return heard(waveform) if self.adds_prosody else slice(0, len(waveform))
+
     def features(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the input of the speech encoder for one clip.
 
         Args:
-            waveform: (samples,) mono at `sampling_rate`; padded to `minimum_samples` if shorter.
+            waveform: (samples,) mono at `sampling_rate`, of which `part_read` is read; padded to `minimum_samples` if
+                shorter.
 
         Returns:
             (samples,) normalized waveform, or (frames, bins) log-mel features, which `standardize` completes.
         """
+        waveform = waveform[self.part_read(waveform)]
         if len(waveform) < self.minimum_samples:
             waveform = np.pad(waveform, (0, self.minimum_samples - len(waveform)))
         if not self.reads_features:

@@ -245,6 +245,21 @@ def test_a_known_speaker_is_explained_as_answered(
     assert odds_of["ben"] != pytest.approx(odds_of["ann"], abs=1e-2)
 
 
+def test_moments_are_those_of_the_recording_where_silence_is_not_read(
+    compact: Callable[[str], EmotionRecognizer], voice: np.ndarray, tmp_path: Path
+) -> None:
+    recognizer = compact("corpus")
+    quiet = np.zeros(16_000, np.float32)
+    told = explain(recognizer, Utterance(np.concatenate([quiet, voice, quiet]), WORDS, 16_000))
+    alone = explain(recognizer, Utterance(voice, WORDS, 16_000))
+    assert told.moments[0].start == pytest.approx(1 + alone.moments[0].start, abs=0.04)
+    assert told.moments[-1].end == pytest.approx(1 + alone.moments[-1].end, abs=0.04)
+    assert told.alignment is not None
+    assert told.alignment.times[0] > 0.95
+    assert told.completeness.answer == pytest.approx(alone.completeness.answer, abs=0.3)
+    told.plot(tmp_path / "why.png")
+
+
 def test_a_clip_of_few_frames_has_traits(
     compact: Callable[[str], EmotionRecognizer], voice: np.ndarray, tmp_path: Path
 ) -> None:

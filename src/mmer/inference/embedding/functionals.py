@@ -8,6 +8,7 @@ from scipy.special import softmax
 from mmer.features.compact import compact_features
 from mmer.features.egemaps import egemaps
 from mmer.features.functionals import COUNT
+from mmer.features.heard import heard
 from mmer.features.log_mel import MEL_BINS, log_mel
 from mmer.features.model_files import LogMelExtractor
 from mmer.features.preprocessor import LONGEST, Preprocessor
@@ -40,7 +41,12 @@ def functionals_recognizer(name: str, transcription: str) -> EmotionRecognizer:
 
 
 def _of_compact(waveform: Array) -> Array:
+    waveform = _long_enough(waveform[heard(waveform)])
     return compact_features(log_mel(waveform, _EXTRACTOR, False), waveform, count=COUNT)[0, -COUNT:]
+
+
+def _long_enough(waveform: Array) -> Array:
+    return np.pad(waveform, (0, max(0, _SHORTEST - len(waveform))))
 
 
 class _Preprocessor(Preprocessor):
@@ -58,7 +64,7 @@ class _Preprocessor(Preprocessor):
 
     def features(self, waveform: Array) -> Array:
         """Compute the functionals of one clip, (1, functionals)."""
-        return self._compute(np.pad(waveform, (0, max(0, self.minimum_samples - len(waveform)))))[None]
+        return self._compute(_long_enough(waveform))[None]
 
 
 class _Network(Network):

@@ -71,7 +71,7 @@ def attention_weights(block: CrossModalEncoder, queries: Tensor, keys: Tensor, k
 
 
 def align(
-    model: MMERForEmotionRecognition, inputs: Inputs, tokens: list[str], duration: float
+    model: MMERForEmotionRecognition, inputs: Inputs, tokens: list[str], start: float, duration: float
 ) -> Alignment | None:
     """Align one utterance; None if the network has no cross-modal attention or a modality is missing.
 
@@ -79,7 +79,7 @@ def align(
         model: the network.
         inputs: network inputs of the utterance.
         tokens: names of its tokens.
-        duration: duration of its sound in seconds.
+        start, duration: of the sound that the network reads, in seconds of the utterance.
     """
     fusion = model.fusion
     if not isinstance(fusion, MultimodalDynamicFusion) or inputs.sound is None or inputs.tokens is None:
@@ -99,7 +99,7 @@ def align(
     if to_frames is None and to_tokens is None:
         return None
     frames = speech.hidden.shape[1]
-    times = ((np.arange(frames) + 0.5) * duration / frames).astype(np.float32)
+    times = (start + (np.arange(frames) + 0.5) * duration / frames).astype(np.float32)
     return Alignment(tokens, inputs.special.tolist(), times, to_frames, to_tokens)
 
 

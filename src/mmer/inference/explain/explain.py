@@ -80,10 +80,11 @@ def explain(
     if prediction.error is not None or prediction.label is None:
         raise MMERError(prediction.error or f"{prediction.utterance_id}: no answer")
     place = recognizer.labels.index(prediction.label)
-    waveform, duration = None, 0.0
+    waveform, start, duration = None, 0.0, 0.0
     if processor.uses_speech and utterance.audio is not None:
         waveform = recognizer.waveform(utterance)
-        duration = len(waveform) / processor.sampling_rate
+        part = processor.part_read(waveform)
+        start, duration = (each / processor.sampling_rate for each in (part.start, part.stop - part.start))
     text = strip_annotations(prediction.transcript or "") if processor.uses_text else ""
     read = Reading(recognizer, waveform, utterance.speaker)
     inputs = read(text)
@@ -97,7 +98,7 @@ def explain(
     words = [] if shares.tokens is None else _words(read, text, shares.tokens, drops)
     moments, traits, sound_share = list[Moment](), list[Trait](), None
     if shares.frames is not None and shares.functionals is not None and waveform is not None:
-        moments = _moments(read, inputs, shares.frames, duration, drops)
+        moments = _moments(read, inputs, shares.frames, start, duration, drops)
         traits = _traits(inputs, shares.functionals, drops)
         sound_share = float(shares.frames.sum() + shares.functionals.sum())
     if waveform is not None:
@@ -112,7 +113,7 @@ def explain(
     alignment = None
     if waveform is not None and inputs.tokens is not None:
         names = [_shown(processor, int(token)) for token in inputs.tokens[0]]
-        alignment = align(model, inputs, names, duration)
+        alignment = align(model, inputs, names, start, duration)
         if alignment is not None and alignment.shown_rows() is None:
             notes.append("the attention between words and sound is flat, so the picture leaves it out")
     return Explanation(
@@ -141,15 +142,20 @@ def _words(read: "Reading", text: str, shares: Floats, drops: Drops) -> list[Wor
     ]
 
 
-def _moments(read: "Reading", inputs: Inputs, shares: Floats, duration: float, drops: Drops) -> list[Moment]:
-    """Compute the contribution of each `WINDOW` of the sound: its share, from those of (frames,), and its drop."""
+def _moments(
+    read: "Reading", inputs: Inputs, shares: Floats, start: float, duration: float, drops: Drops
+) -> list[Moment]:
+    """Compute the contribution of each `WINDOW` of the sound: its share, from those of (frames,), and its drop.
+
+    The frames last `duration` seconds from `start`.
+    """
     edges = np.linspace(0, len(shares), max(1, round(duration / WINDOW)) + 1).round().astype(int)
     parts = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
     blank = drops([replace(inputs, sound=read.blank(*part)) for part in parts])
     seconds = duration / len(shares)
     return [
-        Moment(start * seconds, end * seconds, float(shares[start:end].sum()), drop)
-        for (start, end), drop in zip(parts, blank, strict=True)
+        Moment(start + first * seconds, start + end * seconds, float(shares[first:end].sum()), drop)
+        for (first, end), drop in zip(parts, blank, strict=True)
     ]
 
 

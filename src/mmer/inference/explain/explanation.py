@@ -139,8 +139,12 @@ class Explanation:
         if rows is not None and alignment is not None:
             axes = panels["alignment"]
             tokens, times_average = rows
-            last = self.moments[-1].end if self.moments else float(alignment.times[-1])
-            drawn = axes.imshow(times_average, aspect="auto", cmap=_BLUES, extent=(0, last, len(tokens), 0))
+            first, last = (
+                (self.moments[0].start, self.moments[-1].end) if self.moments else alignment.times[[0, -1]]
+            )
+            extent = (float(first), float(last), len(tokens), 0)
+            drawn = axes.imshow(times_average, aspect="auto", cmap=_BLUES, extent=extent)
+            axes.set_xlim(0, _seconds(self))
             axes.set_yticks(np.arange(len(tokens)) + 0.5, tokens)
             _title(axes, "where each token looks in the sound (cross-modal attention, mean of the heads)")
             _clean(axes)
@@ -217,11 +221,17 @@ def _moments(axes: Axes, explanation: Explanation) -> None:
     ends = np.append(starts, moments[-1].end)
     axes.step(ends, np.append(drops, drops[-1]), where="post", color=INK, lw=1.3)
     axes.axhline(0, color=FAINT, lw=1)
-    axes.set_xlim(0, moments[-1].end)
+    axes.set_xlim(0, _seconds(explanation))
     axes.set_ylim(*_limits([*shares, *drops]))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("seconds", color=INK)
     _clean(axes)
+
+
+def _seconds(explanation: Explanation) -> float:
+    """Return the duration of the recording; a network may not read the silence at its ends."""
+    samples = 0 if explanation.waveform is None else len(explanation.waveform)
+    return max(samples / SAMPLING_RATE, explanation.moments[-1].end if explanation.moments else 0.0)
 
 
 def _limits(values: Iterable[float]) -> tuple[float, float]:

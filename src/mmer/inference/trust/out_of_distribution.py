@@ -2,8 +2,9 @@
 
 The score of a recording is the root mean square of the z-scores of 41 statistics of its sound: the shape of its mean
 spectrum, how much the spectrum varies, and how much it changes from one 40 ms to the next. Mean and standard deviation
-of each statistic are those of the training recordings. The statistics leave out level and duration, and are computed
-from the waveform alone, so the score of a recording is the same for every network and in every batch.
+of each statistic are those of the training recordings. The statistics leave out level, duration, and silence before and
+after the speech. They are computed from the waveform alone, so the score of a recording is the same for every network
+and in every batch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from mmer.errors import CodedWarning, MMERError
+from mmer.features.heard import heard
 from mmer.features.log_mel import FRAME, MEL_BINS, TRANSFORM, power_spectrum, windows
 from mmer.features.model_files import LogMelExtractor
 from mmer.files.damaged import damaged_file
@@ -240,6 +242,7 @@ def sound_statistics(waveform: NDArray[np.float32], rate: int) -> Floats:
         (COUNT,): the means of the shapes of the spectrum, but for the level; the logarithms of their standard
         deviations, and of those of their changes.
     """
+    waveform = waveform[heard(waveform, rate)]
     waveform = waveform - waveform.mean()  # an offset of the microphone leaks into low frequencies
     if len(waveform) < FRAME:
         waveform = np.pad(waveform, (0, FRAME - len(waveform)))
