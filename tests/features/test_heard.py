@@ -58,7 +58,7 @@ def test_an_offset_changes_nothing(offset: float) -> None:
 
 @given(samples=st.integers(1, 3000), level=st.sampled_from([0.0, 1e-9, 1.0, 1e3]))
 def test_sound_that_is_equally_loud_stays_whole(samples: int, level: float) -> None:
-    clip = np.resize(np.float32([level, -level]), samples)
+    clip = np.resize(np.array([level, -level], np.float32), samples)
     assert heard(clip) == slice(0, samples)
 
 
