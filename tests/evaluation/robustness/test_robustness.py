@@ -53,6 +53,8 @@ def test_noise_is_pink():
 def test_the_other_disturbances():
     clean = tone()
     assert disturb(clean, Disturbance("length", 0.5), "a").tolist() == clean[:8000].tolist()
+    silent = disturb(clean, Disturbance("silence", 0.25), "a")
+    assert silent.tolist() == [0.0] * 4000 + clean.tolist() + [0.0] * 4000
     assert level(disturb(clean, Disturbance("loudness", -20), "a")) == pytest.approx(
         level(clean) - 20, abs=0.01
     )

@@ -17,22 +17,30 @@ AXES: dict[str, tuple[str | float, ...]] = {
     "codec": ("opus", "mp3", "gsm", "u-law"),
     "loudness": (-40, -20, 10, 20),
     "length": (4, 2, 1, 0.5),
+    "silence": (0.5, 1, 2),
     "words": (0.1, 0.2, 0.4, 0.8, 1),
 }
 """Axes of disturbance and their levels, from weak to strong: signal-to-noise ratio in dB; codecs as `through_codec`
 knows them, the last two those of a telephone, at 8 kHz; change of the level in dB, cut at full scale; seconds kept
-from the beginning, with all words; word error rate, where 1 means no transcript."""
+from the beginning, with all words; seconds of silence before and after; word error rate, where 1 means no transcript."""
 
 UNITS = {
     "noise": "dB signal to noise, pink noise",
     "codec": "codec",
     "loudness": "dB louder, cut at full scale",
     "length": "seconds that are left",
+    "silence": "seconds of silence at either end",
     "words": "word error rate; 100% is no words",
 }
 
 
-_RANGES = {"noise": (-50, 100), "loudness": (-100, 100), "length": (0.1, 3600), "words": (0, 1)}
+_RANGES = {
+    "noise": (-50, 100),
+    "loudness": (-100, 100),
+    "length": (0.1, 3600),
+    "silence": (0, 60),
+    "words": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,9 @@ def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -
     if disturbance.axis == "length":
         assert isinstance(level, int | float)
         return waveform[: round(level * SAMPLING_RATE)]
+    if disturbance.axis == "silence":
+        assert isinstance(level, int | float)
+        return np.pad(waveform, round(level * SAMPLING_RATE))
     return waveform
 
 

@@ -162,7 +162,7 @@ def _disturbance_name(axis: str | None, level: str | float | None) -> str:
         return "as it is"
     if axis == "words":
         return "no words" if level == 1 else f"words {level:.0%} wrong"
-    unit = {"noise": " dB", "loudness": " dB", "length": " s"}.get(axis, "")
+    unit = {"noise": " dB", "loudness": " dB", "length": " s", "silence": " s"}.get(axis, "")
     sign = "+" if axis == "loudness" and isinstance(level, float | int) and level > 0 else ""
     return f"{axis} {sign}{level}{unit}"
 
