@@ -92,8 +92,8 @@ def robustness(
         str | None,
         typer.Option(
             metavar="AXIS,AXIS",
-            help="Some of noise, codec, loudness, length, silence and words, each with an optional level, such as words:0.2 "
-            "for a word error rate of 0.2, or words:none; all by default.",
+            help="Some of noise, codec, loudness, length, silence and words, each with an optional level, such as "
+            "words:0.2 for a word error rate of 0.2, or words:none; all by default.",
         ),
     ] = None,
     sample: Annotated[

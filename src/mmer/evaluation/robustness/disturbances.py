@@ -22,7 +22,8 @@ AXES: dict[str, tuple[str | float, ...]] = {
 }
 """Axes of disturbance and their levels, from weak to strong: signal-to-noise ratio in dB; codecs as `through_codec`
 knows them, the last two those of a telephone, at 8 kHz; change of the level in dB, cut at full scale; seconds kept
-from the beginning, with all words; seconds of silence before and after; word error rate, where 1 means no transcript."""
+from the beginning, with all words; seconds of silence before and after; word error rate, where 1 means no
+transcript."""
 
 UNITS = {
     "noise": "dB signal to noise, pink noise",
