@@ -445,6 +445,13 @@ def test_what_validates_is_not_rehearsed_however_it_is_written(
         f"{PREFIX}A",
         f"{PREFIX}B",
     }
+    merged = tmp_path / "merged.parquet"  # speakers as merging names them
+    Corpus(table.assign(corpus="tones", speaker="tones/" + table["speaker"])).write(merged)
+    of_merged = tiny(f"data.rehearsal={merged}", "model.start_from=model")
+    assert set(with_rehearsal(apart, of_merged).table["speaker"].iloc[len(new) :]) == {
+        f"{PREFIX}tones/A",
+        f"{PREFIX}tones/B",
+    }
     store = FeatureStore(MMERProcessor.from_pretrained(base.model_folder))
     before = learned_before(new.select((table["emotion"] != "sad").to_numpy()), recipe, store, quiet())
     assert before is not None
@@ -522,7 +529,9 @@ def test_the_kept_weights_are_the_average_with_those_of_the_model(
 @pytest.mark.parametrize("setting", ["data.rehearsal=old.parquet", "training.average_with_start=0.5"])
 def test_without_a_model_nothing_can_be_forgotten(setting: str) -> None:
     name = setting.split("=")[0]
-    with pytest.raises(RecipeError, match=f"recipe compact: {name} is set, but model.start_from is null"):
+    with pytest.raises(
+        RecipeError, match=f"override {setting!r}: {name} is set, but model.start_from is null"
+    ):
         load_recipe("compact", [setting])
 
 

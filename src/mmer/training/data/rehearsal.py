@@ -112,9 +112,8 @@ def _rehearsable(corpus: Corpus, recipe: Recipe) -> pd.DataFrame:
     if (old["split"] == "train").any():  # of the corpus of a run, the other splits measure the model
         old = old[old["split"] == "train"]
     held_out = corpus.table[corpus.table["split"] != "train"]
-    for column, same in (("speaker", _who), ("audio_path", os.path.realpath)):
-        unwanted = set(map(same, held_out[column].dropna()))
-        old = old[~old[column].map(same, na_action="ignore").isin(unwanted)]
+    for same in (_who, _recording):
+        old = old[~same(old).isin(same(held_out).dropna())]
     if recipe.protocol.text_disjoint:
         tested = corpus.table[corpus.table["split"] == "test"]
         beside = Corpus(pd.concat([tested, _renamed(old)], ignore_index=True))
@@ -139,8 +138,18 @@ def _without_prefix(speaker: str) -> str:
     return speaker.removeprefix(PREFIX)
 
 
-def _who(speaker: str) -> str:
-    return folded(_without_prefix(speaker))
+def _who(table: pd.DataFrame) -> pd.Series:
+    """Return who speaks, by names that are the same in a corpus, in several merged ones, and after a rehearsal."""
+    rows = zip(table["speaker"], table["corpus"], strict=True)
+    names = [
+        None if pd.isna(speaker) else folded(_without_prefix(speaker).removeprefix(f"{corpus}/"))
+        for speaker, corpus in rows
+    ]
+    return pd.Series(names, table.index, dtype=object)
+
+
+def _recording(table: pd.DataFrame) -> pd.Series:
+    return table["audio_path"].map(os.path.realpath, na_action="ignore")
 
 
 def _is_usable(row: Mapping[Hashable, Any], recipe: Recipe) -> bool:
