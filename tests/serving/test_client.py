@@ -212,6 +212,11 @@ class TestRefusals:
             client.predict(transcript=WORDS)
         assert lost.value.status is None
 
+    def test_a_password_in_the_address_is_in_no_error(self) -> None:
+        with Client("http://anna:secret@127.0.0.1:9") as client, pytest.raises(ServiceError) as lost:
+            client.predict(transcript=WORDS)
+        assert "http://127.0.0.1:9 cannot be asked" in str(lost.value)
+
 
 @contextmanager
 def answering(*answers: tuple[int, dict[str, str], str]) -> Iterator[tuple[str, list[float]]]:

@@ -67,6 +67,11 @@ class _Connection:
                 )
 
     @property
+    def _address(self) -> str:
+        """The address as errors name it: a password in it, as for a proxy, is left out."""
+        return str(httpx2.URL(self.url).copy_with(userinfo=b""))
+
+    @property
     def _settings(self) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         timeout = httpx2.Timeout(self.timeout, connect=CONNECT_SECONDS)
@@ -80,7 +85,7 @@ class _Connection:
         """
         detail = _detail(response)
         if response.status_code == 404:
-            raise ServiceError(f"there is no service of mmer at {self.url} ({detail})", 404)
+            raise ServiceError(f"there is no service of mmer at {self._address} ({detail})", 404)
         if response.status_code not in (429, 503) or attempt == self.retries:
             raise ServiceError(detail, response.status_code)
         stated = response.headers.get("Retry-After", "")
@@ -95,11 +100,13 @@ class _Connection:
     def _lost(self, error: Exception) -> ServiceError:
         if isinstance(error, httpx2.ReadTimeout):
             return ServiceError(
-                f"the service at {self.url} said nothing for {self.timeout:g} s; give a longer timeout, or shorter "
-                "recordings"
+                f"the service at {self._address} said nothing for {self.timeout:g} s; give a longer timeout, or "
+                "shorter recordings"
             )
         said = one_line(str(error)) or "no answer in time"
-        return ServiceError(f"the service at {self.url} cannot be asked ({type(error).__name__}: {said})")
+        return ServiceError(
+            f"the service at {self._address} cannot be asked ({type(error).__name__}: {said})"
+        )
 
 
 class Client(_Connection):
