@@ -13,9 +13,10 @@ from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError
 from mmer.evaluation.calibration.calibrate import calibrate
-from mmer.inference import EmotionRecognizer
+from mmer.evaluation.calibration.fusion import _applied
+from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.backends.composition import read_composition
-from mmer.inference.trust.calibration import Calibration
+from mmer.inference.trust.calibration import Calibration, Calibrator
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = ["yes", "no", "what a day", "never", "I said that", "the train", "nie wiem", "co"]
@@ -108,3 +109,17 @@ def test_what_cannot_be_fitted_or_kept_is_refused(folder: Path, tmp_path: Path) 
     with pytest.raises(CorpusError, match="0 of 48 utterances can be fitted on, and 16 are needed"):
         calibrate(model, Corpus(table), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_fitted_weights_and_temperatures_by_hand() -> None:
+    """A temperature of 2 makes odds their square root: 0.8 to 0.2 becomes 2 to 1."""
+    fusion = (Calibrator("temperature", {"temperature": 2.0}), Calibrator(), 0.25)
+    speech, text = {"angry": 0.8, "sad": 0.2}, {"angry": 0.4, "sad": 0.6}
+    both = Prediction(utterance_id="a", probabilities=text, alone={"speech": speech, "text": text})
+    assert _applied(both, fusion).probabilities == pytest.approx({"angry": 7 / 15, "sad": 8 / 15})
+    heard = Prediction(utterance_id="b", probabilities=speech, condition="speech")
+    assert _applied(heard, fusion).probabilities == pytest.approx({"angry": 2 / 3, "sad": 1 / 3})
+    read = Prediction(utterance_id="c", probabilities=text, condition="text")
+    assert _applied(read, fusion).probabilities == pytest.approx(text)
+    failed = Prediction(utterance_id="d", error="no sound")
+    assert _applied(failed, fusion) == failed
