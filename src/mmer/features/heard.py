@@ -29,8 +29,11 @@ def heard(waveform: NDArray[np.float32], rate: int = SAMPLING_RATE) -> slice:
     """
     step, around = max(1, round(_STEP * rate / SAMPLING_RATE)), (_WINDOW - _FRAME) // 2
     steps = -(-len(waveform) // step)
-    padded = np.zeros((max(steps + 2 * around, _WINDOW), step))
-    padded[around:].reshape(-1)[: len(waveform)] = waveform - waveform.mean()
+    rows = max(steps + 2 * around, _WINDOW)
+    centered = waveform.astype(np.float64) - waveform.mean()
+    # Where a recording has an offset or drifts, zeros at its ends would be loud steps.
+    after = (rows - around) * step - len(waveform)
+    padded = np.pad(centered, (around * step, after), mode="edge").reshape(rows, step)
     sums = np.zeros((2, len(padded) + 1))
     np.cumsum([padded.sum(axis=1), np.einsum("ij,ij->i", padded, padded)], axis=1, out=sums[:, 1:])
     mean, square = (sums[:, _WINDOW:] - sums[:, :-_WINDOW]) / (_WINDOW * step)

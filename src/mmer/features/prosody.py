@@ -42,10 +42,9 @@ def prosody(waveform: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
         logarithm of the energy.
     """
     start, length = (WINDOW - FILTER_WINDOW) // 2, frames * HOP + WINDOW
-    padded = np.zeros(length, np.float32)
-    inside = waveform[: length - start]
-    # An offset, as some microphones have, would be a loud step where the padding begins.
-    padded[start : start + len(inside)] = inside - waveform.mean()
+    inside = (waveform - waveform.mean())[: length - start]
+    # Where a recording has an offset or drifts, zeros at its ends would be loud steps.
+    padded = np.pad(inside, (start, length - start - len(inside)), mode="edge")
     mean, variance = _moments(padded, frames)
     energy = np.log(variance + 1e-8)
 

@@ -243,13 +243,13 @@ def sound_statistics(waveform: NDArray[np.float32], rate: int) -> Floats:
         deviations, and of those of their changes.
     """
     waveform = waveform[heard(waveform, rate)]
-    waveform = waveform - waveform.mean()  # an offset of the microphone leaks into low frequencies
     if len(waveform) < FRAME:
         waveform = np.pad(waveform, (0, FRAME - len(waveform)))
     hop = max(1, round(_HOP * rate / 16_000))
     sound = windows(waveform, FRAME, hop)
     filled = np.zeros((len(sound), TRANSFORM))
-    np.multiply(sound, _window(), out=filled[:, :FRAME])
+    # An offset, or a drift, would leak into the low frequencies.
+    np.multiply(sound - sound.mean(axis=1, keepdims=True), _window(), out=filled[:, :FRAME])
     power = power_spectrum(filled)
     shapes = np.log1p(power @ _filters(rate) / _QUIETEST) @ _cosines()
     changes = np.diff(shapes, axis=0) if len(shapes) > 1 else np.zeros_like(shapes)
