@@ -11,13 +11,30 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.protocol.splits import assign_splits, said_in_test, shared_speakers, shared_transcripts
+from mmer.corpora.protocol.splits import (
+    assign_splits,
+    groups_of,
+    said_in_test,
+    shared_speakers,
+    shared_transcripts,
+)
 from mmer.corpora.tables import read_table, write_table
 from mmer.errors import CorpusError
 
 
 def splits(corpus: Corpus) -> dict[str, set[str]]:
     return {str(split): set(rows) for split, rows in corpus.table.groupby("split")["speaker"]}
+
+
+def test_groups_are_named_alike_in_every_format() -> None:
+    table = corpus("abcdef").table
+    values = {
+        "batch": [1.0, 2.0, None, 0.5, 1.0, 2.0],
+        "tags": [["x"], ["x"], None, ["y", "z"], ["x"], ["x"]],
+    }
+    named = Corpus(table.assign(**values))
+    assert groups_of(named, "batch").tolist() == ["1", "2", None, "0.5", "1", "2"]
+    assert groups_of(named, "tags").tolist() == ["['x']", "['x']", None, "['y', 'z']", "['x']", "['x']"]
 
 
 @given(

@@ -1,6 +1,7 @@
 """Splits of a run into training, validation and test, and what is shared across them."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.protocol.overlap import near_duplicates, similarity
+from mmer.corpora.tables import is_null
 from mmer.errors import CorpusError
 from mmer.plain_text import counted, named_groups
 from mmer.text.transcripts import normalize_transcript
@@ -188,7 +190,14 @@ def groups_of(corpus: Corpus, group: str) -> pd.Series:
         found = f"no column {group!r} to group by{nearest(group, columns)}"
         raise CorpusError(f"{corpus.source}: {found}; its columns are {', '.join(columns)}")
     column = corpus.table[group]
-    return pd.Series([None if pd.isna(name) else str(name) for name in column], column.index, dtype=object)
+    return pd.Series([_group_name(value) for value in column], column.index, dtype=object)
+
+
+def _group_name(value: Any) -> str | None:
+    """Name the group of a value; integers that became floats because of a missing value are integers."""
+    if is_null(value):
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def originals_of(table: pd.DataFrame) -> pd.Series:
