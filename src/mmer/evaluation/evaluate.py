@@ -215,8 +215,13 @@ def _with_word_errors(
         compared &= predictions["transcript_source"] != "given"
     references = judged.table["transcript"].where(compared.to_numpy(), None)
     predictions, errors = with_word_errors(predictions, references.tolist())
-    rates = {"word_error_rate": errors.rate, "character_error_rate": errors.character_rate}
-    return predictions, TranscriptErrors(**vars(errors), condition=source, **rates)
+    read = TranscriptErrors(
+        **vars(errors),
+        condition=source,
+        word_error_rate=errors.rate,
+        character_error_rate=errors.character_rate,
+    )
+    return predictions, read
 
 
 def _write(
