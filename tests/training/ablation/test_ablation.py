@@ -145,6 +145,12 @@ def test_rows_on_one_split(recipe_file: str, tiny, tmp_path: Path, monkeypatch: 
             id="no speakers",
         ),
         pytest.param(
+            {"speaker": None, "batch": [1.0, 2.0, 3.0, 4.0] * 9},
+            {"group": "batch", "test": ["3"], "validation": ["2"], "speakers_apart": False},
+            range(2, 36, 4),
+            id="groups named by numbers",
+        ),
+        pytest.param(
             {"speaker": [*"abcd"] * 6 + [*"ef"] * 6, "improvised": [True] * 24 + [False] * 12},
             {"test": [], "validation": 1, "folds": "leave-one-out", "style": "improvised"},
             range(24),

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.protocol.folds import Fold, Folds, identify, make_folds
-from mmer.corpora.protocol.splits import assign_splits
+from mmer.corpora.protocol.folds import Fold, Folds, identify
+from mmer.corpora.protocol.splits import assign_splits, groups_of
 from mmer.corpora.synthetic.spoken import RECORDINGS, TABLE, make_spoken_once
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
@@ -34,6 +34,7 @@ from mmer.training.ablation.rows import ROWS, learns, row_recipe, wanted_rows
 from mmer.training.checkpoints import check_space, space_needed
 from mmer.training.crossval.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.crossval.crossval import cross_validate
+from mmer.training.crossval.folder import folds_of
 from mmer.training.data.preparation import SPLITS_FILE, Splits, read_labeled
 from mmer.training.data.speech_cache import study_cache
 from mmer.training.gradient_shares import PREFIX
@@ -158,28 +159,12 @@ def _protocol(folder: Path, recipe: Recipe) -> list[str]:
     """Return the settings that give every row the same folds, stored in a file."""
     if recipe.data.corpus is None:
         raise RecipeError("data.corpus is not set; name the corpus, as data.corpus=corpus.parquet")
-    corpus, usable = Corpus.read(recipe.data.corpus), read_labeled(recipe).corpus
+    usable = read_labeled(recipe).corpus
     protocol, file = recipe.protocol, folder / FOLDS_FILE
-    # The folds are of usable utterances, but the file is checked against the whole corpus.
     if protocol.folds is None:
-        folds = _single_split(usable, recipe)
-    elif isinstance(protocol.folds, str) and protocol.folds.endswith(".json"):
-        folds = Folds.read(protocol.folds)
-        folds.check_corpus(corpus, protocol.folds)
-    elif isinstance(protocol.validation, int):
-        folds = make_folds(
-            usable,
-            protocol.folds,
-            group=protocol.group,
-            validation=protocol.validation,
-            validation_group=protocol.validation_group,
-            seed=protocol.seed,
-            speakers_apart=protocol.speakers_apart,
-        )
+        folds = replace(_single_split(usable, recipe), corpus=identify(Corpus.read(recipe.data.corpus)))
     else:
-        found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
-        raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
-    folds = replace(folds, corpus=identify(corpus))
+        folds = folds_of(recipe, usable)
     if file.exists() and Folds.read(file) != folds:
         raise TrainingError(f"{folder} holds an ablation with other folds; use another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +201,7 @@ def _single_split(corpus: Corpus, recipe: Recipe) -> Folds:
         return Folds("split", {"split": Fold(("test",), ("validation",))}, {})
     other = protocol.validation_group if protocol.validation_group != protocol.group else None
     test, validation = (
-        sorted({str(name) for name in split.table[column][splits == part]})
+        sorted(groups_of(split, column)[splits == part].dropna().unique())
         for part, column in (("test", protocol.group), ("validation", other or protocol.group))
     )
     by_name = assign_splits(

@@ -83,7 +83,7 @@ def open_folds(folder: Path, recipe: Recipe, console: Console, *, trains: bool) 
             read.corpus, group=protocol.group, no_test=True, validation_group=protocol.validation_group
         )
         usable = leave_out_unusable(read, recipe, progress)
-        folds = _make_folds(recipe, usable.corpus)
+        folds = folds_of(recipe, usable.corpus)
         folder.mkdir(parents=True, exist_ok=True)
         files.folds.unlink(missing_ok=True)
         shutil.rmtree(folder / "folds", ignore_errors=True)
@@ -107,9 +107,7 @@ def _resolved(recipe: Recipe) -> Recipe:
     protocol = recipe.protocol
     if protocol.no_test:
         raise RecipeError("protocol.no_test is true, but a cross-validation tests each fold; set it to false")
-    if not isinstance(protocol.validation, int):
-        found = f"protocol.validation is {json.dumps(protocol.validation, ensure_ascii=False)}"
-        raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
+    _number_of_validating(recipe)  # before recordings are read
     return _with_protocol(recipe, test=[], folds=protocol.folds or "leave-one-out")
 
 
@@ -160,29 +158,46 @@ def _begin_fold(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds,
     return preparation
 
 
-def _make_folds(recipe: Recipe, corpus: Corpus) -> Folds:
+def folds_of(recipe: Recipe, corpus: Corpus) -> Folds:
+    """Make or read the folds of `protocol.folds`.
+
+    Args:
+        recipe: its `data.corpus` is the corpus that the folds name: another recipe may use other utterances of it.
+        corpus: the utterances of it that the recipe uses.
+
+    Raises:
+        RecipeError: `protocol.validation` is not a number.
+        CorpusError: the corpus cannot be divided so, or the folds in the file are of another one.
+    """
     protocol = recipe.protocol
     assert protocol.folds is not None
-    assert isinstance(protocol.validation, int)
     assert recipe.data.corpus is not None
+    validation = _number_of_validating(recipe)
     whole = Corpus.read(recipe.data.corpus)
     if isinstance(protocol.folds, int) or not protocol.folds.endswith(".json"):
         folds = make_folds(
             corpus,
             protocol.folds,
             group=protocol.group,
-            validation=protocol.validation,
+            validation=validation,
             validation_group=protocol.validation_group,
             seed=protocol.seed,
             speakers_apart=protocol.speakers_apart,
         )
-        # Another recipe may use other utterances of the same corpus.
         return replace(folds, corpus=identify(whole))
     folds = Folds.read(protocol.folds)
     folds.check_corpus(whole, protocol.folds)
-    if protocol.validation:
+    if validation:
         return folds
     return replace(folds, folds={name: Fold(fold.test) for name, fold in folds.folds.items()})
+
+
+def _number_of_validating(recipe: Recipe) -> int:
+    validation = recipe.protocol.validation
+    if isinstance(validation, int):
+        return validation
+    found = f"protocol.validation is {json.dumps(validation, ensure_ascii=False)}"
+    raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
 
 
 def _with_protocol(recipe: Recipe, **changes: object) -> Recipe:
