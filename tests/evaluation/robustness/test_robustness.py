@@ -55,6 +55,9 @@ def test_the_other_disturbances():
     assert disturb(clean, Disturbance("length", 0.5), "a").tolist() == clean[:8000].tolist()
     silent = disturb(clean, Disturbance("silence", 0.25), "a")
     assert silent.tolist() == [0.0] * 4000 + clean.tolist() + [0.0] * 4000
+    seconds = len(clean) / 16_000
+    assert len(disturb(clean, Disturbance("silence", 9), "a", seconds + 1)) == len(clean) + 16_000
+    assert len(disturb(clean, Disturbance("silence", 9), "a", seconds - 0.1)) == len(clean)
     assert level(disturb(clean, Disturbance("loudness", -20), "a")) == pytest.approx(
         level(clean) - 20, abs=0.01
     )

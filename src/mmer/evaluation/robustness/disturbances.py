@@ -93,13 +93,16 @@ def _level(axis: str, text: str) -> str | float:
     return int(level) if level.is_integer() else level
 
 
-def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -> NDArray[np.float32]:
+def disturb(
+    waveform: NDArray[np.float32], disturbance: Disturbance, key: str, longest: float = math.inf
+) -> NDArray[np.float32]:
     """Change the sound of an utterance.
 
     Args:
         waveform: (samples,) 16 kHz, full scale = ±1.
         disturbance: the disturbance; one of words leaves the sound unchanged.
         key: id of the utterance, which seeds its noise.
+        longest: seconds that a model reads; silence is shorter where the utterance would be longer.
 
     Returns:
         (samples',).
@@ -121,7 +124,8 @@ def disturb(waveform: NDArray[np.float32], disturbance: Disturbance, key: str) -
         return waveform[: round(level * SAMPLING_RATE)]
     if disturbance.axis == "silence":
         assert isinstance(level, int | float)
-        return np.pad(waveform, round(level * SAMPLING_RATE))
+        room = max(0.0, longest * SAMPLING_RATE - len(waveform)) / 2
+        return np.pad(waveform, int(min(level * SAMPLING_RATE, room)))
     return waveform
 
 

@@ -258,7 +258,8 @@ def _disturbed(
         except (MMERError, OSError):
             yield utterance  # the utterance without an answer, which gives the reason
             continue
-        changed = disturb(waveform, disturbance, f"{utterance.utterance_id}")
+        longest = recognizer.processor.max_duration
+        changed = disturb(waveform, disturbance, f"{utterance.utterance_id}", longest)
         yield replace(utterance, audio=changed, sampling_rate=SAMPLING_RATE, start=None, end=None)
 
 
