@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from mmer.corpora.corpus import Corpus
-from mmer.errors import CorpusError, MissingExtraError
+from mmer.errors import AudioError, CorpusError, MissingExtraError
 from mmer.evaluation.reference_systems import (
     STRENGTHS,
     Linear,
@@ -215,3 +215,18 @@ def test_linear_classifiers_of_few_utterances_and_of_an_emotion_that_training_la
         assert answers["probability_angry"].tolist() == [0]
     with pytest.raises(CorpusError, match="every training utterance is calm"):
         predict_linear("linear SVM", train.select(train.table["emotion"] == "calm"), test, LABELS, features)
+
+
+def test_an_unreadable_recording_loses_no_functionals(nemo_samples: Path, tmp_path: Path) -> None:
+    pytest.importorskip("opensmile")
+    sample, broken = str(next(nemo_samples.glob("*.opus"))), tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    corpus, cache = (
+        corpus_of(LABELS[:2], ["A"] * 2, "test", [sample, str(broken)]),
+        tmp_path / "egemaps.parquet",
+    )
+    with pytest.raises(AudioError, match=r"broken\.wav"):
+        egemaps_features(corpus, cache)
+    done: list[int] = []
+    egemaps_features(corpus.select(corpus.table.index < 1), cache, done.append)
+    assert not done

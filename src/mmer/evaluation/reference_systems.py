@@ -209,8 +209,9 @@ def egemaps_features(
 
     Args:
         corpus: with recordings.
-        cache: a Parquet file that stores the functionals; recordings already in it are not computed again. A file of an
-            earlier version, which identifies recordings by path, is recomputed.
+        cache: a Parquet file that stores the functionals, also those computed before an error or an interruption;
+            recordings already in it are not computed again. A file of an earlier version, which identifies recordings
+            by path, is recomputed.
         progress: called with the number of utterances done so far.
 
     Returns:
@@ -244,15 +245,19 @@ def egemaps_features(
     if todo:
         functionals = egemaps()
         names = list(functionals.names)
-        for done, row in enumerate(todo, start=1):
-            _, start, end = row
-            signal = load_audio(where[row], start=start, end=end)
-            kept[row] = tuple(functionals.compute(signal).tolist())
-            if progress is not None:
-                progress(done)
-    if cache is not None and todo:
-        rows = pd.DataFrame([[*row, *values] for row, values in kept.items()], columns=[*_WHAT, *names])
-        write_parquet(rows.astype(dict.fromkeys(names, np.float32)), cache)
+        try:
+            for done, row in enumerate(todo, start=1):
+                _, start, end = row
+                signal = load_audio(where[row], start=start, end=end)
+                kept[row] = tuple(functionals.compute(signal).tolist())
+                if progress is not None:
+                    progress(done)
+        finally:  # an interruption or an unreadable recording loses nothing
+            if cache is not None and kept:
+                rows = pd.DataFrame(
+                    [[*row, *values] for row, values in kept.items()], columns=[*_WHAT, *names]
+                )
+                write_parquet(rows.astype(dict.fromkeys(names, np.float32)), cache)
     table = pd.DataFrame([kept[row] for row in _rows(what)], columns=names, dtype=np.float32)
     table = table.replace([np.inf, -np.inf], np.nan)  # in a file of an earlier version
     return table.set_index(pd.Index(corpus.table["utterance_id"]))
