@@ -345,7 +345,19 @@ class TestOperation:
         described = httpx2.get(f"{url}/openapi.json").json()
         bodies = described["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
         assert set(bodies) == {"multipart/form-data", "application/json"}
-        assert httpx2.get(f"{url}/nothing").json() == {"detail": "Not Found"}
+
+    def test_a_wrong_address_or_method_is_told_the_right_ones(self, url: str) -> None:
+        said = detail(httpx2.post(f"{url}/v1/predictt"), 404)
+        assert said.startswith("there is no /v1/predictt, the nearest is '/v1/predict'; there are /, ")
+        for path in ("/v1/predict/batch", "/v1/stream", "/health", "/docs"):
+            assert path in said
+        long = detail(httpx2.get(f"{url}/page/%0a{'x' * 500}"), 404)
+        assert len(long) < 500
+        response = httpx2.get(f"{url}/v1/predict")
+        assert detail(response, 405) == "/v1/predict does not take GET; it takes POST"
+        assert response.headers["Allow"] == "POST"
+        response = httpx2.post(f"{url}/page/page.js")
+        assert detail(response, 405) == "/page/page.js does not take POST; it takes GET, HEAD"
 
     def test_operations_are_named_and_the_stream_is_described(self, url: str) -> None:
         described = httpx2.get(f"{url}/openapi.json").json()

@@ -7,10 +7,12 @@ from typing import Any
 
 from mmer import __version__
 from mmer.corpora.emotion_colors import emotion_colors
+from mmer.corpora.labels import nearest
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.plain_text import one_line, shortened
 from mmer.serving.access_log import AccessLog
 from mmer.serving.admission import Admission, RateLimit
 from mmer.serving.batching import Batching
@@ -25,6 +27,7 @@ from mmer.serving.stream import add_stream
 from mmer.serving.uploads import read_question, upload_minutes
 
 PAGE = Path(__file__).parent / "page"
+LONGEST_PATH = 100  # characters of an unknown path that an answer repeats
 DESCRIPTION = """\
 Emotions of recordings, of transcripts, or of both. A score says which label raters or directors would probably have
 given; it is not what a person feels. Do not use it to decide about people, nor to monitor them without their informed
@@ -62,6 +65,7 @@ def create_app(
     from fastapi.responses import HTMLResponse, JSONResponse
     from fastapi.staticfiles import StaticFiles
     from starlette.requests import ClientDisconnect
+    from starlette.routing import Route
 
     recognizer, metrics = load(), Metrics(state)
     batching = Batching(
@@ -93,6 +97,20 @@ def create_app(
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=499)  # no client is left to receive it
+
+    @app.exception_handler(404)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        path = shortened(one_line(request.scope["path"]), LONGEST_PATH)
+        paths = sorted({route.path for route in app.routes if isinstance(route, Route)})
+        return JSONResponse(
+            {"detail": f"there is no {path}{nearest(path, paths)}; there are {', '.join(paths)}"}, 404
+        )
+
+    @app.exception_handler(405)
+    async def not_allowed(request: Request, error: HTTPException) -> JSONResponse:
+        allowed = (error.headers or {}).get("Allow", "GET, HEAD")  # files of the page name none
+        told = f"{one_line(request.scope['path'])} does not take {request.method}; it takes {allowed}"
+        return JSONResponse({"detail": told}, 405, {"Allow": allowed})
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
