@@ -12,8 +12,8 @@ from mmer.errors import CheckpointError
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".index.json")
 """Ends of the names of files with weights, or that list them."""
-_OF_THE_MODEL = ("README.md", "trained_on.parquet")
-"""Files that say how a model was made."""
+_OF_THE_MODEL = ("README.md", "trained_on.parquet", "calibration.json", "calibration.png")
+"""Files that say how a model was made, or calibrate its last layer."""
 
 
 def last_layer(model: Any) -> tuple[str, nn.Linear]:

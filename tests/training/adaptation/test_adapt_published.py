@@ -23,6 +23,7 @@ from transformers import pipeline
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
+from mmer.evaluation.calibration.calibrate import calibrate
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.prediction_files import read_predictions
 from mmer.evaluation.reference_systems import STRENGTHS
@@ -160,6 +161,16 @@ def test_an_adapted_model_that_is_adapted_again_remembers_both(
     record = TrainedOn.read(again)
     assert record is not None
     assert set(record.splits_of(Corpus.read(tones))) == {"train"}
+
+
+def test_the_calibration_of_the_published_layer_is_not_that_of_the_adapted_one(
+    tones: Path, tmp_path: Path
+) -> None:
+    folder = save_audio_classifier(tmp_path / "published", "hubert", labels=["angry", "sad", "calm"])
+    calibrate(folder, Corpus.read(tones), None, methods=("temperature",))
+    adapted = adapt_published(folder, tones, tmp_path / "out", console=quiet())
+    assert EmotionRecognizer.from_pretrained(adapted, "cpu").calibration is None
+    assert not list(adapted.glob("calibration*"))
 
 
 def test_the_same_call_does_nothing_more_and_another_is_refused(
