@@ -18,7 +18,7 @@ from tiny import (
     tiny_model,
 )
 from torch import Tensor
-from transformers import AlbertConfig, DistilBertConfig, PreTrainedConfig
+from transformers import AlbertConfig, DistilBertConfig, GPT2Config, PreTrainedConfig
 
 from mmer.errors import EncoderError, MissingExtraError
 from mmer.inference.backends.torch_network import read_torch_network
@@ -78,6 +78,21 @@ def test_layers_are_found_in_encoders_of_other_shapes() -> None:
     model = tiny_model(text_config=small, fusion="text", text_train="lora", lora=LORA)
     targets = {name.split(".lora_")[0].rsplit(".", 1)[1] for name in learning(model, "text")}
     assert targets == {"q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"}
+
+
+def test_linear_layers_with_transposed_weights_learn_by_lora_and_are_merged(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    small = GPT2Config(vocab_size=100, n_embd=TEXT_SIZE, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
+    model = tiny_model(text_config=small, fusion="text", text_train="lora", lora=LORA)
+    targets = {name.split(".lora_")[0].rsplit(".", 1)[1] for name in learning(model, "text")}
+    assert targets == {"c_attn", "c_proj", "c_fc"}
+    with torch.no_grad():
+        trained = model(**batch(model)).logits
+        model.merge_lora()
+        assert (model(**batch(model)).logits - trained).abs().max() <= 5e-5  # merged weights are rounded
+    assert not any("lora" in name for name in model.state_dict())
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("settings", [{"text_train": "last:1"}, {"text_train": "lora", "lora": LORA}])

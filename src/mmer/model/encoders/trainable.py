@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from mmer.errors import EncoderError
 from mmer.extras import import_extra
@@ -72,13 +73,18 @@ def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
     """
     peft: Any = import_extra("peft", "train: lora")
     layers = transformer_layers(encoder)
-    linear = [module for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)]
+    kinds = (
+        nn.Linear,
+        Conv1D,
+    )  # GPT-2 and its kin store the weights of linear layers transposed, as `Conv1D`
+    linear = [module for layer in layers for module in layer.modules() if isinstance(module, kinds)]
     names = {id(module): name for name, module in encoder.named_modules()}
     config = peft.LoraConfig(
         r=settings["rank"],
         lora_alpha=settings["alpha"],
         lora_dropout=settings["dropout"],
         target_modules=[names[id(module)] for module in linear],
+        fan_in_fan_out=all(isinstance(module, Conv1D) for module in linear),
     )
     peft.inject_adapter_in_model(config, encoder)
 
