@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from threading import Thread
 
 from mmer.errors import CheckpointError, reason_of
+from mmer.files.nearest import nearest_path
 
 PATIENCE = 4.0
 """Seconds after which a Hub that has not answered cannot be reached."""
@@ -73,11 +74,12 @@ def hub_model(name: str) -> Path:
     folder = cached_model(name)
     if folder is not None and _chosen([path.name for path in folder.iterdir()]):
         return folder
-    local = f"give a local folder, made on a machine with a network by: hf download {name} --local-dir FOLDER"
+    missing = f"there is no folder {name}{nearest_path(Path(name))}"
+    local = f"make a folder of it on a machine with a network: hf download {name} --local-dir FOLDER"
     if not hub_is_reachable():
         raise CheckpointError(
-            f"there is no folder {name}, and no model of this name in the cache of the Hugging Face Hub, which cannot "
-            f"be reached; {local}"
+            f"{missing}; the Hugging Face Hub cannot be reached, and its cache has no model of this name: if you mean "
+            f"one, {local}"
         )
     from huggingface_hub import HfApi, snapshot_download
 
@@ -87,8 +89,8 @@ def hub_model(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=[*wanted, *_chosen(files)]))
     except Exception as error:  # of huggingface_hub, httpx and the disk, which have no common base
         raise CheckpointError(
-            f"there is no folder {name}, and the model of this name on the Hugging Face Hub cannot be fetched "
-            f"({reason_of(error)}); check the name, or {local}"
+            f"{missing}; a model of this name cannot be fetched from the Hugging Face Hub ({reason_of(error)}): if "
+            f"there is one, {local}"
         ) from error
 
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from mmer.audio.load import channel_names
 from mmer.errors import AudioError, MMERError
+from mmer.files.nearest import nearest_path
 from mmer.files.writing import TABLES
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def _utterances_at(path: str, note: Callable[[str], None]) -> Iterator[Utterance
         for match in matches:
             yield from _utterances_at(match, note)
     else:
-        raise AudioError(f"no such file or folder: {path}")
+        raise AudioError(f"no such file or folder: {path}{nearest_path(Path(path))}")
 
 
 def _utterances_in_folder(folder: Path, note: Callable[[str], None]) -> Iterator[Utterance]:

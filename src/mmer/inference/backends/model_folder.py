@@ -14,6 +14,7 @@ from mmer.features.model_files import PROCESSOR, read_preprocessor
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.damaged import check_no_pointer, damaged_file, read_json_object
 from mmer.files.model_settings import check_network_numbers, check_settings_files, check_sound_numbers
+from mmer.files.nearest import nearest_path
 from mmer.inference.backends.composition import FILE as COMPOSITION
 from mmer.inference.backends.composition import Composition
 from mmer.inference.backends.network import CONFIG, WEIGHTS, Network
@@ -179,7 +180,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         CheckpointError: as for `read_model_folder`.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"no model folder at {folder}; ", *_meant(folder))
+        raise CheckpointError(f"no model folder at {folder}{nearest_path(folder)}; ", *_meant(folder))
     if (folder / COMPOSITION).is_file():
         raise CheckpointError(
             f"cannot bundle or export {Composition.read(folder / COMPOSITION)}, which has no weights of its own; give "
