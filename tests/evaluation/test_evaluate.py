@@ -73,6 +73,43 @@ def test_intervals_slices_and_annotators(model: Path, corpus: Corpus, tmp_path: 
     assert f"Against {2 * len(known)} votes of annotators" in printed
 
 
+def test_an_interrupted_evaluation_goes_on(model: Path, corpus: Corpus, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done > 40:
+            raise KeyboardInterrupt
+
+    def evaluated(name: str, of: Corpus = corpus) -> tuple[pd.DataFrame, int]:
+        shown: list[int] = []
+        evaluate(
+            model,
+            of,
+            out=tmp_path / name,
+            device="cpu",
+            batch_size=8,
+            progress=lambda done, _: shown.append(done),
+        )
+        assert not (tmp_path / name / "predictions.part.jsonl").exists()
+        return pd.read_parquet(tmp_path / name / "predictions.parquet"), shown[0]
+
+    whole, first = evaluated("whole")
+    kept = []
+    for name in ("again", "other"):
+        with pytest.raises(
+            KeyboardInterrupt, match=r"[34]\d of 75 answers are in .*predictions\.part\.jsonl"
+        ) as error:
+            evaluate(model, corpus, out=tmp_path / name, device="cpu", batch_size=8, progress=interrupt)
+        kept.append(int(str(error.value).removeprefix("interrupted: ").split()[0]))
+        with (tmp_path / name / "predictions.part.jsonl").open("a") as part:
+            part.write('{"place": 74, "row"')  # a line that a kill cut off
+    again, first_again = evaluated("again")
+    pd.testing.assert_frame_equal(again, whole)
+    assert first_again == first + kept[0]
+    shorter = Corpus(corpus.table.assign(transcript="I said that"))
+    other, first_other = evaluated("other", shorter)
+    assert first_other == first
+    pd.testing.assert_frame_equal(other, evaluated("shorter", shorter)[0])
+
+
 def test_without_speakers_votes_and_groups(model: Path, corpus: Corpus) -> None:
     columns = ["utterance_id", "audio_path", "emotion"]
     figures = evaluate(

@@ -41,7 +41,7 @@ def evaluate(
     model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
-    """Evaluate a model on labeled utterances."""
+    """Evaluate a model on labeled utterances; with --out, the same command again continues after an interruption."""
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.evaluate import evaluate as evaluate_model

@@ -1,10 +1,12 @@
 """Evaluation of a trained model on a corpus."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
+from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import additional_picture
 from mmer.errors import CorpusError, MMERError
@@ -22,12 +24,17 @@ from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder as find_model_folder
 from mmer.inference.backends.models import trained_folder
+from mmer.inference.inputs import corpus_utterances
 from mmer.inference.kept_sound import KeptSound
+from mmer.inference.prediction import corpus_frame
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.inference.trust.trained_on import TrainedOn
+from mmer.plain_text import counted
+from mmer.runs.journal import Journal
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
 
 WRITTEN = (
@@ -35,6 +42,9 @@ WRITTEN = (
     *("risk_coverage.png", "reliability.png", "accuracy_by_word_error_rate.png"),
 )
 """Files that `evaluate` may write."""
+
+_PART = "predictions.part.jsonl"
+"""The predictions until all are there: what they are of, then a row for each."""
 
 
 def predict_labeled(
@@ -45,6 +55,7 @@ def predict_labeled(
     kept: KeptSound | None = None,
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
+    journal: Journal | None = None,
 ) -> pd.DataFrame:
     """Predict the emotion of each utterance, beside the true one.
 
@@ -52,14 +63,40 @@ def predict_labeled(
         recognizer: the model.
         corpus: the utterances; emotions may be missing.
         speakers, kept, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
+        journal: a journal of `_journal`, which gets each answer at once, and whose answers are not computed again.
 
     Returns:
         A row for each utterance: `utterance_id`, `speaker`, `split`, `emotion`, `predicted`, `probability_<emotion>`
         for each emotion of the model, and the other columns of `EmotionRecognizer.predict_corpus`.
+
+    Raises:
+        KeyboardInterrupt: the user interrupts; with `journal`, its message says how many answers are kept.
     """
-    predictions = recognizer.predict_corpus(
-        corpus, speakers=speakers, kept=kept, batch_size=batch_size, progress=progress
+    labels, dimensions = recognizer.labels, recognizer.dimensions
+    rows = {} if journal is None else {entry["place"]: entry["row"] for entry in journal.entries()[1:]}
+    utterances, before = corpus_utterances(corpus), len(rows)
+    left = [place for place in range(len(utterances)) if place not in rows]
+    answers = recognizer.predict(
+        [utterances[place] for place in left],
+        batch_size=batch_size,
+        progress=None if progress is None else lambda done: progress(before + done),
+        speakers=speakers,
+        kept=kept,
     )
+    try:
+        with nullcontext() if journal is None else journal.appending() as append:
+            for place, prediction in zip(left, answers, strict=True):
+                rows[place] = prediction.to_row(labels, dimensions)
+                if append is not None:
+                    append({"place": place, "row": rows[place]})
+    except KeyboardInterrupt:
+        if journal is None:
+            raise
+        kept_answers = counted(len(rows), "answer", "is", "are", of=len(utterances))
+        raise KeyboardInterrupt(
+            f"interrupted: {kept_answers} in {journal.path}; the same command goes on from there"
+        ) from None
+    predictions = corpus_frame([rows[place] for place in range(len(utterances))], labels, dimensions)
     for place, name in enumerate(("speaker", "split", "emotion"), start=1):
         predictions.insert(place, name, corpus.table[name].to_numpy())
     return predictions
@@ -89,6 +126,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on the utterances of a corpus whose emotion is among the model's.
 
+    With `out`, the same call after an interruption goes on from the answers that were there.
+
     Args:
         model_folder: what training or `save_pretrained` wrote.
         corpus: labeled utterances.
@@ -113,6 +152,7 @@ def evaluate(
         CheckpointError: the folder holds no model.
         CorpusError: there is no such split, none of its emotions is known to the model, an emotion to rename does
             not occur, votes are not readable, or no recording can be read.
+        KeyboardInterrupt: as for `predict_labeled`.
     """
     if out is not None:
         _check_out(Path(out), [model_folder, *([corpus.source] if corpus.source else [])])
@@ -140,6 +180,17 @@ def evaluate(
     heard = judged
     if condition.name != "gold":
         heard, _ = with_condition(judged, condition, training_words(corpus))
+    journal = None
+    if out is not None:
+        journal = _journal(
+            Path(out),
+            model=model_hash(find_model_folder(model_folder)),
+            corpus=corpus_fingerprint(corpus),
+            split=split,
+            label_map=label_map,
+            transcripts=transcripts,
+            transcription=transcription,
+        )
     with KeptSound() as kept:
         speakers = recognizer.speakers_among(heard, corpus, kept)
         predictions = predict_labeled(
@@ -149,6 +200,7 @@ def evaluate(
             kept=kept,
             batch_size=batch_size,
             progress=None if progress is None else lambda done: progress(done, len(heard)),
+            journal=journal,
         )
     predictions = predictions.assign(emotion=emotions.loc[known].to_numpy())
     figures = judge(predictions, recognizer.labels)
@@ -196,7 +248,26 @@ def evaluate(
     )
     if out is not None:
         _write(Path(out), evaluation, predictions, sliced, confidence, title=split or "all utterances")
+    if journal is not None:
+        journal.path.unlink()
     return evaluation
+
+
+def _journal(out: Path, **of: object) -> Journal:
+    """Open the journal of an evaluation, and remove answers of another one.
+
+    Args:
+        out: folder of the evaluation.
+        of: all that the answers depend on.
+    """
+    with writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+    journal, begin = Journal(out / _PART), {"of": of}
+    if journal.entries()[:1] != [begin]:
+        journal.path.unlink(missing_ok=True)
+        with journal.appending() as append:
+            append(begin)
+    return journal
 
 
 def _with_word_errors(
@@ -233,8 +304,6 @@ def _write(
     *,
     title: str,
 ) -> None:
-    with writable(out):
-        out.mkdir(parents=True, exist_ok=True)
     evaluation.write(out / METRICS)
     write_parquet(predictions, out / "predictions.parquet")
     write_csv(sliced, out / "slices.csv")
@@ -250,4 +319,4 @@ def _check_out(out: Path, inputs: list[str | Path]) -> None:
     check_output_folder(out, inputs, files=WRITTEN)
     if (out / "recipe.yaml").exists():
         raise MMERError(f"{out} is the folder of a run, whose figures would be lost; use another folder")
-    check_own_folder(out, "an evaluation", METRICS)
+    check_own_folder(out, "an evaluation", METRICS, before=[_PART])

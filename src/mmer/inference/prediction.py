@@ -220,6 +220,27 @@ def predictions_frame(
     return pa.Table.from_pylist(rows, row_schema(labels, dimensions)).to_pandas()
 
 
+def corpus_frame(rows: Iterable[Row], labels: Sequence[str], dimensions: Sequence[str]) -> "pd.DataFrame":
+    """Make the table of `EmotionRecognizer.predict_corpus`.
+
+    Args:
+        rows: of `Prediction.to_row`.
+        labels, dimensions: of the model, in the order of their columns.
+    """
+    import pandas as pd  # here, since recordings without a table do not need it
+
+    probabilities = [*map(probability_column, labels), *map(dimension_column, dimensions)]
+    contributions = ["contribution_speech", "contribution_text"]
+    alone = ["label_speech_alone", "label_text_alone"]
+    columns = [
+        *("utterance_id", "label", *probabilities),
+        *("transcript", "transcript_source", "duration", *contributions, *alone, "warnings", "error"),
+    ]
+    names = {name: name.replace("label", "predicted") for name in ("label", *alone)}
+    table = pd.DataFrame(list(rows), columns=columns).rename(columns={**names, "transcript": "text"})
+    return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], "float64"))
+
+
 def check_output(path: str | Path | None, inputs: Iterable[str | Path] = ()) -> None:
     """Check that `write_predictions` can write a file, before predictions are computed.
 

@@ -21,7 +21,7 @@ from mmer.inference.completing import ClipCompleter
 from mmer.inference.inputs import Audio, Utterance, as_utterance, check_several, corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.known_speakers import read_known_speakers
-from mmer.inference.prediction import Prediction, dimension_column, probability_column
+from mmer.inference.prediction import Prediction, corpus_frame
 from mmer.inference.reading import Clip, ClipReader, ahead, reading_threads
 from mmer.inference.transcription import Transcription
 from mmer.inference.trust.calibration import Calibration
@@ -376,25 +376,11 @@ class EmotionRecognizer:
             `warnings` (joined by `; `) and `error`. `predicted` and the probabilities are null where there is an error;
             the contributions and the predictions from one modality are null where `Prediction.alone` is None.
         """
-        import pandas as pd  # here, since recordings without a table do not need it
-
         predictions = self.predict(
             corpus_utterances(corpus), batch_size=batch_size, progress=progress, speakers=speakers, kept=kept
         )
         rows = [prediction.to_row(self.labels, self.dimensions) for prediction in predictions]
-        probabilities = [
-            *map(probability_column, self.labels),
-            *map(dimension_column, self.dimensions),
-        ]
-        contributions = ["contribution_speech", "contribution_text"]
-        alone = ["label_speech_alone", "label_text_alone"]
-        columns = [
-            *("utterance_id", "label", *probabilities),
-            *("transcript", "transcript_source", "duration", *contributions, *alone, "warnings", "error"),
-        ]
-        names = {name: name.replace("label", "predicted") for name in ("label", *alone)}
-        table = pd.DataFrame(rows, columns=columns).rename(columns={**names, "transcript": "text"})
-        return table.astype(dict.fromkeys([*probabilities, "duration", *contributions], np.float64))
+        return corpus_frame(rows, self.labels, self.dimensions)
 
     def speaker_statistics(
         self, utterances: Sequence[Utterance], kept: KeptSound | None = None
