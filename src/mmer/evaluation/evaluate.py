@@ -26,7 +26,7 @@ from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder as find_model_folder
-from mmer.inference.backends.models import trained_folder
+from mmer.inference.backends.models import trained_folders
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.prediction import corpus_frame
@@ -207,7 +207,7 @@ def evaluate(
     if figures is None:
         raise CorpusError(f"no utterance could be answered; the first: {predictions['error'].iloc[0]}")
     in_training = unseen = None
-    if (trained := TrainedOn.read(trained_folder(find_model_folder(model_folder)))) is not None:
+    if (trained := TrainedOn.read(*trained_folders(find_model_folder(model_folder)))) is not None:
         splits = trained.splits_of(judged)
         predictions = predictions.assign(in_training=splits.to_numpy())
         in_training = overlap(splits)

@@ -15,7 +15,7 @@ from mmer.errors import MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
 from mmer.inference.answering import BatchAnswerer
-from mmer.inference.backends.models import model_folder, read_model, trained_folder
+from mmer.inference.backends.models import model_folder, read_model, trained_folders
 from mmer.inference.backends.network import Network
 from mmer.inference.completing import ClipCompleter
 from mmer.inference.inputs import Audio, Utterance, as_utterance, check_several, corpus_utterances
@@ -142,17 +142,16 @@ class EmotionRecognizer:
         calibration = Calibration.of_model(folder, processor.labels) if calibrated else None
         if calibration is not None and not (processor.uses_speech and processor.uses_text):
             calibration = calibration.of_one_modality("speech" if processor.uses_speech else "text")
+        hears = trained_folders(folder)[0]
         recognizer = cls(
             model,
             processor,
             device,
             transcription,
             calibration=calibration,
-            training_sound=OutOfDistribution.of_model(trained_folder(folder))
-            if processor.uses_speech
-            else None,
+            training_sound=OutOfDistribution.of_model(hears) if processor.uses_speech else None,
         )
-        recognizer.speakers = read_known_speakers(trained_folder(folder), processor)
+        recognizer.speakers = read_known_speakers(hears, processor)
         return recognizer
 
     @property

@@ -1,5 +1,6 @@
 """Late fusion is fitted on labeled utterances and kept in a folder."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mmer.evaluation.calibration.fusion import _applied
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.backends.composition import read_composition
 from mmer.inference.trust.calibration import Calibration, Calibrator
+from mmer.inference.trust.trained_on import TrainedOn
 
 LABELS = ["angry", "happy", "neutral", "sad"]
 WORDS = ["yes", "no", "what a day", "never", "I said that", "the train", "nie wiem", "co"]
@@ -109,6 +111,18 @@ def test_what_cannot_be_fitted_or_kept_is_refused(folder: Path, tmp_path: Path) 
     with pytest.raises(CorpusError, match="0 of 48 utterances can be fitted on, and 16 are needed"):
         calibrate(model, Corpus(table), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("trained", ["speech", "text"])
+def test_what_either_model_learned_from_is_not_calibrated_on(
+    trained: str, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("speech", "text"):
+        shutil.copytree(folder / name, tmp_path / name)
+    corpus = Corpus.read(folder / "corpus.csv")
+    TrainedOn.of(Corpus(corpus.table.assign(split="train"))).write(tmp_path / trained)
+    with pytest.raises(CorpusError, match="48 of 48 utterances are in the training data"):
+        calibrate(f"{tmp_path}/speech+{tmp_path}/text", corpus, out=tmp_path / "out")
 
 
 def test_fitted_weights_and_temperatures_by_hand() -> None:

@@ -245,6 +245,20 @@ def test_joined_models_give_the_probabilities_of_both(corpus: Corpus, tmp_path: 
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.filterwarnings("ignore:speech and text count equally")
+@pytest.mark.parametrize("trained", ["speech", "text"])
+def test_what_a_joined_model_met_is_what_either_of_its_models_met(
+    trained: str, corpus: Corpus, tmp_path: Path
+) -> None:
+    save_audio_classifier(tmp_path / "speech", "hubert")
+    save_text_classifier(tmp_path / "text", labels=LABELS)
+    table = corpus.table.assign(split=pd.Series(["train"] * 4))
+    TrainedOn.of(Corpus(table)).write(tmp_path / trained)
+    embed(f"{tmp_path}/speech+{tmp_path}/text", corpus, tmp_path / "e.parquet", device="cpu")
+    met = pd.read_parquet(tmp_path / "e.parquet")["trained_on"]
+    assert met.fillna("").tolist() == table["split"].fillna("").tolist()
+
+
 def test_the_command_says_in_a_line_how_models_are_joined(
     corpus: Corpus, tmp_path: Path, mmer: Callable[..., Outcome]
 ) -> None:

@@ -100,7 +100,7 @@ def calibrate(
         MMERError: the model answers no emotions, or `out` holds something else.
     """
     # Imported here: torch takes seconds to import, and reading a calibration does not need it.
-    from mmer.inference.backends.models import compose, names_of, trained_folder
+    from mmer.inference.backends.models import compose, names_of, trained_folders
     from mmer.inference.backends.models import model_folder as find_model_folder
     from mmer.inference.recognizer import EmotionRecognizer
 
@@ -120,7 +120,7 @@ def calibrate(
         recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
         recognizer.check_answers_emotions()
         answered = corpus.select(corpus.in_split(split))
-        trained = TrainedOn.read(trained_folder(folder))
+        trained = TrainedOn.read(*trained_folders(folder))
         seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
         if seen and not on_training:
             raise CorpusError(

@@ -32,7 +32,7 @@ from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_parquet
 from mmer.inference.backends.model_folder import model_hash
-from mmer.inference.backends.models import model_folder, trained_folder
+from mmer.inference.backends.models import model_folder, trained_folders
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trust.out_of_distribution import count_unlike
@@ -93,7 +93,7 @@ def measure(
     judged = _judged(corpus, recognizer, split, sample, seed)
     chosen = disturbances(_axes(axes, recognizer))
     vocabulary = training_words(corpus)
-    trained = TrainedOn.read(trained_folder(folder))
+    trained = TrainedOn.read(*trained_folders(folder))
     settings = RobustnessSettings(
         model=model_hash(folder),
         corpus=Path(corpus.source).name if corpus.source else "",

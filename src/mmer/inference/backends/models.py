@@ -189,10 +189,10 @@ def read_model_processor(folder: Path) -> Preprocessor:
     return composed_processor(composition, members)
 
 
-def trained_folder(folder: Path) -> Path:
-    """Return the folder of the model that hears the recordings: for a model made of others, of the first of them."""
+def trained_folders(folder: Path) -> list[Path]:
+    """Return the folders of the models that were trained: for a model made of others, theirs; the first one hears."""
     composition = read_composition(folder)
-    return folder if composition is None else one_model_folder(composition.models[0].model)
+    return [folder] if composition is None else [one_model_folder(each.model) for each in composition.models]
 
 
 def _member_folder(folder: Path, member: Member) -> Path:

@@ -19,7 +19,7 @@ from mmer.files.funasr_folder import is_funasr_folder
 from mmer.files.hub import hub_model
 from mmer.inference.backends.composition import FILE as COMPOSITION
 from mmer.inference.backends.model_folder import MODEL_TYPE, model_hash
-from mmer.inference.backends.models import model_folder
+from mmer.inference.backends.models import model_folder, trained_folders
 from mmer.inference.backends.network import CONFIG, Array
 from mmer.inference.embedding.functionals import COMPUTED, FUNCTIONALS, functionals_recognizer
 from mmer.inference.recognizer import EmotionRecognizer
@@ -124,7 +124,7 @@ def open_source(
         columns = (side,)
     if columns != (FUSED,):
         _keep(recognizer, level, pooling or "mean")
-    return Source(recognizer, columns, model_hash(folder), TrainedOn.read(folder))
+    return Source(recognizer, columns, model_hash(folder), TrainedOn.read(*trained_folders(folder)))
 
 
 def _encoder_side(folder: Path) -> Literal["speech", "text"] | None:

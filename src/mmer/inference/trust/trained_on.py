@@ -68,21 +68,22 @@ class TrainedOn:
         write_parquet(self.table, model_folder / FILE)
 
     @classmethod
-    def read(cls, model_folder: Path) -> Self | None:
-        """Read that of a model folder; None where there is none, as of models of earlier versions.
+    def read(cls, *model_folders: Path) -> Self | None:
+        """Read those of model folders, together; None where there is none, as of models of earlier versions.
 
         Raises:
-            CheckpointError: the file is damaged.
+            CheckpointError: a file is damaged.
         """
-        file = model_folder / FILE
-        if not file.is_file():
-            return None
-        try:
-            table = read_table(file)[["split", "sound", "words"]]
-        except (MMERError, KeyError) as error:
-            reason = one_line(error)
-            raise CheckpointError(f"{file} is damaged ({reason}); copy the model folder again") from None
-        return cls(table)
+        tables = []
+        for file in (folder / FILE for folder in model_folders):
+            if not file.is_file():
+                continue
+            try:
+                tables.append(read_table(file)[["split", "sound", "words"]])
+            except (MMERError, KeyError) as error:
+                reason = one_line(error)
+                raise CheckpointError(f"{file} is damaged ({reason}); copy the model folder again") from None
+        return cls(pd.concat(tables, ignore_index=True)) if tables else None
 
     def splits_of(self, corpus: Corpus, progress: Progress | None = None) -> pd.Series:
         """Find the split in which the model met each utterance of a corpus; null if it did not.
