@@ -38,6 +38,26 @@ def test_without_the_mask_these_encoders_do_leak(encoder: str) -> None:
     assert difference > 1e-2
 
 
+@pytest.mark.parametrize("layers", ["last", "weighted"])
+@pytest.mark.parametrize("encoder", SPEECH_ENCODERS)
+def test_clips_shorter_than_a_masked_span_are_not_masked(encoder: str, layers: str) -> None:
+    model = tiny_model(encoder, speech_layers=layers)
+    assert model.speech_encoder is not None
+    for module in model.speech_encoder.modules():
+        for name in ("dropout", "dropout_p", "p"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    inputs = speech_inputs(model, [1600, 1200])  # of 50 or 100 frames a second, and a span has 10
+    with torch.no_grad():
+        seen = model.encode(**inputs)[0]
+        model.speech_encoder.model.config.apply_spec_augment = True
+        learned = model.train().encode(**inputs)[0]
+    assert seen is not None
+    assert learned is not None
+    assert torch.equal(learned.mask, seen.mask)
+    torch.testing.assert_close(learned.hidden[seen.mask], seen.hidden[seen.mask], atol=1e-5, rtol=1e-4)
+
+
 def test_the_first_convolution_normalizes_each_clip_alone() -> None:
     """Values and gradients are those of the convolution and GroupNorm of PyTorch, of a clip without its padding."""
     model = tiny_model("wav2vec2-group")

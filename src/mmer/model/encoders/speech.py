@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -193,7 +194,8 @@ class SpeechEncoder(nn.Module):
             of the valid frames, (batch, frames) bool.
         """
         last_of, frame_mask = self._prepared(inputs, attention_mask, kept)
-        return self._read_states(last_of), frame_mask
+        frames = frame_mask.shape[1]  # without those of `_with_room_for_a_span`
+        return [states[:, :frames] for states in self._read_states(last_of)], frame_mask
 
     def frozen_states(self, inputs: Tensor, attention_mask: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Compute the hidden states that the frozen part gives, from which `forward` goes on.
@@ -241,9 +243,11 @@ class SpeechEncoder(nn.Module):
     ) -> tuple[Callable[[], Tensor], Tensor]:
         """Return what runs the layers and gives the last hidden states, and the mask of the valid frames."""
         if not self.has_convolutions:
-            frames = inputs[..., : inputs.shape[-1] - self.functionals]
+            frames, mask = self._with_room_for_a_span(
+                inputs[..., : inputs.shape[-1] - self.functionals], attention_mask
+            )
             return (
-                lambda: self.model(frames, attention_mask=attention_mask).last_hidden_state,
+                lambda: self.model(frames, attention_mask=mask).last_hidden_state,
                 attention_mask.bool(),
             )
         config, samples = self.model.config, attention_mask.sum(dim=-1)
@@ -256,6 +260,17 @@ class SpeechEncoder(nn.Module):
         else:
             extracted = self._convolve(inputs, samples)
         return lambda: self._transform(extracted, frame_mask), frame_mask
+
+    def _with_room_for_a_span(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Pad (batch, frames, channels) and its mask to the length of a span that SpecAugment masks.
+
+        transformers masks no span of a clip that is shorter, and refuses a batch in which all clips are.
+        """
+        config = self.model.config
+        missing = config.mask_time_length - frames.shape[1]
+        if not (self.model.training and config.apply_spec_augment) or missing <= 0:
+            return frames, mask
+        return F.pad(frames, (0, 0, 0, missing)), F.pad(mask, (0, missing))
 
     def _read_states(self, last_of: Callable[[], Tensor]) -> list[Tensor]:
         """Run the layers and return the hidden states that are read; `last_of` gives those of the last layer."""
@@ -305,6 +320,7 @@ class SpeechEncoder(nn.Module):
 
         The encoder's own `forward` does the same, but has no argument for lengths.
         """
+        extracted, frame_mask = self._with_room_for_a_span(extracted, frame_mask)
         projected = self.model.feature_projection(extracted)
         hidden = projected if isinstance(projected, Tensor) else projected[0]
         hidden = self.model._mask_hidden_states(hidden, attention_mask=frame_mask)
