@@ -1,5 +1,6 @@
 """Any model that a user can name: other labels, and two models joined."""
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -132,6 +133,19 @@ def test_speech_and_text_are_averaged_and_answer_alone(speech: Path, text: Path)
         assert (both.condition, only_speech.condition, only_text.condition) == ("both", "speech", "text")
     (failed,) = recognizer.predict([Utterance(None, None)])
     assert "neither a recording nor a transcript" in str(failed.error)
+
+
+@pytest.mark.filterwarnings("ignore:speech and text count equally")
+@pytest.mark.parametrize("plus", ["both", "speech", "text"])
+def test_a_plus_sign_in_the_name_of_a_folder_joins_nothing(
+    plus: str, speech: Path, text: Path, tmp_path: Path
+) -> None:
+    folders = {"speech": speech, "text": text}
+    for name, folder in list(folders.items()):
+        if plus in ("both", name):
+            folders[name] = shutil.copytree(folder, tmp_path / f"emotion+{name}" / "plus+")
+    joined = heard(f"{folders['speech']}+{folders['text']}")
+    assert joined == heard(f"{speech}+{text}")
 
 
 def test_what_cannot_be_joined_is_refused(speech: Path, text: Path, tmp_path: Path) -> None:

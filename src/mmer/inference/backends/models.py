@@ -11,6 +11,7 @@ from platformdirs import user_cache_path
 
 from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
+from mmer.files.hub import is_hub_name
 from mmer.files.writing import writable
 from mmer.inference.backends.bundle import one_model_folder
 from mmer.inference.backends.composition import (
@@ -77,9 +78,16 @@ def model_folder(
 
 
 def names_of(model: str | os.PathLike[str]) -> list[str]:
-    """Split SPEECH+TEXT; a path with a plus sign that exists is one name."""
+    """Split SPEECH+TEXT; a plus sign in a path that exists joins nothing."""
     name = Path(model).as_posix()
-    return [name] if Path(model).exists() else name.split("+")
+    if Path(model).exists():
+        return [name]
+    parts = name.split("+")
+    for number in range(1, len(parts)):
+        sides = ["+".join(parts[:number]), "+".join(parts[number:])]
+        if all(Path(side).exists() or is_hub_name(side) for side in sides):
+            return sides
+    return parts
 
 
 def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> tuple[Composition, list[str]]:
