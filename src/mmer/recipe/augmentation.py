@@ -36,7 +36,8 @@ class AugmentSpeech(Section):
 
 
 class AugmentText(Section):
-    """Changes to the words of the second view; at least one word always stays."""
+    """Changes to the words of the second view; at least one word always stays. A transcript that repeated words would
+    make too long for the text encoder stays as it is."""
 
     drop: Probability = 0.1
     """Probability that a word is left out."""

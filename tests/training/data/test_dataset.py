@@ -77,6 +77,21 @@ def test_utterances_get_different_views(tiny, corpus: Corpus):
     assert not equal(dataset[0]["augmented_features"], dataset[1]["augmented_features"])
 
 
+def test_words_are_not_repeated_beyond_what_the_text_encoder_reads(tiny, corpus: Corpus):
+    dataset = dataset_of(tiny("augment.text={drop: 0, swap: 0, repeat: 1}"), corpus)
+    processor, said = dataset.store.processor, [utterance.transcript for utterance in dataset.utterances]
+    tokens = [processor.tokenize([text])["input_ids"].shape[1] for text in said]
+    processor.tokenizer.model_max_length = longest = 2 * min(tokens) - 2  # of which two are special
+    seen = [dataset[i]["augmented_text"] for i in range(len(corpus))]
+    assert {len(text.split()) for text in said if text} == {3, 4}
+    for text, second, count in zip(said, seen, tokens, strict=True):
+        assert text is not None
+        twice = " ".join(word for word in text.split() for _ in range(2))
+        assert second == (twice if 2 * count - 2 <= longest else text)
+    assert {second == text for text, second in zip(said, seen, strict=True)} == {True, False}
+    Collator(processor)([dataset[i] for i in range(len(corpus))])
+
+
 @pytest.mark.parametrize(
     ("overrides", "training"),
     [(["objectives.augmented_contrastive_weight=0"], True), ([], False)],

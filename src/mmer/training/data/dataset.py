@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.views import View
+from mmer.errors import MMERError
 from mmer.features.statistics import FeatureStatistics
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
@@ -176,7 +177,13 @@ class SpeechEmotionDataset(Dataset[Item]):
         if not self._on_the_fly:
             return first
         changes = self.recipe.augment.text.model_dump()
-        return perturb(first, self._seed(utterance, "text"), **changes)
+        second = perturb(first, self._seed(utterance, "text"), **changes)
+        if second is not None and len(second) > len(first or ""):
+            try:
+                self.store.processor.tokenize([second])
+            except MMERError:
+                return first
+        return second
 
     def _changed(
         self, features: Features, utterance: TrainingUtterance, view: str, speaker: str | None
