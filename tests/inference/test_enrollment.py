@@ -86,6 +86,18 @@ def test_an_evaluation_does_not_call_them_unknown(
     assert figures.in_training["train"] == 3
 
 
+def test_a_model_with_other_labels_knows_its_own_speakers_and_those_of_its_model(
+    per_speaker: Path, clips: list[str], tmp_path: Path
+) -> None:
+    of_anna = corpus_of(clips[:2], ["anna", "anna"], tmp_path / "anna.parquet")
+    of_ben = corpus_of(clips[2:4], ["ben", "ben"], tmp_path / "ben.parquet")
+    enrolled = enroll(per_speaker, of_anna, tmp_path / "enrolled", console=quiet())
+    mapped = enroll(model_folder(enrolled, label_map="canonical"), of_ben, tmp_path / "both", console=quiet())
+    recognizer = EmotionRecognizer.from_pretrained(mapped)
+    assert set(recognizer.speakers) == {"anna", "ben"}
+    assert recognizer(clips[4], "la", speaker="ben").warnings == []
+
+
 def test_every_entrance_knows_them(per_speaker: Path, clips: list[str], tmp_path: Path) -> None:
     corpus = corpus_of(clips[:3], ["anna"] * 3, tmp_path / "clips.parquet")
     folder = enroll(per_speaker, corpus, tmp_path / "enrolled", console=quiet())

@@ -151,7 +151,10 @@ class EmotionRecognizer:
             calibration=calibration,
             training_sound=OutOfDistribution.of_model(hears) if processor.uses_speech else None,
         )
-        recognizer.speakers = read_known_speakers(hears, processor)
+        recognizer.speakers = {
+            **read_known_speakers(hears, processor),
+            **read_known_speakers(folder, processor),  # enrolled with other labels
+        }
         return recognizer
 
     @property
