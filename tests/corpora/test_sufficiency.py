@@ -42,7 +42,7 @@ def test_a_corpus_large_enough_has_none() -> None:
 def test_few_speakers(speakers: str, told: str) -> None:
     (said,) = shortcomings(made(speakers))
     assert told in said
-    assert "Record at least 3 speakers" in said
+    assert "record at least 3 speakers" in said
 
 
 def test_few_clips_name_where_there_are_fewest() -> None:
@@ -56,12 +56,12 @@ def test_few_clips_name_where_there_are_fewest() -> None:
 
 def test_an_emotion_that_a_speaker_lacks() -> None:
     (said,) = shortcomings(made(missing={"b": "sad"}))
-    assert said.startswith("b (sad) has no clip")
+    assert said.startswith("no clip for b (sad): ")
     (said,) = shortcomings(made(missing={"b": "sad"}), named=False)
-    assert said.startswith("1 pair of speaker and emotion has no clip")
+    assert said.startswith("no clip for 1 pair of speaker and emotion: ")
     (said,) = shortcomings(made("abcdefgh", missing=dict.fromkeys("abcdef", "calm")))
     assert said.startswith(
-        "a (calm), b (calm), c (calm) and 3 more pairs of speaker and emotion have no clip"
+        "no clip for a (calm), b (calm), c (calm) and 3 more pairs of speaker and emotion: "
     )
 
 
@@ -69,6 +69,17 @@ def test_the_same_sentences_in_every_emotion() -> None:
     (said,) = shortcomings(made(words="Sentence {clip}!"))
     assert "words cannot tell" in said
     assert shortcomings(made(words="")) == []
+
+
+@pytest.mark.parametrize(
+    "corpus",
+    [made("a"), made(missing={"b": "sad"}), made(clips=5), made(words="Sentence {clip}!")],
+)
+def test_notes_begin_small_and_have_no_full_stop(corpus: Corpus) -> None:
+    for said in shortcomings(corpus):
+        assert said[0].islower()
+        assert ". " not in said
+        assert not said.endswith(".")
 
 
 def test_one_emotion_or_no_speakers_are_the_business_of_other_messages() -> None:

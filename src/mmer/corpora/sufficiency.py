@@ -18,7 +18,7 @@ SAME_WORDS = 0.9
 
 
 def shortcomings(corpus: Corpus, *, named: bool = True) -> list[str]:
-    """List what a corpus cannot show because of its size, one sentence or two each, with what to record next.
+    """List what a corpus cannot show because of its size, as one note each, with what to record next.
 
     Args:
         corpus: the labeled utterances of a training run or of a cross-validation, all splits.
@@ -40,21 +40,21 @@ def _of_speakers(table: pd.DataFrame, emotions: list[str], named: bool) -> list[
     said = []
     if len(speakers) < FEWEST_SPEAKERS:
         said.append(
-            f"The corpus has {counted(len(speakers), 'speaker')}: figures say little about other voices. Record "
-            f"at least {FEWEST_SPEAKERS} speakers; more speakers help more than more clips."
+            f"the corpus has {counted(len(speakers), 'speaker')}: figures say little about other voices; record "
+            f"at least {FEWEST_SPEAKERS} speakers, which help more than more clips"
         )
     if absent := [pair for pair, count in clips.items() if not count]:
         said.append(
-            f"{_pairs(absent, named)} no clip: recall is not tested there, and a model may take the "
-            "speaker for an emotion. Record the missing emotions."
+            f"no clip for {_pairs(absent, named)}: recall is not tested there, and a model may take the speaker for "
+            "an emotion; record the missing emotions"
         )
     few = {pair: count for pair, count in clips.items() if 0 < count < FEWEST_CLIPS}
     if len(few) > len(clips) / 2:
         fewest = min(few, key=few.__getitem__)
         where = f"{', '.join(fewest)}: " if named else ""
         said.append(
-            f"Most speakers have fewer than {FEWEST_CLIPS} clips of an emotion (fewest: {where}{few[fewest]}). A "
-            "single clip moves the figures by points: compare models over all folds, by their intervals."
+            f"most speakers have fewer than {FEWEST_CLIPS} clips of an emotion (fewest: {where}{few[fewest]}), so a "
+            "single clip moves the figures by points; compare models over all folds, by their intervals"
         )
     return said
 
@@ -68,19 +68,14 @@ def _of_words(table: pd.DataFrame, emotions: list[str]) -> list[str]:
     if float((kinds > len(emotions) / 2).mean()) < SAME_WORDS:
         return []
     return [
-        "The same sentences are said in most emotions, so that words cannot tell the emotions apart: figures are those "
-        "of the voice."
+        "the same sentences are said in most emotions, so that words cannot tell the emotions apart: figures are those "
+        "of the voice"
     ]
 
 
 def _pairs(pairs: list[tuple[str, str]], named: bool) -> str:
-    have = "have" if len(pairs) > 1 else "has"
     if not named:
-        return f"{counted(len(pairs), 'pair')} of speaker and emotion {have}"
+        return f"{counted(len(pairs), 'pair')} of speaker and emotion"
     first = ", ".join(f"{speaker} ({emotion})" for speaker, emotion in pairs[:NAMED])
-    more = (
-        f" and {counted(len(pairs) - NAMED, 'more pair')} of speaker and emotion"
-        if len(pairs) > NAMED
-        else ""
-    )
-    return f"{first}{more} {have}"
+    more = len(pairs) - NAMED
+    return f"{first} and {counted(more, 'more pair')} of speaker and emotion" if more > 0 else first

@@ -51,7 +51,7 @@ def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group
         shown = "" if recall is None else f"{recall:.1%}"
         classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures.labels))
     notes = dict.fromkeys(found.note for found in intervals.values() if found.note)
-    return Group(overall, *(Text(note, style="yellow") for note in notes), classes)
+    return Group(overall, *(Text(f"note: {note}", style="yellow") for note in notes), classes)
 
 
 def figure_tables(figures: Evaluation) -> Group:

@@ -182,18 +182,17 @@ def summary(folder: Path, metrics: RunMetrics, skipped: pd.DataFrame) -> Group:
     if metrics.expected is not None:
         parts.append(Text(metrics.expected.told()))
     if selection == "test":
-        note = "The epoch was chosen on the test split: every figure of it is optimistic."
+        note = "warning: the epoch was chosen on the test split: every figure of it is optimistic"
         if metrics.selection_bias is None:
-            note += " By how much is not known without a validation split (protocol.validation)."
+            note += "; by how much is not known without a validation split (protocol.validation)"
         parts.append(Text(note, style="yellow"))
         if metrics.selection_bias is not None:
             parts.append(bias_table(metrics.selection_bias))
     parts += [Text(line) for line in skipped_lines(skipped)]
     if metrics.infinite_ctc:
-        share = f"{metrics.infinite_ctc} times in training"
-        parts.append(
-            Text(f"CTC had no alignment for a transcript {share}: more characters than the clip has frames.")
-        )
+        found = counted(metrics.infinite_ctc, "time")
+        why = "the transcript has more characters than the clip has frames"
+        parts.append(Text(f"note: CTC found no alignment {found} in training: {why}"))
     files = Table.grid(padding=(0, 2))
     for name, content in CONTENT.items():
         if (folder / name).exists():

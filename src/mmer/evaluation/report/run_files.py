@@ -259,7 +259,8 @@ def warnings(run: Run, *, named: bool = True) -> list[str]:
             f"{share:.1%} of the tested transcripts are said, word for word, in training too: "
             "words may be remembered, not understood."
         )
-    return [*said, *shortcomings(run.corpus, named=named)]
+    notes = shortcomings(run.corpus, named=named)
+    return [*said, *(f"{note[0].upper()}{note[1:]}." for note in notes)]
 
 
 def _model(run: Run) -> str:

@@ -316,5 +316,6 @@ def explanation_tables(explanation: Explanation) -> Group:
     difference = told.answer - told.baseline
     parts.append(Text(f"{' and '.join(sides)} of {difference:+z.2f} above average sound and average words"))
     parts += [Text(f"{name}: {changed.change}") for name, changed in explanation.counterfactuals.items()]
-    notes = [*prediction.warnings, *explanation.notes]
+    notes = [f"warning: {warning}" for warning in prediction.warnings]
+    notes += [f"note: {note}" for note in explanation.notes]
     return Group(*parts, *(Text(note, style="yellow") for note in notes))

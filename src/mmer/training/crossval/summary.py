@@ -45,11 +45,13 @@ def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group
     first = ends[0]
     table.add_row(f"{first.confidence:.0%} interval", f"{first.clusters} {first.cluster}s", *between)
     parts: list[Any] = [table]
-    parts += [Text(note, style="yellow") for note in dict.fromkeys(end.note for end in ends) if note]
+    parts += [
+        Text(f"note: {note}", style="yellow") for note in dict.fromkeys(end.note for end in ends) if note
+    ]
     if metrics.selection == "test":
-        note = "The epochs were chosen on the test folds: every figure is optimistic."
+        note = "warning: the epochs were chosen on the test folds: every figure is optimistic"
         if metrics.selection_bias is None:
-            note += " By how much is not known without validation groups (protocol.validation)."
+            note += "; by how much is not known without validation groups (protocol.validation)"
         parts.append(Text(note, style="yellow"))
     if metrics.selection_bias is not None:
         parts.append(bias_table(metrics.selection_bias))
