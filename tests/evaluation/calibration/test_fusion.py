@@ -1,5 +1,6 @@
 """Late fusion is fitted on labeled utterances and kept in a folder."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def test_the_model_that_knows_is_weighed_more(folder: Path, tmp_path: Path) -> N
     assert calibration is not None
     assert set(calibration.conditions) == {"both", "speech", "text"}
     assert "fitted on the same utterances" in str(calibration.note)
+    assert "only one of the models knows frustrated, fearful, which are left out" in str(calibration.note)
+    assert "count equally" not in str(calibration.note)
     judged = CliRunner().invoke(app, ["evaluate", str(out), str(folder / "corpus.csv")])
     assert judged.exit_code == 0, judged.output
     assert "counts equally" not in judged.output
@@ -86,7 +89,8 @@ def test_the_model_that_knows_is_weighed_more(folder: Path, tmp_path: Path) -> N
 def test_a_published_model_is_calibrated_in_its_folder_or_elsewhere(folder: Path, tmp_path: Path) -> None:
     corpus = Corpus.read(folder / "corpus.csv")
     out = tmp_path / "calibrated"
-    calibrate(folder / "text", corpus, out=out, label_map="four")
+    calibration = calibrate(folder / "text", corpus, out=out, label_map="four")
+    assert "labels left out, since the label map does not name them: fear" in str(calibration.note)
     recognizer = EmotionRecognizer.from_pretrained(out, "cpu")
     assert recognizer.calibration is not None
     assert recognizer.labels == LABELS
@@ -121,8 +125,10 @@ def test_what_either_model_learned_from_is_not_calibrated_on(
         shutil.copytree(folder / name, tmp_path / name)
     corpus = Corpus.read(folder / "corpus.csv")
     TrainedOn.of(Corpus(corpus.table.assign(split="train"))).write(tmp_path / trained)
-    with pytest.raises(CorpusError, match="48 of 48 utterances are in the training data"):
-        calibrate(f"{tmp_path}/speech+{tmp_path}/text", corpus, out=tmp_path / "out")
+    model = f"{tmp_path}/speech+{tmp_path}/text"
+    told = f"48 of 48 utterances are in the training data of {model}, on which"
+    with pytest.raises(CorpusError, match=re.escape(told)):
+        calibrate(model, corpus, out=tmp_path / "out")
 
 
 def test_fitted_weights_and_temperatures_by_hand() -> None:

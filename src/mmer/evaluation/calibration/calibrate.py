@@ -100,18 +100,19 @@ def calibrate(
         MMERError: the model answers no emotions, or `out` holds something else.
     """
     # Imported here: torch takes seconds to import, and reading a calibration does not need it.
-    from mmer.inference.backends.models import compose, names_of, trained_folders
+    from mmer.inference.backends.models import EQUAL, compose, names_of, trained_folders
     from mmer.inference.backends.models import model_folder as find_model_folder
     from mmer.inference.recognizer import EmotionRecognizer
 
-    composition = None
+    composition, notes = None, [note] if note else []
     if out is None:
         target = folder = Path(model_folder)
         if not target.is_dir():
             _check_own_folder(model_folder, label_map)
     else:
         check_own_folder(out, "a calibrated model", MODELS)
-        composition, _ = compose(names_of(model_folder), label_map)
+        composition, told = compose(names_of(model_folder), label_map)
+        notes += [line for line in told if line != EQUAL]
         target, folder = out, find_model_folder(model_folder, label_map=label_map, note=lambda line: None)
     check_output_folder(target)
     with only_writer(target.resolve(), "calibrate"):
@@ -124,9 +125,9 @@ def calibrate(
         seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
         if seen and not on_training:
             raise CorpusError(
-                f"{counted(seen, 'utterance', 'is', 'are', of=len(answered))} in the training data of {folder}, "
-                "on which the "
-                "model is overconfident; calibrate on other utterances, or use these with ",
+                f"{counted(seen, 'utterance', 'is', 'are', of=len(answered))} in the training data of "
+                f"{model_folder}, on which the model is overconfident; calibrate on other utterances, or use "
+                "these with ",
                 Parameter("on_training", True),
             )
         with KeptSound() as kept:
@@ -137,7 +138,7 @@ def calibrate(
                 speakers=recognizer.speakers_among(answered, corpus, kept),
                 kept=kept,
             )
-            answers, notes = list(predictions), [note] if note else []
+            answers = list(predictions)
         if composition is not None and len(composition.models) == 2:
             composition, answers = fit_fusion(composition, answers, answered, split)
             methods = ("none",)
@@ -247,8 +248,8 @@ def fit(
         failed = next((prediction.error for prediction in predictions if prediction.error), None)
         raise CorpusError(
             f"{counted(most, 'utterance', 'has', 'have', of=len(predictions))} an answer and an emotion that the "
-            f"model knows ({', '.join(labels)}); calibration needs {FEWEST}. Add more, or rename the emotions"
-            + (f"; the first error: {failed}" if failed else "")
+            f"model knows ({', '.join(labels)}); calibration needs {FEWEST}. Add more, or rename the emotions "
+            "or the labels of the model" + (f"; the first error: {failed}" if failed else "")
         )
     return fitted
 
