@@ -337,7 +337,7 @@ def test_selection_on_test_marks_the_run(tiny, tmp_path: Path):
     assert run.metrics.selection_bias is None
     assert "chosen on test" in printed(console)
     told = " ".join(printed(console).split())
-    assert "optimistic. By how much is not known without a validation split" in told
+    assert "optimistic; by how much is not known without a validation split" in told
 
 
 METERED = ["protocol={selection: test, validation: [C]}", "training.epochs=4", "training.learning_rate=0.02"]
@@ -385,7 +385,7 @@ def test_selection_bias_is_that_of_the_log(metered: tuple[TrainingRun, str, Path
         f"chosen on validation ({by_validation})",
         f"{100 * bias.validation_selected.accuracy:.1f}%",
         f"{100 * bias.difference.balanced_accuracy:+.1f}",
-        "every figure of it is optimistic.",
+        "every figure of it is optimistic",
     ):
         assert shown in text
     for kept, epoch in (("model", by_test), ("validation_selected", by_validation)):
