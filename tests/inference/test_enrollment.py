@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from consoles import quiet
 from inference.conftest import save_model
 from published_models import save_audio_classifier
-from rich.console import Console
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError
@@ -32,10 +32,6 @@ def corpus_of(paths: list[str], speakers: list[str | None], table: Path) -> Path
     rows = {"utterance_id": [Path(path).stem for path in paths], "audio_path": paths}
     Corpus(pd.DataFrame({**rows, "speaker": speakers})).write(table)
     return table
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=300)
 
 
 def test_a_single_clip_is_answered_as_among_all_enrolled(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from consoles import quiet
 from interrupting import Interrupting
 from rich.console import Console
 
@@ -17,10 +18,6 @@ from mmer.recipe.schema import Recipe
 from mmer.training.crossval.baseline_runs import cross_validate_baseline
 from mmer.training.crossval.crossval import cross_validate
 from mmer.training.run import train
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=200)
 
 
 def printed(console: Console) -> str:

@@ -1,10 +1,10 @@
 """Runs with LoRA: interrupted ones, what they keep, what cannot be."""
 
-import io
 from pathlib import Path
 
 import pytest
 import torch
+from consoles import quiet
 from interrupting import Interrupting
 from rich.console import Console
 from safetensors.torch import load_file
@@ -23,10 +23,6 @@ LORA = [
 @pytest.fixture
 def recipe(tiny, reader: Path) -> Recipe:
     return tiny(f"model.text.encoder={reader}", "training.epochs=2", *LORA)
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 def kept(run: TrainingRun) -> dict[str, torch.Tensor]:

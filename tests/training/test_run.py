@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import drawn
+from consoles import quiet
 from filelock import FileLock
 from interrupting import Interrupting
 from PIL import Image
@@ -40,10 +41,6 @@ LIVELY = [
 ]
 # Enough to learn the tones.
 LEARNING = ["training.epochs=4", "training.learning_rate=5e-3"]
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=110)
 
 
 def printed(console: Console) -> str:

@@ -1,6 +1,5 @@
 """Weights & Biases and MLflow beside training: really run where they are installed, and never the end of a training."""
 
-import io
 import sys
 import types
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from consoles import quiet
 from transformers import TrainerCallback
 
 from mmer.errors import MissingExtraError, TrainingError
@@ -18,10 +17,6 @@ from mmer.training import trackers
 from mmer.training.run import train
 
 Tiny = Callable[..., Recipe]
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 import torch
 from commands import SMALL, make_recordings, run, train_folds_here, undrawn
-from rich.console import Console
+from consoles import quiet
 
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import Picture
@@ -43,10 +43,6 @@ NASTY = ' <script>alert("1")</script> 50% of $x_1$ | & #{~^} \\end{table}'
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 TEST = "ben & <b>"
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO())
 
 
 class Page(HTMLParser):

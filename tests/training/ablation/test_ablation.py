@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import train_folds_here
+from consoles import quiet
 from PIL import Image
 from rich.console import Console, RenderableType
 
@@ -29,10 +30,6 @@ from mmer.training.ablation.rows import ROWS, learns, row_recipe
 from mmer.training.crossval import crossval
 from mmer.training.crossval.baseline_runs import baseline_of, cross_validate_baseline
 from mmer.training.data.preparation import prepare
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=150)
 
 
 def printed(content: RenderableType) -> str:

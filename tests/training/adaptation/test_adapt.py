@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import run
+from consoles import quiet
 from inference.conftest import raise_first_logit
 from interrupting import Interrupting
 from published_models import save_audio_classifier, save_text_classifier
@@ -39,10 +40,6 @@ from mmer.training.starting_model import starting_model
 
 SHORT = ["training.epochs=2", "protocol.refit=false", "data.rehearsal=null"]
 ONE_EPOCH = ["training.epochs=1", *SHORT[1:]]
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=200)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Outcome
+from consoles import quiet
 from emotion2vec_rule import write_release
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,10 +52,6 @@ MODELS: dict[str, Callable[[Path], Path]] = {
 def told_by(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=200)
 
 
 def own(tones: Path, folder: Path, **columns: Any) -> Path:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 from commands import train_folds_here
+from consoles import quiet
 from processes import Process
 from rich.console import Console
 from safetensors.torch import load_file
@@ -38,10 +39,6 @@ from mmer.training.run import train
 
 LAST = "protocol={test: [], selection: last, validation: 0}"
 EPOCHS = 6
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=110)
 
 
 def printed(console: Console) -> str:

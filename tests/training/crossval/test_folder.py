@@ -1,6 +1,5 @@
 """The folder of a cross-validation before a fold is trained: its folds, their recipes, and what is refused."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -8,17 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
+from consoles import quiet
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.folds import Folds
 from mmer.errors import CorpusError, RecipeError
 from mmer.recipe.schema import Recipe, load_recipe
 from mmer.training.crossval.crossval import cross_validate
-
-
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=110)
 
 
 def prepared(recipe: Recipe, out: Path) -> tuple[Folds, dict[str, Recipe]]:

@@ -1,0 +1,10 @@
+"""Consoles of tests."""
+
+import io
+
+from rich.console import Console
+
+
+def quiet() -> Console:
+    """Return a console that keeps to itself what it is told, and breaks no line of it."""
+    return Console(file=io.StringIO(), width=200)
