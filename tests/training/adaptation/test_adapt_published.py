@@ -117,6 +117,21 @@ def test_labels_that_the_model_knows_come_first_under_the_names_of_the_corpus(
     assert "of one speaker alone" not in told
 
 
+@pytest.mark.parametrize("published", ["angry", "ang", "Anger"])
+def test_a_label_is_known_however_model_and_corpus_spell_it(
+    published: str, tones: Path, tmp_path: Path
+) -> None:
+    folder = save_audio_classifier(tmp_path / "published", "hubert", labels=[published, "sad", "joy"])
+    spelled = Corpus.read(tones).table["emotion"].replace("angry", "anger")
+    console = quiet()
+    adapted = adapt_published(
+        folder, own(tones, tmp_path, emotion=spelled), tmp_path / "out", console=console
+    )
+    assert EmotionRecognizer.from_pretrained(adapted, "cpu").labels == ["anger", "sad", "calm"]
+    assert "new labels, learned from these clips alone: calm" in told_by(console)
+    assert "no clip is joy, so" in told_by(console)
+
+
 def test_what_it_is_worth_is_told_beside_what_was_published(
     adapted: tuple[Path, str], hubert: Path, tones: Path
 ) -> None:

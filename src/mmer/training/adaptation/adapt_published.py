@@ -227,10 +227,11 @@ def _is_complete(asked: PublishedAdaptation, out: Path) -> bool:
 
 
 def _known(recognizer: EmotionRecognizer, corpus: Corpus) -> list[str]:
-    """Name the labels of a model as the corpus does: as they are, or by their canonical names."""
-    labels, said = recognizer.labels, set(corpus.table["emotion"])
+    """Name the labels of a model as the corpus does, which may write the same emotion in another way."""
+    labels, said = recognizer.labels, sorted(set(corpus.table["emotion"].dropna()))
+    spelled = dict(zip(new_labels(said, "canonical").names, said, strict=True))
     named = [
-        label if label in said or canonical not in said else canonical
+        label if label in said else spelled.get(canonical, label)
         for label, canonical in zip(labels, new_labels(labels, "canonical").names, strict=True)
     ]
     # Of two labels with the same name, the first has it.
