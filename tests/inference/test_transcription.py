@@ -161,6 +161,21 @@ def test_who_cannot_read_or_hear(recognizer_of: Callable[..., EmotionRecognizer]
         EmotionRecognizer.from_pretrained(model_folder, "cpu", "ctc")
 
 
+def test_words_for_a_model_that_only_listens(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clips: Sequence[str]
+) -> None:
+    told = "mmer: what is said makes no difference: this model only listens\n"
+    deaf, both = save_model(tmp_path / "speech", fusion="speech"), save_model(tmp_path / "both")
+    for command in ("predict", "explain"):
+        for model, words, expected in (
+            (deaf, ["--transcript", "What a day"], 1),
+            (deaf, [], 0),
+            (both, ["--transcript", "What a day"], 0),
+        ):
+            done = run(capfd, monkeypatch, [command, model, clips[0], *words])
+            assert (done.code, done.err.count(told)) == (0, expected)
+
+
 def test_a_recognizer_that_cannot_be_loaded_is_one_line(
     model_folder: Path,
     tmp_path: Path,

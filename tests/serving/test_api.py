@@ -456,6 +456,17 @@ def test_a_speaker_is_named_to_a_model_that_standardizes_none(url: str, clips: l
         assert (told in answer.json()["warnings"]) == (speaker is not None)
 
 
+def test_words_for_a_model_that_only_listens(
+    service: Service, tmp_path: Path, clips: list[Path], url: str
+) -> None:
+    folder = save_model(tmp_path, fusion="speech")
+    deaf = service(lambda: EmotionRecognizer.from_pretrained(folder, device="cpu"))
+    told, sound = "what is said makes no difference: this model only listens", clips[0].read_bytes()
+    assert told in post(deaf, sound, transcript="What a day").json()["warnings"]
+    assert told not in post(deaf, sound).json()["warnings"]
+    assert told not in post(url, sound, transcript="What a day").json()["warnings"]
+
+
 def test_a_speaker_is_named(
     service: Callable[..., str], per_speaker: EmotionRecognizer, clips: list[Path]
 ) -> None:

@@ -121,6 +121,7 @@ def explain(
     from mmer.inference.explain.explanation import check_target, explanation_tables, write
     from mmer.inference.inputs import Utterance
     from mmer.inference.recognizer import EmotionRecognizer
+    from mmer.inference.transcription import TRANSCRIPT_NOT_USED
 
     if clip is None and transcript is None:
         raise MMERError(
@@ -128,6 +129,8 @@ def explain(
         )
     check_target(out, [model, *([] if clip is None else [clip])])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    if transcript is not None and not recognizer.processor.uses_text:
+        tell(f"mmer: {TRANSCRIPT_NOT_USED}")
     name = None if clip is not None else "transcript"
     utterance = Utterance(None if clip is None else str(clip), transcript, utterance_id=name)
     with messages().status("explaining"):

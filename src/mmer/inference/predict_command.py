@@ -25,6 +25,7 @@ from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.prediction import AnswerFault, Prediction, check_output, write_each, write_predictions
 from mmer.inference.prediction_table import PredictionTable
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.transcription import TRANSCRIPT_NOT_USED
 from mmer.inference.trust.abstention import Abstention
 from mmer.plain_text import counted
 
@@ -94,6 +95,8 @@ def predict_paths(
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     if one_speaker and not recognizer.processor.per_speaker:
         tell(f"mmer: {SPEAKER_NOT_USED}", console)
+    if transcript is not None and not recognizer.processor.uses_text:
+        tell(f"mmer: {TRANSCRIPT_NOT_USED}", console)
     abstain = Abstention(recognizer.calibration, min_confidence, coverage, by_class)
     for note in abstain.notes:
         tell(f"mmer: {note}", console)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["given", "none", "ctc", "whisper"]
 WHISPER_WINDOW = 30.0
 """Seconds that Whisper transcribes at a time; it needs time stamps to move through a longer recording."""
+TRANSCRIPT_NOT_USED = "what is said makes no difference: this model only listens"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.inference.known_speakers import SPEAKER_NOT_USED
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.inference.transcription import TRANSCRIPT_NOT_USED
 from mmer.plain_text import one_line, shortened
 from mmer.serving.access_log import AccessLog
 from mmer.serving.admission import Admission, RateLimit
@@ -133,6 +134,8 @@ def create_app(
             raise HTTPException(422, str(error)) from None
         if question.speaker is not None and not recognizer.processor.per_speaker:
             answer.warnings.append(SPEAKER_NOT_USED)
+        if question.transcript is not None and not recognizer.processor.uses_text:
+            answer.warnings.append(TRANSCRIPT_NOT_USED)
         return answer
 
     add_predict_batch(app, service)
