@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mmer.errors import CheckpointError, Parameter
+from mmer.errors import CheckpointError
 from mmer.files.funasr_folder import is_funasr_folder
 
 Kind = Literal["audio", "emotion2vec", "speech head", "text"]
@@ -66,7 +66,6 @@ def check_named(labels: Sequence[str], folder: Path) -> None:
         numbered = " to ".join(dict.fromkeys((nameless[0], nameless[-1])))
         raise CheckpointError(
             f"the model in {folder} calls {len(nameless)} of its labels {numbered}, which says no "
-            "emotion; give a .yaml file with an entry such as "
-            f"{nameless[0]}: angry for each, in the order that its authors state, as ",
-            Parameter("model_labels"),
+            "emotion; name each in id2label of its config.json, or give a label map, a .yaml file with an entry such "
+            f"as {nameless[0]}: angry for each, in the order that its authors state"
         )
