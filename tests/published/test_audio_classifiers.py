@@ -264,6 +264,14 @@ def test_spectrograms_of_another_size_are_refused(
         ),
         (adapter_alone, "holds adapter_config.json, an adapter to other weights.*merge_and_unload of peft"),
         (without_head, r"model.safetensors lacks classifier.weight, while it holds classifier.dense.weight"),
+        (
+            changed(num_hidden_layers=1),
+            r"safetensors holds wav2vec2.encoder.layers.1.attention.* more, of layers that config.json does not",
+        ),
+        (
+            changed(hidden_size=33),
+            r"\d cannot be read, it may be damaged \(ValueError: in_channels",
+        ),
         (renumbered, r"calls 5 of its labels LABEL_0 to LABEL_4"),
         (enlarged, r"describes a larger network than there are weights"),
         (pickled_code, r"pytorch_model.bin cannot be read"),

@@ -1,5 +1,6 @@
 """Text classifiers of transformers read the transcript, with the values of its pipeline."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from published_models import SENTENCES, TEXT, TEXT_LABELS, TEXT_SIZES, assert_refused, save_text_classifier
 from transformers import AutoTokenizer, XmodConfig, XmodForSequenceClassification, pipeline
 
-from mmer.errors import CheckpointError
+from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer
 from mmer.inference.inputs import Utterance
 from mmer.published import text_classifiers
@@ -64,6 +65,17 @@ def test_a_network_that_needs_more_than_tokens_is_refused(tmp_path: Path) -> Non
     config.id2label = dict(enumerate(TEXT_LABELS))
     XmodForSequenceClassification(config).save_pretrained(tmp_path)
     assert_refused(tmp_path, "its network fails on a made transcript .Input language unknown")
+
+
+def test_a_transcript_that_is_too_long_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = EmotionRecognizer.from_pretrained(save_text_classifier(tmp_path), "cpu")
+    recognizer.processor.tokenizer.model_max_length = 5
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with pytest.raises(MMERError, match="13 tokens and the text encoder reads 5"):
+        recognizer(None, READ[0])
+    assert not caplog.records
 
 
 def test_scores_of_several_labels_are_divided_by_their_sum(tmp_path: Path) -> None:

@@ -323,7 +323,9 @@ class Preprocessor:
                 f"{max(texts, key=len)[:60]!r}...; split the recording"
             )
         try:
-            encoded = self.tokenizer(texts, padding=True, padding_side="right", return_tensors="np")
+            encoded = self.tokenizer(
+                texts, padding=True, padding_side="right", return_tensors="np", verbose=False
+            )
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # a panic in Rust is no Exception

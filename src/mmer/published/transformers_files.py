@@ -28,6 +28,8 @@ _WEIGHTS = (
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 """Files that hold or list the weights, in the order in which transformers looks for them."""
+_LAYER = re.compile(r"\.\d+\.")
+"""Number of a layer in the name of a weight."""
 _NOT_USED = re.compile(r"(^|\.)masked_spec_embed$")
 """Weights of training alone."""
 
@@ -185,7 +187,8 @@ def load_weights(folder: Path, kind: Any) -> Any:
             f"model folder {folder} is not complete: it holds no {' or '.join(_WEIGHTS[::2])}"
         )
     shapes = _shapes(weights)
-    with damaged_file(weights), silent_transformers(), no_larger_than(shapes, weights):
+    # A network that cannot be built is as often the fault of config.json.
+    with damaged_file(folder), silent_transformers(), no_larger_than(shapes, weights):
         model, report = kind.from_pretrained(
             folder,
             config=network_config(folder),
@@ -194,22 +197,23 @@ def load_weights(folder: Path, kind: Any) -> Any:
             local_files_only=True,
             dtype=torch.float32,
         )
-    _check_report(weights, report, model.config.num_labels)
+    _check_report(weights, report, model)
     check_finite(model, weights)
     return model
 
 
-def _check_report(weights: Path, report: Mapping[str, Any], labels: int) -> None:
-    """Refuse a checkpoint that leaves weights of the network random.
+def _check_report(weights: Path, report: Mapping[str, Any], model: Any) -> None:
+    """Refuse a checkpoint that leaves weights of the network random, or that has more layers.
 
     Args:
         weights: the file.
         report: of transformers, about loading it.
-        labels: number of them in config.json.
+        model: the network as config.json describes it.
 
     Raises:
         CheckpointError: it does; the message names weights.
     """
+    labels = model.config.num_labels
     if mismatched := sorted(
         (key, tuple(found), tuple(wanted)) for key, found, wanted in report["mismatched_keys"]
     ):
@@ -229,6 +233,11 @@ def _check_report(weights: Path, report: Mapping[str, Any], labels: int) -> None
         raise CheckpointError(
             f"{weights} lacks {_some(missing)}{beside}; they would stay random, and so would the answers: give a "
             "complete checkpoint of this class"
+        )
+    layers = {_LAYER.sub(".", name) for name, _ in model.named_parameters()}
+    if more := sorted(key for key in report["unexpected_keys"] if _LAYER.sub(".", key) in layers):
+        raise CheckpointError(
+            f"{weights} holds {_some(more)}, of layers that {CONFIG} does not describe; they are not of the same model"
         )
 
 
