@@ -18,6 +18,7 @@ from mmer.model.encoders.speech import frozen_below
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import TRAINER_STATE, RunFolder
+from mmer.training.data import speech_cache, text_cache
 from mmer.training.starting_model import starting_config
 
 REFIT = "refit"
@@ -126,12 +127,14 @@ def _size(bytes_on_disk: int) -> str:
 
 
 def prune(folder: Path) -> None:
-    """Remove the checkpoints of a finished run, except the training log in the newest.
+    """Remove the caches and the checkpoints of a finished run, except the training log in the newest.
 
     Args:
         folder: the run folder, which holds the models.
     """
     for stage in (folder, folder / REFIT):
+        for cache in (speech_cache.FOLDER, text_cache.FOLDER):
+            shutil.rmtree(stage / cache, ignore_errors=True)
         newest_first = RunFolder(stage).checkpoints
         for checkpoint in newest_first[1:]:
             shutil.rmtree(checkpoint)

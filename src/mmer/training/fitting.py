@@ -1,6 +1,5 @@
 """Training to the last epoch, and refitting on training and validation together."""
 
-import shutil
 from pathlib import Path
 
 from accelerate import PartialState
@@ -46,7 +45,7 @@ from mmer.training.progress import TrainingProgress
 from mmer.training.pull_to_start import PullToStart
 from mmer.training.selection import best_step, epoch_of, is_over
 from mmer.training.starting_model import starting_model
-from mmer.training.trainer import TEXT_CACHE, MMERTrainer
+from mmer.training.trainer import MMERTrainer
 
 
 def fit(
@@ -214,7 +213,6 @@ def refit(
             console,
             schedule_epochs=chosen.num_train_epochs,
         )
-    shutil.rmtree(stage / TEXT_CACHE, ignore_errors=True)
 
 
 def is_cached(recipe: Recipe, encoder: SpeechEncoder | None) -> bool:

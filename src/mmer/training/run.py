@@ -1,6 +1,5 @@
 """One training run, from recipe to evaluated model."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +40,6 @@ from mmer.training.progress import summary
 from mmer.training.selection import is_over
 from mmer.training.software import note_changes, versions_now
 from mmer.training.starting_model import check_start
-from mmer.training.trainer import TEXT_CACHE
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,6 @@ def train(
                 metrics = judge_run(recipe, preparation, folder, state, speech_caches, console)
                 counts = dict(views.counts) if views else None
                 replace(metrics, **shared, views=counts, expected=expected).write(metrics_file)
-                shutil.rmtree(folder / TEXT_CACHE, ignore_errors=True)
             process.wait_for_everyone()
     if process.is_main_process:
         prune(folder)

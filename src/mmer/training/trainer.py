@@ -39,6 +39,7 @@ from mmer.training.arguments import training_arguments
 from mmer.training.checkpoints import reading_checkpoint
 from mmer.training.data.dataset import Batch, Collator, SpeechEmotionDataset
 from mmer.training.data.order import EpochSampler
+from mmer.training.data.text_cache import FOLDER as TEXT_CACHE
 from mmer.training.data.text_cache import KeyedCollator, TextCache
 from mmer.training.gradient_shares import PREFIX, gradient_shares
 from mmer.training.non_finite import Suspects, found_out, suspects
@@ -54,8 +55,6 @@ from mmer.training.selection import (
 )
 from mmer.training.trackers import Tracker
 
-TEXT_CACHE = "text_cache"
-"""Subfolder of a run for hidden states of transcripts during training."""
 SIMILAR = 8
 """Utterances of similar length that a processor computes together."""
 

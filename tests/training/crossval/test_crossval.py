@@ -105,11 +105,18 @@ def killed(
 
 @pytest.fixture(scope="module")
 def resumed(recipe: Recipe, killed: tuple[Path, str, dict[str, int]]) -> tuple[CrossValidation, str]:
-    """The same cross-validation taken up again, in this process, and what it printed."""
+    """The same cross-validation taken up again, in this process, and what it printed.
+
+    A fold is as if it had been killed after its last file was written.
+    """
+    left = killed[0] / "folds" / "a" / "text_cache"
+    left.mkdir()
     console = quiet()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crossval, "train_folds", train_folds_here)
-        return cross_validate(recipe, killed[0], console=console), printed(console)
+        found = cross_validate(recipe, killed[0], console=console)
+    assert not left.exists()
+    return found, printed(console)
 
 
 def test_a_killed_fold_is_reported_after_the_others_finished(killed: tuple[Path, str, dict[str, int]]):

@@ -19,7 +19,7 @@ from mmer.model.build import fusion_note
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
-from mmer.training.checkpoints import check_space, space_needed
+from mmer.training.checkpoints import check_space, prune, space_needed
 from mmer.training.crossval.combine import combine_folds
 from mmer.training.crossval.fold_runs import train_folds
 from mmer.training.crossval.folder import open_folds
@@ -102,6 +102,8 @@ def cross_validate(
         raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
     metrics = None
     if finished := _finished(folder, names):
+        for name in finished:  # a fold that was killed after its last file was written is not begun again
+            prune(folder / "folds" / name)
         metrics = combine_folds(folder, recipe, made, finished)
         console.print(summary(folder, made, metrics))
         run = read_run(folder)

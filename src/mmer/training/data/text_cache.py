@@ -31,6 +31,8 @@ _RECORD = np.dtype(
     [("key", "V16"), ("offset", "<i8"), ("tokens", "<i4"), ("epoch", "<i4"), ("checksum", "<u4")], align=False
 )
 _VIEWS = ("", "augmented_")
+FOLDER = "text_cache"
+"""Subfolder of a run for the caches during training."""
 Key = tuple[bytes, int]
 """Key of a text: hash and number of its token ids."""
 
