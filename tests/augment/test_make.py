@@ -179,6 +179,19 @@ def test_a_line_cut_off_is_made_again(table, tmp_path):
     assert journal.read_bytes() == whole
 
 
+def test_a_recording_that_is_gone_is_made_again(table, tmp_path):
+    corpus = Corpus(table)
+    before = make_views(corpus, tmp_path / "v", [ESpeakVoices()])
+    whole = files_of(tmp_path / "v")
+    gone, *others = sorted((tmp_path / "v" / "audio").iterdir())
+    gone.unlink()
+    times = [path.stat().st_mtime_ns for path in others]
+    assert make_views(corpus, tmp_path / "v", [ESpeakVoices()]) == before
+    assert files_of(tmp_path / "v") == whole
+    assert [path.stat().st_mtime_ns for path in others] == times
+    assert read_views(tmp_path / "v" / "views.parquet") == before
+
+
 def test_only_what_trains_gets_views_unless_asked(table, tmp_path):
     split = table.assign(split=["train"] * 6 + ["validation"] * 3 + ["test"] * 3)
     assert {

@@ -74,9 +74,14 @@ def journal_entry(name: str, views: Sequence[View], folder: Path) -> Entry:
 
 
 def read_journal(folder: Path) -> dict[str, list[View]]:
-    """Read the views of finished utterances."""
+    """Read the views of finished utterances whose recordings are all there."""
     entries = Journal(folder / JOURNAL).entries()
-    return {entry["utterance"]: [_view_of(row, folder) for row in entry["views"]] for entry in entries}
+    views = {entry["utterance"]: [_view_of(row, folder) for row in entry["views"]] for entry in entries}
+    return {name: made for name, made in views.items() if all(map(_is_there, made))}
+
+
+def _is_there(view: View) -> bool:
+    return view.audio_path is None or os.path.isfile(view.audio_path)
 
 
 def _view_of(row: Entry, folder: Path) -> View:
