@@ -3,12 +3,14 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from published_models import save_audio_classifier, save_text_classifier
+from transformers import RobertaForSequenceClassification
 from typer.testing import CliRunner
 
 from mmer.cli.main import app
@@ -101,6 +103,21 @@ def test_a_published_model_is_calibrated_in_its_folder_or_elsewhere(folder: Path
     (own / "model.safetensors").write_bytes((folder / "text" / "model.safetensors").read_bytes() + b"\0")
     with pytest.raises(CheckpointError, match=r"fitted to other weights than model\.safetensors"):
         Calibration.of_model(own, [*LABELS, "fearful"])
+
+
+def test_a_calibration_is_of_all_files_of_the_weights(folder: Path, tmp_path: Path) -> None:
+    save_text_classifier(tmp_path, labels=LABELS)
+    model: Any = RobertaForSequenceClassification.from_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path, max_shard_size="5KB")
+    calibrate(tmp_path, Corpus.read(folder / "corpus.csv"))
+    assert EmotionRecognizer.from_pretrained(tmp_path, "cpu").calibration is not None
+    model.classifier.out_proj.weight.data *= 2
+    model.save_pretrained(tmp_path, max_shard_size="5KB")  # an index with the same names and sizes
+    with pytest.raises(
+        CheckpointError, match=r"fitted to other weights than model\.safetensors\.index\.json"
+    ):
+        EmotionRecognizer.from_pretrained(tmp_path, "cpu")
 
 
 def test_what_cannot_be_fitted_or_kept_is_refused(folder: Path, tmp_path: Path) -> None:

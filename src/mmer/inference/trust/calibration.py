@@ -212,11 +212,16 @@ def weights_file(folder: Path) -> Path | None:
 
 
 def weights_hash(folder: Path) -> str:
-    """Compute the SHA-256 of the `weights_file` of a folder that has one."""
+    """Compute the SHA-256 of the `weights_file` of a folder that has one, and of the files that it lists."""
     path = weights_file(folder)
     assert path is not None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    parts = folder.glob(f"{path.name.partition('.')[0]}-*") if path.name.endswith(".index.json") else ()
+    together = hashlib.sha256()
+    for part in (path, *sorted(parts)):
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                together.update(block)
+    return together.hexdigest()
 
 
 def check_share(name: str, share: float) -> None:
