@@ -15,6 +15,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
+from mmer.evaluation.calibration import confidence
 from mmer.evaluation.calibration.calibrate import (
     UncalibratedAnswers,
     calibrate,
@@ -27,7 +28,7 @@ from mmer.evaluation.calibration.calibration_error import (
     calibration_figures,
     confidence_bins,
 )
-from mmer.evaluation.calibration.confidence import area_under_risk_coverage, risk_coverage
+from mmer.evaluation.calibration.confidence import Confidence, area_under_risk_coverage, risk_coverage
 from mmer.evaluation.calibration.plots import calibration_title
 from mmer.inference import EmotionRecognizer, Prediction
 from mmer.inference.trust.calibration import Calibration
@@ -185,6 +186,32 @@ def test_risk_and_coverage_by_hand():
     assert curve["risk"].tolist() == pytest.approx([0, 0.25, 1 / 3, 0.5])
     assert curve["confidence"].tolist() == [0.9, 0.7, 0.7, 0.5]
     assert area_under_risk_coverage(curve) == pytest.approx((0 + 0.25 + 1 / 3 + 0.5) / 4)
+
+
+def test_confidence_is_that_of_the_answers_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = [
+        ("sad", "sad", 0.3, 0.7),
+        ("sad", "angry", 0.6, 0.4),
+        ("angry", None, np.nan, np.nan),
+        ("sad", "sad", 0.1, 0.9),
+    ]
+    columns = ["predicted", "emotion", "probability_angry", "probability_sad"]
+    table = pd.DataFrame([(predicted, truth, *shares) for truth, predicted, *shares in rows], columns=columns)
+    found = Confidence(table, ["angry", "sad"], fitted=True)
+    assert found.curve.index.tolist() == [0, 1, 2]
+    assert found.curve["confidence"].tolist() == [0.9, 0.7, 0.6]
+    assert found.curve["risk"].tolist() == pytest.approx([0, 0, 1 / 3])
+    figures = found.figures()
+    assert figures.fitted
+    assert figures.log_loss == pytest.approx(-np.log([0.7, 0.4, 0.9]).mean())
+    assert figures.area_under_risk_coverage == pytest.approx(1 / 9)
+    drawn = {}
+    monkeypatch.setattr(confidence, "plot_reliability", lambda bins, path, title: drawn.update({path: bins}))
+    found.write(tmp_path, title="t")
+    assert list(drawn) == [tmp_path / "reliability.png"]
+    assert list(drawn[tmp_path / "reliability.png"]) == ["calibrated"]
+    assert (tmp_path / "risk_coverage.png").is_file()
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "risk_coverage.csv"), found.curve)
 
 
 def test_each_condition_has_its_own_and_few_answers_have_none():

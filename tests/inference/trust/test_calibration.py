@@ -197,6 +197,31 @@ def test_abstention_marks_and_keeps_the_label():
     assert Abstention(None, min_confidence=0.6)(failed) == failed
 
 
+def test_label_sets_and_notes_are_those_of_the_calibration():
+    scores = {"angry": [0.2] * 30, "happy": [0.6] * 30, "neutral": [0.2] * 3, "sad": []}
+    found = calibration(both=condition(Calibrator(), scores))
+    answer = Prediction(
+        utterance_id="a", label="angry", probabilities=dict(zip(LABELS, (0.4, 0.35, 0.15, 0.1), strict=True))
+    )
+    by_class = Abstention(found, coverage=0.9, by_class=True)
+    assert by_class(answer).label_set == ["angry", "neutral", "sad"]
+    told = "in every label set, for too few calibration utterances for a coverage of 0.9: neutral, sad"
+    assert by_class.notes == [told]
+    together = Abstention(found, min_confidence=0.5, coverage=0.9)
+    assert together(answer).label_set == ["angry"]
+    assert together(answer).abstained
+    assert together.notes == []
+    assert Abstention(found, min_confidence=0.5)(answer).label_set is None
+    assert Abstention(found, min_confidence=0.5).notes == []
+    assert Abstention(found, min_confidence=0.4)(answer).abstained is False
+    alone = "confidences are not calibrated; calibrate the model before relying on them"
+    assert Abstention(None, min_confidence=0.5).notes == [alone]
+    assert Abstention(None).notes == []
+    heard = Abstention(calibration(speech=condition(Calibrator(), scores)), coverage=0.9)(answer)
+    assert heard.label_set is None
+    assert heard.warnings == ["no label set: nothing was calibrated for answers from both modalities"]
+
+
 def test_what_abstention_refuses():
     with pytest.raises(
         MMERError, match=r"min_confidence 60 is not between 0 and 1; give a share such as 0\.9"

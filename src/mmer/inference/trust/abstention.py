@@ -62,7 +62,9 @@ class Abstention:
             return made
         found = self.calibration.conditions.get(prediction.condition)
         if found is None:
-            told = f"no label set: nothing was calibrated for answers from {prediction.condition} alone"
+            condition = prediction.condition
+            of = "both modalities" if condition == "both" else f"{condition} alone"
+            told = f"no label set: nothing was calibrated for answers from {of}"
             return replace(
                 made, warnings=[*prediction.warnings, CodedWarning(told, AnswerFault.NO_LABEL_SET)]
             )
