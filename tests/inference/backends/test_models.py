@@ -171,3 +171,8 @@ def test_a_changed_member_is_noticed(speech: Path, tmp_path: Path) -> None:
     save_audio_classifier(member, "wav2vec2-group")
     with pytest.raises(CheckpointError, match="was made with other files than are in"):
         EmotionRecognizer.from_pretrained(folder, "cpu")
+    member.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        CheckpointError, match=r"models\.json names .*member, where no model is now; move it back"
+    ):
+        EmotionRecognizer.from_pretrained(folder, "cpu")

@@ -210,6 +210,10 @@ def _member_folder(folder: Path, member: Member) -> Path:
         CheckpointError: it is not there, or has other files than when the composition was made.
     """
     found = one_model_folder(member.model)
+    if not found.is_dir():
+        raise CheckpointError(
+            f"{folder / FILE} names {member.model}, where no model is now; move it back, or make {folder} again"
+        )
     if model_hash(found) != member.sha256:
         raise CheckpointError(
             f"{folder / FILE} was made with other files than are in {member.model} now; make it again"
