@@ -24,7 +24,7 @@ from mmer.audio.load import as_waveform, load_audio
 from mmer.cli.main import app
 from mmer.corpora.corpus import Corpus
 from mmer.display.picture import Picture
-from mmer.errors import CheckpointError, CodedWarning
+from mmer.errors import AudioError, CheckpointError, CodedWarning
 from mmer.features.heard import heard
 from mmer.features.model_files import LogMelExtractor
 from mmer.files.damaged import read_json_object
@@ -36,14 +36,18 @@ from mmer.inference.listen_command import listen_to
 from mmer.inference.prediction import AnswerFault, Prediction
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.timeline.timeline import timeline
+from mmer.inference.trust import out_of_distribution
 from mmer.inference.trust.out_of_distribution import (
     COUNT,
     FEWEST,
     FILE,
     SHAPES,
+    UNLIKE,
     OutOfDistribution,
     TrainingSound,
+    count_unlike,
     sound_statistics,
+    unlike_note,
 )
 
 RATE = 16_000
@@ -206,6 +210,81 @@ def test_recordings_that_are_all_alike_make_a_model_that_can_be_read(tmp_path: P
     assert read is not None
     assert read.trainings[0].threshold == 1
     assert read.warning(noise(), RATE) is not None
+
+
+def test_a_speaker_and_a_recording_without_one_are_different_groups() -> None:
+    generator = np.random.default_rng(0)
+    speakers = [*["0"] * 12, *[None] * 10]
+    statistics = generator.standard_normal((22, COUNT)) + np.repeat([[0.0], [3.0]], [12, 10], axis=0)
+    groups = [*["of the speaker"] * 12, *(row % 5 for row in range(12, 22))]
+    scores = []
+    for row, group in enumerate(groups):
+        others = statistics[[each != group for each in groups]]
+        z = (statistics[row] - others.mean(axis=0)) / (others.std(axis=0) + 0.05)
+        scores.append(np.sqrt(np.mean(z**2)))
+    found = TrainingSound.of(statistics, speakers)
+    assert found is not None
+    assert found.threshold == pytest.approx(np.quantile(scores, 0.95))
+
+
+def test_what_a_model_was_trained_and_selected_on_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"u{number}" for number in range(30)]
+    table = pd.DataFrame({"utterance_id": names, "emotion": "neutral", "speaker": ["a", "b", "c"] * 10})
+    table["audio_path"] = [None if name == "u3" else name for name in names]
+    table["split"] = ["train"] * 20 + ["validation"] * 6 + ["test"] * 3 + [None]
+    heard_names: list[str] = []
+
+    def sound(utterance: Utterance) -> np.ndarray:
+        name = utterance.utterance_id or ""
+        heard_names.append(name)
+        if name == "u5":
+            raise AudioError("u5: cannot be read")
+        return noise(0.3, int(name[1:]))
+
+    done: list[int] = []
+    found = OutOfDistribution.of_corpus(Corpus(table), RATE, sound, done.append)
+    used = [name for name in names[:26] if name not in ("u3", "u5")]
+    statistics = np.array([sound_statistics(noise(0.3, int(name[1:])), RATE) for name in used])
+    expected = TrainingSound.of(statistics, [["a", "b", "c"][int(name[1:]) % 3] for name in used])
+    assert expected is not None
+    assert found == OutOfDistribution(trainings=[expected])
+    assert sorted(heard_names) == sorted([*used, "u5"])
+    assert done == list(range(1, 26))
+    drawn = []
+    monkeypatch.setattr(out_of_distribution, "MOST", 22)
+    for _ in range(2):
+        heard_names.clear()
+        OutOfDistribution.of_corpus(Corpus(table), RATE, sound)
+        drawn.append(sorted(heard_names))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 22
+    assert set(drawn[0]) < {*used, "u5"}
+
+
+def test_the_warning_is_of_the_nearest_training_with_digits_that_tell_it_from_the_threshold() -> None:
+    recording = noise()
+    own = sound_statistics(recording, RATE)
+    far = [
+        TrainingSound(mean=(own - 5).tolist(), std=[1.0] * COUNT, threshold=t, recordings=20)
+        for t in (2, 4.9996)
+    ]
+    sound = OutOfDistribution(trainings=far)
+    expected = "score 5.0000; 95% of held-out ones are below 4.9996)"
+    assert str(sound.warning(recording, RATE)).endswith(expected)
+    assert str(replace(sound, trainings=far[:1]).warning(recording, RATE)).endswith("below 2.00)")
+    at = replace(far[0], threshold=far[0].score(own))
+    assert replace(sound, trainings=[at]).warning(recording, RATE) is None
+    assert replace(sound, trainings=[*far, replace(far[0], threshold=6)]).warning(recording, RATE) is None
+
+
+def test_unlike_recordings_are_counted() -> None:
+    assert count_unlike([None, f"quiet; {UNLIKE} (score 2.00)", "quiet", UNLIKE]) == 2
+    assert unlike_note(0, 3) is None
+    told = unlike_note(2, 3)
+    assert told is not None
+    assert told.startswith("2 of 3 recordings are unlike those of the training (column warnings); before ")
 
 
 def test_too_few_recordings_are_no_distribution() -> None:
