@@ -79,6 +79,7 @@ def workplace(trained: Path, page: str, tmp_path: Path, monkeypatch: pytest.Monk
     for name, part in (("run", "model"), ("my-run", "")):
         if not any(f"--out {name}\n" in text for text in made_here):
             shutil.copytree(trained / "run" / part, Path(name, part))
+            shutil.copy(trained / "run" / "corpus.parquet", name)
     corpus = Corpus.read("my-recordings").with_durations()
     table = corpus.table.assign(session=corpus.table["speaker"], language="en")
     table["split"] = table["speaker"].map({"anna": "test", "ben": "train", "cleo": "train"})

@@ -194,7 +194,8 @@ def test_bad_files_are_rows_and_good_ones_are_answered(mmer: Command, trained: P
         (["corpus", "show", "nowhere.csv"], "nowhere.csv"),
         (
             ["evaluate", "{model}", "{recordings}", "--split", "dev"],
-            "{recordings}: no utterance is in the split dev",
+            "{recordings}: no utterance is in the split dev; the corpus has no splits, unlike RUN/corpus.parquet of a "
+            "run; choose all with --split",
         ),
         (
             ["evaluate", "{recordings}", "{recordings}"],

@@ -159,6 +159,14 @@ def test_an_explanation_is_offered_only_where_the_model_has_one(
     assert not page.get_by_role("button", name="Explain this answer").is_visible()
 
 
+LINES_OF_FIRST_WORD = """cells => cells.map((cell) => {
+    const range = document.createRange();
+    range.setStart(cell.lastChild, 0);
+    range.setEnd(cell.lastChild, cell.textContent.indexOf(" "));
+    return new Set([...range.getClientRects()].map(({ top }) => top)).size;
+})"""
+
+
 def test_long_names_and_names_from_right_to_left_stay_on_a_phone(
     open_page: Open, service: Callable[..., str], clips: list[Path], call: Path, tmp_path: Path
 ) -> None:
@@ -169,7 +177,11 @@ def test_long_names_and_names_from_right_to_left_stay_on_a_phone(
     ]
     model = EmotionRecognizer.from_pretrained(save_audio_classifier(tmp_path, "hubert", labels=labels), "cpu")
     page = open_page(service(lambda: model), phone=True)
-    page.get_by_label("Choose a recording").set_input_files(clips[0])
+    hebrew = Path(shutil.copy(clips[0], tmp_path / "שלום 7"))
+    page.get_by_label("Choose a recording").set_input_files(hebrew)
+    isolated = "\N{FIRST STRONG ISOLATE}שלום 7\N{POP DIRECTIONAL ISOLATE}"
+    assert f"{isolated}, 0.0" in page.locator("#chosen-name").inner_text()
+    assert f"{isolated} is chosen." in page.locator("#status").inner_text()
     page.get_by_label("Minimum confidence").fill("0")
     ask(page)
     page.locator("#answer").wait_for()
@@ -602,6 +614,8 @@ def test_timeline(open_page: Open, url: str, clips: list[Path], tmp_path: Path) 
         assert segment["label"] in row
         assert f"{100 * segment['confidence']:.1f}\N{NO-BREAK SPACE}%" in row
     assert region.locator(".strip div").count() == len(segments)
+    page.get_by_label("Minimum confidence").fill("95")
+    assert set(page.locator("#segments td:nth-child(2)").evaluate_all(LINES_OF_FIRST_WORD)) == {1}
     region.get_by_role("button", name="Play from").nth(1).press("Enter")
     playing = page.evaluate("document.getElementById('player').currentTime")
     assert playing == pytest.approx(segments[1]["start"], abs=0.5)

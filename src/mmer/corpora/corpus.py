@@ -124,11 +124,12 @@ class Corpus:
         splits = self.table["split"]
         chosen = (splits == split).to_numpy(bool)
         if not chosen.any():
-            found = ", ".join(sorted(set(splits.dropna()))) or "none"
+            if found := ", ".join(sorted(set(splits.dropna()))):
+                told = f"the splits of the corpus are: {found}; choose another, or all, with "
+            else:
+                told = "the corpus has no splits, unlike RUN/corpus.parquet of a run; choose all with "
             raise CorpusError(
-                f"{self.source}: no utterance is in the split {split}; the splits of the corpus are: {found}; "
-                "choose another, or all, with ",
-                Parameter("split"),
+                f"{self.source}: no utterance is in the split {split}; {told}", Parameter("split")
             )
         return chosen
 

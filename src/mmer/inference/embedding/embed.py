@@ -72,7 +72,8 @@ class Embedded:
 
     def __str__(self) -> str:
         failed = f", {len(self.errors)} of them without one (column error)" if self.errors else ""
-        return f"{' and '.join(self.columns)} embeddings of {counted(self.rows, 'utterance')} in {self.path}{failed}"
+        utterances = counted(self.rows, "utterance")
+        return f"embeddings ({', '.join(self.columns)}) of {utterances} in {self.path}{failed}"
 
 
 def embed(

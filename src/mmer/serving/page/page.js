@@ -53,8 +53,8 @@ function choose(file) {
     return;
   }
   $("player").src = URL.createObjectURL(file);
-  $("chosen-name").textContent = `${file.name}, ${(file.size / 1e6).toFixed(2)} MB`;
-  tell(`${file.name} is chosen.`);
+  $("chosen-name").textContent = `${isolated(file.name)}, ${(file.size / 1e6).toFixed(2)} MB`;
+  tell(`${isolated(file.name)} is chosen.`);
   isMono(file).then((mono) => {
     if (!mono || state.recording !== file) return;
     $("channel").value = "mix";
