@@ -19,7 +19,7 @@ from mmer.augment.generators.generator import Settings, Sound
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views, summarize
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.protocol.views import read_views
+from mmer.corpora.protocol.views import read_views, write_views
 from mmer.errors import CorpusError, MMERError
 
 RATE = 16_000
@@ -278,6 +278,14 @@ def test_a_table_that_cannot_be_used(table, tmp_path):
     with pytest.raises(CorpusError, match="no column view_id; found utterance_id"):
         read_views(tmp_path / "corpus.parquet")
     made = make_views(Corpus(table), tmp_path / "v", [ESpeakVoices()])
+    write_views([*made, made[1], made[2]], tmp_path / "v" / "twice.parquet")
+    with pytest.raises(
+        CorpusError, match=r"view ids are not unique, the first is A/calm\.espeak-1; make the views again"
+    ):
+        read_views(tmp_path / "v" / "twice.parquet")
+    only = {"trained": {made[1].source_utterance}, "speakers": {"A"}}
+    assert made[1].breaks(**only) is None
+    assert made[0].breaks(**only) == "it is made of A/angry, which is not in training"
     assert made[0].audio_path is not None
     os.unlink(made[0].audio_path)
     with pytest.raises(
