@@ -93,6 +93,8 @@ def test_another_rate(url: str, clips: list[Path]) -> None:
     ("query", "message", "said"),
     [
         ("?rate=4000", None, "rate 4000; give 8000 to 48000 Hz"),
+        ("?rate=fast", None, "rate fast; give 8000 to 48000 Hz"),
+        (f"?rate={'9' * 5000}", None, "…; give 8000 to 48000 Hz"),
         ("", b"odd", "send whole samples of 16 bits"),
         ("", "hello", "send whole samples of 16 bits"),
     ],
@@ -106,6 +108,16 @@ def test_refusals(url: str, query: str, message: bytes | str | None, said: str) 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1008
     assert said in closed.value.rcvd.reason
+
+
+@pytest.mark.parametrize("path", ["v1/strm", "v1/predict", "page/page.js", ""])
+def test_no_such_stream(url: str, path: str) -> None:
+    address = f"ws{url.removeprefix('http')}/{path}"
+    with pytest.raises(InvalidStatus) as refused, connect(address, open_timeout=60):
+        pass
+    assert refused.value.response.status_code == 404
+    told = json.loads(refused.value.response.body or b"{}")["detail"]
+    assert told == f"there is no stream at /{path}; connect to /v1/stream"
 
 
 def test_limits_and_token(service: Callable[..., str]) -> None:

@@ -1,6 +1,7 @@
 """Streaming predictions: 16-bit PCM in, one JSON message per answer out."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from mmer.features.preprocessor import Preprocessor
 from mmer.inference.inputs import Utterance
 from mmer.inference.listen import Heard, Listener, Resampler
 from mmer.inference.prediction import Prediction
-from mmer.plain_text import counted
+from mmer.plain_text import counted, one_line, shortened
 from mmer.serving.schemas import Answer, Problem, StreamAnswer
 from mmer.serving.service import OpenAPI, Service
 from mmer.serving.settings import ServiceSettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 RATES = (8_000, 48_000)  # Hz
+_RATE = re.compile(r"\d{4,5}", re.ASCII)
 END = "end"
 POLICY, RESTART, LATER = 1008, 1012, 1013  # close codes of RFC 6455 and its registry
 LOOK = 0.5  # s between checks of a stream that waits for sound
@@ -123,6 +125,7 @@ def add_stream(app: "FastAPI", service: Service) -> None:
     service then closes the connection.
     """
     from fastapi import HTTPException, Query, WebSocket, WebSocketDisconnect
+    from fastapi.responses import JSONResponse
 
     settings = service.settings
     # Each stream waits for batches in its own thread; batches run in another.
@@ -181,7 +184,7 @@ def add_stream(app: "FastAPI", service: Service) -> None:
         raise HTTPException(426, "this route is a stream: connect to it by WebSocket", upgrade)
 
     @app.websocket("/v1/stream")
-    async def stream(websocket: WebSocket, rate: int = SAMPLING_RATE) -> None:
+    async def stream(websocket: WebSocket, rate: str = str(SAMPLING_RATE)) -> None:
         pace = Pace(settings)
         try:
             await websocket.accept()
@@ -193,11 +196,16 @@ def add_stream(app: "FastAPI", service: Service) -> None:
                 await websocket.close(LATER, f"{busy}; ask again later")
             else:
                 streams.add(pace)
-                await follow(websocket, rate, pace)
+                await follow(websocket, int(rate), pace)
         except WebSocketDisconnect:
             return
         finally:
             streams.discard(pace)
+
+    @app.websocket("/{path:path}")
+    async def no_stream(websocket: WebSocket, path: str) -> None:
+        told = f"there is no stream at /{shortened(one_line(path), 100)}; connect to /v1/stream"
+        await websocket.send_denial_response(JSONResponse({"detail": told}, 404))
 
     async def follow(websocket: WebSocket, rate: int, pace: Pace) -> None:
         predictor = BatchedPredictor(service, asyncio.get_running_loop())
@@ -244,9 +252,9 @@ def add_stream(app: "FastAPI", service: Service) -> None:
         await websocket.close(RESTART if service.state.draining else 1000)
 
 
-def _refusal(rate: int, service: Service) -> str | None:
+def _refusal(rate: str, service: Service) -> str | None:
     """Return why the stream is refused; None if it is not."""
     lowest, highest = RATES
-    if not lowest <= rate <= highest:
-        return f"rate {rate}; give {lowest} to {highest} Hz"
+    if not (_RATE.fullmatch(rate) and lowest <= int(rate) <= highest):
+        return f"rate {shortened(one_line(rate), 20)}; give {lowest} to {highest} Hz"
     return None if service.recognizer.processor.uses_speech else "this model does not listen"
