@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from published_models import AUDIO, as_bin, assert_refused, save_audio_classifier
+from published_models import AUDIO, LABELS, as_bin, assert_refused, save_audio_classifier
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForSequenceClassification, pipeline
 
@@ -61,6 +61,14 @@ def test_values_are_those_of_the_pipeline_alone_and_in_a_batch(
     assert apart(alone, theirs) <= 1e-5
     assert apart(answers(recognizer, clips, 3), alone) <= 1e-4
     assert max(max(each.values()) - min(each.values()) for each in theirs) > 0.01  # differences would show
+
+
+def test_another_layer_with_as_many_outputs_as_labels_is_not_the_last(
+    tmp_path: Path, clips: list[NDArray[np.float32]]
+) -> None:
+    folder = save_audio_classifier(tmp_path, "unispeech", classifier_proj_size=len(LABELS))
+    recognizer = EmotionRecognizer.from_pretrained(folder, "cpu")
+    assert apart(answers(recognizer, clips, 3), by_pipeline(folder, clips)) <= 1e-5
 
 
 @pytest.mark.parametrize("kind", AUDIO)

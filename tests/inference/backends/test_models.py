@@ -1,8 +1,10 @@
 """Any model that a user can name: other labels, and two models joined."""
 
+import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from published_models import SENTENCES, save_audio_classifier, save_text_classif
 
 from mmer.errors import CheckpointError, MMERError
 from mmer.inference import EmotionRecognizer
-from mmer.inference.backends.models import EQUAL, model_folder, read_model_processor
+from mmer.inference.backends.models import EQUAL, compose, model_folder, read_model_processor
 from mmer.inference.inputs import Utterance
 
 RATE = 16000
@@ -161,6 +163,26 @@ def test_what_cannot_be_joined_is_refused(speech: Path, text: Path, tmp_path: Pa
         model_folder(f"{speech}+{other}")
     with pytest.raises(MMERError, match="no model folder at"):
         model_folder(f"{speech}+{tmp_path}/none")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"temperature": 0.0}, "models.json cannot be read.*a temperature is not above 0"),
+        ({"weight": 1.5}, "models.json cannot be read.*or a weight not between 0 and 1"),
+        ({"labels": ["angry", None, None, None, None]}, "models.json cannot be read.*fewer than two labels"),
+        ({"labels": ["angry", "happy"]}, "has 5 classes, and its composition names 2; make it again"),
+    ],
+)
+def test_a_composition_that_was_changed_by_hand_is_refused(
+    changed: dict[str, Any], told: str, speech: Path, tmp_path: Path
+) -> None:
+    composition, _ = compose([str(speech)], "canonical")
+    content = composition.content()
+    content["models"][0] |= changed
+    (tmp_path / "models.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=told):
+        EmotionRecognizer.from_pretrained(tmp_path, "cpu")
 
 
 def test_a_changed_member_is_noticed(speech: Path, tmp_path: Path) -> None:
