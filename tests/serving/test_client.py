@@ -212,6 +212,13 @@ class TestRefusals:
             client.predict(transcript=WORDS)
         assert lost.value.status is None
 
+    def test_a_moved_service_is_told(self) -> None:
+        moved = (301, {"Location": "https://emotion.example.org/"}, "")
+        with answering(moved) as (url, _), Client(url) as client:
+            told = "give the address that it names: https://emotion.example.org/"
+            with pytest.raises(ServiceError, match=told):
+                client.predict(transcript=WORDS)
+
     def test_a_password_in_the_address_is_in_no_error(self) -> None:
         with Client("http://anna:secret@127.0.0.1:9") as client, pytest.raises(ServiceError) as lost:
             client.predict(transcript=WORDS)

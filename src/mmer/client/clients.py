@@ -336,4 +336,6 @@ def _detail(response: "httpx2.Response") -> str:
     try:
         return one_line(str(response.json()["detail"]))
     except (ValueError, KeyError, TypeError):  # of a proxy
-        return f"the service answered {response.status_code} {one_line(response.reason_phrase)}"
+        told = f"the service answered {response.status_code} {one_line(response.reason_phrase)}"
+        place = response.headers.get("Location")
+        return told if place is None else f"{told}; give the address that it names: {one_line(place)}"

@@ -119,6 +119,17 @@ def test_a_channel_without_speech_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert "no segments of speech" not in [right for _, right in titles[:-1]]
 
 
+def test_strips_of_bins_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Picture] = []
+    monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))
+    for duration in (10.0, 3600.0):
+        said = [segment(1, 3), segment(5, 8)]
+        Timeline(recording="a.wav", duration=duration, labels=LABELS, segments=said).plot("a.png")
+    short, long = (figure.axes[-1].get_xlabel() for figure in kept)
+    assert "Strips" not in short
+    assert "Strips: the emotion of most speech in each 15 s." in long
+
+
 def test_dimensions_outside_their_scale_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Picture] = []
     monkeypatch.setattr(Picture, "savefig", lambda figure, *_, **__: kept.append(figure))

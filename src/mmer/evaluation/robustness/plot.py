@@ -30,7 +30,7 @@ def plot_robustness(result: Robustness, path: Path) -> None:
     blue, orange = COLORS["cross_entropy"], COLORS["ctc"]
     bounded = any(found.interval.low is not None for found in result.conditions)
     grouped = any(found.worst_group is not None for found in result.conditions)
-    for place, (axes, name) in enumerate(zip(grid, axes_names, strict=False)):
+    for axes, name in zip(grid, axes_names, strict=False):
         found = [undisturbed, *(each for each in result.conditions if each.axis == name)]
         if name == "loudness":
             found.sort(key=lambda each: float(each.level or 0))
@@ -67,11 +67,7 @@ def plot_robustness(result: Robustness, path: Path) -> None:
                 clip_on=False,
                 label="worst group",
             )
-        axes.axhline(result.chance, color=FAINT, lw=1.2, ls=":")
-        if place == 0:
-            axes.text(
-                len(found) - 1, result.chance, "chance", ha="right", va="bottom", fontsize=8.5, color=INK
-            )
+        axes.axhline(result.chance, color=FAINT, lw=1.2, ls=":", label="chance")
         axes.set_xticks(places, [_shown(name, each.level) for each in found])
         axes.set_title(name, loc="left", fontsize=11, color=INK, fontweight="bold")
         axes.set_xlabel(UNITS[name], fontsize=9, color=INK)

@@ -127,10 +127,12 @@ def plot_timeline(
     last.tick_params(axis="x", length=3, labelbottom=True)
     if any(segment.probabilities is not None for segment in segments):
         smoothing = smoothed_curves([], labels, duration).seconds
+        binned = any(row.kind == "answers" and _are_many(row.segments, duration) for row in rows)
+        strips = f"Strips: the emotion of most speech in each {duration / BINS:.3g} s. " if binned else ""
         last.set_xlabel(
             f"Lines: mean probability around each moment (Gaussian, standard deviation {smoothing:.3g} s). "
             "Triangles: segments in which an emotion is most probable.\n"
-            "Above a strip: shares of its speech, with 95% intervals that take segments for independent.",
+            f"{strips}Above a strip: shares of its speech, with 95% intervals that take segments for independent.",
             fontsize=8,
             color=INK,
             loc="left",
