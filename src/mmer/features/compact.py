@@ -24,16 +24,38 @@ def compact_features(
     Returns:
         (frames, stacked * 83 + count), not standardized; NaN for the pitch of unvoiced frames.
     """
-    fine = np.maximum(log_mel.reshape(-1, MEL_BINS), 0.0)  # below is digital silence
-    voice = prosody(waveform, len(fine))
-    fine -= LEVEL_SHARE * _level(fine.mean(axis=1))
-    voice[:, 2] -= LEVEL_SHARE * _level(voice[:, 2])
-    frames = np.concatenate([fine, voice], axis=1)
+    fine = log_mel.reshape(-1, MEL_BINS)
+    frames = without_level(fine, prosody(waveform, len(fine)))
     stacked = frames.reshape(len(log_mel), -1)
     if not count:
         return stacked
     of_clip = functionals(frames, count)
     return np.concatenate([stacked, np.broadcast_to(of_clip, (len(stacked), len(of_clip)))], axis=1)
+
+
+def without_level(log_mel: NDArray[np.float32], voice: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Remove half of a clip's level.
+
+    Args:
+        log_mel: (frames, 80).
+        voice: (frames, 3) of `prosody`.
+
+    Returns:
+        (frames, 83).
+    """
+    heard = np.maximum(log_mel, 0.0)  # below is digital silence
+    frames = np.concatenate([heard, voice], axis=1, dtype=np.float32)
+    frames[:, :MEL_BINS] -= LEVEL_SHARE * _level(frames[:, :MEL_BINS].mean(axis=1))
+    frames[:, -1] -= LEVEL_SHARE * _level(frames[:, -1])
+    return frames
+
+
+def with_level(frames: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the log-mel features and the prosody of which `without_level` made (frames, 83)."""
+    log_mel, voice = frames[:, :MEL_BINS], frames[:, MEL_BINS:].copy()
+    share = LEVEL_SHARE / (1 - LEVEL_SHARE)  # of the level that is left
+    voice[:, 2] += share * _level(voice[:, 2])
+    return log_mel + share * _level(log_mel.mean(axis=1)), voice
 
 
 def functionals_of_frames(features: NDArray[np.float32], count: int) -> NDArray[np.float32] | None:

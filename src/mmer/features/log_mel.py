@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FRAME, HOP, TRANSFORM = 400, 160, 512  # samples
 MEL_BINS = 80
+LOWEST = 20  # Hz, where the lowest bin begins
 PREEMPHASIS = 0.97
 FLOOR = 1.192092955078125e-07
 PAIR = 2  # frames; the extractor fills up to a multiple before it stacks
@@ -52,6 +53,16 @@ def log_mel(waveform: NDArray[np.float32], extractor: Any, standardize: bool) ->
     bins = np.pad(bins, ((0, count % PAIR), (0, 0)), constant_values=extractor.padding_value)
     stacked = bins[: len(bins) - len(bins) % stride].reshape(-1, bins.shape[1] * stride)
     return stacked[np.arange(len(stacked)) * stride + 1 < count].astype(np.float32, copy=False)
+
+
+def mel(frequency: ArrayLike) -> NDArray[np.float64]:
+    """Convert Hz to the mel scale of Kaldi."""
+    return 1127.0 * np.log(1.0 + np.asarray(frequency) / 700.0)
+
+
+def hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convert the mel scale of Kaldi to Hz."""
+    return 700.0 * (np.exp(mel / 1127.0) - 1.0)
 
 
 def power_spectrum(frames: NDArray[np.float64]) -> NDArray[np.float64]:

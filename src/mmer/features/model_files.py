@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from mmer.features.log_mel import FRAME, TRANSFORM
+from mmer.features.log_mel import FRAME, LOWEST, TRANSFORM, mel
 from mmer.features.preprocessor import Preprocessor, stored_settings
 from mmer.files.damaged import read_json_object
 
 PROCESSOR = "processor_config.json"
-_LOWEST = 20  # Hz
 _OF_EXTRACTOR = {"feature_size", "num_mel_bins", "padding_value", "sampling_rate", "stride"}
 _OF_PADDING = {"padding_side", "padding_value", "return_attention_mask"}
 """Settings of an extractor that pads; here, `Preprocessor` pads."""
@@ -99,9 +98,9 @@ class LogMelExtractor:
     @cached_property
     def mel_filters(self) -> NDArray[np.float64]:
         """Triangles on the mel scale of Kaldi, (bins of the transform, mel bins)."""
-        lowest, highest = _mel(np.array([_LOWEST, self.sampling_rate // 2]))
+        lowest, highest = mel(np.array([LOWEST, self.sampling_rate // 2]))
         corners = np.linspace(lowest, highest, self.num_mel_bins + 2)
-        bins = _mel(self.sampling_rate / TRANSFORM * np.arange(TRANSFORM // 2 + 1))
+        bins = mel(self.sampling_rate / TRANSFORM * np.arange(TRANSFORM // 2 + 1))
         slopes, widths = corners - bins[:, None], np.diff(corners)
         return np.maximum(0.0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
 
@@ -140,10 +139,6 @@ class WaveformExtractor:
         if self.do_normalize:
             waveform = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
         return {"input_values": waveform[None]}
-
-
-def _mel(frequency: NDArray[Any]) -> NDArray[np.float64]:
-    return 1127.0 * np.log(1.0 + frequency / 700.0)
 
 
 class FolderTokenizer:

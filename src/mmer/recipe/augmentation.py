@@ -62,6 +62,9 @@ class AugmentFeatures(Section):
     """Most frames of 10 ms of each of two masks."""
     prosody_offset: NonNegativeFloat = 0.0
     """Standard deviation of an offset on pitch, periodicity and energy, in standard deviations of the features."""
+    elsewhere: Probability = 0.0
+    """Probability that a clip sounds as if recorded elsewhere: another microphone, line and room, and noise. Only for
+    features standardized over the corpus; a speaker's own statistics remove most of the place."""
 
 
 class ModalityDropout(Section):

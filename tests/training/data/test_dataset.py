@@ -9,7 +9,7 @@ import torch
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.features.statistics import FeatureStatistics
-from mmer.model.build import build_model
+from mmer.model.build import build_model, set_corpus_statistics
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.data.dataset import (
@@ -159,6 +159,31 @@ def test_training_changes_the_features_of_both_views_differently_each_epoch(tiny
         seen += [features_of(item), features_of(item, "augmented_")]
     assert len({features.tobytes() for features in seen}) == 5
     assert all(np.abs(features - seen[0]).mean() < 1.0 for features in seen)
+
+
+def test_half_of_the_clips_sound_as_if_recorded_elsewhere(tiny, corpus: Corpus):
+    settings = (
+        "augment.features.elsewhere=0.5",
+        "augment.speech.probability=0",
+        "model.speech.compact.functionals=true",
+    )
+    recipe = tiny(*settings, "model.speech.normalization=corpus")
+    store = FeatureStore(processor_of(recipe, corpus))
+    set_corpus_statistics(store.processor, FeatureStatistics.of(map(store, TrainingUtterance.of(corpus))))
+    dataset = SpeechEmotionDataset(corpus, store, recipe, training=True)
+    judged = SpeechEmotionDataset(corpus, store, recipe, training=False)
+    changed = []
+    for index in range(len(dataset)):
+        item, here = dataset[index], features_of(judged[index])
+        assert same(item, dataset[index])
+        assert equal(here, store.processor.standardize(store(dataset.utterances[index])))
+        for features in (features_of(item), features_of(item, "augmented_")):
+            changed.append(not equal(features, here))
+            assert features.shape == here.shape
+            assert equal(features[:, -147:], here[:, -147:])
+    assert 0.3 < np.mean(changed) < 0.7
+    item = dataset_of(tiny(*settings, "model.speech.normalization=speaker"), corpus)[0]
+    assert equal(features_of(item), features_of(item, "augmented_"))
 
 
 def test_text_only_reads_no_sound(tiny, corpus: Corpus):

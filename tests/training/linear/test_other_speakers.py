@@ -11,6 +11,7 @@ from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 
 from mmer.augment.features import as_another_speaker
+from mmer.augment.recorded_elsewhere import recorded_elsewhere
 from mmer.corpora.corpus import Corpus
 from mmer.features.functionals import functionals
 from mmer.features.statistics import FeatureStatistics
@@ -53,7 +54,8 @@ def by_hand(store: FeatureStore, corpus: Corpus) -> dict[str, np.ndarray]:
     for utterance, clip in zip(utterances, clips, strict=True):
         frames = store(utterance)[:, :-147].reshape(-1, 83)
         seeds = [seed_for("another speaker", copy, utterance.utterance_id) for copy in range(2)]
-        copies = [standardized(store, functionals(as_another_speaker(frames, seed))) for seed in seeds]
+        said = [recorded_elsewhere(as_another_speaker(frames, seed), seed) for seed in seeds]
+        copies = [standardized(store, functionals(copy)) for copy in said]
         removed = np.zeros(147)
         own = [row for row, other in enumerate(utterances) if other.speaker == utterance.speaker]
         for row in own if utterance.speaker else []:
@@ -96,7 +98,7 @@ def test_the_classifier_is_fitted_to_all_versions_and_scaled_for_clips_as_they_a
     tiny: Callable[..., Recipe], tones: Path
 ) -> None:
     corpus = Corpus.read(tones)
-    model, store = started(tiny(*FUNCTIONALS), corpus)
+    model, store = started(tiny(*FUNCTIONALS, "model.fusion=speech"), corpus)
     classifier = model.functionals_classifier
     assert classifier is not None
     versions = functionals_of_more_speakers(store, corpus)

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from mmer.augment import FeatureAugmenter, SpeechAugmenter, perturb
+from mmer.augment.recorded_elsewhere import recorded_elsewhere
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.views import View
 from mmer.errors import MMERError
+from mmer.features.log_mel import MEL_BINS
+from mmer.features.prosody import CHANNELS
 from mmer.features.statistics import FeatureStatistics
 from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
@@ -76,7 +80,10 @@ class SpeechEmotionDataset(Dataset[Item]):
         speech, features = recipe.augment.speech, recipe.augment.features.model_dump()
         changes_sound = self.augmented and recipe.changes_second_sound
         self._augment_speech = SpeechAugmenter(**speech.changes) if changes_sound else None
-        changes = training and store.processor.adds_prosody and any(features.values())
+        elsewhere = features.pop("elsewhere")
+        changes = training and store.processor.adds_prosody
+        self._elsewhere = elsewhere if changes and store.processor.normalization == "corpus" else 0.0
+        changes = changes and any(features.values())
         self._augment_features = FeatureAugmenter(**features) if changes else None
 
     def __len__(self) -> int:
@@ -189,11 +196,19 @@ class SpeechEmotionDataset(Dataset[Item]):
         self, features: Features, utterance: TrainingUtterance, view: str, speaker: str | None
     ) -> Features:
         """Return standardized features, augmented in training."""
+        if self._seed(utterance, f"{view} place") < self._elsewhere * 2**32:
+            features = self._recorded_elsewhere(features, self._seed(utterance, f"{view} elsewhere"))
         features = self.store.processor.standardize(features, self.statistics.get(speaker or ""))
         if self._augment_features is None:
             return features
         seed = self._seed(utterance, f"{view} features")
         return self._augment_features(features, seed, self.store.processor.functionals)
+
+    def _recorded_elsewhere(self, features: Features, seed: int) -> Features:
+        """Change the frames; the functionals stay."""
+        count = features.shape[1] - self.store.processor.functionals
+        frames = recorded_elsewhere(features[:, :count].reshape(-1, MEL_BINS + CHANNELS), seed)
+        return np.concatenate([frames.reshape(len(features), -1), features[:, count:]], axis=1)
 
     @property
     def lengths(self) -> list[int]:

@@ -1,7 +1,8 @@
 """Functionals of training clips as more speakers would have them, for models that know nothing of a new voice.
 
-Few training speakers do not tell what differs between people from what differs between emotions. So each clip gets
-copies that sound as if other people had said it, and part of what its speaker has above the average speaker is removed.
+Few training speakers and places do not tell what differs between these from what differs between emotions. So each clip
+gets copies that sound as if other people had said it elsewhere, and part of what its speaker has above the average
+speaker is removed.
 """
 
 import random
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.augment.features import as_another_speaker
+from mmer.augment.recorded_elsewhere import recorded_elsewhere
 from mmer.corpora.corpus import Corpus
 from mmer.features.functionals import functionals
 from mmer.features.log_mel import MEL_BINS
@@ -60,7 +62,8 @@ def functionals_of_more_speakers(
         of_versions = np.repeat(features[:1], 1 + COPIES, axis=0)
         for copy in range(COPIES):
             seed = seed_for("another speaker", copy, utterance.utterance_id)
-            of_versions[1 + copy, -count:] = functionals(as_another_speaker(frames, seed), count)
+            copied = recorded_elsewhere(as_another_speaker(frames, seed), seed)
+            of_versions[1 + copy, -count:] = functionals(copied, count)
         versions[number] = store.processor.standardize(of_versions)[:, -count:]
         progress(number + 1, len(utterances))
     emotions, speakers = (
