@@ -162,8 +162,9 @@ class EmotionRecognizer:
         """The model of PyTorch that mmer trained.
 
         Raises:
-            MMERError: the model was exported or published by others.
+            MMERError: the model was exported, published by others, or made of other models.
         """
+        from mmer.inference.backends.composition import FusedNetwork, RelabeledNetwork
         from mmer.inference.backends.onnx_network import OnnxNetwork
         from mmer.inference.backends.torch_network import TorchNetwork
 
@@ -172,6 +173,10 @@ class EmotionRecognizer:
         if isinstance(self.network, OnnxNetwork):
             raise MMERError(
                 "an exported model cannot be looked into; give the model folder it was exported from"
+            )
+        if isinstance(self.network, FusedNetwork | RelabeledNetwork):
+            raise MMERError(
+                "a joined or relabeled model cannot be looked into; give a model folder that it is made of"
             )
         raise MMERError("a published model cannot be looked into; give a model folder that training wrote")
 

@@ -185,6 +185,12 @@ def test_a_composition_that_was_changed_by_hand_is_refused(
         EmotionRecognizer.from_pretrained(tmp_path, "cpu")
 
 
+def test_a_model_made_of_others_is_not_looked_into(speech: Path, text: Path) -> None:
+    for folder in (model_folder(speech, label_map="canonical"), model_folder(f"{speech}+{text}", note=str)):
+        with pytest.raises(MMERError, match="joined or relabeled model cannot be looked into; give a model"):
+            _ = EmotionRecognizer.from_pretrained(folder).model
+
+
 def test_a_changed_member_is_noticed(speech: Path, tmp_path: Path) -> None:
     member = save_audio_classifier(tmp_path / "member", "wav2vec2-layer")
     with warnings.catch_warnings():
