@@ -21,7 +21,7 @@ from mmer.serving.service import OpenAPI, Service
 from mmer.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, WebSocket
 
 RATES = (8_000, 48_000)  # Hz
 _RATE = re.compile(r"\d{4,5}", re.ASCII)
@@ -118,98 +118,47 @@ def _documentation() -> OpenAPI:
     return {"responses": {"101": switched}}
 
 
-def add_stream(app: "FastAPI", service: Service) -> None:
-    """Add `/v1/stream`: a WebSocket that takes 16-bit little-endian mono PCM and sends `StreamAnswer` messages.
+class Streams:
+    """The streams that a service answers, at most `max_streams` at a time.
 
-    `?rate=` sets the sampling rate, 16000 Hz by default. The text message `end` requests the remaining answers; the
-    service then closes the connection.
+    Args:
+        service: the service.
     """
-    from fastapi import HTTPException, Query, WebSocket, WebSocketDisconnect
-    from fastapi.responses import JSONResponse
 
-    settings = service.settings
-    # Each stream waits for batches in its own thread; batches run in another.
-    threads = service.threads(settings.max_streams, "streams")
-    streams: set[Pace] = set()
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        # Each stream waits for batches in its own thread; batches run in another.
+        self._threads = service.threads(service.settings.max_streams, "streams")
+        self._open: set[Pace] = set()
 
-    def has_place() -> bool:
+    async def answer(self, websocket: "WebSocket", rate: int) -> None:
+        """Answer a stream of samples, `rate` Hz, until either side ends it."""
+        pace = Pace(self._service.settings)
+        if not self._has_place():
+            most = counted(self._service.settings.max_streams, "stream", "is", "are")
+            await websocket.close(LATER, f"{most} being answered, and no more at a time; ask again later")
+            return
+        self._open.add(pace)
+        try:
+            await self._follow(websocket, rate, pace)
+        finally:
+            self._open.discard(pace)
+
+    def _has_place(self) -> bool:
         """Tell whether there is room for one more stream; a silent stream is closed to make room."""
-        if len(streams) < settings.max_streams:
+        if len(self._open) < self._service.settings.max_streams:
             return True
-        most_silent = max(streams, key=lambda pace: pace.silence)
+        most_silent = max(self._open, key=lambda pace: pace.silence)
         if most_silent.silence < PATIENCE:
             return False
         most_silent.must_yield = True
-        streams.discard(most_silent)
+        self._open.discard(most_silent)
         return True
 
-    def told(heard: Heard) -> str:
-        prediction = heard.prediction
-        answer = None
-        if prediction.error is None:
-            answer = Answer.of(prediction, model=service.model, min_confidence=0)
-            if heard.final:
-                service.metrics.answer(prediction)
-        assert prediction.start is not None
-        assert prediction.end is not None
-        return StreamAnswer(
-            final=heard.final,
-            start=prediction.start,
-            end=prediction.end,
-            delay=heard.delay,
-            answer=answer,
-            error=prediction.error,
-        ).model_dump_json()
-
-    async def in_thread(function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, function)
-
-    @app.get(
-        "/v1/stream",
-        operation_id="stream",
-        tags=["predictions"],
-        summary="Predict emotions of live speech",
-        description=STREAM,
-        status_code=426,
-        response_model=Problem,
-        response_description="The request did not ask for a WebSocket.",
-        openapi_extra=_documentation(),
-    )
-    async def not_upgraded(
-        rate: Annotated[
-            int, Query(ge=RATES[0], le=RATES[1], description="Sampling rate in Hz.")
-        ] = SAMPLING_RATE,
-    ) -> None:
-        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
-        raise HTTPException(426, "this route is a stream: connect to it by WebSocket", upgrade)
-
-    @app.websocket("/v1/stream")
-    async def stream(websocket: WebSocket, rate: str = str(SAMPLING_RATE)) -> None:
-        pace = Pace(settings)
-        try:
-            await websocket.accept()
-            wrong = _refusal(rate, service)
-            if wrong:
-                await websocket.close(POLICY, wrong)
-            elif not has_place():
-                busy = f"{counted(settings.max_streams, 'stream', 'is', 'are')} being answered, and no more at a time"
-                await websocket.close(LATER, f"{busy}; ask again later")
-            else:
-                streams.add(pace)
-                await follow(websocket, int(rate), pace)
-        except WebSocketDisconnect:
-            return
-        finally:
-            streams.discard(pace)
-
-    @app.websocket("/{path:path}")
-    async def no_stream(websocket: WebSocket, path: str) -> None:
-        told = f"there is no stream at /{shortened(one_line(path), 100)}; connect to /v1/stream"
-        await websocket.send_denial_response(JSONResponse({"detail": told}, 404))
-
-    async def follow(websocket: WebSocket, rate: int, pace: Pace) -> None:
+    async def _follow(self, websocket: "WebSocket", rate: int, pace: Pace) -> None:
+        service, longest = self._service, self._service.settings.max_duration
         predictor = BatchedPredictor(service, asyncio.get_running_loop())
-        listener = await in_thread(lambda: Listener(predictor))
+        listener = await self._in_thread(lambda: Listener(predictor))
         resample = Resampler(rate)
 
         def hear(pcm: bytes, came: float) -> list[Heard]:
@@ -240,16 +189,83 @@ def add_stream(app: "FastAPI", service: Service) -> None:
                 await websocket.close(POLICY, wanted)
                 return
             pace.came(len(pcm) / 2 / rate)
-            for heard in await in_thread(partial(hear, pcm, came)):
-                await websocket.send_text(told(heard))
+            for heard in await self._in_thread(partial(hear, pcm, came)):
+                await websocket.send_text(self._told(heard))
             pace.worked(time.monotonic() - came)
-            if listener.seconds > settings.max_duration:
-                longest = f"at most {settings.max_duration:g} s"
-                await websocket.close(POLICY, f"the stream is too long: {longest} are allowed")
+            if listener.seconds > longest:
+                await websocket.close(POLICY, f"the stream is too long: at most {longest:g} s are allowed")
                 return
-        for heard in await in_thread(lambda: list(listener.finish())):
-            await websocket.send_text(told(heard))
+        for heard in await self._in_thread(lambda: list(listener.finish())):
+            await websocket.send_text(self._told(heard))
         await websocket.close(RESTART if service.state.draining else 1000)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def _told(self, heard: Heard) -> str:
+        prediction = heard.prediction
+        answer = None
+        if prediction.error is None:
+            answer = Answer.of(prediction, model=self._service.model, min_confidence=0)
+            if heard.final:
+                self._service.metrics.answer(prediction)
+        assert prediction.start is not None
+        assert prediction.end is not None
+        return StreamAnswer(
+            final=heard.final,
+            start=prediction.start,
+            end=prediction.end,
+            delay=heard.delay,
+            answer=answer,
+            error=prediction.error,
+        ).model_dump_json()
+
+
+def add_stream(app: "FastAPI", service: Service) -> None:
+    """Add `/v1/stream`: a WebSocket that takes 16-bit little-endian mono PCM and sends `StreamAnswer` messages.
+
+    `?rate=` sets the sampling rate, 16000 Hz by default. The text message `end` requests the remaining answers; the
+    service then closes the connection.
+    """
+    from fastapi import HTTPException, Query, WebSocket, WebSocketDisconnect
+    from fastapi.responses import JSONResponse
+
+    streams = Streams(service)
+
+    @app.get(
+        "/v1/stream",
+        operation_id="stream",
+        tags=["predictions"],
+        summary="Predict emotions of live speech",
+        description=STREAM,
+        status_code=426,
+        response_model=Problem,
+        response_description="The request did not ask for a WebSocket.",
+        openapi_extra=_documentation(),
+    )
+    async def not_upgraded(
+        rate: Annotated[
+            int, Query(ge=RATES[0], le=RATES[1], description="Sampling rate in Hz.")
+        ] = SAMPLING_RATE,
+    ) -> None:
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        raise HTTPException(426, "this route is a stream: connect to it by WebSocket", upgrade)
+
+    @app.websocket("/v1/stream")
+    async def stream(websocket: WebSocket, rate: str = str(SAMPLING_RATE)) -> None:
+        try:
+            await websocket.accept()
+            if wrong := _refusal(rate, service):
+                await websocket.close(POLICY, wrong)
+            else:
+                await streams.answer(websocket, int(rate))
+        except WebSocketDisconnect:
+            return
+
+    @app.websocket("/{path:path}")
+    async def no_stream(websocket: WebSocket, path: str) -> None:
+        told = f"there is no stream at /{shortened(one_line(path), 100)}; connect to /v1/stream"
+        await websocket.send_denial_response(JSONResponse({"detail": told}, 404))
 
 
 def _refusal(rate: str, service: Service) -> str | None:
