@@ -335,6 +335,9 @@ class TestRefusals:
 class TestOperation:
     def test_health_ready_headers_and_documentation(self, url: str) -> None:
         assert httpx2.get(f"{url}/health").json() == {"status": "ok"}
+        for path in ("/health", "/ready", "/"):  # as monitors and `curl -I` ask
+            response = httpx2.head(f"{url}{path}")
+            assert (response.status_code, response.content) == (200, b"")
         assert httpx2.get(f"{url}/ready").json() == {"status": "ok"}
         page = httpx2.get(url)
         assert "script-src 'self';" in page.headers["Content-Security-Policy"]

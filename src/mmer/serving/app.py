@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmer import __version__
 from mmer.corpora.emotion_colors import emotion_colors
@@ -26,6 +26,9 @@ from mmer.serving.service import REFUSALS, Responses, Service, bodies
 from mmer.serving.settings import ServiceSettings, ServiceState
 from mmer.serving.stream import add_stream
 from mmer.serving.uploads import read_question, upload_minutes
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 PAGE = Path(__file__).parent / "page"
 LONGEST_PATH = 100  # characters of an unknown path that an answer repeats
@@ -61,12 +64,7 @@ def create_app(
         MMERError: `load` raises it.
     """
     import_extra("fastapi", "the HTTP service", "serve")
-    from fastapi import FastAPI, HTTPException, Request, Response
-    from fastapi.openapi.docs import get_swagger_ui_html
-    from fastapi.responses import HTMLResponse, JSONResponse
-    from fastapi.staticfiles import StaticFiles
-    from starlette.requests import ClientDisconnect
-    from starlette.routing import Route
+    from fastapi import FastAPI, HTTPException, Request
 
     recognizer, metrics = load(), Metrics(state)
     batching = Batching(
@@ -74,8 +72,6 @@ def create_app(
     )
     rate = RateLimit(settings.max_per_minute)
     service = Service(recognizer, load, name, model, settings, state, metrics, batching, rate)
-
-    is_ready = Readiness(batching, recognizer, settings.ready_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -94,28 +90,7 @@ def create_app(
         openapi_tags=TAGS,
         responses={status: {"model": Problem} for status in (400, 401, 403, 408, 429, 503, 504)},
     )
-
-    @app.exception_handler(ClientDisconnect)
-    async def left(request: Request, error: Exception) -> Response:
-        return Response(status_code=499)  # no client is left to receive it
-
-    @app.exception_handler(404)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        path = shortened(one_line(request.scope["path"]), LONGEST_PATH)
-        paths = sorted({route.path for route in app.routes if isinstance(route, Route)})
-        return JSONResponse(
-            {"detail": f"there is no {path}{nearest(path, paths)}; there are {', '.join(paths)}"}, 404
-        )
-
-    @app.exception_handler(405)
-    async def not_allowed(request: Request, error: HTTPException) -> JSONResponse:
-        allowed = (error.headers or {}).get("Allow", "GET, HEAD")  # files of the page name none
-        told = f"{one_line(request.scope['path'])} does not take {request.method}; it takes {allowed}"
-        return JSONResponse({"detail": told}, 405, {"Allow": allowed})
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": "the service failed; its log says why"}, 500)
+    _add_errors(app)
 
     @app.post(
         "/v1/predict",
@@ -145,35 +120,81 @@ def create_app(
     @app.get("/v1/model", operation_id="get_model", tags=["service"], summary="Describe the model")
     async def about() -> ModelCard:
         """Describe the model and the limits of the service."""
-        processor = recognizer.processor
-        return ModelCard(
-            name=name,
-            model=model,
-            version=__version__,
-            labels=recognizer.labels,
-            colors={label: color.css for label, color in emotion_colors(recognizer.labels).items()},
-            dimensions=recognizer.dimensions,
-            listens=processor.uses_speech,
-            reads=processor.uses_text,
-            needs_both=processor.uses_speech and not processor.missing_modality_embeddings,
-            transcription=recognizer.transcription.name,
-            calibrated=recognizer.calibration is not None,
-            explains=explains(recognizer),
-            limits=Limits(
-                upload_bytes=settings.max_upload,
-                upload_minutes=upload_minutes(settings.max_upload),
-                batch_files=most_files(settings),
-                clip_seconds=processor.max_duration if processor.uses_speech else None,
-                timeline_seconds=settings.max_duration,
-                requests_per_minute=settings.max_per_minute,
-                concurrent=settings.max_concurrent,
-                streams=settings.max_streams,
-                answer_seconds=settings.answer_seconds,
-            ),
+        return _model_card(service)
+
+    _add_state(app, service, Readiness(batching, recognizer, settings.ready_seconds))
+    _add_pages(app)
+    watched = Watch(Admission(app, settings, state, rate), metrics)
+    return AccessLog(watched) if settings.access_log else watched
+
+
+def _add_errors(app: "FastAPI") -> None:
+    """Answer what no route answers."""
+    from fastapi import HTTPException, Request, Response
+    from fastapi.responses import JSONResponse
+    from starlette.requests import ClientDisconnect
+    from starlette.routing import Route
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # no client is left to receive it
+
+    @app.exception_handler(404)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        path = shortened(one_line(request.scope["path"]), LONGEST_PATH)
+        paths = sorted({route.path for route in app.routes if isinstance(route, Route)})
+        return JSONResponse(
+            {"detail": f"there is no {path}{nearest(path, paths)}; there are {', '.join(paths)}"}, 404
         )
+
+    @app.exception_handler(405)
+    async def not_allowed(request: Request, error: HTTPException) -> JSONResponse:
+        allowed = (error.headers or {}).get("Allow", "GET, HEAD")  # files of the page name none
+        told = f"{one_line(request.scope['path'])} does not take {request.method}; it takes {allowed}"
+        return JSONResponse({"detail": told}, 405, {"Allow": allowed})
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": "the service failed; its log says why"}, 500)
+
+
+def _model_card(service: Service) -> ModelCard:
+    recognizer, settings = service.recognizer, service.settings
+    processor = recognizer.processor
+    return ModelCard(
+        name=service.name,
+        model=service.model,
+        version=__version__,
+        labels=recognizer.labels,
+        colors={label: color.css for label, color in emotion_colors(recognizer.labels).items()},
+        dimensions=recognizer.dimensions,
+        listens=processor.uses_speech,
+        reads=processor.uses_text,
+        needs_both=processor.uses_speech and not processor.missing_modality_embeddings,
+        transcription=recognizer.transcription.name,
+        calibrated=recognizer.calibration is not None,
+        explains=explains(recognizer),
+        limits=Limits(
+            upload_bytes=settings.max_upload,
+            upload_minutes=upload_minutes(settings.max_upload),
+            batch_files=most_files(settings),
+            clip_seconds=processor.max_duration if processor.uses_speech else None,
+            timeline_seconds=settings.max_duration,
+            requests_per_minute=settings.max_per_minute,
+            concurrent=settings.max_concurrent,
+            streams=settings.max_streams,
+            answer_seconds=settings.answer_seconds,
+        ),
+    )
+
+
+def _add_state(app: "FastAPI", service: Service, is_ready: Readiness) -> None:
+    """Add the routes that tell how the service does."""
+    from fastapi import Response
 
     open_to_all: Responses = {status: {} for status in (401, 408, 429, 503, 504)}
 
+    @app.head("/health", include_in_schema=False)
     @app.get(
         "/health",
         operation_id="get_health",
@@ -185,6 +206,7 @@ def create_app(
         """Tell whether the process is alive."""
         return Status(status="ok")
 
+    @app.head("/ready", include_in_schema=False)
     @app.get(
         "/ready",
         operation_id="get_readiness",
@@ -194,15 +216,23 @@ def create_app(
     )
     async def ready(response: Response) -> Status:
         """Tell whether the service takes requests and the model answers."""
-        status = "stopping" if state.draining else "ok" if await is_ready() else "stuck"
+        status = "stopping" if service.state.draining else "ok" if await is_ready() else "stuck"
         response.status_code = 200 if status == "ok" else 503
         return Status(status=status)
 
     @app.get("/metrics", include_in_schema=False)
     async def counters() -> Response:
-        content, media_type = metrics.page()
+        content, media_type = service.metrics.page()
         return Response(content, headers={"Content-Type": media_type})
 
+
+def _add_pages(app: "FastAPI") -> None:
+    """Add the page and the documentation of the routes."""
+    from fastapi.openapi.docs import get_swagger_ui_html
+    from fastapi.responses import HTMLResponse
+    from fastapi.staticfiles import StaticFiles
+
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
         return HTMLResponse((PAGE / "index.html").read_text(encoding="utf-8"))
@@ -219,5 +249,3 @@ def create_app(
 
     app.mount("/page", StaticFiles(directory=PAGE))
     app.mount("/docs/files", StaticFiles(packages=[("fastapi_offline", "static")]))
-    watched = Watch(Admission(app, settings, state, rate), metrics)
-    return AccessLog(watched) if settings.access_log else watched

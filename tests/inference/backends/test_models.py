@@ -186,7 +186,7 @@ def test_a_composition_that_was_changed_by_hand_is_refused(
 
 
 def test_a_model_made_of_others_is_not_looked_into(speech: Path, text: Path) -> None:
-    for folder in (model_folder(speech, label_map="canonical"), model_folder(f"{speech}+{text}", note=str)):
+    for folder in (model_folder(speech, label_map="canonical"), model_folder(f"{speech}+{text}", note=print)):
         with pytest.raises(MMERError, match="joined or relabeled model cannot be looked into; give a model"):
             _ = EmotionRecognizer.from_pretrained(folder).model
 
