@@ -12,6 +12,7 @@ from mmer.augment.recorded_elsewhere import recorded_elsewhere
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.views import View
 from mmer.errors import MMERError
+from mmer.features.functionals import functionals
 from mmer.features.log_mel import MEL_BINS
 from mmer.features.prosody import CHANNELS
 from mmer.features.statistics import FeatureStatistics
@@ -205,10 +206,13 @@ class SpeechEmotionDataset(Dataset[Item]):
         return self._augment_features(features, seed, self.store.processor.functionals)
 
     def _recorded_elsewhere(self, features: Features, seed: int) -> Features:
-        """Change the frames; the functionals stay."""
-        count = features.shape[1] - self.store.processor.functionals
-        frames = recorded_elsewhere(features[:, :count].reshape(-1, MEL_BINS + CHANNELS), seed)
-        return np.concatenate([frames.reshape(len(features), -1), features[:, count:]], axis=1)
+        """Change the frames, and compute the functionals of the changed ones."""
+        count = self.store.processor.functionals
+        of_frames, of_clip = np.split(features, [features.shape[1] - count], axis=1)
+        frames = recorded_elsewhere(of_frames.reshape(-1, MEL_BINS + CHANNELS), seed)
+        if count and len(frames) > 1:
+            of_clip = np.broadcast_to(functionals(frames, count), of_clip.shape)
+        return np.concatenate([frames.reshape(of_frames.shape), of_clip], axis=1)
 
     @property
     def lengths(self) -> list[int]:
