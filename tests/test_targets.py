@@ -212,7 +212,7 @@ FULL = [
     ("model export MODEL -o a.mmer", 50_000, "a.mmer"),
     ("score MODEL in --out a", 2000, "a/_recordings.parquet"),
     ("corpus transcribe in --with ctc:MODEL -o a.csv", 50, "a.csv.part.jsonl"),
-    ("evaluate MODEL in --out a", 500, "a/metrics.json"),
+    ("evaluate MODEL in --out a", 500, "a/predictions.part.jsonl"),
     ("robustness MODEL in --axes loudness:-20 --out a", 100, "a/settings.json"),
 ]
 
