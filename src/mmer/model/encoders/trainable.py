@@ -73,10 +73,7 @@ def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
     """
     peft: Any = import_extra("peft", "train: lora")
     layers = transformer_layers(encoder)
-    kinds = (
-        nn.Linear,
-        Conv1D,
-    )  # GPT-2 and its kin store the weights of linear layers transposed, as `Conv1D`
+    kinds = (nn.Linear, Conv1D)  # GPT-2 and its kin store the weights of linear layers transposed
     linear = [module for layer in layers for module in layer.modules() if isinstance(module, kinds)]
     names = {id(module): name for name, module in encoder.named_modules()}
     config = peft.LoraConfig(
