@@ -5,11 +5,22 @@ import os
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mmer
-from mmer.plain_text import counted, json_text, lines_of, named_groups, one_line, shown, valid, whole
+from mmer.plain_text import (
+    counted,
+    json_text,
+    lines_of,
+    name_of,
+    named_groups,
+    one_line,
+    shown,
+    valid,
+    whole,
+)
 
 # Every code point, halves of surrogate pairs too.
 ANYTHING = st.text(st.characters())
@@ -40,6 +51,19 @@ def test_file_names_that_are_not_utf8_tell_their_bytes() -> None:
     assert whole("caf\udce9.wav") == "caf\udce9.wav"
     assert whole("cut \ud83d") == "cut \ufffd"
     assert whole(1.5) == 1.5
+
+
+def test_a_path_has_a_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "latest").symlink_to("run")
+    monkeypatch.chdir(tmp_path / "run" / "model")
+    assert [name_of(path) for path in (".", "..", "../", "../../x.csv", Path("../../latest"))] == [
+        "model",
+        "run",
+        "run",
+        "x.csv",
+        "latest",
+    ]
 
 
 def test_lines_end_where_files_end_them() -> None:

@@ -1,6 +1,7 @@
 """Text that users wrote, as data: nothing in it is an encoding error, a terminal's command or the end of a line."""
 
 import json
+import os
 import re
 from typing import Any
 
@@ -58,6 +59,11 @@ def one_line(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """Cut text to `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """Give the name of a file or a folder, also where the path to it is `.` or ends in `..`."""
+    return os.path.basename(os.path.abspath(path))
 
 
 def lines_of(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Several corpora in one table: nobody becomes somebody else."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,6 +30,18 @@ def test_speakers_and_ids() -> None:
     assert merged["corpus"].tolist() == ["a", "a", "bees", "b"]
     assert merged["emotion"].tolist() == [None, None, "happy", "sad"]
     assert merged["audio_path"].tolist() == ["/a.csv/1.wav", "/a.csv/2.wav", "/b//2.wav", "/b//3.wav"]
+
+
+def test_a_folder_has_its_whole_name_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "esd_1.0" / "data"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    merged = merge([corpus(".", "1", speaker="1"), corpus("..", "2", speaker="1")])
+    assert merged.table["corpus"].tolist() == ["data", "esd_1.0"]
+    assert merged.table["speaker"].tolist() == ["data/1", "esd_1.0/1"]
+    assert merged.source == "data + esd_1.0"
 
 
 def test_ids_that_do_not_clash_stay() -> None:

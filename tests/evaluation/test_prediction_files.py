@@ -178,6 +178,14 @@ class TestRuns:
         ):
             read_runs(paths, {"hapy": "joy"})
 
+    def test_of_the_folder_one_stands_in_has_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("one", "two"):
+            run_folder(tmp_path / name, None)
+        monkeypatch.chdir(tmp_path / "one")
+        assert list(read_runs([Path("."), Path("../two")])) == ["one", "two"]
+
     def test_are_not_given_twice(self, tmp_path: Path) -> None:
         path = run_folder(tmp_path / "one", None)
         with pytest.raises(MMERError, match="one is given twice"):

@@ -11,6 +11,8 @@ from mmer.corpora.corpus import Corpus, listing
 from mmer.corpora.label_map import with_canonical_emotions
 from mmer.corpora.tables import is_null, united
 from mmer.errors import CorpusError
+from mmer.files.writing import TABLES
+from mmer.plain_text import name_of
 from mmer.text.names import folded
 
 _OF_A_CORPUS = ("speaker", "session", "dialogue")  # speaker 1 of two corpora is two people
@@ -54,8 +56,9 @@ def merge(corpora: Sequence[Corpus]) -> Corpus:
 
 
 def _name(corpus: Corpus) -> str:
-    """Return the name of its file or folder."""
-    return Path(corpus.source).stem
+    """Return the name of its folder, or of its table without the suffix."""
+    name = Path(name_of(corpus.source))
+    return name.stem if name.suffix.lower() in TABLES else name.name
 
 
 def _of_several(table: pd.DataFrame) -> list[str]:

@@ -11,7 +11,7 @@ from mmer.corpora.tables import read_table, with_columns
 from mmer.errors import MMERError, Parameter, reading
 from mmer.evaluation.results import METRICS, is_run
 from mmer.files.writing import TABLES
-from mmer.plain_text import counted, lines_of
+from mmer.plain_text import counted, lines_of, name_of
 from mmer.recipe.values import Section
 from mmer.text.names import folded, tidy
 
@@ -91,7 +91,7 @@ def read_runs(
     Raises:
         MMERError: a path is given twice, an emotion to rename does not occur, or `read_predictions` raises one.
     """
-    names = [Path(path).name for path in paths]
+    names = [name_of(path) for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     if repeated := sorted({name for name in names if names.count(name) > 1}):

@@ -8,6 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from mmer.errors import RecipeError
+from mmer.plain_text import name_of
 from mmer.recipe.schema import Recipe
 
 LOGS_PER_EPOCH = 10
@@ -72,7 +73,7 @@ def training_arguments(
         save_strategy="epoch",
         disable_tqdm=True,
         report_to="none",  # see MMERTrainer
-        run_name=folder.parent.name,
+        run_name=name_of(folder.parent),
     )
 
 

@@ -18,7 +18,7 @@ from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 from mmer.runs.reports_to_parent import EpochProgress, has_parent
 from mmer.training.data.preparation import SPLITS
 from mmer.training.data.skipped import CUT, LEFT_OUT
@@ -169,7 +169,7 @@ def summary(folder: Path, metrics: RunMetrics, skipped: pd.DataFrame) -> Group:
         chosen += f", chosen on {selection}" + ("" if by == "balanced_accuracy" else f" by {FIGURES[by]}")
     if metrics.refit:
         chosen += ", trained anew with validation"
-    table = Table(title=Text(f"{folder.name}: {chosen}"), title_justify="left", title_style="bold")
+    table = Table(title=Text(f"{name_of(folder)}: {chosen}"), title_justify="left", title_style="bold")
     table.add_column("split")
     shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
     for heading in ("utterances", *shown.values()):

@@ -443,6 +443,14 @@ def text_of(folder: Path) -> str:
     return Page((folder / "report.html").read_text()).text
 
 
+def test_the_folder_one_stands_in_has_its_name(copied: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.rmtree(copied / "model")
+    monkeypatch.chdir(copied)
+    assert list(read_run(".").runs) == [copied.name]
+    page = text_of(write_report(".", console=quiet()).parent)
+    assert f"No embedding map: no model folder at {copied.name}/model" in page
+
+
 def test_what_is_gone_is_said_to_be(copied: Path):
     shutil.rmtree(copied / "model")
     shutil.rmtree(copied / "checkpoints")

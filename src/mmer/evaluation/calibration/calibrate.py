@@ -40,7 +40,7 @@ from mmer.inference.trust.calibration import (
     weights_hash,
 )
 from mmer.inference.trust.trained_on import TrainedOn
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def calibrate(
         calibration = Calibration(
             weights=weights_hash(target),
             labels=recognizer.labels,
-            corpus=Path(corpus.source).name if corpus.source else "",
+            corpus=name_of(corpus.source),
             split=split,
             speakers=named,
             conditions=fitted,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold
@@ -14,7 +13,7 @@ from mmer.evaluation.calibration.fit import FEWEST, FOLDS, fit_calibrator, small
 from mmer.inference.backends.composition import Composition, FusionFit
 from mmer.inference.prediction import Prediction
 from mmer.inference.trust.calibration import SMALLEST, Calibrator, Floats
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 
 Fusion = tuple[Calibrator, Calibrator, float]
 """Temperatures of speech and of text, and the weight of speech."""
@@ -67,7 +66,7 @@ def fit_fusion(
         left_out[test] = _fused(_fit(speech[train], text[train], truth[train]), speech[test], text[test])
     fitted = _fit(speech, text, truth)
     fit = FusionFit(
-        corpus=Path(corpus.source).name if corpus.source else "",
+        corpus=name_of(corpus.source),
         split=split,
         speakers=sorted(set(people) - {""}),
         utterances=len(usable),

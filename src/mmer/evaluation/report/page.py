@@ -291,11 +291,12 @@ def _map(run: Run, console: Console) -> Illustration:
         return Illustration(
             f"No embedding map: {counted(missing, 'recording', 'is', 'are', of=len(paths))} not there any more."
         )
+    place = Path(os.path.abspath(folder))  # a message names it, and "." would be in every message
     try:
-        embeddings = _embed(folder / "model", Corpus(known), console)
+        embeddings = _embed(place / "model", Corpus(known), console)
     except MMERError as error:
         return Illustration(
-            f"No embedding map: {' '.join(str(error).replace(str(folder), folder.name).split())}"
+            f"No embedding map: {' '.join(str(error).replace(str(place), place.name).split())}"
         )
     embedded = {place: embedding for place, embedding in enumerate(embeddings) if embedding is not None}
     kept = list(embedded)

@@ -21,7 +21,7 @@ from mmer.evaluation.terminal_tables import FIGURES
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import Training, Verdict, judge_figures
 from mmer.inference.trust.out_of_distribution import count_unlike
-from mmer.plain_text import counted, named_groups
+from mmer.plain_text import counted, name_of, named_groups
 from mmer.recipe.schema import Recipe, load_run_recipe
 from mmer.runs.folder import RunFolder
 from mmer.runs.versions import Versions
@@ -137,7 +137,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         skipped=skipped,
         runs={name: folder / "folds" / name for name in metrics.folds}
         if isinstance(metrics, CrossValidationMetrics)
-        else {folder.name: folder},
+        else {name_of(folder): folder},
     )
 
 

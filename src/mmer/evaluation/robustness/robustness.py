@@ -37,7 +37,7 @@ from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.inference.trust.trained_on import TrainedOn
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 from mmer.runs.resume import differences, refuse_other
 from mmer.text.error_rates import WordErrors
 
@@ -96,7 +96,7 @@ def measure(
     trained = TrainedOn.read(*trained_folders(folder))
     settings = RobustnessSettings(
         model=model_hash(folder),
-        corpus=Path(corpus.source).name if corpus.source else "",
+        corpus=name_of(corpus.source),
         split=split,
         sample=sample,
         seed=seed,

@@ -37,7 +37,7 @@ from mmer.inference.embedding.embed import embed_for_last_layer
 from mmer.inference.prediction import probability_column
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trust.trained_on import TrainedOn
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 from mmer.published.checkpoints import check_labels, write_published
 from mmer.published.kinds import published_kind
 from mmer.published.label_maps import new_labels
@@ -284,7 +284,7 @@ def _answers(
 def _card(found: PublishedAdaptation, *, listens: bool) -> str:
     assert found.adapted is not None
     return adapted_card(
-        base=found.model if found.model.count("/") == 1 else Path(found.model).name,
+        base=found.model if found.model.count("/") == 1 else name_of(found.model),
         labels=found.labels,
         listens=listens,
         utterances=found.utterances,

@@ -28,7 +28,7 @@ from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
 from mmer.files.writing import check_output_file, check_output_folder, write_parquet
 from mmer.inference.embedding.files import read_embeddings
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 from mmer.recipe.schema import Recipe
 from mmer.training.crossval.combine import combine_folds
 from mmer.training.crossval.crossval import CrossValidation
@@ -125,7 +125,9 @@ def cross_validate_baseline(
         + (f" ± {100 * spread:.1f}" if (spread := std[name]) is not None else "")
         for name in ("accuracy", "balanced_accuracy")
     ]
-    title = Text(f"{folder.name}: {system}, {counted(len(made.folds), 'fold')} by {made.group}", style="bold")
+    title = Text(
+        f"{name_of(folder)}: {system}, {counted(len(made.folds), 'fold')} by {made.group}", style="bold"
+    )
     told = Text(f"mean over folds: {', '.join(means)}; pooled:")
     console.print(Group(title, told, metrics_tables(metrics.pooled, metrics.intervals), Text(str(folder))))
     console.print(verdict_text(verdict(read_run(folder))))

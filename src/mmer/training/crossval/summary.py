@@ -10,7 +10,7 @@ from mmer.corpora.protocol.folds import Folds
 from mmer.display.terminal import Table
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import FIGURES
-from mmer.plain_text import counted
+from mmer.plain_text import counted, name_of
 from mmer.training.crossval.folder import CONTENT
 from mmer.training.selection_bias import bias_table
 
@@ -18,9 +18,7 @@ from mmer.training.selection_bias import bias_table
 def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group:
     """Summarize a cross-validation: each fold, mean and standard deviation, pooled figures and their intervals."""
     chosen = {"last": "last epoch kept"}.get(metrics.selection, f"epoch chosen on {metrics.selection}")
-    title = (
-        f"{folder.name}: {counted(len(metrics.folds), 'fold', of=len(made.folds))} by {made.group}, {chosen}"
-    )
+    title = f"{name_of(folder)}: {counted(len(metrics.folds), 'fold', of=len(made.folds))} by {made.group}, {chosen}"
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     table.add_column("fold", overflow="fold")
     shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
