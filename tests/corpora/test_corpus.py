@@ -57,6 +57,10 @@ class TestTable:
         table = corpus(speaker=[1, 2, 3, 3], session=[1.0, 2.0, np.nan, 1.0], fold=[0, 1, 2, 3]).table
         assert table["speaker"].tolist() == ["1", "2", "3", "3"]
         assert table["session"].tolist() == ["1", "2", None, "1"]
+        mixed = rows(
+            speaker=pd.Series([1.0, 2.0, None, 1.0], dtype=object)
+        )  # as JSON lines of pandas have it
+        assert Corpus(mixed).table["speaker"].tolist() == ["1", "2", None, "1"]
 
     def test_the_table_given_is_left_alone(self) -> None:
         table = rows(2, speaker=[1, 2])

@@ -77,6 +77,35 @@ class TestTable:
         }
         assert "speaker" not in read
 
+    @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+    def test_numbers_are_the_same_names_beside_a_missing_answer(self, tmp_path: Path, suffix: str) -> None:
+        """pandas turns integers into floats where one is missing, and writes 2 as 2.0."""
+        path = tmp_path / f"theirs{suffix}"
+        table = pd.DataFrame(
+            {"utterance_id": ["a", "b"], "emotion": [2, 0], "predicted": [2.0, None], "speaker": [7.0, None]}
+        )
+        for truth in (table["emotion"], table["emotion"].astype(float)):
+            given = table.assign(emotion=truth)
+            if suffix == ".parquet":
+                given.to_parquet(path)
+            elif suffix == ".jsonl":
+                given.to_json(path, orient="records", lines=True)
+            else:
+                given.to_csv(path, index=False, sep="," if suffix == ".csv" else "\t")
+            assert read_predictions(path).to_dict("list") == {
+                "utterance_id": ["a", "b"],
+                "emotion": ["2", "0"],
+                "predicted": ["2", None],
+                "speaker": ["7", None],
+            }
+
+    @pytest.mark.parametrize("truth", [["1.0", "1.5"], ["1.0", "new"], ["1.0", "007"]])
+    def test_names_that_are_no_whole_numbers_stay(self, tmp_path: Path, truth: list[str]) -> None:
+        table = pd.DataFrame({"utterance_id": ["a", "b"], "emotion": truth, "predicted": ["1.0", None]})
+        table.to_csv(tmp_path / "a.csv", index=False)
+        read = read_predictions(tmp_path / "a.csv")
+        assert (read["emotion"].tolist(), read["predicted"].tolist()) == (truth, ["1.0", None])
+
     def test_may_call_its_truth_predicted(self, tmp_path: Path) -> None:
         path = tmp_path / "swapped.csv"
         pd.DataFrame({"utterance_id": ["a"], "predicted": ["sad"], "emotion": ["happy"]}).to_csv(

@@ -267,7 +267,7 @@ def _text(column: pd.Series, source: str) -> pd.Series:
     values = column.tolist()
     if not all(value is None or isinstance(value, str) for value in values):
         values = [None if null else value for value, null in zip(values, column.isna().tolist(), strict=True)]
-    if pd.api.types.is_float_dtype(column) and not is_id:
+    if not is_id and all(value is None or isinstance(value, float) for value in values):
         # Integers that became floats because of a missing value; longer ones have lost digits.
         whole = [value is None or (value % 1 == 0 and abs(value) < 2**53) for value in values]
         values = [None if value is None else int(value) for value in values] if all(whole) else values

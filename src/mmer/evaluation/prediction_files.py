@@ -1,13 +1,14 @@
 """Reading of prediction files of mmer and of other tools."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mmer.corpora.labels import nearest
-from mmer.corpora.tables import read_table, with_columns
+from mmer.corpora.tables import is_null, read_table, with_columns
 from mmer.errors import MMERError, Parameter, reading
 from mmer.evaluation.results import METRICS, is_run
 from mmer.files.writing import TABLES
@@ -16,6 +17,7 @@ from mmer.recipe.values import Section
 from mmer.text.names import folded, tidy
 
 _EMOTIONS = ("emotion", "predicted")
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,14})(\.0)?")
 
 
 class Columns(Section):
@@ -72,8 +74,9 @@ def read_predictions(
                 speaker_column: "speaker",
             }
             table = _read_columns(path, columns)
-        for name in ("utterance_id", *_EMOTIONS, *(("speaker",) if "speaker" in table else ())):
-            table[name] = _names(table[name])
+        for columns in (["utterance_id"], list(_EMOTIONS), ["speaker"]):
+            columns = [name for name in columns if name in table]
+            table[columns] = _names(table[columns])
         _check(table, path)
     return table
 
@@ -199,14 +202,20 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _names(column: pd.Series) -> pd.Series:
-    """Convert values to text or None; whole numbers lose their decimals."""
-    known = column.dropna()
-    if pd.api.types.is_float_dtype(column) and (known % 1 == 0).all() and (known.abs() < 2**53).all():
-        column = column.astype("Int64")  # a missing value turns a column of integers into floats
-    nulls = column.isna()
-    values = [None if null else tidy(str(value)) or None for value, null in zip(column, nulls, strict=True)]
-    return pd.Series(values, column.index, dtype=object)
+def _names(columns: pd.DataFrame) -> pd.DataFrame:
+    """Convert the values of columns with the same names to text or None.
+
+    Where all are whole numbers, they lose their decimals: a missing value turns integers into floats, and 2.0 is 2.
+    """
+    names = {
+        column: [None if is_null(value) else tidy(str(value)) or None for value in columns[column]]
+        for column in columns
+    }
+    if all(name is None or _WHOLE.fullmatch(name) for values in names.values() for name in values):
+        names = {
+            column: [name and name.removesuffix(".0") for name in values] for column, values in names.items()
+        }
+    return pd.DataFrame(names, columns.index, dtype=object)
 
 
 def _check(table: pd.DataFrame, path: Path) -> None:
