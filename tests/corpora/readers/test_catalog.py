@@ -1,6 +1,7 @@
 """The catalog against itself and the readers, and the command that shows it."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from commands import run
@@ -10,13 +11,26 @@ from mmer.corpora.labels import ALIASES, canonical
 from mmer.corpora.readers.catalog import CATALOG, CorpusFacts, compare_counts
 from mmer.corpora.readers.iemocap import CODES, DOCUMENTED
 
-THE_31 = """iemocap meld crema-d ravdess emodb savee tess esd emov-db jl-corpus emns mead msp-podcast msp-improv nemo
+NAMES = """iemocap meld crema-d ravdess emodb savee tess esd emov-db jl-corpus emns mead msp-podcast msp-improv nemo
 cafe emovo enterface shemo subesco turev-db urdu aesdd oreau mesd asvp-esd emozionalmente pavoque casia m3ed resd"""
 
 
 def test_all_corpora_are_there() -> None:
-    assert set(CATALOG) == {*THE_31.split(), "spoken"}
+    assert set(CATALOG) == {*NAMES.split(), "spoken"}
     assert set(READERS) == set(CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("README.md", "names the {} released corpora"),
+        ("docs/corpora.md", "alone has the {} names"),
+        ("docs/compare.md", "| prepared corpora | {} |"),
+    ],
+)
+def test_pages_count_the_released_corpora(page: str, words: str) -> None:
+    text = (Path(__file__).parents[3] / page).read_text(encoding="utf-8")
+    assert words.format(len(NAMES.split())) in text
 
 
 @pytest.mark.parametrize(("name", "facts"), CATALOG.items(), ids=CATALOG)
@@ -49,7 +63,7 @@ def test_the_list(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     outcome = run(capfd, monkeypatch, ["corpus", "prepare"])
     lines = outcome.out.splitlines()
     assert outcome.code == 0
-    assert len(lines) == 1 + 2 * 32
+    assert len(lines) == 1 + 2 * len(CATALOG)
     row = lines.index("ravdess        en            1,440        24   1.48  CC BY-NC-SA 4.0")
     assert lines[row + 1] == "    https://zenodo.org/records/1188976"
     assert "msp-podcast    en                -         -      -  UTD, restricted" in lines

@@ -5,11 +5,18 @@ import torch
 from tiny import SPEECH_ENCODERS, model_config, speech_config, speech_inputs, tiny_model
 from torch import Tensor
 
+from mmer.model.encoders.speech import frozen_below
 from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.objectives.gradient_cache import Kept
 
 LENGTHS = [4800, 16_000, 7999]
-STORED = [name for name in SPEECH_ENCODERS if name not in ("wav2vec2-bert", "emotion2vec")]
+STORED = [name for name in SPEECH_ENCODERS if frozen_below(speech_config(name), "last:1") is not None]
+
+
+def test_the_kinds_whose_frozen_layers_are_stored() -> None:
+    assert {speech_config(name).model_type for name in STORED} >= {
+        *("data2vec-audio", "hubert", "unispeech-sat", "wav2vec2", "wavlm"),
+    }
 
 
 def made(
