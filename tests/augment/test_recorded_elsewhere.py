@@ -18,6 +18,9 @@ EXTRACTOR = LogMelExtractor(num_mel_bins=80, padding_value=0.0, sampling_rate=16
 SILENT = noise_spectrum(0, 120)
 FLAT = np.zeros(80)
 HERE = Place(FLAT, 0.5, 0.0, SILENT, FLAT)
+EDGES = 700 * (np.exp(np.linspace(np.log(1 + 20 / 700), np.log(1 + 8000 / 700), 82)) - 1)
+CENTERS, WIDTHS = EDGES[1:-1], (EDGES[2:] - EDGES[:-2]) / 2
+"""Hz, of the mel bins."""
 
 
 def frames_of(waveform: np.ndarray) -> np.ndarray:
@@ -139,8 +142,45 @@ def test_a_louder_clip_is_changed_alike() -> None:
     np.testing.assert_allclose(higher[:, [*range(80), 82]], (1 - LEVEL_SHARE) * 3, atol=1e-3)
 
 
+def test_pitch_is_lost_where_it_is_no_longer_heard() -> None:
+    below = np.array([0.0, 6.9, 7.1, 0.0, 0.0])
+    mel = np.repeat(12.0 - below[:, None], 80, axis=1).astype(np.float32)
+    periodicity = [0.9, 0.9, 0.9, 0.51, 0.49]
+    voice = np.stack([np.full(5, 7.0), periodicity, -3.0 - below], axis=1).astype(np.float32)
+    after = changed(without_level(mel, voice), HERE)
+    np.testing.assert_array_equal(np.isfinite(after[:, 80]), [True, True, False, True, False])
+
+
+def test_the_noise_of_a_bin_varies_as_much_as_it_is_wide() -> None:
+    frames = without_level(np.full((20_000, 80), -20.0, np.float32), np.zeros((20_000, 3), np.float32))
+    frames[0, :80] = 20.0
+    mel, _ = with_level(changed(frames, Place(FLAT, 0.5, 0.0, noise_spectrum(0, 0), FLAT)))
+    power = np.exp(mel[1:].astype(np.float64))
+    # A window of 400 samples has independent powers 40 Hz apart, of which a bin averages those within its width.
+    powers = np.maximum(1.0, WIDTHS / 40)
+    np.testing.assert_allclose(power.mean(axis=0) ** 2 / power.var(axis=0), powers, rtol=0.1)
+
+
 def test_places_differ_as_they_are_said_to() -> None:
     places = [Place.drawn(np.random.default_rng(seed)) for seed in range(400)]
+    tilts = np.array([place.microphone[79] for place in places]) * 10 / np.log(10)
+    assert np.mean(tilts != 0) == pytest.approx(0.5, abs=0.1)
+    assert -4 <= tilts.min() < -3.8
+    assert 3.8 < tilts.max() <= 4
+    reflected = 10 * np.log10([place.reflected for place in places if place.reflected])
+    assert -14 <= reflected.min() < -13.5
+    assert -0.5 < reflected.max() <= 0
+    slopes = [-np.polyfit(np.log(CENTERS), np.log(place.noise / WIDTHS), 1)[0] for place in places]
+    assert 0 <= min(slopes) < 0.1
+    assert 1.9 < max(slopes) <= 2
+    lines = np.array([place.line for place in places if place.line.any()]) * 10 / np.log(10)
+    low = CENTERS[79] * 2 ** (lines[:, 79] / 200)
+    low = low[low < CENTERS[79] - 1]
+    assert 3000 <= low.min() < 3100
+    assert low.max() > 7600
+    high = CENTERS[0] * 2 ** (-lines[:, 0] / 24)
+    assert 330 < high.max() <= 350
+    assert high.min() < 50
     assert np.mean([place.reflected > 0 for place in places]) == pytest.approx(0.5, abs=0.1)
     assert np.mean([place.line[79] < -1 for place in places]) == pytest.approx(0.5, abs=0.15)
     noise = -10 * np.log10([place.noise.sum() for place in places])
