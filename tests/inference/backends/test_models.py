@@ -185,6 +185,15 @@ def test_a_composition_that_was_changed_by_hand_is_refused(
         EmotionRecognizer.from_pretrained(tmp_path, "cpu")
 
 
+def test_only_a_relabeled_or_joined_model_loses_its_calibration(text: Path, tmp_path: Path) -> None:
+    speech = save_audio_classifier(tmp_path / "speech", "wav2vec2-layer")
+    (speech / "calibration.json").write_text("{}")
+    lost = f"{speech}: its calibration is not used, since it is of its own labels and of it alone"
+    assert compose([str(speech)], None)[1] == []
+    assert lost in compose([str(speech)], "canonical")[1]
+    assert lost in compose([str(speech), str(text)], None)[1]
+
+
 def test_a_model_made_of_others_is_not_looked_into(speech: Path, text: Path) -> None:
     for folder in (model_folder(speech, label_map="canonical"), model_folder(f"{speech}+{text}", note=print)):
         with pytest.raises(MMERError, match="joined or relabeled model cannot be looked into; give a model"):

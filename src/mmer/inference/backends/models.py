@@ -129,7 +129,7 @@ def compose(names: Sequence[str], label_map: str | os.PathLike[str] | None) -> t
         named = NewLabels(processor.labels, []) if chosen is None else new_labels(processor.labels, chosen)
         check_named([label for label in named.names if label is not None], folder)
         notes += [f"{name}: {line}" for line in named.notes]
-        if (folder / CALIBRATION).is_file():
+        if chosen is not None and (folder / CALIBRATION).is_file():
             notes.append(
                 f"{name}: its calibration is not used, since it is of its own labels and of it alone"
             )
