@@ -80,6 +80,9 @@ class ReportTable:
         lines = [[latex_text(cell) for cell in row] for row in (self.columns, *self.rows)]
         for row in self.strong:
             lines[row + 1] = [rf"\textbf{{{cell}}}" if cell else "" for cell in lines[row + 1]]
+        for line in lines:
+            if line[0].startswith(("[", "*")):  # which would be an argument of the command before the row
+                line[0] = "{}" + line[0]
         head, *body = [" & ".join(line) + r" \\" for line in lines]
         alignment = "l" * self.words + "r" * (len(self.columns) - self.words)
         return "\n".join(
