@@ -314,7 +314,7 @@ def test_latex_and_markdown_by_hand():
         "| who | a\\_b |\n| :-- | --: |\n| &lt;x\\|y&gt; | 1 |\n| **all** | **2** |\n\n50% &amp; more\n"
     )
     bracketed = ReportTable("t", "", ["who", "n"], [["[sigh]", "[1]"], ["*", "2"]])
-    assert bracketed.latex().splitlines()[8:10] == [r"{}[sigh] & [1] \\", r"{}* & 2 \\"]
+    assert bracketed.latex().splitlines()[9:11] == [r"{}[sigh] & [1] \\", r"{}* & 2 \\"]
     assert latex_text("\\ ~ ^\n{}") == r"\textbackslash{} \textasciitilde{} \textasciicircum{} \{\}"
 
 
