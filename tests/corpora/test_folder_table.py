@@ -42,6 +42,12 @@ def folder_of(root: Path, *names: str) -> Path:
             ["Actor_01", "Actor_02"],
             ["sad", "surprised"],
         ),
+        (
+            ["Female/sad/F01_1.wav", "Female/angry/F01_2.wav", "Male/sad/M01_1.wav", "Male/angry/M01_2.wav"],
+            ["F01", "F01", "M01", "M01"],
+            ["angry", "sad", "angry", "sad"],
+        ),
+        (["woman/1.wav", "woman/2.wav", "man/3.wav", "man/4.wav"], [None] * 4, [None] * 4),
         (["a.wav", "b.wav"], [None, None], [None, None]),
         (
             [

@@ -45,6 +45,13 @@ def test_each_speaker_has_a_row_and_each_emotion_a_column() -> None:
     ]
 
 
+def test_an_emotion_may_be_called_total() -> None:
+    lines = printed(corpus(["ben", "anna", "anna"], ["total", "total", "sad"]))
+    start = lines.index(["emotion", "utterances"])
+    rows = [line for line in lines[start:] if line[:1] in (["sad"], ["total"])]
+    assert rows[:3] == [["sad", "1"], ["total", "2"], ["total", "3"]]
+
+
 def test_many_emotions_keep_their_names_in_80_columns() -> None:
     emotions = ["anger", "anticipation", "boredom", "contempt", "disgust", "embarrassment", "fear", "joy"]
     lines = printed(corpus([f"speaker-{number}" for number in range(8)], [*emotions]), width=80)

@@ -26,9 +26,11 @@ _SPEAKER = re.compile(
     r"(?<![a-z\d])(?:speaker|spkr?|actor|person|participant|subject|subj|sprecher)[ _-]?\d+(?![a-z\d])",
     re.IGNORECASE,
 )
-# A date is a number too.
+# A gender is that of several speakers, and a date is a number too.
 _NO_SPEAKER = re.compile(
-    r"(?:audio|clips?|data|recordings?|samples?|session|ses|take|wavs?)[ _-]?\d*|\d[\dT ._-]*", re.IGNORECASE
+    r"(?:audio|clips?|data|recordings?|samples?|session|ses|take|wavs?)[ _-]?\d*"
+    r"|(?:fe)?males?|(?:wo)?m[ae]n|boys?|girls?|\d[\dT ._-]*",
+    re.IGNORECASE,
 )
 _NEGATIONS = {"no", "non", "not"}
 _SHOWN = 10  # names of speakers or emotions in a line
@@ -154,7 +156,7 @@ def _explicit(name: PurePosixPath) -> str | None:
 
 
 def _tell_apart(values: Sequence[str]) -> bool:
-    """Whether these may be speakers: two or more, each of two or more recordings, and no mere numbers."""
+    """Whether these may be speakers: two or more, each of two or more recordings, and no genders or mere numbers."""
     counts = Counter(values)
     return (
         len(counts) > 1

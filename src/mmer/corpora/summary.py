@@ -52,10 +52,11 @@ class CorpusSummary:
         counts.add_column("emotion")
         for name in self.emotions.columns:
             counts.add_column(str(name), justify="right")
-        for emotion, row in self.emotions.iterrows():
-            if emotion == "total":
-                counts.add_section()
+        *emotions, total = self.emotions.iterrows()
+        for emotion, row in emotions:
             counts.add_row(str(emotion), *(f"{count}" for count in row))
+        counts.add_section()
+        counts.add_row("total", *(f"{count}" for count in total[1]))
         facts = Table.grid(padding=(0, 2))
         facts.add_column(style="bold")
         for name, value in self._facts():
@@ -114,7 +115,7 @@ def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusS
         counts = counts.rename(columns={NO_SPLIT: "utterances"})
     elif len(order) > 1:
         counts["total"] = counts.sum(axis=1)
-    counts.loc["total"] = counts.sum()
+    counts = pd.concat([counts, counts.sum().to_frame("total").T])  # an emotion may be called so too
     counts.index.name, counts.columns.name = "emotion", None
     known = table["duration"].dropna()
     return CorpusSummary(
