@@ -33,7 +33,7 @@ def egemaps() -> Functionals:
     Raises:
         MissingExtraError: openSMILE is not installed.
     """
-    opensmile: Any = import_extra("opensmile", "eGeMAPS")
+    opensmile: Any = import_extra("opensmile", "eGeMAPS", "baselines")
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
 
     def compute(waveform: Features) -> Features:

@@ -186,7 +186,7 @@ def test_without_the_package(emodb: Path, monkeypatch: pytest.MonkeyPatch) -> No
         lambda: write_audformat(Corpus(pd.DataFrame(columns=["utterance_id", "audio_path"])), emodb),
     ):
         with pytest.raises(
-            MissingExtraError, match="audformat needs audformat; install it: pip install audformat"
+            MissingExtraError, match=r"audformat needs audformat; install it: pip install .*\[exchange\]"
         ):
             use()
 

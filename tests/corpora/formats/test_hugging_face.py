@@ -180,7 +180,7 @@ def test_refused(dataset: Path, tmp_path: Path) -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match="needs datasets; install it: pip install datasets"):
+    with pytest.raises(MissingExtraError, match=r"needs datasets; install it: pip install .*\[exchange\]"):
         read_hugging_face("some/where")
 
 

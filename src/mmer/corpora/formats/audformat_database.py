@@ -40,7 +40,7 @@ def read_audformat(folder: Path, table: str | None = None) -> Corpus:
         CorpusError: there is no database, the table is unknown, tables are pickled, or an utterance has several
             emotions.
     """
-    audformat = import_extra("audformat", f"{folder}: reading audformat")
+    audformat = import_extra("audformat", f"{folder}: reading audformat", "exchange")
     if not (folder / "db.yaml").is_file():
         raise CorpusError(f"{folder}: no db.yaml; give the folder of an audformat database")
     with reading(folder, "audformat", CorpusError):
@@ -80,7 +80,7 @@ def write_audformat(corpus: Corpus, folder: Path) -> list[str]:
         MissingExtraError: the package audformat is not installed.
         CorpusError: two utterances are the same part of a recording, or the folder cannot be written to.
     """
-    audformat = import_extra("audformat", f"{folder}: writing audformat")
+    audformat = import_extra("audformat", f"{folder}: writing audformat", "exchange")
     whole = corpus.table["audio_path"].notna()
     left_out = corpus.table["utterance_id"][~whole].tolist()
     table = corpus.table[whole].dropna(axis="columns", how="all")

@@ -39,7 +39,7 @@ def read_hugging_face(
         CorpusError: the dataset cannot be loaded (unknown, no network, another config) or lacks audio, or recordings
             must be written and `audio` is None or not writable.
     """
-    datasets = import_extra("datasets", f"hf:{name}: reading datasets of Hugging Face")
+    datasets = import_extra("datasets", f"hf:{name}: reading datasets of Hugging Face", "exchange")
     try:
         splits = _splits(datasets, name, config)
     except Exception as error:

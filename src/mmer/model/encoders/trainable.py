@@ -71,7 +71,7 @@ def add_lora(encoder: nn.Module, settings: Mapping[str, Any]) -> None:
         MissingExtraError: peft is not installed.
         EncoderError: the encoder has no stack of layers.
     """
-    peft: Any = import_extra("peft", "train: lora")
+    peft: Any = import_extra("peft", "train: lora", "lora")
     layers = transformer_layers(encoder)
     kinds = (nn.Linear, Conv1D)  # GPT-2 and its kin store the weights of linear layers transposed
     linear = [module for layer in layers for module in layer.modules() if isinstance(module, kinds)]
