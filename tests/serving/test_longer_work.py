@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_explanation_of_nothing(url: str) -> None:
     response = httpx2.post(f"{url}/v1/explain", json={}, timeout=120)
     assert response.status_code == 422
     assert "neither a recording nor a transcript" in response.json()["detail"]
+
+
+def test_no_explanation_is_offered_without_its_packages(
+    service: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    url = service()
+    assert httpx2.get(f"{url}/v1/model").json()["explains"] is False
+    response = httpx2.post(f"{url}/v1/explain", json={"transcript": "nie wiem"}, timeout=120)
+    assert response.status_code == 501
+    assert "needs captum.attr; install it: " in response.json()["detail"]
 
 
 class Slow(EmotionRecognizer):

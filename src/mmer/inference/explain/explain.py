@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmer.audio.load import SAMPLING_RATE, as_waveform
 from mmer.audio.vocoder import flatten
 from mmer.errors import MissingExtraError, MMERError
+from mmer.extras import import_extra
 from mmer.features.compact import functionals_of_frames
 from mmer.features.functionals import KIND_OF, KINDS
 from mmer.features.preprocessor import Preprocessor
@@ -45,6 +46,7 @@ def check_can_explain(recognizer: EmotionRecognizer) -> None:
     Raises:
         MMERError: the model was exported or published by others, its text encoder reads no embeddings, or its tokenizer
             does not say where a token stands in the text.
+        MissingExtraError: captum is not installed.
     """
     reader = recognizer.model.text_encoder
     if reader is not None and not reader.takes_embeddings:
@@ -57,6 +59,7 @@ def check_can_explain(recognizer: EmotionRecognizer) -> None:
             f"cannot explain answers of a model whose tokenizer is a {type(recognizer.processor.tokenizer).__name__}: "
             "it does not say which word a token is of; train with another text encoder, as roberta-base"
         )
+    import_extra("captum.attr", "integrated gradients", extra="explain")
 
 
 def explain(
@@ -71,8 +74,7 @@ def explain(
             of the model's training; English where that is not known.
 
     Raises:
-        MissingExtraError: captum is not installed.
-        MMERError: there is no answer to explain, or the model is one that `check_can_explain` refuses.
+        MMERError: there is no answer to explain, or `check_can_explain` raises one.
     """
     check_can_explain(recognizer)
     model, processor = recognizer.model, recognizer.processor
