@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny import speech_config
 from torch import nn
 from transformers import (
+    AlbertConfig,
     ASTConfig,
     ASTFeatureExtractor,
     BartConfig,
@@ -169,6 +170,7 @@ TEXT: dict[str, Callable[[int], PreTrainedConfig]] = {
         vocab_size=size, n_embd=24, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=1
     ),
     "XLNet": lambda size: XLNetConfig(vocab_size=size, d_model=24, n_layer=2, n_head=2, d_inner=48),
+    "Albert": lambda size: AlbertConfig(vocab_size=size, pad_token_id=0, embedding_size=24, **TEXT_SIZES),
     "FNet": lambda size: FNetConfig(
         vocab_size=size, pad_token_id=0, hidden_size=24, num_hidden_layers=2, intermediate_size=48
     ),

@@ -152,9 +152,9 @@ def adapt(
     """Adapt a model to the voices and labels of a corpus; the same command again continues.
 
     Which weights are trained depends on the number of clips, and what is held out on the number of speakers; both are
-    printed with the reason. Of a published model, the last layer alone is fitted. Without any emotion in the corpus,
-    nothing is trained: its speakers are enrolled, which takes a model that standardizes features per speaker. The
-    adapted model is OUT/model.
+    printed with the reason. Of a published model, the last layer is fitted and, with 100 clips or more, the network is
+    fine-tuned. Without any emotion in the corpus, nothing is trained: its speakers are enrolled, which takes a model
+    that standardizes features per speaker. The adapted model is OUT/model.
     """
     from mmer.corpora.corpus import Corpus
 

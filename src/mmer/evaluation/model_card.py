@@ -98,19 +98,23 @@ def adapted_card(
     listens: bool,
     utterances: int,
     speakers: int,
+    steps: int,
     adapted: str,
     published: str | None,
     protocol: str,
+    calibrated: bool,
 ) -> str:
-    """Return the card of a published model whose last layer was fitted anew, with its metadata.
+    """Return the card of an adapted published model, with its metadata.
 
     Args:
         base: name of the published model.
         labels: of the adapted model.
         listens: whether it takes sound; otherwise it reads.
         utterances, speakers: numbers of those that it learned from.
+        steps: optimizer steps by which its network was fine-tuned; 0 if only its last layer was fitted.
         adapted, published: balanced accuracy after and before, written out; None where it knew no label.
         protocol: what the figures rest on, a sentence.
+        calibrated: whether its folder holds a calibration.
     """
     body = _rendered(
         "adapted_card.md.jinja",
@@ -119,9 +123,11 @@ def adapted_card(
         example='"clip.wav"' if listens else 'transcript="what is said"',
         utterances=utterances,
         speakers=speakers,
+        steps=steps,
         adapted=adapted,
         published=published,
         protocol=protocol,
+        calibrated=calibrated,
     )
     metadata = ModelCardData(
         license="other",

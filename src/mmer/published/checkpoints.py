@@ -22,7 +22,8 @@ class Reader(Protocol):
 
     A network is a module of PyTorch. It takes a batch of `Preprocessor.collate` as one mapping. It returns logits,
     (batch, labels), or dimensions, (batch, dimensions); and embeddings, (batch, size), which its last layer, `output`,
-    makes logits of. A row has the same answer in every batch.
+    makes logits of. A row has the same answer in every batch. Its `model` is the network of transformers within, or one
+    of ours like it.
     """
 
     def read_processor(self, folder: Path) -> Preprocessor:
@@ -33,8 +34,10 @@ class Reader(Protocol):
         """Load the network with all of its weights."""
         ...
 
-    def write(self, folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
-        """Write the model of a folder with another last layer, and the labels of its outputs, into an empty folder."""
+    def write(
+        self, folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
+    ) -> None:
+        """Write the model of a folder with new weights; see `write_published`."""
         ...
 
 
@@ -91,19 +94,22 @@ def check_labels(folder: Path, labels: Sequence[str]) -> None:
         emotion2vec.check_labels(labels)
 
 
-def write_published(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
-    """Write a published model with another last layer; see `Reader.write`.
+def write_published(
+    folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
+) -> None:
+    """Write a published model with another last layer and other weights of its transformer layers.
 
     Args:
         folder: one of which `published_kind` knows the kind.
         layer: reads the embeddings of its network; it has a bias where the old one has.
         labels: of its outputs, in order.
+        weights: of its transformer layers that are new, by name in the `model` of its network.
         out: an empty folder, which is then one of the same kind.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the format cannot name a label.
     """
-    _reader(folder).write(folder, layer, labels, out)
+    _reader(folder).write(folder, layer, labels, weights, out)
 
 
 def _reader(folder: Path) -> Reader:

@@ -59,12 +59,15 @@ def load_network(folder: Path) -> nn.Module:
     return Emotion2VecClassifier(release, weights, Head(head.weight[answered], head.bias[answered]))
 
 
-def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
-    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
+def write(
+    folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
+) -> None:
+    """Write a model with new weights; see `mmer.published.checkpoints.Reader`."""
     check_labels(labels)
     copy_settings(folder, out)
     (out / TOKENS).write_text("\n".join(labels), encoding="utf-8", newline="\n")
-    write_weights(Release.read(folder), Head(layer.weight.detach(), layer.bias.detach()), out)
+    head = Head(layer.weight.detach(), layer.bias.detach())
+    write_weights(Release.read(folder), head, weights, out)
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -102,8 +105,8 @@ class Emotion2VecClassifier(nn.Module):
         with torch.device("meta"):
             model = Emotion2VecModel(release.config)
             self.encoder = SpeechEncoder(model, train="frozen", freeze_feature_extractor=True)
-            self.output = nn.Linear(release.config.hidden_size, len(head.bias))
-        self.encoder.model.load_state_dict(weights, assign=True)
+            self.model, self.output = model, nn.Linear(release.config.hidden_size, len(head.bias))
+        self.model.load_state_dict(weights, assign=True)
         self.output.load_state_dict({"weight": head.weight, "bias": head.bias}, assign=True)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

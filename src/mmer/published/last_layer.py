@@ -1,11 +1,11 @@
 """The last layer of a classifier, which makes logits of an embedding: take it off, or write another in its place."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmer.display.progress import silent_transformers
 from mmer.errors import CheckpointError
@@ -55,7 +55,12 @@ def take_last_layer(model: Any) -> nn.Linear:
 
 
 def write_with_last_layer(
-    folder: Path, model: Any, layer: nn.Linear, labels: Sequence[str], out: Path
+    folder: Path,
+    model: Any,
+    layer: nn.Linear,
+    labels: Sequence[str],
+    weights: Mapping[str, Tensor],
+    out: Path,
 ) -> None:
     """Write a classifier of transformers with another last layer, and copy what else its folder holds.
 
@@ -64,9 +69,12 @@ def write_with_last_layer(
         model: of transformers, with its weights; changed in place.
         layer: the new one; it has a bias where the old one has.
         labels: of its outputs, in order.
+        weights: other weights that are new, by name.
         out: an empty folder.
     """
     copy_settings(folder, out)
+    unknown = model.load_state_dict(weights, strict=False).unexpected_keys
+    assert not unknown, unknown
     model.set_submodule(last_layer(model)[0], layer)
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: number for number, label in enumerate(labels)}

@@ -60,10 +60,12 @@ def load_network(folder: Path) -> nn.Module:
     return SpeechHeadNetwork(load_weights(folder, Wav2Vec2ForSpeechClassification))
 
 
-def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
-    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
+def write(
+    folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
+) -> None:
+    """Write a model with new weights; see `mmer.published.checkpoints.Reader`."""
     model = load_weights(folder, Wav2Vec2ForSpeechClassification)
-    write_with_last_layer(folder, model, layer, labels, out)
+    write_with_last_layer(folder, model, layer, labels, weights, out)
 
 
 class Wav2Vec2ForSpeechClassification(Wav2Vec2PreTrainedModel):
@@ -87,6 +89,7 @@ class SpeechHeadNetwork(nn.Module):
 
     def __init__(self, model: Wav2Vec2ForSpeechClassification) -> None:
         super().__init__()
+        self.model = model
         self.encoder = SpeechEncoder(model.wav2vec2, train="frozen", freeze_feature_extractor=True)
         classifier: Any = model.classifier
         self.dense, self.output = classifier.dense, classifier.out_proj

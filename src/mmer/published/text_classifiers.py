@@ -67,9 +67,12 @@ def load_network(folder: Path) -> nn.Module:
     return network
 
 
-def write(folder: Path, layer: nn.Linear, labels: Sequence[str], out: Path) -> None:
-    """Write a model with another last layer; see `mmer.published.checkpoints.Reader`."""
-    write_with_last_layer(folder, load_classifier(folder, architecture(folder)), layer, labels, out)
+def write(
+    folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
+) -> None:
+    """Write a model with new weights; see `mmer.published.checkpoints.Reader`."""
+    model = load_classifier(folder, architecture(folder))
+    write_with_last_layer(folder, model, layer, labels, weights, out)
 
 
 class TextClassifier(nn.Module):

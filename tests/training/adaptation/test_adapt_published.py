@@ -1,6 +1,5 @@
 """The last layer of a published model is fitted to the voices and labels of a corpus."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import Outcome
-from consoles import quiet
+from consoles import quiet, told_by
 from emotion2vec_rule import write_release
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from published_models import save_audio_classifier, save_speech_head, save_text_classifier
-from rich.console import Console
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
@@ -47,11 +45,6 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "words, no bias": lambda folder: save_text_classifier(folder, "GPT2"),
     "emotion2vec": lambda folder: write_release(folder, "small"),
 }
-
-
-def told_by(console: Console) -> str:
-    assert isinstance(console.file, io.StringIO)
-    return " ".join(console.file.getvalue().split())
 
 
 def own(tones: Path, folder: Path, **columns: Any) -> Path:
@@ -103,7 +96,9 @@ def test_the_adapted_model_is_one_of_transformers(adapted: tuple[Path, str], ton
     clip = Corpus.read(tones).table["audio_path"][0]
     ask = pipeline("audio-classification", model=str(adapted[0] / "model"))
     theirs = ask({"raw": load_audio(clip), "sampling_rate": 16_000}, top_k=None)
-    ours = EmotionRecognizer.from_pretrained(adapted[0] / "model", "cpu")(clip).probabilities
+    ours = EmotionRecognizer.from_pretrained(adapted[0] / "model", "cpu", calibrated=False)(
+        clip
+    ).probabilities
     assert ours == pytest.approx({each["label"]: each["score"] for each in theirs}, abs=1e-5)
 
 
@@ -140,7 +135,7 @@ def test_what_it_is_worth_is_told_beside_what_was_published(
     assert about.adapted is not None
     assert about.published is not None
     assert f"balanced accuracy {about.adapted.estimate:.1%}" in told
-    assert f"as published {about.published.estimate:.1%}, of 4 speakers, each answered by a layer" in told
+    assert f"as published {about.published.estimate:.1%}, of 4 speakers, each answered by a model" in told
     names = {"ang": "angry", "sad": "sad"}
     answers = EmotionRecognizer.from_pretrained(hubert, "cpu").predict(corpus_utterances(Corpus.read(tones)))
     best = [names[max(names, key=(each.probabilities or {}).__getitem__)] for each in answers]
@@ -175,14 +170,41 @@ def test_an_adapted_model_that_is_adapted_again_remembers_both(
     assert set(record.splits_of(Corpus.read(tones))) == {"train"}
 
 
-def test_the_calibration_of_the_published_layer_is_not_that_of_the_adapted_one(
-    tones: Path, tmp_path: Path
-) -> None:
-    folder = save_audio_classifier(tmp_path / "published", "hubert", labels=["angry", "sad", "calm"])
-    calibrate(folder, Corpus.read(tones), None, methods=("temperature",))
-    adapted = adapt_published(folder, tones, tmp_path / "out", console=quiet())
-    assert EmotionRecognizer.from_pretrained(adapted, "cpu").calibration is None
+def test_the_calibration_is_that_of_answers_to_left_out_speakers(tones: Path, tmp_path: Path) -> None:
+    folder, console = (
+        save_audio_classifier(tmp_path / "published", "hubert", labels=["angry", "sad", "calm"]),
+        quiet(),
+    )
+    corpus = Corpus.read(tones)
+    calibrate(folder, corpus, None, methods=("temperature",))
+    adapted = adapt_published(folder, tones, tmp_path / "out", console=console)
+    found = EmotionRecognizer.from_pretrained(adapted, "cpu").calibration
+    assert found is not None
+    assert (found.speakers, list(found.conditions)) == (["A", "B", "C", "D"], ["speech"])
+    left_out = read_predictions(tmp_path / "out" / "predictions.parquet")
+    probabilities = left_out[[f"probability_{label}" for label in found.labels]].to_numpy()
+    right = [list(found.labels).index(emotion) for emotion in left_out["emotion"]]
+    speech = found.conditions["speech"]
+    assert speech.utterances == 36
+    assert speech.before["log_loss"] == pytest.approx(-np.log(probabilities[np.arange(36), right]).mean())
+    assert "the probabilities are calibrated" in told_by(console)
+    assert "Probabilities are calibrated by mmer" in (adapted / "README.md").read_text()
+
+
+@pytest.mark.parametrize("few", ["speakers", "labels of a speaker", "utterances"])
+def test_what_is_not_calibrated(few: str, hubert: Path, tones: Path, tmp_path: Path) -> None:
+    table, console = Corpus.read(tones).table, quiet()
+    if few == "speakers":
+        table["speaker"] = table["speaker"].replace({"C": "A", "D": "B"})
+    elif few == "utterances":
+        table = table.groupby(["speaker", "emotion"]).head(1).reset_index(drop=True)
+    else:
+        table["emotion"] = table["emotion"].mask(table["speaker"] == "A", "tense")
+    Corpus(table).write(tmp_path / "own.parquet")
+    adapted = adapt_published(hubert, tmp_path / "own.parquet", tmp_path / "out", console=console)
     assert not list(adapted.glob("calibration*"))
+    assert "the probabilities are not calibrated" in told_by(console)
+    assert "Probabilities are not calibrated" in (adapted / "README.md").read_text()
 
 
 def test_the_same_call_does_nothing_more_and_another_is_refused(
@@ -221,7 +243,7 @@ def test_clips_of_few_speakers_say_nothing_of_other_voices(
     corpus = own(tones, tmp_path, speaker="anna" if named else None)
     adapt_published(hubert, corpus, tmp_path / "out", console=console)
     whose = "1 speaker" if named else "speakers without a name"
-    assert f"of utterances of {whose}, answered by layers that were fitted to others of them" in told_by(
+    assert f"of utterances of {whose}, answered by models that learned from others of them" in told_by(
         console
     )
     assert "for other voices is not measured" in told_by(console)
@@ -232,7 +254,7 @@ def test_a_label_of_one_speaker_alone_is_told(hubert: Path, tones: Path, tmp_pat
     table, console = Corpus.read(tones).table, quiet()
     emotion = table["emotion"].mask(table["speaker"] == table["speaker"][0], "tense")
     adapt_published(hubert, own(tones, tmp_path, emotion=emotion), tmp_path / "out", console=console)
-    assert "note: tense: of one speaker alone, so the figures are of layers that did not learn it" in told_by(
+    assert "note: tense: of one speaker alone, so the figures are of models that did not learn it" in told_by(
         console
     )
 
@@ -281,7 +303,7 @@ def test_a_label_that_the_format_cannot_name(tones: Path, tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_adapted(hubert: Path, tones: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"training\.epochs is for training a network"):
+    with pytest.raises(RecipeError, match=r"training\.epochs is for training a network above an encoder"):
         adapt_published(hubert, tones, tmp_path / "out", ["training.epochs=3"], console=quiet())
     with pytest.raises(CorpusError, match="every utterance that can be used is 'sad'"):
         adapt_published(hubert, own(tones, tmp_path, emotion="sad"), tmp_path / "out", console=quiet())

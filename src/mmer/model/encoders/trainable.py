@@ -25,14 +25,12 @@ def transformer_layers(encoder: nn.Module) -> nn.ModuleList:
         EncoderError: the encoder has no stack, for example because its layers share weights.
     """
     config: Any = encoder.config
-    stacks = [
-        module
-        for module in encoder.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers
-    ]
+    number = getattr(config, "num_hidden_layers", 0)
+    lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
+    stacks = [layers for layers in lists if len(layers) == number > 0]
     if not stacks:
         raise EncoderError(
-            f"encoders of type '{config.model_type}' have no stack of {config.num_hidden_layers} layers to choose "
+            f"encoders of type '{config.model_type}' have no stack of {number} layers to choose "
             "from; of train and training.layer_decay, only full, frozen and 1.0 suit them"
         )
     return max(stacks, key=_size)

@@ -118,9 +118,9 @@ class LastLayer:
             progress(done)
         return logits
 
-    def unlearned(self) -> list[int]:
-        """List the numbers of labels that `held_out` judges by a layer that did not learn them."""
-        folds = grouped_folds(self.classes, self.groups, PARTS)
+    def unlearned(self, parts: int) -> list[int]:
+        """List the numbers of labels that are missing where a group that has them is left out, of so many parts."""
+        folds = grouped_folds(self.classes, self.groups, parts)
         return sorted(
             {
                 int(each)

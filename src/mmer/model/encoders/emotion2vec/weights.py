@@ -93,19 +93,30 @@ def read_weights(release: Release) -> tuple[dict[str, Tensor], Head | None]:
         return encoder, _read_head(path, published, release.config.hidden_size)
 
 
-def write_weights(release: Release, head: Head, out: Path) -> None:
+def write_weights(release: Release, head: Head, weights: Mapping[str, Tensor], out: Path) -> None:
     """Write the weights of a release with another head.
 
     Args:
         release: of which all other weights are copied.
         head: the new one.
+        weights: others that are new, by name in an `Emotion2VecModel`.
         out: the folder.
     """
     read = read_pickled_weights(release.folder / WEIGHTS, "model", ADVICE)
-    kept = {
+    published = {name.removeprefix(_PREFIX): name for name in read}
+    written = {
         name: tensor for name, tensor in read.items() if not name.removeprefix(_PREFIX).startswith(f"{HEAD}.")
     }
-    torch.save({"model": {**kept, f"{HEAD}.weight": head.weight, f"{HEAD}.bias": head.bias}}, out / WEIGHTS)
+    for ours, theirs in _published_names(release, weights).items():
+        name, third = published[theirs], _third_of(ours)
+        if third is None:
+            written[name] = weights[ours]
+        else:
+            thirds = [*written[name].float().chunk(3)]
+            thirds[third] = weights[ours]
+            written[name] = torch.cat(thirds)
+    written |= {f"{HEAD}.weight": head.weight, f"{HEAD}.bias": head.bias}
+    torch.save({"model": written}, out / WEIGHTS)
 
 
 def _read_head(path: Path, published: Mapping[str, Tensor], size: int) -> Head | None:
