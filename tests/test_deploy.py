@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from code_blocks import blocks
 from image_steps import instructions
 from inference.conftest import save_model
 
@@ -65,6 +66,32 @@ def test_the_unit_sets_what_the_service_knows(tmp_path: Path) -> None:
     found = dict(re.findall(r"\b(MMER_\w+)=(\S+)", re.sub(r"^#.*", "", UNIT, flags=re.MULTILINE)))
     assert settings(found).access_log
     assert f"TimeoutStopSec={settings({}).grace + 10:g}\n" in UNIT
+
+
+@pytest.mark.skipif(
+    any(shutil.which(name) is None for name in ("sh", "install", "openssl")), reason="no such programs here"
+)
+def test_the_commands_for_systemd_leave_the_model_readable_and_the_token_private(tmp_path: Path) -> None:
+    """Whatever the umask of root is; without the commands that install packages and start the unit."""
+    (commands,) = (
+        block.text
+        for block in blocks(ROOT / "docs" / "deploy.md")
+        if block.language == "bash" and "systemctl" in block.text
+    )
+    for folder in ("opt/mmer", "etc/systemd/system", "my-run/model"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "my-run/model/model.safetensors").write_bytes(b"weights")
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    lines = [re.sub(r" && systemctl .*", "", line) for line in commands.splitlines() if "pip" not in line]
+    script = re.sub(r" /(opt|srv|etc)/", rf" {tmp_path}/\1/", "\n".join(["set -e", "umask 077", *lines]))
+    for _ in range(2):  # again, as for another model
+        subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
+    weights = tmp_path / "srv/mmer/model/model.safetensors"
+    for path in (weights, weights.parent, weights.parent.parent):
+        assert path.stat().st_mode & 0o004, path
+    assert sorted(weights.parent.iterdir()) == [weights]
+    assert (tmp_path / "etc/mmer/token").stat().st_mode & 0o077 == 0
+    assert len((tmp_path / "etc/mmer/token").read_text().strip()) == 64
 
 
 def test_the_manifests_set_what_the_service_knows() -> None:
