@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -108,6 +109,18 @@ class TestDifference:
         assert (found.low, found.p_value, found.p_holm) == (None, None, None)
         assert found.note == "no interval: 2 speakers, at least 3 are needed"
         assert found.mcnemar < 1
+
+    def test_stays_within_what_a_difference_can_be(self) -> None:
+        rows = [
+            {"utterance_id": f"{speaker}{number}", "speaker": speaker, "emotion": "sad"}
+            for speaker in "abc"
+            for number in range(10)
+        ]
+        right = pd.DataFrame(rows).assign(predicted="sad")
+        wrong = right.assign(predicted=["sad"] * 4 + ["angry"] * 26)
+        (better,) = compare({"wrong": wrong, "right": right}, "accuracy").differences
+        (worse,) = compare({"right": right, "wrong": wrong}, "accuracy").differences
+        assert (better.high, worse.low) == (1.0, -1.0)
 
     def test_equal_runs_are_rarely_told_apart(self) -> None:
         p_values = []
@@ -219,6 +232,16 @@ def test_tables_say_it_all() -> None:
     ):
         assert shown in printed
     assert printed.count("4 speakers are few, the interval is rough") == 1
+
+
+@pytest.mark.parametrize(("p_value", "shown"), [(0.0004, "< 0.001"), (0.0014, "0.001"), (0.0096, "0.010")])
+def test_small_p_values_keep_three_digits(p_value: float, shown: str) -> None:
+    found = compare(dict(zip("ab", made(0.5, 0.7), strict=True)))
+    difference = replace(found.differences[0], p_value=p_value, p_holm=0.5, mcnemar=0.5, mcnemar_holm=0.5)
+    console = Console(file=StringIO(), width=160)
+    console.print(replace(found, differences=[difference]))
+    (row,) = [line for line in console.file.getvalue().splitlines() if " to +" in line]  # type: ignore[attr-defined]
+    assert row.split("│")[-3].strip() == shown
 
 
 @pytest.mark.parametrize("width", [80, 79, 60])

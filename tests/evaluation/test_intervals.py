@@ -274,6 +274,12 @@ class TestNoInterval:
         assert interval(rows, "recall_angry").clusters == 4
 
 
+def test_a_p_value_counts_what_was_found_among_the_resamples() -> None:
+    moves = np.linspace(0, 3, 99)
+    found = Studentized(estimate=10.0, error=1.0, moves=moves, clusters=99, freedom=1.0, widening=1.0)
+    assert found.p_value() == 1 / 100
+
+
 class TestWarning:
     def test_few_speakers(self) -> None:
         found = interval(scored((5, 10), (6, 10), (7, 10), (8, 10)), "accuracy")
@@ -283,8 +289,9 @@ class TestWarning:
     def test_an_emotion_of_one_speaker(self) -> None:
         rows = made([20] * 6, [0.6, 0.7, 0.5, 0.6, 0.8, 0.7])
         rows = rows[(rows["emotion"] != "sad") | (rows["speaker"] == "2")]
-        found = interval(rows)
-        assert found.note == "one speaker alone has sad, whose spread is not in the interval"
+        for labels in (None, [*LABELS, "calm"]):  # nobody is calm
+            found = interval(rows, labels=labels)
+            assert found.note == "one speaker alone has sad, whose spread is not in the interval"
         assert interval(rows, "accuracy").note is None
 
 
