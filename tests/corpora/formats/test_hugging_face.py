@@ -29,6 +29,11 @@ def write(folder: Path, split: str, sounds: list[dict[str, Any] | None], /, **co
     data.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet", batch_size=10)
 
 
+def test_of_the_folder_one_stands_in(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(dataset)
+    assert set(read_hugging_face(".", audio=tmp_path / "audio").table["corpus"]) == {"voices"}
+
+
 @pytest.fixture
 def clips(nemo_samples: Path) -> list[Path]:
     return sorted(nemo_samples.glob("*.opus"))[:3]

@@ -13,6 +13,7 @@ from mmer.corpora.tables import is_null, united
 from mmer.errors import CorpusError, MissingExtraError, Parameter
 from mmer.extras import import_extra
 from mmer.files.writing import write_bytes
+from mmer.plain_text import name_of
 
 _SUFFIXES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3\x03": ".mp3", b"ID3\x04": ".mp3"}
 
@@ -79,7 +80,7 @@ def read_hugging_face(
         if silent := table["utterance_id"][pd.isna(table["audio_path"])].tolist():
             notes.append(listing("utterances have no recording and are transcripts without sound", silent))
         if "corpus" not in table:
-            table["corpus"] = Path(name).name
+            table["corpus"] = name_of(name)
         tables.append(table.assign(original_split=split))
     table = united(tables)
     if len(splits) == 1 and "split" in table:
@@ -94,6 +95,8 @@ def read_hugging_face(
 
 def _splits(datasets: Any, name: str, config: str | None) -> Mapping[str, Any]:
     """Load the splits of a dataset, by name."""
+    if os.path.isdir(name):
+        name = os.path.abspath(name)  # datasets names the data by the folder, and cannot by `.`
     if not any(os.path.isfile(os.path.join(name, file)) for file in ("dataset_dict.json", "state.json")):
         return datasets.load_dataset(name, config)
     if config is not None:
