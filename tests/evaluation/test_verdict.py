@@ -121,6 +121,15 @@ def test_the_emotion_to_record_is_the_rarest_one_if_there_is_one() -> None:
         assert [advice.text for advice in advised] == [told]
 
 
+def test_advice_tells_its_figures() -> None:
+    voices, *_ = judge_figures(figures(0.6), between(0.4, 0.99), training=training(speakers=4)).advices
+    assert voices.text.endswith(": the model has 95.0% on the speakers of training, 60.0% on others.")
+    weak = judge_figures(figures(0.3), between(0.1, 0.5), training=training(recipe=recipe(fusion="speech")))
+    assert weak.advices[-1].text == (
+        f"Listen to the utterances labeled {LABELS[0]}: 30.0% are recognized, more are taken for {LABELS[1]}."
+    )
+
+
 def test_few_tested_speakers_and_no_known_ones() -> None:
     few = judge_figures(figures(0.9), between(None, None, 1))
     assert [advice.code for advice in few.advices] == ["few_tested_speakers"]

@@ -231,7 +231,7 @@ def _training(
     ):
         text = (
             f"Normalize the sound per speaker (model.speech.normalization=speaker), if each speaker will have several "
-            f"clips in use too: {trained.balanced_accuracy:.1%} on the speakers of training are "
+            f"clips in use too: the model has {trained.balanced_accuracy:.1%} on the speakers of training, "
             f"{figures.balanced_accuracy:.1%} on others."
         )
         advices.append(Advice("voices_differ", text))
@@ -298,5 +298,6 @@ def _weak(figures: Metrics) -> list[Advice]:
     other = max((each for each in row if each != label), key=lambda each: row[each], default=None)
     if other is None or row[other] <= row[label]:
         return []
-    text = f"Listen to what is labeled {label}: {known[label]:.1%} of it is recognized, more is taken for {other}."
+    found = f"{known[label]:.1%} are recognized, more are taken for {other}"
+    text = f"Listen to the utterances labeled {label}: {found}."
     return [Advice("weak_emotion", text)]

@@ -428,7 +428,8 @@ def test_replaced_recordings_are_not_taken_for_answered(
     shutil.copy(names[1], names[0])
     for _ in range(2):
         with pytest.raises(
-            MMERError, match=rf"1 recording has changed since \({names[0]}\); use another folder"
+            MMERError,
+            match=rf"earlier recordings, 1 recording has changed since \({names[0]}\); use another folder",
         ):
             score(model_folder, str(folder), out, shard_rows=2, device="cpu")
     (out / "_recordings.parquet").unlink()  # as an earlier version left it

@@ -184,7 +184,7 @@ class ScoreFolder:
                 f"({', '.join(replaced[:_SHOWN])}{more})"
             )
             raise MMERError(
-                f"{self.folder}: holds answers to what they were before, {found}; use another folder"
+                f"{self.folder}: holds answers to earlier recordings, {found}; use another folder"
             )
         self.write(_RECORDINGS, parquet_bytes(pa.Table.from_pandas(now, preserve_index=False)))
 
