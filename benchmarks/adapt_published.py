@@ -25,7 +25,8 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.evaluation.evaluate import judge, predict_labeled
 from mmer.inference.recognizer import EmotionRecognizer
-from mmer.training.adaptation.adapt_published import FILE, adapt_published
+from mmer.training.adaptation.adapt_published import adapt_published
+from mmer.training.adaptation.published_adaptation import FILE
 
 BATCH, RATE = 16, 5e-4
 

@@ -31,8 +31,9 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trust.trained_on import TrainedOn
 from mmer.training.adaptation import adapt_published as module
-from mmer.training.adaptation.adapt_published import PublishedAdaptation, adapt_published
+from mmer.training.adaptation.adapt_published import adapt_published
 from mmer.training.adaptation.last_layer import AS_PUBLISHED, LastLayer
+from mmer.training.adaptation.published_adaptation import PublishedAdaptation
 from mmer.training.linear.logistic_regression import fit_near
 
 MODELS: dict[str, Callable[[Path], Path]] = {

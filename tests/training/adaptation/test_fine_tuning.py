@@ -31,9 +31,10 @@ from mmer.inference.inputs import corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.published.checkpoints import write_published
 from mmer.training.adaptation import fine_tuning
-from mmer.training.adaptation.adapt_published import PublishedAdaptation, adapt_published
+from mmer.training.adaptation.adapt_published import adapt_published
 from mmer.training.adaptation.fine_tuning import BATCH, FOLDS, ROUNDS, FineTuned, FineTuning
 from mmer.training.adaptation.last_layer import LastLayer
+from mmer.training.adaptation.published_adaptation import PublishedAdaptation
 
 MODELS: dict[str, Callable[[Path], Path]] = {
     "padded": lambda folder: save_audio_classifier(folder, "hubert"),

@@ -31,7 +31,6 @@ from mmer.evaluation.calibration.calibrate import UncalibratedAnswers, fit_condi
 from mmer.evaluation.calibration.fit import FEWEST, LABEL_KEEPING
 from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
 from mmer.evaluation.intervals import Interval, interval
-from mmer.evaluation.model_card import adapted_card
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.extras import import_extra
 from mmer.files.lock import writes
@@ -56,52 +55,19 @@ from mmer.recipe.data import Data
 from mmer.recipe.model import Model, SpeechEncoderSettings, TextEncoderSettings
 from mmer.recipe.parsing import values
 from mmer.recipe.schema import Recipe, changed_recipe
-from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
 from mmer.training.adaptation.adapt import FEWEST_FOR_LORA, order_labels
 from mmer.training.adaptation.fine_tuning import FOLDS, FineTuning
-from mmer.training.adaptation.last_layer import AS_PUBLISHED, PARTS, Floats, LastLayer, linear_layer
+from mmer.training.adaptation.last_layer import PARTS, Floats, LastLayer, linear_layer
+from mmer.training.adaptation.published_adaptation import FILE, PublishedAdaptation
 from mmer.training.data.preparation import read_labeled
 
-FILE = "adaptation.json"
 EMBEDDINGS, FINE_TUNING = "embeddings.parquet", "fine-tuning"
 """What an interrupted call goes on from."""
 PREDICTIONS, PUBLISHED = "predictions.parquet", "published.parquet"
 """Answers to utterances that were left out of the fit, and those of the model as it was published."""
 
 Side = Literal["speech", "text"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedAdaptation(ResultFile):
-    """Content of `adaptation.json`.
-
-    Attributes:
-        model: what was adapted, as it was named.
-        model_sha256, corpus_sha256: hashes of what a repeated call must equal.
-        train: `frozen` or `lora`, as the caller chose; None for what suits the number of utterances.
-        labels: of the adapted model, in the order of its classes.
-        utterances, speakers: number of those that it learned from.
-        strength: the inverse of the penalty; 0 if the fit left the layer as it was published.
-        steps: optimizer steps by which the network was fine-tuned; 0 if only the last layer is new.
-        group: column of the utterances that were left out together.
-        adapted: balanced accuracy (UA) on utterances that were left out of the fit.
-        published: that of the model as it was, among these labels; one that it does not know is never right. None if it
-            knows none.
-    """
-
-    model: str
-    model_sha256: str
-    corpus_sha256: str
-    train: str | None = None
-    labels: Sequence[str] = ()
-    utterances: int = 0
-    speakers: int = 0
-    strength: float | None = None
-    steps: int = 0
-    group: str = "speaker"
-    adapted: Interval | None = None
-    published: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,12 +186,12 @@ def adapt_published(
     )
     with writing_folder(out / "model") as part:
         write_published(folder, learned.layer, labels, learned.weights, part)
-        calibrated = _calibrate(learned, fit, usable, labels, side, part)
+        found = replace(found, calibrated=_calibrate(learned, fit, usable, labels, side, part))
         record, before = TrainedOn.of(Corpus(usable.table.assign(split="train"))), TrainedOn.read(folder)
         (record if before is None else record.after(before)).write(part)
-        write_text(part / CARD, _card(found, listens=side == "speech", calibrated=calibrated))
+        write_text(part / CARD, found.card(listens=side == "speech"))
     found.write(out / FILE)
-    for line in _told(found, out, calibrated=calibrated):
+    for line in found.told(out / "model"):
         tell(line, console)
     return out / "model"
 
@@ -460,56 +426,3 @@ def _answers(
     for label, column in zip(labels, np.exp(log_softmax(logits[judged], axis=1)).T, strict=True):
         table[probability_column(label)] = column
     return table
-
-
-def _card(found: PublishedAdaptation, *, listens: bool, calibrated: bool) -> str:
-    assert found.adapted is not None
-    return adapted_card(
-        base=found.model if found.model.count("/") == 1 else name_of(found.model),
-        labels=found.labels,
-        listens=listens,
-        utterances=found.utterances,
-        speakers=found.speakers,
-        steps=found.steps,
-        adapted=_with_bounds(found.adapted),
-        published=None if found.published is None else f"{found.published.estimate:.1%}",
-        protocol=f"The figures are of {_protocol(found)}.",
-        calibrated=calibrated,
-    )
-
-
-def _told(found: PublishedAdaptation, out: Path, *, calibrated: bool) -> list[str]:
-    """Say in lines what the adapted model is worth, and on what that rests."""
-    assert found.adapted is not None
-    clips = counted(found.utterances, "utterance")
-    if found.steps:
-        did = f"the network is fine-tuned to {clips} by {found.steps} optimizer steps"
-    elif found.strength == AS_PUBLISHED:
-        did = "no other last layer makes left-out utterances more probable, so it stays as it was published"
-    else:
-        did = f"the last layer is fitted to {clips}"
-    before = "" if found.published is None else f", as published {found.published.estimate:.1%}"
-    note = f"; {found.adapted.note}" if found.adapted.note else ""
-    return [
-        did,
-        f"balanced accuracy {_with_bounds(found.adapted)}{before}, of {_protocol(found)}{note}",
-        f"the probabilities are {'' if calibrated else 'not '}calibrated",
-        str(out / "model"),
-    ]
-
-
-def _protocol(found: PublishedAdaptation) -> str:
-    """Say which utterances the figures are of."""
-    if found.group == "speaker":
-        return f"{counted(found.speakers, 'speaker')}, each answered by a model that learned without this speaker"
-    whose = counted(found.speakers, "speaker") if found.speakers else "speakers without a name"
-    return (
-        f"utterances of {whose}, answered by models that learned from others of them; what the model is worth for "
-        "other voices is not measured"
-    )
-
-
-def _with_bounds(figure: Interval) -> str:
-    if figure.low is None or figure.high is None:
-        return f"{figure.estimate:.1%}"
-    return f"{figure.estimate:.1%} (95 % interval {figure.low:.1%} to {figure.high:.1%})"
