@@ -216,6 +216,32 @@ def test_long_names_and_names_from_right_to_left_stay_on_a_phone(open_page: Open
     assert page.locator("#now").inner_text() == f"0:00 {told}"
 
 
+@in_a_browser
+@pytest.mark.parametrize("voices", [1, 2])
+def test_the_zoom_is_one_row_that_begins_where_the_colors_do(
+    voices: int, open_page: Open, tmp_path: Path
+) -> None:
+    said = [
+        Prediction(
+            utterance_id="u",
+            start=0,
+            end=2,
+            channel=side,
+            label="calm",
+            probabilities={"calm": 0.75, "sad": 0.25},
+        )
+        for side in ("left", "right")[:voices]
+    ]
+    Timeline(recording="a.wav", duration=4.0, labels=["calm", "sad"], segments=said).write(
+        tmp_path / "a.html"
+    )
+    page = open_page(tmp_path / "a.html", phone=True)
+    places = [page.locator(name).bounding_box() for name in ("#out", "#in", "#legend")]
+    out, inside, colors = (place for place in places if place is not None)
+    assert out["y"] == inside["y"]
+    assert out["x"] == colors["x"]
+
+
 def dimensional() -> Timeline:
     values = [{HOSTILE: 0.1 * n, "valence": -0.25} for n in range(6)]
     answers = [

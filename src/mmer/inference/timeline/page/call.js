@@ -185,6 +185,7 @@ $("legend").append(...data.labels.map((label) => {
   return item;
 }));
 track.append(element("div", "", { id: "head" }));
+$("voices").hidden = data.voices.length < 2;
 for (const voice of data.voices) {
   const drawn = drawVoice(voice);
   if (data.voices.length < 2) continue;
