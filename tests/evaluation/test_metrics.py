@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import fields
 
 import numpy as np
@@ -50,6 +51,13 @@ def test_against_counting(pairs: list[tuple[int, int]]):
     assert figures.accuracy == pytest.approx(
         sum(t == p for t, p in zip(truth, predicted, strict=True)) / len(pairs)
     )
+
+
+def test_a_single_label_is_judged_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = compute_metrics(["sad", "sad"], ["sad", "sad"], ["sad"])
+    assert (figures.accuracy, figures.macro_f1, figures.confusion_matrix) == (1.0, 1.0, [[2]])
 
 
 def test_order_of_labels_is_the_order_of_the_matrix():

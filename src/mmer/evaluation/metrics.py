@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import f1_score
 
 from mmer.errors import MMERError
 from mmer.plain_text import counted
@@ -65,7 +65,11 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequ
         )
     if unknown := sorted({*truth, *predicted} - set(labels)):
         raise MMERError(f"cannot judge {', '.join(map(repr, unknown))}: the labels are {', '.join(labels)}")
-    counts = confusion_matrix(truth, predicted, labels=labels)
+    place = {label: number for number, label in enumerate(labels)}
+    counts = np.zeros(
+        (len(labels), len(labels)), int
+    )  # scikit-learn's confusion_matrix warns of a single label
+    np.add.at(counts, ([place[label] for label in truth], [place[label] for label in predicted]), 1)
     right, present = counts.diagonal(), counts.sum(axis=1)
     recall = {
         label: float(hit / total) if total else None

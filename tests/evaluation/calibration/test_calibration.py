@@ -48,10 +48,11 @@ def drawn(
     return softmax(logits / temperature, axis=1), truth, speakers
 
 
-def test_temperature_is_found_and_keeps_labels():
-    probabilities, truth, _ = drawn(20_000, temperature=0.4)
+@pytest.mark.parametrize("temperature", [0.4, 0.1])
+def test_temperature_is_found_and_keeps_labels(temperature: float):
+    probabilities, truth, _ = drawn(20_000, temperature=temperature)
     calibrator = fit_calibrator("temperature", probabilities, truth)
-    assert calibrator.parameters["temperature"] == pytest.approx(1 / 0.4, rel=0.03)
+    assert calibrator.parameters["temperature"] == pytest.approx(1 / temperature, rel=0.03)
     after = calibrator(probabilities)
     assert after.sum(axis=1) == pytest.approx(np.ones(len(after)))
     assert (after.argmax(axis=1) == probabilities.argmax(axis=1)).all()
@@ -128,6 +129,14 @@ def test_utterances_without_a_speaker_are_not_counted_as_one():
         fit_condition(UncalibratedAnswers(probabilities, truth, who), NAMES).folds for who in (some, none)
     ]
     assert folds == ["8 folds of 7 speakers and of the utterances without one", "5 folds of the utterances"]
+
+
+def test_what_may_be_better_by_chance_is_not_chosen():
+    found = fit_condition(
+        UncalibratedAnswers(*drawn(200, temperature=0.9, seed=7)), NAMES, ("none", "temperature")
+    )
+    assert found.candidates["temperature"] < found.candidates["none"]  # by less than a standard error
+    assert found.calibrator.method == "none"
 
 
 def test_what_does_not_hold_for_other_speakers_is_not_chosen():
