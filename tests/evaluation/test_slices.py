@@ -69,6 +69,8 @@ def test_thirds_of_durations() -> None:
     # A third of nine durations from 1 to 9 is at 3.67, two thirds are at 6.33.
     expected = {"up to 3.67 s": 3, "3.67 to 6.33 s": 3, "over 6.33 s": 3, "(not known)": 1}
     assert groups(table, "duration") == expected
+    ties = slices(made(right=[True] * 12, duration=[1.0] * 5 + [2.0] * 4 + [3.0] * 3), LABELS)
+    assert groups(ties, "duration") == {"up to 1.00 s": 5, "1.00 to 2.00 s": 4, "over 2.00 s": 3}
     alike = slices(made(right=[True] * 4, duration=[2.0] * 4), LABELS)
     assert alike.empty
 

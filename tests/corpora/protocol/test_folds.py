@@ -21,6 +21,15 @@ def sides(folds: Folds, table: Corpus, name: str) -> Corpus:
     return assign_splits(table, group=folds.group, test=fold.test, validation=list(fold.validation))
 
 
+@pytest.mark.parametrize("emotion", [None, "sad"])
+def test_utterances_without_an_emotion_are_drawn_too(emotion: str | None) -> None:
+    speakers = [speaker for speaker in "abcdef" for _ in range(4)]
+    table = corpus(speakers, emotion=[emotion, None, emotion, None] * 6)
+    tested = [set(fold.test) for fold in make_folds(table, 3, validation=0).folds.values()]
+    assert sorted(map(len, tested)) == [2, 2, 2]
+    assert set.union(*tested) == set("abcdef")
+
+
 @settings(max_examples=50)
 @given(
     speakers=st.lists(st.sampled_from("abcdefghi"), min_size=12, max_size=40),

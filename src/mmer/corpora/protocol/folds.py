@@ -130,7 +130,7 @@ def make_folds(
     """Divide the groups of a corpus into folds; each group is tested in exactly one.
 
     Args:
-        corpus: labeled utterances.
+        corpus: utterances; those without an emotion count as one more emotion where folds are drawn.
         folds: `leave-one-out`, each group is a fold; `official`, each value of the fold column is one or, where that
             column is empty, the split column is the one fold; or a number of folds drawn with similar sizes and
             emotions.
@@ -242,7 +242,7 @@ def _official_split(corpus: Corpus) -> Folds:
 
 def _drawn(corpus: Corpus, groups: pd.Series, group: str, folds: int, seed: int) -> dict[str, list[str]]:
     """Draw the groups of folds with similar sizes and emotions."""
-    emotions = corpus.table["emotion"]
+    emotions = corpus.table["emotion"].fillna("")
     most = int(emotions.value_counts().max())
     if min(groups.nunique(), most) < folds:
         found = (
