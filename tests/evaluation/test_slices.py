@@ -75,6 +75,12 @@ def test_thirds_of_durations() -> None:
     assert alike.empty
 
 
+def test_a_group_of_the_smallest_size_may_be_the_worst() -> None:
+    rows = made(right=[True] * 10 + [True, False] * 5, speaker=["a"] * 10 + ["b"] * 10)
+    assert worst_groups(slices(rows, LABELS, smallest=10))["speaker"].group == "b"
+    assert worst_group(rows, LABELS, smallest=10) == ("speaker", "b", 10, 0.5)
+
+
 def test_words_of_transcripts() -> None:
     texts = ["", "[LAUGHTER]", "Well.", "I'm -- here", "a b c d e", "a b c d e f", "a " * 10, "a " * 11, None]
     table = slices(made(right=[True] * 9, transcript=[*texts]), LABELS)

@@ -64,6 +64,7 @@ def sides(both: float, speech: float, text: float) -> dict[str, ModalityFigures]
     [
         (0.8, between(0.6, 0.9), "better"),
         (0.5, between(0.2, 0.7), "unclear"),
+        (0.5, between(1 / 3, 0.7), "unclear"),
         (0.5, between(None, None, 2), "higher"),
         (0.5, None, "higher"),
         (0.2, between(0.1, 0.4), "no better"),
@@ -81,7 +82,8 @@ def test_against_guessing(right: float, found: Interval | None, against: str) ->
     ("known", "modalities", "right", "codes"),
     [
         (training(), None, 0.9, ["compare_baseline"]),
-        (training(speakers=4), None, 0.9, ["few_speakers"]),
+        (training(speakers=9), None, 0.9, ["few_speakers"]),
+        (training(speakers=10), None, 0.9, ["compare_baseline"]),
         (training(rising=True), None, 0.9, ["score_rising"]),
         (training(figures=figures(0.35), rising=True), None, 0.9, ["nothing_learned"]),
         (training(recipe=recipe(fusion="speech")), None, 0.3, ["speech_at_chance", "weak_emotion"]),
@@ -100,7 +102,8 @@ def test_against_guessing(right: float, found: Interval | None, against: str) ->
         (training(), sides(0.9, 0.3, 0.9), 0.9, ["speech_at_chance", "text_alone"]),
         (training(), sides(0.9, 0.91, 0.6), 0.9, ["speech_alone"]),
         (training(), sides(0.9, 0.7, 0.6), 0.9, ["compare_baseline"]),
-        (training(figures=figures(0.95, each=20)), None, 0.9, ["few_utterances"]),
+        (training(figures=figures(0.95, each=29)), None, 0.9, ["few_utterances"]),
+        (training(figures=figures(0.95, each=30)), None, 0.9, ["compare_baseline"]),
         (None, None, 0.9, []),
     ],
 )
@@ -109,6 +112,12 @@ def test_advice_only_where_the_numbers_support_it(
 ) -> None:
     verdict = judge_figures(figures(right), between(0.4, 0.99), modalities=modalities, training=known)
     assert [advice.code for advice in verdict.advices] == codes
+
+
+def test_an_emotion_found_as_often_as_taken_for_another_is_not_weak() -> None:
+    even = figures(1 / 3, each=39)
+    assert even.confusion_matrix[0] == [13, 13, 13]
+    assert judge_figures(even, between(0.1, 0.5)).advices == ()
 
 
 def test_the_emotion_to_record_is_the_rarest_one_if_there_is_one() -> None:
