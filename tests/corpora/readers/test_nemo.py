@@ -64,6 +64,21 @@ def test_the_layout_of_the_release(tmp_path: Path) -> None:
     ]
 
 
+def test_empty_cells(tmp_path: Path) -> None:
+    (tmp_path / "data.tsv").write_text(
+        HEADER + "a.wav\t\t\t\t\t\t\n\tanger\tTak.\ttak\tWR0\tfemale\t24\n", encoding="utf-8"
+    )
+    (tmp_path / "samples").mkdir()
+    soundfile.write(tmp_path / "samples" / "a.wav", np.zeros(24000), 24000)
+    corpus = read_corpus("nemo", tmp_path)
+    assert corpus.table["utterance_id"].tolist() == ["a"]
+    assert corpus.table[["emotion", "transcript", "speaker", "gender", "age"]].isna().all(axis=None)
+    assert corpus.notes[0] == "listed recordings are not there and are left out (1): "
+    (tmp_path / "data.tsv").write_text(HEADER)
+    with pytest.raises(CorpusError, match=r"data\.tsv: holds no utterances$"):
+        read_corpus("nemo", tmp_path)
+
+
 def test_no_nemo(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"no data\.tsv; give the folder of nEMO"):
         read_nemo(tmp_path)

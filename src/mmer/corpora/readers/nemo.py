@@ -4,11 +4,15 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
+
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.catalog import CATALOG, compare_counts
-from mmer.corpora.tables import read_table
+from mmer.corpora.readers.releases import number, read_rows
 from mmer.errors import CorpusError
+
+_COLUMNS = ("file_id", "emotion", "raw_text", "normalized_text", "speaker_id", "gender", "age")
 
 
 def read_nemo(root: str | os.PathLike[str], *, progress: Progress | None = None) -> Corpus:
@@ -31,11 +35,13 @@ def read_nemo(root: str | os.PathLike[str], *, progress: Progress | None = None)
     labels = root / "data.tsv"
     if not labels.is_file():
         raise CorpusError(f"{root}: no data.tsv; give the folder of nEMO, which holds data.tsv and samples")
-    table = read_table(labels)
-    wanted = ["file_id", "emotion", "raw_text", "normalized_text", "speaker_id", "gender", "age"]
-    if missing := [name for name in wanted if name not in table]:
-        raise CorpusError(f"{labels}: no column {missing[0]}; found {', '.join(table.columns)}")
-    table = table.apply(lambda column: column.str.strip() if column.dtype == object else column)
+    rows = read_rows(labels, _COLUMNS)
+    if not rows:
+        raise CorpusError(f"{labels}: holds no utterances")
+    cells = [[row[name].strip() for name in _COLUMNS] for row in rows]
+    table = pd.DataFrame(cells, columns=pd.Index(_COLUMNS), dtype=object)
+    table["raw_text"] = pd.Series([text or None for text in table["raw_text"]], dtype=object)
+    table["age"] = table["age"].map(number)
     table["audio_path"] = [str(root / "samples" / name) for name in table["file_id"]]
 
     notes = []
