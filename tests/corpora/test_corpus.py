@@ -91,6 +91,7 @@ class TestRefused:
             (rows(start=[0, "soon", 1, 2]), "start is 'soon' in row 2; it must be a number of seconds"),
             (rows(duration=[1, 2, -3.5, 2]), "duration is -3.5 in row 3"),
             (rows(duration=[1, 2, np.inf, 2]), "duration is inf in row 3"),
+            (rows(speaker=[2.0**53, None, 1.0, 2.0]), "speaker is 9007199254740992.0 (float) in row 1; it must be"),
             (rows(speaker=["a", "b", 1.5, "c"]), "speaker is 1.5 (float) in row 3; it must be text"),
             (rows(transcript=[True, False, True, True]), "transcript is True (bool) in row 1"),
             (rows().set_axis(["utterance_id", "utterance_id"], axis=1), "column utterance_id occurs 2 times"),

@@ -130,3 +130,26 @@ def test_silence_and_what_is_too_short_have_no_fingerprint(takes: list[list[Wave
 
 def test_of_nothing() -> None:
     assert list(same_recordings([])) == []
+
+
+def test_recordings_that_overlap_in_less_than_half_of_the_shorter_one_are_not_compared() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 4 * SAMPLING_RATE).astype(np.float32)
+    whole = fingerprint(noise)
+    assert whole is not None
+    assert whole.audible.all()
+    half = len(whole.codes) // 2
+    assert difference(whole, whole, half - 1) is not None
+    assert difference(whole, whole, half + 2) is None
+
+
+def test_speech_40_db_below_the_loudest_is_heard_and_noise_60_db_below_is_not() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 4 * SAMPLING_RATE).astype(np.float32)
+    shares = []
+    for decibels in (-40, -60):
+        quieter = noise.copy()
+        quieter[2 * SAMPLING_RATE :] *= 10 ** (decibels / 20)
+        found = fingerprint(quieter)
+        assert found is not None
+        shares.append(found.audible.mean())
+    assert shares[0] == 1.0
+    assert shares[1] < 0.6
