@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -370,3 +371,9 @@ def test_settings_outside_their_range() -> None:
         CorpusError, match="similarity 2 of near duplicates: allowed is above 0 and at most 1"
     ):
         audit(made, similarity=2)
+
+
+def test_a_duration_is_unusual_beyond_three_interquartile_ranges() -> None:
+    durations = np.exp([0.0] * 4 + [1.0] * 4 + [3.5, 4.5])  # the middle half is 1 to e
+    found = audit(corpus(10, split=["train", "test"] * 5, duration=durations.tolist()), listen=False)
+    assert found.clips.unusual_duration == ["u9"]
