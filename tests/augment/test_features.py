@@ -52,6 +52,16 @@ def test_without_changes_it_is_the_clip() -> None:
     np.testing.assert_allclose(FeatureAugmenter(**OFF)(clip, 1), clip, atol=1e-6)
 
 
+def test_an_offset_moves_the_voice_of_a_clip_and_leaves_unvoiced_frames() -> None:
+    clip = features(30, stacked=1)
+    clip[::3, 80] = 0
+    moved = (FeatureAugmenter(**{**OFF, "prosody_offset": 1.0})(clip, 1) - clip)[:, 80:]
+    assert (moved[::3, 0] == 0).all()
+    assert len(set(np.abs(moved[1]).round(4)) - {0.0}) == 3
+    np.testing.assert_allclose(np.delete(moved, np.s_[::3], axis=0), moved[1] + np.zeros((20, 3)), atol=1e-6)
+    np.testing.assert_allclose(moved[:, 1:], moved[:1, 1:] + np.zeros((30, 2)), atol=1e-6)
+
+
 def test_a_shift_moves_every_mel_bin_by_the_same_amount() -> None:
     clip = features(10)
     clip[:, : 4 * 83] = np.tile(np.concatenate([np.arange(80), [0, 0, 0]]), 4)

@@ -213,6 +213,11 @@ class TestDonors:
         assert self.drawn(table.assign(session=None), 0) == {"B/angry", "C/angry", "D/angry"}
         assert self.drawn(table.assign(session=list("123") * 4), 0) == {"B/angry", "C/angry", "D/angry"}
 
+    def test_the_fold_does_not_count_within_a_session(self, table):
+        folds = table.assign(session="1", fold=["1"] * 6 + ["2"] * 6)
+        assert self.drawn(folds, 0) == {"B/angry", "C/angry", "D/angry"}
+        assert self.drawn(folds.assign(session=None), 0) == {"B/angry"}
+
     def test_never_from_another_split(self, table):
         split = ["train"] * 3 + ["test"] * 3 + ["train"] * 6
         assert self.drawn(table.assign(split=split), 0) == {"C/angry", "D/angry"}

@@ -43,6 +43,21 @@ def test_silence_and_noise_have_no_pitch() -> None:
     assert np.isnan(prosody(noise, 90)[:, 0]).mean() > 0.9
 
 
+def test_a_frame_is_voiced_where_half_of_it_repeats_and_it_is_no_more_than_7_nats_below_the_loudest() -> None:
+    noise = np.random.default_rng(0).normal(0, 1, 32_000).astype(np.float32)
+    fading = np.exp(np.linspace(0, -8, 32_000, dtype=np.float32))
+    pitch, periodicity, energy = prosody(
+        ((buzz(150, seconds=2) + noise * np.linspace(0.1, 0.4, 32_000, dtype=np.float32)) * fading).astype(
+            np.float32
+        ),
+        195,
+    ).T
+    doubtful = (periodicity > 0.4) & (periodicity < 0.6) & (energy > energy.max() - 7)
+    assert np.count_nonzero(doubtful) > 20
+    assert energy.min() < energy.max() - 10
+    np.testing.assert_array_equal(np.isfinite(pitch), (periodicity > 0.5) & (energy > energy.max() - 7))
+
+
 def test_energy_is_the_logarithm_of_the_variance() -> None:
     soft, loud = prosody(buzz(150), 90)[:, 2], prosody(buzz(150, amplitude=1.0), 90)[:, 2]
     np.testing.assert_allclose(loud - soft, np.log(100), atol=0.01)

@@ -69,6 +69,33 @@ def test_fusion_is_the_papers_network_in_value_and_gradient() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+def test_training_drops_attention_and_tokens() -> None:
+    torch.manual_seed(0)
+    config = model_config(dropout=0.5, ablate=["text_self_attention"])
+    tokens, one = torch.randn(4, 50, TEXT_SIZE), torch.ones(4, 1, dtype=torch.bool)
+    every = torch.ones(4, 50, dtype=torch.bool)
+    fusion, layer = MultimodalDynamicFusion(config), CrossModalEncoder(config)
+    attended: list[Tensor] = []
+    layer.attention_output.register_forward_pre_hook(lambda _, inputs: attended.append(inputs[0]))
+    key = torch.randn(4, 1, TEXT_SIZE)
+    for module in (fusion, layer):
+        module.eval()
+    layer(tokens, key, one)
+    assert torch.equal(fusion.attended(tokens, every), tokens)
+    for module in (fusion, layer):
+        module.train()
+    layer(tokens, key, one)
+    # Of a single key, a head keeps its value, doubled, or nothing.
+    whole, dropped = (each.unflatten(-1, (layer.num_heads, -1)) for each in attended)
+    kept = dropped.any(dim=-1)
+    assert 0.4 < kept.float().mean() < 0.6
+    torch.testing.assert_close(dropped, 2 * whole * kept[..., None])
+    dropped = fusion.attended(tokens, every)
+    kept = dropped != 0
+    assert 0.4 < kept.float().mean() < 0.6
+    torch.testing.assert_close(dropped, 2 * tokens * kept)
+
+
 def test_masked_max_ignores_padding_even_where_all_valid_values_are_negative() -> None:
     sequence = torch.tensor([[[-3.0, -1.0], [-2.0, -5.0], [9.0, 9.0]]])
     assert masked_max(sequence, torch.tensor([[True, True, False]])).tolist() == [[-2.0, -1.0]]

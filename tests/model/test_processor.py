@@ -91,6 +91,16 @@ def test_a_transcript_too_long_for_the_text_encoder_is_an_error_not_a_cut() -> N
         processor.tokenize(["day " * 600])
 
 
+def test_a_transcript_as_long_as_the_text_encoder_reads_is_whole() -> None:
+    processor = make_processor()
+    longest = processor.tokenize(["day"])["input_ids"].shape[1]
+    processor.tokenizer.model_max_length = longest
+    assert processor.tokenize(["day"])["input_ids"].shape[1] == longest
+    processor.tokenizer.model_max_length = longest - 1
+    with pytest.raises(MMERError, match=f"has {longest} tokens and the text encoder reads {longest - 1}"):
+        processor.tokenize(["day"])
+
+
 @pytest.mark.parametrize("stated", [10**9, 10**30])
 def test_a_tokenizer_without_a_limit_has_one(stated: int) -> None:
     processor = make_processor()

@@ -34,6 +34,27 @@ def test_a_clip_weighs_as_its_variance_says(between: float, within: float) -> No
     np.testing.assert_allclose(prior.log_std, np.log(0.5), atol=0.05)
 
 
+def test_speakers_with_different_numbers_of_clips() -> None:
+    random = np.random.default_rng(0)
+    counts = [1, 2, 9, 1, 4, 1]
+    # the first bin differs between speakers, the second between clips alone
+    speakers = [
+        [
+            (random.normal([place, 0], [1, 3]) + random.standard_normal((50, 2))).astype(np.float32)
+            for _ in range(n)
+        ]
+        for place, n in zip([0, 2, 4, 6, 8, 10], counts, strict=True)
+    ]
+    means = [np.array([clip.mean(axis=0, dtype=np.float64) for clip in clips]) for clips in speakers]
+    within = np.mean([clips.var(axis=0, ddof=1) for clips in means if len(clips) > 1], axis=0)
+    by_chance = within * sum(1 / n for n in counts) / len(counts)
+    between = np.var([clips.mean(axis=0) for clips in means], axis=0, ddof=1) - by_chance
+    prior = SpeakerPrior.of(speakers)
+    assert between[0] > 0
+    assert between[1] < within[1] / 10
+    np.testing.assert_allclose(prior.mean_clips, [within[0] / between[0], 10], rtol=1e-4)
+
+
 def test_one_clip_is_a_better_guess_with_the_prior() -> None:
     """Of the mean of a speaker it has not met: nearer than the clip alone and than the average speaker."""
     prior = SpeakerPrior.of(made(100, 6, 1.0, 1.0))

@@ -13,6 +13,7 @@ from scipy.stats import t
 
 from mmer.display.terminal import PlainConsole
 from mmer.inference import Prediction
+from mmer.inference.timeline.segments import amount, clock
 from mmer.inference.timeline.summary import Peak, Stretch, Summary, summarize
 from mmer.inference.timeline.timeline import Timeline
 from mmer.inference.timeline.timeline_table import print_timeline
@@ -42,6 +43,26 @@ CALL = [
 
 def emotions(summary: Summary) -> dict[str, Any]:
     return {each.label: each for each in summary.emotions}
+
+
+def test_segments_without_length_that_overlap_or_are_equally_long() -> None:
+    whole = summarize([said(0, 0, 1.0), said(1, 3, 0.0, 1.0)], LABELS, 3.0)[0]
+    assert emotions(whole)["angry"].mean == pytest.approx(0.001 / 2.001)
+    whole = summarize([said(0, 5, 0.9, channel="left"), said(1, 2, 0.9, channel="right")], LABELS, 5.0)[0]
+    assert emotions(whole)["angry"].longest == Stretch(start=0, end=5, speech=6.0)
+    first = summarize([said(0, 2, 1.0), said(2, 3, 0.0), said(3, 5, 1.0)], LABELS, 5.0)[0]
+    assert emotions(first)["angry"].longest == Stretch(start=0, end=2, speech=2.0)
+
+
+def test_times_are_rounded_before_they_are_split() -> None:
+    assert [clock(59.96), clock(12.36), clock(3599.96)] == ["01:00.0", "00:12.4", "1:00:00.0"]
+    assert [amount(59.94), amount(59.96), amount(3605)] == ["59.9 s", "1 min 0 s", "1 h 0 min 5 s"]
+
+
+def test_the_main_emotions_are_those_of_most_speech_not_those_of_the_highest_mean() -> None:
+    whole = summarize([said(0, 6, 0.4, 0.3), said(6, 10, 0.0, 1.0)], LABELS, 10.0)[0]
+    assert [each.label for each in whole.main()] == ["angry", "calm"]
+    assert emotions(whole)["calm"].mean == pytest.approx(0.58)
 
 
 def test_by_hand() -> None:

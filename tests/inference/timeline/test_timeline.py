@@ -258,8 +258,18 @@ class TestSmoothing:
             answer(1, 2, 0.0, 1.0, speaker="y"),
             answer(2, 3),
             answer(3, 4, 0.0, 1.0, channel="left"),
+            answer(4, 5, 1.0, 0.0, channel="right"),
         ]
         assert smoothed(answers, 10.0) == answers
+
+    def test_contributions_are_those_of_one_segment_and_are_left_out(self) -> None:
+        said = replace(answer(0, 1, 1.0, 0.0), contributions={"speech": 0.5, "text": 0.25})
+        assert smoothed([said], 1.0)[0].contributions == {"speech": None, "text": None}
+
+    def test_a_segment_without_length_weighs_a_millisecond(self) -> None:
+        _, moment = smoothed([answer(0, 2, 1.0, 0.0), answer(1, 1, 0.0, 1.0)], 1.0)
+        assert smoothed([answer(1, 1, 0.0, 1.0)], 1.0)[0].probabilities == {"a": 0.0, "b": 1.0}
+        assert moment.probabilities == pytest.approx({"a": 2 / 2.001, "b": 0.001 / 2.001})
 
     @given(
         st.lists(

@@ -49,6 +49,11 @@ def test_a_bin_has_the_emotion_of_most_of_its_speech(drawn: list[tuple[float, fl
             assert bins[place] == max(counts, key=lambda label: counts[label])
 
 
+@pytest.mark.parametrize(("minutes", "seconds"), [(1, 1.5), (2, 1.5), (10, 7.5), (60, 45.0)])
+def test_curves_average_over_a_share_of_the_recording(minutes: int, seconds: float) -> None:
+    assert smoothed_curves([], LABELS, 60.0 * minutes).seconds == pytest.approx(seconds)
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 100), st.floats(0.5, 30), st.floats(0, 1)), min_size=1, max_size=5),
 )
