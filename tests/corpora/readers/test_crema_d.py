@@ -51,6 +51,32 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_empty_cells_are_unknown_values(clone: Path) -> None:
+    """Ages, genders and votes that a table leaves out."""
+    people, heard = clone / "VideoDemographics.csv", clone / "finishedResponses.csv"
+    people.write_text(
+        people.read_text().replace("1001,51,Male", "1001,,").replace("1040,42,", "1040,unknown,")
+    )
+    heard.write_text(heard.read_text().replace('"1001_IEO_HAP_LO","N"', '"1001_IEO_HAP_LO",'))
+    majority = clone / "processedResults" / "summaryTable.csv"
+    majority.write_text(majority.read_text().replace('"H:N"', ""))
+    table = read_corpus("crema-d", clone).table.set_index("utterance_id")
+    assert [None if pd.isna(age) else age for age in table["age"]] == [None, None, None, 25]
+    assert [None if pd.isna(gender) else gender for gender in table["gender"]] == [
+        None,
+        None,
+        "female",
+        "female",
+    ]
+    assert json.loads(table.loc["1001_IEO_HAP_LO", "votes"]) == {"w1": ["H"]}
+    assert table.loc["1001_IEO_HAP_LO", "voice_vote"] is None
+    heard.unlink()
+    counts = clone / "processedResults" / "tabulatedVotes.csv"
+    counts.write_text(counts.read_text().replace('"100002",0,0,0,2,1,0,', '"100002",,,,2,1,,'))
+    table = read_corpus("crema-d", clone).table.set_index("utterance_id")
+    assert json.loads(table.loc["1001_IEO_HAP_LO", "votes"]) == {"1": ["H"], "2": ["H"], "3": ["N"]}
+
+
 def test_the_clone(clone: Path) -> None:
     corpus = read_corpus("crema-d", clone)
     table = corpus.table.set_index("utterance_id")

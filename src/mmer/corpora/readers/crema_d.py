@@ -3,6 +3,7 @@
 import json
 import os
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,7 @@ import pandas as pd
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.readers.file_grammars import Grammar
 from mmer.corpora.readers.file_names import is_pointer, read_grammar
-from mmer.corpora.readers.releases import release_files
-from mmer.corpora.tables import read_table
-from mmer.errors import CorpusError
+from mmer.corpora.readers.releases import number, read_rows, release_files
 
 LETTERS = ("A", "D", "F", "H", "N", "S")
 """Anger, disgust, fear, happy, neutral, sad, as the tables of votes call them."""
@@ -65,7 +64,7 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
     root = Path(root)
     notes: list[str] = []
 
-    def table(path: str, *columns: str) -> pd.DataFrame | None:
+    def table(path: str, *columns: str) -> list[dict[str, str]] | None:
         """Read a table of the release; add a note and return None where it is missing."""
         nearest = next(iter(release_files(root, Path(path).name)), None)
         if nearest is None:
@@ -73,18 +72,17 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
         elif is_pointer(nearest):
             notes.append(f"{path} is a git-lfs pointer; run git lfs pull")
         else:
-            return _columns(nearest, columns)
+            return read_rows(nearest, columns)
         return None
 
     people = table("VideoDemographics.csv", "ActorID", "Age", "Sex")
     grammar = _GRAMMAR
     if people is not None:
-        actors = people["ActorID"].astype(str)
-        genders, ages = people["Sex"].str.lower(), people["Age"].astype(int)
+        ages = {row["ActorID"]: number(row["Age"]) for row in people}
         grammar = replace(
             grammar,
-            genders=dict(zip(actors, genders, strict=True)),
-            ages=dict(zip(actors, ages, strict=True)),
+            genders={row["ActorID"]: row["Sex"].lower() for row in people if row["Sex"]},
+            ages={actor: int(age) for actor, age in ages.items() if age is not None},
         )
     corpus = read_grammar("crema-d", grammar, root)
 
@@ -100,36 +98,29 @@ def read_crema_d(root: str | os.PathLike[str], *, progress: Progress | None = No
     given = [json.dumps(votes[name]) if name in votes else None for name in ids]
     corpus.table["votes"] = pd.Series(given, dtype=object)
     columns = ("FileName", "VoiceVote", "FaceVote", "MultiModalVote")
-    majority = table("processedResults/summaryTable.csv", *columns)
+    majority = table("processedResults/summaryTable.csv", *columns) or []
     for name, column in zip(("voice_vote", "face_vote", "multimodal_vote"), columns[1:], strict=True):
-        known = {} if majority is None else dict(zip(majority["FileName"], majority[column], strict=True))
+        known = {row["FileName"]: row[column] or None for row in majority}
         corpus.table[name] = pd.Series([known.get(utterance) for utterance in ids], dtype=object)
     corpus.notes += notes
     return corpus.with_durations(progress)
 
 
-def _columns(path: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
-    table = read_table(path)
-    if missing := [name for name in wanted if name not in table]:
-        raise CorpusError(f"{path}: no column {missing[0]}; found {', '.join(table.columns)}")
-    return table[list(wanted)]
-
-
-def _responses(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+def _responses(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[str]]]:
     """Collect the letters that each rater gave to the voice alone."""
     votes: defaultdict[str, dict[str, list[str]]] = defaultdict(dict)
-    heard = table[table["queryType"] == _VOICE]
-    for rater, clip, letter in zip(heard["localid"], heard["clipName"], heard["respEmo"], strict=True):
-        votes[clip].setdefault(str(rater), []).append(letter)
+    for row in rows:
+        if number(row["queryType"]) == _VOICE and row["respEmo"]:
+            votes[row["clipName"]].setdefault(row["localid"], []).append(row["respEmo"])
     return votes
 
 
-def _counted(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+def _counted(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[str]]]:
     """Build the same from counts of each letter, without the raters' identities."""
-    # rows are numbered from 100001, those of faces from 200001
-    heard = table[table["Unnamed: 0"] // 100_000 == _VOICE]
     votes = {}
-    for clip, *counts in heard[["fileName", *LETTERS]].itertuples(index=False):
-        letters = [letter for letter, count in zip(LETTERS, counts, strict=True) for _ in range(count)]
-        votes[str(clip)] = {str(rater): [letter] for rater, letter in enumerate(letters, 1)}
+    for row in rows:
+        place = number(row["Unnamed: 0"]) or 0.0
+        if place // 100_000 == _VOICE:  # rows are numbered from 100001, those of faces from 200001
+            letters = [letter for letter in LETTERS for _ in range(int(number(row[letter]) or 0))]
+            votes[row["fileName"]] = {str(rater): [letter] for rater, letter in enumerate(letters, 1)}
     return votes
