@@ -14,7 +14,7 @@ from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import Evaluation
 from mmer.evaluation.training_overlap import overlap_note
 from mmer.inference.trust.out_of_distribution import unlike_note
-from mmer.plain_text import counted
+from mmer.plain_text import counted, named_groups
 from mmer.text import error_rates
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def calibration_tables(calibration: "Calibration") -> Group:
 def _between(found: Interval | None) -> str:
     if found is None or found.low is None:
         return ""
-    over = f"over {found.clusters} {found.cluster}s"
+    over = f"over {named_groups(found.cluster, found.clusters)}"
     return f"{found.low:.1%} to {found.high:.1%} ({found.confidence:.0%} interval {over})"
 
 

@@ -370,7 +370,7 @@ def _intervals(run: Run) -> str:
         return f"{found.note[0].upper()}{found.note[1:]}."
     note = f" Note: {found.note}." if found.note else ""
     return (
-        f"In brackets: intervals that hold the figure for other {found.cluster}s like these in "
-        f"{found.confidence:.0%} of such studies. They follow from how much the {found.clusters} "
-        f"{found.cluster}s differ, not the utterances.{note}"
+        f"In brackets: intervals that hold the figure for {named_groups(found.cluster, which='other ')} like these in "
+        f"{found.confidence:.0%} of such studies. They follow from how much the "
+        f"{named_groups(found.cluster, found.clusters)} differ, not the utterances.{note}"
     )

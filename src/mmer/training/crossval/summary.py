@@ -10,7 +10,7 @@ from mmer.corpora.protocol.folds import Folds
 from mmer.display.terminal import Table
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import FIGURES
-from mmer.plain_text import counted, name_of
+from mmer.plain_text import counted, name_of, named_groups
 from mmer.training.crossval.folder import CONTENT
 from mmer.training.selection_bias import bias_table
 
@@ -41,7 +41,7 @@ def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group
     ends = [intervals[name] for name in shown]
     between = ["-" if end.low is None else f"{end.low:.1%} to {end.high:.1%}" for end in ends]
     first = ends[0]
-    table.add_row(f"{first.confidence:.0%} interval", f"{first.clusters} {first.cluster}s", *between)
+    table.add_row(f"{first.confidence:.0%} interval", named_groups(first.cluster, first.clusters), *between)
     parts: list[Any] = [table]
     parts += [
         Text(f"note: {note}", style="yellow") for note in dict.fromkeys(end.note for end in ends) if note
