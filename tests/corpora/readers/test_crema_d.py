@@ -68,13 +68,13 @@ def test_empty_cells_are_unknown_values(clone: Path) -> None:
         "female",
         "female",
     ]
-    assert json.loads(table.loc["1001_IEO_HAP_LO", "votes"]) == {"w1": ["H"]}
+    assert json.loads(str(table.loc["1001_IEO_HAP_LO", "votes"])) == {"w1": ["H"]}
     assert table.loc["1001_IEO_HAP_LO", "voice_vote"] is None
     heard.unlink()
     counts = clone / "processedResults" / "tabulatedVotes.csv"
     counts.write_text(counts.read_text().replace('"100002",0,0,0,2,1,0,', '"100002",,,,2,1,,'))
     table = read_corpus("crema-d", clone).table.set_index("utterance_id")
-    assert json.loads(table.loc["1001_IEO_HAP_LO", "votes"]) == {"1": ["H"], "2": ["H"], "3": ["N"]}
+    assert json.loads(str(table.loc["1001_IEO_HAP_LO", "votes"])) == {"1": ["H"], "2": ["H"], "3": ["N"]}
 
 
 def test_the_clone(clone: Path) -> None:
