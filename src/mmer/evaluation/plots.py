@@ -1,6 +1,7 @@
 """Plots of a training run and its results, legible at 800 pixels and to color-blind readers."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,8 @@ NAMES = {"cross_entropy": "cross-entropy", "ctc": "CTC"} | {
 }
 """Each objective with a weight in recipes, and its name in plots and messages."""
 # Okabe and Ito's palette, distinguishable with every kind of color vision
-COLORS = dict(zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"), strict=False))
+_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+COLORS = dict(zip(NAMES, cycle(_PALETTE), strict=False))
 ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "words alone"}
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])

@@ -176,7 +176,8 @@ class EmotionRecognizer:
             )
         if isinstance(self.network, FusedNetwork | RelabeledNetwork):
             raise MMERError(
-                "a joined or relabeled model cannot be looked into; give a model folder that it is made of"
+                "a joined or relabeled model, or one that was calibrated into another folder, cannot be looked into; "
+                "give a model folder that it is made of"
             )
         raise MMERError("a published model cannot be looked into; give a model folder that training wrote")
 
