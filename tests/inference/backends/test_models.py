@@ -197,7 +197,7 @@ def test_only_a_relabeled_or_joined_model_loses_its_calibration(text: Path, tmp_
 def test_a_model_made_of_others_is_not_looked_into(speech: Path, text: Path) -> None:
     for folder in (model_folder(speech, label_map="canonical"), model_folder(f"{speech}+{text}", note=print)):
         with pytest.raises(
-            MMERError, match="joined or relabeled model, or one .* cannot be looked into; give a model"
+            MMERError, match=r"joined or relabeled model, or one .* cannot be looked into; give a model"
         ):
             _ = EmotionRecognizer.from_pretrained(folder).model
 
