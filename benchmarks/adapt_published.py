@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from adapt import accuracy, drawn
 from torch.nn import functional as F
 from transformers import (
     SeamlessM4TFeatureExtractor,
@@ -23,8 +24,6 @@ from transformers import (
 
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
-from mmer.evaluation.evaluate import judge, predict_labeled
-from mmer.inference.recognizer import EmotionRecognizer
 from mmer.training.adaptation.adapt_published import adapt_published
 from mmer.training.adaptation.published_adaptation import FILE
 
@@ -47,16 +46,16 @@ def main() -> None:
         folder = given.out / speaker
         folder.mkdir(parents=True, exist_ok=True)
         own = Corpus(table[table["speaker"] == speaker].sample(frac=1, random_state=0).reset_index(drop=True))
-        first = (own.table.groupby("emotion").cumcount() < given.clips).to_numpy()
+        adapted_to, others = drawn(own, given.clips)
         few = folder / f"few {given.clips}.parquet"
-        own.select(first).write(few)
+        adapted_to.write(few)
         published = made(folder / "published", table[table["speaker"] != speaker], given.epochs)
         models = [published]
         for train in ("frozen", "lora"):
             out = folder / f"{train} {given.clips}"
             models.append(adapt_published(published, few, out, [f"model.speech.train={train}"]))
         steps = json.loads((models[-1].parent / FILE).read_text())["steps"]
-        said = " | ".join(f"{accuracy(model, own.select(~first)):.1%}" for model in models)
+        said = " | ".join(f"{accuracy(model, others):.1%}" for model in models)
         print(f"| {speaker} | {said} | {steps} |", flush=True)
 
 
@@ -111,14 +110,6 @@ def made(folder: Path, table: pd.DataFrame, epochs: int) -> Path:
     model.save_pretrained(folder)
     extractor.save_pretrained(folder)
     return folder
-
-
-def accuracy(model: Path, corpus: Corpus) -> float:
-    """Return the balanced accuracy of a model."""
-    recognizer = EmotionRecognizer.from_pretrained(model)
-    judged = judge(predict_labeled(recognizer, corpus, batch_size=32), recognizer.labels)
-    assert judged is not None
-    return judged.balanced_accuracy
 
 
 if __name__ == "__main__":

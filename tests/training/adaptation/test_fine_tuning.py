@@ -275,6 +275,22 @@ def test_every_utterance_is_drawn_as_often_as_others() -> None:
     assert drawn != fine_tuning._draws(np.arange(3, 10), 20, seed=(0, 2))
 
 
+@pytest.mark.usefixtures("few_steps")
+def test_each_round_draws_in_an_order_of_its_own(
+    reader: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders, draws = list[tuple[int, ...]](), fine_tuning._draws
+
+    def noted(rows: fine_tuning.Rows, number: int, seed: tuple[int, int]) -> list[int]:
+        order = draws(rows, number, seed)
+        orders.append(tuple(order))
+        return order
+
+    monkeypatch.setattr(fine_tuning, "_draws", noted)
+    fine_tuning_of(reader, Corpus.read(tones), tmp_path / "state").run(lambda done: None)
+    assert len(orders) == len(set(orders)) >= FOLDS * ROUNDS
+
+
 def test_few_clips_fit_the_last_layer_unless_asked_otherwise(
     reader: Path, tones: Path, tmp_path: Path
 ) -> None:
