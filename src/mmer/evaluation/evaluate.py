@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus
@@ -165,16 +167,7 @@ def evaluate(
     recognizer = EmotionRecognizer.from_pretrained(model_folder, device, transcription)
     recognizer.check_answers_emotions()
     label_map = corpus.renames(label_map or {})
-    emotions = pd.Series(
-        [label_map.get(emotion, emotion) for emotion in corpus.table["emotion"]], dtype=object
-    )
-    wanted = corpus.in_split(split)
-    known = wanted & emotions.isin(recognizer.labels).to_numpy()
-    if not known.any():
-        found, labels = ", ".join(sorted(set(emotions.loc[wanted].dropna()))), ", ".join(recognizer.labels)
-        told = f"no emotion to judge: the corpus has {found or 'none'}, the model knows {labels}"
-        raise CorpusError(f"{corpus.source}: {told}")
-    judged = corpus.select(known)
+    judged, emotions, left_out = _judged_utterances(corpus, split, label_map, recognizer.labels)
     has_votes = "votes" in judged.table and judged.table["votes"].notna().any()
     soft = soft_labels(judged, recognizer.labels, label_map) if has_votes else None
     heard = judged
@@ -202,7 +195,7 @@ def evaluate(
             progress=None if progress is None else lambda done: progress(done, len(heard)),
             journal=journal,
         )
-    predictions = predictions.assign(emotion=emotions.loc[known].to_numpy())
+    predictions = predictions.assign(emotion=emotions)
     figures = judge(predictions, recognizer.labels)
     if figures is None:
         raise CorpusError(f"no utterance could be answered; the first: {predictions['error'].iloc[0]}")
@@ -215,9 +208,7 @@ def evaluate(
             unseen = judge(predictions[predictions["in_training"].isna()], recognizer.labels)
     unknown = 0
     if speakers is not None:
-        heard_and_answered = (predictions["duration"].notna() & predictions["error"].isna()).to_numpy()
-        known_speakers = {*speakers, *recognizer.speakers}
-        unknown = int((heard_and_answered & ~judged.table["speaker"].isin(known_speakers).to_numpy()).sum())
+        unknown = _of_unknown_speakers(predictions, judged, {*speakers, *recognizer.speakers})
     read = bins = None
     if condition.name != "gold" or transcription != "given":
         recognized = transcription != "given"
@@ -232,11 +223,7 @@ def evaluate(
         in_training=in_training,
         unseen=unseen,
         unknown_speakers=unknown,
-        left_out={
-            "no_emotion": int((wanted & emotions.isna()).sum()),
-            "other_emotion": int((wanted & ~known & emotions.notna()).sum()),
-            "no_answer": len(predictions) - figures.utterances,
-        },
+        left_out={**left_out, "no_answer": len(predictions) - figures.utterances},
         unlike=count_unlike(predictions["warnings"]),
         intervals=with_intervals(predictions, recognizer.labels),
         worst_groups=worst_groups(sliced),
@@ -251,6 +238,40 @@ def evaluate(
     if journal is not None:
         journal.path.unlink()
     return evaluation
+
+
+def _judged_utterances(
+    corpus: Corpus, split: str | None, label_map: Mapping[str, str], labels: Sequence[str]
+) -> tuple[Corpus, NDArray[np.object_], dict[str, int]]:
+    """Select the utterances whose emotion is among the model's.
+
+    Returns:
+        These, their emotions after renaming, and how many others are left out for which reason.
+
+    Raises:
+        CorpusError: there is no such split, or no utterance to judge.
+    """
+    emotions = pd.Series(
+        [label_map.get(emotion, emotion) for emotion in corpus.table["emotion"]], dtype=object
+    )
+    wanted = corpus.in_split(split)
+    known = wanted & emotions.isin(labels).to_numpy()
+    if not known.any():
+        found = ", ".join(sorted(set(emotions.loc[wanted].dropna()))) or "none"
+        raise CorpusError(
+            f"{corpus.source}: no emotion to judge: the corpus has {found}, the model knows {', '.join(labels)}"
+        )
+    left_out = {
+        "no_emotion": int((wanted & emotions.isna()).sum()),
+        "other_emotion": int((wanted & ~known & emotions.notna()).sum()),
+    }
+    return corpus.select(known), emotions.loc[known].to_numpy(), left_out
+
+
+def _of_unknown_speakers(predictions: pd.DataFrame, judged: Corpus, known: set[str]) -> int:
+    """Count the answers to sound of speakers whose voice is not known."""
+    answered = (predictions["duration"].notna() & predictions["error"].isna()).to_numpy()
+    return int((answered & ~judged.table["speaker"].isin(known).to_numpy()).sum())
 
 
 def _journal(out: Path, **of: object) -> Journal:

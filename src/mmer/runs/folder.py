@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def validation_selected(self) -> Path:
+        """Return the folder of the model that the validation split chose, where `model` is another one."""
+        return self.path / "validation_selected"
+
+    @property
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints of a run, newest first."""
         found = (self.path / CHECKPOINTS).glob("checkpoint-*")

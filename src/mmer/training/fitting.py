@@ -19,12 +19,12 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
+from mmer.runs.folder import RunFolder
 from mmer.training.arguments import devices_told
 from mmer.training.checkpoints import REFIT, check_space, last_checkpoint, space_needed
 from mmer.training.data.dataset import Collator, SpeechEmotionDataset
 from mmer.training.data.feature_store import (
     MEMORY,
-    Features,
     FeatureStore,
     TrainingUtterance,
     speaker_prior,
@@ -93,32 +93,14 @@ def fit(
     statistics = _read_features(
         store, preparation, [watched, compared], heard, console, estimates=recipe.model.start_from is None
     )
-    versions = None
-    if processor.functionals and processor.normalization == "corpus" and recipe.model.start_from is None:
-        with counting(console, "computing functionals of more speakers") as progress:
-            versions = functionals_of_more_speakers(store, train_part, progress)
-    _fit_linear_classifiers(model, store, preparation, recipe, statistics, versions, console)
-    if recipe.model.start_from is None and (share := model.config.functionals_share) > 0.5:
-        few = counted(len(TrainingUtterance.with_sound(train_part)), "recording")
-        read = "functionals" if model.words_classifier is None else "functionals and words"
-        told = f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of {read}"
-        tell(told, console)
+    _fit_linear_classifiers(model, store, preparation, recipe, statistics, console)
     if PartialState().is_main_process:
         with writing_folder(model_folder) as part:
             processor.save_pretrained(part)
 
     frozen = None
     if caches:
-        assert model.speech_encoder is not None
-        model.to(device=PartialState().device)  # pyright: ignore[reportCallIssue]
-        cache = SpeechCache(
-            speech_caches,
-            model.speech_encoder,
-            recipe.training.speech_cache_gb * 1e9,
-            recipe.training.precision,
-        )
-        frozen = FrozenSpeech(cache, store, recipe, statistics)
-        _hear(frozen, recipe, preparation, heard, console)
+        frozen = _frozen_speech(model, store, recipe, preparation, statistics, heard, speech_caches, console)
     elif recipe.freezes_sound and model.speech_encoder is not None:
         tell(_variants_told(recipe), console)
         if not model.speech_encoder.is_stored:
@@ -159,10 +141,7 @@ def fit(
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
-        _, saved = last_checkpoint(folder)
-        epochs = 0 if saved is None or saved.epoch is None else round(saved.epoch)
-        done = f"{counted(epochs, 'epoch', 'is', 'are', of=trainer.epochs)} saved in {folder}"
-        raise KeyboardInterrupt(f"interrupted: {done}; the same command goes on from there") from None
+        raise KeyboardInterrupt(_interrupted_told(folder, trainer.epochs)) from None
     finally:
         progress.stop()
     return trainer.state
@@ -207,7 +186,7 @@ def refit(
             together,
             views,
             stage,
-            folder / "model",
+            RunFolder(folder).model,
             checkpoint,
             speech_caches,
             console,
@@ -220,14 +199,34 @@ def is_cached(recipe: Recipe, encoder: SpeechEncoder | None) -> bool:
     return encoder is not None and encoder.is_stored and recipe.training.speech_cache_gb > 0
 
 
-def _hear(
-    frozen: FrozenSpeech,
+def _interrupted_told(folder: Path, epochs: int) -> str:
+    """Say how many of the epochs are saved."""
+    _, saved = last_checkpoint(folder)
+    done = 0 if saved is None or saved.epoch is None else round(saved.epoch)
+    kept = f"{counted(done, 'epoch', 'is', 'are', of=epochs)} saved in {folder}"
+    return f"interrupted: {kept}; the same command goes on from there"
+
+
+def _frozen_speech(
+    model: MMERForEmotionRecognition,
+    store: FeatureStore,
     recipe: Recipe,
     preparation: Preparation,
+    statistics: dict[str, FeatureStatistics],
     views: list[TrainingUtterance],
+    speech_caches: Path,
     console: Console,
-) -> None:
+) -> FrozenSpeech:
     """Have the frozen layers hear all recordings of the run, and their variants, unless that is done."""
+    assert model.speech_encoder is not None
+    model.to(device=PartialState().device)  # pyright: ignore[reportCallIssue]
+    cache = SpeechCache(
+        speech_caches,
+        model.speech_encoder,
+        recipe.training.speech_cache_gb * 1e9,
+        recipe.training.precision,
+    )
+    frozen = FrozenSpeech(cache, store, recipe, statistics)
     wanted: list[tuple[TrainingUtterance, int | None]] = [
         (utterance, None) for utterance in (*TrainingUtterance.with_sound(preparation.corpus), *views)
     ]
@@ -244,6 +243,7 @@ def _hear(
             f"{recipe.training.speech_cache_gb:g}; the encoder hears them in each epoch",
             console,
         )
+    return frozen
 
 
 def _variants_told(recipe: Recipe) -> str:
@@ -314,20 +314,26 @@ def _fit_linear_classifiers(
     preparation: Preparation,
     recipe: Recipe,
     statistics: dict[str, FeatureStatistics],
-    versions: dict[str, Features] | None,
     console: Console,
 ) -> None:
     """Fit the linear classifiers; of a model that is trained further, with all that it learned from before."""
     if model.functionals_classifier is None:
         return
-    before, continues = None, recipe.model.start_from is not None
-    if continues:
-        before = learned_before(preparation.corpus, recipe, store, console)
+    trained, continues = preparation.part("train"), recipe.model.start_from is not None
+    before = learned_before(preparation.corpus, recipe, store, console) if continues else None
     if before is not None and store.processor.per_speaker:
         statistics = {**statistics, **speaker_statistics(store, before)}
-    new = without_rehearsal(preparation.part("train"))
+    versions = None
+    if store.processor.normalization == "corpus" and not continues:
+        with counting(console, "computing functionals of more speakers") as progress:
+            versions = functionals_of_more_speakers(store, trained, progress)
     near = continues and before is None
+    new = without_rehearsal(trained)
     fit_linear_classifiers(model, store, new, statistics, before, near=near, versions=versions)
+    if not continues and (share := model.config.functionals_share) > 0.5:
+        few = counted(len(TrainingUtterance.with_sound(trained)), "recording")
+        read = "functionals" if model.words_classifier is None else "functionals and words"
+        tell(f"note: with {few}, {share:.0%} of the answer comes from a linear classifier of {read}", console)
 
 
 def _check_transcripts(processor: MMERProcessor, corpus: Corpus, views: list[View]) -> None:

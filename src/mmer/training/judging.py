@@ -1,7 +1,9 @@
 """End of a run: selection, calibration and evaluation of the best model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 from rich.console import Console
@@ -33,7 +35,7 @@ from mmer.model.mmer import MMERForEmotionRecognition
 from mmer.model.processor import MMERProcessor
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
-from mmer.runs.folder import CHECKPOINTS
+from mmer.runs.folder import CHECKPOINTS, RunFolder
 from mmer.training.checkpoints import REFIT, last_checkpoint
 from mmer.training.data.preparation import SPLITS, Preparation, as_judged
 from mmer.training.data.speech_cache import SpeechCache
@@ -63,76 +65,39 @@ def judge_run(
     Raises:
         TrainingError: no test utterance could be answered.
     """
-
-    def read(model_folder: Path) -> EmotionRecognizer:
-        recognizer = EmotionRecognizer.from_pretrained(model_folder)
-        _take_over_sound(recognizer, recipe, speech_caches)
-        return recognizer
-
-    corpus, selection = as_judged(preparation.corpus, recipe), recipe.protocol.selection
+    files, corpus, labels = RunFolder(folder), as_judged(preparation.corpus, recipe), preparation.labels
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
-    step = state.global_step if selection == "last" else best
+    step = state.global_step if recipe.protocol.selection == "last" else best
     assert step is not None
-    chooser = None
-    with counting(console, "recording the training data", len(corpus)) as progress:
-        trained_on = TrainedOn.of(preparation.corpus, progress)
-    start, met = recipe.model.start_from, None
-    if start is not None and (before := TrainedOn.read(start)) is not None:
-        trained_on = trained_on.after(before)
-        with counting(console, "looking for recordings that the first model knew", len(corpus)) as progress:
-            met = before.splits_of(preparation.corpus, progress)
-    sound = _training_sound(recipe, preparation.corpus, folder / "model", console)
-    if recipe.protocol.refit:
-        _keep(recipe, folder, step, folder / "validation_selected")
-        _write_sound(sound, folder / "validation_selected")
-        chooser = read(folder / "validation_selected")
-        trained_on.write(folder / "validation_selected")
-        _, refitted = last_checkpoint(folder / REFIT)
-        assert refitted is not None
-        _keep(recipe, folder / REFIT, refitted.global_step, folder / "model")
-        trained_on.refitted.write(folder / "model")
-    else:
-        _keep(recipe, folder, step, folder / "model")
-        trained_on.write(folder / "model")
-        _calibrate(recipe, corpus, folder / "model", met, console)
-    _write_sound(sound, folder / "model")
-    recognizer = EmotionRecognizer.from_pretrained(folder / "model")
-    write_golden(folder / "model", recognizer)
+    known = _TrainingData.of(recipe, preparation.corpus, files.model, console)
+    _keep_model(recipe, corpus, files, step, known, console)
+    recognizer = EmotionRecognizer.from_pretrained(files.model)
+    write_golden(files.model, recognizer)
     _take_over_sound(recognizer, recipe, speech_caches)
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress
         )
-    if chooser is not None:  # the refitted model was trained on the validation split
-        validated = as_judged(preparation.part("validation"), recipe)
-        answers = predict_labeled(chooser, validated, batch_size=recipe.training.at_a_time)
+    if recipe.protocol.refit:  # the refitted model was trained on the validation split
+        answers = _answers_of_other(recipe, preparation, "validation", files, speech_caches)
         predictions = pd.concat([predictions[predictions["split"] != "validation"], answers])
-    if met is not None:
-        known = met.set_axis(corpus.table["utterance_id"]).reindex(predictions["utterance_id"])
-        predictions = predictions.assign(in_training=known.to_numpy())
-        tested = predictions.loc[predictions["split"] == "test", "in_training"]
-        if (note := overlap_note(overlap(tested))) is not None:
-            tell(f"test split: {note}", console, style="yellow")
-    write_parquet(predictions, folder / "predictions.parquet")
-    labels = preparation.labels
+    if known.met is not None:
+        predictions = _mark_met(predictions, corpus, known.met, console)
+    write_parquet(predictions, files.predictions)
     judged = _judged_by_split(predictions, labels)
     kept_epoch = epoch_of(state, step)
-    _draw(folder, state, judged, selection, kept_epoch)
+    _draw(folder, state, judged, recipe.protocol.selection, kept_epoch)
     bias = None
     if compared is not None and judged["test"]:
-        with writing_folder(folder / "validation_selected") as part:
-            MMERProcessor.from_pretrained(folder / "model").save_pretrained(part)
-        _keep(recipe, folder, compared, folder / "validation_selected")
-        _write_sound(sound, folder / "validation_selected")
-        other = read(folder / "validation_selected")
-        trained_on.write(folder / "validation_selected")
-        tested = as_judged(preparation.part("test"), recipe)
-        answers = predict_labeled(other, tested, batch_size=recipe.training.at_a_time)
-        by_validation = judge(answers, labels)
+        with writing_folder(files.validation_selected) as part:
+            MMERProcessor.from_pretrained(files.model).save_pretrained(part)
+        _keep(recipe, folder, compared, files.validation_selected)
+        known.write(files.validation_selected)
+        by_validation = judge(_answers_of_other(recipe, preparation, "test", files, speech_caches), labels)
         assert by_validation is not None
         bias = selection_bias(judged["test"], kept_epoch, by_validation, epoch_of(state, compared))
     return RunMetrics(
-        selection=selection,
+        selection=recipe.protocol.selection,
         metric=recipe.protocol.metric,
         refit=recipe.protocol.refit,
         kept_epoch=kept_epoch,
@@ -144,6 +109,79 @@ def judge_run(
         validation=judged["validation"],
         test=judged["test"],
     )
+
+
+@dataclass(frozen=True)
+class _TrainingData:
+    """What the models of a run know of the data of the training.
+
+    Attributes:
+        trained_on: the utterances, with those of the model that training started from.
+        sound: what the recordings sound like; None for a model that only reads, or where they are too few.
+        met: (utterances of the corpus,) the split in which the model that training started from met each; None where
+            there is no such model, or where it keeps no record.
+    """
+
+    trained_on: TrainedOn
+    sound: OutOfDistribution | None
+    met: pd.Series | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, corpus: Corpus, model_folder: Path, console: Console) -> Self:
+        """Read the recordings of a run, whose processor is in the model folder."""
+        with counting(console, "recording the training data", len(corpus)) as progress:
+            trained_on = TrainedOn.of(corpus, progress)
+        start, met = recipe.model.start_from, None
+        if start is not None and (before := TrainedOn.read(start)) is not None:
+            trained_on = trained_on.after(before)
+            with counting(
+                console, "looking for recordings that the first model knew", len(corpus)
+            ) as progress:
+                met = before.splits_of(corpus, progress)
+        return cls(trained_on, _training_sound(recipe, corpus, model_folder, console), met)
+
+    def write(self, model_folder: Path, *, refitted: bool = False) -> None:
+        """Write it into a model folder; `refitted` of a model that was trained on the split validation too."""
+        (self.trained_on.refitted if refitted else self.trained_on).write(model_folder)
+        if self.sound is not None:
+            self.sound.write(model_folder / OUT_OF_DISTRIBUTION)
+
+
+def _keep_model(
+    recipe: Recipe, corpus: Corpus, files: RunFolder, step: int, known: _TrainingData, console: Console
+) -> None:
+    """Write the model folder of a run, and beside a refitted model the one that validation selected."""
+    if not recipe.protocol.refit:
+        _keep(recipe, files.path, step, files.model)
+        known.write(files.model)
+        _calibrate(recipe, corpus, files.model, known.met, console)
+        return
+    _keep(recipe, files.path, step, files.validation_selected)
+    known.write(files.validation_selected)
+    _, refitted = last_checkpoint(files.path / REFIT)
+    assert refitted is not None
+    _keep(recipe, files.path / REFIT, refitted.global_step, files.model)
+    known.write(files.model, refitted=True)
+
+
+def _answers_of_other(
+    recipe: Recipe, preparation: Preparation, split: str, files: RunFolder, speech_caches: Path
+) -> pd.DataFrame:
+    """Answer a split with the model of the epoch that validation selected."""
+    recognizer = EmotionRecognizer.from_pretrained(files.validation_selected)
+    _take_over_sound(recognizer, recipe, speech_caches)
+    asked = as_judged(preparation.part(split), recipe)
+    return predict_labeled(recognizer, asked, batch_size=recipe.training.at_a_time)
+
+
+def _mark_met(predictions: pd.DataFrame, corpus: Corpus, met: pd.Series, console: Console) -> pd.DataFrame:
+    """Mark the utterances that the model knew with which training began, and warn of those that are tested."""
+    of_id = met.set_axis(corpus.table["utterance_id"])
+    predictions = predictions.assign(in_training=of_id.reindex(predictions["utterance_id"]).to_numpy())
+    tested = predictions.loc[predictions["split"] == "test", "in_training"]
+    if (note := overlap_note(overlap(tested))) is not None:
+        tell(f"test split: {note}", console, style="yellow")
+    return predictions
 
 
 def _judged_by_split(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Metrics | None]:
@@ -208,11 +246,6 @@ def _training_sound(
     if sound is None or recipe.model.start_from is None:
         return sound
     return sound.after(OutOfDistribution.of_model(recipe.model.start_from))
-
-
-def _write_sound(sound: OutOfDistribution | None, model_folder: Path) -> None:
-    if sound is not None:
-        sound.write(model_folder / OUT_OF_DISTRIBUTION)
 
 
 def _layer_weights(recognizer: EmotionRecognizer) -> dict[str, dict[str, float]]:

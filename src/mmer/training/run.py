@@ -109,7 +109,8 @@ def train(
             tell(told(views.counts), console)
         with quiet_transformers(), study_cache(folder) as speech_caches:
             if state is None or not is_over(state, recipe):
-                model_folder = folder / ("validation_selected" if recipe.protocol.refit else "model")
+                files = RunFolder(folder)
+                model_folder = files.validation_selected if recipe.protocol.refit else files.model
                 state = fit(
                     recipe, preparation, views, folder, model_folder, checkpoint, speech_caches, console
                 )

@@ -125,9 +125,8 @@ def calibrate(
         seen = 0 if trained is None else overlap(trained.splits_of(answered))["train"]
         if seen and not on_training:
             raise CorpusError(
-                f"{counted(seen, 'utterance', 'is', 'are', of=len(answered))} in the training data of "
-                f"{model_folder}, on which the model is overconfident; calibrate on other utterances, or use "
-                "these with ",
+                f"{_in_training(seen, len(answered))} of {model_folder}, on which the model is overconfident; "
+                "calibrate on other utterances, or use these with ",
                 Parameter("on_training", True),
             )
         with KeptSound() as kept:
@@ -152,19 +151,7 @@ def calibrate(
         )
         notes += _left_out(answers, answered.table["emotion"], recognizer.labels)
         named = sorted(set(answered.table["speaker"].dropna()))
-        if both := sorted(
-            set(named) & set(corpus.table["speaker"][corpus.table["split"] == "train"].dropna())
-        ):
-            notes.append(
-                f"{counted(len(both), 'speaker', 'is', 'are')} in the split train too, on which the model is "
-                "overconfident"
-            )
-        if seen:
-            notes.append(
-                f"{counted(seen, 'utterance', 'is', 'are', of=len(answered))} in the training data of the model"
-            )
-        if len(named) < 2:
-            notes.append("fewer than two speakers: its effect on other speakers is unknown")
+        notes += _caveats(named, corpus, seen, len(answered))
         if composition is not None:
             composition.write(target / MODELS)
         calibration = Calibration(
@@ -192,6 +179,30 @@ def _left_out(predictions: Sequence[Prediction], emotions: pd.Series, labels: Se
         "that could not be answered": sum(prediction.error is not None for prediction in predictions),
     }
     return [f"left out: {counted(count, 'utterance')} {reason}" for reason, count in counts.items() if count]
+
+
+def _caveats(speakers: Sequence[str], corpus: Corpus, seen: int, answered: int) -> list[str]:
+    """Say why the calibration may not hold for other speakers.
+
+    Args:
+        speakers: those fitted on.
+        corpus: with its training split, if it has one.
+        seen, answered: how many utterances of the training data are among those fitted on, and how many these are.
+    """
+    notes = []
+    of_training = corpus.table["speaker"][corpus.table["split"] == "train"].dropna()
+    if both := set(speakers) & set(of_training):
+        told = counted(len(both), "speaker", "is", "are")
+        notes.append(f"{told} in the split train too, on which the model is overconfident")
+    if seen:
+        notes.append(f"{_in_training(seen, answered)} of the model")
+    if len(speakers) < 2:
+        notes.append("fewer than two speakers: its effect on other speakers is unknown")
+    return notes
+
+
+def _in_training(seen: int, answered: int) -> str:
+    return f"{counted(seen, 'utterance', 'is', 'are', of=answered)} in the training data"
 
 
 def _check_own_folder(model: str | Path, label_map: object) -> None:

@@ -182,12 +182,7 @@ def timelines(
         MissingExtraError: `speakers` or a file of `each` needs a package that is not installed.
         KeyboardInterrupt: the user interrupts; its message says what is saved.
     """
-    if tables not in WRITERS:
-        raise MMERError(f"no tables of the kind {tables!r}; it must be one of {', '.join(WRITERS)}")
-    for suffix in each:
-        if suffix.lower() not in SUFFIXES:
-            raise MMERError(f"no files of the kind {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
-        check_package(suffix.lower())
+    _check_kinds(tables, each)
     check_channel(channel)
     check_seconds(pause, "pause")
     check_seconds(smoothing, "smoothing")
@@ -224,14 +219,11 @@ def timelines(
         skipped = dict(soundless)
         if missing:
             if len(missing) < len(recordings):
-                tell(
-                    f"{counted(len(recordings) - len(missing), 'recording', 'is', 'are', of=len(recordings))} done",
-                    console,
-                )
-            recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+                before_now = len(recordings) - len(missing)
+                tell(f"{counted(before_now, 'recording', 'is', 'are', of=len(recordings))} done", console)
             answer = partial(
                 timeline,
-                recognizer,
+                EmotionRecognizer.from_pretrained(model, device, transcription),
                 channel=channel,
                 one_speaker=one_speaker,
                 speakers=speakers,
@@ -239,25 +231,24 @@ def timelines(
                 pause=pause,
                 batch_size=batch_size,
             )
-            files = {suffix: out / _FILES for suffix in each}
-            for folder in (out / _TIMELINES, *files.values()):
-                folder.mkdir(exist_ok=True)
-            try:
-                with journal.appending() as append:
-                    for recording, state, found, error in _answered(answer, missing, console):
-                        if found is None:
-                            skipped[recording.path] = error
-                            continue
-                        for suffix, folder in files.items():
-                            found.write(folder / _file_name(recording, suffix), embed_audio=embed_audio)
-                        write_json(out / _TIMELINES / f"{recording.key}.json", found.to_dict(), indent=None)
-                        append({"key": recording.key, "state": state})
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"interrupted: what is done is in {out}; the same command goes on from there"
-                ) from None
+            skipped |= _write_timelines(out, answer, missing, journal, each, console, embed_audio=embed_audio)
         done = [recording for recording in recordings if recording.path not in skipped]
         return _tables(out, tables, done, skipped, processor, len(missing) - (len(skipped) - len(soundless)))
+
+
+def _check_kinds(tables: str, each: Sequence[str]) -> None:
+    """Check the suffixes of the tables and of the files of each recording.
+
+    Raises:
+        MMERError: there is no such kind.
+        MissingExtraError: a kind needs a package that is not installed.
+    """
+    if tables not in WRITERS:
+        raise MMERError(f"no tables of the kind {tables!r}; it must be one of {', '.join(WRITERS)}")
+    for suffix in each:
+        if suffix.lower() not in SUFFIXES:
+            raise MMERError(f"no files of the kind {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
+        check_package(suffix.lower())
 
 
 def _recordings(source: str, note: Callable[[str], None]) -> tuple[list[Recording], dict[str, str]]:
@@ -320,6 +311,42 @@ def _is_done(recording: Recording, before: dict[str, str]) -> bool:
         return before.get(recording.key) == recording.state()
     except AudioError:  # which `_answered` says
         return False
+
+
+def _write_timelines(
+    out: Path,
+    answer: Callable[..., Timeline],
+    recordings: Sequence[Recording],
+    journal: Journal,
+    each: Sequence[str],
+    console: Console,
+    *,
+    embed_audio: bool,
+) -> dict[str, str]:
+    """Answer recordings and write what each gets; return those that could not be answered, with the reasons.
+
+    Raises:
+        KeyboardInterrupt: the user interrupts; its message says what is saved.
+    """
+    skipped: dict[str, str] = {}
+    files = {suffix: out / _FILES for suffix in each}
+    for folder in (out / _TIMELINES, *files.values()):
+        folder.mkdir(exist_ok=True)
+    try:
+        with journal.appending() as append:
+            for recording, state, found, error in _answered(answer, recordings, console):
+                if found is None:
+                    skipped[recording.path] = error
+                    continue
+                for suffix, folder in files.items():
+                    found.write(folder / _file_name(recording, suffix), embed_audio=embed_audio)
+                write_json(out / _TIMELINES / f"{recording.key}.json", found.to_dict(), indent=None)
+                append({"key": recording.key, "state": state})
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: what is done is in {out}; the same command goes on from there"
+        ) from None
+    return skipped
 
 
 def _answered(
