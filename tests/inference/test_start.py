@@ -110,6 +110,18 @@ def test_what_cannot_be_adapted_is_told_before_torch_is_imported(
     assert "torch" not in imported
 
 
+def test_training_does_not_look_through_what_it_imported_again_and_again(tmp_path: Path) -> None:
+    program = (
+        "import gc, sys; from mmer.cli.main import main\n"
+        "try: main()\nfinally: print(gc.get_freeze_count() > 10 * len(gc.get_objects()), file=sys.stderr)"
+    )
+    arguments = ["train", "compact", f"data.corpus={tmp_path / 'none.csv'}", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    *_, message, left_alone = done.stderr.splitlines()
+    assert "none.csv" in message
+    assert left_alone == "True"
+
+
 def test_the_package_imports_nothing_heavy() -> None:
     program = f"import sys, mmer; {LISTED}; assert 'numpy' not in sys.modules"
     assert _imported(program=program) == "[]"

@@ -21,6 +21,7 @@ from mmer.cli.options import (
 from mmer.display.terminal import messages, print_list, results, tell
 from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_output_file, check_output_folder
+from mmer.memory import objects_that_stay
 from mmer.plain_text import counted
 
 if TYPE_CHECKING:
@@ -253,9 +254,10 @@ def augment(
     device: Device = None,
 ) -> None:
     """Make second views of utterances for training; the same command again continues after an interruption."""
-    from mmer.augment.generators.by_name import speech_generators, text_generator
-    from mmer.augment.make import make_views, summarize
-    from mmer.augment.measures import load_judges
+    with objects_that_stay():
+        from mmer.augment.generators.by_name import speech_generators, text_generator
+        from mmer.augment.make import make_views, summarize
+        from mmer.augment.measures import load_judges
     from mmer.augment.quality_filters import QualityFilters
     from mmer.augment.settings import AugmentSettings
     from mmer.corpora.recordings import read_recordings

@@ -8,6 +8,7 @@ import typer
 from mmer.cli.options import Device, ModelFolder, OutFolder, out_option
 from mmer.display.terminal import print_list, print_result, results, tell
 from mmer.errors import MMERError, Parameter
+from mmer.memory import objects_that_stay
 
 
 def models() -> None:
@@ -34,8 +35,9 @@ def export_model(
     ] = False,
 ) -> None:
     """Export a model as ONNX, or pack it into one file with checksums; every command accepts either."""
-    from mmer.inference.backends.bundle import SUFFIX, write_bundle
-    from mmer.inference.backends.export import export_onnx
+    with objects_that_stay():
+        from mmer.inference.backends.bundle import SUFFIX, write_bundle
+        from mmer.inference.backends.export import export_onnx
 
     if out.suffix == SUFFIX:
         if int8:
@@ -62,7 +64,8 @@ def import_model(
     ] = "roberta-base",
 ) -> None:
     """Turn a published MMER checkpoint into a model folder."""
-    from mmer.model.import_checkpoint import import_checkpoint
+    with objects_that_stay():
+        from mmer.model.import_checkpoint import import_checkpoint
 
     import_checkpoint(checkpoint, out, text_encoder=text_encoder)
     print_result(f"model folder written: {out}")

@@ -18,6 +18,7 @@ from mmer.cli.options import (
 )
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_list, tell
+from mmer.memory import objects_that_stay
 from mmer.runs.folder import RunFolder
 
 
@@ -54,7 +55,8 @@ def train(recipe: RecipeName, overrides: RecipeSettings = None, out: OutFolder =
         settings, expected = final_recipe(Path(recipe), overrides or [])
     else:
         settings, expected = load_recipe(recipe, overrides or []), None
-    from mmer.training.run import train as train_recipe
+    with objects_that_stay():
+        from mmer.training.run import train as train_recipe
 
     train_recipe(settings, out, expected=expected)
 
@@ -98,11 +100,13 @@ def crossval(
         out = out or Path("crossval")
         _check_recipe(recipe, out)
         settings = load_recipe(recipe, overrides or [])
-        from mmer.training.crossval.crossval import cross_validate
+        with objects_that_stay():
+            from mmer.training.crossval.crossval import cross_validate
 
         cross_validate(settings, out, folds.split(",") if folds else None, jobs)
         return
-    from mmer.training.crossval.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
+    with objects_that_stay():
+        from mmer.training.crossval.baseline_runs import baseline_of, cross_validate_baseline, embeddings_of
 
     if embedded := embeddings_of(system):
         chosen, standardizes, (file, column) = embedded[0], False, embedded[1:]
@@ -138,7 +142,8 @@ def ablate(
     from mmer.training.ablation.rows import wanted_rows
 
     wanted = wanted_rows(rows.split(",") if rows else None)
-    from mmer.training.ablation.ablation import ablate as ablate_recipe
+    with objects_that_stay():
+        from mmer.training.ablation.ablation import ablate as ablate_recipe
 
     ablate_recipe(recipe, overrides or [], out, wanted, jobs)
 
@@ -171,20 +176,23 @@ def adapt(
     from mmer.recipe.schema import Recipe, changed_recipe
 
     if published_kind(model) is not None:
-        from mmer.training.adaptation.adapt_published import adapt_published
+        with objects_that_stay():
+            from mmer.training.adaptation.adapt_published import adapt_published
 
         adapt_published(model, corpus, out, overrides or [])
         return
     check_trainable(model)
     changed_recipe(Recipe(model=Model(start_from=Path(model))), overrides or [])
-    from mmer.training.adaptation.adapt import adapt as adapt_model
+    with objects_that_stay():
+        from mmer.training.adaptation.adapt import adapt as adapt_model
 
     adapt_model(model, corpus, out, overrides or [])
 
 
 def demo(out: OutFolder = Path("mmer-demo"), seed: Seed = 0) -> None:
     """Train text only, speech only and MMER on synthetic speech with known answers, and compare them."""
-    from mmer.demo import run_demo
+    with objects_that_stay():
+        from mmer.demo import run_demo
 
     run_demo(out, seed=seed)
     for line in _NEXT:
