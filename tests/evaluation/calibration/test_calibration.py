@@ -139,6 +139,19 @@ def test_what_may_be_better_by_chance_is_not_chosen():
     assert found.calibrator.method == "none"
 
 
+def test_a_speaker_counts_by_utterances():
+    """Of one who said little, the network is as sure as it should be; of two who said much, it is too sure."""
+    probabilities, truth, _ = drawn(800, temperature=0.4)
+    right = np.arange(20) % 4
+    sure = np.where(np.arange(4) == right[:, None], 0.985, 0.005)
+    few = UncalibratedAnswers(
+        np.concatenate([probabilities, sure]),
+        np.concatenate([truth, right]),
+        np.repeat(np.array(["anna", "ben", "cleo"], object), [400, 400, 20]),
+    )
+    assert fit_condition(few, NAMES, ("none", "temperature")).calibrator.method == "temperature"
+
+
 def test_what_does_not_hold_for_other_speakers_is_not_chosen():
     """One speaker is mostly angry, the other mostly sad, and the network cannot tell: each is no guide to the other."""
     random = np.random.default_rng(0)
