@@ -513,6 +513,24 @@ def test_interrupted_and_resumed_is_uninterrupted(tiny, uninterrupted: TrainingR
         )
 
 
+def test_interrupted_judging_goes_on(
+    tiny, uninterrupted: TrainingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mmer.display.progress.INTERVAL", 0)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"^interrupted: 24 of 36 answers are in .*; the same command"
+    ):
+        train(tiny(*LIVELY), tmp_path / "run", console=Console(file=Interrupting("judging 30/36")))
+    resumed = train(tiny(*LIVELY), tmp_path / "run", console=(console := quiet()))
+    assert "judging 36/36" in printed(console)
+    assert "judging 18/36" not in printed(console)
+    assert identical(resumed, uninterrupted)
+    assert resumed.metrics == uninterrupted.metrics
+    before, after = (pd.read_parquet(run.folder / "predictions.parquet") for run in (uninterrupted, resumed))
+    pd.testing.assert_frame_equal(after, before)
+    assert not list(resumed.folder.glob("*.part.jsonl"))
+
+
 SIZE = "hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 48"
 STEADY = [
     *("protocol={selection: last, validation: [C]}", "model.dropout=0", "augment.speech.probability=0"),

@@ -65,7 +65,7 @@ def predict_labeled(
         recognizer: the model.
         corpus: the utterances; emotions may be missing.
         speakers, kept, batch_size, progress: see `EmotionRecognizer.predict_corpus`.
-        journal: a journal of `_journal`, which gets each answer at once, and whose answers are not computed again.
+        journal: a journal of `answer_journal`, which gets each answer at once; those in it are not computed again.
 
     Returns:
         A row for each utterance: `utterance_id`, `speaker`, `split`, `emotion`, `predicted`, `probability_<emotion>`
@@ -102,6 +102,27 @@ def predict_labeled(
     for place, name in enumerate(("speaker", "split", "emotion"), start=1):
         predictions.insert(place, name, corpus.table[name].to_numpy())
     return predictions
+
+
+def answer_journal(folder: Path, **of: object) -> Journal:
+    """Open the journal of the answers that are written to a folder, and remove those of another request.
+
+    Args:
+        folder: for the journal, which the caller removes when all answers are written elsewhere.
+        of: all that the answers depend on.
+
+    Raises:
+        MMERError: the folder cannot be written to.
+        CheckpointError: the journal is damaged.
+    """
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    journal, begin = Journal(folder / _PART), {"of": of}
+    if journal.entries()[:1] != [begin]:
+        journal.path.unlink(missing_ok=True)
+        with journal.appending() as append:
+            append(begin)
+    return journal
 
 
 def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> Metrics | None:
@@ -175,7 +196,7 @@ def evaluate(
         heard, _ = with_condition(judged, condition, training_words(corpus))
     journal = None
     if out is not None:
-        journal = _journal(
+        journal = answer_journal(
             Path(out),
             model=model_hash(find_model_folder(model_folder)),
             corpus=corpus_fingerprint(corpus),
@@ -272,23 +293,6 @@ def _of_unknown_speakers(predictions: pd.DataFrame, judged: Corpus, known: set[s
     """Count the answers to sound of speakers whose voice is not known."""
     answered = (predictions["duration"].notna() & predictions["error"].isna()).to_numpy()
     return int((answered & ~judged.table["speaker"].isin(known).to_numpy()).sum())
-
-
-def _journal(out: Path, **of: object) -> Journal:
-    """Open the journal of an evaluation, and remove answers of another one.
-
-    Args:
-        out: folder of the evaluation.
-        of: all that the answers depend on.
-    """
-    with writable(out):
-        out.mkdir(parents=True, exist_ok=True)
-    journal, begin = Journal(out / _PART), {"of": of}
-    if journal.entries()[:1] != [begin]:
-        journal.path.unlink(missing_ok=True)
-        with journal.appending() as append:
-            append(begin)
-    return journal
 
 
 def _with_word_errors(

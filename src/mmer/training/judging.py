@@ -15,13 +15,14 @@ from mmer.display.progress import counting
 from mmer.display.terminal import tell
 from mmer.errors import TrainingError
 from mmer.evaluation.calibration.calibrate import FEWEST, LABEL_KEEPING, calibrate
-from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.evaluate import answer_journal, judge, predict_labeled
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.training_overlap import overlap, overlap_note
 from mmer.evaluation.verdict import chance_of
 from mmer.files.writing import write_parquet, writing_folder
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.golden import write_golden
 from mmer.inference.reading import ClipReader
@@ -64,6 +65,7 @@ def judge_run(
 
     Raises:
         TrainingError: no test utterance could be answered.
+        KeyboardInterrupt: the user interrupts; the same call goes on from the answers that are there.
     """
     files, corpus, labels = RunFolder(folder), as_judged(preparation.corpus, recipe), preparation.labels
     best, compared = (best_step(state.log_history, prefix) for prefix in (SELECTED, COMPARED))
@@ -74,9 +76,10 @@ def judge_run(
     recognizer = EmotionRecognizer.from_pretrained(files.model)
     write_golden(files.model, recognizer)
     _take_over_sound(recognizer, recipe, speech_caches)
+    journal = answer_journal(folder, model=model_hash(files.model))
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
-            recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress
+            recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress, journal=journal
         )
     if recipe.protocol.refit:  # the refitted model was trained on the validation split
         answers = _answers_of_other(recipe, preparation, "validation", files, speech_caches)
@@ -96,6 +99,7 @@ def judge_run(
         by_validation = judge(_answers_of_other(recipe, preparation, "test", files, speech_caches), labels)
         assert by_validation is not None
         bias = selection_bias(judged["test"], kept_epoch, by_validation, epoch_of(state, compared))
+    journal.path.unlink()
     return RunMetrics(
         selection=recipe.protocol.selection,
         metric=recipe.protocol.metric,
