@@ -286,6 +286,12 @@ class TestWarning:
         assert found.low is not None
         assert found.note == "4 speakers are few, the interval is rough"
 
+    def test_few_speakers_with_most_of_the_weight(self) -> None:
+        small = [(right, 10) for right in (5, 6, 7, 8, 5, 6, 7, 8, 6)]
+        found = interval(scored((60, 90), *small), "accuracy")
+        assert found.note == "one of 10 speakers has 50% of the weight, the interval is rough"
+        assert interval(scored((30, 45), *small), "accuracy").note is None
+
     def test_an_emotion_of_one_speaker(self) -> None:
         rows = made([20] * 6, [0.6, 0.7, 0.5, 0.6, 0.8, 0.7])
         rows = rows[(rows["emotion"] != "sad") | (rows["speaker"] == "2")]

@@ -34,6 +34,8 @@ FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
 _WEIGHTED = ("accuracy", "weighted_f1")
 _ROUGH = 5  # smallest number of speakers for an interval without a warning
+_UNEVEN = 4.0
+"""Kish's effective number of speakers, 1 over the sum of their squared weights, below which there is a warning."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def concerned(margins: Floats, figure: str, labels: Sequence[str]) -> NDArray[np
 
 
 def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: str) -> str | None:
-    """Return a warning if there are too few clusters to estimate how much they differ, else None.
+    """Return a warning if too few clusters have most of the weight to estimate how much they differ, else None.
 
     Args:
         margins: (clusters, 3, classes) from `cluster_margins`.
@@ -266,12 +268,14 @@ def few_clusters(margins: Floats, figure: str, labels: Sequence[str], cluster: s
         labels: emotions, in the order of `margins`.
         cluster: what a cluster is called, such as `speaker`.
     """
-    notes = (
-        [f"{named_groups(cluster, len(margins))} are few, the interval is rough"]
-        if len(margins) < _ROUGH
-        else []
-    )
+    notes = []
+    if len(margins) < _ROUGH:
+        notes.append(f"{named_groups(cluster, len(margins))} are few, the interval is rough")
     of_one = [label for label, n in zip(labels, (margins[:, 0] > 0).sum(axis=0), strict=True) if n == 1]
     if of_one and figure in ("balanced_accuracy", "macro_f1"):
         notes.append(f"one {cluster} alone has {', '.join(of_one)}, whose spread is not in the interval")
+    weight = weight_of(margins, figure, labels)
+    if not notes and 1 / np.square(weight).sum() < _UNEVEN:
+        largest = f"one of {named_groups(cluster, len(margins))} has {weight.max():.0%} of the weight"
+        notes.append(f"{largest}, the interval is rough")
     return "; ".join(notes) or None
