@@ -21,7 +21,7 @@ from mmer.audio.mixdown import Block
 from mmer.errors import AudioError, EmptyAudioError
 from mmer.files.regular import open_regular
 
-MOST_PLANES = 8
+_MOST_PLANES = 7
 """Channels of frames whose planes PyAV can tell apart: it looks for an end that more do not have."""
 
 # Playlists and other formats that point to further files or addresses are not opened.
@@ -193,7 +193,7 @@ class _Gathered:
         self._planar = frame.format.is_planar
         self._kind: str = format_dtypes.get(frame.format.name, "")
         self._converter: av.AudioResampler | None = None
-        if not self._kind or (self._planar and self._channels > MOST_PLANES):
+        if not self._kind or (self._planar and self._channels > _MOST_PLANES):
             self._converter = av.AudioResampler(format="flt")
             self._planar, self._kind = False, "f4"
         self._pieces: list[list[NDArray[Any]]] = []

@@ -10,7 +10,6 @@ import soundfile
 from numpy.typing import NDArray
 
 from mmer.audio.decoding.common import AudioInfo, block_length, checked, decoding, first_bytes, truncated
-from mmer.audio.decoding.ffmpeg import MOST_PLANES
 from mmer.audio.decoding.joined import lacks_size
 from mmer.audio.mixdown import Block
 from mmer.errors import AudioError
@@ -19,6 +18,7 @@ _UNKNOWN_LENGTH = 0x7FFF_0000  # bytes; programs that write WAV to a pipe state 
 _HEADER = 128  # bytes; programs count the header, of 44 to 80 bytes, among the samples
 _UNKNOWN_FRAMES = 1 << 62  # what libsndfile says of a FLAC file without length
 _WITH_LAYOUT = {"WAVEX", "FLAC", "OGG", "CAF", "RF64"}  # formats that say which channel is which
+_MOST_WITH_LAYOUT = 8  # channels
 
 
 class _SequentialFile(soundfile.SoundFile):
@@ -96,6 +96,6 @@ def open_sound_file(file: BinaryIO) -> soundfile.SoundFile | None:
 def _is_for_container(sound_file: soundfile.SoundFile, file: BinaryIO) -> bool:
     if sound_file.format == "MP3" or sound_file.frames > _UNKNOWN_FRAMES:
         return True
-    if sound_file.format in _WITH_LAYOUT and 2 < sound_file.channels <= MOST_PLANES:
+    if sound_file.format in _WITH_LAYOUT and 2 < sound_file.channels <= _MOST_WITH_LAYOUT:
         return True
     return not sound_file.frames and lacks_size(file)
