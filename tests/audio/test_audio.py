@@ -85,6 +85,8 @@ def make(folder: Path, name: str, samples: NDArray[np.float32]) -> Path:
             return encode(path, "pcm_s16le", samples, video="yes")
         case "adpcm.wav":
             return encode(path, "adpcm_ms", samples)
+        case "mp3.wav":
+            return encode(path, "libmp3lame", samples)
     match path.suffix:
         case ".m4a" | ".aac":
             return encode(path, "aac", samples)
@@ -101,8 +103,10 @@ def make(folder: Path, name: str, samples: NDArray[np.float32]) -> Path:
 
 FORMATS = [
     *("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.m4a", "a.webm", "a.mka", "a.aac", "a.aiff"),
-    *("adpcm.wav", "live.webm", "headerless.mp3", "video.mp4", "video.avi"),
+    *("adpcm.wav", "live.webm", "headerless.mp3", "video.mp4", "video.avi", "mp3.wav"),
 ]
+DELAYED = ("a.aac", "headerless.mp3", "mp3.wav")
+"""Formats without a header that states the encoder's delay, which is left in."""
 
 
 def aligned_error(got: NDArray[np.float32], expected: NDArray[np.float32], slack: int) -> float:
@@ -136,8 +140,7 @@ def test_every_format_gives_the_mean_of_the_channels(tmp_path: Path, name: str) 
     waveform = load_audio(path, sampling_rate=RATE)
     assert waveform.dtype == np.float32
     assert len(waveform) / RATE == pytest.approx(info.duration, abs=0.06)
-    # An encoder's delay is left in where no header states it.
-    slack = 1200 if name in ("a.aac", "headerless.mp3") else 60
+    slack = 1200 if name in DELAYED else 60
     assert aligned_error(waveform, mono, slack) < 0.25
     assert len(load_audio(path)) == pytest.approx(len(waveform) / 3, abs=1)
 
@@ -164,6 +167,15 @@ def test_eight_channels(tmp_path: Path, name: str) -> None:
     for voice in voices[:7]:
         assert min(aligned_error(channel, voice, 60) for channel in heard) < 0.3
     assert len(load_audio(path, sampling_rate=RATE)) == len(heard[0])
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate"), [("pcm_f32le", 96_000), ("pcm_f32le", 48_000), ("pcm_s24le", 96_000)]
+)
+def test_w64_is_read_as_what_it_holds(tmp_path: Path, codec: str, rate: int) -> None:
+    voice = speech_like(0.5, rate)
+    path = encode(tmp_path / "a.w64", codec, voice[None], rate)
+    np.testing.assert_allclose(load_audio(path, sampling_rate=rate), voice, atol=1e-6)
 
 
 def test_samples_are_exact(tmp_path: Path) -> None:
@@ -237,7 +249,7 @@ def test_every_format_gives_the_channel_that_is_asked_for(tmp_path: Path, name: 
     sides = [speech_like(2.0, seed=1), speech_like(2.0, seed=2)]
     path = make(tmp_path, name, np.stack(sides))
     assert channel_names(path) == ["left", "right"]
-    slack = 1200 if name in ("a.aac", "headerless.mp3") else 60
+    slack = 1200 if name in DELAYED else 60
     for channel, side, other in (("left", *sides), ("right", *sides[::-1])):
         whole = load_audio(path, sampling_rate=RATE, channel=channel)
         assert aligned_error(whole, side, slack) < 0.25

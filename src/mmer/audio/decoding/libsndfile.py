@@ -94,7 +94,9 @@ def open_sound_file(file: BinaryIO) -> soundfile.SoundFile | None:
 
 
 def _is_for_container(sound_file: soundfile.SoundFile, file: BinaryIO) -> bool:
-    if sound_file.format == "MP3" or sound_file.frames > _UNKNOWN_FRAMES:
+    if sound_file.subtype == "MPEG_LAYER_III" or sound_file.frames > _UNKNOWN_FRAMES:
+        return True
+    if sound_file.format == "W64" and sound_file.subtype.startswith("PCM_"):
         return True
     if sound_file.format in _WITH_LAYOUT and 2 < sound_file.channels <= _MOST_WITH_LAYOUT:
         return True

@@ -1,8 +1,9 @@
 """Open a recording with the library that reads its format best.
 
-libsndfile reads WAV, FLAC, Ogg and Opus, FFmpeg (PyAV) everything else. MP3 goes to FFmpeg too: libsndfile
-estimates the length of an MP3 without a Xing header and silently stops there (3.4 s of one of 20 s). So does what has
-more than two channels, since FFmpeg knows which channel is which.
+libsndfile reads WAV, FLAC, Ogg and Opus, FFmpeg (PyAV) everything else. MP3 goes to FFmpeg too, also inside of WAV:
+libsndfile estimates its length without a Xing header and silently stops there (3.4 s of one of 20 s). So do integers in
+W64, which are floats where its header is of the extensible kind, and what has more than two channels, since FFmpeg
+knows which channel is which.
 """
 
 import os
