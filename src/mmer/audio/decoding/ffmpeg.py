@@ -82,7 +82,7 @@ class ContainerRecording:
         begin, stop, longest = 0, None, 0.0  # of the samples that are wanted, at the rate of `gathered`
         position = 0  # index of the frame's first sample
         reached = 0.0  # seconds of the last sample
-        for frame in self._container.decode(self._stream):
+        for frame in self._frames(start):
             rate, count = frame.sample_rate, frame.samples
             time = reached if frame.time is None else frame.time - self._offset
             reached = time + count / rate
@@ -90,11 +90,12 @@ class ContainerRecording:
                 if gathered:
                     yield from gathered.block()
                     position = round(position * rate / gathered.rate)
-                elif start > _PREROLL:
-                    position = round(time * rate)
                 gathered = _Gathered(frame, self._name)
                 begin, stop = round(start * rate), None if end is None else round(end * rate)
                 longest = (self.info.duration + 1) * rate
+            if start > _PREROLL and (not position or time < start):
+                # Again for each frame, as in an MPEG program stream the first times after a seek are wrong.
+                position = round(time * rate)
             first = max(begin - position, 0)
             last = count if stop is None else min(stop - position, count)
             if first < last:
@@ -112,6 +113,23 @@ class ContainerRecording:
             yield from gathered.block()
         if self._stated is not None and reached < self._stated - 0.25:
             raise truncated(self._name, f"{self._stated:.2f} s", f"{reached:.2f} s")
+
+    def _frames(self, start: float) -> Iterator[av.AudioFrame]:
+        """Decode what follows; a packet that ends before `start` may be one that cannot be decoded.
+
+        After a seek, the first packets of an MPEG program stream hold parts of a frame.
+        """
+        for packet in self._container.demux(self._stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                if packet.pts is None or self._container.format.name in _HEADERLESS:
+                    raise  # times there are counted, and wrong after damage
+                end = (packet.pts + (packet.duration or 0)) * self._time_base - self._offset
+                if end > start:
+                    raise
+                continue
+            yield from frames
 
 
 class _Input:
