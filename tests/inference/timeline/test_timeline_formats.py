@@ -142,6 +142,16 @@ texts = st.text(
 )
 
 
+@pytest.mark.parametrize("odd", ["\x1b", "\x01", "\ufffe", "\uffff"])
+def test_elan_of_what_xml_cannot_hold(tmp_path: Path, odd: str) -> None:
+    recording = tmp_path / f"a{odd}.wav"
+    recording.touch()
+    said = [segment(0.0, 1.0, speaker=f"b{odd}", transcript=f"c{odd}")]
+    document = Eaf(str(write(tmp_path, "eaf", replace(EXAMPLE, recording=str(recording), segments=said))))
+    assert len(list(document.get_tier_names())) == 2
+    assert document.get_linked_files()[0]["RELATIVE_MEDIA_URL"].startswith("a")
+
+
 @example([(0.0, 1.0, None, " ")])
 @given(
     st.lists(

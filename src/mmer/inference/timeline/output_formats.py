@@ -1,6 +1,7 @@
 """Timelines in file formats of programs for annotation, editing and subtitles."""
 
 import html
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ Tiers = dict[str, list[tuple[float, float, str]]]
 _CHANNEL_NUMBERS = {"mix": "1", "left": "1", "right": "2"}
 SUFFIXES = (".json", ".csv", ".html", ".srt", ".vtt", ".textgrid", ".eaf", ".txt", ".rttm", *PICTURES)
 _PACKAGES = {".textgrid": "praatio", ".eaf": "pympi"}
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def check_timeline_output(path: Path, inputs: Iterable[str | Path] = ()) -> None:
@@ -160,13 +162,19 @@ def _write_eaf(segments: Sequence[Prediction], path: Path, recording: str) -> No
         file = Path(recording).resolve()
         kinds = {".wav": "audio/x-wav", ".mp4": "video/mp4", ".m4a": "audio/mp4", ".mp3": "audio/mpeg"}
         kind = kinds.get(file.suffix.lower(), "unknown")
-        document.add_linked_file(file.as_uri(), relpath=valid(file.name), mimetype=kind)
+        document.add_linked_file(file.as_uri(), relpath=_in_xml(valid(file.name)), mimetype=kind)
     for name, intervals in (_tiers(segments) or {"emotion": []}).items():
-        document.add_tier(name)
+        tier = _in_xml(name)
+        document.add_tier(tier)
         for start, end, text in intervals:
-            document.add_annotation(name, round(start * 1000), round(end * 1000), text)
+            document.add_annotation(tier, round(start * 1000), round(end * 1000), _in_xml(text))
     declaration = '<?xml version="1.0" encoding="UTF-8"?>\n'
     path.write_text(declaration + elan.to_string(document), encoding="utf-8", newline="\n")
+
+
+def _in_xml(text: str) -> str:
+    """Replace the characters that XML cannot hold, not even escaped."""
+    return _NOT_IN_XML.sub("\ufffd", text)
 
 
 def _write_audacity(segments: Sequence[Prediction], path: Path) -> None:
