@@ -21,6 +21,8 @@ SPKR-INFO call 1 <NA> <NA> <NA> unknown ben <NA> <NA>
 SPEAKER call 2 3.50 1.25 <NA> <NA> ben <NA> <NA>
 SPEAKER call 1 0.50 1.00 <NA> <NA> anna 0.9 <NA>
 SPEAKER other 1 9.00 1.00 <NA> <NA> <NA> <NA>
+SPEAKER meeting 4 2.00 1.00 <NA> <NA> <NA> <NA>
+SPEAKER meeting <NA> 3.00 1.00 <NA> <NA> <NA> <NA>
 """
 
 
@@ -31,11 +33,12 @@ def test_rttm(tmp_path: Path) -> None:
         Segment(3.5, 4.75, "right", "ben"),
     ]
     assert read_segments(path, "other.flac") == [Segment(9.0, 10.0, "left", None)]
+    assert [segment.channel for segment in read_segments(path, "meeting.wav")] == ["4", "mix"]
     with pytest.raises(
-        MMERError, match=r"all.rttm: is about several recordings \(call, other, …\), and none is"
+        MMERError, match=r"all.rttm: is about several recordings \(call, meeting, other, …\), and none is"
     ):
         read_segments(path, "third.wav")
-    one = written(tmp_path, "one.rttm", RTTM.replace("SPEAKER other", "LEXEME other"))
+    one = written(tmp_path, "one.rttm", RTTM[: RTTM.index("SPEAKER other")])
     assert len(read_segments(one, "renamed.wav")) == 2
 
 

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from mmer.audio.mixdown import channel_name
 from mmer.audio.speech_segments import Segment
 from mmer.corpora.delimited import read_delimited
 from mmer.corpora.tables import brief, with_points
@@ -16,15 +17,13 @@ from mmer.extras import import_extra
 from mmer.plain_text import lines_of, valid
 from mmer.text.names import header, tidy
 
-_SIDES = {"1": "left", "2": "right"}
-
 
 def read_segments(path: str | Path, recording: str, tiers: list[str] | None = None) -> list[Segment]:
     """Read the segments of a recording.
 
     Args:
         path: a file with one of these suffixes
-            `.rttm`: SPEAKER lines of the recording, with their speakers; channels 1 and 2 are `left` and `right`;
+            `.rttm`: SPEAKER lines of the recording, with their speakers; channels are `left`, `right`, `3`, …;
             `.TextGrid` of Praat: intervals with text; the text is the transcript, the tier the speaker;
             `.csv`: columns `start` and `end` in seconds, and optionally `speaker`, `transcript` and `channel`;
             `.srt`, `.vtt`: subtitles, whose text is the transcript; in WebVTT, the voice is the speaker.
@@ -66,7 +65,7 @@ def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
             expected = "SPEAKER FILE CHANNEL START LENGTH <NA> <NA> SPEAKER <NA> <NA>"
             raise MMERError(f"{path}, line {number}: found {line.strip()!r}; expected {expected}")
         name, channel, start, length, speaker = read
-        segment = Segment(start, start + length, _SIDES.get(channel, "mix"), speaker)
+        segment = Segment(start, start + length, _channel(channel), speaker)
         found.setdefault(name, []).append(segment)
     stem = rttm_name(recording)
     if len(found) > 1 and stem not in found:
@@ -97,6 +96,10 @@ def _rttm_fields(fields: list[str]) -> tuple[str, str, float, float, str | None]
             who = who[:-1]
     start, length = float(fields[place + 1]), float(fields[place + 2])
     return tidy(name), fields[place], start, length, None if who == ["<NA>"] else " ".join(who)
+
+
+def _channel(number: str) -> str:
+    return channel_name(int(number) - 1) if number.isdecimal() and int(number) else "mix"
 
 
 def _is_seconds(text: str) -> bool:
