@@ -1,10 +1,12 @@
 """Files that commands write: refused before the work, complete or not there, and never over an input."""
 
 import ast
+import csv
 import os
 import stat
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -17,6 +19,7 @@ from mmer.files.writing import (
     check_output_file,
     check_output_folder,
     writable,
+    write_csv,
     write_json,
     write_text,
     writing,
@@ -191,6 +194,14 @@ class TestOverInputs:
         (tmp_path / "b.csv").symlink_to("a.csv")
         with pytest.raises(MMERError, match="is to be written twice"):
             check_different(["a.csv", "b.csv"])
+
+
+def test_line_ends_in_cells_of_a_csv_file(tmp_path: Path) -> None:
+    cells = ["a\rb", "a\r\nb", "a\nb", "\r", "a\r", 'a"\rb', "a"]
+    write_csv(pd.DataFrame({"number": range(len(cells)), "words": cells}), tmp_path / "a.csv")
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
+        assert [row["words"] for row in csv.DictReader(file)] == cells
+    assert (tmp_path / "a.csv").read_bytes().startswith(b'number,words\n0,"a\rb"\n')
 
 
 def test_every_text_file_says_its_line_ends() -> None:

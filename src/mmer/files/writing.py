@@ -7,6 +7,7 @@ import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from io import StringIO
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, TYPE_CHECKING, Any
@@ -170,9 +171,23 @@ def write_parquet(table: "pd.DataFrame", path: Paths) -> None:
 
 
 def write_csv(table: "pd.DataFrame", path: Paths) -> None:
-    """Write a table as CSV without its index, as `writing` does."""
-    with open_text(path) as file:
-        table.to_csv(file, index=False, lineterminator="\n")
+    """Write a table as CSV, see `csv_text`, as `writing` does."""
+    write_text(path, csv_text(table))
+
+
+def csv_text(table: "pd.DataFrame") -> str:
+    """Give a table as CSV without its index, whose lines end in line feeds."""
+    lines = _Lines()
+    # Before Python 3.13, `csv` quotes a cell with a carriage return only where lines end in one.
+    table.to_csv(lines, index=False, lineterminator="\r\n")
+    return lines.getvalue()
+
+
+class _Lines(StringIO):
+    """Text of which `csv` writes one line at a time."""
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")
 
 
 def is_part(path: Path) -> bool:

@@ -63,6 +63,12 @@ def test_csv_holds_all_and_is_read_as_segments(tmp_path: Path) -> None:
     assert second == Segment(1.0, 3.0, "right")
 
 
+def test_csv_of_words_with_a_carriage_return(tmp_path: Path) -> None:
+    said = segment(0.0, 1.0, speaker="anna", transcript="two\rlines")
+    path = write(tmp_path, "csv", replace(EXAMPLE, segments=[said]))
+    assert read_segments(path, "call.wav") == [Segment(0.0, 1.0, "mix", "anna", "two\rlines")]
+
+
 def test_srt(tmp_path: Path) -> None:
     text = write(tmp_path, "srt").read_text(encoding="utf-8")
     first, second, third, failed = srt.parse(text)

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmer.audio.load import SAMPLING_RATE, channel_names, stream_channels
 from mmer.corpora.emotion_colors import emotion_colors
 from mmer.errors import AudioError
+from mmer.files.writing import csv_text
 from mmer.inference.prediction import Prediction, predictions_frame
 from mmer.inference.timeline.curves import smoothed_curves
 from mmer.inference.timeline.plot import LINES, dimension_range, top_of
@@ -85,7 +86,7 @@ def call_page(
         "voices": [_voice(segments, summary, names, duration) for summary in voices],
         "silent": list(silent),
         "summaries": [asdict(summary) for summary in (voices if len(voices) == 1 else [whole, *voices])],
-        "csv": predictions_frame(segments, labels, dimensions).to_csv(index=False, lineterminator="\n"),
+        "csv": csv_text(predictions_frame(segments, labels, dimensions)),
     }
     name = shown(Path(recording).name)
     environment = Environment(

@@ -16,7 +16,7 @@ from mmer.audio.checks import check_seconds
 from mmer.audio.load import channel_names, probe
 from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
 from mmer.errors import MMERError, Parameter
-from mmer.files.writing import writing
+from mmer.files.writing import csv_text, writing
 from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
 from mmer.inference.prediction import Prediction, predictions_frame
@@ -131,7 +131,7 @@ class Timeline:
             if suffix == ".json":
                 part.write_text(json_text(self.to_dict(), indent=1) + "\n", encoding="utf-8", newline="\n")
             elif suffix == ".csv":
-                self.to_frame().to_csv(part, index=False, lineterminator="\n")
+                part.write_text(csv_text(self.to_frame()), encoding="utf-8", newline="\n")
             elif suffix == ".html":
                 page = call_page(
                     self.segments,
