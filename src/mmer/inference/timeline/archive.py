@@ -382,7 +382,9 @@ def _duration(recording: Recording) -> float:
 
 def _file_name(recording: Recording, suffix: str) -> str:
     """Name a file after its recording; the key tells recordings of the same name apart."""
-    stem = os.fsdecode(os.fsencode(Path(recording.path).stem)[:_LONGEST_NAME])
+    stem = Path(recording.path).stem
+    while len(os.fsencode(stem)) > _LONGEST_NAME:
+        stem = stem[:-1]
     return f"{stem}-{recording.key[:8]}{suffix}"
 
 
