@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
@@ -117,6 +118,22 @@ def test_memory_holds_one_part() -> None:
         split_batch(batch(model), 2), recorded, partial(multitask_loss, model.config), Tensor.backward
     )
     assert alive == [False] * 3 + [True] * 3
+
+
+def test_the_second_pass_draws_the_random_numbers_of_the_first() -> None:
+    """Of PyTorch, for dropout, and of NumPy, with which transformers masks spans."""
+    model = learning_model()
+    drawn: list[tuple[float, float]] = []
+
+    def recorded(part: Mapping[str, Any], kept: Kept | None) -> dict[str, Tensor]:
+        drawn.append((torch.rand(()).item(), np.random.random()))
+        return summarize(model, part, kept)
+
+    backward_in_parts(
+        split_batch(batch(model), 2), recorded, partial(multitask_loss, model.config), Tensor.backward
+    )
+    assert drawn[:3] == drawn[3:]
+    assert len(set(drawn)) == 3
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path: Any) -> None:
