@@ -23,6 +23,7 @@ from mmer.model.processor import MMERProcessor
 from mmer.recipe.schema import Recipe
 from mmer.training.data.feature_store import FeatureStore, TrainingUtterance
 from mmer.training.linear.linear_classifiers import NEAR, STRENGTH, STRENGTH_OF_WORDS, fit_linear_classifiers
+from mmer.training.linear.logistic_regression import fit_near
 from mmer.training.run import train
 from mmer.training.starting_model import starting_model
 
@@ -212,6 +213,57 @@ def test_without_it_the_weights_stay_near_those_of_before(tiny: Callable[..., Re
     push = NEAR * STRENGTH * (shown - softmax(inputs @ (first + moved).T, axis=1)).T @ inputs
     np.testing.assert_allclose(moved, push, atol=1e-5)
     assert np.abs(moved).max() > 1e-4
+
+
+def test_an_emotion_that_new_clips_lack_stays_known(tiny: Callable[..., Recipe], tones: Path) -> None:
+    corpus = Corpus.read(tones)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    classifier = model.functionals_classifier
+    assert classifier is not None
+    fit_linear_classifiers(model, store, corpus.select((corpus.table["speaker"] != "D").to_numpy()), {})
+    first = classifier.weight.clone()
+    few = (corpus.table["speaker"] == "D") & (corpus.table["emotion"] != "calm")
+    fit_linear_classifiers(model, store, corpus.select(few.to_numpy()), {}, near=True)
+    assert alike(classifier.weight.numpy(), first.numpy()) > 0.9
+    assert not classifier.weight.equal(first)
+
+
+def test_a_clip_of_weight_two_counts_as_two() -> None:
+    random = np.random.default_rng(0)
+    start, inputs, classes = random.normal(size=(3, 5)), random.normal(size=(8, 5)), np.arange(8) % 3
+    twice = [*range(8), 0, 1]
+    expected = fit_near(start, inputs[twice], classes[twice], 0.5)
+    found = fit_near(start, inputs, classes, 0.5, np.array([2.0] * 2 + [1.0] * 6))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(found - fit_near(start, inputs, classes, 0.5)).max() > 0.01
+
+
+def test_copies_that_sound_alike_change_nothing(tiny: Callable[..., Recipe], tones: Path) -> None:
+    corpus = Corpus.read(tones)
+    model, _, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.functionals_classifier is not None
+    fit_linear_classifiers(model, store, corpus, {})
+    expected = model.functionals_classifier.weight.numpy().copy()
+    utterances = TrainingUtterance.of(corpus)
+    clips = standardized(store, utterances).astype(np.float32)
+    versions = {each.utterance_id: np.stack([clip] * 3) for each, clip in zip(utterances, clips, strict=True)}
+    fit_linear_classifiers(model, store, corpus, {}, versions=versions)
+    np.testing.assert_allclose(model.functionals_classifier.weight.numpy(), expected, atol=1e-3)
+
+
+def test_words_are_the_reference_where_there_is_one(tiny: Callable[..., Recipe], tones: Path) -> None:
+    corpus = Corpus.read(tones)
+    model, processor, store = started(tiny(*FUNCTIONALS), corpus)
+    assert model.words_classifier is not None
+    fit_linear_classifiers(model, store, corpus, {})
+    expected = model.words_classifier.weight.clone()
+    assert expected.any()
+    assert not expected[:, processor.tokenizer.all_special_ids].any()
+    heard = Corpus(corpus.table.assign(recognized="so it was"))
+    fit_linear_classifiers(model, store, heard, {})
+    torch.testing.assert_close(model.words_classifier.weight, expected)
+    fit_linear_classifiers(model, store, Corpus(heard.table.assign(transcript=None)), {})
+    assert not model.words_classifier.weight.any()
 
 
 @pytest.mark.filterwarnings("error")
