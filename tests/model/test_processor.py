@@ -159,6 +159,15 @@ def test_half_of_a_clips_level_is_removed() -> None:
     np.testing.assert_allclose(difference[:, 82], np.log(100) / 2, atol=0.01)
 
 
+def test_digital_silence_is_as_quiet_as_what_is_just_above_it() -> None:
+    processor = make_processor("log-mel")
+    silent, faint = noise(16_000), noise(16_000)
+    silent[6000:10_000] = 0
+    faint[6000:10_000] *= np.float32(1e-7)
+    of_silence, of_noise = (processor.features(clip).reshape(-1, 83)[:, :80] for clip in (silent, faint))
+    np.testing.assert_allclose(of_silence, of_noise, atol=1e-3)
+
+
 def test_without_a_speaker_a_clip_is_standardized_over_itself() -> None:
     processor = make_processor("log-mel")
     clip = processor.features(noise(16_000))
