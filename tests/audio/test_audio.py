@@ -538,6 +538,12 @@ class TestArrays:
         assert str(caught.value).startswith("microphone: ")
         assert expected in str(caught.value)
 
+    def test_where_a_sample_is_not_finite(self) -> None:
+        samples = np.zeros(25 * SAMPLING_RATE)
+        samples[-100] = np.inf
+        with pytest.raises(AudioError, match=r"1 sample is NaN or infinite, the first at 24\.994 s"):
+            as_waveform(samples, SAMPLING_RATE, name="microphone")
+
 
 class TestQuality:
     def test_usual_recordings_have_no_warning(self, nemo_samples: Path) -> None:
@@ -557,6 +563,11 @@ class TestQuality:
         loud = np.clip(20 * speech, -1, 1, dtype=np.float32)
         assert quality_warnings(loud, SAMPLING_RATE)[0].startswith("clipped: ")
         assert quality_warnings(32768 * speech, SAMPLING_RATE)[0].endswith("expected between -1 and 1")
+
+    def test_a_decoder_may_exceed_full_scale_a_little(self) -> None:
+        speech = speech_like(1.0, SAMPLING_RATE)
+        speech[100] = 1.4
+        assert quality_warnings(speech, SAMPLING_RATE) == []
 
     @given(st.floats(0.01, 1.0), st.integers(1, 1000))
     def test_clipping_is_the_share_at_full_scale(self, peak: float, clipped: int) -> None:
