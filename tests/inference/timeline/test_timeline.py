@@ -64,6 +64,7 @@ def answer(start: float, end: float, *shares: float, **settings: str) -> Predict
 
 class TestFound:
     def test_each_channel_is_a_speaker(self, whole_call: Timeline, clips: list[str]) -> None:
+        assert whole_call.silent == []
         assert [segment.channel for segment in whole_call.segments] == [
             "left",
             "right",
@@ -116,6 +117,12 @@ class TestFound:
         with pytest.raises(AudioError, match="has no channel 3, it has 2"):
             timeline(recognizer, call, channel="3")
 
+    def test_a_longer_pause_ends_fewer_segments(
+        self, recognizer: EmotionRecognizer, whole_call: Timeline, call: Path
+    ) -> None:
+        made = timeline(recognizer, call, pause=2.0)
+        assert 0 < len(made.segments) < len(whole_call.segments) == 5
+
     def test_long_speech_is_cut_to_what_the_model_takes(self, recognizer_of: Make, call: Path) -> None:
         recognizer = recognizer_of(max_duration=1.2)
         made = timeline(recognizer, call)
@@ -133,9 +140,17 @@ class TestFound:
     def test_peaks_are_the_loudest_of_each_hundredth(self, whole_call: Timeline, call: Path) -> None:
         for channel in ("left", "right"):
             samples = load_audio(call, channel=channel)
-            for step in (0, 150, 333, len(samples) // 160 - 1):
-                expected = np.abs(samples[160 * step : 160 * (step + 1)]).max()
-                assert whole_call.peaks[channel][step] == pytest.approx(expected)
+            expected = np.abs(samples[: len(samples) // 160 * 160]).reshape(-1, 160).max(axis=1)
+            np.testing.assert_allclose(whole_call.peaks[channel], expected, atol=1e-6)
+
+    def test_speech_at_the_very_end_is_a_segment(
+        self, recognizer: EmotionRecognizer, clips: list[str], tmp_path: Path
+    ) -> None:
+        samples = load_audio(clips[0])
+        loud = np.flatnonzero(np.abs(samples) > 0.05)
+        soundfile.write(tmp_path / "cut.wav", samples[: loud[-1]], RATE)
+        made = timeline(recognizer, tmp_path / "cut.wav")
+        assert made.segments[-1].end == pytest.approx(loud[-1] / RATE)
 
     def test_silence_has_no_segments(self, recognizer: EmotionRecognizer, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "silence.wav", np.zeros(3 * RATE), RATE)
