@@ -198,6 +198,19 @@ def test_in_the_json_and_on_screen() -> None:
     assert file.getvalue().count("the recording: longest stretch") == 2
 
 
+def test_forty_segments_are_listed_and_a_fall_is_a_change() -> None:
+    segments = [
+        said(second, second + 1, *((0.9, 0.05) if second < 21 else (0.1, 0.45))) for second in range(42)
+    ]
+    file = io.StringIO()
+    found = Timeline(recording="a.wav", duration=42.0, labels=LABELS, segments=segments)
+    print_timeline(found, PlainConsole(file=file, width=80))
+    lines = file.getvalue().splitlines()
+    assert "and 2 more segments, which a file or another format holds" in lines
+    assert sum(" - 00:" in line for line in lines[: lines.index("")]) == 40
+    assert "  angry changed most: 90% in the first third, 10% in the last" in lines
+
+
 def test_where_nothing_was_said_there_is_no_empty_table() -> None:
     file, quiet = io.StringIO(), np.zeros(200, np.float32)
     peaks = {"left": quiet, "right": quiet}
