@@ -141,6 +141,17 @@ def test_rttm(tmp_path: Path) -> None:
     assert all(len(line.split()) == 10 for line in lines)
     again = read_segments(path, "my call.wav")
     assert again[1] == Segment(1.0, 3.0, "right", "right")
+    nameless = replace(EXAMPLE, recording=" .wav", segments=[segment(0.0, 1.0, speaker="\u3000")])
+    path = write(tmp_path, "rttm", nameless)
+    assert path.read_text(encoding="utf-8") == (
+        "SPEAKER recording 1 0.000 1.000 <NA> sad speaker 0.7500 <NA>\n"
+    )
+
+
+def test_times_before_the_beginning_and_segments_without_length(tmp_path: Path) -> None:
+    odd = replace(EXAMPLE, segments=[segment(-0.5, 1.0), segment(2.0, 2.0), segment(3.0, 3.0004)])
+    (subtitle,) = srt.parse(write(tmp_path, "srt", odd).read_text(encoding="utf-8"))
+    assert (subtitle.start, subtitle.end) == (timedelta(0), timedelta(seconds=1))
 
 
 texts = st.text(

@@ -190,8 +190,14 @@ def _write_rttm(segments: Sequence[Prediction], path: Path, recording: str) -> N
         for start, end, segment in _shown(segments):
             number = _CHANNEL_NUMBERS.get(segment.channel, segment.channel)
             confidence = "<NA>" if segment.confidence is None else f"{segment.confidence:.4f}"
-            words = [segment.label or "<NA>", voice(segment) or "speaker"]
-            label, who = ("_".join(_on_one_line(word).split()) for word in words)
+            label, who = (
+                _in_one_word(segment.label or "") or "<NA>",
+                _in_one_word(voice(segment)) or "speaker",
+            )
             times = f"{start:.3f} {end - start:.3f}"
-            name = rttm_name(recording)
+            name = rttm_name(recording) or "recording"
             print(f"SPEAKER {name} {number} {times} <NA> {label} {who} {confidence} <NA>", file=file)
+
+
+def _in_one_word(text: str) -> str:
+    return "_".join(_on_one_line(text).split())
