@@ -154,6 +154,15 @@ def test_times_before_the_beginning_and_segments_without_length(tmp_path: Path) 
     assert (subtitle.start, subtitle.end) == (timedelta(0), timedelta(seconds=1))
 
 
+def test_hours_and_a_segment_that_ends_after_the_recording(tmp_path: Path) -> None:
+    long = replace(EXAMPLE, duration=3726.0, segments=[segment(3725.5, 3726.04)])
+    (subtitle,) = srt.parse(write(tmp_path, "srt", long).read_text(encoding="utf-8"))
+    assert subtitle.start == timedelta(hours=1, minutes=2, seconds=5.5)
+    assert "01:02:05.500 --> 01:02:06.040" in write(tmp_path, "vtt", long).read_text(encoding="utf-8")
+    grid = textgrid.openTextgrid(str(write(tmp_path, "TextGrid", long)), includeEmptyIntervals=False)
+    assert grid.maxTimestamp == 3726.04
+
+
 texts = st.text(
     st.characters(exclude_categories=("Cs", "Cc", "Cn"), exclude_characters="\ufeff"), max_size=12
 )
