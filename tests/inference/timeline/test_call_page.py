@@ -1,5 +1,6 @@
 """The page of a call in a real browser, Debian's Chromium without a window, opened as a file."""
 
+import base64
 import io
 import re
 import shutil
@@ -291,6 +292,20 @@ def test_accessible(open_page: Open, tmp_path: Path, phone: bool, dark: bool) ->
     violations = Axe().run(page).response["violations"]
     assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_embedded_sound_is_that_of_the_recording(tmp_path: Path, channels: int) -> None:
+    tones = [np.sin(np.arange(16_000) * pitch) * 0.2 for pitch in (0.1, 0.2, 0.3)[:channels]]
+    soundfile.write(tmp_path / "a.wav", np.stack(tones, axis=1), 16_000)
+    made = Timeline(recording=str(tmp_path / "a.wav"), duration=1.0, labels=["sad"], segments=[])
+    made.write(tmp_path / "a.html", embed_audio=True)
+    (coded,) = re.findall(r"data:audio/ogg;base64,([\w+/=]+)", (tmp_path / "a.html").read_text("utf-8"))
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(coded)), always_2d=True)
+    expected = np.stack(tones, axis=1) if channels == 2 else load_audio(tmp_path / "a.wav")[:, None]
+    assert rate == 16_000
+    assert samples.shape == expected.shape
+    assert np.abs(samples - expected).mean() < 0.02
 
 
 def test_what_cannot_be_embedded_is_told(
