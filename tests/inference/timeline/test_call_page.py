@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -292,6 +293,26 @@ def test_accessible(open_page: Open, tmp_path: Path, phone: bool, dark: bool) ->
     violations = Axe().run(page).response["violations"]
     assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in violations] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_lines_of_a_voice_are_its_own(tmp_path: Path) -> None:
+    segments = [
+        Prediction(
+            utterance_id="u",
+            start=0.0,
+            end=5.0,
+            channel=channel,
+            label=label,
+            probabilities={"calm": calm, "sad": 1 - calm},
+        )
+        for channel, label, calm in (("left", "calm", 0.9), ("right", "sad", 0.2))
+    ]
+    made = Timeline(recording="a.wav", duration=5.0, labels=["calm", "sad"], segments=segments)
+    made.write(tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r"<script[^>]*application/json[^>]*>(.*?)</script>", page, re.DOTALL)
+    left, right = json.loads(data)["voices"]
+    assert (set(left["lines"]["calm"]), set(right["lines"]["sad"])) == ({0.9}, {0.8})
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
