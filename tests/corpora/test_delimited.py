@@ -73,6 +73,8 @@ def test_cells_of_several_lines(tmp_path: Path) -> None:
     ]
     first = read_table(written(tmp_path, 'text,label\n"Hello\nyou",sad\n"you, too\nand\nyou",sad\n'))
     assert first["text"].tolist() == ["Hello\nyou", "you, too\nand\nyou"]
+    later = read_table(written(tmp_path, 'file_name,text,speaker\na.wav,"Hello\nyou","anna,ben"\n'))
+    assert later.values.tolist() == [["a.wav", "Hello\nyou", "anna,ben"]]
 
 
 def test_blanks_before_a_quoted_cell_are_no_text(tmp_path: Path) -> None:

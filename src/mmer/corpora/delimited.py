@@ -148,7 +148,7 @@ def _check_lines_of_row(path: Path, lines: list[str], delimiter: str, row: list[
     # The last line of a cell in the first column is always followed by all other cells.
     inner = lines[1:-1] if first == 0 else lines[1:]
     for number, line in enumerate(inner, begun + 1):
-        cells = line.split(delimiter)
+        cells = next(csv.reader([line], delimiter=delimiter), [])
         if len(cells) == len(row) > 1 and not any(cell.startswith(" ") for cell in cells):
             found = (
                 f"a quotation mark that opens in line {begun} takes in line {number}, which looks like a row"
