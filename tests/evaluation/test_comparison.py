@@ -244,6 +244,21 @@ def test_small_p_values_keep_three_digits(p_value: float, shown: str) -> None:
     assert row.split("│")[-3].strip() == shown
 
 
+def test_answers_in_other_words_than_the_truth_are_noted() -> None:
+    first, second = made(0.5, 0.7, speakers=4)
+    second["predicted"] = second["predicted"].str[:3]
+    console = Console(file=StringIO(), width=250)
+    console.print(compare({"a": first, "[b]": second}))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "no answer" not in printed  # sad is sad
+    second["predicted"] = second["predicted"].replace("sad", "sadness")
+    console.print(compare({"a": first, "[b]": second}))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    told = "[b]: no answer (ang, hap, neu, sadness) occurs in the truth (angry, happy, neutral, sad); if both"
+    assert printed.count(told) == 1
+    assert "a: no answer" not in printed
+
+
 @pytest.mark.parametrize("width", [80, 79, 60])
 def test_words_stay_whole_on_a_narrow_screen(width: int) -> None:
     names = ("speech_only", "wavlm-base-plus-new", "a-run-whose-name-is-longer-than-most-others")

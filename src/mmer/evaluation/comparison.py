@@ -309,6 +309,8 @@ def _comparison_tables(comparison: Comparison, width: int) -> list[RenderableTyp
             notes.append(found.note)
         if (seen := overlap_note(figures.in_training)) is not None:
             notes.append(f"{name}: {seen}")
+        if (foreign := _foreign_answers(figures)) is not None:
+            notes.append(f"{name}: {foreign}")
         between = _between(found.low, found.high, "{:.1f}")
         values = [f"{100 * getattr(figures, other):.1f}" for other in names]
         runs.add_row(name, f"{100 * found.estimate:.1f}", between, *([] if narrow else values))
@@ -341,6 +343,19 @@ def _comparison_tables(comparison: Comparison, width: int) -> list[RenderableTyp
         utterances,
         *(Text(f"note: {note}", style="yellow") for note in dict.fromkeys(notes)),
     ]
+
+
+def _foreign_answers(figures: Metrics) -> str | None:
+    """Describe answers of which none occurs in the truth, as where the two name emotions differently."""
+    counts = np.asarray(figures.confusion_matrix)
+    true, answered = (
+        [label for label, count in zip(figures.labels, counts.sum(axis=axis), strict=True) if count]
+        for axis in (1, 0)
+    )
+    if set(true) & set(answered):
+        return None
+    told = f"no answer ({', '.join(answered)}) occurs in the truth ({', '.join(true)})"
+    return f"{told}; if both name the same emotions, rename those of one"
 
 
 def _table(width: int, title: str, *headings: str) -> Table:
