@@ -52,6 +52,19 @@ def test_an_emotion_may_be_called_total() -> None:
     assert rows[:3] == [["sad", "1"], ["total", "2"], ["total", "3"]]
 
 
+def test_names_in_brackets_are_not_those_without_one() -> None:
+    found = corpus(["(no speaker)", "anna", None, None, None], ["(none)", "sad", "(none)", None, None])
+    lines = printed(found)
+    start = lines.index(["emotion", "utterances"])
+    assert lines[start + 2 : start + 5] == [["(none)", "2"], ["sad", "1"], ["(none)", "2"]]
+    start = lines.index(["speaker", "(none)", "sad", "(none)", "total"])
+    assert lines[start + 2 : start + 5] == [
+        ["(no", "speaker)", "1", "0", "0", "1"],
+        ["anna", "0", "1", "0", "1"],
+        ["(no", "speaker)", "1", "0", "2", "3"],
+    ]
+
+
 def test_many_emotions_keep_their_names_in_80_columns() -> None:
     emotions = ["anger", "anticipation", "boredom", "contempt", "disgust", "embarrassment", "fear", "joy"]
     lines = printed(corpus([f"speaker-{number}" for number in range(8)], [*emotions]), width=80)

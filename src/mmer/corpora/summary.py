@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -12,6 +13,8 @@ from mmer.display.terminal import CountTable, Table
 from mmer.plain_text import counted
 
 NO_EMOTION, NO_SPLIT, NO_SPEAKER = "(none)", "(no split)", "(no speaker)"
+_MISSING = ""
+"""What no emotion or speaker is called, unlike the names above."""
 _MOST_SPEAKERS = 30  # that a table shows one by one
 _MOST_EMOTIONS = 10  # that have a column of their own beside speakers
 
@@ -66,19 +69,19 @@ class CorpusSummary:
         return Group(counts, *speakers, Padding(facts, (0, 1)), *notes)
 
     def _speaker_table(self) -> CountTable:
-        totals = self.by_speaker.sum().sort_values(ascending=False, kind="stable")
-        shown = [label for label in self.by_speaker.columns if label in totals.index[:_MOST_EMOTIONS]]
+        totals = self.by_speaker.sum().to_numpy()
+        shown = sorted(np.argsort(-totals, kind="stable")[:_MOST_EMOTIONS])
         more = ["others"] if len(shown) < len(totals) else []
         rows = [
             (str(speaker), [*row[shown], *([row.sum() - row[shown].sum()] if more else []), row.sum()])
-            for speaker, row in self.by_speaker.iterrows()
+            for speaker, row in zip(self.by_speaker.index, self.by_speaker.to_numpy(), strict=True)
         ]
-        return CountTable("speaker", [*map(str, shown), *more, "total"], rows)
+        return CountTable("speaker", [*map(str, self.by_speaker.columns[shown]), *more, "total"], rows)
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [("utterances", f"{self.utterances}"), ("speakers", f"{self.speakers}")]
         if self.speakers > _MOST_SPEAKERS:
-            each = self.by_speaker.drop(index=NO_SPEAKER, errors="ignore").sum(axis=1)
+            each = self.by_speaker.iloc[: self.speakers].sum(axis=1)  # the row without a speaker is the last
             spread = f"{each.min()} to {each.max()}, median {each.median():.0f}"
             facts.append(("utterances of a speaker", spread))
         if self.sessions:
@@ -103,14 +106,16 @@ class CorpusSummary:
 
 def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusSummary:
     """Summarize the table of a corpus."""
-    emotions = table["emotion"].fillna(NO_EMOTION)
+    emotions = table["emotion"].fillna(_MISSING)
     splits = table["split"].fillna(NO_SPLIT)
     counts = pd.crosstab(emotions, splits)
     order = [split for split in ("train", "validation", "test", NO_SPLIT) if split in counts]
-    labels = sorted(counts.index, key=lambda label: (label == NO_EMOTION, label))
-    by_speaker = pd.crosstab(table["speaker"].fillna(NO_SPEAKER), emotions)
-    speakers = sorted(by_speaker.index, key=lambda speaker: (speaker == NO_SPEAKER, speaker))
-    counts = counts.loc[labels, order]
+    labels = sorted(counts.index, key=lambda label: (label == _MISSING, label))
+    by_speaker = pd.crosstab(table["speaker"].fillna(_MISSING), emotions)
+    speakers = sorted(by_speaker.index, key=lambda speaker: (speaker == _MISSING, speaker))
+    by_speaker = by_speaker.loc[speakers, labels]
+    by_speaker = by_speaker.rename(index={_MISSING: NO_SPEAKER}, columns={_MISSING: NO_EMOTION})
+    counts = counts.loc[labels, order].rename(index={_MISSING: NO_EMOTION})
     if order == [NO_SPLIT]:
         counts = counts.rename(columns={NO_SPLIT: "utterances"})
     elif len(order) > 1:
@@ -122,7 +127,7 @@ def summarize(table: pd.DataFrame, source: str, notes: Sequence[str]) -> CorpusS
         source=source,
         utterances=len(table),
         emotions=counts,
-        by_speaker=by_speaker.loc[speakers, labels],
+        by_speaker=by_speaker,
         speakers=table["speaker"].nunique(),
         sessions=table["session"].nunique(),
         languages=table["language"].nunique(),

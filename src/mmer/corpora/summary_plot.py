@@ -43,8 +43,8 @@ def plot_corpus(table: pd.DataFrame, path: Path, *, title: str) -> None:
         MMERError: the file cannot be written.
     """
     check_picture(path)
-    emotions = table["emotion"].fillna(NO_EMOTION).value_counts()
-    speakers = table["speaker"].fillna(NO_SPEAKER).value_counts()
+    emotions = table["emotion"].fillna("").value_counts().rename({"": NO_EMOTION})
+    speakers = table["speaker"].fillna("").value_counts().rename({"": NO_SPEAKER})
     rows = max(min(max(len(emotions), len(speakers)), _MOST_BARS), 3)
     figure = Picture(figsize=(12, 1.6 + 0.26 * rows), dpi=150, layout="constrained")
     first, second, third = figure.subplots(1, 3)
