@@ -218,6 +218,15 @@ class TestServeSettings:
         with pytest.raises(MMERError, match=r"settings file .*no.yaml cannot be read"):
             read_serve_settings(tmp_path / "no.yaml", environment={})
 
+    def test_an_empty_name_of_the_tokens_file_opens_nothing(self) -> None:
+        for overrides, environment, place in (
+            ([], {"MMER_TOKEN_FILE": ""}, "MMER_TOKEN_FILE"),
+            (["token_file="], {}, "setting 'token_file='"),
+        ):
+            with pytest.raises(RecipeError, match=f"^{place} is empty: name the token's file"):
+                read_serve_settings(None, overrides, environment)
+        assert read_serve_settings(None, ["token_file=null"], {"MMER_PORT": ""}) == ServeSettings()
+
     @pytest.mark.parametrize(
         ("setting", "wrong", "right", "allowed"),
         [

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from mmer.corpora.labels import nearest
-from mmer.errors import MMERError
+from mmer.errors import MMERError, RecipeError
 from mmer.files.regular import refuse_special
 from mmer.recipe.errors import not_allowed
 from mmer.recipe.parsing import read_settings
@@ -137,10 +137,12 @@ def read_serve_settings(
     Args:
         file: YAML file, a mapping from names to values.
         overrides: settings as `name=value`.
-        environment: environment variables, such as `MMER_PORT` for the setting `port`; empty ones are ignored.
+        environment: environment variables, such as `MMER_PORT` for the setting `port`; empty ones are
+            ignored, except that of `token_file`.
 
     Raises:
-        RecipeError: a setting is unknown or its value not allowed; the message says where it was found.
+        RecipeError: a setting is unknown or its value not allowed, or that of `token_file` is empty, which would leave
+            the service open; the message says where it was found.
         MMERError: the file cannot be read.
     """
     text = ""
@@ -151,7 +153,11 @@ def read_serve_settings(
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise MMERError(f"settings file {file} cannot be read ({reason})") from error
-    variables = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
+    variables = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and (value or name == f"{PREFIX}TOKEN_FILE")
+    }
     known = [f"{PREFIX}{name.upper()}" for name in ServeSettings.model_fields]
     if unknown := sorted(set(variables) - set(known)):
         raise MMERError(
@@ -159,6 +165,10 @@ def read_serve_settings(
         )
     given = [(name, f"{name.removeprefix(PREFIX).lower()}={value}") for name, value in variables.items()]
     given += [(f"setting {override!r}", override) for override in overrides]
+    for place, setting in given:
+        name, _, value = setting.partition("=")
+        if name.strip() == "token_file" and not value.strip():
+            raise RecipeError(f"{place} is empty: name the token's file, or leave this out for open access")
     return read_settings(ServeSettings, text, f"settings file {file}", given)
 
 
