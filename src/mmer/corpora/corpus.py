@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from mmer.audio.load import probe
 from mmer.corpora.audio_files import files_on_disk
 from mmer.corpora.audio_folders import names_files, read_audio_folder, utterances_of_files
-from mmer.corpora.labels import nearest
+from mmer.corpora.labels import nearest, quoting
 from mmer.corpora.summary import CorpusSummary, summarize
 from mmer.corpora.tables import COLUMNS, SECONDS, brief, is_null, read_table, with_columns, write_table
 from mmer.errors import AudioError, CorpusError, Parameter, reading
@@ -210,9 +210,8 @@ class Corpus:
         for label in asked:
             if label not in present:
                 found = f"no utterance is {label!r}{nearest(label, present)}"
-                raise CorpusError(
-                    f"{self.source}: {found}; its emotions are {', '.join(present) or 'not given'}"
-                )
+                emotions = f"its emotions are {', '.join(present) or 'not given'}{quoting(label, present)}"
+                raise CorpusError(f"{self.source}: {found}; {emotions}")
 
 
 def listing(what: str, items: Sequence[str], shown: int = 20) -> str:

@@ -5,6 +5,7 @@ canonical names below and keep the corpus's own name in `original_emotion`. One-
 F is fear in one corpus and happiness in another, so a corpus that uses them has its own table in its reader.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -72,3 +73,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return `, the nearest is 'x'` for an error message, or nothing if no name is near."""
     matches = get_close_matches(name, list(known), 1, cutoff=0.5)
     return f", the nearest is {matches[0]!r}" if matches else ""
+
+
+def quoting(name: str, known: Iterable[str]) -> str:
+    """Return how to write a name in a list of a setting, for an error message, or nothing if this is no part of one
+    that is read as several or without its marks.
+    """
+    marked = any(name in other and re.search(r"""[,"'\[\]]""", other) for other in known)
+    return "; put a name with commas, brackets or quotation marks into quotation marks" if marked else ""

@@ -115,8 +115,13 @@ def written(value: Any) -> str:
     if isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list | tuple):
-        return ",".join(map(written, value)) or "[]"
+        return ",".join(map(_written_item, value)) or "[]"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _written_item(value: Any) -> str:
+    has_marks = isinstance(value, str) and re.search(r"""[,"'\[\]]""", value)
+    return json.dumps(value, ensure_ascii=False) if has_marks else written(value)
 
 
 def _choices(annotation: Any) -> Iterator[str]:

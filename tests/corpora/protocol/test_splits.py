@@ -177,6 +177,12 @@ class TestOwnSplits:
         (list("aaa"), {}, {}, "has one speaker, a, and no other to test on; record another, fill in the split column"),
         (list("abc"), {}, {"test": ["B"]}, "no speaker 'B'; it has a, b, c"),
         (["Anna", "Bo"], {}, {"test": ["Ana"]}, "no speaker 'Ana', the nearest is 'Anna'"),
+        (
+            ["anna,ben", "Bo"],
+            {},
+            {"test": ["anna", "ben"]},
+            "it has Bo, anna,ben; put a name with commas, brackets or quotation marks into quotation marks",
+        ),
         (list("abc"), {}, {"test": ["a"], "validation": ["x"]}, "no speaker 'x'"),
         (list("abc"), {}, {"test": ["a"], "validation": ["a"]}, "speaker a is named for both validation and test"),
         (list("abc"), {}, {"test": ["a"], "validation": 2}, "2 speakers besides the tested, too few for 2 to validate"),

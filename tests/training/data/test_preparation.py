@@ -192,9 +192,20 @@ def test_the_split_has_a_seed_of_its_own(tiny):
 def test_emotion_that_nobody_trains(tones: Path, tiny, tmp_path: Path):
     table = Corpus.read(tones).table
     table.loc[(table["speaker"] == "D") & (table["emotion"] == "sad"), "emotion"] = "afraid"
+    table["emotion"] = table["emotion"].replace("calm", "calm, [so to say]")
     Corpus(table).write(tmp_path / "corpus.parquet")
-    with pytest.raises(RecipeError, match=r"no training utterance is afraid; .*data.labels=\w"):
+    with pytest.raises(RecipeError, match=r"no training utterance is afraid; .*data.labels=") as caught:
         prepare(tiny(corpus=tmp_path / "corpus.parquet"))
+    remedy = str(caught.value).partition("leave it out: ")[2]
+    assert prepare(tiny(remedy, corpus=tmp_path / "corpus.parquet")).labels == [
+        "angry",
+        "calm, [so to say]",
+        "sad",
+    ]
+    with pytest.raises(
+        CorpusError, match=r"no utterance is 'calm'.*; put a name with commas.* into quotation marks"
+    ):
+        prepare(tiny("data.labels=calm, [so to say],sad", corpus=tmp_path / "corpus.parquet"))
 
 
 def test_improvised_or_scripted_alone(tones: Path, tiny, tmp_path: Path):

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.labels import nearest
+from mmer.corpora.labels import nearest, quoting
 from mmer.corpora.protocol.overlap import near_duplicates, similarity
 from mmer.corpora.tables import is_null
 from mmer.errors import CorpusError
@@ -125,7 +125,8 @@ def _check_names(corpus: Corpus, group: str, names: Iterable[str]) -> None:
     for name in names:
         if present and name not in present:
             known = ", ".join(present[:20]) + (" ..." if len(present) > 20 else "")
-            raise CorpusError(f"{corpus.source}: no {group} {name!r}{nearest(name, present)}; it has {known}")
+            found = f"no {group} {name!r}{nearest(name, present)}; it has {known}{quoting(name, present)}"
+            raise CorpusError(f"{corpus.source}: {found}")
 
 
 def shared_speakers(corpus: Corpus) -> dict[str, float]:

@@ -15,6 +15,7 @@ from mmer.corpora.protocol.splits import assign_splits, check_groups, said_in_te
 from mmer.errors import CorpusError, Function, RecipeError
 from mmer.files.writing import check_not_input, write_csv, write_text
 from mmer.plain_text import counted
+from mmer.recipe.parsing import written
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import SPLITS_FILE
 from mmer.runs.result_file import ResultFile
@@ -273,7 +274,7 @@ def _check_splits(preparation: Preparation, recipe: Recipe) -> None:
     if unseen:
         raise RecipeError(
             f"{recipe.data.corpus}: no training utterance is {' or '.join(unseen)}{also}; test on others, or leave it "
-            f"out: data.labels={','.join(label for label in preparation.labels if label not in unseen)}"
+            f"out: data.labels={written([label for label in preparation.labels if label not in unseen])}"
         )
 
 
