@@ -106,6 +106,10 @@ def test_options_of_several_commands_are_explained_alike() -> None:
             "mmer: --features belongs to a baseline; name it with --system",
         ),
         (["crossval", "compact", "--system", "majorty"], "no baseline 'majorty', the nearest is 'majority'"),
+        (
+            ["corpus", "show", "data.corpus=x"],
+            "mmer: data.corpus=x: the corpus is an argument here, not a setting; give x",
+        ),
         (["corpus", "prepare", "nemo", "x"], "mmer: nothing says what to write; name a table with --out"),
         (
             ["model", "export", "x", "-o", "x.mmer", "--int8"],

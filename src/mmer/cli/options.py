@@ -53,16 +53,29 @@ ModelLabels = Annotated[
     ),
 ]
 """Read by `found_model`, not by the command."""
+
+
+def _corpus(corpus: Path) -> Path:
+    path = str(corpus).removeprefix("data.corpus=")
+    if path != str(corpus):
+        raise MMERError(f"{corpus}: the corpus is an argument here, not a setting; give {path}")
+    return corpus
+
+
 CorpusPath = Annotated[
     Path,
     typer.Argument(
-        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv."
+        metavar="CORPUS",
+        callback=_corpus,
+        help="A .parquet, .csv, .tsv or .jsonl table, or a folder with metadata.csv.",
     ),
 ]
 RecordingsPath = Annotated[
     Path,
     typer.Argument(
-        metavar="CORPUS", help="A .parquet, .csv, .tsv or .jsonl table, or a folder of recordings."
+        metavar="CORPUS",
+        callback=_corpus,
+        help="A .parquet, .csv, .tsv or .jsonl table, or a folder of recordings.",
     ),
 ]
 RecipeName = Annotated[
