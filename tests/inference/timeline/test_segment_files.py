@@ -7,7 +7,9 @@ from mutations import FEW_OR_MANY, check_one_line, mutations
 
 from mmer.audio.speech_segments import Segment
 from mmer.errors import MMERError
+from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.input_segments import read_segments
+from mmer.inference.timeline.output_formats import write_segments
 
 
 def written(folder: Path, name: str, text: str) -> Path:
@@ -105,6 +107,17 @@ def test_textgrid(tmp_path: Path, encoding: str) -> None:
         read_segments(path, "a.wav", ["clicks"])
 
 
+@pytest.mark.parametrize("suffix", [".vtt", ".rttm", ".textgrid"])
+def test_any_name_of_a_speaker_comes_back(tmp_path: Path, suffix: str) -> None:
+    who = 'A&B_"<x>"_&amp;_Zoe\u0308'
+    said = Prediction(
+        utterance_id="a", label="sad", probabilities={"sad": 1.0}, start=0.0, end=1.0, speaker=who
+    )
+    write_segments([said], tmp_path / f"a{suffix}", suffix, recording="a.wav", duration=2.0)
+    (segment,) = read_segments(tmp_path / f"a{suffix}", "a.wav")
+    assert segment.speaker == 'A&B_"<x>"_&amp;_Zo\u00eb' + " emotion" * (suffix == ".textgrid")
+
+
 def test_csv(tmp_path: Path) -> None:
     path = written(
         tmp_path, "a.csv", 'speaker,start,end,transcript,mood\n"ben, dr.",2,3.5,"Well, no",x\n,0.25,1,,\n'
@@ -113,6 +126,8 @@ def test_csv(tmp_path: Path) -> None:
         Segment(0.25, 1.0),
         Segment(2.0, 3.5, "mix", "ben, dr.", "Well, no"),
     ]
+    text = written(tmp_path, "t.csv", "Start,End,Text,Speaker ID\n0,1,no,Zoe\u0308 \n")
+    assert read_segments(text, "a.wav") == [Segment(0, 1, "mix", "Zo\u00eb", "no")]
     channels = written(tmp_path, "b.csv", "start,end,channel\n0,1,right\n")
     assert read_segments(channels, "a.wav") == [Segment(0.0, 1.0, "right")]
 

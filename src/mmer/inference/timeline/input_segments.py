@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from io import StringIO
 from math import isfinite
@@ -11,7 +12,7 @@ from typing import Any
 from mmer.audio.mixdown import channel_name
 from mmer.audio.speech_segments import Segment
 from mmer.corpora.delimited import read_delimited
-from mmer.corpora.tables import brief, with_points
+from mmer.corpora.tables import NAMES, brief, with_points
 from mmer.errors import MMERError, reading
 from mmer.extras import import_extra
 from mmer.plain_text import lines_of, valid
@@ -25,7 +26,8 @@ def read_segments(path: str | Path, recording: str, tiers: list[str] | None = No
         path: a file with one of these suffixes
             `.rttm`: SPEAKER lines of the recording, with their speakers; channels are `left`, `right`, `3`, …;
             `.TextGrid` of Praat: intervals with text; the text is the transcript, the tier the speaker;
-            `.csv`: columns `start` and `end` in seconds, and optionally `speaker`, `transcript` and `channel`;
+            `.csv`: columns `start` and `end` in seconds, and optionally `channel`, and `speaker` and `transcript` by
+            any of their `NAMES` in corpora;
             `.srt`, `.vtt`: subtitles, whose text is the transcript; in WebVTT, the voice is the speaker.
         recording: path or name of the recording, for files about several.
         tiers: tiers of a TextGrid to read; all by default.
@@ -52,7 +54,8 @@ def read_segments(path: str | Path, recording: str, tiers: list[str] | None = No
             raise MMERError(
                 f"{path}: a segment from {segment.start} s to {segment.end} s; give numbers of seconds"
             )
-    return sorted(segments, key=lambda segment: segment.start)
+    named = (replace(segment, speaker=tidy(segment.speaker or "") or None) for segment in segments)
+    return sorted(named, key=lambda segment: segment.start)
 
 
 def _read_rttm(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
@@ -139,9 +142,10 @@ def _read_csv(path: Path, recording: str, tiers: list[str]) -> list[Segment]:
         values = with_points(columns[name]) if commas_are_decimal else columns[name]
         times[name] = [_seconds(path, name, row, value) for row, value in enumerate(values, 1)]
     nothing = [None] * len(times["start"])
-    rest = (columns.get(name, nothing) for name in ("channel", "speaker", "transcript"))
+    names = (("channel",), NAMES["speaker"], NAMES["transcript"])
+    rest = (next((columns[name] for name in each if name in columns), nothing) for each in names)
     return [
-        Segment(start, end, channel or "mix", (speaker and tidy(speaker)) or None, transcript or None)
+        Segment(start, end, channel or "mix", speaker, transcript or None)
         for start, end, channel, speaker, transcript in zip(times["start"], times["end"], *rest, strict=True)
     ]
 
@@ -175,7 +179,7 @@ def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segmen
     for caption in captions:
         words = " ".join((caption.text if is_srt else unescape(caption.text)).split())
         start, end = (time.in_milliseconds() / 1000 for time in (caption.start_time, caption.end_time))
-        segments.append(Segment(start, end, speaker=caption.voice, transcript=words or None))
+        segments.append(Segment(start, end, speaker=unescape(caption.voice or ""), transcript=words or None))
     return segments
 
 
