@@ -203,15 +203,16 @@ def test_one_speaker_that_validates_in_each_fold_counts_as_training_for_the_audi
     assert counted not in (pages["validated"] / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_long_name_does_not_push_the_figures_out_of_the_page(recordings: Path, tmp_path: Path):
+def test_long_names_and_those_from_right_to_left_leave_the_figures_in_place(recordings: Path, tmp_path: Path):
     long = "anna who speaks for the second time, in another room"
-    table = Corpus.read(recordings).table.replace({"speaker": {"anna": long}})
+    table = Corpus.read(recordings).table.replace({"speaker": {"anna": long}, "emotion": {"sad": "غضب شديد"}})
     Corpus(table).write(tmp_path / "corpus.parquet")
     settings = recipe(tmp_path / "corpus.parquet", "protocol.test=[]")
     cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet())
     page = write_report(tmp_path / "majority", console=quiet()).read_text(encoding="utf-8")
     assert f'<th scope="row" class="long">{long}</th>' in page
     assert '<th scope="row">cleo</th>' in page
+    assert '<th scope="row">\u2068غضب شديد\u2069</th>' in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page is not tried in a browser")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,7 @@ PAGE = "report.html"
 MAPPED = 500
 """Largest number of utterances on the embedding map."""
 
+_RIGHT_TO_LEFT = re.compile("[{0}](?:[{0}\\s]*[{0}])?".format("\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"))
 _FEW = 50  # smallest number of utterances for t-SNE; fewer are projected on principal components
 
 
@@ -94,6 +96,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_isolated,
     )
     page = environment.get_template("report.html.jinja").render(context)
     with writable(folder):
@@ -105,6 +108,11 @@ def write_report(
         write_text(folder / "tables" / f"{table.name}.tex", table.latex())
         write_text(folder / "tables" / f"{table.name}.md", table.markdown())
     return folder / PAGE
+
+
+def _isolated(value: Any) -> Any:
+    """Isolate what is written from right to left in a text, so that the numbers beside it stay where they are."""
+    return _RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", value) if type(value) is str else value  # no markup
 
 
 def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object], list[ReportTable]]:
