@@ -550,6 +550,25 @@ def test_a_service_that_was_restarted_with_another_model(
     assert colors_of(page, "#legend .dot") == [color.light for color in colors]
 
 
+def test_a_model_whose_folder_says_no_more_is_this_model(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    page.route("**/v1/model", lambda route: route.fulfill(json={**route.fetch().json(), "name": "model"}))
+    page.reload()
+    page.get_by_text("This model knows 4 emotions").wait_for()
+
+
+def test_a_page_that_one_comes_back_to_is_new(open_page: Open, url: str, clips: list[Path]) -> None:
+    page = open_page(url)
+    page.get_by_label("Choose a recording").set_input_files(clips[0])
+    page.get_by_label("Minimum confidence").press("ArrowRight")
+    assert page.locator("#minimum-shown").inner_text() == "55\u00a0%"
+    page.goto(f"{url}/health")
+    page.go_back()
+    page.get_by_text("knows 4 emotions").wait_for()
+    assert page.get_by_label("Minimum confidence").input_value() == "50"
+    assert page.locator("#file").evaluate("one => one.files.length") == 0
+
+
 def test_a_recording_that_is_gone(open_page: Open, url: str, clips: list[Path], tmp_path: Path) -> None:
     page = open_page(url)
     chosen = Path(shutil.copy(clips[0], tmp_path / "chosen.opus"))

@@ -137,6 +137,21 @@ def test_keyboard_zoom_voices_and_a_file_of_ones_own(
 
 
 @in_a_browser
+def test_a_page_that_one_comes_back_to_is_new(
+    open_page: Open, found: Timeline, call: Path, tmp_path: Path
+) -> None:
+    found.write(tmp_path / "call.html")
+    page = open_page(tmp_path / "call.html")
+    page.locator("#file").set_input_files(call)
+    for box in page.get_by_role("checkbox").all():
+        box.uncheck()
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_function("document.readyState === 'complete'")
+    assert page.locator("#file").evaluate("one => one.files.length") == 0
+    assert page.locator(":checked").count() == page.get_by_role("checkbox").count() == 3
+
+
 def test_a_file_that_is_another_recording_or_cannot_be_played_is_told(
     open_page: Open, found: Timeline, call: Path, tmp_path: Path
 ) -> None:

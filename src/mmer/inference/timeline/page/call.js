@@ -227,6 +227,12 @@ if ($("file")) {
   });
   player.addEventListener("error", () => { $("doubt").textContent = "This browser cannot play the file."; });
 }
+// A browser that comes back to the page fills in what was chosen there, and the page knows nothing of it.
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted) return;
+  for (const box of document.querySelectorAll("[type=checkbox]")) box.checked = true;
+  if ($("file")) $("file").value = "";
+});
 player.addEventListener("timeupdate", () => {
   now = player.currentTime;
   show($("follow").checked);
