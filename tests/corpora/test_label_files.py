@@ -321,7 +321,9 @@ class TestM3ed:
     def test_an_unknown_emotion_is_named(self, release: Path) -> None:
         path = release / "annotation.json"
         path.write_text(path.read_text(encoding="utf-8").replace('"Fear"', '"Feer"'), encoding="utf-8")
-        with pytest.raises(CorpusError, match=r"^unknown emotion 'Feer', the nearest is 'fear'"):
+        with pytest.raises(
+            CorpusError, match=r"annotation\.json: unknown emotion 'Feer', the nearest is 'fear'"
+        ):
             read_corpus("m3ed", release)
 
 

@@ -8,6 +8,7 @@ F is fear in one corpus and happiness in another, so a corpus that uses them has
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 from mmer.errors import CorpusError
 
@@ -45,8 +46,12 @@ _UNDECIDED = {"xxx", "no agreement", "unknown", ""}
 _CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in (name, *aliases)}
 
 
-def canonical(label: str) -> str | None:
+def canonical(label: str, source: Path | None = None) -> str | None:
     """Return the canonical name of an emotion, or None for a label that means that raters did not agree.
+
+    Args:
+        label: the label of a corpus.
+        source: the file that has it, for the error.
 
     >>> canonical("Anger"), canonical("exc"), canonical("xxx")
     ('angry', 'excited', None)
@@ -58,8 +63,9 @@ def canonical(label: str) -> str | None:
     if key in _UNDECIDED:
         return None
     if key not in _CANONICAL:
+        where = f"{source}: " if source else ""
         raise CorpusError(
-            f"unknown emotion {label!r}{nearest(key, _CANONICAL)}; known are {', '.join(ALIASES)}"
+            f"{where}unknown emotion {label!r}{nearest(key, _CANONICAL)}; known are {', '.join(ALIASES)}"
         )
     return _CANONICAL[key]
 

@@ -199,5 +199,5 @@ def test_no_meld(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no column Emotion; found Utterance, Speaker"):
         read_meld(tmp_path)
     (tmp_path / "dev_sent_emo.csv").write_text(HEADER + row(0, 0).replace("joy", "joi"))
-    with pytest.raises(CorpusError, match="unknown emotion 'joi', the nearest is 'joy'"):
+    with pytest.raises(CorpusError, match=r"dev_sent_emo\.csv: unknown emotion 'joi', the nearest is 'joy'"):
         read_meld(tmp_path)

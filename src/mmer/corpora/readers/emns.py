@@ -43,7 +43,8 @@ def read_emns(root: str | os.PathLike[str], *, progress: Progress | None = None)
         CorpusError: no `metadata.csv`, one that cannot be read, or no recording.
     """
     hint = "give the folder of EMNS, which holds metadata.csv and cleaned_webm"
-    table = read_rows(find_file(root, ["metadata.csv"], hint), _COLUMNS, separator="|")
+    path = find_file(root, ["metadata.csv"], hint)
+    table = read_rows(path, _COLUMNS, separator="|")
     rows: list[Row] = []
     unfinished: dict[str, str] = {}
     for row in table:
@@ -56,7 +57,7 @@ def read_emns(root: str | os.PathLike[str], *, progress: Progress | None = None)
                 "utterance_id": recording.stem,
                 "audio_path": recording.name,
                 "transcript": row["utterance"].strip(),
-                "emotion": canonical(row["emotion"]),
+                "emotion": canonical(row["emotion"], path),
                 "speaker": row["user_id"],
                 "gender": row["gender"].lower(),
                 "language": "en",

@@ -55,7 +55,7 @@ def read_emozionalmente(root: str | os.PathLike[str], *, progress: Progress | No
                 "utterance_id": name.removesuffix(".wav"),
                 "audio_path": name,
                 "transcript": sample["sentence"].strip(),
-                "emotion": canonical(sample["emotion_expressed"]),
+                "emotion": canonical(sample["emotion_expressed"], path),
                 "speaker": sample["actor"],
                 "split": splits.get(name),
                 "gender": _GENDERS.get(user.get("gender", "").lower()),

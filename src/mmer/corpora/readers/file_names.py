@@ -151,7 +151,7 @@ def _row(name: str, grammar: Grammar, utterance: str, path: Path, groups: Mappin
         "utterance_id": utterance,
         "audio_path": str(path),
         "transcript": _transcript(grammar, groups),
-        "emotion": grammar.emotions[label] if label in grammar.emotions else canonical(label),
+        "emotion": grammar.emotions[label] if label in grammar.emotions else canonical(label, path),
         "speaker": speaker,
         "fold": grammar.folds.get(speaker or ""),
         "gender": gender or grammar.genders.get(speaker or ""),

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmer.corpora.corpus import Corpus, Progress, listing
@@ -55,7 +56,8 @@ def read_m3ed(root: str | os.PathLike[str], *, progress: Progress | None = None)
     try:
         annotation = json.loads(path.read_bytes())
         rows = [
-            _row(series, dialogue, scene["SpeakerInfo"], name, utterance) | {"split": splits.get(series)}
+            _row(path, series, dialogue, scene["SpeakerInfo"], name, utterance)
+            | {"split": splits.get(series)}
             for series, scenes in annotation.items()
             for dialogue, scene in scenes.items()
             for name, utterance in scene["Dialog"].items()
@@ -81,7 +83,12 @@ def read_m3ed(root: str | os.PathLike[str], *, progress: Progress | None = None)
 
 
 def _row(
-    series: str, dialogue: str, speakers: Mapping[str, Any], name: str, utterance: Mapping[str, Any]
+    path: Path,
+    series: str,
+    dialogue: str,
+    speakers: Mapping[str, Any],
+    name: str,
+    utterance: Mapping[str, Any],
 ) -> Row:
     emotions, speaker = utterance["EmoAnnotation"], speakers.get(utterance["Speaker"], {})
     given = {str(n): emotions.get(f"EmoAnnotator{n}") for n in (1, 2, 3)}
@@ -90,7 +97,7 @@ def _row(
         "utterance_id": name,
         "audio_path": f"{utterance['Speaker']}_{name}.wav",
         "transcript": utterance["Text"].strip(),
-        "emotion": canonical(emotions["final_main_emo"]),
+        "emotion": canonical(emotions["final_main_emo"], path),
         "speaker": f"{series}_{speaker['Name']}" if speaker.get("Name") else None,
         "gender": speaker["Gender"].lower() if speaker.get("Gender") else None,
         "language": "zh",

@@ -91,7 +91,7 @@ def _read_split(path: Path, name: str) -> list[Row]:
                 "utterance_id": f"{dialogue}_utt{row['Utterance_ID']}",
                 "audio_path": None,
                 "transcript": row["Utterance"].strip(),
-                "emotion": canonical(row["Emotion"]),
+                "emotion": canonical(row["Emotion"], path),
                 "speaker": row["Speaker"].strip(),
                 "split": SPLITS[name][0],
                 "language": "en",

@@ -72,7 +72,7 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
                     "start": start,
                     "end": end,
                     "transcript": item["text"].strip(),
-                    "emotion": canonical(item["style"]),
+                    "emotion": canonical(item["style"], path),
                     "speaker": "pavoque",
                     "gender": "male",
                     "language": "de",

@@ -47,7 +47,7 @@ def read_resd(root: str | os.PathLike[str], *, progress: Progress | None = None)
                     "utterance_id": recording.stem,
                     "audio_path": recording.name,
                     "transcript": row.get("text"),
-                    "emotion": canonical(row["emotion"]),
+                    "emotion": canonical(row["emotion"], path),
                     "split": split,
                     "language": "ru",
                     "original_emotion": row["emotion"],
