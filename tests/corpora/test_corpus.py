@@ -253,6 +253,9 @@ class TestAudioFolder:
             CorpusError, match="no column file_name with the path of each audio file; found path, label"
         ):
             Corpus.read(tmp_path)
+        (tmp_path / "metadata.csv").write_text("file_name,label\na.wav,sad\n,sad\n")
+        with pytest.raises(CorpusError, match=r"metadata\.csv: file_name is empty in row 2; fill it in"):
+            Corpus.read(tmp_path)
 
     @pytest.mark.parametrize("name", ["metadata.csv", "labels.csv"])
     def test_the_table_alone_is_read_as_its_folder_is(self, tmp_path: Path, name: str) -> None:

@@ -100,6 +100,8 @@ def utterances_of_files(table: pd.DataFrame, file: Path, folder: Path) -> pd.Dat
     for row, name in enumerate(table["file_name"], 1):
         if not is_null(name) and not isinstance(name, str):
             raise CorpusError(f"{file}: file_name is {brief(name)} in row {row}; it must be text")
+        if (is_null(name) or not name) and "utterance_id" not in table:
+            raise CorpusError(f"{file}: file_name is empty in row {row}; fill it in, or remove the row")
     names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
     tops = [name.parts[0] if name and name.parts else "" for name in names]
     if "split" not in table and all(map(split_of, tops)):
