@@ -9,6 +9,7 @@ import pytest
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.formats.kaldi import write_kaldi
+from mmer.corpora.protocol.splits import groups_of
 from mmer.corpora.tables import united
 from mmer.errors import CorpusError
 from mmer.text.names import tidy
@@ -66,6 +67,16 @@ def test_columns_of_several_tables() -> None:
         "b": [True, None],
         "c": [pytest.approx(float("nan"), nan_ok=True)] * 2,
     }
+
+
+def test_groups_of_a_column_of_ones_own_have_the_names_that_the_table_gives(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "file_name,room,indoors,age\na.wav,1.1,true,30\nb.wav,1.10,false,30\nc.wav,2,true,\n"
+    )
+    read = Corpus.read(tmp_path / "a.csv")
+    assert groups_of(read, "room").tolist() == ["1.1", "1.10", "2"]
+    assert groups_of(read, "indoors").tolist() == ["true", "false", "true"]
+    assert groups_of(read, "age").tolist() == ["30", "30", None]
 
 
 def test_halves_of_characters_in_json_lines(tmp_path: Path) -> None:

@@ -176,8 +176,9 @@ def typed(values: list[str | None]) -> pd.Series:
             numbers.append(int(value))
         else:
             return pd.Series(values, dtype=object)
+    merged = len(set(numbers)) < len(set(values))  # 1.1 and 1.10 are two names
     long = any(isinstance(number, int) and abs(number) > 2**53 for number in numbers)
-    if not known or (long and any(isinstance(number, float) for number in numbers)):
+    if not known or merged or (long and any(isinstance(number, float) for number in numbers)):
         return pd.Series(values, dtype=object)
     return _column(numbers)
 

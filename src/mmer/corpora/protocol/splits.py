@@ -198,6 +198,8 @@ def _group_name(value: Any) -> str | None:
     """Name the group of a value; integers that became floats because of a missing value are integers."""
     if is_null(value):
         return None
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"  # as the tables write it
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
