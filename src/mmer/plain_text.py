@@ -5,6 +5,9 @@ import os
 import re
 from typing import Any
 
+RIGHT_TO_LEFT = re.compile("[{0}](?:[{0}\\s]*[{0}])?".format("\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"))
+"""Words written from right to left, as in Arabic and Hebrew."""
+
 _COUNTABLE = {"speaker", "session", "dialogue", "fold"}
 """Columns whose plural is known."""
 

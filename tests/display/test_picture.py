@@ -60,9 +60,13 @@ def without_fonts_for(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
         ("an overwhelmed-speaker", 1, "an…"),
         ("overwhelmed-speaker 😀", 1, "overwhelmed…"),
         ("overwhelmedspeaker of the", 2, "overwhelmeds\npeaker of…"),
+        ("غضب شديد", 1, "غضب شديد"),
+        ("غضب 13%", 1, "\u200eغضب\u200e 13%"),
     ],
 )
-def test_a_label_that_is_cut_keeps_its_beginning(name: str, lines: int, label: str) -> None:
+def test_a_label_that_is_cut_keeps_its_beginning_and_numbers_their_place(
+    name: str, lines: int, label: str
+) -> None:
     assert Picture().label(name, 12, lines) == label
 
 

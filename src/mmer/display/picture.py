@@ -26,7 +26,7 @@ from matplotlib.typing import ColorType
 from rich.cells import cell_len
 
 from mmer.files.writing import writing
-from mmer.plain_text import one_line, shown
+from mmer.plain_text import RIGHT_TO_LEFT, one_line, shown
 
 INK, FAINT = "#1f2933", "#c3cbd3"
 """Colors of text and of background elements."""
@@ -56,6 +56,8 @@ class Picture(Figure):
         """Give a name as it will be drawn, in at most `lines` lines of at most `width` characters."""
         plain, _, without = _plain_text(text, FontProperties(), spelled=True)
         self.replaced |= without
+        if not RIGHT_TO_LEFT.fullmatch(plain):  # so that the words and numbers beside keep their places
+            plain = RIGHT_TO_LEFT.sub("\u200e\\g<0>\u200e", plain)
         wrapped = textwrap.wrap(plain, width, max_lines=lines, placeholder="…")
         if wrapped and wrapped[-1] == "…":  # the next word is longer than a line
             begun = textwrap.wrap(plain, width)[len(wrapped) - 1]

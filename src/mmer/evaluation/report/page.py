@@ -41,13 +41,12 @@ from mmer.evaluation.verdict import chance_of
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writable, write_text
-from mmer.plain_text import counted
+from mmer.plain_text import RIGHT_TO_LEFT, counted
 
 PAGE = "report.html"
 MAPPED = 500
 """Largest number of utterances on the embedding map."""
 
-_RIGHT_TO_LEFT = re.compile("[{0}](?:[{0}\\s]*[{0}])?".format("\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"))
 _FEW = 50  # smallest number of utterances for t-SNE; fewer are projected on principal components
 
 
@@ -112,7 +111,7 @@ def write_report(
 
 def _isolated(value: Any) -> Any:
     """Isolate what is written from right to left in a text, so that the numbers beside it stay where they are."""
-    return _RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", value) if type(value) is str else value  # no markup
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", value) if type(value) is str else value  # no markup
 
 
 def _content(run: Run, audio: bool, console: Console) -> tuple[dict[str, object], list[ReportTable]]:
