@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import processes
@@ -32,6 +33,20 @@ def test_the_size_of_the_command_line() -> None:
     found = dict(commands())
     assert len(found) == 28
     assert sum(len(options(command)) for command in found.values()) <= 119
+
+
+def test_a_package_that_is_not_installed_is_named_in_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = typer.Typer(cls=spelling.Commands, callback=lambda: None)
+    group.command("train")(lambda: import_module("no_such_package.part"))
+    monkeypatch.setattr(sys, "argv", ["mmer", "train"])
+    with pytest.raises(SystemExit, match="2"):
+        group()
+    assert capfd.readouterr().err == (
+        "mmer: this command needs the package no_such_package, which is not installed; install mmer with all that it "
+        "requires, without --no-deps\n"
+    )
 
 
 def test_ctrl_c_while_python_imports_and_while_it_ends(tmp_path: Path) -> None:

@@ -185,6 +185,16 @@ def _one_line_errors(ctx: Any = None) -> Iterator[None]:
         _abandon_output()
         _tell_failure(f"{name}: this name is not UTF-8, which is needed here; rename that file or folder")
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "mmer").partition(".")[0]
+        if debug or package == "mmer":
+            raise
+        _abandon_output()
+        _tell_failure(
+            f"this command needs the package {package}, which is not installed; install mmer with all that it "
+            "requires, without --no-deps"
+        )
+        sys.exit(2)
     except Exception as error:
         if debug or not is_out_of_memory(error):
             raise
