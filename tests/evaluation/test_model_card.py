@@ -64,6 +64,20 @@ def test_figures_and_metadata(copy: Path) -> None:
     EmotionRecognizer.from_pretrained(copy / "model")
 
 
+@pytest.mark.parametrize(
+    ("fusion", "given"),
+    [
+        ("speech", '"clip.wav"'),
+        ("text", 'transcript="what is said"'),
+        ("mmer", '"clip.wav", transcript="what is said"'),
+    ],
+)
+def test_the_example_gives_what_the_model_takes(copy: Path, fusion: str, given: str) -> None:
+    recipe = copy / "recipe.yaml"
+    recipe.write_text(re.sub(r"(?m)^  fusion: \w+", f"  fusion: {fusion}", recipe.read_text()))
+    assert f"print(recognizer({given}).probabilities)" in write_model_card(copy).read_text()
+
+
 def test_licenses_of_corpora(copy: Path) -> None:
     table = pd.read_parquet(copy / "corpus.parquet")
     names = ["nemo" if n % 2 else "mine" for n in range(len(table))]

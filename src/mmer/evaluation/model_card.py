@@ -23,6 +23,7 @@ from mmer.recipe.schema import Recipe
 MARKER = "take this line away, and it is not written over"
 """Part of the marker of generated cards, which may be overwritten; earlier versions wrote it too."""
 _SIDES = {"speech": "from sound", "text": "from words"}
+_EXAMPLES = {"speech": '"clip.wav"', "text": 'transcript="what is said"'}
 
 
 def write_model_card(run: str | os.PathLike[str]) -> Path:
@@ -76,6 +77,7 @@ def model_card(run: Run, calibration: Calibration | None, sound: OutOfDistributi
         warnings=warnings(run, named=False),
         max_duration=f"{run.recipe.data.max_duration:g}",
         needs=_needs(run.recipe),
+        example=_EXAMPLES.get(run.recipe.model.fusion, '"clip.wav", transcript="what is said"'),
         splits=tables.splits(run).markdown(),
         corpora=_corpora(run),
         protocol=protocol(run, named=False),
@@ -120,7 +122,7 @@ def adapted_card(
         "adapted_card.md.jinja",
         base=valid(base),
         labels=labels,
-        example='"clip.wav"' if listens else 'transcript="what is said"',
+        example=_EXAMPLES["speech" if listens else "text"],
         utterances=utterances,
         speakers=speakers,
         steps=steps,
