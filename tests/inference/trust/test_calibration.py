@@ -231,7 +231,7 @@ def test_what_abstention_refuses():
         MMERError, match=r"coverage needs a model folder with calibration\.json; make it: calib"
     ):
         Abstention(None, coverage=0.9)
-    with pytest.raises(MMERError, match="by_class says for what the coverage holds; give it too"):
+    with pytest.raises(MMERError, match="by_class requires coverage, for example"):
         Abstention(None, by_class=True)
 
 

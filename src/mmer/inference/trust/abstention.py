@@ -48,8 +48,9 @@ class Abstention:
         elif self.by_class:
             raise MMERError(
                 Parameter("by_class"),
-                " says for what the coverage holds; give it too, as ",
-                Parameter("coverage", 0.9),
+                " requires ",
+                Parameter("coverage"),
+                ", for example 0.9",
             )
 
     def __call__(self, prediction: Prediction) -> Prediction:
