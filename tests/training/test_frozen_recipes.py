@@ -42,7 +42,9 @@ def test_a_frozen_recipe_trains_answers_and_reports(
     run = train(shortened(name), tmp_path / "run", console=told)
     text = told.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     assert re.search("the speech encoder is frozen", text)
-    assert ("second views draw from 1 changed copies" in text) == (name != "probe")
+    assert ("second views draw from changed copies of each clip (augment.speech.variants=1)" in text) == (
+        name != "probe"
+    )
     metrics = RunMetrics.read(run.folder / "metrics.json")
     weights = metrics.layer_weights["speech"]
     assert set(metrics.layer_weights) == {"speech"}

@@ -34,7 +34,7 @@ def export_model(
         ),
     ] = False,
 ) -> None:
-    """Export a model as ONNX, or pack it into one file with checksums; every command accepts either."""
+    """Export a model as ONNX, or pack it into one file with checksums; either predicts like the model."""
     with objects_that_stay():
         from mmer.inference.backends.bundle import SUFFIX, write_bundle
         from mmer.inference.backends.export import export_onnx

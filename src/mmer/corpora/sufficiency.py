@@ -68,8 +68,8 @@ def _of_words(table: pd.DataFrame, emotions: list[str]) -> list[str]:
     if float((kinds > len(emotions) / 2).mean()) < SAME_WORDS:
         return []
     return [
-        "the same sentences are said in most emotions, so that words cannot tell the emotions apart: figures are those "
-        "of the voice"
+        "the same sentences are said in most emotions, so that words cannot tell the emotions apart, only the "
+        "voice can"
     ]
 
 

@@ -14,7 +14,7 @@ works on the logit of a figure, so that an interval stays between 0 and 1:
 
 The bootstrap-t is too wide with four to six speakers, because few different resamples exist; Student's t is too wide
 where a few speakers have most utterances. `benchmarks/interval_coverage.py` measures the coverage of the intervals;
-`docs/statistics.md` has the table.
+`docs/results.md` has the table.
 """
 
 from collections.abc import Sequence

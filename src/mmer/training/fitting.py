@@ -254,7 +254,7 @@ def _variants_told(recipe: Recipe) -> str:
         return told
     if recipe.changes_second_sound:
         return (
-            f"{told}; second views draw from {variants} changed copies of each clip (augment.speech.variants)"
+            f"{told}; second views draw from changed copies of each clip (augment.speech.variants={variants})"
         )
     if variants == 0:
         return f"{told}; second views sound like the clips, since augment.speech.variants is 0"
