@@ -1,6 +1,8 @@
 """Model folders in transformers' own hands: Auto classes and `pipeline`."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -81,3 +83,9 @@ def test_pipeline_knows_the_speakers_of_the_folder(clips: Sequence[str], tmp_pat
     }
     assert found == answers["known"]
     assert found != answers["unknown"]
+
+
+def test_a_program_needs_no_other_import() -> None:
+    program = "from mmer import EmotionRecognitionPipeline; from transformers import AutoConfig"
+    program += "; AutoConfig.for_model('mmer')"
+    subprocess.run([sys.executable, "-c", program], check=True)

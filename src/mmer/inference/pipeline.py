@@ -11,6 +11,7 @@ from typing import Any
 from transformers import AutoModelForAudioClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+import mmer.model  # noqa: F401  transformers then knows the classes of model folders
 from mmer.errors import MMERError
 from mmer.inference.inputs import Utterance, as_utterance
 from mmer.inference.prediction import Prediction
