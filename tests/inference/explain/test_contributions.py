@@ -22,9 +22,9 @@ def moments(**drops: float) -> list[Moment]:
 def test_the_voice_in_a_span_and_no_words() -> None:
     told = sentence(ANSWER, QUIET, moments(at5=0.4, at6=0.9, at7=0.5, at11=0.3), [], 1.4, 0.03)
     assert told == (
-        "angry (62%) rather than sad (28%), mainly because of the voice (+1.40 log-odds), while the words hardly "
-        "mattered (+0.03); the sound counts most in 1.5-2.0 s (up to -0.90 where it is blank); no word moves the "
-        "answer by more than 0.04."
+        "Answer: angry (62%) rather than sad (28%), mainly because of the voice (+1.40 log-odds), while the words "
+        "hardly mattered (+0.03); the sound counts most in 1.5-2.0 s (up to -0.90 where it is blank); no word "
+        "moves the answer by more than 0.04."
     )
 
 
@@ -53,9 +53,9 @@ def test_the_voice_as_a_whole() -> None:
     ]
     told = sentence(ANSWER, [], moments(at5=0.9), traits, 1.4, None)
     assert told == (
-        "angry (62%) rather than sad (28%), because of the voice (+1.40 log-odds); the loudness of the voice counts "
-        "most (-1.10 where it is average); its pitch speaks against it (+0.30 where it is average); the sound counts "
-        "most in 1.2-1.5 s (up to -0.90 where it is blank)."
+        "Answer: angry (62%) rather than sad (28%), because of the voice (+1.40 log-odds); the loudness of the voice "
+        "counts most (-1.10 where it is average); its pitch speaks against it (+0.30 where it is average); the sound "
+        "counts most in 1.2-1.5 s (up to -0.90 where it is blank)."
     )
     assert "pitch" not in sentence(ANSWER, [], EVEN, traits[1:], 1.4, None)
     assert "its" not in sentence(ANSWER, [], EVEN, traits[3:], 1.4, None)
@@ -93,7 +93,7 @@ def test_one_side_alone() -> None:
     assert "word" not in heard
     read = sentence(ANSWER, [Word("day", 0.3, 0.3)], [], [], None, 0.3)
     assert read == (
-        "angry (62%) rather than sad (28%), because of the words (+0.30 log-odds); the word “day” counts most "
+        "Answer: angry (62%) rather than sad (28%), because of the words (+0.30 log-odds); the word “day” counts most "
         "(-0.30 without it)."
     )
 

@@ -339,7 +339,7 @@ def test_files(
     assert told["counterfactuals"]["other words, same voice"]["transcript"] == "I never said that!"
     assert len(told["alignment"]["to_frames"]) == len(told["alignment"]["tokens"])
     assert "waveform" not in told
-    assert told["sentence"].startswith(told["prediction"]["label"])
+    assert told["sentence"].startswith(f"Answer: {told['prediction']['label']} (")
     assert sum(told["alignment"]["special"]) == 2
     assert run(capfd, monkeypatch, [*asked, "-o", tmp_path / "why.png"]).code == 0
     assert Image.open(tmp_path / "why.png").width >= 800

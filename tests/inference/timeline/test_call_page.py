@@ -152,6 +152,7 @@ def test_a_page_that_one_comes_back_to_is_new(
     assert page.locator(":checked").count() == page.get_by_role("checkbox").count() == 3
 
 
+@in_a_browser
 def test_a_file_that_is_another_recording_or_cannot_be_played_is_told(
     open_page: Open, found: Timeline, call: Path, tmp_path: Path
 ) -> None:

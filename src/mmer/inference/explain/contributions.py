@@ -75,7 +75,7 @@ def sentence(
         words, moments, traits, sound_share, text_share: see `mmer.inference.explain.explanation.Explanation`.
     """
     (label, probability), *others = prediction.ranking
-    lead = f"{label} ({probability:.0%})"
+    lead = f"Answer: {label} ({probability:.0%})"
     if others:
         lead += f" rather than {others[0][0]} ({others[0][1]:.0%})"
     shares = {"voice": sound_share, "words": text_share}
