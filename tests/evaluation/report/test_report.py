@@ -213,6 +213,7 @@ def test_long_names_and_those_from_right_to_left_leave_the_figures_in_place(reco
     assert f'<th scope="row" class="long">{long}</th>' in page
     assert '<th scope="row">cleo</th>' in page
     assert '<th scope="row">\u2068غضب شديد\u2069</th>' in page
+    assert "%2C" not in page  # as the folder of the fold is called
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page is not tried in a browser")

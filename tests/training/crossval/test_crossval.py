@@ -122,8 +122,8 @@ def resumed(recipe: Recipe, killed: tuple[Path, str, dict[str, int]]) -> tuple[C
 def test_a_killed_fold_is_reported_after_the_others_finished(killed: tuple[Path, str, dict[str, int]]):
     out, errors, written = killed
     lines = errors.strip().splitlines()
-    assert lines[-2] == "fold b%2F2 failed: killed by SIGKILL; the same command goes on from its last epoch"
-    assert lines[-1].startswith("mmer: 1 of 2 folds failed (b%2F2); the others are kept in ")
+    assert lines[-2] == "fold b/2 failed: killed by SIGKILL; the same command goes on from its last epoch"
+    assert lines[-1].startswith("mmer: 1 of 2 folds failed (b/2); the others are kept in ")
     assert "fold a trained (" in errors
     assert "Traceback" not in errors
     assert list(written) == [str(out / "folds" / "a" / "model" / "model.safetensors")]
@@ -304,9 +304,11 @@ def test_folder_of_a_cross_validation_is_complete(recipe: Recipe, resumed: tuple
     folds = Folds.read(folder / "folds.json")
     assert {name: fold.test for name, fold in folds.folds.items()} == {"a": ("a",), "b%2F2": ("b/2",)}
     console = quiet()
-    again = cross_validate(recipe, folder, console=console)
+    again = cross_validate(recipe, folder, ["a", "b/2"], console=console)
     assert again.metrics == resumed[0].metrics
     assert "fold a trained" not in printed(console)
+    assert "b/2" in printed(console)
+    assert set(read_run(folder).runs) == {"a", "b/2"}
 
 
 def test_interrupted_folds_end_and_can_be_taken_up(recipe: Recipe, tmp_path: Path):
@@ -320,7 +322,7 @@ def test_interrupted_folds_end_and_can_be_taken_up(recipe: Recipe, tmp_path: Pat
     assert told.startswith("mmer: interrupted: 0 of 2 folds are trained in ")
     assert not any(child.is_running() for child in children)
     assert not (tmp_path / "run" / "folds" / "b%2F2" / "log.txt").exists()
-    with pytest.raises(RecipeError, match="no fold 'c'; the folds are a, b%2F2"):
+    with pytest.raises(RecipeError, match="no fold 'c'; the folds are a, b/2"):
         cross_validate(recipe, tmp_path / "run", ["c"], console=quiet())
 
 

@@ -4,11 +4,11 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
@@ -224,6 +224,16 @@ def quoted(name: str, *, hashed: bool = False) -> str:
         return made
     digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     return f"{made.encode()[:_KEPT].decode(errors='ignore')}%-{digest}"  # a shorter name has no %-
+
+
+def shown_folds(names: Iterable[str]) -> dict[str, str]:
+    """Call folds like their groups, of whose names `quoted` made theirs; or as they are, where two would be alike.
+
+    >>> shown_folds(["a%2Fb", "c"])
+    {'a%2Fb': 'a/b', 'c': 'c'}
+    """
+    shown = {name: unquote(name.partition("%-")[0]) for name in names}
+    return shown if len(set(shown.values())) == len(shown) else {name: name for name in shown}
 
 
 def _sha256(content: Any) -> str:

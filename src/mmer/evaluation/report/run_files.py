@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
-from mmer.corpora.protocol.folds import Folds
+from mmer.corpora.protocol.folds import Folds, shown_folds
 from mmer.corpora.protocol.splits import shared_speakers
 from mmer.corpora.sufficiency import shortcomings
 from mmer.errors import Function, MMERError
@@ -123,7 +123,7 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     known = corpus.table.set_index("utterance_id")[["transcript", "gender", "session"]]
     rows = rows.drop(columns=known.columns, errors="ignore").join(known, on="utterance_id")
     answered = rows.dropna(subset=["predicted"]).reset_index(drop=True)
-    return Run(
+    read = Run(
         folder=folder,
         recipe=load_run_recipe(folder),
         metrics=metrics,
@@ -138,6 +138,26 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         runs={name: folder / "folds" / name for name in metrics.folds}
         if isinstance(metrics, CrossValidationMetrics)
         else {name_of(folder): folder},
+    )
+    return read if read.folds is None else _with_shown_folds(read, shown_folds(read.folds.folds))
+
+
+def _with_shown_folds(run: Run, shown: Mapping[str, str]) -> Run:
+    """Call the folds of a cross-validation by the names that a reader knows; see `shown_folds`."""
+    assert run.folds is not None
+    assert isinstance(run.metrics, CrossValidationMetrics)
+    table, predictions = run.corpus.table, run.predictions
+    return replace(
+        run,
+        metrics=replace(
+            run.metrics,
+            folds={shown[name]: figures for name, figures in run.metrics.folds.items()},
+            missing=[shown[name] for name in run.metrics.missing],
+        ),
+        corpus=Corpus(table.assign(fold=table["fold"].map(shown)), source=run.corpus.source),
+        folds=replace(run.folds, folds={shown[name]: fold for name, fold in run.folds.folds.items()}),
+        predictions=predictions.assign(fold=predictions["fold"].map(shown)),
+        runs={shown[name]: folder for name, folder in run.runs.items()},
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mmer.corpora.labels import nearest
+from mmer.corpora.protocol.folds import shown_folds
 from mmer.display.terminal import messages, tell
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.report.run_files import read_run, verdict
@@ -84,11 +85,12 @@ def cross_validate(
     check_output_folder(out)
     folder = Path(out).resolve()
     made = open_folds(folder, recipe, console, trains=True)
-    names = list(made.folds)
-    wanted = names if folds is None else list(dict.fromkeys(folds))
+    names, shown = list(made.folds), shown_folds(made.folds)
+    called = {shown[name]: name for name in names}
+    wanted = names if folds is None else list(dict.fromkeys(called.get(name, name) for name in folds))
     for name in wanted:
         if name not in made.folds:
-            raise RecipeError(f"no fold {name!r}{nearest(name, names)}; the folds are {', '.join(names)}")
+            raise RecipeError(f"no fold {name!r}{nearest(name, called)}; the folds are {', '.join(called)}")
     finished = _finished(folder, names)
     todo = [folder / "folds" / name for name in wanted if name not in finished]
     if todo:
@@ -113,9 +115,10 @@ def cross_validate(
         ):
             tell(f"tested folds: {note}", console, style="yellow")
     for name, reason in failures.items():
-        tell(f"fold {name} failed: {reason}", console, style="red")
+        tell(f"fold {shown[name]} failed: {reason}", console, style="red")
     if failures:
-        failed = f"{counted(len(failures), 'fold', of=len(todo))} failed ({', '.join(failures)})"
+        which = ", ".join(shown[name] for name in failures)
+        failed = f"{counted(len(failures), 'fold', of=len(todo))} failed ({which})"
         raise TrainingError(f"{failed}; the others are kept in {folder}, and the same command tries again")
     return CrossValidation(folder, metrics)
 

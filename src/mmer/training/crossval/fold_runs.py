@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from mmer.corpora.protocol.folds import shown_folds
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
 from mmer.plain_text import counted
@@ -109,6 +110,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
         KeyboardInterrupt: the user interrupts; what is trained is saved.
     """
     waiting, running, failures = list(folders), dict[str, _FoldRun](), dict[str, str]()
+    shown = shown_folds(folder.name for folder in folders)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     total, ended = done + len(waiting), done
     gpus, began = visible_gpus(), time.monotonic()
@@ -124,7 +126,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
     def view() -> Group:
         lines = Table.grid(padding=(0, 2))
         for name, run in running.items():
-            lines.add_row(Text(name, style="bold"), Text(run.stage, style="dim"))
+            lines.add_row(Text(shown[name], style="bold"), Text(run.stage, style="dim"))
         return Group(overall, lines)
 
     live = Live(
@@ -148,7 +150,7 @@ def train_folds(folders: Sequence[Path], console: Console, *, jobs: int = 1, don
                     if failure:
                         failures[name] = failure
                     outcome = "failed" if failure else "trained"
-                    tell(f"fold {name} {outcome} ({ended} of {total})", console)
+                    tell(f"fold {shown[name]} {outcome} ({ended} of {total})", console)
                 share = ended + sum(run.progress for run in running.values())
                 overall.update(task, completed=share, description=f"{counted(ended, 'fold', of=total)}")
                 if not console.is_terminal and time.monotonic() - told >= INTERVAL:

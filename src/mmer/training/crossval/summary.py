@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from mmer.corpora.protocol.folds import Folds
+from mmer.corpora.protocol.folds import Folds, shown_folds
 from mmer.display.terminal import Table
 from mmer.evaluation.results import CrossValidationMetrics
 from mmer.evaluation.terminal_tables import FIGURES
@@ -24,9 +24,10 @@ def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group
     shown = {name: heading for name, heading in FIGURES.items() if name != "weighted_f1"}
     for heading in ("utterances", *shown.values()):
         table.add_column(heading, justify="right")
+    names = shown_folds(made.folds)
     for name, figures in metrics.folds.items():
         table.add_row(
-            Text(name), str(figures.utterances), *(f"{getattr(figures, each):.1%}" for each in shown)
+            Text(names[name]), str(figures.utterances), *(f"{getattr(figures, each):.1%}" for each in shown)
         )
     table.add_section()
     mean, std, pooled = metrics.mean, metrics.std, metrics.pooled
@@ -58,7 +59,8 @@ def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group
         note = f"warning: {share:.1%} of the utterances {reason}; words may be remembered, not understood"
         parts.append(Text(note, style="yellow"))
     if metrics.missing:
-        parts.append(Text(f"not trained yet: {', '.join(metrics.missing)}", style="yellow"))
+        left = ", ".join(names[name] for name in metrics.missing)
+        parts.append(Text(f"not trained yet: {left}", style="yellow"))
     files = Table.grid(padding=(0, 2))
     for name, content in CONTENT.items():
         files.add_row(f"  {name}", Text(content, style="dim"))
