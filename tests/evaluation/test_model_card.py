@@ -72,10 +72,14 @@ def test_figures_and_metadata(copy: Path) -> None:
         ("mmer", '"clip.wav", transcript="what is said"'),
     ],
 )
-def test_the_example_gives_what_the_model_takes(copy: Path, fusion: str, given: str) -> None:
+def test_the_card_says_what_the_model_takes(copy: Path, fusion: str, given: str) -> None:
     recipe = copy / "recipe.yaml"
     recipe.write_text(re.sub(r"(?m)^  fusion: \w+", f"  fusion: {fusion}", recipe.read_text()))
-    assert f"print(recognizer({given}).probabilities)" in write_model_card(copy).read_text()
+    card = write_model_card(copy).read_text()
+    assert f"print(recognizer({given}).probabilities)" in card
+    task = "text-classification" if fusion == "text" else "audio-classification"
+    assert re.findall(r"(?:pipeline_tag: |type: )([a-z]+-classification)", card) == [task, task]
+    assert ("\n- multimodal\n" in card) == (fusion == "mmer")
 
 
 def test_licenses_of_corpora(copy: Path) -> None:

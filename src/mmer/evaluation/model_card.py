@@ -22,6 +22,7 @@ from mmer.recipe.schema import Recipe
 
 MARKER = "take this line away, and it is not written over"
 """Part of the marker of generated cards, which may be overwritten; earlier versions wrote it too."""
+_TAGS = ("mmer", "speech-emotion-recognition", "emotion-recognition")
 _SIDES = {"speech": "from sound", "text": "from words"}
 _EXAMPLES = {"speech": '"clip.wav"', "text": 'transcript="what is said"'}
 
@@ -134,7 +135,7 @@ def adapted_card(
     metadata = ModelCardData(
         license="other",
         license_name="see-the-terms-of-the-base-model-and-of-the-training-data",
-        tags=["mmer", "speech-emotion-recognition", "emotion-recognition"],
+        tags=list(_TAGS),
         pipeline_tag="audio-classification" if listens else "text-classification",
     )
     return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}"))
@@ -158,9 +159,11 @@ def _metadata(run: Run, title: str) -> ModelCardData:
     figures = ("accuracy", "balanced_accuracy", "macro_f1")
     languages = sorted({str(language) for language in run.corpus.table["language"].dropna()})
     expected = run.metrics.expected if isinstance(run.metrics, RunMetrics) else None
+    fusion = run.recipe.model.fusion
+    task = "text-classification" if fusion == "text" else "audio-classification"
     results = [
         EvalResult(
-            task_type="audio-classification",
+            task_type=task,
             task_name="speech emotion recognition",
             dataset_type=corpora[0] if corpora else "own-recordings",
             dataset_name=", ".join(CATALOG[name].title if name in CATALOG else name for name in corpora)
@@ -175,9 +178,9 @@ def _metadata(run: Run, title: str) -> ModelCardData:
         language=languages or None,
         license="other",
         license_name="see-the-terms-of-the-training-data",
-        tags=["mmer", "speech-emotion-recognition", "emotion-recognition", "multimodal"],
+        tags=[*_TAGS, *([] if fusion in _SIDES else ["multimodal"])],
         metrics=["accuracy", "recall", "f1"],
-        pipeline_tag="audio-classification",
+        pipeline_tag=task,
         model_name=title,
         eval_results=results,
     )

@@ -19,7 +19,7 @@ async function meetModel() {
   const { name, labels, dimensions, listens, reads, explains, transcription, limits } = service.model;
   const who = name === "model" ? "This model" : `Model ${name}`; // a folder that is only called so, as in a container
   $("model").textContent = dimensions.length ? `${who} answers ${dimensions.map(isolated).join(", ")}: numbers, and no emotion.`
-    : `${who} knows ${labels.length} emotions: ${labels.map(isolated).join(", ")}.`;
+    : `${who} knows ${labels.length} emotion${labels.length === 1 ? "" : "s"}: ${labels.map(isolated).join(", ")}.`;
   if (dimensions.length) {
     $("question").textContent = "How would listeners rate this voice?";
     $("meaning").textContent = "A score is the number that the people who rated this model’s training recordings would have given yours.";
