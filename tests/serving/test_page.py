@@ -541,7 +541,7 @@ def test_a_service_that_was_restarted_with_another_model(
     page = open_page(service())
     page.route("**/v1/model", is_older, times=1)
     page.reload()
-    page.get_by_text("Model older knows 1 emotions: calm.").wait_for()
+    page.get_by_text("Model older knows 1 emotion: calm.").wait_for()
     page.get_by_label("Choose a recording").set_input_files(clips[0])
     page.get_by_role("button", name="Timeline of the recording").click()
     page.locator("#segments tbody tr").first.wait_for()
