@@ -40,6 +40,11 @@ _BOXES = "LastResort"  # matplotlib's font that draws a box for every character
 _logger = logging.getLogger(__name__)
 
 
+def in_order(text: str) -> str:
+    """Mark what is written from right to left, so that the words and numbers beside it keep their places."""
+    return RIGHT_TO_LEFT.sub("\u200e\\g<0>\u200e", text)
+
+
 class Picture(Figure):
     """Figure that draws no text as mathematics and no character as an empty box.
 
@@ -56,8 +61,8 @@ class Picture(Figure):
         """Give a name as it will be drawn, in at most `lines` lines of at most `width` characters."""
         plain, _, without = _plain_text(text, FontProperties(), spelled=True)
         self.replaced |= without
-        if not RIGHT_TO_LEFT.fullmatch(plain):  # so that the words and numbers beside keep their places
-            plain = RIGHT_TO_LEFT.sub("\u200e\\g<0>\u200e", plain)
+        if not RIGHT_TO_LEFT.fullmatch(plain):
+            plain = in_order(plain)
         wrapped = textwrap.wrap(plain, width, max_lines=lines, placeholder="…")
         if wrapped and wrapped[-1] == "…":  # the next word is longer than a line
             begun = textwrap.wrap(plain, width)[len(wrapped) - 1]

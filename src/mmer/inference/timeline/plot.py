@@ -1,6 +1,5 @@
 """Plot of a timeline: waveform, answers, smoothed probabilities with their peaks and words, for each voice."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -16,7 +15,16 @@ from rich.cells import cell_len
 from scipy.optimize import isotonic_regression
 
 from mmer.corpora.emotion_colors import emotion_colors
-from mmer.display.picture import FAINT, INK, Picture, ink_on, legend_columns, legend_name, legend_widths
+from mmer.display.picture import (
+    FAINT,
+    INK,
+    Picture,
+    in_order,
+    ink_on,
+    legend_columns,
+    legend_name,
+    legend_widths,
+)
 from mmer.inference.prediction import Prediction
 from mmer.inference.timeline.curves import smoothed_curves
 from mmer.inference.timeline.segments import warning_lines
@@ -31,7 +39,6 @@ BINS = 240  # time bins that show the emotion of most of their speech where segm
 CHARACTER = 0.075  # inches per letter of the transcript
 LINES = 4  # most emotions that are drawn as lines
 _TITLE = 110  # characters in a line of the title
-_MARK = "\u200e"  # takes no room, and is written from left to right
 _LEGEND = 10  # points of the legend's text
 HEADROOM = 1.36  # top of the lines' panel, above 1, where peaks are named
 
@@ -275,7 +282,7 @@ def _mark_peaks(
         return
     peaks = sorted(peaks, key=lambda each: each[1].start + each[1].end)
     texts = [
-        f"{_before_numbers(names[label])} {peak.probability:.0%} at {_clock(round(peak.start))}"
+        f"{in_order(shortened(names[label], 16))} {peak.probability:.0%} at {_clock(round(peak.start))}"
         for label, peak in peaks
     ]
     widths = np.array([(0.068 * cell_len(text) + 0.1) / WIDTH * duration for text in texts])
@@ -296,15 +303,8 @@ def _shares(segments: Sequence[Prediction], names: Mapping[str, str], duration: 
     for each in summarize(segments, list(names), duration)[0].main(LINES):
         low, high = each.share_low, each.share_high
         between = "" if low is None or high is None else f" ({100 * low:.0f} – {high:.0%})"
-        told.append(f"{_before_numbers(names[each.label])} {each.share or 0:.0%}{between}")
+        told.append(f"{in_order(shortened(names[each.label], 16))} {each.share or 0:.0%}{between}")
     return "   ".join(told)
-
-
-def _before_numbers(name: str) -> str:
-    """Cut a name, and enclose one written from right to left in marks, so that the numbers keep their direction."""
-    name = shortened(name, 16)
-    turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in name)
-    return f"{_MARK}{name}{_MARK}" if turned else name
 
 
 def _are_many(segments: Sequence[Prediction], duration: float) -> bool:
