@@ -784,6 +784,8 @@ def test_refit_trains_on_training_and_validation_as_far_as_validation_chose(
         f"best epoch {epochs} of 3, chosen on validation by accuracy (WA), trained anew with validation"
         in told
     )
+    learned = Corpus.read(run.folder / "corpus.parquet").table.query("split != 'test'")["speaker"].nunique()
+    assert f"Record more speakers: training had {learned}" in told
     held = {path.name for path in run.folder.iterdir()} - {LOCK}
     assert held == set(CONTENT)
     assert not list(run.folder.rglob("optimizer.pt"))

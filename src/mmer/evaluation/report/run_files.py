@@ -170,7 +170,8 @@ def verdict(run: Run) -> Verdict:
     if metrics.system is None:
         table = run.corpus.table
         if isinstance(metrics, RunMetrics):
-            speakers = table["speaker"][table["split"] == "train"].nunique()
+            learned = ("train", "validation") if metrics.refit else ("train",)
+            speakers = table["speaker"][table["split"].isin(learned)].nunique()
             rising = metrics.selection != "last" and metrics.kept_epoch == metrics.epochs
             training = Training(run.recipe, speakers, metrics.train, rising, metrics.epochs)
         else:
@@ -200,7 +201,8 @@ def _fewest_speakers(run: Run) -> int:
     for name, fold in folds.folds.items():
         others = table[table["fold"] != name]
         validates = others[folds.validation_group or folds.group].isin(fold.validation)
-        counts.append(others["speaker"][~validates].nunique())
+        learned = others if run.recipe.protocol.refit else others[~validates]
+        counts.append(learned["speaker"].nunique())
     return min(counts)
 
 
