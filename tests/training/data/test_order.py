@@ -31,6 +31,54 @@ def test_an_order_is_a_permutation_that_changes_with_epoch_and_seed(order: Order
     assert list(sampler(order, seed=1)) != first
 
 
+@pytest.mark.parametrize("order", ["shuffled", "by_length"])
+def test_emotions_of_odd_numbers_add_nothing(order: Order) -> None:
+    made = EpochSampler(
+        order,
+        emotions=["a", "a", "a", "b", "c"],
+        speakers=[None] * 5,
+        lengths=[3, 1, 2, 5, 4],
+        batch_size=2,
+        seed=0,
+    )
+    assert len(made) == 5
+    assert sorted(made) == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("order", "drawn"),
+    [
+        ("shuffled", [2, 1, 3, 0, 4, 5]),
+        ("by_length", [3, 1, 2, 0, 4, 5]),
+        ("balanced", [1, 5, 0, 4, 3, 1, 4, 2]),
+    ],
+)
+def test_an_order_stays_that_of_recorded_runs(order: Order, drawn: list[int]) -> None:
+    made = EpochSampler(
+        order,
+        emotions=["sad", "angry"] * 3,
+        speakers=["A", "A", "B", "B", "A", "B"],
+        lengths=[3, 1, 2, 6, 5, 4],
+        batch_size=2,
+        seed=3,
+    )
+    made.set_epoch(2)
+    assert list(made) == drawn
+
+
+def test_a_balanced_order_depends_on_nothing_but_the_alphabetical_order_of_the_emotions() -> None:
+    emotions = [chr(ord("a") + number) for number in range(26)] * 2  # a set of them has an order by chance
+    drawn = [
+        list(
+            EpochSampler(
+                "balanced", emotions=names, speakers=[None] * 52, lengths=[1] * 52, batch_size=4, seed=0
+            )
+        )
+        for names in (emotions, [f"{name}{name}" for name in emotions])
+    ]
+    assert drawn[0] == drawn[1]
+
+
 def test_order_by_length_saves_padding() -> None:
     lengths = torch.randint(10, 100, (256,), generator=torch.Generator().manual_seed(0)).tolist()
 
