@@ -65,6 +65,11 @@ def test_layers_learn_the_slower_the_lower_they_are() -> None:
     assert len({rate for rate, _ in found.values()}) == 6  # 1e-3, 5e-4, 2.5e-4; 4e-4, 2e-4, 1e-4
 
 
+def test_the_rate_of_what_is_no_encoder_is_logged_where_an_encoder_learns_faster() -> None:
+    found = rates({"text_learning_rate": 1e-2}, text_train="full")  # it checks the first group
+    assert found["text_encoder.model.embeddings.word_embeddings.weight"] == (1e-2, 0.1)
+
+
 def test_weights_of_lora_learn_at_the_rate_of_their_encoder() -> None:
     lora = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
     found = rates({"text_learning_rate": 3e-4, "layer_decay": 0.5}, text_train="lora", lora=lora)
