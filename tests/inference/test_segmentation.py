@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -159,14 +159,17 @@ def test_a_cut_goes_through_the_clearest_pause() -> None:
     st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.4, 0.45, 0.6, 1.0]), st.integers(1, 30)), max_size=20),
     st.floats(1.0, 5.0),
     st.floats(0.05, 1.0),
+    st.integers(0, 511),
 )
+@example([(1.0, 24), (0.0, 1)], 1.0, 0.5, 500)  # too long at the end, in the middle of a frame
 def test_segments_are_in_order_within_bounds_and_hold_all_long_speech(
-    runs: list[tuple[float, int]], longest: float, pause: float
+    runs: list[tuple[float, int]], longest: float, pause: float, missing: int
 ) -> None:
     probabilities = [value for value, frames in runs for _ in range(frames)]
     finder = Told(probabilities, longest=longest, pause=pause)
-    segments = [*finder.feed(np.zeros(512 * len(probabilities), np.float32)), *finder.finish()]
-    length = len(probabilities) / 31.25
+    samples = np.zeros(max(512 * len(probabilities) - missing, 0), np.float32)
+    segments = [*finder.feed(samples), *finder.finish()]
+    length = len(samples) / RATE
     for start, end in segments:
         assert 0 <= start < end <= length + 1e-9
         assert end - start <= longest + 1e-9
@@ -175,7 +178,7 @@ def test_segments_are_in_order_within_bounds_and_hold_all_long_speech(
     at = 0
     for value, frames in runs:
         if value >= 0.5 and frames / 31.25 > SHORTEST:
-            first, last = at / 31.25, (at + frames) / 31.25
+            first, last = at / 31.25, min((at + frames) / 31.25, length)
             held = sum(max(0.0, min(end, last) - max(start, first)) for start, end in segments)
             assert held == pytest.approx(last - first)
         at += frames

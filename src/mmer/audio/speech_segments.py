@@ -96,7 +96,8 @@ class SpeechFinder:
         if len(self._rest):
             last = np.pad(self._rest, (0, FRAME - len(self._rest)))
             for probability in self._probabilities(last[None]):
-                yield from self._judge(probability)
+                for start, end in self._judge(probability):
+                    yield start, min(end, length)
         if self._speech:
             end = length if self._quiet is None else self._quiet / SECOND
             yield from self._end(end, limit=length)
