@@ -146,6 +146,8 @@ def test_thresholds_by_hand():
     assert set(thresholds(scores, 0.8).values()) == {0.7}
     assert set(thresholds(scores, 0.9).values()) == {0.9}
     assert set(thresholds(scores, 0.95).values()) == {1.0}
+    many = {"sad": [place / 180 for place in range(1, 180)]}
+    assert thresholds(many, 0.55) == {"sad": 99 / 180}  # in floating point, 180 times 0.55 is above 99
     assert thresholds(scores, 0.5, by_class=True) == {"angry": 0.2, "happy": 0.3, "neutral": 1.0, "sad": 0.5}
     answer = {"angry": 0.65, "happy": 0.05, "neutral": 0.0, "sad": 0.3}
     assert label_set(answer, scores, 0.8) == ["angry", "sad"]
