@@ -90,12 +90,12 @@ class SpeakerPrior:
             warnings.simplefilter("ignore", RuntimeWarning)
             average = np.nan_to_num(np.nanmean(means, axis=0))
             clips_needed = np.full_like(average, MOST_CLIPS)
-            if len(means) > 1 and within:
+            if within:
                 spread = np.nanmean(within, axis=0)
                 # The means of few clips differ by chance; this part is no difference between speakers.
                 between = np.nanvar(means, axis=0, ddof=1) - spread * np.mean(1 / np.array(counts))
                 ratio = np.where(between > 0, spread / np.maximum(between, 1e-12), MOST_CLIPS)
-                clips_needed = np.clip(np.nan_to_num(ratio, nan=MOST_CLIPS), 0.0, MOST_CLIPS)
+                clips_needed = np.minimum(ratio, MOST_CLIPS)
             if functionals:
                 between_clips = np.nanmean(within, axis=0) if within else np.nanvar(means, axis=0)
                 variance = np.nan_to_num(between_clips[0, -functionals:]) + SMALLEST_VARIANCE
