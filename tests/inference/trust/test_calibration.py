@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -116,6 +117,7 @@ def test_what_is_written_is_read(folder: Path):
     ("change", "told"),
     [
         ({"weights": "0" * 64}, "was fitted to other weights than model.safetensors beside it; fit it again"),
+        ({"labels": LABELS[::-1]}, "is for the emotions sad, neutral, happy, angry, the model knows angry"),
         ({"labels": ["a", "b", "c", "d"]}, "is for the emotions a, b, c, d, the model knows angry, happy"),
         (
             {"labels": ["a\nb", "c", "d", "e"]},
@@ -138,6 +140,73 @@ def test_a_calibration_of_something_else_is_refused(folder: Path, change: dict, 
     assert told in str(error.value)
     assert "\n" not in str(error.value)
     assert EmotionRecognizer.from_pretrained(folder, "cpu", calibrated=False).calibration is None
+
+
+GOOD = (
+    Calibrator(),
+    temperature(0.5),
+    Calibrator("vector", {"weight": [1.0, -2.0], "bias": [0.0, 3.0]}),
+    Calibrator("isotonic", {"x": [[0.0, 0.5, 0.5], [0.2]], "y": [[0.1, 0.1, 0.9], [0.3]]}),
+)
+BAD = (
+    Calibrator("platt", {}),
+    Calibrator("none", {"temperature": 1.0}),
+    Calibrator("temperature", {"weight": 1.0}),
+    *(temperature(value) for value in (0.0, -1.0, float("nan"))),
+    Calibrator("temperature", {"temperature": [1.0, 2.0]}),
+    Calibrator("vector", {"weight": [1.0] * 3, "bias": [0.0] * 3}),
+    Calibrator("vector", {"weight": [1.0, 1.0], "bias": [0.0, float("inf")]}),
+    Calibrator("isotonic", {"x": [[0.0, 1.0]], "y": [[0.1, 0.9]]}),
+    Calibrator("isotonic", {"x": [[0.0, 1.0]] * 3, "y": [[0.1, 0.9]] * 3}),
+    Calibrator("isotonic", {"x": [[0.0, 1.0], [1.0, 0.0]], "y": [[0.1, 0.9]] * 2}),
+    Calibrator("isotonic", {"x": [[0.0, 1.0]] * 2, "y": [[0.1, 0.9], [0.9, 0.1]]}),
+    Calibrator("isotonic", {"x": [[0.0, 1.0]] * 2, "y": [[0.1, 0.9], [0.0, 0.1]]}),
+    Calibrator("isotonic", {"x": [[0.0, 1.0], []], "y": [[0.1, 0.9], []]}),
+)
+
+
+def test_functions_for_two_emotions_and_damaged_ones():
+    for calibrator in GOOD:
+        calibrator.check(2)
+    for calibrator in BAD:
+        with pytest.raises(ValueError, match=" "):
+            calibrator.check(2)
+    scores = {label: [0.5] for label in (*LABELS[:3], "bored")}
+    with pytest.raises(ValueError, match="scores are of angry, happy, neutral, bored, not of every emotion"):
+        calibration(both=condition(Calibrator(), scores)).check()
+    with pytest.raises(ValueError, match="no condition 'sound'"):
+        calibration(sound=condition(Calibrator())).check()
+
+
+def test_probabilities_of_zero_and_extreme_functions():
+    forgets = Calibrator("vector", {"weight": [0.0, 0.0], "bias": [2000.0, 2000.0]})
+    np.testing.assert_allclose(forgets(np.array([[0.0, 1.0]])), [[0.5, 0.5]])
+    sure = temperature(1e-3)(np.array([[0.5, 0.5], [0.4, 0.6]]))
+    np.testing.assert_allclose(sure, [[0.5, 0.5], [0, 1]], atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "models.json", "pytorch_model.bin", "model.pt"])
+def test_a_calibration_holds_for_the_very_weights(name: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(b"1")
+    before = weights_hash(tmp_path)
+    (tmp_path / name).write_bytes(b"2")
+    assert weights_hash(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("index", "part"),
+    [
+        ("model.safetensors.index.json", "model-00002-of-00002.safetensors"),
+        ("pytorch_model.bin.index.json", "pytorch_model-00002-of-00002.bin"),
+    ],
+)
+def test_a_calibration_holds_for_the_very_weights_in_parts(index: str, part: str, tmp_path: Path):
+    (tmp_path / index).write_text("{}")
+    (tmp_path / part.replace("00002-of", "00001-of")).write_bytes(b"1")
+    (tmp_path / part).write_bytes(b"1")
+    before = weights_hash(tmp_path)
+    (tmp_path / part).write_bytes(b"2")
+    assert weights_hash(tmp_path) != before
 
 
 def test_thresholds_by_hand():
@@ -219,9 +288,12 @@ def test_label_sets_and_notes_are_those_of_the_calibration():
     alone = "confidences are not calibrated; calibrate the model before relying on them"
     assert Abstention(None, min_confidence=0.5).notes == [alone]
     assert Abstention(None).notes == []
-    heard = Abstention(calibration(speech=condition(Calibrator(), scores)), coverage=0.9)(answer)
-    assert heard.label_set is None
-    assert heard.warnings == ["no label set: nothing was calibrated for answers from both modalities"]
+    of_speech = calibration(speech=condition(Calibrator(), scores))
+    clipped = replace(answer, warnings=["clipped"])
+    heard = Abstention(of_speech, min_confidence=0.5, coverage=0.9)(clipped)
+    assert (heard.label_set, heard.abstained) == (None, True)
+    missing = "no label set: nothing was calibrated for answers from both modalities"
+    assert heard.warnings == ["clipped", missing]
 
 
 def test_what_abstention_refuses():
