@@ -35,7 +35,7 @@ def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[T
     target_lengths = valid.sum(dim=1)
     repeats = (valid[:, 1:] & (targets[:, 1:] == targets[:, :-1])).sum(dim=1)
     present = target_lengths > 0
-    infinite = present & (target_lengths + repeats > frame_counts)
+    infinite = target_lengths + repeats > frame_counts
     log_probabilities = full_precision(logits).log_softmax(dim=-1).transpose(0, 1)
     losses = F.ctc_loss(
         log_probabilities,
