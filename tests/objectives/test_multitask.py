@@ -94,3 +94,29 @@ def test_autocast_changes_no_objective(formulation: Literal["paper", "official"]
     assert set(found) == {"cross_entropy", "supervised_contrastive", "augmented_contrastive"}
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "computed"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)]
+)
+def test_half_precision_is_computed_in_float32_and_double_precision_stays(
+    given: torch.dtype, computed: torch.dtype
+) -> None:
+    """All but the losses of `ctc_losses`, which are of that precision already."""
+    exact = {
+        name: each.to(given).to(computed) if each.is_floating_point() else each
+        for name, each in inputs().items()
+    }
+    rounded = {name: exact[name].to(given) for name in ("logits", "embeddings", "augmented_embeddings")}
+    config = model_config(**WEIGHTS, class_weights=[1.0, 2.0, 0.5, 3.0])
+    _, found, _ = multitask_loss(config, {**exact, **rounded})
+    _, expected, _ = multitask_loss(config, exact)
+    assert {each.dtype for each in found.values()} == {computed}
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_an_objective_whose_weight_is_zero_is_left_out() -> None:
+    summary = {name: each for name, each in inputs().items() if not name.startswith("augmented")}
+    config = model_config(**{**WEIGHTS, "supervised_contrastive_weight": 0.0})
+    _, found, _ = multitask_loss(config, summary)
+    assert set(found) == {"cross_entropy", "ctc"}
