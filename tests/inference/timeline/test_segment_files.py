@@ -246,6 +246,20 @@ def test_subtitles_with_the_other_mark(tmp_path: Path) -> None:
         read_segments(lost, "a.wav")
 
 
+@pytest.mark.parametrize("words", ["From A --> B", "Well,\nfrom A --> B\n--> C", "From\nA\n --> 12:30"])
+def test_arrows_in_the_words_of_subtitles(tmp_path: Path, words: str) -> None:
+    vtt = f"WEBVTT\n\n00:01.000 --> 00:02.000\n{words}\n\nlast\n00:03.000 --> 00:04.000\nNo\n"
+    srt = f"1\n00:00:01,000 --> 00:00:02,000\n{words}\n\n2\n00:00:03,000 --> 00:00:04,000\nNo\n"
+    for path in (written(tmp_path, "a.vtt", vtt), written(tmp_path, "a.srt", srt)):
+        assert read_segments(path, "a.wav") == [
+            Segment(1.0, 2.0, transcript=" ".join(words.split())),
+            Segment(3.0, 4.0, transcript="No"),
+        ]
+    damaged = srt.replace("00:00:03,000", "later")
+    with pytest.raises(MMERError, match=r"b\.srt, line \d+: .* are no times of a subtitle"):
+        read_segments(written(tmp_path, "b.srt", damaged), "a.wav")
+
+
 def test_tables_of_segments(tmp_path: Path) -> None:
     path = written(tmp_path, "a.csv", " Start;END;Speaker;transcript\n0,5;1,25; anna\u00a0;1,5\n;;;\n")
     assert read_segments(path, "a.wav") == [Segment(0.5, 1.25, "mix", "anna", "1,5")]

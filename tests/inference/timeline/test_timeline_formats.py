@@ -5,11 +5,13 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import av
 import pytest
 import srt
 import webvtt
+from av.subtitles.subtitle import AssSubtitle
 from hypothesis import example, given
 from hypothesis import strategies as st
 from praatio import textgrid
@@ -89,6 +91,26 @@ def test_webvtt(tmp_path: Path) -> None:
     assert failed.text == "no answer: too long"
     words = read_segments(tmp_path / "out.vtt", "call.wav")[0].transcript
     assert words == 'sad 75% zażółć "gęślą" <b> & --> jaźń'
+
+
+def test_arrows_in_subtitles(tmp_path: Path) -> None:
+    said = ["go --> there", "--> x", "12", "00:00:01,000 --> 00:00:02,000 hi"]
+    asked = [segment(i, i + 1, speaker="a --> b", transcript=words) for i, words in enumerate(said)]
+    timeline = replace(EXAMPLE, segments=asked)
+    path = write(tmp_path, "vtt", timeline)
+    assert [(s.speaker, s.transcript) for s in read_segments(path, "call.wav")] == [
+        ("a --> b", f"sad 75% {words}") for words in said
+    ]
+    path = write(tmp_path, "srt", timeline)
+    expected = [f"a --> b: sad 75%\n{words}" for words in [*said[:3], "00:00:01,000 -> 00:00:02,000 hi"]]
+    assert [each.content for each in srt.parse(path.read_text(encoding="utf-8"))] == expected
+    assert [each.text for each in webvtt.from_srt(str(path))] == expected
+    assert [s.transcript for s in read_segments(path, "call.wav")] == [
+        words.replace("\n", " ") for words in expected
+    ]
+    with av.open(str(path)) as file:
+        read = [each for packet in file.demux() if packet.size for each in packet.decode()]
+    assert [cast(AssSubtitle, each).dialogue.decode() for each in read] == expected
 
 
 TIERS = {

@@ -164,14 +164,20 @@ def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segmen
 
     is_srt = path.suffix.lower() == ".srt"
     lines = path.read_text(encoding="utf-8-sig").split("\n")
-    times = [number for number, line in enumerate(lines) if "-->" in line]
-    for number in times:
-        if not _CUE_TIMES.match(lines[number]):
-            raise MMERError(f"{path}, line {number + 1}: {brief(lines[number])} are no times of a subtitle")
-        lines[number] = re.sub(r"(?<=:\d\d),(?=\d)", ".", lines[number])
+    count = 0
+    for number, line in enumerate(lines):
+        if "-->" not in line:
+            continue
+        if CUE_TIMES.match(line):
+            count += 1
+            lines[number] = re.sub(r"(?<=:\d\d),(?=\d)", ".", line)
+        elif _times_belong(lines[max(number - 2, 0) : number]):
+            raise MMERError(f"{path}, line {number + 1}: {brief(line)} are no times of a subtitle")
+        elif not is_srt:  # WebVTT has no bare arrow in words
+            lines[number] = line.replace("-->", "--&gt;")
     captions = webvtt.from_buffer(StringIO("\n".join(lines)), "srt" if is_srt else "vtt")
-    if len(captions) != len(times):
-        found = f"{len(captions)} of its {len(times)} subtitles can be read"
+    if len(captions) != count:
+        found = f"{len(captions)} of its {count} subtitles can be read"
         raise MMERError(
             f"{path}: {found}; each needs its times on a line of their own, and an empty line before it"
         )
@@ -183,8 +189,15 @@ def _read_subtitles(path: Path, recording: str, tiers: list[str]) -> list[Segmen
     return segments
 
 
+def _times_belong(above: list[str]) -> bool:
+    """Whether the times of a subtitle are expected below these two lines, rather than its words."""
+    before, last = ["", "", *above][-2:]
+    follows_number = not last.strip() or last.strip().isdigit()
+    return follows_number or (not before.strip() and "-->" not in last)
+
+
 _CUE_TIME = r"(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}"
-_CUE_TIMES = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}")
+CUE_TIMES = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}")
 _READERS: dict[str, tuple[str, Callable[[Path, str, list[str]], list[Segment]]]] = {
     ".rttm": ("RTTM", _read_rttm),
     ".textgrid": ("TextGrid", _read_textgrid),

@@ -10,7 +10,7 @@ from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.files.writing import check_output_file
 from mmer.inference.prediction import Prediction
-from mmer.inference.timeline.input_segments import rttm_name
+from mmer.inference.timeline.input_segments import CUE_TIMES, rttm_name
 from mmer.inference.timeline.plot import PICTURES
 from mmer.inference.timeline.segments import voice
 from mmer.plain_text import shown, valid
@@ -122,8 +122,13 @@ def _write_srt(segments: Sequence[Prediction], path: Path) -> None:
     for number, (start, end, who, lines) in enumerate(_captions(segments, str), 1):
         times = f"{_clock(start, ',')} --> {_clock(end, ',')}"
         first = f"{_on_one_line(who)}: {lines[0]}" if who else lines[0]
-        blocks.append("\n".join([str(number), times, first, *lines[1:]]) + "\n")
+        blocks.append("\n".join([str(number), times, *map(_no_times, [first, *lines[1:]])]) + "\n")
     path.write_text("\n".join(blocks), encoding="utf-8", newline="\n")
+
+
+def _no_times(line: str) -> str:
+    """Keep words from being read as the times of a subtitle; SubRip has no way to escape them."""
+    return line.replace("-->", "->") if CUE_TIMES.match(line) else line
 
 
 def _write_vtt(segments: Sequence[Prediction], path: Path) -> None:
