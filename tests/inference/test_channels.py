@@ -98,6 +98,8 @@ def test_a_transcript_of_all_channels_is_not_read_in_each(
     refused = mmer("predict", model_folder, tmp_path / "corpus.parquet", "--channel", "each")
     assert refused.code == 2
     assert refused.err.startswith("mmer: u#left: its transcript is of all channels together")
+    one = mmer("predict", model_folder, tmp_path / "a.wav", "--channel", "each", "--transcript", "hello")
+    assert one.err.startswith(f"mmer: {tmp_path / 'a.wav'}#left: its transcript is of all channels together")
     answered = mmer(
         "predict", model_folder, tmp_path / "corpus.parquet", "--channel", "each", "--transcription", "none"
     )

@@ -83,6 +83,10 @@ def test_every_output_has_them(folder: Path, recording: Path, tmp_path: Path) ->
         assert table["label"].isna().all()
         found = table[[f"dimension_{name}" for name in NAMES]].iloc[0]
         assert found.tolist() == pytest.approx(list(values.values()))
+    for option in ("--min-confidence", "--coverage"):
+        refused = run(app, ["predict", str(folder), str(recording), option, "0.9"])
+        told = f"{option} is about the probabilities of emotions, and this model answers {', '.join(NAMES)}"
+        assert told in refused.output
     shown = run(app, ["predict", str(folder), str(recording), "--format", "table"])
     assert f"arousal {values['arousal']:.2f}, dominance" in shown.output
     scored = run(app, ["score", str(folder), str(recording.parent), "-o", str(tmp_path / "scored")])

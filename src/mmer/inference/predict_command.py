@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,32 +67,33 @@ def predict_paths(
     Raises:
         MMERError: the model or the inputs cannot be found, `out` cannot be written or comes with a format, there is
             one transcript and several recordings or channels, or neither; or, when all is written, a recording is
-            too long for one answer.
+            too long for one answer; or `min_confidence` or `coverage` is given to a model of dimensions.
     """
     check_format(format, out)
     console = messages()
     found = collect_inputs(paths, partial(tell, console=console))
-    utterances = in_channels(found, channel)
     if not paths:
         if transcript is None:
             raise MMERError(
                 "nothing to answer; name recordings, or give what is said with ", Parameter("transcript")
             )
-        utterances = [Utterance(None, utterance_id="transcript")]
+        found = [Utterance(None, utterance_id="transcript")]
     if transcript is not None:
-        if len(utterances) != 1:
+        if len(found) != 1:
             raise MMERError(
                 Parameter("transcript"),
-                f" belongs to one recording and {len(utterances)} were given; "
+                f" belongs to one recording and {len(found)} were given; "
                 "put the transcripts of several into a corpus table",
             )
-        utterances = [replace(utterances[0], transcript=transcript)]
+        found = [replace(found[0], transcript=transcript)]
+    utterances = in_channels(found, channel)
     if channel == "each" and transcription == "given":
         _check_transcripts(utterances)
     if one_speaker:
         utterances = [replace(utterance, speaker="the one speaker") for utterance in utterances]
     check_output(out, [model, *_files(paths, utterances)])
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
+    _check_confidence(recognizer, {"min_confidence": min_confidence, "coverage": coverage})
     if one_speaker and not recognizer.processor.per_speaker:
         tell(f"mmer: {SPEAKER_NOT_USED}", console)
     if transcript is not None and not recognizer.processor.uses_text:
@@ -148,6 +149,17 @@ def _check_transcripts(utterances: Sequence[Utterance]) -> None:
                 " or whisper:NAME, or ",
                 Parameter("channel", "left"),
                 " or right",
+            )
+
+
+def _check_confidence(recognizer: EmotionRecognizer, asked: Mapping[str, float | None]) -> None:
+    """Refuse what asks about the probabilities of emotions, for a model that answers dimensions."""
+    for name, value in asked.items():
+        if value is not None and recognizer.dimensions:
+            raise MMERError(
+                Parameter(name),
+                f" is about the probabilities of emotions, and this model answers {', '.join(recognizer.dimensions)}; "
+                "leave it out",
             )
 
 

@@ -188,7 +188,8 @@ class TestGiven:
         self, recognizer: EmotionRecognizer, call: Path
     ) -> None:
         with pytest.raises(
-            MMERError, match="a given segment at 1 s is of channel mix; with channel='each' it must"
+            MMERError,
+            match=r"segment at 1 s is of channel mix; .* one of left, right, which RTTM or .* the mix$",
         ):
             timeline(recognizer, call, segments=[Segment(1.0, 2.0)], channel="each")
 
@@ -427,6 +428,8 @@ class TestCommand:
             ),
             (["{call}", "--channel", "3"], "has no channel 3, it has 2"),
             (["{call}", "--segments", "x.srt"], "x.srt: no such file of segments"),
+            (["{call}", "--tier", "anna"], "--tier is of a TextGrid; give one with --segments"),
+            (["{call}", "--tier", "anna", "--segments", "x.csv"], "--tier is of a TextGrid"),
         ],
     )
     def test_what_a_user_can_get_wrong(

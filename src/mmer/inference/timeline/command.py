@@ -69,12 +69,14 @@ def timeline_of(
 
     Raises:
         MMERError: the model, the recording or the segments cannot be read, a file cannot be written, there is a file
-            and a format, or something is given that only one recording or only several can have.
+            and a format, or something is given that only one recording, only several or only a TextGrid can have.
     """
     if embed_audio and ".html" not in {*(path.suffix.lower() for path in out), *map(str.lower, each)}:
         raise MMERError(Parameter("embed_audio"), " is for a page; ask for a .html file")
     check_seconds(pause, "pause")
     check_seconds(smoothing, "smoothing")
+    if tiers and (segments is None or segments.suffix.lower() != ".textgrid"):
+        raise MMERError(Parameter("tier"), " is of a TextGrid; give one with ", Parameter("segments"))
     asked = None if speakers is None else check_speakers(speakers, one_speaker)
     if names_several(source):
         write = partial(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmer.audio.checks import check_seconds
 from mmer.audio.load import channel_names, probe
 from mmer.audio.speech_segments import PAUSE, Segment, SpeechFinder
-from mmer.errors import MMERError, Parameter
+from mmer.errors import MMERError
 from mmer.files.writing import csv_text, writing
 from mmer.inference.inputs import NamedBytes, Utterance, contents
 from mmer.inference.notebook import image, player, table
@@ -323,8 +323,8 @@ def _in_their_channels(
     for segment in given:
         if segment.channel not in channels:
             raise MMERError(
-                f"{recording}: a given segment at {segment.start:g} s is of channel {segment.channel}; with ",
-                Parameter("channel", "each"),
-                f" it must be one of {', '.join(channels)}: use RTTM, or a CSV table with a column channel",
+                f"{recording}: a given segment at {segment.start:g} s is of channel {segment.channel}; to answer "
+                f"each channel by itself, it must be of one of {', '.join(channels)}, which RTTM or a CSV file of "
+                "segments can say; otherwise ask for one channel, or for the mix"
             )
     return given
