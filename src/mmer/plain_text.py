@@ -93,6 +93,15 @@ def counted(number: int, what: str, verb: str = "", verb_of_many: str = "", *, o
     return " ".join(filter(None, (amount, noun, verb if number == 1 else verb_of_many)))
 
 
+def points(difference: float) -> str:
+    """Write a difference of shares in percentage points.
+
+    >>> points(0.4375 - 0.4), f"{100 * (0.4375 - 0.4):+.1f}"
+    ('+3.8', '+3.7')
+    """
+    return f"{100 * round(difference, 9):+z.1f}"  # without what the subtraction of binary numbers leaves
+
+
 def named_groups(column: str, number: int | None = None, which: str = "") -> str:
     """Name the groups of a column: `3 speakers`, `3 other speakers`, or `3 values of 'batch'` of a user's column."""
     noun, of = (column, "") if column in _COUNTABLE else ("value", f" of {column!r}")

@@ -34,7 +34,7 @@ from mmer.evaluation.intervals import (
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.terminal_tables import FIGURES as HEADINGS
 from mmer.evaluation.training_overlap import overlap, overlap_note
-from mmer.plain_text import counted, named_groups
+from mmer.plain_text import counted, named_groups, points
 from mmer.runs.result_file import ResultFile
 from mmer.studentized import FEWEST, Floats, studentize
 
@@ -330,8 +330,7 @@ def _comparison_tables(comparison: Comparison, width: int) -> list[RenderableTyp
         if each.note:
             notes.append(each.note)
         between = _between(each.low, each.high, "{:+z.1f}")
-        points = f"{100 * each.difference:+z.1f}"
-        against.add_row(each.run, points, between, _p(each.p_value), _p(each.p_holm))
+        against.add_row(each.run, points(each.difference), between, _p(each.p_value), _p(each.p_holm))
         counts = (str(each.better), str(each.worse))
         utterances.add_row(each.run, *counts, _p(each.mcnemar), _p(each.mcnemar_holm))
     if comparison.left_out:

@@ -155,7 +155,8 @@ def weighted_figure(
 def weight_of(margins: Floats, figure: str, labels: Sequence[str]) -> Floats:
     """Return the (clusters,) shares of clusters in a figure, adding up to 1, from the margins of `cluster_margins`."""
     true = margins[:, 0].sum(axis=0)
-    share = _class_shares(true, true > 0, figure, labels)
+    weight = _class_weights(true, true > 0, figure, labels)
+    share = weight / weight.sum()
     return (margins[:, 0] * np.divide(share, true, out=np.zeros_like(true), where=true > 0)).sum(axis=1)
 
 
@@ -179,8 +180,10 @@ def figure_of(margins: Floats, figure: str, labels: Sequence[str]) -> tuple[Floa
     present = total > 0
     total = np.where(present, total, 1.0)
     merit = factor * right / total
-    share = _class_shares(true, present, figure, labels)
-    value = (share * merit).sum(axis=-1)
+    weight = _class_weights(true, present, figure, labels)
+    weights = weight.sum(axis=-1, keepdims=True)
+    share = weight / weights
+    value = (weight * factor * right / total).sum(axis=-1) / weights[..., 0]  # no sum of rounded shares
     by_total = -share * merit / total
     by_true = by_total
     if figure in _WEIGHTED:
@@ -189,12 +192,12 @@ def figure_of(margins: Floats, figure: str, labels: Sequence[str]) -> tuple[Floa
     return value, np.stack([by_true, by_predicted, factor * share / total], axis=-2)
 
 
-def _class_shares(true: Floats, present: NDArray[np.bool_], figure: str, labels: Sequence[str]) -> Floats:
-    """Return the share of each class in a figure, (..., classes)."""
+def _class_weights(true: Floats, present: NDArray[np.bool_], figure: str, labels: Sequence[str]) -> Floats:
+    """Return the weight of each class in a figure, (..., classes)."""
     if figure in _WEIGHTED:
-        return true / true.sum(axis=-1, keepdims=True)
+        return true
     if figure in FIGURES:
-        return present / present.sum(axis=-1, keepdims=True)
+        return present.astype(float)
     asked = np.array([figure == f"recall_{label}" for label in labels])
     return np.where(present[..., asked], asked.astype(float), np.nan)
 

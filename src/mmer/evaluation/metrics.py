@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from mmer.errors import MMERError
+from mmer.evaluation.intervals import FIGURES, figure_of
 from mmer.plain_text import counted
 
 ALSO_CALLED = {
@@ -75,12 +74,9 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequ
         label: float(hit / total) if total else None
         for label, hit, total in zip(labels, right, present, strict=True)
     }
-    undefined: dict[str, Any] = {"zero_division": 0}
+    margins = np.stack([present, counts.sum(axis=0), right]).astype(float)
     return Metrics(
-        accuracy=float(right.sum() / present.sum()),
-        balanced_accuracy=float(np.mean([share for share in recall.values() if share is not None])),
-        macro_f1=float(f1_score(truth, predicted, average="macro", **undefined)),
-        weighted_f1=float(f1_score(truth, predicted, average="weighted", **undefined)),
+        **{name: float(figure_of(margins, name, labels)[0]) for name in FIGURES},
         recall=recall,
         confusion_matrix=counts.tolist(),
         labels=labels,

@@ -8,6 +8,7 @@ from mmer.display.terminal import Table
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.results import ChosenEpoch, SelectionBias
 from mmer.evaluation.terminal_tables import FIGURES
+from mmer.plain_text import points
 
 JUDGED = ("accuracy", "balanced_accuracy")
 
@@ -54,8 +55,8 @@ def bias_table(bias: SelectionBias) -> Table:
         ("optimism in points", bias.difference),
     ):
         epoch = "" if chosen.epoch is None else f" ({chosen.epoch})"
-        form = "{:+z.1f}" if chosen is bias.difference else "{:.1f}%"
-        table.add_row(called + epoch, *(form.format(100 * getattr(chosen, name)) for name in JUDGED))
+        form = points if chosen is bias.difference else "{:.1%}".format
+        table.add_row(called + epoch, *(form(getattr(chosen, name)) for name in JUDGED))
     return table
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from mmer.corpora.audit.leaks import BrokenView, SameRecording
 from mmer.display.terminal import CountTable, Table
 from mmer.files.writing import Paths, writable
-from mmer.plain_text import counted, shown
+from mmer.plain_text import counted, points, shown
 from mmer.runs.result_file import ResultFile
 
 OVERLAPS = {
@@ -245,7 +245,7 @@ def _judge(figures: AuditFigures, audit: Audit) -> list[str]:
         sentences.append(
             f"the emotion most frequent for the same words in training is right for {figures.lookup_accuracy:.1%} "
             f"of these, the most frequent of all for {figures.majority_accuracy:.1%}: knowing the words by heart is "
-            f"worth {100 * figures.lookup_gain:+z.1f} points of accuracy"
+            f"worth {points(figures.lookup_gain)} points of accuracy"
         )
     if figures.copy_overlap:
         sentences.append(

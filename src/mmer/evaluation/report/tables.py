@@ -17,7 +17,7 @@ from mmer.evaluation.report.run_files import Run
 from mmer.evaluation.results import RunMetrics, SelectionBias
 from mmer.evaluation.slices import SMALLEST, slices
 from mmer.evaluation.terminal_tables import FIGURES
-from mmer.plain_text import shown
+from mmer.plain_text import points, shown
 
 MISTAKES = 12
 """Largest number of mistakes listed, the most confident first."""
@@ -241,7 +241,7 @@ def selection_bias(bias: SelectionBias) -> ReportTable:
         ]
         for words, chosen in said.items()
     ]
-    rows.append(["optimism, points", *(f"{100 * getattr(bias.difference, name):+z.1f}" for name in names)])
+    rows.append(["optimism, points", *(points(getattr(bias.difference, name)) for name in names)])
     caption = (
         "Selection bias: the test figures of the epoch chosen on test and of the one chosen on validation."
     )

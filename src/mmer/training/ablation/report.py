@@ -16,6 +16,7 @@ from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import COLORS, NAMES, clean_axes
 from mmer.evaluation.report.tables import markdown_text
 from mmer.files.writing import write_text
+from mmer.plain_text import points
 from mmer.training.ablation.results import Ablation, TranscriptFigures
 
 PAPER = "The paper's figures are of IEMOCAP, another corpus: not to be compared with those beside them."
@@ -60,7 +61,7 @@ def _tables(content: Ablation) -> list[tuple[str, list[str], list[list[str]], st
     cells = []
     for row in rows.values():
         accuracy = row.accuracy
-        less = "" if full is None or accuracy is None else f"{100 * (accuracy - full):+z.1f}"
+        less = "" if full is None or accuracy is None else points(accuracy - full)
         figures = [_percent(accuracy), less, _percent(row.balanced_accuracy)]
         cells.append(
             [
@@ -239,4 +240,4 @@ def _percent(share: float | None) -> str:
 
 
 def _points(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+z.1f}"
+    return "" if share is None else points(share)
