@@ -11,6 +11,7 @@ from commands import Outcome, make_recordings
 from mmer.cli.corpus import _sources  # pyright: ignore[reportPrivateUsage]
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError
+from mmer.recipe.schema import load_recipe
 
 Command = Callable[..., Outcome]
 
@@ -45,3 +46,18 @@ def test_names_tables_and_formats_together(mmer: Command, tmp_path: Path) -> Non
     for source in (f"emodb:{tmp_path / 'emodb'}", table):
         refused = mmer("corpus", "prepare", source, "--audio", tmp_path, "-o", tmp_path / "x.csv")
         assert "its audio files are where it says" in refused.err
+
+
+def test_labels_with_an_equals_sign(mmer: Command, tmp_path: Path) -> None:
+    table, out = tmp_path / "mine.csv", tmp_path / "out.csv"
+    table.write_text("utterance_id,audio_path,emotion\n1,a.wav,a=b\n2,b.wav,a\n")
+    done = mmer("corpus", "prepare", table, "--rename", "a=b=c", "-o", out)
+    assert (
+        "note: --rename 'a=b=c' renames 'a' to 'b=c'; write a name that has an = into a .yaml, " in done.err
+    )
+    assert pd.read_csv(out)["emotion"].tolist() == ["a=b", "b=c"]
+    (tmp_path / "names.YAML").write_text("a=b: c\n")
+    done = mmer("corpus", "prepare", table, "--rename", tmp_path / "names.YAML", "-o", out)
+    assert (done.code, pd.read_csv(out)["emotion"].tolist()) == (0, ["c", "a"])
+    recipe = load_recipe("laptop", ["data.label_map={a=b: c}", "data.labels=a=b,c", "data.corpus=a=b.csv"])
+    assert (recipe.data.label_map, list(recipe.data.labels or [])) == ({"a=b": "c"}, ["a=b", "c"])

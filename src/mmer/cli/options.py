@@ -157,7 +157,8 @@ Renames = Annotated[
     typer.Option(
         "--rename",
         metavar="FROM=TO",
-        help="Rename an emotion first, or give a .yaml, .json or .csv file of such pairs; repeatable.",
+        help="Rename an emotion first, or give a .yaml, .json or .csv file of such pairs; repeatable. FROM ends at "
+        "the first =.",
     ),
 ]
 Jobs = Annotated[int, typer.Option(min=1, help="Number of folds to train in parallel.")]
@@ -213,10 +214,15 @@ def label_map(pairs: list[str] | None) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for pair in pairs or []:
         before, equals, after = pair.partition("=")
-        if Path(pair).suffix in _MAPS and (not equals or Path(pair).is_file()):
+        if Path(pair).suffix.lower() in _MAPS and (not equals or Path(pair).is_file()):
             found |= read_label_map(Path(pair))
         elif before and equals and after:
             found[before] = after
+            if "=" in after:
+                _note(
+                    f"--rename {pair!r} renames {before!r} to {after!r}; write a name that has an = into a .yaml, "
+                    ".json or .csv file"
+                )
         else:
             raise MMERError(
                 f"--rename {pair!r} is not of the form FROM=TO, such as excited=happy, nor a file"
