@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,14 @@ def test_gates_of_both_models_in_the_making(recognizer, minilm, tmp_path):
 def test_no_such_encoder(tmp_path):
     with pytest.raises(EncoderError, match=r"text encoder '.*nothing' cannot be loaded"):
         TextSimilarity(str(tmp_path / "nothing"))
+
+
+def test_a_replaced_judge_is_noticed(minilm, tmp_path):
+    text = shutil.copytree(minilm, tmp_path / "text")
+    corpus, judges = Corpus.read(_words(tmp_path)), load_judges(str(text), None)
+    make_views(corpus, tmp_path / "v", [], Perturbation(), judges=judges)
+    make_views(corpus, tmp_path / "v", [], Perturbation(), judges=judges)
+    with (text / "config.json").open("a") as file:
+        file.write("\n")
+    with pytest.raises(MMERError, match="different in the files of a model that measures views"):
+        make_views(corpus, tmp_path / "v", [], Perturbation(), judges=judges)

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,11 @@ from inference.conftest import save_model
 from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import MMERError
+from mmer.evaluation.evaluate import evaluate
 from mmer.inference import EmotionRecognizer
+from mmer.inference.archive.score import score
+from mmer.inference.embedding.embed import embed
+from mmer.inference.timeline.archive import timelines
 from mmer.inference.transcribe_corpus import transcribe
 from mmer.inference.transcription import SpeechRecognizer
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
@@ -156,6 +161,42 @@ def test_a_replaced_recording_or_model_is_heard_again(
         file.write("\n")
     transcribe(corpus, f"whisper:{model}", out, device="cpu")
     assert "heard before" not in Corpus.read(out).table["recognized"].tolist()
+
+
+def test_other_commands_notice_a_replaced_speech_recognizer(
+    corpus: Corpus, whisper: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    recognizer = shutil.copytree(whisper, tmp_path / "whisper")
+    asked: dict[str, Any] = {"transcription": f"whisper:{recognizer}", "device": "cpu", "batch_size": 1}
+    few = corpus.select(corpus.table.index < 1)
+    table = str(tmp_path / "few.csv")
+    few.write(Path(table))
+    commands: list[Callable[[], object]] = [
+        lambda: score(model_folder, table, tmp_path / "scored", **asked),
+        lambda: timelines(model_folder, table, tmp_path / "lines", **asked),
+        lambda: embed(model_folder, few, tmp_path / "e.parquet", **asked),
+    ]
+
+    def begun() -> str:
+        """The first line of the journal of an evaluation, of which another begins anew."""
+
+        def interrupt(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(model_folder, few, out=tmp_path / "judged", progress=interrupt, **asked)
+        return (tmp_path / "judged" / "predictions.part.jsonl").read_text().splitlines()[0]
+
+    for call in commands:
+        call()
+    before = begun()
+    assert begun() == before
+    with (recognizer / "generation_config.json").open("a") as file:
+        file.write("\n")
+    for call in commands:
+        with pytest.raises(MMERError, match=r"different in the speech recognizer|with these settings"):
+            call()
+    assert begun() != before
 
 
 def test_ids_with_other_line_ends_go_on_too(corpus: Corpus, whisper: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mmer.corpora.protocol.views import View, write_views
 from mmer.errors import CorpusError, MMERError, Parameter
 from mmer.files.lock import writes
 from mmer.files.writing import write_bytes
+from mmer.inference.backends.model_folder import local_hash
 from mmer.plain_text import counted
 from mmer.runs.journal import Journal
 from mmer.runs.seeds import seed_for
@@ -88,6 +89,7 @@ def make_views(
         text={text.name: text.settings} if text else {},
         gates=filters,
         judges=list(judges.names),
+        judges_sha256={name: sha256 for name in judges.names if name and (sha256 := local_hash(name))},
         views=views,
         seed=seed,
         within=within,

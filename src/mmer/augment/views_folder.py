@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmer.augment.generators.generator import Settings
@@ -27,6 +27,7 @@ class ViewsSettings(ResultFile):
         speech, text: settings of each generator, by its name.
         gates: bounds of the quality filters; earlier versions wrote them under this name.
         judges: names of the models that measure views.
+        judges_sha256: hashes of those that are folders.
         views, seed, within, every_split, language, batch_size: see `make_views`.
     """
 
@@ -41,6 +42,7 @@ class ViewsSettings(ResultFile):
     every_split: bool
     language: str | None
     batch_size: int
+    judges_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_folder(folder: Path, settings: ViewsSettings, corpus: Corpus) -> None:
@@ -54,7 +56,8 @@ def open_folder(folder: Path, settings: ViewsSettings, corpus: Corpus) -> None:
     file = folder / "settings.json"
     if file.exists():
         before = ViewsSettings.read(file, "use another folder")
-        different = differences(vars(before), vars(settings))
+        called = {"judges_sha256": "the files of a model that measures views"}
+        different = differences(vars(before), vars(settings), called)
         if has_content(folder) and (changes := content_changes(folder, corpus)):
             different = [name for name in different if name != "corpus"]
             different.append(f"what is in the corpus: {'; '.join(changes)}")

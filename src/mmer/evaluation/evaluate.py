@@ -204,6 +204,7 @@ def evaluate(
             label_map=label_map,
             transcripts=transcripts,
             transcription=transcription,
+            recognizer_sha256=recognizer.transcription.recognizer_sha256,
         )
     with KeptSound() as kept:
         speakers = recognizer.speakers_among(heard, corpus, kept)

@@ -13,7 +13,7 @@ from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
 from mmer.files.lock import only_file_writer
 from mmer.files.writing import check_output_file
-from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.backends.model_folder import local_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
 from mmer.inference.inputs import Utterance, corpus_utterances
 from mmer.inference.recognizer import EmotionRecognizer
@@ -63,7 +63,7 @@ def transcribe(
     journal = Journal(out.with_name(f"{out.name}.part.jsonl"))
     with only_file_writer(journal.path, out):
         contents = _contents(corpus)
-        source_content = model_hash(model) if os.path.isdir(model) else None
+        source_content = local_hash(model)
         heard = _kept(journal, source, source_content, contents)
         utterances = [
             utterance

@@ -13,6 +13,7 @@ from mmer.errors import EncoderError, MMERError
 from mmer.extras import import_extra
 from mmer.features.preprocessor import Preprocessor
 from mmer.files.hub import cached_model, hub_is_reachable
+from mmer.inference.backends.model_folder import local_hash
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,11 @@ class Transcription:
     def name(self) -> str:
         """Return the setting that `parse` reads, such as `whisper:openai/whisper-small`."""
         return self.kind if self.model is None else f"{self.kind}:{self.model}"
+
+    @property
+    def recognizer_sha256(self) -> str | None:
+        """Return the hash of a speech recognizer in a folder, whose files may change; None for any other source."""
+        return local_hash(self.model)
 
     @property
     def listens(self) -> bool:

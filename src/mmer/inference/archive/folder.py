@@ -22,6 +22,7 @@ from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import is_part, write_bytes
 from mmer.inference.archive.shard import SPEAKERS, parquet_bytes
 from mmer.inference.inputs import Utterance
+from mmer.inference.transcription import Transcription
 from mmer.plain_text import counted, valid
 from mmer.runs.result_file import ResultFile
 from mmer.runs.resume import differences, refuse_other
@@ -49,6 +50,7 @@ class Manifest(ResultFile):
         inputs_sha256: SHA-256 of the utterances.
         model, model_sha256: path and hash of the model.
         transcription, shard_rows: see `score`.
+        recognizer_sha256: see `Transcription`.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Manifest(ResultFile):
     model_sha256: str
     transcription: str
     shard_rows: int
+    recognizer_sha256: str | None = None
 
 
 class ScoreFolder:
@@ -100,7 +103,7 @@ class ScoreFolder:
         *,
         model: str,
         model_sha256: str,
-        transcription: str,
+        transcription: Transcription,
         shard_rows: int,
     ) -> None:
         """Record the request, or check it against the recorded one.
@@ -120,8 +123,9 @@ class ScoreFolder:
             inputs_sha256=asked,
             model=model,
             model_sha256=model_sha256,
-            transcription=transcription,
+            transcription=transcription.name,
             shard_rows=shard_rows,
+            recognizer_sha256=transcription.recognizer_sha256,
         )
         before = self._manifest()
         if before is None:
@@ -137,6 +141,7 @@ class ScoreFolder:
         called = {
             **dict.fromkeys(("rows", "inputs_sha256"), "the inputs"),
             "model_sha256": "the model",
+            "recognizer_sha256": "the speech recognizer",
             "transcription": (Parameter("transcription"), f" ({before.transcription} before)"),
             "shard_rows": (Parameter("shard_rows"), f" ({before.shard_rows} before)"),
         }

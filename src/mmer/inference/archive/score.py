@@ -101,7 +101,8 @@ def score(
         raise MMERError(f"no engine {engine!r}; it must be {' or '.join(ENGINES)}")
     model = model_folder(model)
     processor = read_model_processor(model)
-    Transcription.parse(transcription).check(processor)
+    words = Transcription.parse(transcription)
+    words.check(processor)
     console, folder = messages(), ScoreFolder(out)
     with folder.locked():
         utterances = _inputs(source, folder, console)
@@ -111,7 +112,7 @@ def score(
             utterances,
             model=str(model),
             model_sha256=job.model_sha256,
-            transcription=transcription,
+            transcription=words,
             shard_rows=shard_rows,
         )
         parts = {

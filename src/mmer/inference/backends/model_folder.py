@@ -266,6 +266,11 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
     return together.hexdigest()
 
 
+def local_hash(name: str | None) -> str | None:
+    """Return the `model_hash` of a model that is named by its folder; None for any other name."""
+    return model_hash(name) if name is not None and Path(name).is_dir() else None
+
+
 def model_files(folder: Path) -> dict[str, Path]:
     """List the files of a model by their names below the folder, with `/`, in sorted order.
 

@@ -139,6 +139,8 @@ def embed(
         columns = file.written_columns(source.columns)
         numbers = layers if isinstance(layers, str) else ",".join(map(str, layers))
         request = [source.identity, level, numbers, pooling or "mean", transcription, *columns]
+        if (recognizer := source.recognizer.transcription.recognizer_sha256) is not None:
+            request.append(recognizer)
         source_sha256 = hashlib.sha256(repr(request).encode()).hexdigest()
         file.check_replaced(source_sha256, os.fspath(model))
         return _Job(source, file, corpus, batch_size, source_sha256).run()

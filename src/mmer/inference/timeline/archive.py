@@ -60,6 +60,7 @@ class TimelinesSettings(ResultFile):
     Attributes:
         model_sha256: hash of the model.
         channel, one_speaker, smoothing, pause, transcription, each, embed_audio, speakers: see `timelines`.
+        recognizer_sha256: see `Transcription`.
     """
 
     model_sha256: str
@@ -71,6 +72,7 @@ class TimelinesSettings(ResultFile):
     each: Sequence[str]
     embed_audio: bool
     speakers: Speakers | None = None
+    recognizer_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def timelines(
         each=sorted(each),
         embed_audio=embed_audio,
         speakers=speakers,
+        recognizer_sha256=Transcription.parse(transcription).recognizer_sha256,
     )
     with only_writer(out, "timelines"):
         _begin(out, settings)
@@ -299,7 +302,8 @@ def _begin(out: Path, settings: TimelinesSettings) -> None:
         called: dict[str, Name] = {
             name: (Parameter(name), f" ({value} before)") for name, value in before.items()
         }
-        different = differences(before, vars(settings), called | {"model_sha256": "the model"})
+        called |= {"model_sha256": "the model", "recognizer_sha256": "the speech recognizer"}
+        different = differences(before, vars(settings), called)
         refuse_other(out, "holds timelines made in another way", different)
         return
     check_own_folder(out, "a folder of timelines", _MANIFEST)
