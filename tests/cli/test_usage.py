@@ -169,7 +169,7 @@ def test_ctrl_c_says_which_commands_go_on(
 
     monkeypatch.setattr(Corpus, "read", interrupted)
     arguments = (tmp_path, tmp_path / "corpus.csv", "--out", tmp_path / "out")
-    for command, told in (("robustness", "; the same command goes on"), ("calibrate", "")):
+    for command, told in (("robustness", "; the same command goes on"), ("evaluate", "")):
         stopped = mmer(command, *arguments)
         assert (stopped.code, stopped.err.splitlines()[-1]) == (130, f"mmer: interrupted{told}")
 

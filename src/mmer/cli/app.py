@@ -60,7 +60,18 @@ _OPTIONS = {
 """Options whose spelling differs from the name of the parameter."""
 
 _RESUMED = frozenset(
-    {"ablate", "adapt", "augment", "crossval", "embed", "robustness", "score", "train", "transcribe"}
+    {
+        "ablate",
+        "adapt",
+        "augment",
+        "calibrate",
+        "crossval",
+        "embed",
+        "robustness",
+        "score",
+        "train",
+        "transcribe",
+    }
 )
 """Commands that go on from where they were interrupted."""
 

@@ -141,7 +141,10 @@ def calibrate(
     model_labels: ModelLabels = None,
     device: Device = None,
 ) -> None:
-    """Calibrate a model's probabilities on speakers outside its training data, and weigh speech against text."""
+    """Calibrate a model's probabilities on speakers outside its training data, and weigh speech against text.
+
+    The same command again continues after an interruption.
+    """
     from mmer.corpora.corpus import Corpus
     from mmer.display.progress import counting
     from mmer.evaluation.calibration.calibrate import calibrate as calibrate_model

@@ -1,7 +1,6 @@
 """Evaluation of a trained model on a corpus."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from mmer.errors import CorpusError, MMERError
 from mmer.evaluation.annotators import judge_by_annotators, soft_labels
 from mmer.evaluation.calibration.confidence import Confidence
 from mmer.evaluation.intervals import with_intervals
+from mmer.evaluation.kept_answers import PART, answer_all, answer_journal
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.modalities import by_modality
 from mmer.evaluation.plots import plot_accuracy_by_word_errors, plot_confusion_matrix
@@ -25,7 +25,7 @@ from mmer.evaluation.transcript_conditions import TranscriptCondition, training_
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
-from mmer.files.writing import check_output_folder, writable, write_csv, write_parquet
+from mmer.files.writing import check_output_folder, write_csv, write_parquet
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder as find_model_folder
 from mmer.inference.backends.models import trained_folders
@@ -35,7 +35,6 @@ from mmer.inference.prediction import corpus_frame
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.trust.out_of_distribution import count_unlike
 from mmer.inference.trust.trained_on import TrainedOn
-from mmer.plain_text import counted
 from mmer.runs.journal import Journal
 from mmer.text.error_rates import accuracy_by_word_errors, with_word_errors
 
@@ -44,9 +43,6 @@ WRITTEN = (
     *("risk_coverage.png", "reliability.png", "accuracy_by_word_error_rate.png"),
 )
 """Files that `evaluate` may write."""
-
-_PART = "predictions.part.jsonl"
-"""The predictions until all are there: what they are of, then a row for each."""
 
 
 def predict_labeled(
@@ -75,54 +71,20 @@ def predict_labeled(
         KeyboardInterrupt: the user interrupts; with `journal`, its message says how many answers are kept.
     """
     labels, dimensions = recognizer.labels, recognizer.dimensions
-    rows = {} if journal is None else {entry["place"]: entry["row"] for entry in journal.entries()[1:]}
-    utterances, before = corpus_utterances(corpus), len(rows)
-    left = [place for place in range(len(utterances)) if place not in rows]
-    answers = recognizer.predict(
-        [utterances[place] for place in left],
+    rows = answer_all(
+        recognizer,
+        corpus_utterances(corpus),
+        lambda prediction: prediction.to_row(labels, dimensions),
+        journal=journal,
+        progress=progress,
         batch_size=batch_size,
-        progress=None if progress is None else lambda done: progress(before + done),
         speakers=speakers,
         kept=kept,
     )
-    try:
-        with nullcontext() if journal is None else journal.appending() as append:
-            for place, prediction in zip(left, answers, strict=True):
-                rows[place] = prediction.to_row(labels, dimensions)
-                if append is not None:
-                    append({"place": place, "row": rows[place]})
-    except KeyboardInterrupt:
-        if journal is None:
-            raise
-        kept_answers = counted(len(rows), "answer", "is", "are", of=len(utterances))
-        raise KeyboardInterrupt(
-            f"interrupted: {kept_answers} in {journal.path}; the same command goes on from there"
-        ) from None
-    predictions = corpus_frame([rows[place] for place in range(len(utterances))], labels, dimensions)
+    predictions = corpus_frame(rows, labels, dimensions)
     for place, name in enumerate(("speaker", "split", "emotion"), start=1):
         predictions.insert(place, name, corpus.table[name].to_numpy())
     return predictions
-
-
-def answer_journal(folder: Path, **of: object) -> Journal:
-    """Open the journal of the answers that are written to a folder, and remove those of another request.
-
-    Args:
-        folder: for the journal, which the caller removes when all answers are written elsewhere.
-        of: all that the answers depend on.
-
-    Raises:
-        MMERError: the folder cannot be written to.
-        CheckpointError: the journal is damaged.
-    """
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    journal, begin = Journal(folder / _PART), {"of": of}
-    if journal.entries()[:1] != [begin]:
-        journal.path.unlink(missing_ok=True)
-        with journal.appending() as append:
-            append(begin)
-    return journal
 
 
 def judge(predictions: pd.DataFrame, labels: Sequence[str]) -> Metrics | None:
@@ -197,7 +159,7 @@ def evaluate(
     journal = None
     if out is not None:
         journal = answer_journal(
-            Path(out),
+            Path(out) / PART,
             model=model_hash(find_model_folder(model_folder)),
             corpus=corpus_fingerprint(corpus),
             split=split,
@@ -345,4 +307,4 @@ def _check_out(out: Path, inputs: list[str | Path]) -> None:
     check_output_folder(out, inputs, files=WRITTEN)
     if (out / "recipe.yaml").exists():
         raise MMERError(f"{out} is the folder of a run, whose figures would be lost; use another folder")
-    check_own_folder(out, "an evaluation", METRICS, before=[_PART])
+    check_own_folder(out, "an evaluation", METRICS, before=[PART])

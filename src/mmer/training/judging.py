@@ -15,7 +15,8 @@ from mmer.display.progress import counting
 from mmer.display.terminal import tell
 from mmer.errors import TrainingError
 from mmer.evaluation.calibration.calibrate import FEWEST, LABEL_KEEPING, calibrate
-from mmer.evaluation.evaluate import answer_journal, judge, predict_labeled
+from mmer.evaluation.evaluate import judge, predict_labeled
+from mmer.evaluation.kept_answers import PART, answer_journal
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.plots import history_of, plot_confusion_matrix, plot_curves
 from mmer.evaluation.results import RunMetrics
@@ -76,7 +77,7 @@ def judge_run(
     recognizer = EmotionRecognizer.from_pretrained(files.model)
     write_golden(files.model, recognizer)
     _take_over_sound(recognizer, recipe, speech_caches)
-    journal = answer_journal(folder, model=model_hash(files.model))
+    journal = answer_journal(folder / PART, model=model_hash(files.model))
     with counting(console, "judging", len(corpus)) as progress:
         predictions = predict_labeled(
             recognizer, corpus, batch_size=recipe.training.at_a_time, progress=progress, journal=journal

@@ -1,6 +1,8 @@
 """Calibrators against slow references, how one is chosen, and what is written."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -341,6 +343,30 @@ def test_the_command_and_what_it_leaves(
     for name in ("risk_coverage.png", "reliability.png"):
         assert Image.open(tmp_path / name).width >= 800
     assert len(pd.read_csv(tmp_path / "risk_coverage.csv")) == 40
+
+
+def test_an_interrupted_one_goes_on(model: Path, corpus: Path, tmp_path: Path):
+    def asked(name: str, progress: Callable[[int, int], None]) -> Calibration:
+        folder = tmp_path / name
+        if not folder.exists():
+            shutil.copytree(model, folder)
+        return calibrate(folder, Corpus.read(corpus), device="cpu", batch_size=8, progress=progress)
+
+    def interrupt(done: int, total: int) -> None:
+        if done > 40:
+            raise KeyboardInterrupt
+
+    shown, shown_again = list[int](), list[int]()
+    whole = asked("whole", lambda done, _: shown.append(done))
+    with pytest.raises(
+        KeyboardInterrupt, match=r"of 120 answers are in .*; the same command goes on"
+    ) as error:
+        asked("again", interrupt)
+    kept = int(str(error.value).removeprefix("interrupted: ").split()[0])
+    assert asked("again", lambda done, _: shown_again.append(done)) == whole
+    assert kept >= 30
+    assert shown_again[0] == shown[0] + kept
+    assert not list((tmp_path / "again").glob(".calibration*"))
 
 
 def test_what_a_user_can_get_wrong(

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
+from mmer.corpora.content import corpus_fingerprint
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.display.picture import additional_picture
 from mmer.errors import CheckpointError, CorpusError, Parameter
@@ -21,11 +22,13 @@ from mmer.evaluation.calibration.calibration_error import Integers, answer_bins,
 from mmer.evaluation.calibration.fit import FEWEST, FOLDS, LABEL_KEEPING, METHODS, fit_calibrator
 from mmer.evaluation.calibration.fusion import fit_fusion
 from mmer.evaluation.calibration.plots import PICTURE, plot_calibration
+from mmer.evaluation.kept_answers import answer_all, answer_journal
 from mmer.evaluation.training_overlap import overlap
 from mmer.files.lock import only_writer
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder
 from mmer.inference.backends.composition import FILE as MODELS
+from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.inputs import corpus_utterances
 from mmer.inference.kept_sound import KeptSound
 from mmer.inference.prediction import Prediction
@@ -41,6 +44,9 @@ from mmer.inference.trust.calibration import (
 )
 from mmer.inference.trust.trained_on import TrainedOn
 from mmer.plain_text import counted, name_of
+
+_PART = ".calibration.part.jsonl"
+"""The answers until all are there; a hidden file is no part of a model."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ def calibrate(
 ) -> Calibration:
     """Fit the calibration of a model and write it into a folder.
 
+    The same call after an interruption goes on from the answers that were there.
+
     For SPEECH+TEXT, the weight and the temperature of each model are fitted first, by `fit_fusion`.
 
     Args:
@@ -98,6 +106,7 @@ def calibrate(
         CorpusError: there is no such split, the model answers too few of its utterances, or was trained on some of
             them.
         MMERError: the model answers no emotions, or `out` holds something else.
+        KeyboardInterrupt: as for `answer_all`.
     """
     # Imported here: torch takes seconds to import, and reading a calibration does not need it.
     from mmer.inference.backends.models import EQUAL, compose, names_of, trained_folders
@@ -129,15 +138,23 @@ def calibrate(
                 "calibrate on other utterances, or use these with ",
                 Parameter("on_training", True),
             )
+        heard = corpus if recognizer.processor.per_speaker else answered
+        journal = answer_journal(
+            target / _PART, model=model_hash(folder), corpus=corpus_fingerprint(heard), split=split
+        )
         with KeptSound() as kept:
-            predictions = recognizer.predict(
+            rows = answer_all(
+                recognizer,
                 corpus_utterances(answered),
-                batch_size=batch_size,
+                Prediction.to_dict,
+                journal=journal,
                 progress=None if progress is None else lambda done: progress(done, len(answered)),
+                batch_size=batch_size,
                 speakers=recognizer.speakers_among(answered, corpus, kept),
                 kept=kept,
             )
-            answers = list(predictions)
+        answers = [Prediction(**row) for row in rows]
+        journal.path.unlink()
         if composition is not None and len(composition.models) == 2:
             composition, answers = fit_fusion(composition, answers, answered, split)
             methods = ("none",)
