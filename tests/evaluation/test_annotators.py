@@ -67,7 +67,6 @@ class TestSoftLabels:
         votes = {"E2": ["Anger"], "F1": ["Sadness"], "M3": ["Sadness"], "Fritz": ["Anger"]}
         corpus = corpus_of(votes, corpus="iemocap")
         assert soft_labels(corpus, LABELS).distributions.tolist() == [[1, 0, 0]]
-        assert soft_labels(corpus, LABELS, self_reports=True).distributions.tolist() == [[0.5, 0, 0.5]]
         # In any other corpus they are raters like all others.
         assert soft_labels(corpus_of(votes), LABELS).distributions.tolist() == [[0.5, 0, 0.5]]
 

@@ -55,11 +55,7 @@ class SoftLabels:
 
 
 def soft_labels(
-    corpus: Corpus,
-    labels: Sequence[str],
-    label_map: Mapping[str, str] | None = None,
-    *,
-    self_reports: bool = False,
+    corpus: Corpus, labels: Sequence[str], label_map: Mapping[str, str] | None = None
 ) -> SoftLabels:
     """Read the column `votes`.
 
@@ -68,7 +64,6 @@ def soft_labels(
         labels: the classes; other labels do not count. A vote is for the class of its name, or for the canonical
             emotion that it is another name of.
         label_map: new name of an emotion, by its canonical name or as released, as `{"excited": "happy"}`.
-        self_reports: count the self-reports of IEMOCAP's actors (F1, M1 ...) as votes.
 
     Raises:
         CorpusError: there are no votes, votes are not such JSON, or no vote is for any of the classes.
@@ -89,7 +84,7 @@ def soft_labels(
             continue
         codes = _CREMA_D if released_as[row] == "crema-d" else {}
         for rater, given in _parsed(text, corpus, row).items():
-            if not self_reports and released_as[row] == "iemocap" and _SELF_REPORT.fullmatch(rater):
+            if released_as[row] == "iemocap" and _SELF_REPORT.fullmatch(rater):
                 continue
             vote = np.zeros(len(labels))
             for label in given:

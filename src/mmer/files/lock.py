@@ -103,14 +103,11 @@ def only_writer(folder: Path, function: str) -> Iterator[None]:
         lock.release()
 
 
-def writes(
-    name: str, folder: str = "out"
-) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorate a function to hold `only_writer` of a folder.
+def writes(name: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Decorate a function to hold `only_writer` of its argument `out`; where that is None, nothing is locked.
 
     Args:
         name: name of the function in errors.
-        folder: its argument that names the folder; where that is None, nothing is locked.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -118,7 +115,7 @@ def writes(
 
         @wraps(function)
         def alone(*args: Parameters.args, **named: Parameters.kwargs) -> Result:
-            out = signature.bind(*args, **named).arguments.get(folder)
+            out = signature.bind(*args, **named).arguments.get("out")
             if out is None:
                 return function(*args, **named)
             with only_writer(Path(out).resolve(), name):

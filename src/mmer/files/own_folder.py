@@ -13,12 +13,7 @@ def is_vacant(folder: Path) -> bool:
 
 
 def check_own_folder(
-    folder: Path,
-    what: str,
-    mark: str | None = None,
-    *,
-    before: Collection[str] = (),
-    error: type[MMERError] = MMERError,
+    folder: Path, what: str, mark: str | None = None, *, before: Collection[str] = ()
 ) -> None:
     """Check that a folder is vacant, or that this command began it.
 
@@ -28,18 +23,17 @@ def check_own_folder(
         mark: name of a file or folder by which the command knows its own work; None if it only writes to vacant
             folders.
         before: names of what it writes before that.
-        error: the kind of error.
 
     Raises:
-        MMERError: of that kind; it is a file, or the folder holds something else.
+        MMERError: it is a file, or the folder holds something else.
     """
     if is_vacant(folder):
         return
     if not folder.is_dir():
-        raise error(f"{folder} is a file; use another folder")
+        raise MMERError(f"{folder} is a file; use another folder")
     names = _shown(folder)
     if mark not in names and (others := sorted(names - set(before))):
-        raise error(
+        raise MMERError(
             f"{folder} is neither {what} nor an empty folder, it holds {one_line(others[0])}; use another folder"
         )
 

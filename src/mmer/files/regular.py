@@ -48,15 +48,15 @@ def refuse_special(path: str | os.PathLike[str], kind: type[MMERError]) -> None:
         raise kind(f"{path}: is {what}, not a file; write what it gives to a file first")
 
 
-def open_regular(path: str | os.PathLike[str], kind: type[MMERError] = AudioError) -> FileIO:
+def open_regular(path: str | os.PathLike[str]) -> FileIO:
     """Open a file for reading, unbuffered.
 
     Raises:
-        MMERError: of class `kind`; `check_regular` raises it, or the file is empty or cannot be opened.
+        AudioError: `check_regular` raises it, or the file is empty or cannot be opened.
     """
-    if not check_regular(path, kind).st_size:  # so are the files of /proc, some of which block
-        raise kind(f"{path}: is empty (0 bytes)")
+    if not check_regular(path).st_size:  # so are the files of /proc, some of which block
+        raise AudioError(f"{path}: is empty (0 bytes)")
     try:
         return FileIO(path)
     except OSError as error:
-        raise kind(f"{path}: cannot be read ({error.strerror})") from None
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from None

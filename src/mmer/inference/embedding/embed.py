@@ -146,9 +146,7 @@ def embed(
         return _Job(source, file, corpus, batch_size, source_sha256).run()
 
 
-def embed_for_last_layer(
-    recognizer: EmotionRecognizer, folder: Path, corpus: Corpus, out: Path, *, batch_size: int = 16
-) -> Embedded:
+def embed_for_last_layer(recognizer: EmotionRecognizer, folder: Path, corpus: Corpus, out: Path) -> Embedded:
     """Write what the last layer of a model makes logits of, as `fused`; the same call resumes an interrupted one.
 
     Args:
@@ -156,7 +154,6 @@ def embed_for_last_layer(
         folder: of the model.
         corpus: the utterances.
         out: the .parquet file.
-        batch_size: as for `EmotionRecognizer`.
 
     Raises:
         MMERError, KeyboardInterrupt: see `embed`.
@@ -165,7 +162,7 @@ def embed_for_last_layer(
     with only_writer(file.path.with_name(f"{file.path.name}{PARTS}").resolve(), "embed"):
         source_sha256 = hashlib.sha256(f"last layer of {identity}".encode()).hexdigest()
         file.check_replaced(source_sha256, str(folder))
-        return _Job(Source(recognizer, (FUSED,), identity), file, corpus, batch_size, source_sha256).run()
+        return _Job(Source(recognizer, (FUSED,), identity), file, corpus, 16, source_sha256).run()
 
 
 class _Job:

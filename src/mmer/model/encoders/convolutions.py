@@ -18,16 +18,15 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 Count = TypeVar("Count", int, Tensor)
 
 
-def convolution_frames(config: PreTrainedConfig, samples: Count, layers: int | None = None) -> Count:
-    """Count the frames that the first `layers` convolutions make of samples.
+def convolution_frames(config: PreTrainedConfig, samples: Count) -> Count:
+    """Count the frames that the convolutions make of samples.
 
     Args:
         config: of an encoder with a convolutional feature extractor.
         samples: a number, or a tensor of numbers, (batch,).
-        layers: None for all convolutions.
     """
     frames = samples
-    for kernel, stride in list(zip(config.conv_kernel, config.conv_stride, strict=True))[:layers]:
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         frames = (frames - kernel) // stride + 1
     return frames
 
