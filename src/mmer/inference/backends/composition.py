@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
@@ -225,7 +225,3 @@ class FusedNetwork(Network):
             found = self._networks[place].answer({name: array[given] for name, array in inputs.items()})
             logs[given] = log_softmax(found.logits / self._members[place].temperature, axis=1)
         return logs, given
-
-    def probabilities(self, logits: Array) -> Array:
-        """Apply the softmax to (batch, emotions) logits."""
-        return softmax(logits, axis=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from mmer.errors import CheckpointError, MMERError
 from mmer.files.damaged import one_line
@@ -75,6 +76,6 @@ class Network(ABC):
     @abstractmethod
     def _answer(self, inputs: Inputs, read: Callable[[Symbols], Inputs] | None) -> NetworkOutput: ...
 
-    @abstractmethod
     def probabilities(self, logits: Array) -> Array:
         """Apply the softmax to (batch, emotions) logits."""
+        return softmax(logits, axis=1)

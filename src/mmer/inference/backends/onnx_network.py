@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from mmer.errors import MMERError
 from mmer.extras import import_extra
 from mmer.files.damaged import damaged_file
-from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
+from mmer.inference.backends.network import Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.backends.onnx_graph import check_graph
 
 MODEL = "model.onnx"
@@ -66,10 +65,6 @@ class OnnxNetwork(Network):
             return NetworkOutput(logits, embeddings, np.zeros(len(logits), bool))
         both = _given(feeds["speech_attention_mask"]) & _given(feeds["text_attention_mask"])
         return NetworkOutput(logits, embeddings, both, speech_alone=alone[0], text_alone=alone[1])
-
-    def probabilities(self, logits: Array) -> Array:
-        """Apply the softmax to (batch, emotions) logits."""
-        return softmax(logits, axis=-1)
 
     def _complete(self, inputs: Inputs) -> dict[str, NDArray]:
         """Complete the inputs of the graph; a missing modality is masked everywhere."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import softmax
 
 from mmer.features.compact import compact_features
 from mmer.features.egemaps import egemaps
@@ -78,7 +77,3 @@ class _Network(Network):
         return NetworkOutput(
             nothing, nothing, np.zeros(len(values), bool), encodings={FUNCTIONALS: list(values)}
         )
-
-    def probabilities(self, logits: Array) -> Array:
-        """Apply the softmax to (batch, emotions) logits."""
-        return softmax(logits, axis=1)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
+from scipy.special import softmax
 
 from mmer.errors import CheckpointError, MMERError, Parameter
 from mmer.files.damaged import damaged_file
@@ -64,8 +65,8 @@ class Calibrator:
             return made / made.sum(axis=1, keepdims=True)
         logs = np.log(np.maximum(probabilities, SMALLEST))
         if self.method == "temperature":
-            return _softmax(logs / self.parameters["temperature"])
-        return _softmax(logs * np.array(self.parameters["weight"]) + np.array(self.parameters["bias"]))
+            return softmax(logs / self.parameters["temperature"], axis=1)
+        return softmax(logs * np.array(self.parameters["weight"]) + np.array(self.parameters["bias"]), axis=1)
 
     def check(self, emotions: int) -> None:
         """Check the parameters against the method and the number of emotions.
@@ -232,8 +233,3 @@ def check_share(name: str, share: float) -> None:
     """
     if not 0 < share < 1:
         raise MMERError(Parameter(name), f" {share:g} is not between 0 and 1; give a share such as 0.9")
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
