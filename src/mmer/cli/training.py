@@ -18,6 +18,7 @@ from mmer.cli.options import (
 )
 from mmer.cli.settings import complete_recipe, print_settings
 from mmer.display.terminal import print_list, tell
+from mmer.errors import MMERError, Parameter
 from mmer.memory import objects_that_stay
 from mmer.runs.folder import RunFolder
 
@@ -96,7 +97,7 @@ def crossval(
     from mmer.recipe.schema import load_recipe
 
     if system is None:
-        _refuse_without_system(per_speaker=per_speaker or None, features=features)
+        _refuse(" belongs to a baseline; name it with ", per_speaker=per_speaker or None, features=features)
         out = out or Path("crossval")
         _check_recipe(recipe, out)
         settings = load_recipe(recipe, overrides or [])
@@ -113,7 +114,7 @@ def crossval(
     else:
         (chosen, standardizes), file, column = baseline_of(system), None, None
     out = out or Path(chosen if file else system)
-    _refuse_for_baselines(folds=folds, jobs=jobs if jobs > 1 else None)
+    _refuse(" is for training; leave it out, or leave out ", folds=folds, jobs=jobs if jobs > 1 else None)
     _check_recipe(recipe, out)
     cross_validate_baseline(
         chosen,
@@ -167,7 +168,9 @@ def adapt(
         from mmer.inference.enrollment import enroll
 
         if overrides:
-            _refuse_settings(overrides, corpus)
+            raise MMERError(
+                f"{overrides[0]} is for training, and no utterance of {corpus} has an emotion; leave it out"
+            )
         enroll(model, corpus, out)
         return
     from mmer.inference.backends.model_folder import check_trainable
@@ -209,28 +212,11 @@ _NEXT = (
 )
 
 
-def _refuse_settings(overrides: list[str], corpus: Path) -> None:
-    from mmer.errors import MMERError
-
-    raise MMERError(
-        f"{overrides[0]} is for training, and no utterance of {corpus} has an emotion; leave it out"
-    )
-
-
-def _refuse_without_system(**given: object) -> None:
-    _refuse(" belongs to a baseline; name it with ", given, "system")
-
-
-def _refuse_for_baselines(**given: object) -> None:
-    _refuse(" is for training; leave it out, or leave out ", given, "system")
-
-
-def _refuse(reason: str, given: dict[str, object], other: str) -> None:
-    from mmer.errors import MMERError, Parameter
-
+def _refuse(reason: str, **given: object) -> None:
+    """Refuse options that do not go with `--system`, or not without it."""
     for name, value in given.items():
         if value is not None:
-            raise MMERError(Parameter(name), reason, Parameter(other))
+            raise MMERError(Parameter(name), reason, Parameter("system"))
 
 
 def _check_recipe(recipe: str, out: Path) -> None:
