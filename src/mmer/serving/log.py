@@ -2,7 +2,6 @@
 
 import logging
 import time
-from logging.config import dictConfig
 
 MOST = 10  # records of one kind per period
 PERIOD = 60.0  # s
@@ -30,19 +29,7 @@ class Limited(logging.Filter):
 
 def limit_log() -> None:
     """Log warnings and errors of the process to standard error, with a rate limit for each kind."""
-    dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "filters": {"limited": {"()": Limited}},
-            "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-            "handlers": {
-                "stderr": {
-                    "class": "logging.StreamHandler",
-                    "filters": ["limited"],
-                    "formatter": "plain",
-                }
-            },
-            "root": {"level": "WARNING", "handlers": ["stderr"]},
-        }
-    )
+    handler = logging.StreamHandler()
+    handler.addFilter(Limited())
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler], force=True)
