@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -293,7 +294,9 @@ def write_predictions(
         return write_each(predictions, STREAM_WRITERS[format](sys.stdout, labels, dimensions))
     remaining = iter(predictions)
     first = list(islice(remaining, 1))  # an interruption before it leaves no file
-    with _writer(Path(path), labels, dimensions) as (write, part):
+    path = Path(path)
+    open_writer = WRITERS[path.suffix.lower()]
+    with writing(path, keep=True) as part, open_writer(part, labels, dimensions) as write:
         return write_each(chain(first, remaining), write, f"in {part}")
 
 
@@ -330,36 +333,10 @@ def write_each(
     return written, errors
 
 
-@contextmanager
-def _writer(
-    path: Path, labels: Sequence[str], dimensions: Sequence[str]
-) -> Iterator[tuple[Callable[[Prediction], object], Path]]:
-    """Open a writer: a function that writes a prediction, and the place that holds predictions until the end."""
-    open_writer = WRITERS[path.suffix.lower()]
-    with writing(path, keep=True) as part, open_writer(part, labels, dimensions) as write:
-        yield write, part
-
-
-@contextmanager
-def _json_lines_writer(
-    path: Path, labels: Sequence[str], dimensions: Sequence[str]
-) -> Iterator[Callable[[Prediction], object]]:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        yield _json_lines(file, labels, dimensions)
-
-
 def _json_lines(
     file: TextIO, labels: Sequence[str], dimensions: Sequence[str]
 ) -> Callable[[Prediction], object]:
     return lambda prediction: print(json_text(prediction.to_dict()), file=file, flush=True)
-
-
-@contextmanager
-def _csv_writer(
-    path: Path, labels: Sequence[str], dimensions: Sequence[str]
-) -> Iterator[Callable[[Prediction], object]]:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        yield _csv_rows(file, labels, dimensions)
 
 
 def _csv_rows(
@@ -385,6 +362,17 @@ STREAM_WRITERS = {"jsonl": _json_lines, "csv": _csv_rows}
 
 
 @contextmanager
+def _text_writer(
+    rows: Callable[..., Callable[[Prediction], object]],
+    path: Path,
+    labels: Sequence[str],
+    dimensions: Sequence[str],
+) -> Iterator[Callable[[Prediction], object]]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield rows(file, labels, dimensions)
+
+
+@contextmanager
 def _parquet_writer(
     path: Path, labels: Sequence[str], dimensions: Sequence[str]
 ) -> Iterator[Callable[[Prediction], object]]:
@@ -406,7 +394,11 @@ def _parquet_writer(
             write_group()
 
 
-WRITERS = {".jsonl": _json_lines_writer, ".csv": _csv_writer, ".parquet": _parquet_writer}
+WRITERS = {
+    ".jsonl": partial(_text_writer, _json_lines),
+    ".csv": partial(_text_writer, _csv_rows),
+    ".parquet": _parquet_writer,
+}
 
 
 def row_schema(labels: Sequence[str], dimensions: Sequence[str] = ()) -> pa.Schema:
