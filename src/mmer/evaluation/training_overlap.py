@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from mmer.inference.trust.trained_on import SPLITS
 from mmer.plain_text import counted
-
-SPLITS = ("train", "validation")
 
 
 def overlap(splits: pd.Series) -> dict[str, int]:

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 from transformers import TrainerState
 
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import SPLITS, Corpus
 from mmer.display.picture import additional_picture
 from mmer.display.progress import counting
 from mmer.display.terminal import tell
@@ -39,7 +39,7 @@ from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.runs.folder import CHECKPOINTS, RunFolder
 from mmer.training.checkpoints import REFIT, last_checkpoint
-from mmer.training.data.preparation import SPLITS, Preparation, as_judged
+from mmer.training.data.preparation import Preparation, as_judged
 from mmer.training.data.speech_cache import SpeechCache
 from mmer.training.fitting import is_cached
 from mmer.training.selection import COMPARED, SELECTED, best_step, epoch_of

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from mmer.corpora.corpus import SPLITS
 from mmer.display.progress import INTERVAL, time_left
 from mmer.display.terminal import Table, tell
 from mmer.evaluation.plots import ALONE, NAMES, history_of
@@ -20,7 +21,6 @@ from mmer.evaluation.results import RunMetrics
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import counted, name_of
 from mmer.runs.reports_to_parent import EpochProgress, has_parent
-from mmer.training.data.preparation import SPLITS
 from mmer.training.data.skipped import CUT, LEFT_OUT
 from mmer.training.selection import CHOICE
 from mmer.training.selection_bias import bias_table

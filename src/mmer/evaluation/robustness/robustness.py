@@ -1,7 +1,7 @@
 """Measurement of a model's accuracy under disturbances of recordings and transcripts."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from mmer.audio.load import SAMPLING_RATE, as_waveform
 from mmer.corpora.content import corpus_fingerprint
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import Corpus, Progress
 from mmer.display.picture import additional_picture
 from mmer.display.terminal import Table
 from mmer.errors import CorpusError, MMERError, Parameter
@@ -46,7 +46,6 @@ _CONTENT = {
     "content_sha256": "the rows or recordings of the corpus",
     "words_sha256": "its training transcripts",
 }
-Progress = Callable[..., None]
 
 
 @writes("robustness")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmer.corpora.corpus import RECOGNIZED, Corpus
+from mmer.corpora.corpus import RECOGNIZED, SPLITS, Corpus, Progress
 from mmer.corpora.labels import nearest
 from mmer.corpora.protocol.splits import assign_splits, check_groups, said_in_test
 from mmer.errors import CorpusError, Function, RecipeError
@@ -23,9 +23,8 @@ from mmer.text.names import meant
 from mmer.training.data.rehearsal import with_rehearsal
 from mmer.training.data.second_views import choose_views
 from mmer.training.data.skipped import Row, left_out, skip, skipped_table
-from mmer.training.data.usable_recordings import Progress, told_of_channels, usable_recordings
+from mmer.training.data.usable_recordings import told_of_channels, usable_recordings
 
-SPLITS = ("train", "validation", "test")
 SAID_IN_TEST = "said in the test split"
 """Reason for utterances that `text_disjoint` leaves out."""
 

@@ -1,7 +1,6 @@
 """The recordings that a run can use: each is decoded once, so that a damaged one is found before training."""
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,15 +8,13 @@ import pandas as pd
 
 from mmer.audio.faults import AudioFault
 from mmer.audio.load import SAMPLING_RATE, load_with_warnings
-from mmer.corpora.corpus import Corpus
+from mmer.corpora.corpus import Corpus, Progress
 from mmer.errors import AudioError
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
 from mmer.text.transcripts import strip_annotations
 from mmer.training.data.skipped import CUT, Row, skip
 
-Progress = Callable[[int, int], None]
-"""Called with the number of recordings read so far, and of all."""
 _NAMED = 3  # files
 
 
