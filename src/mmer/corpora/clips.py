@@ -1,6 +1,5 @@
 """Properties of single recordings: hash, fingerprint, duration, faults."""
 
-import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from time import monotonic
 import pandas as pd
 
 from mmer.audio.load import SAMPLING_RATE, load_audio, load_with_warnings, probe
+from mmer.corpora.content import file_sha256
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.fingerprint import Fingerprint, fingerprint
 from mmer.errors import AudioError, CodedWarning, EmptyAudioError
@@ -58,7 +58,7 @@ def read_clips(table: pd.DataFrame, progress: Progress | None = None) -> dict[in
     """
     parts = table.loc[table["audio_path"].notna(), ["audio_path", "start", "end"]]
     rows = [(path, _known(start), _known(end)) for path, start, end in parts.itertuples(index=False)]
-    digest = lru_cache(_FILES)(_digest)  # the parts of a long recording share its bytes
+    digest = lru_cache(_FILES)(file_sha256)  # the parts of a long recording share its bytes
     clips: dict[int, ClipContent] = {}
     with ThreadPoolExecutor(_THREADS) as threads:
         for index, clip in zip(parts.index, threads.map(lambda row: _read(row, digest), rows), strict=True):
@@ -141,11 +141,6 @@ def _read(part: tuple[str, float | None, float | None], digest: Callable[[str], 
         warnings=tuple(loaded.warnings),
         error=None,
     )
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _known(seconds: float) -> float | None:

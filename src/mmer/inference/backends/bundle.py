@@ -4,7 +4,6 @@ The first entry, `manifest.json`, names every other with its size and SHA-256. T
 names are sorted, dates are those of no day, and nothing is compressed, which weights would not gain from.
 """
 
-import hashlib
 import json
 import os
 import reprlib
@@ -22,26 +21,15 @@ from mmer.files.damaged import check_no_pointer, damaged_file, one_line
 from mmer.files.hub import hub_model, is_hub_name
 from mmer.files.lock import LOCK
 from mmer.files.writing import PART, check_output_file, writable, writing
-from mmer.inference.backends.model_folder import MANIFEST, check_model_folder, model_files
+from mmer.inference.backends.model_folder import MANIFEST, check_model_folder, model_files, sha256_of
 from mmer.published.kinds import published_kind
 
 SUFFIX = ".mmer"
 VERSION = 1
 PICKLES = frozenset(
     {
-        ".bin",
-        ".ckpt",
-        ".dill",
-        ".joblib",
-        ".mar",
-        ".nemo",
-        ".npy",
-        ".npz",
-        ".pickle",
-        ".pkl",
-        ".pt",
-        ".pth",
-        ".torch",
+        *(".bin", ".ckpt", ".dill", ".joblib", ".mar", ".nemo", ".npy", ".npz", ".pickle", ".pkl"),
+        *(".pt", ".pth", ".torch"),
     }
 )
 CODE = frozenset(
@@ -95,14 +83,16 @@ def write_bundle(folder: Path, out: Path) -> str:
         if any(place.is_symlink() for place in inside):
             raise CheckpointError(f"{file} is a link, and bundles hold none: copy the folder with: cp -rL")
         check_no_pointer(file)
-    entries = {name: asdict(BundledFile(file.stat().st_size, _sha256(file))) for name, file in files.items()}
+    entries = {
+        name: asdict(BundledFile(file.stat().st_size, sha256_of(file))) for name, file in files.items()
+    }
     manifest = json.dumps({"version": VERSION, "files": entries}, indent=2).encode()
     with writing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(MANIFEST), manifest)
         for name, file in files.items():
             with file.open("rb") as source, archive.open(_entry(name), "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
-    return _sha256(out)
+    return sha256_of(out)
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:
@@ -128,7 +118,7 @@ def one_model_folder(path: str | os.PathLike[str]) -> Path:
     if not is_bundle(path):
         return path
     with damaged_file(path):
-        digest = _sha256(path)
+        digest = sha256_of(path)
     folder = user_cache_path("mmer") / "models" / f"{path.stem}-{digest[:16]}"
     if folder.is_dir():
         return folder
@@ -161,7 +151,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(name) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
-                if _sha256(target) != entry.sha256:
+                if sha256_of(target) != entry.sha256:
                     raise _damaged(path, f"{name} is not what its checksum says")
     except (CheckpointError, OSError):
         raise
@@ -234,8 +224,3 @@ def _entry(name: str) -> zipfile.ZipInfo:
     info.create_system = 3  # Unix, also where it is written elsewhere
     info.external_attr = 0o644 << 16
     return info
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

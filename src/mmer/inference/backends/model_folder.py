@@ -260,15 +260,19 @@ def model_hash(folder: str | os.PathLike[str]) -> str:
     for name, file in files.items():
         if name == CARD:  # `write_model_card` writes it anew, and the model answers as before
             continue
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        together.update(f"{digest}  {name}\n".encode())
+        together.update(f"{sha256_of(file)}  {name}\n".encode())
     return together.hexdigest()
 
 
 def local_hash(name: str | None) -> str | None:
     """Return the `model_hash` of a model that is named by its folder; None for any other name."""
     return model_hash(name) if name is not None and Path(name).is_dir() else None
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def model_files(folder: Path) -> dict[str, Path]:
