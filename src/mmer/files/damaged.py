@@ -52,13 +52,18 @@ def check_no_pointer(path: Path) -> None:
     Raises:
         CheckpointError: the file is such a pointer.
     """
-    if not path.is_file():
-        return
+    if path.is_file() and is_pointer(path):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
+        )
+
+
+def is_pointer(path: Path) -> bool:
+    """Tell whether a file is a Git LFS pointer, which has at most 1024 bytes."""
+    if path.stat().st_size > 1024:
+        return False
     with path.open("rb") as file:
-        if file.read(len(_POINTER)) == _POINTER:
-            raise CheckpointError(
-                f"{path} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
-            )
+        return file.read(len(_POINTER)) == _POINTER
 
 
 def read_json_object(path: Path, advice: str = "ask for another copy") -> dict[str, Any]:

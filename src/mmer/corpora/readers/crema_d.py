@@ -11,8 +11,9 @@ import pandas as pd
 
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.readers.file_grammars import Grammar
-from mmer.corpora.readers.file_names import is_pointer, read_grammar
+from mmer.corpora.readers.file_names import read_grammar
 from mmer.corpora.readers.releases import number, read_rows, release_files
+from mmer.files.damaged import is_pointer
 
 LETTERS = ("A", "D", "F", "H", "N", "S")
 """Anger, disgust, fear, happy, neutral, sad, as the tables of votes call them."""

@@ -18,12 +18,12 @@ from mmer.corpora.readers.file_grammars import GRAMMARS, Grammar
 from mmer.corpora.readers.releases import COPIES
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
+from mmer.files.damaged import is_pointer
 from mmer.plain_text import counted
 
 GENDERS = {"f": "female", "m": "male"}
 
 _NOT_COLUMNS = {"speaker", "emotion", "gender", "folder"}  # groups that do not become extra columns
-_POINTER = b"version https://git-lfs"
 
 
 @dataclass
@@ -99,14 +99,6 @@ def read_grammar(name: str, grammar: Grammar, root: str | os.PathLike[str]) -> C
     notes = [listing(what, items) for what, items in gaps.items() if items]
     notes += compare_counts(Counter(table["original_emotion"]), CATALOG[name].labels or {})
     return Corpus(table[~ids.isin(unusable)], source=str(root), notes=notes)
-
-
-def is_pointer(path: Path) -> bool:
-    """Tell whether a file is a git-lfs pointer."""
-    if path.stat().st_size > 1024:
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
 
 
 def _find(root: Path, grammar: Grammar) -> _Found:
