@@ -1,6 +1,6 @@
 """Tables of metrics and of calibrations for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -46,10 +46,9 @@ def metrics_tables(figures: Metrics, intervals: Mapping[str, Interval]) -> Group
     for heading in ("utterances", "recall"):
         classes.add_column(heading, justify="right")
     classes.add_column("most often taken for")
-    for row, (label, recall) in enumerate(figures.recall.items()):
-        counts = figures.confusion_matrix[row]
+    for counts, (label, recall) in zip(figures.confusion_matrix, figures.recall.items(), strict=True):
         shown = "" if recall is None else f"{recall:.1%}"
-        classes.add_row(label, str(sum(counts)), shown, _mistaken_for(row, counts, figures.labels))
+        classes.add_row(label, str(sum(counts)), shown, mistaken_for(figures, label))
     notes = dict.fromkeys(found.note for found in intervals.values() if found.note)
     return Group(overall, *(Text(f"note: {note}", style="yellow") for note in notes), classes)
 
@@ -132,11 +131,9 @@ def _between(found: Interval | None) -> str:
     return f"{found.low:.1%} to {found.high:.1%} ({found.confidence:.0%} interval {over})"
 
 
-def _mistaken_for(row: int, counts: Sequence[int], labels: Sequence[str]) -> str:
-    wrong = [
-        (count, label)
-        for column, (count, label) in enumerate(zip(counts, labels, strict=True))
-        if column != row
-    ]
-    count, label = max(wrong, default=(0, ""))
-    return f"{label} ({count})" if count else ""
+def mistaken_for(figures: Metrics, label: str) -> str:
+    """Name the emotion that another is most often taken for, and how often: `sad (3)`; empty if it never is."""
+    counts = figures.confusion_matrix[figures.labels.index(label)]
+    wrong = [pair for pair in zip(counts, figures.labels, strict=True) if pair[1] != label]
+    count, other = max(wrong, key=lambda pair: pair[0], default=(0, ""))
+    return f"{other} ({count})" if count else ""

@@ -16,7 +16,7 @@ from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.report.run_files import Run
 from mmer.evaluation.results import RunMetrics, SelectionBias
 from mmer.evaluation.slices import SMALLEST, slices
-from mmer.evaluation.terminal_tables import FIGURES
+from mmer.evaluation.terminal_tables import FIGURES, mistaken_for
 from mmer.plain_text import points, shown
 
 MISTAKES = 12
@@ -166,9 +166,7 @@ def classes(run: Run) -> ReportTable:
         if recall is not None:
             sure = interval(run.predictions, f"recall_{label}", labels=run.labels)
             found = with_interval(recall, sure)
-        wrong = [(count, other) for count, other in zip(counts, run.labels, strict=True) if other != label]
-        count, other = max(wrong, key=lambda pair: pair[0], default=(0, ""))
-        rows.append([label, f"{other} ({count})" if count else "", str(sum(counts)), found])
+        rows.append([label, mistaken_for(run.figures, label), str(sum(counts)), found])
     columns = ["emotion", "most often taken for", "utterances", "recall"]
     return ReportTable("emotions", "Recall of each emotion.", columns, rows, words=2)
 
