@@ -66,15 +66,14 @@ class ExpectedFigures:
     def told(self) -> str:
         """Describe the balanced accuracy in a sentence or two."""
         name = "balanced_accuracy"
-        std, found = self.std[name], self.intervals.get(name)
-        spread = "" if std is None else f" ± {100 * std:.1f}"
+        found = self.intervals.get(name)
         between = (
             ""
             if found is None or found.low is None
             else f"; pooled, 95 % interval {found.low:.1%} to {found.high:.1%}"
         )
         return (
-            f"Expected balanced accuracy on new speakers: {self.mean[name]:.1%}{spread}, the mean of {self.folds} "
+            f"Expected balanced accuracy on new speakers: {mean_and_spread(self, name)}, the mean of {self.folds} "
             f"folds trained without them{between}."
             + (" The epochs were chosen on the test folds: this is optimistic." if self.optimistic else "")
         )
@@ -214,6 +213,12 @@ class Evaluation(ResultFile, Metrics):
     accuracy_by_word_error_rate: Sequence[WordErrorBin] | None = None
     modalities: Mapping[str, ModalityFigures] | None = None
     annotators: AnnotatorFigures | None = None
+
+
+def mean_and_spread(found: ExpectedFigures | CrossValidationMetrics, figure: str) -> str:
+    """Tell the mean of a figure over the folds and its standard deviation, where there is one: `61.3% ± 2.4`."""
+    std = found.std[figure]
+    return f"{found.mean[figure]:.1%}" + ("" if std is None else f" ± {100 * std:.1f}")
 
 
 def is_cross_validation(content: Mapping[str, Any]) -> bool:

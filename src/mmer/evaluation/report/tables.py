@@ -14,7 +14,7 @@ from mmer.evaluation.calibration.calibration_error import BINS, calibration_erro
 from mmer.evaluation.intervals import Interval, interval
 from mmer.evaluation.metrics import Metrics, compute_metrics
 from mmer.evaluation.report.run_files import Run
-from mmer.evaluation.results import RunMetrics, SelectionBias
+from mmer.evaluation.results import RunMetrics, SelectionBias, mean_and_spread
 from mmer.evaluation.slices import SMALLEST, slices
 from mmer.evaluation.terminal_tables import FIGURES, mistaken_for
 from mmer.plain_text import points, shown
@@ -147,12 +147,8 @@ def results(run: Run) -> ReportTable:
         [name, str(figures.utterances), *(percent(getattr(figures, each)) for each in FIGURES)]
         for name, figures in metrics.folds.items()
     ]
-    spread = [
-        percent(metrics.mean[name])
-        + (f" ± {100 * std:.1f}" if (std := metrics.std[name]) is not None else "")
-        for name in FIGURES
-    ]
-    rows += [["mean ± sd", "", *spread], ["pooled", str(judged.utterances), *total]]
+    means = [mean_and_spread(metrics, name) for name in FIGURES]
+    rows += [["mean ± sd", "", *means], ["pooled", str(judged.utterances), *total]]
     caption = "Figures of each fold; mean and standard deviation over folds; all answers pooled."
     return ReportTable("results", caption, ["fold", "utterances", *headings], rows, (len(rows) - 1,))
 

@@ -22,7 +22,7 @@ from mmer.evaluation.reference_systems import (
     predict_svm,
 )
 from mmer.evaluation.report.run_files import read_run, verdict
-from mmer.evaluation.results import METRICS, RunMetrics, read_metrics
+from mmer.evaluation.results import METRICS, RunMetrics, mean_and_spread, read_metrics
 from mmer.evaluation.terminal_tables import FIGURES, metrics_tables
 from mmer.evaluation.verdict import verdict_text
 from mmer.files.lock import writes
@@ -119,11 +119,8 @@ def cross_validate_baseline(
         write_parquet(predictions, run / "predictions.parquet")
         RunMetrics(system=system, selection="last", test=judge(predictions, labels)).write(run / METRICS)
     metrics = combine_folds(folder, recipe, made, list(made.folds), system)
-    mean, std = metrics.mean, metrics.std
     means = [
-        f"{FIGURES[name]} {mean[name]:.1%}"
-        + (f" ± {100 * spread:.1f}" if (spread := std[name]) is not None else "")
-        for name in ("accuracy", "balanced_accuracy")
+        f"{FIGURES[name]} {mean_and_spread(metrics, name)}" for name in ("accuracy", "balanced_accuracy")
     ]
     title = Text(
         f"{name_of(folder)}: {system}, {counted(len(made.folds), 'fold')} by {made.group}", style="bold"

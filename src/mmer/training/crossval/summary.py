@@ -8,7 +8,7 @@ from rich.text import Text
 
 from mmer.corpora.protocol.folds import Folds, shown_folds
 from mmer.display.terminal import Table
-from mmer.evaluation.results import CrossValidationMetrics
+from mmer.evaluation.results import CrossValidationMetrics, mean_and_spread
 from mmer.evaluation.terminal_tables import FIGURES
 from mmer.plain_text import counted, name_of, named_groups
 from mmer.training.crossval.folder import CONTENT
@@ -30,12 +30,8 @@ def summary(folder: Path, made: Folds, metrics: CrossValidationMetrics) -> Group
             Text(names[name]), str(figures.utterances), *(f"{getattr(figures, each):.1%}" for each in shown)
         )
     table.add_section()
-    mean, std, pooled = metrics.mean, metrics.std, metrics.pooled
-    spreads = [
-        f"{mean[name]:.1%}" + (f" ± {100 * spread:.1f}" if (spread := std[name]) is not None else "")
-        for name in shown
-    ]
-    table.add_row("mean ± sd", "", *spreads)
+    pooled = metrics.pooled
+    table.add_row("mean ± sd", "", *(mean_and_spread(metrics, name) for name in shown))
     together = [f"{getattr(pooled, name):.1%}" for name in shown]
     table.add_row("pooled", str(pooled.utterances), *together, style="bold")
     intervals = metrics.intervals
