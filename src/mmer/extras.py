@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +35,14 @@ def import_extra(package: str, purpose: str, extra: str | None = None) -> Module
             f"{purpose} needs {package}, which is installed but cannot be imported ({reason_of(error)}); complete its "
             f"installation: {command}"
         ) from error
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def install_command(extra: str) -> str:

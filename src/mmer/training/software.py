@@ -1,13 +1,13 @@
 """Record of the software of a run, before and after resuming."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from mmer.display.terminal import tell
+from mmer.extras import installed_version
 from mmer.recipe.schema import Recipe
 from mmer.runs.versions import Versions
 from mmer.version import __version__
@@ -27,7 +27,7 @@ def versions_now(recipe: Recipe) -> dict[str, str]:
         "platform": platform.platform(),
         "device": device,
         "mmer": __version__,
-        **{name: _version(name) for name in SOFTWARE},
+        **{name: installed_version(name) or "not installed" for name in SOFTWARE},
         _AT_A_TIME: str(recipe.training.at_a_time),
     }
 
@@ -46,10 +46,3 @@ def note_changes(file: Path, recipe: Recipe, console: Console) -> None:
         tell(told, console)
     if changed.used:
         Versions(used={**before.used, **changed.used}).write(file)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from mmer.audio.decoding.common import AudioInfo
 from mmer.audio.load import load_audio, probe
 from mmer.errors import AudioError, TruncatedError
+from mmer.extras import installed_version
 from mmer.features.statistics import FeatureStatistics
 from mmer.files.regular import open_regular
 from mmer.inference.inputs import Utterance
@@ -91,7 +91,7 @@ class ShardScorer:
         self._constant = {
             "model_sha256": job.model_sha256,
             "mmer_version": __version__,
-            **{f"{name}_version": _version(name) for name in SOFTWARE},
+            **{f"{name}_version": installed_version(name) for name in SOFTWARE},
         }
 
     def __call__(self, shard: Shard, report: Report) -> bytes:
@@ -181,13 +181,6 @@ class _File:
             "channels": info and info.channels,
             "file_duration": info and info.duration,
         }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _inspected(utterances: Sequence[Utterance]) -> dict[str | None, _File]:
