@@ -23,18 +23,13 @@ from mmer.cli.options import (
 )
 from mmer.display.terminal import messages, print_result, results, tell
 
-_OptionalFolder = Annotated[
-    Path | None,
-    out_option("The folder to write; none by default."),
-]
-
 
 def evaluate(
     model: ModelFolder,
     corpus: CorpusPath,
     split: Split = "all",
     label_map: Renames = None,
-    out: _OptionalFolder = None,
+    out: Annotated[Path | None, out_option("The folder to write; none by default.")] = None,
     transcripts: Annotated[str, typer.Option(hidden=True)] = "gold",
     transcription: Transcription = "given",
     batch_size: BatchSize = 16,

@@ -17,26 +17,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def take_lock(folder: Path, function: str) -> FileLock:
-    """Lock a folder until the lock is released or this process ends.
-
-    Args:
-        folder: an existing folder.
-        function: name of the function that writes there.
-
-    Raises:
-        MMERError: another process has the lock.
-        OSError: the folder cannot be written to.
-    """
-    refusal = (
-        f"{folder}: another ",
-        Function(function),
-        " is writing there; wait for it, or use another folder",
-    )
-    return _take(folder / LOCK, refusal)
-
-
-def _take(path: Path, refusal: tuple[str | Function, ...]) -> FileLock:
+def _take(path: Path, *refusal: str | Function) -> FileLock:
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -59,7 +40,7 @@ def only_file_writer(file: Path, shown: Path) -> Iterator[None]:
     """
     lock = _take(
         file.with_name(f".{file.name}{LOCK}"),
-        (f"{shown}: another process is writing it; wait for it, or name another file",),
+        f"{shown}: another process is writing it; wait for it, or name another file",
     )
     try:
         yield
@@ -89,7 +70,8 @@ def only_writer(folder: Path, function: str) -> Iterator[None]:
     existed = folder.exists()
     try:
         folder.resolve().mkdir(parents=True, exist_ok=True)  # also where a link leads to
-        lock = take_lock(folder, function)
+        advice = " is writing there; wait for it, or use another folder"
+        lock = _take(folder / LOCK, f"{folder}: another ", Function(function), advice)
     except OSError as error:
         reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror or error
         raise MMERError(f"{folder} cannot be written to ({reason}); use another folder") from error

@@ -122,7 +122,9 @@ def writable(path: Paths) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unwritable(path, error) from error
+        # strerror of pyarrow's errors names the temporary file.
+        reason = os.strerror(error.errno) if error.errno else error.strerror or str(error)
+        raise MMERError(f"{os.fspath(path)}: cannot be written ({reason})") from error
     except MMERError:
         raise
     except Exception as error:  # libraries that write weights and tokenizers do not raise OSError
@@ -133,13 +135,6 @@ def writable(path: Paths) -> Iterator[None]:
         else:
             raise
         raise MMERError(f"{os.fspath(path)}: cannot be written ({reason})") from error
-
-
-def unwritable(path: Paths, error: OSError) -> MMERError:
-    """Create the error for a file or folder that cannot be written."""
-    # strerror of pyarrow's errors names the temporary file.
-    reason = os.strerror(error.errno) if error.errno else error.strerror or str(error)
-    return MMERError(f"{os.fspath(path)}: cannot be written ({reason})")
 
 
 def _without_folder(folder: Path, path: Path) -> MMERError:

@@ -13,9 +13,6 @@ from mmer.files.model_settings import check_settings_files
 from mmer.published import audio_classifiers, emotion2vec, speech_head, text_classifiers
 from mmer.published.kinds import Kind, published_kind
 
-Inputs = Mapping[str, Tensor]
-"""A batch of `Preprocessor.collate`."""
-
 
 class Reader(Protocol):
     """Module that reads one kind of published model.

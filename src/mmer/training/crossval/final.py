@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-
 from mmer.display.terminal import messages
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.results import METRICS, CrossValidationMetrics, ExpectedFigures, RunMetrics
@@ -17,9 +15,7 @@ _FREE = ("data.corpus", "training.seed")
 """Settings that may differ from those of the folds: the corpus may have been moved, and seeds were not chosen."""
 
 
-def final_recipe(
-    folder: Path, overrides: Sequence[str] = (), *, console: Console | None = None
-) -> tuple[Recipe, ExpectedFigures]:
+def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ExpectedFigures]:
     """Make the recipe that trains on all utterances of a cross-validation, without validation and test.
 
     Where validation speakers chose the epoch of each fold, the model is trained for the median of these epochs.
@@ -27,7 +23,6 @@ def final_recipe(
     Args:
         folder: of a finished cross-validation.
         overrides: settings to change, as for `load_recipe`; the seed, the place of the corpus, and `RUN_SETTINGS`.
-        console: where a note is shown if it is unknown whether the corpus has changed; default: standard error.
 
     Returns:
         The recipe, and the figures of the folds.
@@ -52,7 +47,7 @@ def final_recipe(
         )
     recipe = load_recipe(str(files.recipe), overrides)
     changed = [name for name in recipe.differences(load_run_recipe(folder)) if name not in _FREE]
-    changed += source_changes(folder, recipe, console or messages())
+    changed += source_changes(folder, recipe, messages())
     if changed:
         raise RecipeError(
             f"{folder}: its figures are not those to expect of a model that differs in {', '.join(changed)}; "
