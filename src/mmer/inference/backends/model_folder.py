@@ -57,9 +57,10 @@ def read_model_folder(
     """
     processor = read_processor(folder)
     if published_kind(folder) is not None:
-        from mmer.inference.backends.published_network import read_published_network
+        from mmer.inference.backends.published_network import PublishedNetwork
+        from mmer.published.checkpoints import load_published_network
 
-        return read_published_network(folder, device), processor
+        return PublishedNetwork(load_published_network(folder), device), processor
     if (folder / MODEL).is_file():
         shortest = 1 if processor.reads_features else processor.minimum_samples
         return read_onnx_network(folder, shortest, device), processor

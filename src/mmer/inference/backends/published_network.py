@@ -1,7 +1,6 @@
 """Answer with a published model."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,7 +8,6 @@ from torch import nn
 
 from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.backends.torch_network import as_array, on_device, softmax
-from mmer.published.checkpoints import load_published_network
 
 
 class PublishedNetwork(Network):
@@ -36,13 +34,3 @@ class PublishedNetwork(Network):
     def probabilities(self, logits: Array) -> Array:
         """Apply the softmax to (batch, emotions) logits."""
         return softmax(logits)
-
-
-def read_published_network(folder: Path, device: str | torch.device | None) -> PublishedNetwork:
-    """Load a published model; errors as in `load_published_network`.
-
-    Args:
-        folder: one of which `published_kind` knows the kind.
-        device: see `TorchNetwork`.
-    """
-    return PublishedNetwork(load_published_network(folder), device)

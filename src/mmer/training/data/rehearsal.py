@@ -6,7 +6,7 @@ and with `protocol.text_disjoint` those that say what is said in the test split.
 """
 
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,9 @@ def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
     old = _rehearsable(corpus, recipe)
     rows = []
     for emotion, new in corpus.table[corpus.table["split"] == "train"].groupby("emotion", sort=True):
-        candidates = old[old["emotion"] == emotion]
-        rows += islice(_usable(candidates, recipe), min(MOST_REHEARSED, REHEARSED * len(new)))
+        candidates = old[old["emotion"] == emotion].to_dict("records")
+        usable = (row for row in candidates if _is_usable(row, recipe))
+        rows += islice(usable, min(MOST_REHEARSED, REHEARSED * len(new)))
     if not rows:
         return corpus
     rehearsed = _renamed(pd.DataFrame(rows))
@@ -119,10 +120,6 @@ def _rehearsable(corpus: Corpus, recipe: Recipe) -> pd.DataFrame:
         beside = Corpus(pd.concat([tested, _renamed(old)], ignore_index=True))
         old = old[~said_in_test(beside, recipe.protocol.text_similarity)[len(tested) :]]
     return old.sample(frac=1, random_state=_SEED)
-
-
-def _usable(old: pd.DataFrame, recipe: Recipe) -> Iterator[dict[Hashable, Any]]:
-    return (row for row in old.to_dict("records") if _is_usable(row, recipe))
 
 
 def _renamed(table: pd.DataFrame) -> pd.DataFrame:
