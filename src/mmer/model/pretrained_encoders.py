@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from mmer.display.progress import quiet_transformers
-from mmer.errors import CheckpointError, EncoderError, MMERError
+from mmer.errors import CheckpointError, EncoderError, MMERError, reason_of
 from mmer.files.funasr_folder import is_funasr_folder
 from mmer.files.hub import hub_is_reachable, hub_model
 from mmer.model.encoders.emotion2vec.release import Release
@@ -272,8 +272,9 @@ def _check_exact(
     except MMERError:
         raise
     except Exception as error:  # whatever an encoder raises about files that do not belong together
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise EncoderError(f"{kind} fails on a made {what} ({reason}); use another encoder") from error
+        raise EncoderError(
+            f"{kind} fails on a made {what} ({reason_of(error)}); use another encoder"
+        ) from error
     if not apart <= _EXACT:
         raise EncoderError(
             f"{kind} cannot be used: what it makes of a {what} depends on the padding of its batch (its hidden states "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2FeatureExtractor
 
-from mmer.errors import CheckpointError, EncoderError
+from mmer.errors import CheckpointError, EncoderError, reason_of
 from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.text import hide_notes
 from mmer.model.pretrained_encoders import encoder_tokenizer
@@ -59,10 +59,9 @@ def load_network(folder: Path) -> nn.Module:
     try:
         network.check_padding()
     except Exception as error:  # whatever a network raises that needs more than tokens
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(
-            f"model folder {folder}: its network fails on a made transcript ({reason}); give a classifier that needs "
-            "nothing but tokens"
+            f"model folder {folder}: its network fails on a made transcript ({reason_of(error)}); give a classifier "
+            "that needs nothing but tokens"
         ) from error
     return network
 

@@ -10,7 +10,7 @@ from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
 from mmer.corpora.readers.releases import COPIES, make_corpus, release_files, unique_names
 from mmer.corpora.tables import Row
-from mmer.errors import CorpusError
+from mmer.errors import CorpusError, reading
 from mmer.plain_text import counted
 
 # The quick loader where PyYAML has it; both leave texts such as `No` and `2000` alone.
@@ -92,11 +92,8 @@ def read_pavoque(root: str | os.PathLike[str], *, progress: Progress | None = No
 
 def _items(path: Path) -> list[dict[str, str]]:
     """Read the utterances of a YAML file, with all values as text."""
-    try:
+    with reading(path, "YAML", CorpusError):
         items = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise CorpusError(f"{path}: cannot be read as YAML ({reason})") from None
     keys = {"prompt", "text", "style", "start", "end"}
     if not isinstance(items, list) or not all(
         isinstance(item, dict) and keys <= item.keys() for item in items

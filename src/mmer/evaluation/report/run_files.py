@@ -11,7 +11,7 @@ from mmer.corpora.corpus import SPLITS, Corpus
 from mmer.corpora.protocol.folds import Folds, shown_folds
 from mmer.corpora.protocol.splits import shared_speakers
 from mmer.corpora.sufficiency import shortcomings
-from mmer.errors import Function, MMERError
+from mmer.errors import Function, MMERError, reason_of
 from mmer.evaluation.intervals import Interval, with_intervals
 from mmer.evaluation.metrics import Metrics
 from mmer.evaluation.modalities import CONDITIONS, by_modality
@@ -102,10 +102,8 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
         predictions = pd.read_parquet(folder / "predictions.parquet")
         skipped = pd.read_csv(folder / "skipped.csv", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise MMERError(
-            f"{folder}: a file of the run is missing or damaged ({reason}); use ", *_MADE_BY
-        ) from None
+        damage = f"{folder}: a file of the run is missing or damaged ({reason_of(error, 1000)}); use "
+        raise MMERError(damage, *_MADE_BY) from None
     if isinstance(metrics, CrossValidationMetrics):
         judged, figures, intervals = "test", metrics.pooled, metrics.intervals
     else:
