@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mmer.plain_text import valid
+from mmer.plain_text import shortened, valid
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class MMERError(ValueError):
         message = "".join(
             spell(part) if isinstance(part, Parameter | Function) else str(part) for part in self.args
         )
-        return message if len(message) <= _LONGEST else f"{message[: _LONGEST - 1]}…"
+        return shortened(message, _LONGEST)
 
 
 class AudioError(MMERError):
@@ -137,7 +137,7 @@ class MissingExtraError(MMERError):
 def reason_of(error: BaseException, longest: int = 200) -> str:
     """Say in one line what an error of a parser says, in at most so many characters."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return shortened(text, longest)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ from pyarrow import csv as arrow_csv
 from mmer.corpora.delimited import DELIMITERS, check_width, read_delimited
 from mmer.errors import CorpusError, Function, MMERError, reading, reason_of
 from mmer.files.writing import TABLES, writing
-from mmer.plain_text import json_text, valid, whole
+from mmer.plain_text import json_text, shortened, valid, whole
 from mmer.text.names import header, tidy
 
 COLUMNS = (
@@ -323,8 +323,7 @@ def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
 
 def brief(value: Any) -> str:
     """Format a value for an error: on one line and short."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return shortened(" ".join(repr(value).split()), 80)
 
 
 def plain(value: Any) -> Any:

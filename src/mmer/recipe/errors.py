@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mmer.errors import RecipeError
+from mmer.plain_text import shortened
 
 Model = type[BaseModel]
 
@@ -131,11 +132,7 @@ def _is_named(key: str, text: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return _cut(json.dumps(value, default=str, ensure_ascii=False))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    return shortened(json.dumps(value, default=str, ensure_ascii=False), 200)
 
 
 def _paths(model: Model, prefix: str = "") -> Iterator[str]:
@@ -154,7 +151,7 @@ def _check_section(settings: Any, model: Model, source: str, prefix: str, paths:
     for key, value in settings.items():
         if key not in model.model_fields:
             near = _nearest_key(str(key)[:100], model, prefix, paths)
-            raise RecipeError(f"{source}: unknown key {prefix}{_cut(str(key))}{near}")
+            raise RecipeError(f"{source}: unknown key {prefix}{shortened(str(key), 200)}{near}")
         if key in sections(model):
             _check_section(value, sections(model)[key], source, f"{prefix}{key}.", paths)
 
