@@ -49,7 +49,7 @@ def ctc_losses(logits: Tensor, frame_counts: Tensor, targets: Tensor) -> tuple[T
     return torch.where(present, losses, 0.0), present, infinite
 
 
-def ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Tensor, Tensor]:
+def ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> Tensor:
     """Average the losses of utterances that have a transcript and an alignment (`formulation: paper`).
 
     Args:
@@ -57,20 +57,17 @@ def ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Te
 
     Returns:
         Scalar loss in nats per utterance; 0 for a batch without a usable transcript.
-        Scalar count of utterances left out because their loss is infinite.
     """
-    used = present & ~infinite
-    return losses.sum() / used.sum().clamp(min=1), infinite.sum()
+    return losses.sum() / (present & ~infinite).sum().clamp(min=1)
 
 
-def official_ctc_objective(losses: Tensor, present: Tensor, infinite: Tensor) -> tuple[Tensor, Tensor]:
+def official_ctc_objective(losses: Tensor, infinite: Tensor) -> Tensor:
     """Sum the losses of a batch as the published code does (`formulation: official`).
 
     Args:
-        losses, present, infinite: (utterances,) as `ctc_losses` returns them.
+        losses, infinite: (utterances,) as `ctc_losses` returns them.
 
     Returns:
         Scalar loss in nats; infinite if the loss of any utterance is.
-        Scalar count of utterances whose loss is infinite.
     """
-    return losses.masked_fill(infinite, torch.inf).sum(), infinite.sum()
+    return losses.masked_fill(infinite, torch.inf).sum()

@@ -61,15 +61,12 @@ def _full_precision_loss(
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     official = config.formulation == "official"
     labels = summary["labels"]
-    class_weights = None
-    if config.class_weights is not None:
-        class_weights = torch.tensor(config.class_weights, dtype=torch.float32, device=labels.device)
     logits = full_precision(summary["logits"])
     objectives = {
         "cross_entropy": F.cross_entropy(
             logits,
             labels,
-            weight=None if class_weights is None else class_weights.to(logits.dtype),
+            weight=None if config.class_weights is None else logits.new_tensor(config.class_weights),
             label_smoothing=config.label_smoothing,
         )
     }
@@ -77,10 +74,13 @@ def _full_precision_loss(
     infinite_ctc = torch.zeros((), dtype=torch.int64, device=labels.device)
 
     if "ctc_losses" in summary:
-        ctc = official_ctc_objective if official else ctc_objective
-        objectives["ctc"], infinite_ctc = ctc(
-            summary["ctc_losses"], summary["ctc_present"], summary["ctc_infinite"]
+        losses, infinite = summary["ctc_losses"], summary["ctc_infinite"]
+        objectives["ctc"] = (
+            official_ctc_objective(losses, infinite)
+            if official
+            else ctc_objective(losses, summary["ctc_present"], infinite)
         )
+        infinite_ctc = infinite.sum()
         loss = loss + config.ctc_weight * objectives["ctc"]
     if "embeddings" not in summary:
         return loss, objectives, infinite_ctc
