@@ -184,7 +184,7 @@ def with_fusion(recipe: Recipe, train: Corpus) -> Recipe:
         fusion = "mmer"
     else:
         fusion = "speech"
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"fusion": fusion})})
+    return recipe.with_settings(model={"fusion": fusion})
 
 
 def fusion_note(asked: Recipe, decided: Recipe, train: Corpus) -> str | None:

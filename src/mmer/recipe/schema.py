@@ -5,9 +5,9 @@ Settings that it leaves out have the defaults of their section. An unknown key o
 `RecipeError` of one line that names the place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 from pydantic import model_validator
@@ -91,7 +91,12 @@ class Recipe(Section):
     def run_as(self, other: "Recipe") -> "Recipe":
         """Copy this recipe with the `RUN_SETTINGS` of another one."""
         settings = {name: getattr(other.training, name) for name in RUN_SETTINGS}
-        return self.model_copy(update={"training": self.training.model_copy(update=settings)})
+        return self.with_settings(training=settings)
+
+    def with_settings(self, **sections: Mapping[str, Any]) -> "Recipe":
+        """Copy this recipe with other settings in some of its sections, which are not checked."""
+        changed = {name: getattr(self, name).model_copy(update=new) for name, new in sections.items()}
+        return self.model_copy(update=changed)
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:

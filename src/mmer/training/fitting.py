@@ -167,9 +167,10 @@ def refit(
     step = best_step(chosen.log_history)
     assert step is not None
     epochs = epoch_of(chosen, step)
-    protocol = recipe.protocol.model_copy(update={"refit": False, "selection": "last", "validation": 0})
-    training = recipe.training.model_copy(update={"epochs": epochs, "patience": None})
-    again = recipe.model_copy(update={"protocol": protocol, "training": training})
+    again = recipe.with_settings(
+        protocol={"refit": False, "selection": "last", "validation": 0},
+        training={"epochs": epochs, "patience": None},
+    )
     together, stage = preparation.refitted, folder / REFIT
     checkpoint, state = last_checkpoint(stage)
     if state is None or not is_over(state, again):

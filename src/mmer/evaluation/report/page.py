@@ -366,6 +366,5 @@ def _sounds(run: Run, wrong: pd.DataFrame) -> list[str]:
 
 def _recipe(run: Run) -> str:
     """Return the complete recipe as YAML, with the corpus's file name instead of its path, which may be private."""
-    data = run.recipe.data
-    named = data.model_copy(update={"corpus": Path(data.corpus.name)}) if data.corpus else data
-    return run.recipe.model_copy(update={"data": named}).dump()
+    corpus = run.recipe.data.corpus
+    return run.recipe.with_settings(data={"corpus": corpus and Path(corpus.name)}).dump()

@@ -207,9 +207,7 @@ def _encoder(
     settings = getattr(read.model, side).model_copy(
         update={"encoder": str(folder.resolve()), "train": "frozen"}
     )
-    objectives = read.objectives.model_copy(update={"ctc_weight": 0.0})
-    model = read.model.model_copy(update={"fusion": side, side: settings})
-    recipe = read.model_copy(update={"model": model, "objectives": objectives})
+    recipe = read.with_settings(model={"fusion": side, side: settings}, objectives={"ctc_weight": 0.0})
     # The encoder brings along what would be learned from utterances, such as a tokenizer.
     nobody = Corpus(pd.DataFrame({"utterance_id": ["0"], "audio_path": ["0"], "transcript": ["0"]}))
     network, processor = build_model(recipe, nobody, [_UNNAMED])

@@ -90,8 +90,7 @@ def cross_validate_baseline(
     folder = Path(out).resolve()
     system = _system(baseline, per_speaker, embeddings, column)
     _check_folder(folder, system)
-    nothing_chosen = {"selection": "last", "refit": False}
-    recipe = recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=nothing_chosen)})
+    recipe = recipe.with_settings(protocol={"selection": "last", "refit": False})
     made = open_folds(folder, recipe, console, trains=False)
     features = pd.DataFrame()
     used = Corpus(Corpus.read(folder / "corpus.parquet").table, source=str(recipe.data.corpus))

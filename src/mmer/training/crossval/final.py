@@ -53,21 +53,12 @@ def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, E
             f"{folder}: its figures are not those to expect of a model that differs in {', '.join(changed)}; "
             "cross-validate that into another folder first"
         )
-    training = recipe.training
+    length = {}
     if metrics.selection != "last":
         kept = [RunMetrics.read(folder / "folds" / name / METRICS).kept_epoch or 1 for name in metrics.folds]
-        training = training.model_copy(update={"epochs": round(median(kept)), "patience": None})
-    protocol = recipe.protocol.model_copy(
-        update={
-            "folds": None,
-            "test": [],
-            "no_test": True,
-            "validation": 0,
-            "text_disjoint": False,
-            "selection": "last",
-            "refit": False,
-        }
-    )
+        length = {"epochs": round(median(kept)), "patience": None}
+    nothing_tested = {"folds": None, "test": [], "no_test": True, "text_disjoint": False}
+    nothing_chosen = {"validation": 0, "selection": "last", "refit": False}
     expected = ExpectedFigures(
         len(metrics.folds),
         metrics.mean,
@@ -75,4 +66,4 @@ def final_recipe(folder: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, E
         metrics.intervals,
         optimistic=metrics.selection == "test",
     )
-    return recipe.model_copy(update={"protocol": protocol, "training": training}), expected
+    return recipe.with_settings(protocol=nothing_tested | nothing_chosen, training=length), expected

@@ -108,7 +108,7 @@ def _resolved(recipe: Recipe) -> Recipe:
     if protocol.no_test:
         raise RecipeError("protocol.no_test is true, but a cross-validation tests each fold; set it to false")
     _number_of_validating(recipe)  # before recordings are read
-    return _with_protocol(recipe, test=[], folds=protocol.folds or "leave-one-out")
+    return recipe.with_settings(protocol={"test": [], "folds": protocol.folds or "leave-one-out"})
 
 
 def _begin_deleted(folder: Path, recipe: Recipe, made: Folds, console: Console) -> None:
@@ -147,8 +147,7 @@ def _begin_fold(folder: Path, recipe: Recipe, usable: Preparation, folds: Folds,
             "validation": list(fold.validation) or 0,
             "validation_group": folds.validation_group,
         }
-    data = recipe.data.model_copy(update={"labels": usable.labels})
-    fold_recipe = _with_protocol(recipe.model_copy(update={"data": data}), **changes)
+    fold_recipe = recipe.with_settings(data={"labels": usable.labels}, protocol=changes)
     try:
         preparation = share_out(usable, fold_recipe)
     except MMERError as error:
@@ -198,7 +197,3 @@ def _number_of_validating(recipe: Recipe) -> int:
         return validation
     found = f"protocol.validation is {json.dumps(validation, ensure_ascii=False)}"
     raise RecipeError(f"{found}; in a cross-validation it must be the number of groups that validate")
-
-
-def _with_protocol(recipe: Recipe, **changes: object) -> Recipe:
-    return recipe.model_copy(update={"protocol": recipe.protocol.model_copy(update=changes)})
