@@ -190,7 +190,7 @@ class TestESpeak:
         ({"utterances": 0}, "give a multiple of 4"),
         (
             {"utterances": 400},
-            "400 utterances of each voice are too many; 26 voices have sentences for 153 each",
+            "400 utterances of each voice are too many; 26 voices have sentences for 152 each",
         ),
     ],
 )

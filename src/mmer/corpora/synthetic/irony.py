@@ -24,10 +24,9 @@ import pandas as pd
 
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.synthetic.espeak import SSML, ESpeak
-from mmer.corpora.synthetic.spoken import VARIANTS, Voice, draw_voices, write_speech
+from mmer.corpora.synthetic.spoken import PERSONS, Voice, check_sizes, draw_voices, write_speech
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
-from mmer.plain_text import counted
 
 VALENCES = (  # positive, negative
     *(("wonderful", "terrible"), ("beautiful", "disgusting"), ("perfect", "rotten"), ("lovely", "nasty")),
@@ -43,7 +42,6 @@ FRAMES = (
     "after the {first} {thing} came a {second} {other}",
     "it is a {first} {thing} with a {second} {other}",
 )
-PERSONS = ("my sister", "our neighbor", "the doctor", "his teacher", "her brother", "the driver")
 THINGS = (
     *("garden", "concert", "letter", "journey", "meeting"),
     *("dinner", "picture", "lesson", "kitchen", "window"),
@@ -108,14 +106,7 @@ def make_irony(
             its range.
     """
     counts = {"train": train_voices, "validation": validation_voices, "test": test_voices}
-    voices_asked, available = sum(counts.values()), sum(map(len, VARIANTS.values()))
-    if voices_asked > available or min(counts.values()) < 0:
-        raise CorpusError(f"{voices_asked} voices are asked for; 0 to {available} are there")
-    if utterances < _OCTET or utterances % _OCTET:
-        raise CorpusError(f"{counted(utterances, 'utterance')} of each voice; give a multiple of {_OCTET}")
-    if voices_asked * utterances // _OCTET > _MAX_OCTETS:
-        allowed = f"{voices_asked} voices have sentences for {_MAX_OCTETS // voices_asked * _OCTET} each"
-        raise CorpusError(f"{counted(utterances, 'utterance')} of each voice are too many; {allowed}")
+    check_sizes(counts, utterances, _OCTET, _MAX_OCTETS)
     if not 0 <= contour <= LARGEST_CONTOUR:
         raise CorpusError(f"a contour of {contour}; it must be from 0 to {LARGEST_CONTOUR}")
     folder = Path(out_dir)
@@ -128,16 +119,8 @@ def make_irony(
         for voice in itertools.islice(voices, count):
             for number, octet in enumerate(itertools.islice(octets, utterances // _OCTET), 1):
                 for markup, row in _eight(octet, generator, contour, contrasted_decoy, reiterant):
-                    name = "_".join(
-                        [
-                            voice.accent,
-                            voice.variant,
-                            f"{number:02}",
-                            row["word"],
-                            row["place"],
-                            row["prosody"],
-                        ]
-                    )
+                    said = [row[part] for part in ("word", "place", "prosody")]
+                    name = "_".join([voice.accent, voice.variant, f"{number:02}", *said])
                     path = folder / f"{name}.flac"
                     seconds = _speak(synthesizer, voice, markup, row, path)
                     rows.append(
@@ -148,7 +131,7 @@ def make_irony(
                         }
                     )
                     if progress:
-                        progress(len(rows), voices_asked * utterances)
+                        progress(len(rows), sum(counts.values()) * utterances)
     return Corpus(pd.DataFrame(rows), source=str(folder))
 
 

@@ -9,7 +9,7 @@ negative twin, which differs in one word. So the text alone, or the prosody alon
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,21 +120,7 @@ def make_spoken(
         CorpusError: there are too few voices or sentences, or `utterances` is no multiple of 4.
     """
     counts = {"train": train_voices, "validation": validation_voices, "test": test_voices}
-    available = sum(map(len, VARIANTS.values()))
-    if sum(counts.values()) > available or min(counts.values()) < 0:
-        raise CorpusError(
-            f"{counted(sum(counts.values()), 'voice', 'is', 'are')} asked for; 0 to {available} are there"
-        )
-    if utterances < 4 or utterances % 4:
-        raise CorpusError(
-            f"{counted(utterances, 'utterance')} of each voice; give a multiple of 4, one for each emotion"
-        )
-    if sum(counts.values()) * utterances // 4 > _MAX_TWINS:
-        allowed = (
-            f"{counted(sum(counts.values()), 'voice', 'has', 'have')} sentences for "
-            f"{_MAX_TWINS * 4 // sum(counts.values())} each"
-        )
-        raise CorpusError(f"{counted(utterances, 'utterance')} of each voice are too many; {allowed}")
+    check_sizes(counts, utterances, 4, _MAX_TWINS)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
@@ -154,6 +140,29 @@ def make_spoken(
                     if progress:
                         progress(len(rows), total)
     return Corpus(pd.DataFrame(rows), source=str(folder))
+
+
+def check_sizes(counts: Mapping[str, int], utterances: int, together: int, most: int) -> None:
+    """Check how many voices and utterances are asked for.
+
+    Args:
+        counts: voices in each split.
+        utterances: of each voice.
+        together: number of utterances that are made at a time, which has to divide `utterances`.
+        most: how often so many can be made.
+
+    Raises:
+        CorpusError: too many are asked for, or `utterances` is no multiple of `together`.
+    """
+    voices, available = sum(counts.values()), sum(map(len, VARIANTS.values()))
+    if voices > available or min(counts.values()) < 0:
+        raise CorpusError(f"{counted(voices, 'voice', 'is', 'are')} asked for; 0 to {available} are there")
+    each = f"{counted(utterances, 'utterance')} of each voice"
+    if utterances < together or utterances % together:
+        raise CorpusError(f"{each}; give a multiple of {together}")
+    if voices * utterances // together > most:
+        allowed = f"{counted(voices, 'voice', 'has', 'have')} sentences for {most // voices * together} each"
+        raise CorpusError(f"{each} are too many; {allowed}")
 
 
 def make_spoken_once(out: Path, seed: int, console: Console) -> Path:
