@@ -25,10 +25,11 @@ from mmer.published.transformers_files import (
     CONFIG,
     asked_by_length,
     class_logits,
-    load_classifier,
+    load_weights,
     network_config,
     read_extractor,
     read_labels,
+    transformers_class,
 )
 
 LONGEST = 30.0
@@ -74,9 +75,8 @@ def load_network(folder: Path) -> nn.Module:
     Raises:
         CheckpointError: weights are missing, damaged or of another model.
     """
-    name = architecture(folder)
-    model = load_classifier(folder, name)
-    if name in PADDED and not getattr(model.config, "use_weighted_layer_sum", False):
+    model = load_weights(folder, transformers_class(folder))
+    if architecture(folder) in PADDED and not getattr(model.config, "use_weighted_layer_sum", False):
         return PaddedClassifier(model)
     return EqualLengthClassifier(model)
 
@@ -85,7 +85,7 @@ def write(
     folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
 ) -> None:
     """Write a model with new weights; see `mmer.published.checkpoints.Reader`."""
-    model = load_classifier(folder, architecture(folder))
+    model = load_weights(folder, transformers_class(folder))
     write_with_last_layer(folder, model, layer, labels, weights, out)
 
 

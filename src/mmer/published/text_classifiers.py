@@ -12,12 +12,11 @@ from mmer.errors import CheckpointError, EncoderError, reason_of
 from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.text import hide_notes
 from mmer.model.pretrained_encoders import encoder_tokenizer
-from mmer.published.kinds import architecture
 from mmer.published.last_layer import take_last_layer, write_with_last_layer
 from mmer.published.transformers_files import (
     asked_by_length,
     class_logits,
-    load_classifier,
+    load_weights,
     network_config,
     read_labels,
     transformers_class,
@@ -40,7 +39,7 @@ def read_processor(folder: Path) -> Preprocessor:
         CheckpointError: a file is missing or damaged, or the labels have no names.
     """
     labels = read_labels(folder)
-    transformers_class(folder, architecture(folder))
+    transformers_class(folder)  # refuse an unknown one
     tokenizer = _tokenizer(folder)
     # Nothing is heard, but every processor has a sampling rate.
     return Preprocessor(Wav2Vec2FeatureExtractor(), tokenizer, labels, uses_speech=False)
@@ -52,7 +51,7 @@ def load_network(folder: Path) -> nn.Module:
     Raises:
         CheckpointError: weights are missing, damaged or of another model, or the network reads no tokens.
     """
-    model = load_classifier(folder, architecture(folder))
+    model = load_weights(folder, transformers_class(folder))
     if model.config.pad_token_id is None:
         model.config.pad_token_id = _tokenizer(folder).pad_token_id
     network = TextClassifier(model)
@@ -70,7 +69,7 @@ def write(
     folder: Path, layer: nn.Linear, labels: Sequence[str], weights: Mapping[str, Tensor], out: Path
 ) -> None:
     """Write a model with new weights; see `mmer.published.checkpoints.Reader`."""
-    model = load_classifier(folder, architecture(folder))
+    model = load_weights(folder, transformers_class(folder))
     write_with_last_layer(folder, model, layer, labels, weights, out)
 
 

@@ -18,6 +18,7 @@ from mmer.files.damaged import damaged_file, read_json_object
 from mmer.files.model_settings import check_network_numbers, check_sound_numbers
 from mmer.model.pretrained_encoders import full_attention
 from mmer.model.stored_weights import check_finite, no_larger_than, stored_shapes
+from mmer.published.kinds import architecture
 from mmer.text.names import tidy
 
 CONFIG = "config.json"
@@ -136,29 +137,13 @@ def read_extractor(folder: Path, wanted: str) -> Any:
     return extractor
 
 
-def load_classifier(folder: Path, name: str) -> Any:
-    """Load a classifier of transformers; see `load_weights`.
-
-    Args:
-        folder: of the model.
-        name: the class.
-
-    Raises:
-        CheckpointError: as for `load_weights`, or transformers has no such class.
-    """
-    return load_weights(folder, transformers_class(folder, name))
-
-
-def transformers_class(folder: Path, name: str) -> Any:
-    """Return a class of transformers.
-
-    Args:
-        folder: of the model, whose config.json names it.
-        name: of the class.
+def transformers_class(folder: Path) -> Any:
+    """Return the class of transformers that the config.json of a folder names.
 
     Raises:
         CheckpointError: there is no such class.
     """
+    name = architecture(folder)
     kind = getattr(transformers, name, None)
     if kind is None:
         raise CheckpointError(
