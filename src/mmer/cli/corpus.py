@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def init(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of recordings.")],
-) -> None:
+def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of recordings.")]) -> None:
     """Write the metadata.csv of a folder, with the speakers and emotions that folder and file names say."""
     from mmer.corpora.folder_table import write_folder_table
 

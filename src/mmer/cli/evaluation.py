@@ -169,10 +169,7 @@ def report(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="The folder of a finished run or cross-validation.")
     ],
-    out: Annotated[
-        Path | None,
-        out_option("The folder to write; RUN/report by default."),
-    ] = None,
+    out: Annotated[Path | None, out_option("The folder to write; RUN/report by default.")] = None,
     audio: Annotated[
         bool, typer.Option("--audio", help="Embed the recordings of the most confident mistakes.")
     ] = False,

@@ -35,14 +35,7 @@ MODEL_HELP = (
     "A model folder, such as RUN/model, a .mmer file that `mmer model export` wrote, the name or folder of a published "
     "model, or SPEECH+TEXT, two of these."
 )
-ModelFolder = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL",
-        callback=found_model,
-        help=MODEL_HELP,
-    ),
-]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", callback=found_model, help=MODEL_HELP)]
 ModelLabels = Annotated[
     str | None,
     typer.Option(
@@ -115,10 +108,7 @@ def out_option(what: str) -> Any:
 
 
 OutFolder = Annotated[Path, out_option("The folder to write.")]
-OutTable = Annotated[
-    Path,
-    out_option("The table to write: .parquet, .csv, .tsv or .jsonl."),
-]
+OutTable = Annotated[Path, out_option("The table to write: .parquet, .csv, .tsv or .jsonl.")]
 
 
 def _json_file(path: Path | None) -> Path | None:

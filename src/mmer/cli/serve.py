@@ -9,13 +9,7 @@ from mmer.cli.options import MODEL_HELP, Settings
 
 
 def serve(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help=MODEL_HELP,
-        ),
-    ],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
     settings: Settings = None,
     config: Annotated[
         Path | None,

@@ -4,16 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from mmer.corpora.tables import (
-    COLUMNS,
-    NAMES,
-    TEXT_COLUMNS,
-    brief,
-    is_null,
-    read_table,
-    united,
-    with_columns,
-)
+from mmer.corpora.tables import COLUMNS, NAMES, TEXT_COLUMNS, brief, is_null, read_table, united, with_columns
 from mmer.errors import CorpusError, Function
 from mmer.text.names import header
 

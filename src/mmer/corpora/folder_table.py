@@ -95,12 +95,7 @@ def write_folder_table(folder: str | os.PathLike[str]) -> FolderTable:
     emotions = [next(iter(each)) if len(each) == 1 else None for each in said]
     speakers = _speakers(names)
     table = pd.DataFrame(
-        {
-            "file_name": list(map(str, names)),
-            "transcript": None,
-            "emotion": emotions,
-            "speaker": speakers,
-        },
+        {"file_name": list(map(str, names)), "transcript": None, "emotion": emotions, "speaker": speakers},
         dtype=object,
     )
     write_table(table, folder / NAME)

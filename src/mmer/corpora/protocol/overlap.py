@@ -176,9 +176,7 @@ def _tokens(words: Sequence[str]) -> Sequence[Token]:
     return tokens
 
 
-def _flat(
-    rows: Sequence[Sequence[int]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _flat(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Join rows of tokens; return the tokens, the row of each, and the length of each row."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))

@@ -9,13 +9,7 @@ from typing import Any
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.labels import canonical
-from mmer.corpora.readers.releases import (
-    find_file,
-    make_corpus,
-    match_recordings,
-    read_text,
-    release_files,
-)
+from mmer.corpora.readers.releases import find_file, make_corpus, match_recordings, read_text, release_files
 from mmer.corpora.tables import Row
 from mmer.errors import CorpusError
 

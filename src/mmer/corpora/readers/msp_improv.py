@@ -7,13 +7,7 @@ from collections import Counter
 
 from mmer.corpora.corpus import Corpus, Progress, listing
 from mmer.corpora.readers.catalog import compare_counts
-from mmer.corpora.readers.releases import (
-    find_file,
-    make_corpus,
-    match_recordings,
-    read_text,
-    release_files,
-)
+from mmer.corpora.readers.releases import find_file, make_corpus, match_recordings, read_text, release_files
 from mmer.corpora.tables import Row
 from mmer.plain_text import lines_of
 

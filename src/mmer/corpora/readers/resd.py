@@ -5,13 +5,7 @@ from pathlib import PurePosixPath
 
 from mmer.corpora.corpus import Corpus, Progress
 from mmer.corpora.labels import canonical
-from mmer.corpora.readers.releases import (
-    find_file,
-    make_corpus,
-    match_recordings,
-    read_rows,
-    release_files,
-)
+from mmer.corpora.readers.releases import find_file, make_corpus, match_recordings, read_rows, release_files
 from mmer.corpora.tables import Row
 from mmer.plain_text import counted
 
