@@ -50,7 +50,7 @@ def listen_to(
     recognizer = EmotionRecognizer.from_pretrained(model, device, transcription)
     listener = Listener(recognizer, pause=pause, interval=interval)
     source = pipe(sys.stdin.buffer, rate) if piped else microphone(microphone_name)
-    show = _PRINTERS[result_format(format)](sys.stdout, recognizer)
+    show = _printer(result_format(format), sys.stdout, recognizer)
     emotions: Counter[str] = Counter()
     delays: list[float] = []
     with source as chunks, _interruption() as interrupted:
@@ -69,27 +69,17 @@ def listen_to(
     tell(summary)
 
 
-def _json_lines(file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
-    return lambda heard: print(json_text(heard.to_dict()), file=file, flush=True)
-
-
-def _csv_rows(file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
+def _printer(form: ResultFormat, file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
+    """Return what prints an answer."""
+    if form == "table":
+        return lambda heard: _show_text(heard, file)
+    if form == "jsonl":
+        return lambda heard: print(json_text(heard.to_dict()), file=file, flush=True)
     columns = recognizer.labels, recognizer.dimensions
     write = csv_rows(file, [*row_schema(*columns).names, "final", "delay"])
     return lambda heard: write(
         {**heard.prediction.to_row(*columns), "final": heard.final, "delay": heard.delay}
     )
-
-
-def _text(file: TextIO, recognizer: EmotionRecognizer) -> Callable[[Heard], object]:
-    return lambda heard: _show_text(heard, file)
-
-
-_PRINTERS: dict[str, Callable[[TextIO, EmotionRecognizer], Callable[[Heard], object]]] = {
-    "table": _text,
-    "jsonl": _json_lines,
-    "csv": _csv_rows,
-}
 
 
 def _counted(prediction: Prediction) -> str:

@@ -291,7 +291,8 @@ def write_predictions(
     """
     check_output(path)
     if path is None:
-        return write_each(predictions, STREAM_WRITERS[format](sys.stdout, labels, dimensions))
+        rows = _json_lines if format == "jsonl" else _csv_rows
+        return write_each(predictions, rows(sys.stdout, labels, dimensions))
     remaining = iter(predictions)
     first = list(islice(remaining, 1))  # an interruption before it leaves no file
     path = Path(path)
@@ -356,9 +357,6 @@ def csv_rows(file: TextIO, columns: Sequence[str]) -> Callable[[Row], object]:
 
 def _on_terminal(row: Row) -> Row:
     return {name: one_line(value) if isinstance(value, str) else value for name, value in row.items()}
-
-
-STREAM_WRITERS = {"jsonl": _json_lines, "csv": _csv_rows}
 
 
 @contextmanager
