@@ -23,7 +23,7 @@ from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET, CTCAlphabet
 from mmer.text.transcripts import spell_sounds, strip_annotations
 
 EQUAL_SHARES = 2600
-"""Number of recordings that teach a network that listens and a linear classifier of functionals alike."""
+"""Recordings from which a network that listens learns as much as a linear classifier of functionals."""
 EQUAL_SHARES_WITH_WORDS = 10_000
 """The same for a network that reads too, beside a linear classifier of words: it has more ways to remember voices."""
 
@@ -156,7 +156,7 @@ def check_encoders(model: Model) -> None:
 def functionals_share(train: Corpus, *, uses_text: bool, classifies_words: bool) -> float:
     """Return the share of the linear classifiers in the answer of a network trained from scratch.
 
-    Few recordings teach a few hundred weights more than they teach a network, and many recordings teach a network more.
+    The classifiers have few weights: they learn more than a network from few recordings, and less from many.
     Without a classifier of words, functionals have half of the answer at most beside a network that reads.
 
     Args:
@@ -278,8 +278,7 @@ def languages_of(train: Corpus) -> list[str]:
 
 def class_weights(train: Corpus, labels: Sequence[str]) -> list[float]:
     """Weigh each label by the inverse of its frequency in training; see `Objectives.class_weights`."""
-    counts = torch.tensor(
-        [int((train.table["emotion"] == label).sum()) for label in labels], dtype=torch.float64
-    )
+    found = [int((train.table["emotion"] == label).sum()) for label in labels]
+    counts = torch.tensor(found, dtype=torch.float64)
     weights = counts.sum() / (len(labels) * counts.clamp(min=1))
     return weights.tolist()

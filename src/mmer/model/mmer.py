@@ -461,8 +461,8 @@ class MMERForEmotionRecognition(PreTrainedModel):
     ) -> dict[str, Tensor]:
         """Compute the inputs of `multitask_loss` from logits, embeddings and CTC logits, one row per utterance.
 
-        The network learns to be right alone: joint logits would leave to it what the functionals do not tell of the
-        training voices, which is least what holds for others.
+        The network learns from its own logits: from joint ones, it would learn what the functionals leave open of the
+        training voices, which holds least for others.
         """
         assert output.fused_embedding is not None
         summary = {"logits": network_logits, "labels": labels}
