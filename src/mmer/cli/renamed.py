@@ -35,21 +35,18 @@ COMMANDS: Mapping[str, OldCommand] = {
     "model bundle": OldCommand("model export"),
 }
 
+
+def _settings(*names: str) -> dict[str, str]:
+    """Return the new spellings of options that became settings of the same name."""
+    return {f"--{name.replace('_', '-')}": f"{name}={{}}" for name in names}
+
+
 OPTIONS: Mapping[str, Mapping[str, str | None]] = {
     "augment": {
-        "--views": "views={}",
+        **_settings("views", "within", "language", "similarity", "min_similarity", "asr", "max_error_rate"),
+        **_settings("max_length_ratio", "max_duration_ratio", "seed", "batch_size"),
         "--sample": "sample=true",
-        "--within": "within={}",
         "--every-split": "every_split=true",
-        "--language": "language={}",
-        "--similarity": "similarity={}",
-        "--min-similarity": "min_similarity={}",
-        "--asr": "asr={}",
-        "--max-error-rate": "max_error_rate={}",
-        "--max-length-ratio": "max_length_ratio={}",
-        "--max-duration-ratio": "max_duration_ratio={}",
-        "--seed": "seed={}",
-        "--batch-size": "batch_size={}",
     },
     "calibrate": {"--batch-size": None},
     "compare": {
@@ -66,22 +63,10 @@ OPTIONS: Mapping[str, Mapping[str, str | None]] = {
     "model export": {"--onnx": ""},
     "robustness": {"--batch-size": None},
     "serve": {
-        "--host": "host={}",
-        "--port": "port={}",
-        "--token-file": "token_file={}",
+        **_settings("host", "port", "token_file", "max_duration", "max_concurrent", "max_streams"),
+        **_settings("max_per_minute", "time_limit", "grace", "allow_host", "trusted_proxy", "speakers"),
+        **_settings("transcription", "batch_size", "device"),
         "--max-upload": "max_upload={}MB",
-        "--max-duration": "max_duration={}",
-        "--max-concurrent": "max_concurrent={}",
-        "--max-streams": "max_streams={}",
-        "--max-per-minute": "max_per_minute={}",
-        "--time-limit": "time_limit={}",
-        "--grace": "grace={}",
-        "--allow-host": "allow_host={}",
-        "--trusted-proxy": "trusted_proxy={}",
-        "--speakers": "speakers={}",
-        "--transcription": "transcription={}",
-        "--batch-size": "batch_size={}",
-        "--device": "device={}",
     },
 }
 """New spelling by command and old option; `{}` stands for the value. An option that is no longer needed has an empty
