@@ -214,6 +214,13 @@ def _in_threads(function: Callable[[str], T], paths: Sequence[str]) -> Iterator[
             yield from results
 
 
+def files_sha256(paths: Iterable[str]) -> dict[str, str]:
+    """Compute `file_sha256` of each of several files, by its path."""
+    once = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(once, threads.map(file_sha256, once), strict=True))
+
+
 def file_sha256(path: str) -> str:
     """Return the SHA-256 of a file; the empty text where it cannot be read."""
     try:

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from mmer.audio.load import load_audio
-from mmer.corpora.content import file_sha256
+from mmer.corpora.content import files_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CorpusError, Parameter
 from mmer.features.egemaps import egemaps
@@ -228,9 +227,7 @@ def egemaps_features(
             "functionals could be computed; leave such utterances out of the corpus"
         )
     paths = corpus.table["audio_path"].tolist()
-    with ThreadPoolExecutor() as threads:
-        named = list(dict.fromkeys(paths))
-        digests = dict(zip(named, threads.map(file_sha256, named), strict=True))
+    digests = files_sha256(paths)
     what = corpus.table[["start", "end"]].assign(sha256=[digests[path] for path in paths])[_WHAT]
     known = None
     if cache is not None and cache.exists():

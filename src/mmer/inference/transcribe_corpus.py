@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from mmer.audio.load import SAMPLING_RATE, load_audio
-from mmer.corpora.content import file_sha256
+from mmer.corpora.content import files_sha256
 from mmer.corpora.corpus import RECOGNIZED, Corpus
 from mmer.errors import AudioError, MMERError
 from mmer.files.lock import only_file_writer
@@ -96,9 +95,7 @@ def transcribe(
 def _contents(corpus: Corpus) -> dict[str, str]:
     """Identify the sound of each utterance: SHA-256 of its recording, and the part to read."""
     table = corpus.table[corpus.table["audio_path"].notna()]
-    paths = table["audio_path"].unique().tolist()
-    with ThreadPoolExecutor() as threads:
-        digests = dict(zip(paths, threads.map(file_sha256, paths), strict=True))
+    digests = files_sha256(table["audio_path"])
     rows = zip(table["utterance_id"], table["audio_path"], table["start"], table["end"], strict=True)
     return {name: f"{digests[path]} {start} {end}" for name, path, start, end in rows}
 

@@ -9,14 +9,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
 
-from mmer.corpora.content import file_sha256, file_states
+from mmer.corpora.content import file_states, files_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.display.progress import speed
 from mmer.display.terminal import messages
@@ -312,6 +311,4 @@ class _Job:
         """Compute the SHA-256 of each recording that is listened to."""
         if not self.recognizer.processor.uses_speech:
             return {}
-        paths = list(dict.fromkeys(each.path for each in group if each.path is not None))
-        with ThreadPoolExecutor() as threads:
-            return dict(zip(paths, threads.map(file_sha256, paths), strict=True))
+        return files_sha256(each.path for each in group if each.path is not None)

@@ -1,7 +1,6 @@
 """Files of embeddings: written part by part, and read for the utterances of a corpus."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from mmer.corpora.content import file_sha256
+from mmer.corpora.content import files_sha256
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
 from mmer.corpora.tables import read_table
@@ -248,9 +247,7 @@ def _refuse(path: Path, corpus: Corpus, what: str, wrong: ArrayLike) -> None:
 
 def _other_sound(about: pd.DataFrame, table: pd.DataFrame) -> list[bool]:
     """Find the utterances whose recording, or the part of it, is not the one that was heard."""
-    paths = table["audio_path"].dropna().unique().tolist()
-    with ThreadPoolExecutor() as threads:
-        digests = dict(zip(paths, threads.map(file_sha256, paths), strict=True))
+    digests = files_sha256(table["audio_path"].dropna())
     heard = zip(about["audio_sha256"], about["start"].fillna(0), about["end"].fillna(np.inf), strict=True)
     now = zip(
         table["audio_path"].map(digests), table["start"].fillna(0), table["end"].fillna(np.inf), strict=True
