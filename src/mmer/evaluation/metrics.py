@@ -65,9 +65,8 @@ def compute_metrics(truth: Sequence[str], predicted: Sequence[str], labels: Sequ
     if unknown := sorted({*truth, *predicted} - set(labels)):
         raise MMERError(f"cannot judge {', '.join(map(repr, unknown))}: the labels are {', '.join(labels)}")
     place = {label: number for number, label in enumerate(labels)}
-    counts = np.zeros(
-        (len(labels), len(labels)), int
-    )  # scikit-learn's confusion_matrix warns of a single label
+    # Not scikit-learn's confusion_matrix, which warns of a single label.
+    counts = np.zeros((len(labels), len(labels)), int)
     np.add.at(counts, ([place[label] for label in truth], [place[label] for label in predicted]), 1)
     right, present = counts.diagonal(), counts.sum(axis=1)
     recall = {

@@ -107,7 +107,7 @@ def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
     counts = np.asarray(figures.confusion_matrix)
     written = len(counts) <= _MOST_WRITTEN
     totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    shares = counts / np.maximum(totals, 1)
     figure = Picture(dpi=200, layout="constrained")
     labels = [figure.label(name, _LABEL_WIDTH) for name in figures.labels] if written else []
     lines = [line for label in labels for line in label.split("\n")]

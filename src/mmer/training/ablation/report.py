@@ -129,8 +129,7 @@ def _plot_matrices(matrices: Mapping[str, Metrics], path: Path) -> Path:
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, (title, figures) in zip(panels, matrices.items(), strict=False):
         counts = np.asarray(figures.confusion_matrix)
-        totals = counts.sum(axis=1, keepdims=True)
-        shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
         for row, column in np.ndindex(*counts.shape):
             ink = ink_on(_BLUES(float(shares[row, column])))
