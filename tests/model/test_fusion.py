@@ -13,7 +13,7 @@ from mmer.errors import RecipeError
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.configuration import Part
 from mmer.model.fusion import CrossModalEncoder, MultimodalDynamicFusion
-from mmer.model.pooling import masked_max
+from mmer.model.pooling import Pooling
 from mmer.recipe.schema import load_recipe
 
 DOUBLE = torch.float64
@@ -96,9 +96,9 @@ def test_training_drops_attention_and_tokens() -> None:
     torch.testing.assert_close(dropped, 2 * tokens * kept)
 
 
-def test_masked_max_ignores_padding_even_where_all_valid_values_are_negative() -> None:
+def test_the_maximum_ignores_padding_even_where_all_valid_values_are_negative() -> None:
     sequence = torch.tensor([[[-3.0, -1.0], [-2.0, -5.0], [9.0, 9.0]]])
-    assert masked_max(sequence, torch.tensor([[True, True, False]])).tolist() == [[-2.0, -1.0]]
+    assert Pooling("max", 2)(sequence, torch.tensor([[True, True, False]])).tolist() == [[-2.0, -1.0]]
 
 
 def slow_fusion_without(fusion: Any, part: str, frames: Tensor, tokens: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Pooling(nn.Module):
             (batch, output size).
         """
         if self.kind == "max":
-            return masked_max(sequence, mask)
+            return sequence.masked_fill(~mask[:, :, None], torch.finfo(sequence.dtype).min).amax(dim=1)
         if self.attention is None:
             weights = mask[:, :, None].to(sequence.dtype)
             weights = weights / weights.sum(dim=1, keepdim=True)
@@ -61,16 +61,3 @@ class Pooling(nn.Module):
         deviation = sequence - mean.detach()
         variance = (weights @ (deviation * deviation))[:, 0]
         return torch.cat([mean[:, 0], variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
-
-
-def masked_max(sequence: Tensor, mask: Tensor) -> Tensor:
-    """Take the maximum over the valid positions.
-
-    Args:
-        sequence: (batch, positions, size).
-        mask: (batch, positions) bool, true where valid; at least one in each row.
-
-    Returns:
-        (batch, size).
-    """
-    return sequence.masked_fill(~mask[:, :, None], torch.finfo(sequence.dtype).min).amax(dim=1)
