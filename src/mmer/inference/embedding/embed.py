@@ -161,7 +161,8 @@ def embed_for_last_layer(recognizer: EmotionRecognizer, folder: Path, corpus: Co
     with only_writer(file.path.with_name(f"{file.path.name}{PARTS}").resolve(), "embed"):
         source_sha256 = hashlib.sha256(f"last layer of {identity}".encode()).hexdigest()
         file.check_replaced(source_sha256, str(folder))
-        return _Job(Source(recognizer, (FUSED,), identity), file, corpus, 16, source_sha256).run()
+        source = Source(recognizer, (FUSED,), identity)
+        return _Job(source, file, corpus, batch_size=16, source_sha256=source_sha256).run()
 
 
 class _Job:
