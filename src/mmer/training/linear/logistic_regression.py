@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import nn
 
 
@@ -30,20 +31,23 @@ def fit_near(
     first, rows, true = (torch.from_numpy(np.asarray(each)) for each in (start, inputs, classes))
     first, rows = first.double(), rows.double()
     shares = torch.ones(len(rows)) if weights is None else torch.from_numpy(np.asarray(weights))
-    fitted = first.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([fitted], max_iter=1000, line_search_fn="strong_wolfe")
+    shares = strength * shares[:, None]
+    right = shares * nn.functional.one_hot(true, len(first))
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        surprise = nn.functional.cross_entropy(rows @ fitted.T, true, reduction="none")
-        penalized = strength * (shares * surprise).sum() + (fitted - first).square().sum() / 2
-        penalized.backward()
-        return penalized
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        fitted = torch.from_numpy(flat).view_as(first)
+        logarithms = torch.log_softmax(rows @ fitted.T, dim=1)
+        moved = fitted - first
+        penalized = moved.square().sum() / 2 - (right * logarithms).sum()
+        gradient = (shares * logarithms.exp() - right).T @ rows + moved
+        return float(penalized), gradient.flatten().numpy()
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # products this small wait for other threads longer than they compute
     try:
-        optimizer.step(loss)
+        found = minimize(
+            loss, first.flatten().numpy(), jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 0}
+        )
     finally:
         torch.set_num_threads(threads)
-    return fitted.detach().numpy()
+    return found.x.reshape(first.shape)
