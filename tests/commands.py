@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -12,8 +13,10 @@ from rich.console import Console
 
 from mmer.cli.main import main
 from mmer.corpora.synthetic.spoken import make_spoken
+from mmer.evaluation.calibration import calibrate
 from mmer.recipe.schema import load_recipe
 from mmer.training import judging
+from mmer.training.adaptation import adapt_published
 from mmer.training.crossval.fold_runs import LOG
 from mmer.training.run import train
 
@@ -53,16 +56,24 @@ def run(
     return Outcome(code, captured.out, captured.err)
 
 
-PICTURES = {name: getattr(judging, name) for name in ("plot_curves", "plot_confusion_matrix")}
-"""What draws the two pictures of a run."""
+PICTURES = {
+    (module, name): getattr(module, name)
+    for module, name in (
+        (judging, "plot_curves"),
+        (judging, "plot_confusion_matrix"),
+        (calibrate, "plot_calibration"),
+        (adapt_published, "plot_calibration"),
+    )
+}
+"""What draws the pictures of a run or an adaptation, by the module that calls it and its name there."""
 
 
 @contextmanager
-def undrawn(pictures: Mapping[str, Callable[..., None]] | None = None) -> Iterator[None]:
-    """Runs end without their two pictures, a third of the time of a tiny one, where nothing looks at them."""
+def undrawn(pictures: Mapping[tuple[ModuleType, str], Callable[..., None]] | None = None) -> Iterator[None]:
+    """Runs end without their pictures, a third of the time of a tiny one, where nothing looks at them."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in PICTURES:
-            patch.setattr(judging, name, pictures[name] if pictures else lambda *_, **__: None)
+        for module, name in PICTURES:
+            patch.setattr(module, name, pictures[module, name] if pictures else lambda *_, **__: None)
         yield
 
 

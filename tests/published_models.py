@@ -146,6 +146,13 @@ def save_audio_classifier(
     return folder
 
 
+def save_short_window(folder: Path) -> Path:
+    """Save a classifier of Whisper whose window is two seconds, not half a minute."""
+    save_audio_classifier(folder, "whisper", max_source_positions=100)
+    WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
+    return folder
+
+
 def save_speech_head(folder: Path, outputs: list[str], **settings: Any) -> Path:
     """Save wav2vec 2.0 with the two-layer head, in the layout of audEERING's model of dimensions."""
     config = speech_config("wav2vec2-layer")

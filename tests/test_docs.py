@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import typer.main
 from code_blocks import blocks
-from commands import SMALL, make_recordings, run, train_folds_here
+from commands import SMALL, make_recordings, run, train_folds_here, undrawn
 from tiny import speech_config
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -63,7 +63,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_recordings(folder / "my-recordings")
     settings = ["data.corpus=" + str(folder / "my-recordings"), "protocol.test=[anna]", *SMALL]
     missing = ["augment.missing={speech: 0.1, text: 0.4}", "training.batch_size=8"]
-    train(load_recipe("compact", [*settings, *missing]), folder / "run")
+    with undrawn():
+        train(load_recipe("compact", [*settings, *missing]), folder / "run")
     AutoModel.from_config(speech_config("wavlm-group")).save_pretrained(folder / "wavlm-base-plus")
     Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder / "wavlm-base-plus")
     return folder
@@ -131,7 +132,8 @@ def test_page(
             )
             exec(compile(code, page, "exec"), names)
         for arguments in block.commands:
-            outcome = run(capfd, monkeypatch, [*arguments, *TRAINING.get(arguments[0], [])])
+            with undrawn():
+                outcome = run(capfd, monkeypatch, [*arguments, *TRAINING.get(arguments[0], [])])
             assert outcome.code == 0, f"{page}: mmer {' '.join(arguments)}: {outcome.err}"
 
 

@@ -7,13 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import Outcome
+from commands import Outcome, drawn
 from consoles import quiet, told_by
 from emotion2vec_rule import write_release
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from published_models import save_audio_classifier, save_speech_head, save_text_classifier
+from PIL import Image
+from published_models import (
+    save_audio_classifier,
+    save_short_window,
+    save_speech_head,
+    save_text_classifier,
+)
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
@@ -23,6 +29,7 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.errors import CheckpointError, CorpusError, MMERError, RecipeError
 from mmer.evaluation.calibration.calibrate import calibrate
+from mmer.evaluation.calibration.plots import PICTURE
 from mmer.evaluation.comparison import compare
 from mmer.evaluation.prediction_files import read_predictions
 from mmer.evaluation.reference_systems import STRENGTHS
@@ -41,7 +48,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "several labels": lambda folder: save_audio_classifier(
         folder, "wavlm", problem_type="multi_label_classification"
     ),
-    "window": lambda folder: save_audio_classifier(folder, "whisper"),
+    "window": save_short_window,
     "dimensions": lambda folder: save_speech_head(folder, ["arousal", "dominance", "valence"]),
     "words, no bias": lambda folder: save_text_classifier(folder, "GPT2"),
     "emotion2vec": lambda folder: write_release(folder, "small"),
@@ -178,7 +185,9 @@ def test_the_calibration_is_that_of_answers_to_left_out_speakers(tones: Path, tm
     )
     corpus = Corpus.read(tones)
     calibrate(folder, corpus, None, methods=("temperature",))
-    adapted = adapt_published(folder, tones, tmp_path / "out", console=console)
+    with drawn():
+        adapted = adapt_published(folder, tones, tmp_path / "out", console=console)
+    assert Image.open(adapted / PICTURE).width >= 800
     found = EmotionRecognizer.from_pretrained(adapted, "cpu").calibration
     assert found is not None
     assert (found.speakers, list(found.conditions)) == (["A", "B", "C", "D"], ["speech"])

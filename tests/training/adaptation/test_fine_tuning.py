@@ -14,7 +14,12 @@ import pytest
 import torch
 from consoles import quiet, told_by
 from emotion2vec_rule import write_release
-from published_models import save_audio_classifier, save_speech_head, save_text_classifier
+from published_models import (
+    save_audio_classifier,
+    save_short_window,
+    save_speech_head,
+    save_text_classifier,
+)
 
 from mmer.corpora.corpus import Corpus
 from mmer.errors import (
@@ -41,7 +46,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "biased attention": lambda folder: save_audio_classifier(folder, "wavlm"),
     "equal lengths": lambda folder: save_audio_classifier(folder, "unispeech"),
     "log-mel": lambda folder: save_audio_classifier(folder, "wav2vec2-bert"),
-    "window": lambda folder: save_audio_classifier(folder, "whisper"),
+    "window": save_short_window,
     "patches": lambda folder: save_audio_classifier(folder, "spectrogram-transformer"),
     "dimensions": lambda folder: save_speech_head(folder, ["arousal", "dominance", "valence"]),
     "words": lambda folder: save_text_classifier(folder, "Bert"),
@@ -87,12 +92,17 @@ def test_the_written_model_answers_like_the_tuned_network(kind: str, tones: Path
     assert all(any(part.isdigit() for part in name.split(".")) for name in weights)
 
 
+def take_few_steps(patch: pytest.MonkeyPatch) -> None:
+    """Two optimizer steps a round, large ones."""
+    patch.setattr(fine_tuning, "FEWEST_STEPS", 2 * ROUNDS)
+    patch.setattr(fine_tuning, "EPOCHS", 1)
+    patch.setattr(fine_tuning, "RATE", 1e-2)
+
+
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two optimizer steps a round, large ones."""
-    monkeypatch.setattr(fine_tuning, "FEWEST_STEPS", 2 * ROUNDS)
-    monkeypatch.setattr(fine_tuning, "EPOCHS", 1)
-    monkeypatch.setattr(fine_tuning, "RATE", 1e-2)
+    """See `take_few_steps`."""
+    take_few_steps(monkeypatch)
 
 
 def agreeing(folder: Path) -> Path:
@@ -161,15 +171,32 @@ def same(one: FineTuned, other: FineTuned) -> bool:
     )
 
 
+def use_all_rounds(patch: pytest.MonkeyPatch) -> None:
+    """Learning from all utterances takes steps too."""
+    take_few_steps(patch)
+    patch.setattr(fine_tuning, "_best", lambda losses: ROUNDS)
+
+
+@pytest.fixture(scope="module")
+def whole(reader: Path, tones: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
+    """What one makes that uses all rounds and is not interrupted."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_all_rounds(patch)
+        work = fine_tuning_of(reader, Corpus.read(tones), tmp_path_factory.mktemp("whole"))
+        return work.run(lambda done: None)
+
+
 @pytest.mark.parametrize("interrupted_at", [1, 13, 24, 31])
-@pytest.mark.usefixtures("few_steps")
 def test_an_interrupted_one_goes_on_where_it_was(
-    interrupted_at: int, reader: Path, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    interrupted_at: int,
+    whole: FineTuned,
+    reader: Path,
+    tones: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # So that learning from all utterances takes steps too.
-    monkeypatch.setattr(fine_tuning, "_best", lambda losses: ROUNDS)
+    use_all_rounds(monkeypatch)
     corpus = Corpus.read(tones)
-    whole = fine_tuning_of(reader, corpus, tmp_path / "whole").run(lambda done: None)
     taken = list[int]()
 
     def interrupt(done: int) -> None:
