@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def distributions(extra: str) -> set[str]:
     return {re.split(r"[^\w.-]", required)[0].lower() for required in EXTRAS[extra]}
 
 
+@cache
 def optional_packages() -> list[tuple[str, str | None]]:
     """Each package that the sources import by `import_extra`, with its extra."""
     found = []
@@ -39,8 +41,9 @@ def optional_packages() -> list[tuple[str, str | None]]:
 def test_an_optional_package_comes_with_the_extra_that_holds_it() -> None:
     """So that the versions are those that this project allows."""
     assert len(optional_packages()) > 20
+    distributions_of = packages_distributions()
     for package, extra in optional_packages():
-        names = {name.lower() for name in packages_distributions().get(package, [package])}
+        names = {name.lower() for name in distributions_of.get(package, [package])}
         holding = {each for each in EXTRAS if each not in ("test", "docs") and names & distributions(each)}
         assert extra in holding or not holding, f"{package} is in {holding}, its message names {extra}"
 
