@@ -23,6 +23,7 @@ from transformers import (
 from mmer.audio.load import load_audio
 from mmer.errors import EncoderError, MMERError
 from mmer.inference import EmotionRecognizer, Utterance
+from mmer.inference.explain import attribution
 from mmer.inference.transcription import SpeechRecognizer, Transcription
 from mmer.model import MMERProcessor
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
@@ -164,6 +165,7 @@ def test_who_cannot_read_or_hear(recognizer_of: Callable[..., EmotionRecognizer]
 def test_words_for_a_model_that_only_listens(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clips: Sequence[str]
 ) -> None:
+    monkeypatch.setattr(attribution, "STEPS", (1,))  # shares are no matter here
     told = "mmer: what is said makes no difference: this model only listens\n"
     deaf, both = save_model(tmp_path / "speech", fusion="speech"), save_model(tmp_path / "both")
     for command in ("predict", "explain"):
