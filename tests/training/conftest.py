@@ -30,6 +30,7 @@ model:
   text:
     compact: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 48}
 training: {epochs: 3, batch_size: 6, learning_rate: 3.0e-3}
+augment: {speech: {pitch_semitones: [0, 0], time_stretch: [1, 1], band_filter: false}}  # noise and level cost little
 protocol: {test: [D], validation: [C]}
 """
 
