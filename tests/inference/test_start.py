@@ -1,5 +1,6 @@
 """What commands import before they do anything: a user waits for it each time."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,26 @@ HEAVY = (
 )
 LISTED = f"print(sorted(set(sys.modules) & {set(HEAVY)}), file=sys.stderr)"
 PROGRAM = f"import sys; from mmer.cli.main import main\ntry: main()\nfinally: {LISTED}"
+
+
+SEVERAL = f"""
+import json, sys
+from mmer.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["mmer", *arguments]
+    try:
+        main()
+    except SystemExit:
+        pass
+    {LISTED}
+"""
+
+
+def _told(*commands: list[str]) -> list[tuple[str, str]]:
+    """The last line that each command of a process says, and what is imported after it."""
+    program = [sys.executable, "-c", SEVERAL, json.dumps(commands)]
+    lines = subprocess.run(program, capture_output=True, text=True).stderr.splitlines()
+    return [(lines[at - 1], line) for at, line in enumerate(lines) if line.startswith("[")]
 
 
 def _imported(*arguments: str, program: str = PROGRAM) -> str:
@@ -65,19 +86,16 @@ def test_threads_that_wait_leave_the_cores_to_decoding(
     assert _imported(command, "--help", program=program) == f"{policy} False"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["train", "compact", "training.epoch=3"], "did you mean training.epochs?"),
-        (["crossval", "compakt"], "did you mean compact?"),
-        (["ablate", "compact", "training.epochs=many"], "training.epochs"),
-    ],
-)
-def test_a_wrong_setting_is_told_before_anything_heavy_is_imported(arguments: list[str], reason: str) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
-    *_, message, imported = done.stderr.splitlines()
-    assert reason in message
-    assert imported == "['mmer.recipe.schema']"
+def test_a_wrong_setting_is_told_before_anything_heavy_is_imported() -> None:
+    reasons = {
+        "train compact training.epoch=3": "did you mean training.epochs?",
+        "crossval compakt": "did you mean compact?",
+        "ablate compact training.epochs=many": "training.epochs",
+    }
+    told = _told(*(command.split() for command in reasons))
+    for (message, imported), reason in zip(told, reasons.values(), strict=True):
+        assert reason in message
+        assert imported == "['mmer.recipe.schema']"
 
 
 def test_a_wrong_row_of_the_ablation_is_told_before_torch_is_imported() -> None:
@@ -88,26 +106,21 @@ def test_a_wrong_row_of_the_ablation_is_told_before_torch_is_imported() -> None:
     assert imported == "['mmer.recipe.schema', 'pandas']"
 
 
-@pytest.mark.parametrize(
-    ("model", "settings", "reason"),
-    [
-        ("exported", [], "is an exported model, which cannot be trained"),
-        ("empty", [], "no config.json"),
-        ("model_folder", ["training.epoch=3"], "did you mean training.epochs?"),
-    ],
-)
 def test_what_cannot_be_adapted_is_told_before_torch_is_imported(
-    model: str, settings: list[str], reason: str, clip: Path, request: pytest.FixtureRequest
+    exported: Path, model_folder: Path, clip: Path
 ) -> None:
     (empty := clip.parent / "empty").mkdir()
-    folder = empty if model == "empty" else request.getfixturevalue(model)
     corpus = clip.parent / "corpus.csv"
     corpus.write_text("utterance_id,audio_path,emotion\n1,clip.wav,sad\n2,clip.wav,calm\n")
-    arguments = ["adapt", str(folder), str(corpus), *settings]
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True)
-    *_, message, imported = done.stderr.splitlines()
-    assert reason in message
-    assert "torch" not in imported
+    reasons: dict[str, list[str]] = {
+        "is an exported model, which cannot be trained": [str(exported), str(corpus)],
+        "no config.json": [str(empty), str(corpus)],
+        "did you mean training.epochs?": [str(model_folder), str(corpus), "training.epoch=3"],
+    }
+    told = _told(*(["adapt", *arguments] for arguments in reasons.values()))
+    for (message, imported), reason in zip(told, reasons, strict=True):
+        assert reason in message
+        assert "torch" not in imported
 
 
 def test_training_does_not_look_through_what_it_imported_again_and_again(tmp_path: Path) -> None:
@@ -133,12 +146,14 @@ def clip(tmp_path: Path) -> Path:
     return tmp_path / "clip.wav"
 
 
-@pytest.mark.parametrize("out", [None, "answers.jsonl", "answers.csv"])
 def test_an_exported_model_answers_without_what_it_does_not_need(
-    exported: Path, clip: Path, tmp_path: Path, out: str | None
+    exported: Path, clip: Path, tmp_path: Path
 ) -> None:
-    where = [] if out is None else ["-o", str(tmp_path / out)]
-    assert _imported("predict", str(exported), str(clip), *where) == "[]"
+    outs = [tmp_path / "answers.jsonl", tmp_path / "answers.csv"]
+    answering = ["predict", str(exported), str(clip)]
+    told = _told(answering, *([*answering, "-o", str(out)] for out in outs))
+    assert [imported for _, imported in told] == 3 * ["[]"]
+    assert all(out.exists() for out in outs)
 
 
 def test_processes_of_an_exported_model_do_without_torch(exported: Path, clip: Path, tmp_path: Path) -> None:
