@@ -84,15 +84,17 @@ def test_names_of_the_hub() -> None:
 
 
 def test_a_hub_that_never_answers_is_one_line(tmp_path: Path) -> None:
+    impatient = "from mmer.files import hub; hub.PATIENCE = 1.0\n"
+    command = f"{impatient}from mmer.cli.main import main; main()"
     speech_recognizer = (
-        "from mmer.errors import EncoderError\n"
+        f"{impatient}from mmer.errors import EncoderError\n"
         "from mmer.inference.transcription import SpeechRecognizer\n"
         "try:\n    SpeechRecognizer('owner/name')\n"
         "except EncoderError as error:\n    print(error)\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        commands = ["-m", "mmer", "predict", "owner/name", "clip.wav"], ["-c", speech_recognizer]
+        commands = ["-c", command, "predict", "owner/name", "clip.wav"], ["-c", speech_recognizer]
         with ThreadPoolExecutor() as both:  # which wait for the same seconds
             predicted, heard = both.map(partial(run, endpoint=endpoint, home=tmp_path), commands)
     assert predicted.returncode == 2

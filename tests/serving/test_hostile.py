@@ -78,8 +78,8 @@ def handshake(url: str) -> bytes:
 
 
 def pour(client: socket.socket, data: bytes, most: int) -> int:
-    """Send this again and again, until the service has taken none of it for 3 s; gives how many bytes it took."""
-    client.settimeout(3)
+    """Send this again and again, until the service has taken none of it for a second; gives how many bytes it took."""
+    client.settimeout(1)
     sent = 0
     with suppress(TimeoutError):
         while sent < most:
