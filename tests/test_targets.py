@@ -320,10 +320,10 @@ def test_labels_of_any_kind_through_every_command(
     """Markup of the terminal, mathematics, HTML, Markdown, a spreadsheet's formula, other scripts."""
     labels = ["[/angry]", "$a^$_", "<script>alert(1)</script>", "=1+1", "怒り|x", "*غضب*"]
     table = pd.read_csv(place / "corpus.csv")
-    rows = pd.concat([table] * (2 * len(labels)), ignore_index=True)
+    rows = pd.concat([table] * len(labels), ignore_index=True)
     rows["utterance_id"] = [f"[u{n}]" for n in range(len(rows))]
     rows["emotion"] = [labels[n % len(labels)] for n in range(len(rows))]
-    rows["speaker"] = [f"[s{n // 12}]" for n in range(len(rows))]
+    rows["speaker"] = [f"[s{n // 6}]" for n in range(len(rows))]
     rows["transcript"] = "$$ [x] \x1b[2J"
     Corpus(rows).write(place / "data [v1].csv")
     shown = mmer("corpus", "show", "data [v1].csv")
