@@ -7,6 +7,7 @@ import pytest
 import torch
 from parity.official import batch_inputs, official_state_dict, single_inputs
 from torch.nn.utils.rnn import pad_sequence
+from transformers.initialization import no_init_weights
 
 from mmer.model import MMERForEmotionRecognition
 from mmer.model.import_checkpoint import load_official, official_config, translate_name, translate_state_dict
@@ -22,7 +23,8 @@ def parity(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(parity: Path) -> MMERForEmotionRecognition:
-    model = MMERForEmotionRecognition(official_config(hidden_size=768))
+    with no_init_weights():
+        model = MMERForEmotionRecognition(official_config(hidden_size=768))
     load_official(model, translate_state_dict(official_state_dict(parity)), parity)
     return model.eval()
 

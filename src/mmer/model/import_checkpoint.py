@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
+from transformers.initialization import no_init_weights
 
 from mmer.errors import CheckpointError
 from mmer.files.damaged import one_line
@@ -130,7 +131,8 @@ def import_checkpoint(checkpoint: Path, out: Path, *, text_encoder: str = "rober
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
     text_config = pretrained_encoders.text_encoder_config(text_encoder)
-    model = MMERForEmotionRecognition(official_config(text_config=text_config))
+    with no_init_weights():  # all are loaded
+        model = MMERForEmotionRecognition(official_config(text_config=text_config))
     pretrained_encoders.load_text_encoder(model, text_encoder)
     load_official(model, state, checkpoint)
     processor = MMERProcessor(
