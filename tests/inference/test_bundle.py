@@ -29,6 +29,7 @@ from mmer.inference.backends import bundle as bundles
 from mmer.inference.backends.bundle import one_model_folder as unpacked
 from mmer.inference.backends.bundle import write_bundle
 from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.explain import attribution
 from mmer.inference.pipeline import TASK
 from mmer.text.ctc_alphabet import WAV2VEC2_ALPHABET
 
@@ -355,6 +356,7 @@ def test_a_command_takes_a_bundle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(attribution, "STEPS", (1,))  # shares are no matter here
     packed = tmp_path / "versatile.mmer"
     write_bundle(versatile_folder, packed)
     meant = {"PACKED": packed, "WORDS": of_words, "CLIP": min(recordings.glob("*.flac"))}
