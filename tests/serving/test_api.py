@@ -25,6 +25,7 @@ from websockets.sync.client import connect
 from mmer.audio.load import load_audio
 from mmer.inference import EmotionRecognizer, Utterance
 from mmer.inference.backends.model_folder import model_hash
+from mmer.inference.explain import attribution
 from mmer.serving.uploads import upload_minutes
 
 Service = Callable[..., str]
@@ -471,8 +472,12 @@ def test_words_for_a_model_that_only_listens(
 
 
 def test_a_speaker_is_named(
-    service: Callable[..., str], per_speaker: EmotionRecognizer, clips: list[Path]
+    service: Callable[..., str],
+    per_speaker: EmotionRecognizer,
+    clips: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(attribution, "STEPS", (1,))  # shares are no matter here
     recognizer = per_speaker
     url = service(lambda: recognizer)
     sound = clips[4].read_bytes()

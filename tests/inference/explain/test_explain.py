@@ -77,6 +77,12 @@ def test_attention_is_that_of_the_layer():
     assert made.detach().numpy() == pytest.approx(block(queries, keys, mask).detach().numpy(), abs=1e-5)
 
 
+@pytest.fixture
+def rough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares of one step, where they are no matter."""
+    monkeypatch.setattr(attribution_module, "STEPS", (1,))
+
+
 @pytest.mark.parametrize(
     ("languages", "said", "noted"),
     [
@@ -93,10 +99,10 @@ def test_other_words_are_in_the_language_of_the_training(
     noted: str | None,
     recognizer: EmotionRecognizer,
     voice: np.ndarray,
+    rough: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recognizer.model.config, "languages", languages)
-    monkeypatch.setattr(attribution_module, "STEPS", (1,))  # shares are no matter here
     told = explain(recognizer, Utterance(voice, WORDS, 16_000))
     assert told.counterfactuals["other words, same voice"].transcript == said
     assert any((noted or "no sentence") in note for note in told.notes) == (noted is not None)
@@ -228,6 +234,7 @@ def test_traits_of_the_voice(compact: Callable[[str], EmotionRecognizer], voice:
     assert "voice" in told.sentence
 
 
+@pytest.mark.usefixtures("rough")
 def test_a_known_speaker_is_explained_as_answered(
     compact: Callable[[str], EmotionRecognizer], voice: np.ndarray
 ) -> None:
@@ -245,6 +252,7 @@ def test_a_known_speaker_is_explained_as_answered(
     assert odds_of["ben"] != pytest.approx(odds_of["ann"], abs=1e-2)
 
 
+@pytest.mark.usefixtures("rough")
 def test_moments_are_those_of_the_recording_where_silence_is_not_read(
     compact: Callable[[str], EmotionRecognizer], voice: np.ndarray, tmp_path: Path
 ) -> None:
@@ -260,6 +268,7 @@ def test_moments_are_those_of_the_recording_where_silence_is_not_read(
     told.plot(tmp_path / "why.png")
 
 
+@pytest.mark.usefixtures("rough")
 def test_a_clip_of_few_frames_has_traits(
     compact: Callable[[str], EmotionRecognizer], voice: np.ndarray, tmp_path: Path
 ) -> None:
@@ -444,6 +453,7 @@ def test_tokenizers_that_do_not_say_which_word_a_token_is_of_are_refused_before_
         explain(by_bytes, utterance)
 
 
+@pytest.mark.usefixtures("rough")
 def test_moments_are_in_seconds_of_the_recording_whatever_rate_the_model_hears(
     recognizer_of: Callable[..., EmotionRecognizer], clips: Sequence[str]
 ):
