@@ -1,5 +1,6 @@
 """Files that were joined from several: each part is heard at its own rate, or the file is refused."""
 
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,21 @@ def test_all_is_heard_at_its_own_rate(
     across = load_audio(path, start=1.0, end=2.8)
     assert loudest(across, 0.1, 0.8) == pytest.approx(LOW, abs=3)
     assert loudest(across, 1.3, 1.8) == pytest.approx(HIGH, abs=5)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0"])
+def test_odd_numbers_of_bytes_with_and_without_one_that_makes_them_even(
+    padding: bytes, tmp_path: Path
+) -> None:
+    """libsndfile pads the samples of a WAV file, Python's wave module does not."""
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(8000)
+        file.writeframes(b"\x80" * 8001)
+    one = (tmp_path / "a.wav").read_bytes() + padding
+    (tmp_path / "three.wav").write_bytes(one * 3)
+    assert probe(tmp_path / "three.wav").duration == 3 * 8001 / 8000
 
 
 def test_one_file_twice(tmp_path: Path) -> None:

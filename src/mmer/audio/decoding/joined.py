@@ -172,7 +172,9 @@ def _riff_size(file: BinaryIO, position: int) -> int | None:
     if head[:4] not in (b"RIFF", b"RIFX", b"FORM") or head[8:] not in _SIZED:
         return None
     size = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
-    end = position + 8 + size + size % 2
+    end = position + 8 + size
+    if size % 2 and _at(file, end, 4) != head[:4]:  # not all programs make it even
+        end += 1
     while head[8:] == b"AVI " and _at(file, end, 12)[8:] == b"AVIX":  # in these a long AVI goes on
         size = int.from_bytes(_at(file, end + 4, 4), "little")
         end += 8 + size + size % 2
