@@ -69,6 +69,18 @@ def test_the_seed_draws_the_validation_groups() -> None:
     assert len(drawn) > 3
 
 
+def test_a_draw_stays_that_of_recorded_runs() -> None:
+    names = [chr(ord("a") + number) for number in range(26)]  # a set of them has an order by chance
+    drawn = splits(assign_splits(corpus(names[::-1]), test=["a"], validation=2, seed=3))["validation"]
+    assert drawn == {"d", "u"}
+
+
+def test_a_group_that_is_tested_in_part_does_not_validate() -> None:
+    table = corpus(list("abcd"), split=["train", "test", "train", "train"], session=list("1123"))
+    drawn = [splits(assign_splits(table, group="session", seed=seed))["validation"] for seed in range(20)]
+    assert set().union(*drawn) == {"c", "d"}
+
+
 def test_sessions_and_named_groups() -> None:
     table = corpus(["1F", "1M", "2F", "2M", "3F"], session=["1", "1", "2", "2", "3"])
     assigned = assign_splits(table, group="session", test=["1"], validation=["3"])
@@ -228,6 +240,35 @@ def test_shared_speakers_can_be_accepted() -> None:
     kept = assign_splits(table, validation=0, speakers_apart=False)
     assert list(kept.table["split"]) == ["train", "test", "test"]
     assert shared_speakers(kept) == {"test": 0.5}
+
+
+def test_what_is_in_no_split_stays_there_and_the_notes_stay() -> None:
+    table = corpus(list("aabbcc"), split=["train", None, "train", None, "test", None])
+    table.notes.append("2 recordings are not there")
+    for validation in (["a"], 1):
+        assigned = assign_splits(table, validation=validation)
+        assert assigned.table["split"].isna().tolist() == [False, True] * 3
+        assert sorted(assigned.table["split"].dropna()) == ["test", "train", "validation"]
+        assert assigned.notes == table.notes
+
+
+def test_speakers_that_are_not_kept_apart_may_validate_and_be_tested() -> None:
+    table = corpus(list("aabb"), split=["train", "test"] * 2)
+    splits = assign_splits(table, validation=1, speakers_apart=False).table["split"].tolist()
+    assert splits in (["validation", "test", "train", "test"], ["train", "test", "validation", "test"])
+
+
+@pytest.mark.parametrize("validation", [["a"], 1])
+def test_whoever_may_be_a_speaker_of_another_split_is_refused(validation: list[str] | int) -> None:
+    table = corpus(["a", "b", None, "c"], split=["train", "train", "train", "test"])
+    with pytest.raises(CorpusError, match="1 of 4 utterances has no speaker, so speakers cannot be kept"):
+        assign_splits(table, validation=validation)
+
+
+def test_without_a_test() -> None:
+    table = corpus(list("abc"), split=["test", None, "train"])
+    assert set(assign_splits(table, no_test=True, validation=0).table["split"]) == {"train"}
+    assert set(assign_splits(corpus(list("abc")), no_test=True, validation=0).table["split"]) == {"train"}
 
 
 def test_shared_transcripts() -> None:
