@@ -263,6 +263,9 @@ def test_whoever_may_be_a_speaker_of_another_split_is_refused(validation: list[s
     table = corpus(["a", "b", None, "c"], split=["train", "train", "train", "test"])
     with pytest.raises(CorpusError, match="1 of 4 utterances has no speaker, so speakers cannot be kept"):
         assign_splits(table, validation=validation)
+    by_session = corpus(["a", None, "b"], session=list("112"))
+    with pytest.raises(CorpusError, match="1 of 3 utterances has no speaker, so speakers cannot be kept"):
+        assign_splits(by_session, group="session", test=["1"], validation=0)
 
 
 def test_without_a_test() -> None:
