@@ -137,13 +137,45 @@ class Told(SpeechFinder):
 
     @staticmethod
     def segments(probabilities: Sequence[float], **settings: float) -> list[tuple[int, int]]:
-        """In frames, without padding; parts that touch were cut."""
+        """In frames, with the padding of about three; parts that touch were cut."""
         finder = Told(probabilities, **settings)
         samples = np.zeros(512 * len(probabilities), np.float32)
         return [
             (round(start * 31.25), round(end * 31.25))
             for start, end in [*finder.feed(samples), *finder.finish()]
         ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([(0, 10), (1, 8), (0, 30)], [(7, 21)]),
+        ([(0, 10), (1, 7), (0, 30)], []),  # 0.22 s
+        ([(0, 10), (1, 10), (0.4, 30), (1, 10), (0, 30)], [(7, 63)]),  # neither speech nor silence
+        ([(0.4, 10), (1, 10), (0.4, 30)], [(7, 50)]),
+        ([(0, 10), (1, 10), (0, 16), (1, 10), (0, 30)], [(7, 49)]),
+        ([(0, 10), (1, 10), (0, 17), (1, 10), (0, 30)], [(7, 23), (34, 50)]),
+        ([(0, 10), (1, 10), (0, 10)], [(7, 23)]),
+        ([(1, 10), (0, 1)], [(0, 11)]),
+    ],
+)
+def test_speech_and_silence_by_hand(runs: list[tuple[float, int]], expected: list[tuple[int, int]]) -> None:
+    assert Told.segments([value for value, frames in runs for _ in range(frames)]) == expected
+
+
+def test_what_is_left_of_a_cut_is_speech_however_short_it_is() -> None:
+    said = [*[0.0] * 10, *[1.0] * 25, *[0.5] * 7, *[0.0] * 30]
+    assert Told.segments(said, longest=30.5 / 31.25 + 2 * PADDING) == [(7, 39), (39, 45)]
+
+
+def test_what_is_under_way() -> None:
+    finder = Told([*[0.0] * 10, *[1.0] * 10, *[0.0] * 30])
+    seen = []
+    for _ in range(50):
+        list(finder.feed(np.zeros(512, np.float32)))
+        seen.append(finder.under_way)
+    start = 10 / 31.25 - PADDING
+    assert seen == [None] * 10 + [pytest.approx(start)] * 26 + [None] * 14
 
 
 def test_a_cut_goes_through_the_clearest_pause() -> None:
