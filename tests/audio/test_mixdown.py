@@ -130,9 +130,12 @@ def test_streams_decide_as_whole_files_do(tmp_path: Path) -> None:
     soundfile.write(path, np.stack([voice, other], 1), RATE)
     whole = load_audio(path, sampling_rate=RATE)
     np.testing.assert_array_equal(np.concatenate(list(stream_audio(path, sampling_rate=RATE))), whole)
-    for begin in (2, 22, 32):
+    for begin in (2, 17, 22, 32):
         part = slice(begin * RATE, (begin + 1) * RATE)
         assert level(whole[part], voice[part]) == pytest.approx(0, abs=0.5)
+        assert whole[part] @ voice[part] > 0, "it changes from one of two equally loud channels to the other"
+    (warning,) = load_with_warnings(path).warnings  # although three blocks are mixed so
+    assert warning.startswith("channels cancel: right is left inverted (correlation -1.00)")
 
 
 SURROUND = ["FL", "FR", "FC", "LFE", "SL", "SR"]

@@ -99,11 +99,13 @@ class Mixer:
         # what is inside `_BAND` alone, so twice its half
         powers = np.einsum("ccf->c", across).real / _SEGMENT
         weighted = powers * np.square(weights)
+        # Of channels that are equally loud but for rounding, every block keeps the first one.
+        order = np.argsort(-np.round(weighted / weighted.max(), 2), kind="stable")
         reach = max(round(_SHIFT * rate), 1)
         kept: list[int] = []
-        for channel in sorted(np.flatnonzero(weights).tolist(), key=lambda channel: -weighted[channel]):
+        for channel in order[weights[order] != 0].tolist():
             for other in kept:
-                if powers[other] and powers[channel] > _QUIET * powers[other]:
+                if powers[channel] > _QUIET * powers[other]:
                     scale = np.sqrt(powers[channel] * powers[other])
                     correlation = np.fft.irfft(across[channel, other])
                     found = _cancellation(correlation / scale, reach)
