@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.protocol.folds import Fold, Folds, identify, make_folds, quoted
+from mmer.corpora.protocol.folds import Fold, Folds, identify, make_folds, quoted, shown_folds
 from mmer.corpora.protocol.splits import assign_splits
 from mmer.errors import CorpusError
 from mmer.text.names import alike
@@ -266,3 +266,10 @@ def test_names_of_folds_are_names_of_folders(names: list[str]) -> None:
         assert Path(name).name == name
         assert len(name.encode()) <= 200
         assert not set(name) & set('/\\:*?"<>|,\n\0')
+
+
+def test_a_long_name_is_shown_by_its_beginning_where_that_tells_folds_apart() -> None:
+    apart = [quoted("a" * 250), quoted("b/" * 150)]
+    assert list(shown_folds(apart).values()) == ["a" * 160, "b/" * 40]
+    alike = [quoted("a" * 250), quoted("a" * 251)]
+    assert shown_folds(alike) == {name: name for name in alike}
