@@ -10,6 +10,7 @@ from tiny import row, speech_inputs, text_inputs, tiny_model
 from torch import Tensor
 
 from mmer.model import MMERForEmotionRecognition
+from mmer.model.modality_input import concatenated, modality_input
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
 
@@ -49,6 +50,15 @@ def test_what_is_missing_is_not_read() -> None:
     expected = model(**inputs).logits
     inputs["input_values"][2] = torch.nan
     torch.testing.assert_close(model(**inputs).logits, expected, rtol=0, atol=0)
+
+
+def test_half_precision_takes_the_embeddings_of_what_is_missing() -> None:
+    model = tiny_model(missing_modality_embeddings=True)
+    inputs = mixed(model)
+    expected = model(**inputs).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(**inputs).logits
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
 
 
 def test_encoding_once_answers_three_questions() -> None:
@@ -133,6 +143,20 @@ def test_one_view_may_lack_what_the_other_has() -> None:
     output = model(**words, **second)
     torch.testing.assert_close(output.logits, model(**words).logits)
     torch.testing.assert_close(output.augmented_fused_embedding, model(**sound, **words).fused_embedding)
+
+
+@pytest.mark.parametrize("size", [(), (5,), (2, 5)])
+def test_two_views_are_padded_to_the_longer_one(size: tuple[int, ...]) -> None:
+    short, long = (modality_input(None, torch.ones(2, positions, *size)) for positions in (3, 4))
+    assert short is not None
+    assert long is not None
+    for views, lengths in (((short, long), (3, 3, 4, 4)), ((long, short), (4, 4, 3, 3))):
+        both = concatenated(*views)
+        assert both.values.shape == (4, 4, *size)
+        assert both.mask.tolist() == [[1] * length + [0] * (4 - length) for length in lengths]
+        assert torch.equal(
+            both.values.long(), both.mask.reshape(4, 4, *[1] * len(size)).expand(both.values.shape)
+        )
 
 
 def test_missing_modality_embeddings_are_saved(tmp_path: Path) -> None:
