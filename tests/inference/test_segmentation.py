@@ -193,6 +193,7 @@ def test_a_cut_goes_through_the_clearest_pause() -> None:
     st.floats(0.05, 1.0),
     st.integers(0, 511),
 )
+@example([(0.6, 8)], 1.0, 1.0, 96)  # as long as the shortest speech
 @example([(1.0, 24), (0.0, 1)], 1.0, 0.5, 500)  # too long at the end, in the middle of a frame
 def test_segments_are_in_order_within_bounds_and_hold_all_long_speech(
     runs: list[tuple[float, int]], longest: float, pause: float, missing: int
@@ -209,8 +210,8 @@ def test_segments_are_in_order_within_bounds_and_hold_all_long_speech(
         assert end <= start + 1e-9
     at = 0
     for value, frames in runs:
-        if value >= 0.5 and frames / 31.25 > SHORTEST:
-            first, last = at / 31.25, min((at + frames) / 31.25, length)
+        first, last = at / 31.25, min((at + frames) / 31.25, length)
+        if value >= 0.5 and last - first > SHORTEST + 1e-9:
             held = sum(max(0.0, min(end, last) - max(start, first)) for start, end in segments)
             assert held == pytest.approx(last - first)
         at += frames
