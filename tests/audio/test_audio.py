@@ -44,10 +44,10 @@ def speech_like(seconds: float, rate: int = RATE, seed: int = 0) -> NDArray[np.f
 
 
 def encode(path: Path, codec: str, samples: NDArray[np.float32], rate: int = RATE, **options: str) -> Path:
-    """Write (channels, samples) with FFmpeg; the option `video` adds a picture track."""
+    """Write (channels, samples) with FFmpeg; `video` adds pictures, which begin `late` s before the sound."""
     video = options.pop("video", None)
     layout = options.pop("layout", "stereo" if len(samples) == 2 else "mono")
-    bit_rate = options.pop("bit_rate", None)
+    bit_rate, late = options.pop("bit_rate", None), float(options.pop("late", 0))
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
@@ -63,7 +63,7 @@ def encode(path: Path, codec: str, samples: NDArray[np.float32], rate: int = RAT
         for i in range(0, samples.shape[1], 1024):
             piece = np.ascontiguousarray(samples[:, i : i + 1024])
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts = rate, i
+            frame.sample_rate, frame.pts = rate, i + round(late * rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -364,6 +364,53 @@ def test_an_open_file_and_bytes_give_what_the_path_gives(tmp_path: Path, name: s
 
 
 # live.webm, a.aac and headerless.mp3 do not state how long they are meant to be, Ogg ends where it ends.
+@pytest.mark.parametrize(
+    ("name", "codec", "channels"),
+    [
+        ("a.mp4", "aac", 2),
+        ("a.mkv", "aac", 1),
+        ("b.mkv", "libopus", 1),
+        ("a.mov", "pcm_s16le", 1),
+        ("a.ts", "aac", 1),
+        ("a.mpg", "mp2", 1),
+    ],
+)
+def test_sound_that_begins_after_its_picture_has_the_times_of_a_player(
+    tmp_path: Path, name: str, codec: str, channels: int
+) -> None:
+    samples = np.stack([speech_like(3.0, seed=seed) for seed in range(channels)])
+    late = encode(tmp_path / f"late-{name}", codec, samples, video="yes", late="1.5")
+    found, alone = load_audio(late), load_audio(encode(tmp_path / name, codec, samples, video="yes"))
+    assert probe(late).duration == pytest.approx(4.5, abs=0.05)
+    assert not found[:23_000].any()
+    begin = int(np.argmax(np.correlate(found, alone[:4000], "valid")))
+    assert begin / SAMPLING_RATE == pytest.approx(1.5, abs=0.03)
+    assert np.concatenate(list(stream_audio(late))) == pytest.approx(found, abs=1e-3)
+    for start, end in ((0.25, 0.75), (1.0, 2.5), (2.0, 3.0)):
+        part = load_audio(late, start=start, end=end)
+        assert len(part) == (end - start) * SAMPLING_RATE
+        expected = found[round(start * SAMPLING_RATE) : round(end * SAMPLING_RATE)]
+        assert part[200:-200] == pytest.approx(expected[200:-200], abs=0.02)
+
+
+def test_sound_of_six_channels_that_begins_after_its_picture(tmp_path: Path) -> None:
+    samples = np.stack([speech_like(3.0, seed=seed) for seed in range(6)])
+    path = encode(tmp_path / "a.mkv", "flac", samples, video="yes", late="1", layout="5.1")
+    found = load_audio(path)
+    assert np.abs(found[:15_900]).max() < 1e-6
+    assert found[16_200:30_000].std() > 0.01
+
+
+@pytest.mark.parametrize("late", ["0.02", "0"])
+def test_sound_that_is_in_step_with_its_picture_is_as_it_was(tmp_path: Path, late: str) -> None:
+    samples = speech_like(2.0)[None]
+    path = encode(tmp_path / "a.mkv", "flac", samples, video="yes", late=late)
+    assert probe(path).duration == pytest.approx(2.0, abs=0.03)
+    alone = encode(tmp_path / "alone.mka", "flac", samples, late="1.5")
+    assert load_audio(path) == pytest.approx(load_audio(alone), abs=1e-6)
+    assert len(load_audio(alone)) == 2 * SAMPLING_RATE
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "a.webm", "a.mka", "video.mp4"])
 def test_truncated(tmp_path: Path, name: str) -> None:
     path = make(tmp_path, name, np.stack([speech_like(3.0)] * 2))

@@ -11,7 +11,7 @@ import numpy as np
 from av.audio.frame import format_dtypes
 from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from numpy.typing import NDArray
 
 from mmer.audio.decoding.common import AudioInfo, Key, block_length, checked, decoding, truncated
@@ -31,8 +31,15 @@ _PREROLL = 0.5  # s, decoded before the wanted part: codecs need a few frames to
 _FULL_SCALE = {"f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
 
 
+_SEEN = 0.05  # s; sound may be so late without being out of step with its picture
+_LATEST = 3600.0  # s; sound that begins later than this after its picture has wrong times
+
+
 class ContainerRecording:
-    """The first audio track of a recording that FFmpeg reads."""
+    """The first audio track of a recording that FFmpeg reads.
+
+    Silence stands before sound that begins later than its picture, so that times are those that a player shows.
+    """
 
     def __init__(self, container: InputContainer, file: BinaryIO, name: str, key: "Key | None") -> None:
         self._container, self._name = container, name
@@ -53,10 +60,24 @@ class ContainerRecording:
         if container.format.name not in _HEADERLESS or stream.start_time:
             if stream.duration and stream.duration > 0:
                 self._stated = stream.duration * self._time_base
-            elif container.duration and not container.streams.video:
+            elif container.duration and not container.streams.video and abs(self._offset) < _SEEN:
                 self._stated = container.duration / av.time_base
         duration = self._measured(file, key) if self._stated is None else self._stated
-        self.info = checked(AudioInfo(stream.rate, stream.channels, duration), name)
+        self._silent = round(self._behind_picture() * stream.rate)
+        self._lead = self._silent / stream.rate
+        self.info = checked(AudioInfo(stream.rate, stream.channels, self._lead + duration), name)
+
+    def _behind_picture(self) -> float:
+        """Return the seconds by which the sound begins after its picture; 0 where they begin together."""
+        begins = [
+            video.start_time * float(video.time_base)
+            for video in self._container.streams.video
+            if video.start_time is not None
+            and video.time_base is not None
+            and not video.disposition & Disposition.attached_pic
+        ]
+        behind = self._offset - min(begins, default=self._offset)
+        return behind if _SEEN <= behind <= _LATEST else 0.0
 
     def _measured(self, file: BinaryIO, key: "Key | None") -> float:
         """Measure the seconds to the end of the last packet."""
@@ -71,8 +92,20 @@ class ContainerRecording:
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
         """Yield the samples from `start` to `end` seconds, or to the last, some seconds at a time."""
-        with decoding(self._name):
-            yield from self._decoded(start, end)
+        yield from self._silence(start, end)
+        if end is None or end > self._lead:
+            with decoding(self._name):
+                yield from self._decoded(
+                    max(start - self._lead, 0.0), None if end is None else end - self._lead
+                )
+
+    def _silence(self, start: float, end: float | None) -> Iterator[Block]:
+        """Yield the part of the silence before the sound that is from `start` to `end` seconds."""
+        rate, channels = self.info.sampling_rate, self.info.channels
+        last = self._silent if end is None else min(round(end * rate), self._silent)
+        room = block_length(rate, channels)
+        for first in range(round(start * rate), last, room):
+            yield Block(np.zeros((channels, min(room, last - first)), np.float32), rate, None)
 
     def _decoded(self, start: float, end: float | None) -> Iterator[Block]:
         if start > _PREROLL:
