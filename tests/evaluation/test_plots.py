@@ -85,6 +85,7 @@ def test_confusion_matrix_with_long_names(tmp_path: Path):
         ["โกรธ", "มีความสุข", "เป็นกลาง", "เศร้า"],
         ["愤怒", "高兴", "中性", "悲伤", "恐惧", "厌恶", "惊讶", "无聊"],
         ["angry and disappointed with somebody else", "happy", "x" * 300, "sad"],
+        ["x" * 300, *(f"emotion {number}" for number in range(27))],
     ],
 )
 def test_names_beside_a_confusion_matrix_do_not_overlap(
@@ -100,6 +101,7 @@ def test_names_beside_a_confusion_matrix_do_not_overlap(
     for axis in (axes.xaxis, axes.yaxis):
         names = [label for label in axis.get_majorticklabels() if label.get_text()]
         boxes = [label.get_window_extent() for label in names]
+        assert len(names) == len(labels)
         assert all(edge.x0 <= box.x0 and edge.y0 <= box.y0 for box in boxes)
         if names[0].get_rotation() % 90 == 0:
             assert not any(a.overlaps(b) for a, b in pairwise(boxes))

@@ -1,6 +1,7 @@
 """Plots of a training run and its results, legible at 800 pixels and to color-blind readers."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Literal
@@ -29,7 +30,8 @@ ALONE = {"balanced_accuracy_speech": "sound alone", "balanced_accuracy_text": "w
 SCORES = ("balanced_accuracy", *ALONE)
 _BLUES = LinearSegmentedColormap.from_list("mmer", ["#ffffff", "#0072b2"])
 _GUESSING = "#6b7785"
-_MOST_WRITTEN = 25  # most classes for which a confusion matrix shows names and numbers
+_MOST_WRITTEN = 25  # most classes for which a confusion matrix shows numbers
+_MOST_NAMED = 200  # most classes for which it shows names; of more they could not be read
 
 
 def plot_curves(
@@ -105,15 +107,18 @@ def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
         title: what was judged.
     """
     counts = np.asarray(figures.confusion_matrix)
-    written = len(counts) <= _MOST_WRITTEN
+    classes = len(counts)
+    written, named = classes <= _MOST_WRITTEN, classes <= _MOST_NAMED
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     figure = Picture(dpi=200, layout="constrained")
-    labels = [figure.label(name, _LABEL_WIDTH) for name in figures.labels] if written else []
+    label = figure.label if written else partial(figure.label, lines=1)
+    width = _LABEL_WIDTH if written else 2 * _LABEL_WIDTH
+    labels = [label(name, width) for name in figures.labels] if named else []
     lines = [line for label in labels for line in label.split("\n")]
     longest, most_lines = max(map(len, lines), default=0), max((n.count("\n") + 1 for n in labels), default=1)
     # The plot grows with the number of classes, so that numbers and names fit into the cells.
-    side = max(4.2, max(0.8, 0.2 * (most_lines + 1)) * min(len(counts), _MOST_WRITTEN))
+    side = max(4.2, max(0.8, 0.2 * (most_lines + 1)) * classes) if written else min(0.25 * classes, 20.0)
     figure.set_size_inches(side + 1.6 + 0.08 * longest, side + 1.2 + 0.08 * longest)
     axes = figure.subplots()
     axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
@@ -124,14 +129,15 @@ def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
             column, row - 0.12, share, ha="center", va="center", color=ink, fontsize=12, fontweight="bold"
         )
         axes.text(column, row + 0.22, count, ha="center", va="center", color=ink, fontsize=9)
-    slanted = most_lines == 1 and (longest > 8 or len(labels) > 6)
-    rotation = 35 if slanted else 0 if most_lines == 1 else 90
+    slanted = written and most_lines == 1 and (longest > 8 or classes > 6)
+    rotation = 35 if slanted else 0 if written and most_lines == 1 else 90
     axes.set_xticks(range(len(labels)), labels, rotation=rotation, ha="right" if slanted else "center")
+    between = "\n" if written else "  "
     axes.set_yticks(
         range(len(labels)),
-        [f"{label}\n{n}" for label, n in zip(labels, totals[:, 0] if written else (), strict=True)],
+        [f"{label}{between}{n}" for label, n in zip(labels, totals[:, 0] if named else (), strict=True)],
     )
-    axes.tick_params(length=0, labelsize=11, labelcolor=INK)
+    axes.tick_params(length=0, labelsize=min(11, 43 * side / classes), labelcolor=INK)
     if slanted:
         for text in axes.get_xticklabels():
             text.set_rotation_mode("anchor")
@@ -145,9 +151,10 @@ def plot_confusion_matrix(figures: Metrics, path: Path, *, title: str) -> None:
     )
     for edge in axes.spines.values():
         edge.set_color(FAINT)
-    axes.set_xticks(np.arange(-0.5, len(labels)), minor=True)
-    axes.set_yticks(np.arange(-0.5, len(labels)), minor=True)
-    axes.grid(which="minor", color="white", lw=2)
+    if written:
+        axes.set_xticks(np.arange(-0.5, classes), minor=True)
+        axes.set_yticks(np.arange(-0.5, classes), minor=True)
+        axes.grid(which="minor", color="white", lw=2)
     axes.tick_params(which="minor", length=0)
     figure.savefig(path)
 
