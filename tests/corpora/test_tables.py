@@ -71,12 +71,15 @@ def test_columns_of_several_tables() -> None:
 
 def test_groups_of_a_column_of_ones_own_have_the_names_that_the_table_gives(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
-        "file_name,room,indoors,age\na.wav,1.1,true,30\nb.wav,1.10,false,30\nc.wav,2,true,\n"
+        "file_name,room,indoors,age,take,level\n"
+        "a.wav,1.1,true,30,3,0.5\nb.wav,1.10,false,30,3.0,3\nc.wav,2,true,,3.00,3.0\n"
     )
     read = Corpus.read(tmp_path / "a.csv")
     assert groups_of(read, "room").tolist() == ["1.1", "1.10", "2"]
     assert groups_of(read, "indoors").tolist() == ["true", "false", "true"]
     assert groups_of(read, "age").tolist() == ["30", "30", None]
+    assert groups_of(read, "take").tolist() == ["3", "3", "3"]
+    assert read.table["level"].tolist() == [0.5, 3.0, 3.0]
 
 
 def test_halves_of_characters_in_json_lines(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ FORMATS = ("audformat", "emobox", "kaldi", "hf")
 """Other formats, by the word before the colon, as in `kaldi:FOLDER`."""
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # 007 is a name, not a number
+_WHOLE = re.compile(r"\.0+$")
 NAMES = {
     "audio_path": ("file_name",),
     "transcript": ("transcript", "transcription", "text", "raw_text"),
@@ -176,7 +177,8 @@ def typed(values: list[str | None]) -> pd.Series:
             numbers.append(int(value))
         else:
             return pd.Series(values, dtype=object)
-    merged = len(set(numbers)) < len(set(values))  # 1.1 and 1.10 are two names
+    names = {value and _WHOLE.sub("", value) for value in set(values)}
+    merged = len(set(numbers)) < len(names)  # 1.1 and 1.10 are two names, 3 and 3.0 one number
     long = any(isinstance(number, int) and abs(number) > 2**53 for number in numbers)
     if not known or merged or (long and any(isinstance(number, float) for number in numbers)):
         return pd.Series(values, dtype=object)
