@@ -133,6 +133,21 @@ def test_the_terminal_names_the_worst_group() -> None:
     assert "1 utterance has an emotion that the model does not know; rename its labels" in captured.get()
 
 
+def test_groups_of_the_same_score_do_not_differ_by_its_rounding() -> None:
+    counts = [("a", 0, 1), ("a", 1, 2), ("b", 0, 3), ("b", 1, 0)]  # recalls 0.1 and 0.2; 0.3 and 0
+    rows = pd.DataFrame(
+        [
+            {"speaker": who, "emotion": LABELS[true], "predicted": LABELS[true if n < right else 1 - true]}
+            for who, true, right in counts
+            for n in range(10)
+        ]
+    )
+    table = slices(rows, LABELS, smallest=10)
+    assert len(table) == 2
+    assert not table["worst"].any()
+    assert worst_group(rows, LABELS, smallest=10) is None
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_where_all_are_alike_none_is_the_worst(right: bool) -> None:
     rows = made(right=[right] * 60, gender=["female"] * 30 + ["male"] * 30)

@@ -1,6 +1,6 @@
 """Metrics by group: speaker, gender, session, duration and number of words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ def slices(
             continue
         found = [_figures(group, answered[groups == group], labels) for group in present]
         rated = [figures for figures in found if figures.utterances >= smallest]
-        differ = len({figures.balanced_accuracy for figures in rated}) > 1
+        differ = _differ(figures.balanced_accuracy for figures in rated)
         worst = min(rated, key=lambda figures: figures.balanced_accuracy) if differ else None
         rows += [{"slice": name, **vars(figures), "worst": figures is worst} for figures in found]
     columns = ["slice", "group", "utterances", "speakers", "emotions", "accuracy", "balanced_accuracy"]
@@ -87,9 +87,14 @@ def worst_group(
             rows = answered[groups == group]
             metrics = compute_metrics(rows["emotion"].tolist(), rows["predicted"].tolist(), labels)
             scores.append((name, str(group), int(size), metrics.balanced_accuracy))
-        if len({score for *_, score in scores}) > 1:
+        if _differ(score for *_, score in scores):
             found += scores
     return min(found, key=lambda each: each[3], default=None)
+
+
+def _differ(scores: Iterable[float]) -> bool:
+    """Tell whether scores differ by more than what sums of binary numbers leave."""
+    return len({round(score, 9) for score in scores}) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
