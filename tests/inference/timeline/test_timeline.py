@@ -428,6 +428,7 @@ class TestCommand:
             ),
             (["{call}", "--channel", "3"], "has no channel 3, it has 2"),
             (["{call}", "--segments", "x.srt"], "x.srt: no such file of segments"),
+            (["*.wav", "-o", "x", "--embed-audio"], "--embed-audio is for a page; ask for --each .html"),
             (["{call}", "--tier", "anna"], "--tier is of a TextGrid; give one with --segments"),
             (["{call}", "--tier", "anna", "--segments", "x.csv"], "--tier is of a TextGrid"),
         ],

@@ -72,7 +72,8 @@ def timeline_of(
             and a format, or something is given that only one recording, only several or only a TextGrid can have.
     """
     if embed_audio and ".html" not in {*(path.suffix.lower() for path in out), *map(str.lower, each)}:
-        raise MMERError(Parameter("embed_audio"), " is for a page; ask for a .html file")
+        page = Parameter("each", ".html") if names_several(source) else "a .html file"
+        raise MMERError(Parameter("embed_audio"), " is for a page; ask for ", page)
     check_seconds(pause, "pause")
     check_seconds(smoothing, "smoothing")
     if tiers and (segments is None or segments.suffix.lower() != ".textgrid"):
