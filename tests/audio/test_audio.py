@@ -363,7 +363,6 @@ def test_an_open_file_and_bytes_give_what_the_path_gives(tmp_path: Path, name: s
         np.testing.assert_array_equal(load_audio(file), expected)
 
 
-# live.webm, a.aac and headerless.mp3 do not state how long they are meant to be, Ogg ends where it ends.
 @pytest.mark.parametrize(
     ("name", "codec", "channels"),
     [
@@ -411,6 +410,7 @@ def test_sound_that_is_in_step_with_its_picture_is_as_it_was(tmp_path: Path, lat
     assert len(load_audio(alone)) == 2 * SAMPLING_RATE
 
 
+# live.webm, a.aac and headerless.mp3 do not state how long they are meant to be, Ogg ends where it ends.
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.m4a", "a.webm", "a.mka", "video.mp4"])
 def test_truncated(tmp_path: Path, name: str) -> None:
     path = make(tmp_path, name, np.stack([speech_like(3.0)] * 2))
