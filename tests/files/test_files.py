@@ -5,6 +5,7 @@ import csv
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
@@ -69,6 +70,17 @@ class TestWriting:
         with pytest.raises(MMERError, match=r"a\.json: cannot be written \(No space left on device\)"):
             write_json(tmp_path / "a.json", {})
         assert names(tmp_path) == ["a.json"]
+
+    @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="only Linux has it")
+    def test_files_in_shared_memory_are_files_as_on_a_disk(self) -> None:
+        with TemporaryDirectory(dir="/dev/shm") as folder:
+            file = Path(folder) / "a.txt"
+            file.write_text("before")
+            with pytest.raises(MMERError, match="is an input"):
+                check_output_file(file, [file])
+            with pytest.raises(KeyboardInterrupt), writing(file) as part:
+                _write_half(part, KeyboardInterrupt)
+            assert file.read_text() == "before"
 
     def test_libraries_that_raise_no_system_error_of_a_full_disk(self, tmp_path: Path) -> None:
         weights = {"a": torch.zeros(500_000)}

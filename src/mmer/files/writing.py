@@ -305,8 +305,9 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _is_device(path: Path, found: os.stat_result) -> bool:
-    """Tell whether a path is written to directly, as devices and /dev/stdout are."""
-    return not stat.S_ISREG(found.st_mode) or path.is_relative_to("/dev")
+    """Tell whether a path is written to directly, as devices and /dev/stdout are; files in /dev/shm are not."""
+    in_dev = path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
+    return not stat.S_ISREG(found.st_mode) or in_dev
 
 
 def _try(folder: Path) -> None:
