@@ -194,7 +194,7 @@ def test_the_threshold_is_that_of_left_out_speakers() -> None:
     assert found.score(np.array(found.mean)) == 0
 
 
-@pytest.mark.parametrize("speakers", [["a"] * 30, [None] * 30])
+@pytest.mark.parametrize("speakers", [["a"] * 30, [None] * 30, ["a"] * 29 + ["b"], [None] + ["a"] * 29])
 def test_recordings_are_left_out_where_speakers_cannot_be(speakers: list[str | None]) -> None:
     statistics = np.random.default_rng(0).standard_normal((30, COUNT))
     found = TrainingSound.of(statistics, speakers)

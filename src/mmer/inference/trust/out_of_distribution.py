@@ -78,14 +78,15 @@ class TrainingSound:
 
         Args:
             statistics: (recordings, COUNT) of `sound_statistics`.
-            speakers: of each recording. With fewer than two of them, a fifth of the recordings is left out in turn.
+            speakers: of each recording. Where at most one recording, which has no spread, is left beside those of one
+                of them, a fifth of the recordings is left out in turn.
         """
         if len(statistics) < FEWEST:
             return None
         groups = np.array(
             [str(row % _FOLDS) if name is None else f"={name}" for row, name in enumerate(speakers)]
         )
-        if len(set(groups)) < 2:
+        if len(groups) - np.unique(groups, return_counts=True)[1].max() < 2:
             groups = np.arange(len(statistics)) % _FOLDS
         scores = np.empty(len(statistics))
         for group in np.unique(groups):
