@@ -69,6 +69,14 @@ def test_fusion_is_the_papers_network_in_value_and_gradient() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+def test_training_drops_what_is_added_to_the_queries() -> None:
+    layer = CrossModalEncoder(model_config(dropout=1.0, layer_norm_eps=0.5)).train()
+    queries, keys = torch.randn(2, 3, TEXT_SIZE), torch.randn(2, 5, TEXT_SIZE)
+    hidden = F.layer_norm(queries, (TEXT_SIZE,), eps=0.5)
+    expected = F.layer_norm(hidden, (TEXT_SIZE,), eps=0.5)
+    torch.testing.assert_close(layer(queries, keys, torch.ones(2, 5, dtype=torch.bool)), expected)
+
+
 def test_training_drops_attention_and_tokens() -> None:
     torch.manual_seed(0)
     config = model_config(dropout=0.5, ablate=["text_self_attention"])

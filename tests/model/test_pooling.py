@@ -21,7 +21,9 @@ def obvious(pooling: Pooling, sequence: Tensor) -> list[float]:
         return [float(max(column)) for column in columns]
     weights = [1 / len(sequence)] * len(sequence)
     if pooling.attention is not None:
-        scores = [math.exp(pooling.attention(position).item()) for position in sequence]
+        inner, _, outer = pooling.attention
+        hidden = [[math.tanh(each) for each in inner(position).tolist()] for position in sequence]
+        scores = [math.exp(outer(torch.tensor(each)).item()) for each in hidden]
         weights = [score / sum(scores) for score in scores]
     means = [sum(w * x for w, x in zip(weights, column, strict=True)) for column in columns]
     if pooling.kind == "mean":
@@ -68,6 +70,7 @@ def test_the_gradient_of_a_single_position_is_finite() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_utterance_has_one_answer_in_any_batch(fusion: str, kind: str) -> None:
     model = tiny_model(fusion=fusion, pooling=kind)
+    assert {part.kind for part in model.modules() if isinstance(part, Pooling)} == {kind}
     batch = speech_inputs(model, [4800, 16_000, 7999]) if fusion != "text" else {}
     batch |= text_inputs([2, 20, 9])
     sides = batch if fusion != "text" else batch | {"speech_attention_mask": torch.ones(3, 1)}
