@@ -2,8 +2,10 @@
 
 import shutil
 import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,36 @@ def test_recordings_that_are_gone_after_the_statistics_are_answered_as_before(
             Path(path).unlink()
         assert list(recognizer.predict(utterances, speakers=speakers, kept=kept)) == expected
     assert all(answer.error is None for answer in expected)
+
+
+def test_sounds_are_told_apart_by_all_that_is_read_of_a_recording() -> None:
+    part = Utterance("a.wav", start=1.0, end=2.0, channel="left")
+    others = {"audio": "b.wav", "start": 0.5, "end": 3.0, "channel": "right"}
+    given = [part, *(replace(part, **{name: value}) for name, value in others.items())]
+    given += [
+        Utterance(samples, sampling_rate=rate) for samples in np.zeros((2, 4)) for rate in (8000, 16_000)
+    ]
+    with KeptSound() as kept:
+        for number, each in enumerate(given):
+            kept.keep(each, Sound(1.0, [], features=np.full(3, number, np.float32)))
+        found = [kept.find(each) for each in given]
+        assert kept.find(replace(part, start=None)) is None
+    assert [each and each.features is not None and each.features.tolist() for each in found] == [
+        [number] * 3 for number in range(len(given))
+    ]
+
+
+def test_memory_holds_the_given_samples_and_not_what_was_computed() -> None:
+    samples, features = np.zeros(4), np.zeros(3, np.float32)
+    given, computed = weakref.ref(samples), weakref.ref(features)
+    with KeptSound(features.nbytes) as kept:
+        kept.keep(Utterance(samples, sampling_rate=8000), Sound(1.0, [], features))
+        other = Utterance("a.wav")
+        kept.keep(other, Sound(1.0, [], features))
+        assert kept.find(other) is None
+        del samples, features
+        assert given() is not None
+        assert computed() is None
 
 
 def test_sound_beyond_the_limit_is_read_again(
