@@ -19,7 +19,7 @@ from mmer.augment.generators.generator import Settings, Sound
 from mmer.augment.generators.world import World
 from mmer.augment.make import make_views, summarize
 from mmer.corpora.corpus import Corpus
-from mmer.corpora.protocol.views import read_views, write_views
+from mmer.corpora.protocol.views import View, read_views, write_views
 from mmer.errors import CorpusError, MMERError
 
 RATE = 16_000
@@ -297,6 +297,18 @@ def test_a_table_that_cannot_be_used(table, tmp_path):
         CorpusError, match=r"1 of 11 recordings is not there, the first is .*angry.espeak-1.flac"
     ):
         read_views(tmp_path / "v" / "views.parquet")
+
+
+@pytest.mark.parametrize("name", ["voices", "texts"])
+@pytest.mark.parametrize("value", [None, "A and B"])
+def test_voices_and_words_that_are_no_lists_are_refused(tmp_path, name, value):
+    path = tmp_path / "views.parquet"
+    write_views([View("v", "u", None, "words", "none", "x", "{}", None, ("A",), ("A",), None, 0)], path)
+    table = pd.read_parquet(path)
+    table.assign(**{name: [value]}).to_parquet(path)
+    told = rf"views\.parquet: {name} is {value!r}, not a list of speakers; make the views again"
+    with pytest.raises(CorpusError, match=told):
+        read_views(path)
 
 
 def test_views_of_a_corpus_that_has_changed_are_refused(table, tmp_path):

@@ -1,6 +1,7 @@
 """The table of views that `mmer augment` writes, and the check of which view may train in which fold."""
 
 import os
+import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -125,6 +126,11 @@ def read_views(path: str | os.PathLike[str]) -> list[View]:
         raise CorpusError(
             f"{path}: view ids are not unique, the first is {repeated.iloc[0]}; make the views again"
         )
+    for name in _LISTS:
+        if len(others := [value for value in table[name] if not isinstance(value, list | np.ndarray)]):
+            raise CorpusError(
+                f"{path}: {name} is {reprlib.repr(others[0])}, not a list of speakers; make the views again"
+            )
     folder = path.parent.resolve()
     views = [View(**_values(row, folder)) for row in table[list(COLUMNS)].to_dict("records")]
     paths = [view.audio_path for view in views if view.audio_path is not None]
@@ -165,6 +171,8 @@ def _published_words(path: Path) -> list[View]:
     ]
 
 
+_LISTS = ("voices", "texts")
+"""Columns that hold lists of speakers."""
 _UTTERANCE, _WORDS = "FileName", "AugmentedText"
 """Columns of the table of the published code."""
 
@@ -172,7 +180,7 @@ _UTTERANCE, _WORDS = "FileName", "AugmentedText"
 def _values(row: Mapping[Any, Any], folder: Path) -> Row:
     values: Row = {}
     for name, value in row.items():
-        if name in ("voices", "texts"):
+        if name in _LISTS:
             values[name] = tuple(np.asarray(value).tolist())
         else:
             values[name] = None if pd.isna(value) else value
