@@ -13,6 +13,7 @@ from mmer.model import MMERForEmotionRecognition
 from mmer.model.modality_input import concatenated, modality_input
 from mmer.objectives.gradient_cache import backward_in_parts, split_batch
 from mmer.objectives.multitask import multitask_loss
+from mmer.training.selection import logits_by_condition
 
 SPEECH = ("input_values", "input_features", "speech_attention_mask")
 TEXT = ("input_ids", "text_attention_mask")
@@ -59,6 +60,23 @@ def test_half_precision_takes_the_embeddings_of_what_is_missing() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = model(**inputs).logits
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
+
+
+def test_an_epoch_is_judged_without_one_side_where_an_utterance_has_both() -> None:
+    model = tiny_model(missing_modality_embeddings=True)
+    inputs, conditions = mixed(model), ["both", "text", "speech"]
+    names = {"both": (*SPEECH, *TEXT), "text": TEXT, "speech": SPEECH}
+    with torch.no_grad():
+        found = logits_by_condition(model, inputs, conditions)
+        answers = {
+            condition: model(**{name: tensor for name, tensor in inputs.items() if name in names[condition]})
+            for condition in conditions
+        }
+    for index in range(5):
+        known = [condition if index in (0, 3) else "both" for condition in conditions]
+        expected = torch.stack([answers[condition].logits[index] for condition in known])
+        torch.testing.assert_close(found[index], expected, rtol=0, atol=1e-5)
+    assert (found[0, 1] - found[0, 2]).abs().max() > 1e-3
 
 
 def test_encoding_once_answers_three_questions() -> None:
