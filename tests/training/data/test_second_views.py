@@ -69,6 +69,7 @@ class TestFoldGuard:
         inside = [view for view in views if view.source_utterance[0] in "AB"]
         assert chosen.counts["used"] == len(inside) == sum(map(len, chosen.of.values()))
         assert chosen.counts["not_in_training"] == len(views) - len(inside) > 0
+        assert chosen.counts["without"] == 18 - len({view.source_utterance for view in inside})
 
     @pytest.mark.parametrize(
         ("changes", "reason"),
@@ -113,6 +114,8 @@ class TestFoldGuard:
         write_views(views, path)
         with pytest.raises(CorpusError, match=r"none of \d+ views is of an utterance of .*corpus.parquet"):
             prepare(tiny(f"augment.views={path}"))
+        write_views([*views[1:], read_views(made)[0]], path)
+        prepare(tiny(f"augment.views={path}"))
         write_views([replace(read_views(made)[0], view_id="B_sad_0")], path)
         with pytest.raises(CorpusError, match="B_sad_0 is a view and an utterance of"):
             prepare(tiny(f"augment.views={path}"))

@@ -12,7 +12,6 @@ from mmer.corpora.protocol.views import View, read_views
 from mmer.errors import CorpusError, Function, RecipeError
 from mmer.plain_text import counted
 from mmer.recipe.schema import Recipe
-from mmer.text.names import folded
 from mmer.training.data.feature_store import TrainingUtterance
 
 _SAME = 0.01  # s by which equal durations differ
@@ -108,7 +107,7 @@ def choose_views(corpus: Corpus, recipe: Recipe) -> TrainingViews | None:
 
 def _change(view: View, source: TrainingUtterance, recipe: Recipe) -> str | None:
     """Tell how an utterance differs from what a view was made of; None if it does not, as far as the view says."""
-    if view.texts and source.speaker is not None and folded(source.speaker) not in map(folded, view.texts):
+    if view.texts and source.speaker is not None and source.speaker not in view.texts:
         return f"the speaker of {source.utterance_id} was {view.texts[0]} and is {source.speaker}"
     if view.text_generator == "none" and view.transcript != source.transcript:
         return f"{source.utterance_id} had the transcript {view.transcript!r} and has {source.transcript!r}"
