@@ -1,5 +1,6 @@
 """Files that were joined from several: each part is heard at its own rate, or the file is refused."""
 
+import io
 import wave
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import soundfile
 from audio.test_audio import encode, message
 from numpy.typing import NDArray
 
-from mmer.audio.decoding.joined import find_joined
+from mmer.audio.decoding.joined import Slice, find_joined
 from mmer.audio.load import SAMPLING_RATE, channel_names, load_audio, probe, stream_audio
 from mmer.errors import AudioError
 
@@ -120,6 +121,17 @@ def test_odd_numbers_of_bytes_with_and_without_one_that_makes_them_even(
     one = (tmp_path / "a.wav").read_bytes() + padding
     (tmp_path / "three.wav").write_bytes(one * 3)
     assert probe(tmp_path / "three.wav").duration == 3 * 8001 / 8000
+
+
+def test_a_part_of_a_file_has_nothing_before_and_behind_it() -> None:
+    part = Slice(io.BytesIO(b"0123456789"), (2, 3))
+    assert part.read() == b"234"
+    assert part.seek(-2, io.SEEK_END) == 1
+    assert part.read(9) == b"34"
+    assert part.seek(5) == 5
+    assert part.read(4) == b""
+    with pytest.raises(OSError, match="before the beginning"):
+        part.seek(-1)
 
 
 def test_one_file_twice(tmp_path: Path) -> None:
