@@ -78,8 +78,8 @@ class TrainingSound:
 
         Args:
             statistics: (recordings, COUNT) of `sound_statistics`.
-            speakers: of each recording. Where at most one recording, which has no spread, is left beside those of one
-                of them, a fifth of the recordings is left out in turn.
+            speakers: of each recording. A fifth of the recordings is left out in turn where leaving out a speaker
+                would leave fewer than two, which have no spread.
         """
         if len(statistics) < FEWEST:
             return None
