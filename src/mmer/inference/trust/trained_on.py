@@ -97,7 +97,7 @@ class TrainedOn:
         for split in reversed(SPLITS):
             of_split = self.table[self.table["split"] == split]
             for name in ("sound", "words"):
-                found[asked[name].notna() & asked[name].isin(of_split[name].dropna())] = split
+                found[asked[name].isin(of_split[name].dropna())] = split
         return found
 
 
