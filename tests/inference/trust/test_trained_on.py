@@ -196,3 +196,12 @@ def test_robustness_tells_it(model: Path, corpus: Corpus, tmp_path: Path) -> Non
         MMERError, match=r"different in the rows or recordings of the corpus; use another folder"
     ):
         measure(model, relabeled, tmp_path, axes=["length:1"], device="cpu")
+
+
+def test_what_was_trained_on_and_validated_on_counts_as_trained_on_however_it_is_written() -> None:
+    table = pd.DataFrame({"utterance_id": ["a", "b"], "emotion": "joy", "transcript": ["No, never!", None]})
+    table["audio_path"] = None
+    records = [TrainedOn.of(Corpus(table.assign(split=split))).table for split in ("validation", "train")]
+    asked = Corpus(table.assign(transcript=["no never", "other"]))
+    assert TrainedOn(pd.concat(records)).splits_of(asked).fillna("").tolist() == ["train", ""]
+    assert TrainedOn(records[0]).splits_of(asked).fillna("").tolist() == ["validation", ""]
