@@ -29,7 +29,8 @@ from mmer.training.selection_bias import bias_table
 class TrainingProgress(TrainerCallback):
     """Progress bar of the training, with the remaining time, the objectives and the best score so far.
 
-    Without a terminal, it prints a line after each epoch and at least every `INTERVAL`.
+    Without a terminal, it prints a line after each epoch and at least every `INTERVAL`. At the end it says which
+    share of the time of all steps, judging left out, they waited for their data.
 
     Args:
         console: where it is shown.
@@ -45,6 +46,8 @@ class TrainingProgress(TrainerCallback):
         self._choice = 0.0
         self._began, self._first_step = 0.0, 0
         self._told = time.monotonic()
+        self._free_since = self._step_began = 0.0
+        self._waited = self._computed = 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -62,11 +65,31 @@ class TrainingProgress(TrainerCallback):
             )
             self._live.start(refresh=True)
 
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._free_since = time.monotonic()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._step_began = time.monotonic()
+        self._waited += self._step_began - self._free_since
+
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._computed += time.monotonic() - self._step_began
         self._show(state)
         self._tell(state)
+        self._free_since = time.monotonic()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._computed:
+            share = self._waited / (self._waited + self._computed)
+            tell(f"waiting for data took {share:.1%} of the time of training", self.console)
 
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -80,6 +103,7 @@ class TrainingProgress(TrainerCallback):
         if "loss" in logs:
             self._objectives = {name: logs[name] for name in NAMES if name in logs}
         self._show(state)
+        self._free_since = time.monotonic()
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
