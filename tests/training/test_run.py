@@ -2,6 +2,8 @@ import io
 import json
 import shutil
 import signal
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from mmer.errors import CheckpointError, MMERError, RecipeError, TrainingError
 from mmer.evaluation.evaluate import evaluate
 from mmer.evaluation.metrics import compute_metrics
 from mmer.evaluation.plots import NAMES
-from mmer.evaluation.report.run_files import read_run, warnings
+from mmer.evaluation.report.run_files import read_run, verdict, warnings
 from mmer.evaluation.results import RunMetrics
 from mmer.files.lock import LOCK
 from mmer.inference.golden import write_golden
@@ -238,6 +240,25 @@ def test_a_verdict_ends_what_is_printed(learned: tuple[TrainingRun, str]):
     _, printed = learned
     assert "Verdict" in printed[printed.index("metrics.json") :]
     assert "guessing" in printed
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept", "rises"),
+    [((0.4, 0.5, 0.6, 0.7), 4, True), ((0.4, 0.7, 0.7, 0.7), 4, False), ((0.4, 0.7, 0.6, 0.7), 2, False)],
+)
+def test_longer_training_is_advised_where_the_score_still_rises(
+    learned: tuple[TrainingRun, str], scores: Sequence[float], kept: int, rises: bool, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(learned[0].folder, tmp_path / "run"))
+    state = trainer_state(folder)
+    judged = [log for log in state["log_history"] if "eval_balanced_accuracy" in log]
+    for log, score in zip(judged, scores, strict=True):
+        log["eval_balanced_accuracy"] = score
+    (last_checkpoint(folder) / "trainer_state.json").write_text(json.dumps(state))
+    run = read_run(folder)
+    assert isinstance(run.metrics, RunMetrics)
+    told = verdict(replace(run, metrics=replace(run.metrics, kept_epoch=kept)))
+    assert ("score_rising" in {advice.code for advice in told.advices}) == rises
 
 
 def test_golden_answers_are_those_of_the_written_folder(

@@ -62,7 +62,7 @@ class Training:
         recipe: its recipe.
         speakers: how many the model was trained on.
         figures: of the training utterances; None where they were not judged.
-        rising: whether the best epoch was the last one.
+        rising: whether the last epoch had a better score than all before it.
         epochs: passes over the training utterances; None where the folds differ.
     """
 

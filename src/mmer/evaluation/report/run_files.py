@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
@@ -170,8 +171,7 @@ def verdict(run: Run) -> Verdict:
         if isinstance(metrics, RunMetrics):
             learned = ("train", "validation") if metrics.refit else ("train",)
             speakers = table["speaker"][table["split"].isin(learned)].nunique()
-            rising = metrics.selection != "last" and metrics.kept_epoch == metrics.epochs
-            training = Training(run.recipe, speakers, metrics.train, rising, metrics.epochs)
+            training = Training(run.recipe, speakers, metrics.train, _is_rising(run, metrics), metrics.epochs)
         else:
             fold = _least_learned(run)
             training = Training(
@@ -189,6 +189,14 @@ def verdict(run: Run) -> Verdict:
         training=training,
         constant=constant,
     )
+
+
+def _is_rising(run: Run, metrics: RunMetrics) -> bool:
+    """Tell whether the last epoch is the best one, and not only by the cross-entropy that breaks ties of the score."""
+    if metrics.selection == "last" or metrics.kept_epoch != metrics.epochs:
+        return False
+    scores = [history["balanced_accuracy"].to_numpy() for history in read_histories(run).values()]
+    return not any(np.isclose(earlier, last, rtol=0).any() for *earlier, last in scores)
 
 
 def _fewest_speakers(run: Run) -> int:
