@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from audio.test_audio import encode
 from commands import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +96,17 @@ class TestFound:
             )
             assert segment.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
             assert segment.label == alone.label
+
+    @pytest.mark.parametrize("rate", [8000, RATE])
+    def test_speech_at_the_end_of_aac_is_answered(
+        self, recognizer: EmotionRecognizer, clips: list[str], tmp_path: Path, rate: int
+    ) -> None:
+        said = load_audio(clips[0], sampling_rate=rate)
+        said = said[: len(said) * 2 // 3 // 1024 * 1024 + 37]  # the last frame is filled up
+        path = encode(tmp_path / "a.m4a", "aac", said[None], rate)
+        found = timeline(recognizer, path)
+        assert found.segments[-1].error is None
+        assert found.segments[-1].end == found.duration == pytest.approx(len(said) / rate, abs=0.002)
 
     def test_bytes_and_open_files_are_the_same(
         self, recognizer: EmotionRecognizer, whole_call: Timeline, call: Path

@@ -273,7 +273,11 @@ def timeline(
 
     def found() -> Iterator[Segment]:
         finders = [SpeechFinder(pause=pause, longest=longest) for _ in channels] if given is None else []
-        spoken = (Segment(start, end, channel) for channel, start, end in scan.read(finders, who, report))
+        # Decoded AAC ends up to a frame after the end that its file states, with what its encoder has added.
+        spoken = (
+            Segment(start, min(end, duration), channel)
+            for channel, start, end in scan.read(finders, who, report)
+        )
         segments = chain(spoken, given or [])
         return segments if who is None else iter(who.assign(list(segments), cut=given is None))
 
