@@ -56,6 +56,8 @@ class EmotionRecognizer:
     Attributes:
         speakers: results of `speaker_statistics` for speakers known before the first call, as `mmer.enroll` keeps them
             in a model folder; their clips are standardized by these statistics, whatever else a call holds.
+        frames, padding: frames of sound that the network has read, and how many of them pad the shorter clips of a
+            batch; samples for a network that reads waveforms.
 
     Raises:
         MMERError: the device or the transcription does not exist, or the model cannot use that transcription.
@@ -88,6 +90,7 @@ class EmotionRecognizer:
         self._complete = ClipCompleter(processor, self.transcription, self.network.device)
         self._clips = ClipReader(processor, self.transcription, training_sound)
         self.speakers: Mapping[str, FeatureStatistics] = {}
+        self.frames = self.padding = 0
 
     @classmethod
     def from_pretrained(
@@ -336,8 +339,15 @@ class EmotionRecognizer:
         yield len(group) - len(answerable)
         for start in range(0, len(answerable), batch_size):
             batch = answerable[start : start + batch_size]
+            self._count_padding(batch)
             answer(batch, speakers)
             yield len(batch)
+
+    def _count_padding(self, batch: Sequence[Clip]) -> None:
+        lengths = [len(clip.features) for clip in batch if clip.features is not None]
+        frames = len(lengths) * max(lengths, default=0)
+        self.frames += frames
+        self.padding += frames - sum(lengths)
 
     def read(self, utterance: Utterance) -> Clip:
         """Decode one utterance and compute its features, for `answer`; safe to call from many threads.

@@ -137,6 +137,15 @@ class TestRows:
         assert rows["error"].isna().tolist() == [False, False, True, False, True]
         assert rows["audio_sha256"].isna().tolist() == [True, False, False, True, False]
 
+    def test_padding_is_told(self, model_folder: Path, tmp_path: Path) -> None:
+        """Batches of two, longest first: of 2 × 2.0 s and 2 × 1.0 s, 0.5 s and 0.25 s are padding."""
+        for name, seconds in (("a", 1.0), ("b", 1.5), ("c", 2.0), ("d", 0.75)):
+            noise = np.random.default_rng(0).normal(size=round(16_000 * seconds)) / 10
+            soundfile.write(tmp_path / f"{name}.wav", noise, 16_000)
+        done = score(model_folder, str(tmp_path), tmp_path / "out", batch_size=2, device="cpu")
+        assert done.padding == 0.75 / 6
+        assert re.search(r" a second, \d+ times real time; 12\.5% of the batches is padding$", str(done))
+
     def test_of_texts_without_sound(self, versatile_folder: Path, tmp_path: Path) -> None:
         table = tmp_path / "texts.csv"
         table.write_text("utterance_id,audio_path,transcript\n1a,,I never said that!\n2b,,What a day.\n")

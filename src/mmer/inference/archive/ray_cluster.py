@@ -4,11 +4,12 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from mmer.errors import MMERError, Parameter
 from mmer.extras import import_extra
-from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
+from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer, Work
 from mmer.inference.archive.workers import Answer
 from mmer.memory import keep_freed_memory
 
@@ -57,7 +58,7 @@ def _on_ray(
     asked = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
     answered = asked.map(_Worker, fn_constructor_args=(job,), concurrency=workers, num_gpus=gpu)
     for row in answered.iter_rows():
-        report(row["utterances"], row["seconds"])
+        report(Work(**row["work"]))
         yield row["file"], row["content"]
 
 
@@ -68,15 +69,10 @@ class _Worker:
         keep_freed_memory()
         self._scorer = ShardScorer(job)
 
-    def __call__(self, row: dict[str, Shard]) -> dict[str, str | bytes | float]:
-        done = [0.0, 0.0]
-
-        def add(utterances: int, seconds: float) -> None:
-            done[0] += utterances
-            done[1] += seconds
-
-        content = self._scorer(row["shard"], add)
-        return {"file": row["shard"].file, "content": content, "utterances": int(done[0]), "seconds": done[1]}
+    def __call__(self, row: dict[str, Shard]) -> dict[str, str | bytes | dict[str, int | float]]:
+        parts: list[Work] = []
+        content = self._scorer(row["shard"], parts.append)
+        return {"file": row["shard"].file, "content": content, "work": asdict(sum(parts, Work()))}
 
 
 def _reason(error: BaseException) -> MMERError:

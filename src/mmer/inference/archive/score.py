@@ -18,7 +18,7 @@ from mmer.errors import Function, MMERError
 from mmer.files.damaged import MADE_AGAIN, damaged_file
 from mmer.inference.archive.folder import AUDIO, ScoreFolder
 from mmer.inference.archive.ray_cluster import on_ray
-from mmer.inference.archive.shard import Job, Shard
+from mmer.inference.archive.shard import Job, Shard, Work
 from mmer.inference.archive.workers import Answer, on_this_machine
 from mmer.inference.backends.model_folder import model_hash
 from mmer.inference.backends.models import model_folder, read_model_processor
@@ -41,6 +41,7 @@ class Scored:
         errors: reason for each row without an answer.
         unlike: number of rows whose recording is unlike those of the training.
         new_rows, new_sound, took: rows and seconds of sound that the call answered, and its duration in seconds.
+        padding: share of the batches of the call, 0-1, that pads shorter clips.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Scored:
     new_rows: int = 0
     new_sound: float = 0.0
     took: float = 0.0
+    padding: float = 0.0
 
     def __str__(self) -> str:
         failed = f", {len(self.errors)} of them without an answer (column error)" if self.errors else ""
@@ -63,7 +65,8 @@ class Scored:
             return f"{done}; {counted(self.new_rows, 'row')} answered now in {self.took:.0f} s: {rate}"
         sound = f"{self.new_sound / 60:.1f} min of sound in {self.took:.0f} s"
         rates = f"{rate}, {self.new_sound / self.took:.0f} times real time"
-        return f"{done}; {counted(self.new_rows, 'recording')} answered now, {sound}: {rates}"
+        padding = f"{self.padding:.1%} of the batches is padding"
+        return f"{done}; {counted(self.new_rows, 'recording')} answered now, {sound}: {rates}; {padding}"
 
 
 def score(
@@ -133,7 +136,9 @@ def score(
                 for name, part in missing.items():
                     names = {utterance.speaker for utterance in part}
                     shards.append(Shard(name, part, {k: v for k, v in speakers.items() if k in names}))
-                scored.new_rows, scored.new_sound = _answer(answer, shards, folder, console, "scoring")
+                work = _answer(answer, shards, folder, console, "scoring")
+            scored.new_rows, scored.new_sound = work.utterances, work.sound
+            scored.padding = work.padding / work.frames if work.frames else 0.0
             scored.took = time.monotonic() - began
     for file in scored.files:
         with damaged_file(file, MADE_AGAIN):
@@ -178,17 +183,17 @@ def _speaker_shards(utterances: Sequence[Utterance], rows: int) -> list[Shard]:
 
 def _answer(
     answer: Answer, shards: Sequence[Shard], folder: ScoreFolder, console: Console, what: str
-) -> tuple[int, float]:
-    """Write the missing files of shards, and count rows and seconds of sound."""
+) -> Work:
+    """Write the missing files of shards, and add up the work."""
     missing = [shard for shard in shards if not folder.has(shard.file)]
     total = sum(len(shard.utterances) for shard in shards)
-    rows, sound = 0, 0.0
+    done = Work()
     with speed(console, what, total, total - sum(len(shard.utterances) for shard in missing)) as show:
 
-        def report(utterances: int, seconds: float) -> None:
-            nonlocal rows, sound
-            rows, sound = rows + utterances, sound + seconds
-            show(utterances, seconds)
+        def report(work: Work) -> None:
+            nonlocal done
+            done += work
+            show(work.utterances, work.sound)
 
         try:
             for file, content in answer(missing, report):
@@ -197,4 +202,4 @@ def _answer(
             raise KeyboardInterrupt(
                 f"interrupted: what is done is in {folder.folder}; the same command goes on from there"
             ) from None
-    return rows, sound
+    return done

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,8 +40,29 @@ SPEAKERS = pa.schema(
     [("speaker", pa.string()), ("mean", pa.list_(pa.float32())), ("std", pa.list_(pa.float32()))]
 )
 
-Report = Callable[[int, float], None]
-"""Called with the numbers of utterances and of seconds of sound finished since the last call."""
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What has been done.
+
+    Attributes:
+        utterances: number of utterances.
+        sound: seconds of it that were answered.
+        frames, padding: frames of sound that the network read, and how many of them pad shorter clips of a batch;
+            samples for a network that reads waveforms.
+    """
+
+    utterances: int = 0
+    sound: float = 0.0
+    frames: int = 0
+    padding: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
+
+
+Report = Callable[[Work], None]
+"""Called with the work that was finished since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +123,15 @@ class ShardScorer:
 
     def _statistics(self, utterances: Sequence[Utterance], report: Report) -> pa.Table:
         found = self.recognizer.speaker_statistics(utterances, self._kept)
-        report(len(utterances), 0.0)
+        report(Work(len(utterances)))
         rows = [{"speaker": name, "mean": of.mean, "std": of.std} for name, of in found.items()]
         return pa.Table.from_pylist(rows, SPEAKERS)
 
     def _rows(
         self, utterances: Sequence[Utterance], speakers: Mapping[str, FeatureStatistics], report: Report
     ) -> pa.Table:
-        files = _inspected(utterances)
+        recognizer, files = self.recognizer, _inspected(utterances)
+        frames, padding = recognizer.frames, recognizer.padding
         order = sorted(
             range(len(utterances)), key=lambda i: _length(utterances[i], files.get(utterances[i].path))
         )
@@ -118,10 +140,10 @@ class ShardScorer:
 
         def count(done: int) -> None:
             nonlocal counted
-            report(done - counted, 0.0)
+            report(Work(done - counted))
             counted = done
 
-        answers = self.recognizer.predict(
+        answers = recognizer.predict(
             [utterances[i] for i in order],
             batch_size=self.job.batch_size,
             progress=count,
@@ -131,13 +153,14 @@ class ShardScorer:
         for i, prediction in zip(order, answers, strict=True):
             file = files.get(utterances[i].path)
             rows[i] = {
-                **prediction.to_row(self.recognizer.labels, self.recognizer.dimensions),
+                **prediction.to_row(recognizer.labels, recognizer.dimensions),
                 **(file.columns if file else {}),
                 "truncated": self._is_truncated(utterances[i], prediction),
                 **self._constant,
             }
-            report(0, prediction.duration or 0.0)
-        columns = row_schema(self.recognizer.labels, self.recognizer.dimensions)
+            report(Work(sound=prediction.duration or 0.0))
+        report(Work(frames=recognizer.frames - frames, padding=recognizer.padding - padding))
+        columns = row_schema(recognizer.labels, recognizer.dimensions)
         schema = pa.unify_schemas([columns, PROVENANCE])
         return pa.Table.from_pylist(rows, schema)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmer.errors import MMERError, Parameter
-from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer
+from mmer.inference.archive.shard import Job, Report, Shard, ShardScorer, Work
 from mmer.inference.backends.onnx_network import threads_asked_for
 from mmer.inference.kept_sound import KeptSound
 from mmer.memory import keep_freed_memory
@@ -57,7 +57,7 @@ def _in_processes(
         while waiting:
             done, _ = wait(waiting, _LOOK, FIRST_COMPLETED)
             while not steps.empty():
-                report(*steps.get())
+                report(steps.get())
             for future in done:
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool:
@@ -131,6 +131,6 @@ def _go_on() -> None:
         raise _StoppedError
 
 
-def _report(utterances: int, seconds: float) -> None:
+def _report(work: Work) -> None:
     _go_on()
-    _process.steps.put((utterances, seconds))
+    _process.steps.put(work)
