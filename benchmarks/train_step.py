@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from mmer.model import MMERConfig, MMERForEmotionRecognition
+from mmer.model.dropout import quicken_dropout
 from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
 from mmer.recipe.values import ActivationCheckpointing
 
@@ -60,6 +61,7 @@ def mmer_step(batch: Batch, device: str, precision: str, checkpointing: Activati
     model = MMERForEmotionRecognition(config).train()
     model.to(device=torch.device(device))  # pyright: ignore[reportCallIssue]
     enable_activation_checkpointing(model, checkpointing)
+    quicken_dropout(model)
     optimizer = optimizer_of(model)
 
     def step() -> None:

@@ -14,6 +14,7 @@ from transformers.training_args import ParallelMode
 from mmer.errors import RecipeError, TrainingError
 from mmer.evaluation.plots import NAMES
 from mmer.model.build import build_model
+from mmer.model.dropout import Dropout
 from mmer.model.gpu_settings import tf32
 from mmer.recipe.schema import Recipe
 from mmer.training.arguments import (
@@ -305,6 +306,12 @@ def test_a_loss_that_no_single_utterance_spoils_names_the_batch(make_trainer):
         TrainingError, match=r"no single utterance is the cause among utterances \S+, .* and 1 more;"
     ):
         trainer.train()
+
+
+def test_masks_are_drawn_quickly(make_trainer):
+    trainer = make_trainer()
+    kinds = {type(each) for each in unwrapped(trainer).modules() if isinstance(each, torch.nn.Dropout)}
+    assert kinds == {Dropout}
 
 
 def test_workers_change_nothing(make_trainer):

@@ -28,6 +28,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from mmer.errors import MMERError, TrainingError, is_out_of_memory
 from mmer.files.writing import writable
+from mmer.model.dropout import quicken_dropout
 from mmer.model.encoders.activation_checkpointing import enable_activation_checkpointing
 from mmer.model.gpu_settings import attention_of_any_length, tf32
 from mmer.model.mmer import MMERForEmotionRecognition
@@ -109,6 +110,7 @@ class MMERTrainer(Trainer):
         self._suspects: list[Suspects] = []
         self._measured = -1
         enable_activation_checkpointing(model, recipe.training.activation_checkpointing)
+        quicken_dropout(model)
         reader, limit = model.text_encoder, recipe.training.text_cache_gb * 1e9
         # The linear classifier of words reads the tokens that the cache would replace.
         needs_tokens = model.words_classifier is not None
