@@ -15,6 +15,7 @@ from mmer.corpora.corpus import Corpus
 from mmer.errors import RecipeError
 from mmer.evaluation.evaluate import evaluate
 from mmer.recipe.schema import Recipe
+from mmer.training.changed_inputs import keep_sources, source_changes
 from mmer.training.crossval.baseline_runs import cross_validate_baseline
 from mmer.training.crossval.crossval import cross_validate
 from mmer.training.run import train
@@ -100,6 +101,22 @@ def test_an_encoder_that_was_replaced_is_another(
     )
     with pytest.raises(RecipeError, match=r"the files of model\.text\.encoder"):
         train(recipe, tmp_path / "run", console=quiet())
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_recordings_that_are_rehearsed_are_compared_too(
+    tiny: Callable[..., Recipe], own: Path, tmp_path: Path, as_folder: bool
+) -> None:
+    table = Corpus.read(own).table
+    names = [Path(path).name for path in table["audio_path"]]
+    pd.DataFrame({"file_name": names, "label": table["emotion"]}).to_csv(own.parent / "metadata.csv")
+    recipe = tiny(f"data.rehearsal={own.parent if as_folder else own}", "model.start_from=model")
+    keep_sources(tmp_path, recipe)
+    assert source_changes(tmp_path, recipe, quiet()) == []
+    shutil.copy(own.parent / "A_sad_0.wav", own.parent / "A_angry_0.wav")
+    assert source_changes(tmp_path, recipe, quiet()) == [
+        "what is in data.corpus: the files of data.rehearsal"
+    ]
 
 
 @pytest.mark.slow

@@ -52,8 +52,9 @@ def _files(recipe: Recipe) -> Files:
     if isinstance(folds, str) and os.path.isfile(folds):
         files["protocol.folds"] = [folds]
     rehearsal = recipe.data.rehearsal
-    if rehearsal is not None and rehearsal.is_file():
-        files["data.rehearsal"] = [str(rehearsal)]
+    if rehearsal is not None and rehearsal.exists():
+        recordings = Corpus.read(rehearsal).table["audio_path"].dropna()
+        files["data.rehearsal"] = [str(rehearsal), *recordings]
     start = recipe.model.start_from
     if start is not None and (start / WEIGHTS).is_file():
         files["model.start_from"] = [str(start / WEIGHTS)]
