@@ -494,6 +494,45 @@ def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
     assert learned_before(prepared.corpus, named.recipe, store, quiet()) is None
 
 
+def test_words_learned_before_need_no_recordings(
+    tiny: Callable[..., Recipe], tones: Path, own, tmp_path: Path
+) -> None:
+    run = train(tiny("model.fusion=text", "training.epochs=1"), tmp_path / "run", console=quiet())
+    corpus = Corpus.read(run.folder / "corpus.parquet")
+    Corpus(corpus.table.assign(audio_path=str(tmp_path / "gone.wav"))).write(run.folder / "corpus.parquet")
+    plan = plan_adaptation(run.model_folder, own())
+    assert plan.recipe.data.rehearsal == (run.folder / "corpus.parquet").resolve()
+    assert len(prepare(plan.recipe).corpus) == 9 + 18
+
+
+def test_what_is_rehearsed_can_be_heard_or_read_and_is_truncated_as_new_clips_are(
+    base: TrainingRun, tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
+) -> None:
+    table = Corpus.read(tones).table
+    silent = table["speaker"].isin(["A", "B", "C"])
+    said = table["transcript"].where(table["speaker"] == "A", None)
+    old = Corpus(
+        table.assign(audio_path=table["audio_path"].mask(silent), transcript=said.where(silent, "heard"))
+    )
+    old.write(tmp_path / "old.parquet")
+    recipe = tiny(
+        f"data.rehearsal={tmp_path / 'old.parquet'}",
+        "data.crop_duration=0.3",
+        "model.start_from=model",
+        "model.missing_modality_embeddings=true",
+    )
+    new = Corpus(table.assign(split="train"))
+    rehearsed = with_rehearsal(new, recipe).table.iloc[len(new) :]
+    assert rehearsed["speaker"].value_counts().to_dict() == {f"{PREFIX}A": 9, f"{PREFIX}D": 9}
+    heard = rehearsed[rehearsed["audio_path"].notna()]
+    assert set(heard["duration"]) == set(heard["end"]) == {0.3}
+    store = FeatureStore(MMERProcessor.from_pretrained(base.model_folder), memory=0)
+    before = learned_before(new, recipe, store, quiet())
+    assert before is not None  # for classifiers that read sound
+    assert set(before.table["speaker"]) == {f"{PREFIX}D"}
+    assert {len(store.waveform(utterance)) for utterance in TrainingUtterance.of(before)} == {4800}
+
+
 def test_recordings_learned_before_are_read_once(
     base: TrainingRun, tiny: Callable[..., Recipe], tones: Path, tmp_path: Path
 ) -> None:

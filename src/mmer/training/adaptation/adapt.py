@@ -126,7 +126,8 @@ def plan_adaptation(
     """
     folder = model_folder(model).resolve()
     network, processor = read_trained(folder)
-    found = Recipe(data=Data(rehearsal=learned_corpus(folder)), model=Model(start_from=folder))
+    learned = learned_corpus(folder, needs_recordings=processor.uses_speech)
+    found = Recipe(data=Data(rehearsal=learned), model=Model(start_from=folder))
     asked = changed_recipe(found, overrides).data
     data = Data(
         corpus=Path(corpus).resolve(),

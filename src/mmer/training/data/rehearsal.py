@@ -6,15 +6,12 @@ and with `protocol.text_disjoint` those that say what is said in the test split.
 """
 
 import os
-from collections.abc import Hashable, Mapping
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
-from mmer.audio.load import SAMPLING_RATE, load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.protocol.splits import said_in_test
 from mmer.display.progress import counting
@@ -23,6 +20,8 @@ from mmer.recipe.schema import Recipe
 from mmer.runs.folder import RunFolder
 from mmer.text.names import folded, meant
 from mmer.training.data.feature_store import FeatureStore, TrainingUtterance
+from mmer.training.data.skipped import Row
+from mmer.training.data.usable_recordings import usable_recordings
 
 REHEARSED = 4
 """Utterances for each new one of the same emotion."""
@@ -34,11 +33,13 @@ PREFIX = "rehearsed "
 _SEED = 0
 
 
-def learned_corpus(model_folder: Path) -> Path | None:
-    """Find the corpus of the run that trained a model; None where the model or the recordings have been moved."""
+def learned_corpus(model_folder: Path, *, needs_recordings: bool) -> Path | None:
+    """Find the corpus of the run that trained a model; None where the model or needed recordings have been moved."""
     run = RunFolder(model_folder.parent)
     if model_folder != run.model or not run.is_run or not run.corpus.is_file():
         return None
+    if not needs_recordings:
+        return run.corpus
     paths = Corpus.read(run.corpus).table["audio_path"].dropna().tolist()
     return run.corpus if not paths or any(map(os.path.isfile, paths)) else None
 
@@ -54,11 +55,10 @@ def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
         CorpusError: `data.rehearsal` cannot be read.
     """
     old = _rehearsable(corpus, recipe)
-    rows = []
+    rows: list[Row] = []
     for emotion, new in corpus.table[corpus.table["split"] == "train"].groupby("emotion", sort=True):
-        candidates = old[old["emotion"] == emotion].to_dict("records")
-        usable = (row for row in candidates if _is_usable(row, recipe))
-        rows += islice(usable, min(MOST_REHEARSED, REHEARSED * len(new)))
+        most = min(MOST_REHEARSED, REHEARSED * len(new))
+        rows += _first_usable(old[old["emotion"] == emotion], most, recipe)
     if not rows:
         return corpus
     rehearsed = _renamed(pd.DataFrame(rows))
@@ -67,7 +67,7 @@ def with_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
 
 
 def learned_before(corpus: Corpus, recipe: Recipe, store: FeatureStore, console: Console) -> Corpus | None:
-    """Return the utterances of `data.rehearsal` with emotions that the training split has, at most `MOST_LEARNED`.
+    """Return utterances of `data.rehearsal` with sound and emotions of the training split, at most `MOST_LEARNED`.
 
     Args:
         corpus, recipe: as for `with_rehearsal`, or its result.
@@ -82,20 +82,21 @@ def learned_before(corpus: Corpus, recipe: Recipe, store: FeatureStore, console:
     """
     old = _rehearsable(corpus, recipe)
     trained = corpus.table["emotion"][corpus.table["split"] == "train"]
-    old = old[old["emotion"].isin(trained)]
+    old = old[old["emotion"].isin(trained) & old["audio_path"].notna()]
     if old.empty:
         return None
     candidates = Corpus(_renamed(old))
     most = min(len(candidates), MOST_LEARNED)
-    usable: list[int] = []
+    ends: dict[int, float | None] = {}
     with counting(console, "reading recordings learned before", most) as progress:
         for row, utterance in enumerate(TrainingUtterance.of(candidates)):
-            if _is_stored(utterance, recipe, store):
-                usable.append(row)
-                progress(len(usable))
-            if len(usable) == most:
+            if stored := _stored(utterance, recipe, store):
+                ends[row] = stored.end
+                progress(len(ends))
+            if len(ends) == most:
                 break
-    return Corpus(candidates.table.iloc[usable].reset_index(drop=True)) if usable else None
+    usable = candidates.table.iloc[list(ends)].reset_index(drop=True)
+    return Corpus(usable.assign(end=pd.Series(list(ends.values()), dtype=float))) if ends else None
 
 
 def without_rehearsal(corpus: Corpus) -> Corpus:
@@ -149,33 +150,32 @@ def _recording(table: pd.DataFrame) -> pd.Series:
     return table["audio_path"].map(os.path.realpath, na_action="ignore")
 
 
-def _is_usable(row: Mapping[Hashable, Any], recipe: Recipe) -> bool:
-    """Tell whether an utterance can be read, as one that is trained on has to be."""
-    if pd.isna(row["audio_path"]):
-        return _takes_words_alone(recipe)
-    start, end = (None if pd.isna(row[name]) else float(row[name]) for name in ("start", "end"))
-    try:
-        waveform = load_audio(row["audio_path"], start=start, end=end)
-    except AudioError:
-        return False
-    return len(waveform) <= recipe.data.max_duration * SAMPLING_RATE
+def _first_usable(candidates: pd.DataFrame, most: int, recipe: Recipe) -> list[Row]:
+    """Return the first utterances that training of a recipe can use, truncated as it says, at most `most`."""
+    if recipe.model.fusion == "text":
+        return candidates[:most].to_dict("records")
+    rows: list[Row] = []
+    while len(rows) < most and len(candidates):
+        next_ones = most - len(rows)
+        kept, _, _ = usable_recordings(Corpus(candidates[:next_ones]), recipe, None)
+        rows += kept.table.to_dict("records")
+        candidates = candidates[next_ones:]
+    return rows
 
 
-def _is_stored(utterance: TrainingUtterance, recipe: Recipe, store: FeatureStore) -> bool:
-    """Tell whether an utterance can be read, and store the features of its recording if it can."""
-    if utterance.audio_path is None:
-        return _takes_words_alone(recipe)
+def _stored(utterance: TrainingUtterance, recipe: Recipe, store: FeatureStore) -> TrainingUtterance | None:
+    """Store the features of a recording, and return the utterance, truncated as the recipe says; None if unusable."""
     if utterance in store:
-        return True
+        return utterance
     try:
         waveform = store.waveform(utterance)
     except AudioError:
-        return False
-    fits = len(waveform) <= recipe.data.max_duration * store.processor.sampling_rate
-    if fits:
-        store.keep(utterance, waveform)
-    return fits
-
-
-def _takes_words_alone(recipe: Recipe) -> bool:
-    return recipe.model.fusion == "text" or recipe.missing_modality_embeddings
+        return None
+    crop, rate = recipe.data.crop_duration, store.processor.sampling_rate
+    if crop is not None and len(waveform) > crop * rate:
+        utterance = replace(utterance, end=(utterance.start or 0.0) + crop)
+        waveform = waveform[: round(crop * rate)]
+    if len(waveform) > recipe.data.max_duration * rate:
+        return None
+    store.keep(utterance, waveform)
+    return utterance
