@@ -102,7 +102,14 @@ def test_a_batch_with_missing_sound_gets_states_and_a_mask(tmp_path: Path) -> No
 def test_the_limit_is_kept_and_what_does_not_fit_is_the_same(tmp_path: Path, limit: int) -> None:
     whole, small = filled(tmp_path / "whole", encoder()), filled(tmp_path / "small", encoder(), limit)
     assert sum(file.stat().st_size for file in stored(tmp_path / "small")) <= limit
-    assert len(stored(tmp_path / "small")) == [0, 12 * FRAME + 200, 36 * FRAME + 400].index(limit)
+    fitting = [0, 12 * FRAME + 200, 36 * FRAME + 400].index(limit)
+    assert len(stored(tmp_path / "small")) == fitting
+    heard = encoder()
+    calls, again = counted(heard), SpeechCache(tmp_path / "again", heard, limit)
+    with again.only_writer():
+        for _ in range(2):  # stored now, and stored before
+            assert sum(again.add(key_of(clip), lambda clip=clip: clip) for clip in clips()) == fitting
+    assert bool(calls) == bool(limit)  # nothing is heard for a full cache
     for clip in clips():
         one, other = (cache(key_of(clip), lambda clip=clip: clip) for cache in (whole, small))
         assert np.array_equal(one, other)
