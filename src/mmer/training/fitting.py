@@ -329,7 +329,7 @@ def _fit_linear_classifiers(
         with counting(console, "computing functionals of more speakers") as progress:
             versions = functionals_of_more_speakers(store, trained, progress)
     near = continues and before is None
-    new = without_rehearsal(trained)
+    new = without_rehearsal(trained, recipe)
     fit_linear_classifiers(model, store, new, statistics, before, near=near, versions=versions)
     if not continues and (share := model.config.functionals_share) > 0.5:
         few = counted(len(TrainingUtterance.with_sound(trained)), "recording")

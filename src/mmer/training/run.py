@@ -153,7 +153,7 @@ def _open(folder: Path, recipe: Recipe, console: Console) -> tuple[Preparation, 
         trained = preparation.part("train")
         recipe = with_fusion(asked, trained)
         fusion = fusion_note(asked, recipe, trained)
-        found = [*shortcomings(without_rehearsal(preparation.corpus)), *([fusion] if fusion else [])]
+        found = [*shortcomings(without_rehearsal(preparation.corpus, recipe)), *([fusion] if fusion else [])]
         for note in (*preparation.corpus.notes, *preparation.notes, *found):
             tell(f"note: {note}", console)
         write_preparation(preparation, recipe, folder)

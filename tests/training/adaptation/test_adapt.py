@@ -34,7 +34,13 @@ from mmer.training.adaptation import adapt as module
 from mmer.training.adaptation.adapt import Adaptation, adapt, plan_adaptation
 from mmer.training.data.feature_store import FeatureStore, TrainingUtterance
 from mmer.training.data.preparation import prepare
-from mmer.training.data.rehearsal import PREFIX, REHEARSED, learned_before, with_rehearsal
+from mmer.training.data.rehearsal import (
+    PREFIX,
+    REHEARSED,
+    learned_before,
+    with_rehearsal,
+    without_rehearsal,
+)
 from mmer.training.run import TrainingRun, train
 from mmer.training.starting_model import starting_model
 
@@ -531,6 +537,19 @@ def test_what_is_rehearsed_can_be_heard_or_read_and_is_truncated_as_new_clips_ar
     assert before is not None  # for classifiers that read sound
     assert set(before.table["speaker"]) == {f"{PREFIX}D"}
     assert {len(store.waveform(utterance)) for utterance in TrainingUtterance.of(before)} == {4800}
+
+
+def test_utterances_that_an_earlier_model_rehearsed_are_ordinary_ones(
+    tiny: Callable[..., Recipe], tones: Path
+) -> None:
+    """The corpus of an adapted model trains another."""
+    table = Corpus.read(tones).table.assign(split="train")
+    again = Corpus(table.assign(utterance_id=PREFIX + table["utterance_id"]))
+    assert len(without_rehearsal(again, tiny())) == 36
+    recipe = tiny(f"data.rehearsal={tones}", "model.start_from=model")
+    both = with_rehearsal(Corpus(table), recipe)
+    assert len(both) == 72
+    assert without_rehearsal(both, recipe).table["utterance_id"].tolist() == table["utterance_id"].tolist()
 
 
 def test_recordings_learned_before_are_read_once(

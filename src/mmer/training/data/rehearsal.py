@@ -99,8 +99,10 @@ def learned_before(corpus: Corpus, recipe: Recipe, store: FeatureStore, console:
     return Corpus(usable.assign(end=pd.Series(list(ends.values()), dtype=float))) if ends else None
 
 
-def without_rehearsal(corpus: Corpus) -> Corpus:
+def without_rehearsal(corpus: Corpus, recipe: Recipe) -> Corpus:
     """Return the utterances that `with_rehearsal` did not add."""
+    if recipe.data.rehearsal is None:  # ids with the prefix are the corpus's own, such as of an adapted model
+        return corpus
     return corpus.select(~corpus.table["utterance_id"].str.startswith(PREFIX))
 
 
