@@ -135,6 +135,8 @@ def test_other_words_of_the_published_table_are_second_views(
         read_views(path)
     path.write_text("FileName,AugmentedText\n1.50,one\n1e3,two\n", encoding="utf-8")
     assert [view.source_utterance for view in read_views(path)] == ["1.50", "1e3"]
+    path.write_text('FileName,AugmentedText\n 007 ,one\nZoe\u0308,two\nb,  \nc,""\n', encoding="utf-8")
+    assert [view.source_utterance for view in read_views(path)] == ["007", "Zo\xeb"]  # as a corpus has them
     path.write_text("FileName,text\na,b\n", encoding="utf-8")
     with pytest.raises(CorpusError, match="no column AugmentedText; found FileName, text"):
         read_views(path)

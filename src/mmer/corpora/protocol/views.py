@@ -15,6 +15,7 @@ from mmer.corpora.tables import DELIMITERS, Row, read_table
 from mmer.errors import CorpusError, Function
 from mmer.files.writing import writing
 from mmer.plain_text import counted
+from mmer.text.names import tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def _published_words(path: Path) -> list[View]:
         found = f"no column {missing[0]}; found {', '.join(map(str, table.columns))}"
         raise CorpusError(f"{path}: {found}; a table of other words has {_UTTERANCE} and {_WORDS}")
     rows = table[[_UTTERANCE, _WORDS]].dropna().astype(str)
+    rows = rows[rows[_WORDS].str.strip() != ""].assign(**{_UTTERANCE: rows[_UTTERANCE].map(tidy)})
     if len(repeated := rows[_UTTERANCE][rows[_UTTERANCE].duplicated()]):
         raise CorpusError(f"{path}: {_UTTERANCE} {repeated.iloc[0]!r} has more than one row; leave one")
     return [
