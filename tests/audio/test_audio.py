@@ -92,7 +92,7 @@ def make(folder: Path, name: str, samples: NDArray[np.float32]) -> Path:
             return encode(path, "aac", samples)
         case ".webm":
             return encode(path, "libopus", samples)
-        case ".mka":
+        case ".mka" | ".oga":
             return encode(path, "flac", samples)
         case ".mpg":
             return encode(path, "ac3", samples)
@@ -105,7 +105,7 @@ def make(folder: Path, name: str, samples: NDArray[np.float32]) -> Path:
 
 FORMATS = [
     *("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.m4a", "a.webm", "a.mka", "a.aac", "a.aiff"),
-    *("adpcm.wav", "live.webm", "headerless.mp3", "video.mp4", "video.avi", "a.mpg", "mp3.wav"),
+    *("adpcm.wav", "live.webm", "headerless.mp3", "video.mp4", "video.avi", "a.mpg", "mp3.wav", "a.oga"),
 ]
 DELAYED = ("a.aac", "headerless.mp3", "a.mpg", "mp3.wav")
 """Formats without a header that states the encoder's delay, which is left in."""

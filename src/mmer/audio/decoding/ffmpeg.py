@@ -28,6 +28,7 @@ _MOST_PLANES = 7
 _FORMATS = "aac,ac3,aiff,amr,ape,asf,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 _HEADERLESS = {"aac", "ac3", "amr", "eac3", "mp3"}  # FFmpeg guesses the length of these from the bit rate
 _PREROLL = 0.5  # s, decoded before the wanted part: codecs need a few frames to settle after a seek
+_SOUGHT_IN_OGG = {"opus", "vorbis"}  # other codecs in Ogg have wrong times after a seek
 _FULL_SCALE = {"f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
 
 
@@ -53,6 +54,8 @@ class ContainerRecording:
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all
+        in_ogg = container.format.name == "ogg"
+        self._has_times_after_seek = not in_ogg or stream.codec_context.name in _SOUGHT_IN_OGG
         self._time_base = float(stream.time_base)
         self._offset = (stream.start_time or 0) * self._time_base
         self._stated: float | None = None
@@ -108,7 +111,7 @@ class ContainerRecording:
             yield Block(np.zeros((channels, min(room, last - first)), np.float32), rate, None)
 
     def _decoded(self, start: float, end: float | None) -> Iterator[Block]:
-        if start > _PREROLL:
+        if start > _PREROLL and self._has_times_after_seek:
             target = start - _PREROLL + self._offset
             self._container.seek(int(target / self._time_base), stream=self._stream)
         gathered: _Gathered | None = None
