@@ -430,6 +430,40 @@ def test_truncated_wav_says_how_much_is_missing(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype", "channels", "stated"),
+    [
+        ("AIFF", "PCM_16", 1, "32008 bytes of samples"),
+        ("AU", "ULAW", 1, "16000 bytes of samples"),
+        ("NIST", "PCM_16", 1, "16000 samples"),
+        ("RF64", "PCM_16", 1, "32096 bytes"),
+        ("W64", "PCM_16", 1, "32104 bytes"),
+        ("W64", "FLOAT", 1, "64136 bytes"),
+        ("WAVEX", "PCM_16", 6, "192000 bytes of samples"),
+    ],
+)
+def test_what_libraries_read_as_far_as_it_goes(
+    tmp_path: Path, kind: str, subtype: str, channels: int, stated: str
+) -> None:
+    path = tmp_path / "a.bin"
+    voice = np.stack([speech_like(1.0, SAMPLING_RATE)] * channels)
+    soundfile.write(path, voice.T, SAMPLING_RATE, format=kind, subtype=subtype)
+    assert len(load_audio(path)) == SAMPLING_RATE
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert f"truncated, its header states {stated} and it holds " in message(path)
+
+
+def test_an_aiff_written_to_a_pipe_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.aiff"
+    soundfile.write(path, speech_like(1.0, SAMPLING_RATE), SAMPLING_RATE)
+    data = path.read_bytes()
+    for name, size in ((b"FORM", 0x7F00_002E), (b"SSND", 0x7F00_0008)):  # as sox does
+        at = data.index(name) + 4
+        data = data[:at] + struct.pack(">I", size) + data[at + 4 :]
+    path.write_bytes(data)
+    assert len(load_audio(path)) == SAMPLING_RATE
+
+
 @pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.mka"])
 def test_corrupt(tmp_path: Path, name: str) -> None:
     path = make(tmp_path, name, np.stack([speech_like(3.0)] * 2))

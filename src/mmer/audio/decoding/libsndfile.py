@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from mmer.audio.decoding.common import AudioInfo, block_length, checked, decoding, first_bytes, truncated
 from mmer.audio.decoding.joined import lacks_size
 from mmer.audio.mixdown import Block
-from mmer.errors import AudioError
+from mmer.errors import AudioError, TruncatedError
 
-_UNKNOWN_LENGTH = 0x7FFF_0000  # bytes; programs that write WAV to a pipe state this or more
+_UNKNOWN_LENGTH = 0x7EFF_0000  # bytes; programs that write WAV, AIFF or AU to a pipe state this or more
 _HEADER = 128  # bytes; programs count the header, of 44 to 80 bytes, among the samples
+_CUT = re.compile(r"^ *(?:(data|SSND|Data Size)|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What the log of libsndfile says of WAV, AIFF and AU files that were cut off, and, with all bytes, of W64 and RF64."""
 _UNKNOWN_FRAMES = 1 << 62  # what libsndfile says of a FLAC file without length
 _WITH_LAYOUT = {"WAVEX", "FLAC", "OGG", "CAF", "RF64"}  # formats that say which channel is which
 _MOST_WITH_LAYOUT = 8  # channels
@@ -36,10 +38,6 @@ class SoundFileRecording:
         self._seekable = soundfile.SoundFile.seekable(file)
         self._position = 0
         self.info = checked(AudioInfo(file.samplerate, file.channels, file.frames / file.samplerate), name)
-        # libsndfile reads what there is of a WAV file that was cut off, and says so in its log alone.
-        sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-        if sizes and int(sizes[2]) + _HEADER < int(sizes[1]) < _UNKNOWN_LENGTH:
-            raise truncated(name, f"{sizes[1]} bytes of samples", sizes[2])
 
     def blocks(self, start: float = 0.0, end: float | None = None) -> Iterator[Block]:
         """Yield the samples from `start` to `end` seconds, or to the last, some seconds at a time."""
@@ -71,8 +69,12 @@ class SoundFileRecording:
         return cast(NDArray[np.float32], samples)  # soundfile does not say that the type is `dtype`
 
 
-def open_sound_file(file: BinaryIO) -> soundfile.SoundFile | None:
-    """Open a file with libsndfile; None for a format that FFmpeg reads."""
+def open_sound_file(file: BinaryIO, name: str) -> soundfile.SoundFile | None:
+    """Open a file with libsndfile; None for a format that FFmpeg reads.
+
+    Raises:
+        TruncatedError: the file was cut off. Both libraries read what there is of some formats.
+    """
     head = first_bytes(file, 4)
     if head[:3] == b"ID3" or (head[:1] == b"\xff" and head[1:2] >= b"\xe0"):  # MP3 or AAC
         return None
@@ -87,10 +89,26 @@ def open_sound_file(file: BinaryIO) -> soundfile.SoundFile | None:
         if error.code == 3 and head != b"OggS":
             raise
         return None
+    try:
+        _check_whole(sound_file, file, name)
+    except TruncatedError:
+        sound_file.close()
+        raise
     if _is_for_container(sound_file, file):
         sound_file.close()
         return None
     return sound_file
+
+
+def _check_whole(sound_file: soundfile.SoundFile, file: BinaryIO, name: str) -> None:
+    if sizes := _CUT.search(sound_file.extra_info):
+        most, unit = (_UNKNOWN_LENGTH, "bytes of samples") if sizes[1] else (1 << 62, "bytes")
+        if int(sizes[3]) + _HEADER < int(sizes[2]) < most:
+            raise truncated(name, f"{sizes[2]} {unit}", sizes[3])
+    if sound_file.format == "NIST":
+        stated = re.search(rb"^sample_count -i (\d+)", first_bytes(file, 1024), re.MULTILINE)
+        if stated and int(stated[1]) > sound_file.frames + _HEADER:
+            raise truncated(name, f"{int(stated[1])} samples", str(sound_file.frames))
 
 
 def _is_for_container(sound_file: soundfile.SoundFile, file: BinaryIO) -> bool:

@@ -108,7 +108,7 @@ def _open_one(
     file: BinaryIO, name: str, key: Key | None
 ) -> Iterator[SoundFileRecording | ContainerRecording]:
     with decoding(name):
-        sound_file = open_sound_file(file)
+        sound_file = open_sound_file(file, name)
         container = None if sound_file else open_container(file, name)
     try:
         with decoding(name):
