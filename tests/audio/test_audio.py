@@ -430,6 +430,31 @@ def test_truncated_wav_says_how_much_is_missing(tmp_path: Path) -> None:
     )
 
 
+LYRICS = b"LYRICSBEGININD0000200LYR00010[00:00]abc000039LYRICS200TAG" + bytes(125)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "headerless.mp3"])
+@pytest.mark.parametrize("tail", [LYRICS, bytes(300)], ids=["Lyrics3", "padding"])
+def test_an_mp3_may_end_in_a_tag_or_padding(tmp_path: Path, name: str, tail: bytes) -> None:
+    path = encode(
+        tmp_path / name, "libmp3lame", speech_like(2.0)[None], write_xing="01"[not name.startswith("h")]
+    )
+    whole, data = load_audio(path, sampling_rate=RATE), path.read_bytes()
+    path.write_bytes(data + tail)
+    np.testing.assert_array_equal(load_audio(path, sampling_rate=RATE), whole)
+    middle = len(data) // 2
+    for damaged in (data[:middle] + bytes(2000) + data[middle + 2000 :], data + bytes(20_000)):
+        path.write_bytes(damaged)
+        assert "truncated" in message(path)
+
+
+def test_a_flac_may_begin_with_a_tag_of_mp3(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.flac", "flac", speech_like(4.0)[None])
+    whole = load_audio(path)
+    path.write_bytes(b"ID3\x04" + bytes(4) + b"\1\0" + bytes(128) + path.read_bytes())
+    np.testing.assert_array_equal(load_audio(path), whole)
+
+
 @pytest.mark.parametrize(
     ("kind", "subtype", "channels", "stated"),
     [

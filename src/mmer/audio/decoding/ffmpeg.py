@@ -28,6 +28,7 @@ _MOST_PLANES = 7
 _FORMATS = "aac,ac3,aiff,amr,ape,asf,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 _HEADERLESS = {"aac", "ac3", "amr", "eac3", "mp3"}  # FFmpeg guesses the length of these from the bit rate
 _PREROLL = 0.5  # s, decoded before the wanted part: codecs need a few frames to settle after a seek
+_LONGEST_TAIL = 1 << 14  # bytes behind the last frame of an MP3; more than that is lost sound
 _SOUGHT_IN_OGG = {"opus", "vorbis"}  # other codecs in Ogg have wrong times after a seek
 _FULL_SCALE = {"f8": 1, "i2": 1 << 15, "i4": 1 << 31, "u1": 1 << 7}
 
@@ -153,12 +154,19 @@ class ContainerRecording:
     def _frames(self, start: float) -> Iterator[av.AudioFrame]:
         """Decode what follows; a packet that ends before `start` may be one that cannot be decoded.
 
-        After a seek, the first packets of an MPEG program stream hold parts of a frame.
+        After a seek, the first packets of an MPEG program stream hold parts of a frame. The last packet of an MP3 may
+        be a tag that FFmpeg does not know, or padding.
         """
+        tail: av.error.InvalidDataError | None = None
         for packet in self._container.demux(self._stream):
+            if tail and packet.size:
+                raise tail
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except av.error.InvalidDataError as error:
+                if self._may_be_tail(packet):
+                    tail = error
+                    continue
                 if packet.pts is None or self._container.format.name in _HEADERLESS:
                     raise  # times there are counted, and wrong after damage
                 end = (packet.pts + (packet.duration or 0)) * self._time_base - self._offset
@@ -166,6 +174,11 @@ class ContainerRecording:
                     raise
                 continue
             yield from frames
+
+    def _may_be_tail(self, packet: av.Packet) -> bool:
+        """Tell whether a packet of an MP3 is no frame, and short enough to be a tag or padding."""
+        is_frame = bytes(packet)[:1] == b"\xff"
+        return self._container.format.name == "mp3" and 0 < packet.size <= _LONGEST_TAIL and not is_frame
 
 
 class _Input:

@@ -258,7 +258,7 @@ def _frames(file: BinaryIO, size: int) -> Iterator[int]:
     source = _Reader(file)
     position, settings, tag = _after_tag(source, 0), None, None
     searched = 0
-    if _states_its_size(source, position, size):
+    if source.at(position, 4) == b"fLaC" or _states_its_size(source, position, size):
         return
     while position < size:
         frame = _frame(source.at(position, 8))
