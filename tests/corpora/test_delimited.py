@@ -141,6 +141,17 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
     assert Corpus.read(numbered).table[["Unnamed: 0", "utterance_id"]].values.tolist() == [[0, "u1"]]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_above_the_header(tmp_path: Path, end: str) -> None:
+    for mark, name in ((",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv")):
+        for above in ("\n\n", f"sep={mark}\n\n") if name == "a.csv" else ("\n\n",):
+            rows = (HEADER + "007,a.wav,no,sad,anna\n").replace(",", mark)
+            path = written(tmp_path, (above + rows).replace("\n", end), name)
+            assert read_table(path)["utterance_id"].tolist() == ["007"]
+            path = written(tmp_path, (above + rows + "008\n").replace("\n", end), name)
+            assert "line 5 has 1 cells, and the header 5" in refused(path)
+
+
 def test_a_header_for_each_kind_of_table(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {"utterance_id": ["u1"], " Audio_Path ": ["a.wav"], "Emotion": ["sad"], "SPEAKER": ["anna"]}

@@ -29,7 +29,7 @@ def read_delimited(
     cells, and columns without name and content, are skipped. A `.csv` whose header has semicolons or tabs and no comma
     is split at these, and one that begins with a line such as `sep=;` at what it names. Blanks may stand before
     a quoted cell. In a TSV, a quotation mark is a character like any other unless the file as a whole is quoted, or a
-    cell of several lines is.
+    cell of several lines is. Empty lines above the header are skipped.
 
     Args:
         path: path ending in `.csv` or `.tsv`.
@@ -46,9 +46,11 @@ def read_delimited(
     """
     text = _decoded(path.read_bytes())
     hint = _EXCELS_HINT.match(text)
-    text = text[hint.end() :] if hint else text
+    whole = text
+    text = text[hint.end() if hint else 0 :].lstrip("\r\n")
     if not text.strip():
         raise CorpusError(f"{path}: is empty; write a header, and rows below it")
+    above = _LINE_ENDS.findall(whole[: len(whole) - len(text)])
     first = _LINE_ENDS.split(text, maxsplit=1)[0]
     delimiter = separator or (hint[1] if hint else _delimiter(first, path.suffix.lower()))
     if notes is not None and delimiter != DELIMITERS[path.suffix.lower()]:
@@ -62,7 +64,7 @@ def read_delimited(
         cells = [[_unquoted(cell, quoted) for cell in column[1:]] for column in columns]
     else:
         text = _without_blanks_before_quotes(text, delimiter)
-        _check_quotes(path, text, delimiter)
+        _check_quotes(path, "\n" * len(above) + text, delimiter)  # its errors number the lines of the file
         names, cells = _parsed(text, delimiter)
     return _columns(path, names, cells), delimiter == ";"
 
