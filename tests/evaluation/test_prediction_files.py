@@ -127,6 +127,12 @@ class TestTable:
         [
             (ROWS, {}, "holds utterances of test, train; give the run folder"),
             (
+                ROWS.assign(split=["Train", "Test", "Test"]).rename(columns={"split": "Split"}),
+                {},
+                "holds utterances of Test, Train; give the run folder",
+            ),
+            (ROWS, {"truth_column": "predicted"}, "the column predicted is named for 2 things; give each"),
+            (
                 ROWS.rename(columns={"predicted": "prediction"}),
                 {},
                 "no column predicted, the nearest is 'prediction'",

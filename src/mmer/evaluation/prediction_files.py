@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def read_predictions(
                 prediction_column: "predicted",
                 speaker_column: "speaker",
             }
+            _check_distinct(path, [id_column, truth_column, prediction_column, speaker_column])
             table = _read_columns(path, columns)
         for columns in (["utterance_id"], list(_EMOTIONS), ["speaker"]):
             columns = [name for name in columns if name in table]
@@ -159,11 +161,18 @@ def _read_columns(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
             )
     # Otherwise an unrelated column with one of our names would appear twice.
     unmeant = [meaning for meaning in columns.values() if meaning in found and meaning not in columns]
-    table = table.drop(columns=unmeant).rename(columns=dict(columns))
-    if "split" in table and "train" in (splits := set(table["split"].dropna())) and len(splits) > 1:
+    table = with_columns(table.drop(columns=unmeant).rename(columns=dict(columns)), ["split"])
+    splits = {name: folded(name) for name in map(str, table["split"].dropna())} if "split" in table else {}
+    if "train" in splits.values() and len(set(splits.values())) > 1:
         listed = ", ".join(sorted(splits))
         raise MMERError(f"{path}: holds utterances of {listed}; give the run folder, or the test rows alone")
     return table
+
+
+def _check_distinct(path: Path, names: Sequence[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise MMERError(f"{path}: the column {name} is named for {count} things; give each its own")
 
 
 def _read_s3prl(path: Path) -> pd.DataFrame:
