@@ -225,7 +225,7 @@ def _checked(table: pd.DataFrame, source: str, notes: list[str]) -> pd.DataFrame
     for name, count in Counter(given).items():
         if count > 1:
             raise CorpusError(f"{source}: column {name} occurs {count} times; rename one")
-    table = with_columns(table.set_axis(given, axis=1), COLUMNS).reset_index(drop=True)
+    table = with_columns(table.set_axis(given, axis=1), (*COLUMNS, *_NAMES)).reset_index(drop=True)
     names = list(table.columns)
     if renamed := [
         f"{before} as {after}" for before, after in zip(given, names, strict=True) if before != after

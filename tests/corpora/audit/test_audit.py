@@ -257,6 +257,14 @@ class TestHandMade:
         )
         assert audit(Corpus.read(tmp_path / "corpus.csv")).folds["test"].copy_overlap == 0.5
 
+    @pytest.mark.parametrize("header", ["Source Utterance,Dialogue", "source-utterance,DIALOGUE"])
+    def test_columns_whose_names_differ_in_case(self, tmp_path: Path, header: str) -> None:
+        (tmp_path / "corpus.csv").write_text(
+            f"utterance_id,audio_path,split,{header}\na,,test,,d1\nb,,train,a,d1\nc,,test,,d2\n"
+        )
+        test = audit(Corpus.read(tmp_path / "corpus.csv")).folds["test"]
+        assert (test.copy_overlap, test.dialogue_overlap) == (0.5, 0.5)
+
     def test_of_several_emotions_the_one_met_first_answers(self) -> None:
         emotions = ["sad", "angry", "happy", "happy", "sad", "angry"]
         texts = ["yes", "yes", "no", "no", "Yes.", "yes!"]
