@@ -16,6 +16,7 @@ from mmer.evaluation.prediction_files import read_runs
 from mmer.evaluation.report.page import write_report
 from mmer.inference.embedding.embed import embed
 from mmer.recipe.schema import Recipe
+from mmer.text.transcripts import normalize_transcript
 from mmer.training.crossval.baseline_runs import LINEAR, Baseline, cross_validate_baseline, embeddings_of
 
 Tiny = Callable[..., Recipe]
@@ -48,6 +49,9 @@ def test_embeddings_that_hold_the_emotion_are_all_answered_and_others_by_chance(
     assert right.metrics.pooled.balanced_accuracy == 1
     assert right.metrics.system == f"20.parquet + {LINEAR[baseline]}"
     assert set(right.metrics.folds) == {"A", "B", "C", "D"}
+    said = corpus.table["transcript"].map(normalize_transcript)
+    who_says = corpus.table.groupby(said)["speaker"].nunique()
+    assert right.metrics.shared_transcripts == (said.map(who_says) > 1).mean() > 0
     assert 0.1 < chance.metrics.pooled.balanced_accuracy < 0.57  # 1/3, within three deviations of 36 guesses
     found = compare(read_runs([chance.folder, right.folder]), "balanced_accuracy")
     assert (found.baseline, list(found.runs)) == ("nothing", ["nothing", "known"])

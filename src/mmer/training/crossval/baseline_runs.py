@@ -10,6 +10,7 @@ from rich.text import Text
 
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.labels import nearest
+from mmer.corpora.protocol.splits import shared_speakers, shared_transcripts
 from mmer.display.progress import counting
 from mmer.display.terminal import messages, tell
 from mmer.errors import CorpusError, Function, MMERError, Parameter, TrainingError
@@ -102,9 +103,8 @@ def cross_validate_baseline(
         features = pd.DataFrame(numbers, index=pd.Index(used.table["utterance_id"]))
     for name in made.folds:
         run = folder / "folds" / name
-        preparation = read_preparation(run)
-        test, labels = preparation.part("test"), preparation.labels
-        train = preparation.corpus.select(preparation.corpus.table["split"] != "test")
+        preparation = read_preparation(run).refitted  # what validates trains too
+        train, test, labels = preparation.part("train"), preparation.part("test"), preparation.labels
         if baseline == "majority":
             predictions = predict_majority(train, test, labels)
         elif baseline in LINEAR:
@@ -116,7 +116,14 @@ def cross_validate_baseline(
         else:
             predictions = predict_svm(train, test, labels, features, per_speaker=per_speaker)
         write_parquet(predictions, run / "predictions.parquet")
-        RunMetrics(system=system, selection="last", test=judge(predictions, labels)).write(run / METRICS)
+        corpus = preparation.corpus
+        RunMetrics(
+            system=system,
+            selection="last",
+            test=judge(predictions, labels),
+            shared_speakers=shared_speakers(corpus),
+            shared_transcripts=shared_transcripts(corpus) if embeddings is not None else {},
+        ).write(run / METRICS)
     metrics = combine_folds(folder, recipe, made, list(made.folds), system)
     means = [
         f"{FIGURES[name]} {mean_and_spread(metrics, name)}" for name in ("accuracy", "balanced_accuracy")
