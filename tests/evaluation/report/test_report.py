@@ -29,7 +29,7 @@ from mmer.evaluation.report import page as report
 from mmer.evaluation.report import plots as report_plots
 from mmer.evaluation.report import tables as report_tables
 from mmer.evaluation.report.page import write_report
-from mmer.evaluation.report.run_files import Run, protocol, read_run, warnings
+from mmer.evaluation.report.run_files import Run, protocol, read_run, verdict, warnings
 from mmer.evaluation.report.tables import ReportTable, latex_text
 from mmer.evaluation.results import ChosenEpoch, SelectionBias
 from mmer.inference import EmotionRecognizer
@@ -201,6 +201,44 @@ def test_one_speaker_that_validates_in_each_fold_counts_as_training_for_the_audi
     assert "1 other speaker validates, and all others train" in " ".join(text.split())
     assert counted in text
     assert counted not in (pages["validated"] / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_fold_that_is_called_all(recordings: Path, tmp_path: Path):
+    Corpus(Corpus.read(recordings).table.replace({"speaker": {"cleo": "all"}})).write(
+        tmp_path / "all.parquet"
+    )
+    settings = recipe(tmp_path / "all.parquet", "protocol.test=[]")
+    cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet())
+    rows = report_tables.splits(read_run(tmp_path / "majority")).rows
+    assert sorted(list(row[:3]) for row in rows) == [
+        *(["all", "1", "8"], ["all", "3", "24"], ["anna", "1", "8"], [TEST, "1", "8"])
+    ]
+
+
+def test_folds_that_do_not_keep_speakers_apart(recordings: Path, tmp_path: Path):
+    table = Corpus.read(recordings).table
+    Corpus(table.assign(take=[number % 3 for number in range(len(table))])).write(tmp_path / "takes.parquet")
+    together = ("protocol.group=take", "protocol.speakers_apart=false")
+    settings = recipe(tmp_path / "takes.parquet", "protocol.test=[]", *together)
+    folder = cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet()).folder
+    told = " ".join(protocol(read_run(folder)))
+    assert "the model that never trained on it; 100.0% are of speakers whom that model trained on" in told
+    apart = cross_validate_baseline(
+        "majority", recipe(recordings, "protocol.test=[]"), tmp_path / "apart", console=quiet()
+    ).folder
+    assert "the model that never trained on its speaker; “pooled”" in " ".join(protocol(read_run(apart)))
+
+
+def test_groups_that_are_numbers_validate(recordings: Path, tmp_path: Path):
+    table = Corpus.read(recordings).table
+    rooms = table["speaker"].map({name: room for room, name in enumerate(sorted(table["speaker"].unique()))})
+    Corpus(table.assign(room=rooms)).write(tmp_path / "rooms.parquet")
+    asked = ("protocol.test=[]", "protocol.group=room", "protocol.validation=1")
+    settings = recipe(tmp_path / "rooms.parquet", *asked)
+    folder = cross_validate_baseline("majority", settings, tmp_path / "majority", console=quiet()).folder
+    read = read_run(folder)
+    advices = verdict(replace(read, metrics=replace(read.metrics, system=None))).advices
+    assert "Record more speakers: training had 1." in [advice.text for advice in advices]
 
 
 def test_long_names_and_those_from_right_to_left_leave_the_figures_in_place(recordings: Path, tmp_path: Path):
@@ -391,6 +429,12 @@ def test_groups_without_a_worst_are_not_said_to_have_one(ordinary: Path):
 def test_most_confident_mistakes_by_hand(ordinary: Path):
     answers = made([0.7, 0.9, 0.8, 0.99], [False, False, False, True], read_run(ordinary))
     assert report_tables.confident_mistakes(answers)["utterance_id"].tolist() == ["u1", "u2", "u0"]
+
+
+def test_confidence_is_that_of_the_answer(ordinary: Path):
+    """A support vector machine of several emotions votes; its answer may have not the largest decision value."""
+    answers = made([0.7, 0.9, 0.4], [True, False, False], read_run(ordinary))
+    assert report_tables.confidences(answers).tolist() == pytest.approx([0.7, 0.9, 0.4])
 
 
 def test_recordings_only_where_asked_for(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmer.corpora.corpus import SPLITS, Corpus
 from mmer.corpora.protocol.folds import Folds, shown_folds
-from mmer.corpora.protocol.splits import shared_speakers
+from mmer.corpora.protocol.splits import groups_of, shared_speakers
 from mmer.corpora.sufficiency import shortcomings
 from mmer.errors import Function, MMERError, reason_of
 from mmer.evaluation.intervals import Interval, with_intervals
@@ -203,12 +203,13 @@ def _fewest_speakers(run: Run) -> int:
     """Count the training speakers of the fold of a cross-validation that has the fewest."""
     assert run.folds is not None
     table, folds = run.corpus.table, run.folds
+    validators = groups_of(run.corpus, folds.validation_group or folds.group)
     counts = []
     for name, fold in folds.folds.items():
-        others = table[table["fold"] != name]
-        validates = others[folds.validation_group or folds.group].isin(fold.validation)
-        learned = others if run.recipe.protocol.refit else others[~validates]
-        counts.append(learned["speaker"].nunique())
+        learned = table["fold"] != name
+        if not run.recipe.protocol.refit:
+            learned &= ~validators.isin(fold.validation)
+        counts.append(table["speaker"][learned].nunique())
     return min(counts)
 
 
@@ -347,10 +348,22 @@ def _split(run: Run, named: bool) -> str:
     each = f"no {group} validates"
     if most := max(validators):
         each = f"{named_groups(group, most, 'other ')} {'validates' if most == 1 else 'validate'}"
+    known = _of_known_speakers(run)
+    what = "its speaker" if known == 0 else "it"
+    also = f"; {known:.1%} are of speakers whom that model trained on" if known else ""
     return (
-        f"{how}; {each}, and all others train. Every utterance is answered once, by the model that never "
-        "trained on its speaker; “pooled” figures are over all these answers."
+        f"{how}; {each}, and all others train. Every tested utterance is answered once, by the model that never "
+        f"trained on {what}{also}; “pooled” figures are over all these answers."
     )
+
+
+def _of_known_speakers(run: Run) -> float | None:
+    """Return the share of tested utterances whose speaker is in the training of their fold; None if not known."""
+    shares = {name: RunMetrics.read(folder / METRICS).shared_speakers for name, folder in run.runs.items()}
+    tested = run.corpus.table[run.corpus.table["fold"].isin(list(shares))]
+    if tested["speaker"].isna().any() or not all("test" in share for share in shares.values()):
+        return None
+    return float(tested["fold"].map({name: share["test"] for name, share in shares.items()}).mean())
 
 
 def _selection(run: Run) -> str:

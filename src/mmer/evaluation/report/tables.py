@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import pandas as pd
 
 from mmer.corpora.audit.findings import OVERLAPS, Audit
@@ -273,8 +274,7 @@ def splits(run: Run) -> ReportTable:
     present = set(table[column].dropna())
     names = [name for name in SPLITS if name in present] if column == "split" else sorted(present)
     rows = []
-    for name in (*names, "all"):
-        part = table if name == "all" else table[table[column] == name]
+    for name, part in (*((name, table[table[column] == name]) for name in names), ("all", table)):
         counts = [str(int((part["emotion"] == label).sum())) for label in run.labels]
         hours = f"{part['duration'].sum() / 3600:.2f}" if part["duration"].notna().all() else ""
         rows.append([name, str(part["speaker"].nunique()), str(len(part)), hours, *counts])
@@ -298,7 +298,11 @@ def confidences(run: Run) -> pd.Series:
     # Imported here: it imports torch, which takes seconds, and errors about the folder come before.
     from mmer.inference.prediction import probability_column
 
-    return run.predictions[[probability_column(label) for label in run.labels]].max(axis=1)
+    table = run.predictions
+    probabilities = table[[probability_column(label) for label in run.labels]].to_numpy(float)
+    # Not the largest: a support vector machine's answer is not always that of its largest decision value.
+    places = pd.Index(run.labels).get_indexer(pd.Index(table["predicted"]))
+    return pd.Series(probabilities[np.arange(len(table)), places], table.index)
 
 
 def reliability_bins(run: Run) -> pd.DataFrame:
