@@ -99,7 +99,7 @@ class Admission:
     """
 
     def __init__(
-        self, app: "ASGIApp", settings: ServiceSettings, state: ServiceState, rate: "RateLimit"
+        self, app: "ASGIApp", settings: ServiceSettings, state: ServiceState, rate: RateLimit
     ) -> None:
         self._app, self._settings, self._state, self._rate = app, settings, state, rate
         self._requests: set[Request] = set()
@@ -120,9 +120,12 @@ class Admission:
             await self._app(scope, receive, send)
         else:
             self._state.in_flight += 1
+            answer = self._answer if scope["type"] == "http" else self._app
             try:
-                answer = self._answer if scope["type"] == "http" else self._follow
                 await answer(scope, receive, send)
+            except asyncio.CancelledError:
+                if not self._state.cut_off:
+                    raise
             finally:
                 self._state.in_flight -= 1
 
@@ -167,21 +170,10 @@ class Admission:
             else:
                 slow = "the service is busy, and this request was slow to come; ask again soon"
                 await _refuse(Refusal(503, slow, {"Retry-After": "1"}), scope, receive, send)
-        except asyncio.CancelledError:
-            if not self._state.cut_off:
-                raise
         finally:
             self._requests.discard(request)
             if watch is not None:
                 watch.cancel()
-
-    async def _follow(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Handle a stream."""
-        try:
-            await self._app(scope, receive, send)
-        except asyncio.CancelledError:
-            if not self._state.cut_off:
-                raise
 
     def _stranger(self, scope: "Scope", headers: list[tuple[str, str]]) -> Refusal | None:
         """Return why a request is refused as cross-origin or as DNS rebinding; None if it is not."""
