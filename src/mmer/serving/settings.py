@@ -18,8 +18,6 @@ from mmer.recipe.parsing import read_settings
 from mmer.recipe.values import Section
 
 SHORTEST_TOKEN = 16  # characters
-
-
 PREFIX = "MMER_"
 """Prefix of environment variables that are settings of the service."""
 
@@ -145,14 +143,7 @@ def read_serve_settings(
             the service open; the message says where it was found.
         MMERError: the file cannot be read.
     """
-    text = ""
-    if file is not None:
-        refuse_special(file, MMERError)
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise MMERError(f"settings file {file} cannot be read ({reason})") from error
+    text = "" if file is None else _text_of(file, "settings file")
     variables = {
         name: value
         for name, value in environment.items()
@@ -196,7 +187,7 @@ class ServiceSettings:
         answer_seconds: timeout from the end of a request to its answer.
         ready_seconds: timeout of the model's answer to the readiness probe.
         grace: longest time from the stop signal to the end of the process, in seconds.
-        trusted_proxies: addresses, separated by commas, whose X-Forwarded-For is believed; None for none.
+        trusted_proxies: addresses, separated by commas, whose X-Forwarded-For is trusted; None for none.
     """
 
     token: str | None = None
@@ -240,15 +231,19 @@ def read_token(path: Path) -> str:
     Raises:
         MMERError: there is no such file, or it does not hold one line of at least 16 visible ASCII characters.
     """
-    refuse_special(path, MMERError)
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not UTF-8"
-        raise MMERError(f"token file {path} cannot be read ({reason})") from error
+    token = _text_of(path, "token file").strip()
     if len(token) < SHORTEST_TOKEN or not all("!" <= character <= "~" for character in token):
         raise MMERError(
             f"token file {path} holds {len(token)} characters; it must hold one token of at least {SHORTEST_TOKEN} "
             "visible ASCII characters without spaces, such as the output of: openssl rand -hex 32"
         )
     return token
+
+
+def _text_of(path: Path, what: str) -> str:
+    refuse_special(path, MMERError)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not UTF-8"
+        raise MMERError(f"{what} {path} cannot be read ({reason})") from error

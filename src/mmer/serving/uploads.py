@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 Asked = TypeVar("Asked", bound=Upload)
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _LONGEST_NAME = 100  # most characters of a client's name that an answer repeats
-
-
 FORMATS = {
     "16-bit WAV at 44.1 kHz in stereo": 176_400,
     "16-bit WAV at 16 kHz in mono": 32_000,
