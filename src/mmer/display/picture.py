@@ -163,13 +163,11 @@ def _draw_plainly(figure: Picture, *, spelled: bool) -> None:
     if replaced:
         characters = "".join(sorted(replaced)[:_CODES])
         _logger.warning("no font here has the characters %s; install one that has, such as Noto", characters)
-        _add_note(
-            figure, "Some characters are spelled or given as code points: no font on this machine has them."
-        )
+        _add_note(figure)
 
 
-def _add_note(figure: Figure, note: str) -> None:
-    """Write a line below everything else."""
+def _add_note(figure: Figure) -> None:
+    """Write below everything else that characters were replaced."""
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + _NOTE)
     share = _NOTE / (height + _NOTE)
@@ -179,6 +177,7 @@ def _add_note(figure: Figure, note: str) -> None:
     for legend in figure.legends:
         if legend.get_window_extent().y0 < _NOTE * figure.dpi:  # at the lower edge, where the note goes
             legend.borderaxespad += 72 * _NOTE / legend.prop.get_size_in_points()
+    note = "Some characters are spelled or given as code points: no font on this machine has them."
     figure.text(0.01, share / 4, note, fontsize=7, ha="left", va="bottom", parse_math=False)
 
 
