@@ -126,11 +126,9 @@ def interval(
     )
 
 
-def with_intervals(
-    predictions: pd.DataFrame, labels: Sequence[str] | None = None, cluster: str = "speaker"
-) -> dict[str, Interval]:
-    """Return the intervals of all of `FIGURES`, by the name of the figure."""
-    return {figure: interval(predictions, figure, cluster, labels) for figure in FIGURES}
+def with_intervals(predictions: pd.DataFrame, labels: Sequence[str]) -> dict[str, Interval]:
+    """Return the intervals of all of `FIGURES` over speakers, by the name of the figure."""
+    return {figure: interval(predictions, figure, labels=labels) for figure in FIGURES}
 
 
 def weighted_figure(
