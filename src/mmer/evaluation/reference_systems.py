@@ -256,7 +256,6 @@ def egemaps_features(
                 )
                 write_parquet(rows.astype(dict.fromkeys(names, np.float32)), cache)
     table = pd.DataFrame([kept[row] for row in _rows(what)], columns=names, dtype=np.float32)
-    table = table.replace([np.inf, -np.inf], np.nan)  # in a file of an earlier version
     return table.set_index(pd.Index(corpus.table["utterance_id"]))
 
 
