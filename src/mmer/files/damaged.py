@@ -16,7 +16,7 @@ MADE_AGAIN = "delete it, and the same command makes it again"
 LARGEST_JSON = 64_000_000  # bytes; configurations have a few thousand
 
 
-def one_line(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return an error's message on one line, safe to show."""
     return shown(" ".join(str(error).split())) or type(error).__name__
 
@@ -39,7 +39,7 @@ def damaged_file(path: Path, advice: str = "ask for another copy") -> Iterator[N
         raise
     except BaseException as error:
         # parsers' errors have no common base, and a Rust panic is not an Exception
-        said = one_line(error)
+        said = message_of(error)
         said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
         kind = type(error).__name__
         reason = said if said == kind else f"{kind}: {said}"

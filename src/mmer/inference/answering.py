@@ -9,7 +9,7 @@ import numpy as np
 from mmer.errors import CheckpointError, CodedWarning, MMERError, is_out_of_memory
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
-from mmer.files.damaged import one_line
+from mmer.files.damaged import message_of
 from mmer.inference.backends.network import Array, Inputs, Network, NetworkOutput, Symbols
 from mmer.inference.prediction import AnswerFault
 from mmer.inference.reading import Clip
@@ -53,7 +53,7 @@ class BatchAnswerer:
             self._answer_together(batch, speakers)
             return
         except MMERError as error:
-            reason = one_line(error)
+            reason = message_of(error)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -167,7 +167,7 @@ class BatchAnswerer:
                 self._processor.tokenize([transcript], "np")
                 prediction.transcript, prediction.transcript_source = transcript, "ctc"
             except MMERError as error:
-                told = f"the CTC transcript is not used: {one_line(error)}"
+                told = f"the CTC transcript is not used: {message_of(error)}"
                 prediction.warnings.append(CodedWarning(told, AnswerFault.UNUSABLE_CTC_TRANSCRIPT))
         return self._processor.tokenize([clip.prediction.transcript for clip in batch], "np")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mmer.errors import CodedWarning, MMERError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
-from mmer.files.damaged import one_line
+from mmer.files.damaged import message_of
 from mmer.inference.prediction import AnswerFault
 from mmer.inference.reading import Clip
 from mmer.inference.transcription import SpeechRecognizer, Transcription
@@ -54,7 +54,7 @@ class ClipCompleter:
             transcript = self._speech_recognizer(clip.waveform, self._processor.sampling_rate)
         except Exception as error:  # models of transformers raise errors of many kinds
             prediction.error = (
-                f"{prediction.utterance_id}: {name} failed ({type(error).__name__}: {one_line(error)})"
+                f"{prediction.utterance_id}: {name} failed ({type(error).__name__}: {message_of(error)})"
             )
             return
         prediction.transcript, prediction.transcript_source = transcript, name
@@ -86,7 +86,7 @@ class ClipCompleter:
         try:
             clip.tokens = len(self._processor.tokenize([prediction.transcript], "np")["input_ids"][0])
         except MMERError as error:
-            prediction.error = f"{prediction.utterance_id}: {one_line(error)}"
+            prediction.error = f"{prediction.utterance_id}: {message_of(error)}"
 
     def _warn_of_unknown_speaker(self, clip: Clip, speakers: Mapping[str, FeatureStatistics]) -> None:
         """Warn where a model that standardizes per speaker has no statistics of the speaker."""

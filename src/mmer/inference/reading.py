@@ -19,7 +19,7 @@ from mmer.audio.load import LoadedAudio, as_waveform_with_warnings, load_with_wa
 from mmer.errors import AudioError, CodedWarning, MMERError, TooLongError
 from mmer.features.preprocessor import Preprocessor
 from mmer.features.statistics import FeatureStatistics
-from mmer.files.damaged import one_line
+from mmer.files.damaged import message_of
 from mmer.inference.inputs import NamedBytes, Utterance, check_utterance, is_open_file
 from mmer.inference.kept_sound import KeptSound, Sound
 from mmer.inference.prediction import AnswerFault, Prediction
@@ -98,7 +98,7 @@ class ClipReader:
             check_utterance(utterance)
         except MMERError as error:
             return Clip(
-                utterance, Prediction(utterance_id=utterance.utterance_id or "", error=one_line(error))
+                utterance, Prediction(utterance_id=utterance.utterance_id or "", error=message_of(error))
             )
         is_transcribed = self.transcription.listens and utterance.audio is not None
         transcript = None if is_transcribed or self.transcription.kind == "none" else utterance.transcript
@@ -130,10 +130,10 @@ class ClipReader:
                     loaded.waveform if recognizes else None,
                 )
             except TooLongError as error:
-                prediction.error = CodedWarning(one_line(error), AnswerFault.TOO_LONG)
+                prediction.error = CodedWarning(message_of(error), AnswerFault.TOO_LONG)
                 return clip
             except (MMERError, OSError) as error:
-                prediction.error = one_line(error)
+                prediction.error = message_of(error)
                 return clip
             if kept is not None and keep:
                 kept.keep(utterance, sound)

@@ -9,7 +9,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 from transformers.initialization import no_init_weights
 
 from mmer.errors import CheckpointError
-from mmer.files.damaged import one_line
+from mmer.files.damaged import message_of
 from mmer.files.lock import writes
 from mmer.files.own_folder import check_own_folder
 from mmer.files.writing import check_output_folder, writing_folder
@@ -161,7 +161,7 @@ def load_official(model: MMERForEmotionRecognition, state: dict[str, Tensor], so
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        detail = one_line(error)[:200]
+        detail = message_of(error)[:200]
         raise CheckpointError(f"{source} is not of the published MMER model: {detail}") from error
     missing = [name for name in missing if not name.startswith("text_encoder.")]
     if missing or unexpected:

@@ -17,7 +17,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from mmer.errors import CheckpointError
-from mmer.files.damaged import check_no_pointer, damaged_file, one_line
+from mmer.files.damaged import check_no_pointer, damaged_file, message_of
 from mmer.files.hub import hub_model, is_hub_name
 from mmer.files.lock import LOCK
 from mmer.files.writing import PART, check_output_file, writable, writing
@@ -156,7 +156,7 @@ def _unpack(path: Path, folder: Path) -> None:
     except (CheckpointError, OSError):
         raise
     except Exception as error:  # zipfile raises seven kinds
-        raise _damaged(path, one_line(error).rstrip(".")) from error
+        raise _damaged(path, message_of(error).rstrip(".")) from error
 
 
 def _checked_entries(path: Path, archive: zipfile.ZipFile) -> dict[str, BundledFile]:

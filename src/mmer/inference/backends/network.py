@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from mmer.errors import CheckpointError, MMERError
-from mmer.files.damaged import one_line
+from mmer.files.damaged import message_of
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -69,7 +69,7 @@ class Network(ABC):
             raise
         except Exception as error:  # of PyTorch and onnxruntime; they have no common base
             raise CheckpointError(
-                f"the model cannot compute an answer ({type(error).__name__}: {one_line(error)[:200]}); "
+                f"the model cannot compute an answer ({type(error).__name__}: {message_of(error)[:200]}); "
                 "are its weights, its tokenizer and its config.json those of one model?"
             ) from error
 

@@ -20,7 +20,7 @@ from mmer.audio.load import load_audio
 from mmer.corpora.corpus import Corpus
 from mmer.corpora.tables import read_table
 from mmer.errors import AudioError, CheckpointError, MMERError
-from mmer.files.damaged import one_line
+from mmer.files.damaged import message_of
 from mmer.files.writing import write_parquet
 from mmer.text.transcripts import normalize_transcript
 
@@ -81,7 +81,7 @@ class TrainedOn:
             try:
                 tables.append(read_table(file)[["split", "sound", "words"]])
             except (MMERError, KeyError) as error:
-                reason = one_line(error)
+                reason = message_of(error)
                 raise CheckpointError(f"{file} is damaged ({reason}); copy the model folder again") from None
         return cls(pd.concat(tables, ignore_index=True)) if tables else None
 
