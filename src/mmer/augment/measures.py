@@ -1,5 +1,6 @@
 """Models that measure views: similarity of meaning, and speech recognition."""
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from mmer.augment.generators.generator import Waveform
 from mmer.augment.quality_filters import Judges, SpeechToText
 from mmer.display.progress import quiet_transformers
 from mmer.errors import MMERError, Parameter
-from mmer.inference.backends.bundle import is_bundle, one_model_folder
+from mmer.inference.backends.bundle import one_model_folder
 from mmer.inference.backends.torch_network import best_symbols
 from mmer.inference.recognizer import EmotionRecognizer
 from mmer.inference.transcription import SpeechRecognizer, heard_by_ctc
@@ -75,7 +76,7 @@ def load_speech_to_text(name: str, device: str | None = None) -> SpeechToText:
         MMERError: the mmer model has no CTC head.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if is_bundle(name):
+    if os.path.isfile(name):  # a bundle
         name = str(one_model_folder(name))
     if encoder_config(name).model_type != "mmer":
         recognizer = SpeechRecognizer(name, device)

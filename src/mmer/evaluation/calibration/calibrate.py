@@ -228,9 +228,7 @@ def _check_own_folder(model: str | Path, label_map: object) -> None:
     Raises:
         CheckpointError: it cannot.
     """
-    from mmer.inference.backends.bundle import is_bundle
-
-    if is_bundle(model):
+    if Path(model).is_file():
         raise CheckpointError(
             f"{model} is a bundle, which cannot be changed; calibrate the model folder that it was "
             "made from, or unzip it into one, and bundle that again"

@@ -95,11 +95,6 @@ def write_bundle(folder: Path, out: Path) -> str:
     return sha256_of(out)
 
 
-def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is a file, as a bundle is, and no folder."""
-    return Path(path).is_file()
-
-
 def one_model_folder(path: str | os.PathLike[str]) -> Path:
     """Return the model folder at a path; a bundle is unpacked first, and a model of the Hugging Face Hub is fetched.
 
@@ -115,7 +110,7 @@ def one_model_folder(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if is_hub_name(path.as_posix()) and not path.parent.is_dir() and not path.exists():
         return hub_model(path.as_posix())
-    if not is_bundle(path):
+    if not path.is_file():
         return path
     with damaged_file(path):
         digest = sha256_of(path)
@@ -133,7 +128,7 @@ def one_model_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _unpack_completely(path: Path, folder: Path) -> None:
-    """Unpack into a folder that is there complete or not at all."""
+    """Unpack into a folder, completely or not at all."""
     part = folder.with_name(f"{folder.name}{PART}")
     try:
         _unpack(path, part)
