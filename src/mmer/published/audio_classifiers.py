@@ -89,6 +89,11 @@ def write(
     write_with_last_layer(folder, model, layer, labels, weights, out)
 
 
+def mean_over_frames(hidden: Tensor, frame_mask: Tensor) -> Tensor:
+    """Average (batch, frames, size) over the frames where (batch, frames) bool is true, to (batch, size)."""
+    return hidden.masked_fill(~frame_mask[:, :, None], 0.0).sum(dim=1) / frame_mask.sum(dim=1)[:, None]
+
+
 class PaddedClassifier(nn.Module):
     """A classifier that answers a padded batch: the mean of projected frames, and a linear layer.
 
@@ -105,8 +110,7 @@ class PaddedClassifier(nn.Module):
         """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         sound, mask = _sound(inputs)
         hidden, frame_mask = self.encoder(inputs[sound], mask)
-        projected = self.model.projector(hidden).masked_fill(~frame_mask[:, :, None], 0.0)
-        pooled = projected.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
+        pooled = mean_over_frames(self.model.projector(hidden), frame_mask)
         return class_logits(self.model, self.output(pooled)), pooled
 
 

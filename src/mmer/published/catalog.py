@@ -27,7 +27,7 @@ class PublishedFacts:
         license: as its authors state it.
         commercial: whether the license allows commercial use.
         training: what it was trained on.
-        overlap: corpora of `mmer corpus list` that are in its training data, on which it cannot be judged.
+        overlap: corpora of `mmer corpus prepare` that are in its training data, on which it cannot be judged.
         figure: what its authors report, and on which protocol.
         figure_source: where the figure is from, if not from `source`.
     """

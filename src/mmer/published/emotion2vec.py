@@ -15,7 +15,7 @@ from mmer.model.encoders.emotion2vec.network import Emotion2VecModel
 from mmer.model.encoders.emotion2vec.release import Release, label_of
 from mmer.model.encoders.emotion2vec.weights import HEAD, Head, read_weights, write_weights
 from mmer.model.encoders.speech import SpeechEncoder
-from mmer.published.audio_classifiers import LONGEST
+from mmer.published.audio_classifiers import LONGEST, mean_over_frames
 from mmer.published.last_layer import copy_settings
 
 _NO_EMOTIONS = (
@@ -112,6 +112,5 @@ class Emotion2VecClassifier(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits, (batch, labels), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         frames, frame_mask = self.encoder(inputs["input_values"], inputs["speech_attention_mask"])
-        valid = frames.masked_fill(~frame_mask[:, :, None], 0.0)
-        embeddings = valid.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
+        embeddings = mean_over_frames(frames, frame_mask)
         return self.output(embeddings), embeddings

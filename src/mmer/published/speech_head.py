@@ -16,7 +16,7 @@ from mmer.errors import CheckpointError
 from mmer.features.preprocessor import Preprocessor
 from mmer.model.encoders.convolutions import receptive_field
 from mmer.model.encoders.speech import SpeechEncoder
-from mmer.published.audio_classifiers import LONGEST
+from mmer.published.audio_classifiers import LONGEST, mean_over_frames
 from mmer.published.last_layer import write_with_last_layer
 from mmer.published.transformers_files import (
     CONFIG,
@@ -97,7 +97,5 @@ class SpeechHeadNetwork(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return outputs, (batch, outputs), and embeddings, (batch, size), of a batch of `Preprocessor.collate`."""
         hidden, frame_mask = self.encoder(inputs["input_values"], inputs["speech_attention_mask"])
-        hidden = hidden.masked_fill(~frame_mask[:, :, None], 0.0)
-        pooled = hidden.sum(dim=1) / frame_mask.sum(dim=1)[:, None]
-        embeddings = torch.tanh(self.dense(pooled))
+        embeddings = torch.tanh(self.dense(mean_over_frames(hidden, frame_mask)))
         return self.output(embeddings), embeddings
