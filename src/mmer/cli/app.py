@@ -236,7 +236,7 @@ def _tell_failure(reason: str) -> None:
 
 
 def _name_of_bytes(error: UnicodeEncodeError) -> str | None:
-    """Return the line of text with the name of a file that is not UTF-8; None where it is none."""
+    """Return the line of text that names a file in bytes that are not UTF-8; None if the error is another one."""
     if not 0xDC80 <= ord(error.object[error.start]) <= 0xDCFF:  # how Python reads such bytes
         return None
     before, after = error.object[: error.start], error.object[error.start :]

@@ -21,7 +21,7 @@ from mmer.plain_text import counted, valid
 from mmer.recipe.schema import Recipe
 
 MARKER = "take this line away, and it is not written over"
-"""Part of the marker of generated cards, which may be overwritten; earlier versions wrote it too."""
+"""Part of the marker of generated cards, which may be overwritten."""
 _TAGS = ("mmer", "speech-emotion-recognition", "emotion-recognition")
 _SIDES = {"speech": "from sound", "text": "from words"}
 _EXAMPLES = {"speech": '"clip.wav"', "text": 'transcript="what is said"'}

@@ -103,10 +103,7 @@ def _contents(corpus: Corpus) -> dict[str, str]:
 def _kept(
     journal: Journal, source: str, model: str | None, contents: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """Read what an interrupted call transcribed with the same model from the same recordings.
-
-    Lines of an earlier version without a hash are transcribed again.
-    """
+    """Read what an interrupted call transcribed with the same model from the same recordings."""
     return {
         entry["utterance_id"]: entry[RECOGNIZED]
         for entry in journal.entries()

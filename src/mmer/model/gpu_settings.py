@@ -1,4 +1,4 @@
-"""Settings of PyTorch on a GPU, for a while."""
+"""Temporary settings of PyTorch on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -129,7 +129,7 @@ def create_app(
 
 
 def _add_errors(app: "FastAPI") -> None:
-    """Answer what no route answers."""
+    """Answer unknown paths, wrong methods and failures with `Problem`."""
     from fastapi import HTTPException, Request, Response
     from fastapi.responses import JSONResponse
     from starlette.requests import ClientDisconnect
@@ -189,7 +189,7 @@ def _model_card(service: Service) -> ModelCard:
 
 
 def _add_state(app: "FastAPI", service: Service, is_ready: Readiness) -> None:
-    """Add the routes that tell how the service does."""
+    """Add the routes for health, readiness and metrics."""
     from fastapi import Response
 
     open_to_all: Responses = {status: {} for status in (401, 408, 429, 503, 504)}

@@ -198,7 +198,7 @@ def read_model_processor(folder: Path) -> Preprocessor:
 
 
 def trained_folders(folder: Path) -> list[Path]:
-    """Return the folders of the models that were trained: for a model made of others, theirs; the first one hears."""
+    """Return the folder of a model, or the folders of the models that it is made of, the one that hears first."""
     composition = read_composition(folder)
     return [folder] if composition is None else [one_model_folder(each.model) for each in composition.models]
 

@@ -10,13 +10,13 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def segment_start(segment: Prediction) -> float:
-    """Seconds."""
+    """Return the start in seconds."""
     assert segment.start is not None
     return segment.start
 
 
 def segment_end(segment: Prediction) -> float:
-    """Seconds."""
+    """Return the end in seconds."""
     assert segment.end is not None
     return segment.end
 
