@@ -24,10 +24,10 @@ from mmer.evaluation.intervals import (
     cluster_margins,
     concerned,
     few_clusters,
-    figure_of,
     interval,
     known_labels,
     unclustered,
+    value_of,
     weight_of,
     weighted_figure,
 )
@@ -255,7 +255,7 @@ def _difference(
     margins, base_margins = (cluster_margins(table, labels, groups) for table in (run, baseline))
     about = concerned(margins, figure, labels)
     margins, base_margins = margins[about], base_margins[about]
-    difference = _value(margins, figure, labels) - _value(base_margins, figure, labels)
+    difference = value_of(margins, figure, labels) - value_of(base_margins, figure, labels)
     low = high = p_value = None
     if note is None and len(margins) < FEWEST:
         note = f"no interval: {named_groups(cluster, len(margins))}, at least {FEWEST} are needed"
@@ -275,10 +275,6 @@ def _difference(
             p_value, note = spread.p_value(), few_clusters(margins, figure, labels, cluster)
     p_mcnemar = mcnemar(better, worse)
     return Difference(name, difference, low, high, p_value, None, better, worse, p_mcnemar, p_mcnemar, note)
-
-
-def _value(margins: Floats, figure: str, labels: Sequence[str]) -> float:
-    return float(figure_of(margins.sum(axis=0), figure, labels)[0])
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:

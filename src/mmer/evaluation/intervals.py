@@ -94,11 +94,10 @@ def interval(
     _check_figure(figure, answered, labels)
     if note := unclustered(answered, cluster):
         margins = cluster_margins(answered, labels, pd.Series(0, answered.index))
-        estimate = float(figure_of(margins.sum(axis=0), figure, labels)[0])
-        return Interval(estimate, None, None, confidence, 0, cluster, note)
+        return Interval(value_of(margins, figure, labels), None, None, confidence, 0, cluster, note)
     margins = cluster_margins(answered, labels, answered[cluster])
     margins = margins[concerned(margins, figure, labels)]
-    estimate = float(figure_of(margins.sum(axis=0), figure, labels)[0])
+    estimate = value_of(margins, figure, labels)
     found = Interval(estimate, None, None, confidence, len(margins), cluster)
     if len(margins) < FEWEST:
         return replace(
@@ -156,6 +155,11 @@ def weight_of(margins: Floats, figure: str, labels: Sequence[str]) -> Floats:
     weight = _class_weights(true, true > 0, figure, labels)
     share = weight / weight.sum()
     return (margins[:, 0] * np.divide(share, true, out=np.zeros_like(true), where=true > 0)).sum(axis=1)
+
+
+def value_of(margins: Floats, figure: str, labels: Sequence[str]) -> float:
+    """Compute a figure over all clusters from the margins of `cluster_margins`."""
+    return float(figure_of(margins.sum(axis=0), figure, labels)[0])
 
 
 def figure_of(margins: Floats, figure: str, labels: Sequence[str]) -> tuple[Floats, Floats]:
