@@ -17,12 +17,11 @@ from mmer.audio.checks import (
     part_of,
     quality_warnings,
 )
-from mmer.audio.decoding.common import HIGHEST_RATE, LOWEST_RATE, AudioInfo
+from mmer.audio.decoding.common import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS, AudioInfo
 from mmer.audio.decoding.recording import AudioSource, Recording, open_recording, source_name
 from mmer.audio.mixdown import Block, Mixer, channel_name
 from mmer.errors import AudioError, CodedWarning, EmptyAudioError
 
-_MAX_CHANNELS = 32
 _BLOCK = 10  # s that are mixed at a time
 
 
@@ -283,8 +282,8 @@ def _from_memory(
     if not array.size:
         raise EmptyAudioError(f"{name}: holds no samples")
     rows, columns = array.shape if array.ndim == 2 else (1, array.size)
-    if array.ndim not in (1, 2) or min(rows, columns) > _MAX_CHANNELS or rows == columns > 1:
-        allowed = f"(samples,), (channels, samples) or (samples, channels), at most {_MAX_CHANNELS} channels"
+    if array.ndim not in (1, 2) or min(rows, columns) > MOST_CHANNELS or rows == columns > 1:
+        allowed = f"(samples,), (channels, samples) or (samples, channels), at most {MOST_CHANNELS} channels"
         raise AudioError(f"{name}: samples of shape {array.shape}; give {allowed}")
     kind = array.dtype.newbyteorder("=")
     if kind == np.uint8:
