@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmer.cli.options import (
+    OUTPUT,
     CorpusPath,
     Device,
     OutFolder,
@@ -121,7 +122,7 @@ def show(
     plot: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel="Output", help="Draw counts and durations into this .png, .svg or .pdf file."
+            rich_help_panel=OUTPUT, help="Draw counts and durations into this .png, .svg or .pdf file."
         ),
     ] = None,
 ) -> None:

@@ -10,7 +10,7 @@ from mmer.display.terminal import ResultFormat, tell
 from mmer.errors import MMERError
 
 _MAPS = (".yaml", ".yml", ".json", ".csv", ".tsv")
-_WORDS, _COMPUTING, _OUTPUT = "Recording and words", "Computing", "Output"
+WORDS, COMPUTING, OUTPUT = "Recording and words", "Computing", "Output"
 
 
 def found_model(context: typer.Context, model: Path) -> Path:
@@ -104,7 +104,7 @@ Settings = Annotated[
 
 def out_option(what: str) -> Any:
     """Return the option `--out` of a command, which says what it writes."""
-    return typer.Option("--out", "-o", rich_help_panel=_OUTPUT, help=what)
+    return typer.Option("--out", "-o", rich_help_panel=OUTPUT, help=what)
 
 
 OutFolder = Annotated[Path, out_option("The folder to write.")]
@@ -123,7 +123,7 @@ OutJson = Annotated[
     typer.Option(
         "--out",
         "-o",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
         help="Also write everything to this .json file.",
         callback=_json_file,
     ),
@@ -133,7 +133,7 @@ Format = Annotated[
     ResultFormat | None,
     typer.Option(
         "--format",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
         help="How standard output is written; a table on a terminal and JSON lines elsewhere by default.",
     ),
 ]
@@ -155,12 +155,12 @@ Jobs = Annotated[int, typer.Option(min=1, help="Number of folds to train in para
 
 Transcript = Annotated[
     str | None,
-    typer.Option(rich_help_panel=_WORDS, help="Transcript of the recording; only with one recording."),
+    typer.Option(rich_help_panel=WORDS, help="Transcript of the recording; only with one recording."),
 ]
 Channel = Annotated[
     str,
     typer.Option(
-        rich_help_panel=_WORDS,
+        rich_help_panel=WORDS,
         help="Channel to use: mix of all, left, right, a number from 1, or each for every channel by itself.",
     ),
 ]
@@ -168,28 +168,28 @@ OneSpeaker = Annotated[
     bool,
     typer.Option(
         "--one-speaker",
-        rich_help_panel=_WORDS,
+        rich_help_panel=WORDS,
         help="Treat everything as one speaker; for models that standardize per speaker.",
     ),
 ]
 Pause = Annotated[
-    float, typer.Option(min=0.1, rich_help_panel=_WORDS, help="Seconds of silence that end a segment.")
+    float, typer.Option(min=0.1, rich_help_panel=WORDS, help="Seconds of silence that end a segment.")
 ]
 
 Transcription = Annotated[
     str,
     typer.Option(
-        rich_help_panel=_WORDS,
+        rich_help_panel=WORDS,
         help="Source of the transcripts: given, none, whisper:NAME-OR-FOLDER, or ctc, the model's own speech "
         "recognition, which `mmer evaluate` should measure first.",
     ),
 ]
 BatchSize = Annotated[
-    int, typer.Option(min=1, rich_help_panel=_COMPUTING, help="Number of utterances in a batch.")
+    int, typer.Option(min=1, rich_help_panel=COMPUTING, help="Number of utterances in a batch.")
 ]
 Device = Annotated[
     str | None,
-    typer.Option(rich_help_panel=_COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one."),
+    typer.Option(rich_help_panel=COMPUTING, help="cpu, cuda or cuda:N; the first GPU if there is one."),
 ]
 
 

@@ -1,13 +1,15 @@
 """Commands that use a model: `mmer predict`, `explain`, `timeline`, `listen`, `score` and `embed`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from mmer.cli.options import (
+    COMPUTING,
     MODEL_HELP,
+    OUTPUT,
+    WORDS,
     BatchSize,
     Channel,
     Device,
@@ -23,11 +25,10 @@ from mmer.cli.options import (
     found_source,
     out_option,
 )
-from mmer.display.terminal import messages, print_result, results, tell
+from mmer.display.terminal import messages, print_result, results, tell, tell_errors
 from mmer.errors import MMERError, Parameter
 
-_LISTED = 5  # most errors printed; the table has the others
-_CERTAINTY, _OUTPUT = "Confidence of answers", "Output"
+_CERTAINTY = "Confidence of answers"
 
 
 def predict(
@@ -103,7 +104,7 @@ def explain(
     other_words: Annotated[
         str | None,
         typer.Option(
-            rich_help_panel="Recording and words",
+            rich_help_panel=WORDS,
             help="Transcript of the counterfactual with the same voice; by default a neutral sentence in the language "
             "of the training.",
         ),
@@ -162,12 +163,12 @@ def timeline(
         list[str] | None,
         typer.Option(
             metavar="SUFFIX",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
             help="Of several recordings, also write a file of each, such as .json or .png; repeatable.",
         ),
     ] = None,
     embed_audio: Annotated[
-        bool, typer.Option("--embed-audio", rich_help_panel=_OUTPUT, help="Put the sound into a .html page.")
+        bool, typer.Option("--embed-audio", rich_help_panel=OUTPUT, help="Put the sound into a .html page.")
     ] = False,
     format: Format = None,
     segments: Annotated[
@@ -273,14 +274,14 @@ def score(
     engine: Annotated[
         str,
         typer.Option(
-            rich_help_panel="Computing", help="local, or ray: the cluster of RAY_ADDRESS, or this machine."
+            rich_help_panel=COMPUTING, help="local, or ray: the cluster of RAY_ADDRESS, or this machine."
         ),
     ] = "local",
     shard_rows: Annotated[
         int,
         typer.Option(
             min=1,
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
             help="Rows per file; a file is written when all its rows are finished.",
         ),
     ] = 512,
@@ -290,7 +291,7 @@ def score(
         int,
         typer.Option(
             min=1,
-            rich_help_panel="Computing",
+            rich_help_panel=COMPUTING,
             help="Number of processes, each with the model; on Ray, actors.",
         ),
     ] = 1,
@@ -311,7 +312,7 @@ def score(
         workers=workers,
         device=device,
     )
-    _tell_errors(scored.errors)
+    tell_errors(scored.errors)
     tell(scored)
     _tell_unlike(scored.unlike, scored.rows)
     if scored.errors:
@@ -367,19 +368,11 @@ def embed(
         batch_size=batch_size,
         device=device,
     )
-    _tell_errors(done.errors)
+    tell_errors(done.errors)
     print_result(done)
     _tell_unlike(done.unlike, done.rows)
     if done.errors:
         raise typer.Exit(2)
-
-
-def _tell_errors(errors: Sequence[str]) -> None:
-    """Print the first of the errors, and how many more there are."""
-    for error in errors[:_LISTED]:
-        tell(f"mmer: {error}")
-    if len(errors) > _LISTED:
-        tell(f"mmer: and {len(errors) - _LISTED} more")
 
 
 def _tell_unlike(unlike: int, recordings: int) -> None:

@@ -26,6 +26,7 @@ BAR = 10
 _WIDEST = 24
 """Most columns that a name takes in a `CountTable`."""
 _LONGEST = 60  # characters of a name in a `CountTable`
+_ERRORS = 5  # most errors that are printed
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -151,6 +152,14 @@ def tell(message: object, console: Console | None = None, *, style: str = "") ->
     """Print a message, on standard error unless a console is given: one line, which a terminal breaks between words."""
     console = console or messages()
     console.print(Text(one_line(str(message)), style=style), soft_wrap=not console.file.isatty())
+
+
+def tell_errors(errors: Sequence[str]) -> None:
+    """Print the first errors of many inputs, and how many more there are; a table has all."""
+    for error in errors[:_ERRORS]:
+        tell(f"mmer: {error}")
+    if len(errors) > _ERRORS:
+        tell(f"mmer: and {len(errors) - _ERRORS} more")
 
 
 def print_list(lines: str | Text) -> None:

@@ -10,7 +10,15 @@ from mmer.audio.checks import check_seconds
 from mmer.audio.load import probe
 from mmer.audio.speech_segments import PAUSE
 from mmer.display.progress import counting
-from mmer.display.terminal import ResultFormat, check_format, messages, result_format, results, tell
+from mmer.display.terminal import (
+    ResultFormat,
+    check_format,
+    messages,
+    result_format,
+    results,
+    tell,
+    tell_errors,
+)
 from mmer.errors import MMERError, Parameter
 from mmer.files.writing import check_different
 from mmer.inference.inputs import check_channel
@@ -27,8 +35,6 @@ from mmer.inference.timeline.timeline_table import print_timeline
 from mmer.inference.trust.out_of_distribution import unlike_note
 from mmer.memory import return_freed_memory
 from mmer.plain_text import json_text
-
-_LISTED = 5  # most errors of a kind that are printed; the tables have the others
 
 
 def timeline_of(
@@ -169,11 +175,8 @@ def _several(
             " is for a terminal; several recordings make parquet, csv or jsonl files",
         )
     made = write(model, source, out[0], each=each, tables=f".{format or 'parquet'}")
-    for kind in (made.errors, made.unanswered):
-        for line in kind[:_LISTED]:
-            tell(f"mmer: {line}")
-        if len(kind) > _LISTED:
-            tell(f"mmer: and {len(kind) - _LISTED} more")
+    tell_errors(made.errors)
+    tell_errors(made.unanswered)
     tell(made)
     if (note := unlike_note(made.unlike, made.recordings)) is not None:
         tell(f"warning: {note}", style="yellow")
