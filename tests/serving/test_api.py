@@ -253,6 +253,18 @@ class TestRefusals:
         response = httpx2.post(f"{url}/v1/predict", files=two)
         assert detail(response, 422).endswith("it has more than one file; /v1/predict/batch takes several")
 
+    def test_a_field_twice(self, url: str) -> None:
+        response = httpx2.post(f"{url}/v1/predict", files={"file": b"x"}, data={"transcript": ["a", "b"]})
+        assert detail(response, 422) == "the form has 2 values of transcript; send it once"
+
+    @pytest.mark.parametrize("route", ["predict", "predict/batch", "timeline"])
+    def test_fields_in_the_address(self, url: str, route: str) -> None:
+        response = httpx2.post(f"{url}/v1/{route}?channel=each", files={"file": b"x"})
+        assert (
+            detail(response, 422)
+            == "'channel' stands in the address, which has no fields; send it in the body"
+        )
+
     def test_too_large_is_refused_from_the_header(self, url: str) -> None:
         """Nothing but the header is sent, so nothing else can have been read."""
         with post_raw(url, "Content-Length: 1000000000000") as connection:

@@ -22,6 +22,7 @@ from mmer.serving.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, WebSocket
+    from starlette.datastructures import QueryParams
 
 RATES = (8_000, 48_000)  # Hz
 _RATE = re.compile(r"\d{4,5}", re.ASCII)
@@ -255,7 +256,7 @@ def add_stream(app: "FastAPI", service: Service) -> None:
     async def stream(websocket: WebSocket, rate: str = str(SAMPLING_RATE)) -> None:
         try:
             await websocket.accept()
-            if wrong := _refusal(rate, service):
+            if wrong := _refusal(websocket.query_params, rate, service):
                 await websocket.close(POLICY, wrong)
             else:
                 await streams.answer(websocket, int(rate))
@@ -268,8 +269,14 @@ def add_stream(app: "FastAPI", service: Service) -> None:
         await websocket.send_denial_response(JSONResponse({"detail": told}, 404))
 
 
-def _refusal(rate: str, service: Service) -> str | None:
+def _refusal(address: "QueryParams", rate: str, service: Service) -> str | None:
     """Return why the stream is refused; None if it is not."""
+    for name in address:
+        if name != "rate":
+            told = shortened(one_line(name), 20)
+            return f"the address has a field '{told}'; it may have rate alone"
+    if (count := len(address.getlist("rate"))) > 1:
+        return f"the address has {count} values of rate; send it once"
     lowest, highest = RATES
     if not (_RATE.fullmatch(rate) and lowest <= int(rate) <= highest):
         return f"rate {shortened(one_line(rate), 20)}; give {lowest} to {highest} Hz"

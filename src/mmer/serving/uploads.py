@@ -1,13 +1,13 @@
 """Parsing of request bodies, without writing to disk."""
 
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from mmer.plain_text import counted
+from mmer.plain_text import counted, one_line
 from mmer.serving.schemas import Question, Upload
 
 if TYPE_CHECKING:
@@ -40,10 +40,12 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
             arrived.
 
     Raises:
-        HTTPException: the body is too long (413), of another type (415) or does not match `asked` (422).
+        HTTPException: the body is too long (413), of another type (415) or does not match `asked`, a field is there
+            twice, or stands in the address (422).
     """
     from starlette.exceptions import HTTPException
 
+    _check_address(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in (MULTIPART, JSON):
         found = kind or "no Content-Type"
@@ -52,6 +54,10 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
     try:
         if kind == MULTIPART:
             files, fields = await _form(request, body, 1)
+            for name, count in Counter(name for name, _ in fields).items():
+                if count > 1:
+                    told = one_line(name)[:_LONGEST_NAME]
+                    raise HTTPException(422, f"the form has {count} values of {told}; send it once")
             return asked.model_validate(dict(ChainMap[str, str | bytes](dict(fields), *files)))
         content = b"".join([chunk async for chunk in body])
         _check_fields(content, asked)
@@ -70,10 +76,11 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
 
     Raises:
         HTTPException: the body is too long (413) or no form (415), there are too many files or none, a field is
-            unknown, or `transcript` or `speaker` is not there once for each file (422).
+            unknown or stands in the address, or `transcript` or `speaker` is not there once for each file (422).
     """
     from starlette.exceptions import HTTPException
 
+    _check_address(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART:
         raise HTTPException(
@@ -106,6 +113,15 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
         except ValidationError as error:
             raise HTTPException(422, f"file {index + 1}: {_one_line(error, Question)}") from None
     return questions
+
+
+def _check_address(request: "Request") -> None:
+    """Refuse fields in the address, which would have no effect there."""
+    from starlette.exceptions import HTTPException
+
+    if request.query_params:
+        name = one_line(next(iter(request.query_params)))[:_LONGEST_NAME]
+        raise HTTPException(422, f"'{name}' stands in the address, which has no fields; send it in the body")
 
 
 def _check_fields(content: bytes, asked: type[Upload]) -> None:
