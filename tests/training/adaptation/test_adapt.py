@@ -38,6 +38,7 @@ from mmer.training.data.rehearsal import (
     PREFIX,
     REHEARSED,
     learned_before,
+    learned_corpus,
     with_rehearsal,
     without_rehearsal,
 )
@@ -484,10 +485,13 @@ def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
     base: TrainingRun, own, tmp_path: Path
 ) -> None:
     alone = Path(shutil.copytree(base.model_folder, tmp_path / "model"))
+    shutil.copy(own(), tmp_path / "corpus.parquet")  # not that of a run
     plan = plan_adaptation(alone, own())
     assert plan.recipe.data.rehearsal is None
     assert any("name their corpus as data.rehearsal" in note for note in plan.notes)
     run_folder = Path(shutil.copytree(base.folder, tmp_path / "run"))
+    another = Path(shutil.copytree(base.model_folder, run_folder / "another"))
+    assert learned_corpus(another, needs_recordings=True) is None
     corpus = Corpus.read(run_folder / "corpus.parquet")
     gone = corpus.table.assign(audio_path=[str(tmp_path / f"{row}.wav") for row in range(len(corpus))])
     Corpus(gone).write(run_folder / "corpus.parquet")
@@ -498,6 +502,8 @@ def test_a_model_without_its_recordings_is_adapted_to_new_ones_alone(
     assert len(prepared.corpus) == 9
     store = FeatureStore(MMERProcessor.from_pretrained(alone))
     assert learned_before(prepared.corpus, named.recipe, store, quiet()) is None
+    (run_folder / "corpus.parquet").unlink()
+    assert learned_corpus(run_folder / "model", needs_recordings=True) is None
 
 
 def test_words_learned_before_need_no_recordings(
