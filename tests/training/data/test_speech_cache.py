@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from mmer.corpora.corpus import Corpus
 from mmer.evaluation.results import RunMetrics
 from mmer.inference.backends.torch_network import TorchNetwork
 from mmer.inference.recognizer import EmotionRecognizer
+from mmer.model.build import build_model
 from mmer.model.encoders.speech import SpeechEncoder, new_speech_encoder
 from mmer.recipe.schema import Recipe
 from mmer.training.crossval.crossval import cross_validate
+from mmer.training.data.feature_store import FeatureStore, TrainingUtterance
+from mmer.training.data.frozen_speech import FrozenSpeech
 from mmer.training.data.preparation import prepare
 from mmer.training.data.speech_cache import SpeechCache, key_of, study_cache
 from mmer.training.fitting import fit
@@ -230,6 +234,32 @@ def test_training_with_the_cache_is_training_without_it(
     assert whole == part
     for one, other in zip(without, whole, strict=True):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
+def test_variants_differ_by_number_utterance_and_changes_and_are_those_of_all_runs(
+    frozen: Callable[..., Recipe], corpus: Corpus, tmp_path: Path
+) -> None:
+    def heard(*overrides: str) -> FrozenSpeech:
+        recipe = frozen("augment.speech.probability=1", *overrides)
+        model, processor = build_model(recipe, corpus, corpus.emotions)
+        assert model.speech_encoder is not None
+        cache = SpeechCache(tmp_path, model.speech_encoder, 1e9)
+        return FrozenSpeech(cache, FeatureStore(processor, 0), recipe, {})
+
+    first = TrainingUtterance.with_sound(corpus)[0]
+    twin = replace(first, utterance_id="of the same recording")
+    wanted = [(each, number) for each in (first, twin) for number in (None, 0, 1)]
+    done: list[int] = []
+    one, other, louder = heard(), heard("training.seed=5"), heard("augment.speech.gain_db=[8,9]")
+    for filled_now, files in ((one, 5), (other, 5), (louder, 9)):
+        assert filled_now.fill(wanted, done.append) == 0
+        assert len(stored(tmp_path)) == files
+    assert done == 3 * [1, 2, 3, 4, 5, 6]
+    clips = [one.states(first), *(one.variant(each, number) for each in (first, twin) for number in (0, 1))]
+    clips.append(louder.variant(first, 0))
+    assert len({clip.tobytes() for clip in clips}) == 6
+    assert np.array_equal(one.variant(first, 1), other.variant(first, 1))
+    assert np.array_equal(one.states(first), louder.states(twin))
 
 
 def test_a_run_hears_each_clip_once_and_keeps_the_learned_weights(
