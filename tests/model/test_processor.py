@@ -176,6 +176,18 @@ def test_without_a_speaker_a_clip_is_standardized_over_itself() -> None:
     torch.testing.assert_close(alone, known)
 
 
+def test_a_clip_of_a_known_speaker_is_standardized_over_the_speaker() -> None:
+    processor = make_processor("log-mel")
+    clip, other = (processor.features(noise(16_000, seed)) for seed in (0, 1))
+    statistics = FeatureStatistics.of([clip, other + 1])
+    first, second = processor.collate([clip, other], [None, None], [statistics, None])["input_features"]
+    np.testing.assert_array_equal(first, processor.standardize(clip, statistics))
+    np.testing.assert_array_equal(second, processor.standardize(other))
+    known = np.isfinite(clip).all(axis=0)
+    distance = (clip - statistics.mean) / statistics.std
+    np.testing.assert_allclose(first.numpy()[:, known], np.clip(distance, -4, 4)[:, known], rtol=1e-5)
+
+
 def test_corpus_normalization_uses_the_saved_statistics() -> None:
     mean, std = np.full(332, -3.0), np.full(332, 20.0)
     processor = make_processor(
