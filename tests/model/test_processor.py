@@ -1,5 +1,6 @@
 """What the network is given to read."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from transformers import AutoProcessor, SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from mmer.errors import MMERError
+from mmer.features.preprocessor import Preprocessor
 from mmer.model import FeatureStatistics, MMERProcessor
 from mmer.model.encoders.compact import compact_feature_extractor, compact_tokenizer
 from mmer.recipe.model import CompactSpeech, CompactText
@@ -206,6 +208,40 @@ def test_a_pretrained_w2v_bert_gets_the_features_of_its_own_extractor() -> None:
     frames = int(expected["attention_mask"].sum())
     features = processor.standardize(processor.features(clip))
     np.testing.assert_allclose(features, expected["input_features"][0, :frames], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        *(({"labels": labels}, "labels is ") for labels in ([], "sad", None, ["sad", ""], ["sad", 1])),
+        *(({"labels": labels}, "labels is ") for labels in (["sad", "sad"], [["sad"]])),
+        ({"rate": 999}, "sampling_rate is 999; it must be a whole number from 1000 to 768000"),
+        ({"rate": 768_001}, "sampling_rate is 768001"),
+        ({"rate": 16_000.5}, "sampling_rate is 16000.5"),
+        ({"max_duration": 0.05}, "max_duration is 0.05; it must be a number from 0.1 to 86400"),
+        ({"max_duration": True}, "max_duration is True"),
+        ({"minimum_samples": 0}, "minimum_samples is 0; it must be a whole number from 1 to 480000"),
+        ({"minimum_samples": 400.0}, "minimum_samples is 400.0"),
+        ({"minimum_samples": 480_001}, "minimum_samples is 480001"),
+        ({"normalization": "clip"}, "normalization 'clip' is not known"),
+        ({"corpus_mean": [0.0, float("nan")]}, "corpus_mean is nan"),
+        ({"corpus_std": [float("inf")]}, "corpus_std is inf"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused(settings: dict[str, Any], said: str) -> None:
+    rate = settings.pop("rate", 16_000)
+    with pytest.raises(MMERError, match=f"^{re.escape(said)}"):
+        Preprocessor(Wav2Vec2FeatureExtractor(sampling_rate=rate), None, **{"labels": LABELS, **settings})
+
+
+@pytest.mark.parametrize("settings", [{"minimum_samples": 1}, {"minimum_samples": 480_000}])
+@pytest.mark.parametrize("rate", [1000, 768_000])
+def test_settings_at_the_ends_of_their_range(settings: dict[str, Any], rate: int) -> None:
+    duration = 480_000 / rate
+    made = Preprocessor(
+        Wav2Vec2FeatureExtractor(sampling_rate=rate), None, LABELS, max_duration=duration, **settings
+    )
+    assert (made.sampling_rate, made.minimum_samples) == (rate, settings["minimum_samples"])
 
 
 def test_per_speaker_normalization_of_waveforms_is_refused() -> None:
