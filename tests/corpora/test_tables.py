@@ -42,6 +42,8 @@ def test_a_folder_for_each_split(tmp_path: Path, base: str) -> None:
 def test_splits_in_the_paths_of_one_list(tmp_path: Path) -> None:
     make(tmp_path, "train/a.wav,,sad,1,1\nval/b.wav,,sad,1,1")
     assert Corpus.read(tmp_path).table["split"].tolist() == ["train", "validation"]
+    make(tmp_path, "train\\a.wav,,sad,1,1\nval\\b.wav,,sad,1,1")  # as Windows writes them
+    assert Corpus.read(tmp_path).table["split"].tolist() == ["train", "validation"]
     make(tmp_path, "train/a.wav,,sad,1,1\nother/b.wav,,sad,1,1")
     assert Corpus.read(tmp_path).table["split"].tolist() == [None, None]
     make(tmp_path, "train/a.wav,test", header="file_name,split")

@@ -1,6 +1,6 @@
 """Read folders of audio with a `metadata.csv`, `.jsonl` or `.parquet`, as Hugging Face lays them out."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
@@ -94,7 +94,7 @@ def utterances_of_files(table: pd.DataFrame, file: Path, folder: Path) -> pd.Dat
         if (is_null(name) or not name) and "utterance_id" not in table:
             raise CorpusError(f"{file}: file_name is empty in row {row}; fill it in, or remove the row")
     names = table["file_name"].map(lambda name: None if pd.isna(name) else PurePosixPath(name))
-    tops = [name.parts[0] if name and name.parts else "" for name in names]
+    tops = [parts[0] if name and (parts := PureWindowsPath(name).parts) else "" for name in names]  # / and \
     if "split" not in table and all(map(split_of, tops)):
         table["split"] = splits_of(pd.Series(tops))
     place = PurePosixPath(file.parent.relative_to(folder).as_posix())
