@@ -138,6 +138,10 @@ def test_options_of_several_commands_are_explained_alike() -> None:
             "mmer: predict: -a.wav is read as an option; write the file as ./-a.wav; see",
         ),
         (["--zzzz"], "mmer: no option --zzzz; see mmer --help"),
+        (
+            ["explain", "m", "x.wav", "-o", "x.png", "--out=x.json"],
+            "mmer: explain: --out is given 2 times and takes one value; see mmer explain --help",
+        ),
         (["train", "compct"], "no recipe 'compct'; did you mean compact? Shipped are "),
         (["listen"], "mmer: listen: missing argument"),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),
