@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -89,16 +88,15 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta[_RUNNING] = self
         if not ctx.resilient_parsing:
-            self._check_repeated(ctx, args)
+            self._check_outputs(ctx, args)
         return super().parse_args(ctx, args)
 
-    def _check_repeated(self, ctx: Any, args: list[str]) -> None:
-        """Refuse two values of an option that takes one, of which only the last would count."""
+    def _check_outputs(self, ctx: Any, args: list[str]) -> None:
+        """Refuse several outputs where only the last would be written; the last of other options counts, as usual."""
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for parameter, count in Counter[Any](given).items():
-            if count > 1 and not (parameter.multiple or parameter.is_flag):
-                name = max(parameter.opts, key=len)
-                ctx.fail(f"{name} is given {count} times and takes one value")
+        outputs = [parameter for parameter in given if "--out" in parameter.opts and not parameter.multiple]
+        if len(outputs) > 1:
+            ctx.fail(f"--out is given {len(outputs)} times and takes one value")
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
