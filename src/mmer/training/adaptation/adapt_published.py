@@ -99,6 +99,7 @@ def adapt_published(
     out: str | os.PathLike[str],
     overrides: Sequence[str] = (),
     *,
+    device: str | None = None,
     console: Console | None = None,
 ) -> Path:
     """Fit a published model to the voices and labels of a corpus.
@@ -114,6 +115,7 @@ def adapt_published(
             left out of the fit, `predictions.parquet`, and those of the published model, `published.parquet`.
         overrides: `data.label_map=…`, as for `load_recipe`; and `model.speech.train`, or `model.text.train` of a model
             that reads: `frozen` for the last layer alone, `lora` to fine-tune with fewer utterances too.
+        device: see `EmotionRecognizer`.
         console: where progress is shown; default: standard error.
 
     Returns:
@@ -147,7 +149,7 @@ def adapt_published(
     if _is_complete(asked, out):
         tell(f"{out} is complete; nothing is left to do.", console)
         return out / "model"
-    recognizer = EmotionRecognizer.from_pretrained(folder, calibrated=False)
+    recognizer = EmotionRecognizer.from_pretrained(folder, device, calibrated=False)
     assert isinstance(recognizer.network, PublishedNetwork)
     network: Any = recognizer.network.model
     # Before recordings are listened to, and before the folder is that of this corpus.
