@@ -46,10 +46,9 @@ async def read_question(request: "Request", asked: type[Asked], max_upload: int)
     from starlette.exceptions import HTTPException
 
     _check_address(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _content_type(request)
     if kind not in (MULTIPART, JSON):
-        found = kind or "no Content-Type"
-        raise HTTPException(415, f"a body of {found} is not read; send {MULTIPART} with a file, or {JSON}")
+        raise HTTPException(415, f"a body of {kind} is not read; send {MULTIPART} with a file, or {JSON}")
     body = _bounded(request, max_upload)
     try:
         if kind == MULTIPART:
@@ -81,11 +80,8 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
     from starlette.exceptions import HTTPException
 
     _check_address(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != MULTIPART:
-        raise HTTPException(
-            415, f"a body of {kind or 'no Content-Type'} is not read; send {MULTIPART} with files"
-        )
+    if (kind := _content_type(request)) != MULTIPART:
+        raise HTTPException(415, f"a body of {kind} is not read; send {MULTIPART} with files")
     files, given = await _form(request, _bounded(request, max_upload), most)
     if not files:
         raise HTTPException(422, "the form has no file; send each recording as a file named 'file'")
@@ -113,6 +109,10 @@ async def read_questions(request: "Request", max_upload: int, most: int) -> list
         except ValidationError as error:
             raise HTTPException(422, f"file {index + 1}: {_one_line(error, Question)}") from None
     return questions
+
+
+def _content_type(request: "Request") -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() or "no Content-Type"
 
 
 def _check_address(request: "Request") -> None:
