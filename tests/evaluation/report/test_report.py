@@ -229,6 +229,31 @@ def test_folds_that_do_not_keep_speakers_apart(recordings: Path, tmp_path: Path)
     assert "the model that never trained on its speaker; “pooled”" in " ".join(protocol(read_run(apart)))
 
 
+def test_who_validates_in_official_folds_and_splits(recordings: Path, tmp_path: Path):
+    table = Corpus.read(recordings).table
+    splits = [("train", "validation", "test")[number % 3] for number in range(len(table))]
+    asked = (
+        "protocol.test=[]",
+        "protocol.folds=official",
+        "protocol.speakers_apart=false",
+        "protocol.validation=1",
+    )
+    for column, values, told in (
+        ("fold", table["speaker"], "3 in all; 1 other fold validates, and"),
+        ("split", splits, "is the only fold; its validation split validates, and"),
+        (
+            "split",
+            [name.replace("validation", "train") for name in splits],
+            "fold; 1 other speaker validates, and",
+        ),
+    ):
+        Corpus(table.assign(**{column: values})).write(tmp_path / "corpus.parquet")
+        folder = tmp_path / told.replace(" ", "-")
+        settings = recipe(tmp_path / "corpus.parquet", *asked)
+        cross_validate_baseline("majority", settings, folder, console=quiet())
+        assert told in " ".join(protocol(read_run(folder)))
+
+
 def test_groups_that_are_numbers_validate(recordings: Path, tmp_path: Path):
     table = Corpus.read(recordings).table
     rooms = table["speaker"].map({name: room for room, name in enumerate(sorted(table["speaker"].unique()))})

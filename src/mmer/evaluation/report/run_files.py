@@ -323,7 +323,6 @@ def _model(run: Run) -> str:
 
 
 def _split(run: Run, named: bool) -> str:
-    group = run.recipe.protocol.group
     if run.folds is None:
         table = run.corpus.table
         parts = []
@@ -344,9 +343,16 @@ def _split(run: Run, named: bool) -> str:
         how = f"Cross-validation leaves one {folds.group} out at a time, {len(folds.folds)} in all"
     else:
         how = f"Cross-validation in {counted(len(folds.folds), 'fold')} keeps each {folds.group} in one"
-    validators = {len(fold.validation) for fold in folds.folds.values()}
+    group = folds.validation_group or folds.group
+    most = max(len(fold.validation) for fold in folds.folds.values())
+    if folds.group == "split" and not most:
+        asked = run.recipe.protocol  # its validation groups are drawn from the training split
+        assert isinstance(asked.validation, int)  # as in every cross-validation
+        group, most = asked.validation_group or asked.group, asked.validation
     each = f"no {group} validates"
-    if most := max(validators):
+    if group == "split":
+        each = "its validation split validates"
+    elif most:
         each = f"{named_groups(group, most, 'other ')} {'validates' if most == 1 else 'validate'}"
     known = _of_known_speakers(run)
     what = "its speaker" if known == 0 else "it"
