@@ -142,6 +142,10 @@ def test_options_of_several_commands_are_explained_alike() -> None:
             ["explain", "m", "x.wav", "-o", "x.png", "--out=x.json"],
             "mmer: explain: --out is given 2 times and takes one value; see mmer explain --help",
         ),
+        (
+            ["corpus", "show", "c", "--plot", "x.png", "--plot", "x.svg"],
+            "mmer: corpus show: --plot is given 2 times and takes one value; see",
+        ),
         (["train", "compct"], "no recipe 'compct'; did you mean compact? Shipped are "),
         (["listen"], "mmer: listen: missing argument"),
         (["evaluate", "m", "c", "--batch-size", "0"], "invalid value for '--batch-size'"),

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -75,6 +76,9 @@ _RESUMED = frozenset(
 )
 """Commands that go on from where they were interrupted."""
 
+_OUTPUTS = ("--out", "--plot")
+"""Options that name a file or a folder to write."""
+
 _RUNNING = "mmer.command"
 
 
@@ -94,9 +98,9 @@ class Command(TyperCommand):
     def _check_outputs(self, ctx: Any, args: list[str]) -> None:
         """Refuse several outputs where only the last would be written; the last of other options counts, as usual."""
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        outputs = [parameter for parameter in given if "--out" in parameter.opts and not parameter.multiple]
-        if len(outputs) > 1:
-            ctx.fail(f"--out is given {len(outputs)} times and takes one value")
+        for parameter, count in Counter[Any](given).items():
+            if count > 1 and parameter.opts[0] in _OUTPUTS and not parameter.multiple:
+                ctx.fail(f"{parameter.opts[0]} is given {count} times and takes one value")
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
